@@ -1,0 +1,18 @@
+"""What the owner of a classifier lets us see."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Access(IntEnum):
+    """Four levels; each includes those before it.
+
+    LABELS: the predicted class. SCORES: logits or probabilities of all classes. GRADIENTS: derivatives
+    with respect to the pixels. INTERNALS: layers and weights.
+    """
+
+    LABELS = 1
+    SCORES = 2
+    GRADIENTS = 3
+    INTERNALS = 4

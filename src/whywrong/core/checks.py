@@ -1,0 +1,59 @@
+"""The one check at each public door: shapes, ranges, classes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from whywrong.core.errors import InputError
+
+
+def check_images(x: Tensor, channels: int | None = None) -> None:
+    """Refuse anything but float images (B, C, H, W); values are checked per row by :func:`bad_rows`.
+
+    Raises:
+        InputError: Not a floating-point tensor of four dimensions, or another number of channels.
+    """
+    if not isinstance(x, Tensor) or x.ndim != 4:
+        got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise InputError(f"images must be a tensor (B, C, H, W), got {got}")
+    if not x.is_floating_point():
+        raise InputError(f"images must be floating point in [0, 1], got {x.dtype}; divide uint8 images by 255")
+    if channels is not None and x.shape[1] != channels:
+        raise InputError(f"the classifier takes {channels} channels, the images have {x.shape[1]}")
+
+
+def bad_rows(x: Tensor, tolerance: float = 1e-6) -> Tensor:
+    """(B,) bool: rows with a value that is not finite or lies outside [0, 1]."""
+    flat = x.detach().flatten(1)
+    if flat.shape[1] == 0:
+        return torch.ones(len(x), dtype=torch.bool, device=x.device)
+    low, high = flat.amin(1), flat.amax(1)
+    return ~((low >= -tolerance) & (high <= 1 + tolerance))  # NaN fails both comparisons
+
+
+def check_labels(y: Tensor, batch: int, classes: int) -> None:
+    """Refuse anything but classes (B,), int64, in 0..K-1.
+
+    Raises:
+        InputError: Wrong type, length or range; the message names the first bad row.
+    """
+    if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.ndim != 1:
+        got = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
+        raise InputError(f"labels must be an int64 tensor (B,), got {got}")
+    if len(y) != batch:
+        raise InputError(f"{batch} images came with {len(y)} labels")
+    wrong = ((y < 0) | (y >= classes)).nonzero().flatten()
+    if len(wrong):
+        row = int(wrong[0])
+        raise InputError(f"label {int(y[row])} of row {row} is outside 0..{classes - 1}")
+
+
+def check_classes(classes: int, needed: int = 2) -> None:
+    """Refuse a classifier with too few classes for the method.
+
+    Raises:
+        InputError: Fewer than ``needed`` classes.
+    """
+    if classes < needed:
+        raise InputError(f"this method needs at least {needed} classes, the classifier has {classes}")

@@ -1,0 +1,75 @@
+"""Settings from the outside world to the frozen, checked config of a method."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from whywrong.core.errors import InputError
+
+C = TypeVar("C")
+
+
+def make_config(config_class: type[C], options: Mapping[str, Any], where: str = "") -> C:
+    """Build a config from untrusted options.
+
+    Args:
+        config_class: A frozen dataclass that checks itself in ``__post_init__``.
+        options: Setting to value; text is read as the type of the setting.
+        where: Name of the method, for messages.
+
+    Raises:
+        InputError: Unknown setting (with the nearest known one), wrong type, NaN, or a value out of range.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    known = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+    prefix = f"{where}." if where else ""
+    for key, value in options.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            raise InputError(
+                f'unknown setting "{prefix}{key}"; nearest: "{prefix}{near[0]}"'
+                if near
+                else f'"{where}" has no settings, got "{key}"'
+            )
+        if (isinstance(value, float) and math.isnan(value)) or str(value).strip().lower() == "nan":
+            raise InputError(f"setting {prefix}{key} is not a number (NaN)")
+    try:
+        return TypeAdapter(config_class).validate_python(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "?"
+        cause = first.get("ctx", {}).get("error")
+        raise InputError(
+            str(cause)
+            if isinstance(cause, InputError)
+            else f"setting {prefix}{key}: {first['msg']}, got {first['input']!r}"
+        ) from None
+
+
+def check_radius(name: str, value: float) -> None:
+    """Refuse a radius that is not in (0, 1].
+
+    Raises:
+        InputError: With a hint where the value looks like grey levels.
+    """
+    if not (0 < value <= 1):
+        hint = f"; for {value:g} grey levels write {value / 255:.4g} ({value:g}/255)" if 1 < value <= 255 else ""
+        raise InputError(f"{name} must be in (0, 1] (pixels are in [0, 1]), got {value}{hint}")
+
+
+def config_dict(config: Any) -> dict[str, Any]:
+    """The settings as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def config_hash(config: Any) -> str:
+    """12 hex digits that identify the settings: part of the identity of a result."""
+    text = json.dumps([type(config).__qualname__, config_dict(config)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,66 @@
+"""Keyed randomness: every image draws from its own stream, whatever its neighbours in the batch.
+
+The generator is counter-based (SplitMix64, Steele, Lea and Flood 2014): value = mix(key, draw, element). It is
+computed for all images at once, has no state, and gives the same bits on every device and batch split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)  # as signed 64-bit integers, which torch multiplies modulo 2^64
+_MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
+_MIX_2 = 0x94D049BB133111EB - (1 << 64)
+
+
+def row_keys(seed: int, batch: int, device: torch.device | str = "cpu") -> Tensor:
+    """(B,) int64 keys (seed, row), for callers that name no keys of their own."""
+    return _mix(_mix(torch.full((batch,), seed, dtype=torch.int64, device=device)) + torch.arange(batch, device=device))
+
+
+def item_keys(seed: int, item_ids: Sequence[str], method: str) -> Tensor:
+    """(B,) int64 keys hash(seed, item, method), which the runner passes to every method."""
+    digests = (hashlib.blake2b(f"{seed}/{method}/{item}".encode(), digest_size=8).digest() for item in item_ids)
+    return torch.tensor([int.from_bytes(d, "little", signed=True) for d in digests], dtype=torch.int64)
+
+
+def keyed_bits(keys: Tensor, shape: Sequence[int], draw: int = 0) -> Tensor:
+    """(B, *shape) int64 of 64 random bits each; another ``draw`` gives an independent set."""
+    start = _mix(_mix(keys) + draw)
+    element = torch.arange(1, math.prod(shape) + 1, device=keys.device) * _GAMMA
+    return _mix(start[:, None] + element).view(len(keys), *shape)
+
+
+def keyed_uniform(keys: Tensor, shape: Sequence[int], draw: int = 0) -> Tensor:
+    """(B, *shape) float32, uniform in (0, 1), never 0 or 1."""
+    bits = _shift(keyed_bits(keys, shape, draw), 41)  # 23 bits, so that the half added below stays exact
+    return (bits.float() + 0.5) * 2.0**-23
+
+
+def keyed_sign(keys: Tensor, shape: Sequence[int], draw: int = 0) -> Tensor:
+    """(B, *shape) float32, -1 or +1 with equal chance."""
+    return 1.0 - 2.0 * _shift(keyed_bits(keys, shape, draw), 63).float()
+
+
+def keyed_normal(keys: Tensor, shape: Sequence[int], draw: int = 0) -> Tensor:
+    """(B, *shape) float32, standard normal (Box-Muller)."""
+    bits = keyed_bits(keys, shape, draw)
+    radius = (_shift(bits, 41).float() + 0.5) * 2.0**-23
+    angle = (bits & 0x7FFFFF).float() * (2 * math.pi * 2.0**-23)
+    return torch.sqrt(-2 * torch.log(radius)) * torch.cos(angle)
+
+
+def _shift(z: Tensor, bits: int) -> Tensor:
+    """Logical shift to the right: torch shifts signed integers arithmetically."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(z: Tensor) -> Tensor:
+    z = (z ^ _shift(z, 30)) * _MIX_1
+    z = (z ^ _shift(z, 27)) * _MIX_2
+    return z ^ _shift(z, 31)

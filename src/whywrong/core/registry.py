@@ -1,0 +1,156 @@
+"""Methods and claims by name, as import strings that are resolved on use.
+
+The registry drives the command line, the runs, the report and the contract suite. Plug-ins register through the
+entry-point groups ``whywrong.methods`` and ``whywrong.claims``, each entry naming a :class:`Method` or
+:class:`Claim`; they never shadow a built-in.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Literal, TypeVar
+
+from whywrong.core.access import Access
+from whywrong.core.errors import InputError
+
+Depth = Literal["quick", "standard", "deep"]
+DEPTHS: tuple[Depth, ...] = ("quick", "standard", "deep")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One line of the registry.
+
+    Attributes:
+        name: Name of the method, of its view and of its folder in a run.
+        title: What it answers, in a few words.
+        access: The least access it needs.
+        function: ``module:attribute`` of ``method(classifier, x, y, *, keys=None, config) -> MethodResult``.
+        config: ``module:attribute`` of its frozen config.
+        draw: ``module:attribute`` of the function that draws its result.
+        depth: The shallowest depth that runs it.
+        takes: Optional keyword inputs it understands: ``detail`` (B,) bool, rows to explain in full, and
+            ``masks`` (B, H, W) bool, the object at input size, all False where unknown.
+        result_version: Raised when its results change; older rows are then redone.
+    """
+
+    name: str
+    title: str
+    access: Access
+    function: str
+    config: str
+    draw: str
+    depth: Depth = "quick"
+    takes: frozenset[str] = frozenset()
+    result_version: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A finding of a paper as a test on any model and data.
+
+    Attributes:
+        name: ``family.number``, as in ``inverted.1``.
+        title: The claim in one sentence.
+        function: ``module:attribute`` of ``claim(models, data, config) -> ClaimResult``.
+        config: ``module:attribute`` of its frozen config.
+        models: How many classifiers it compares.
+    """
+
+    name: str
+    title: str
+    function: str
+    config: str
+    models: int = 1
+
+
+BUILTIN_METHODS: tuple[Method, ...] = (
+    Method(
+        name="cam",
+        title="where the evidence for the wrong and for the true class lies",
+        access=Access.INTERNALS,
+        function="whywrong.explain.cam:cam",
+        config="whywrong.explain.cam:CamConfig",
+        draw="whywrong.report.drawing:draw_cam",
+    ),
+    Method(
+        name="inverted",
+        title="the smallest change that makes the image right",
+        access=Access.GRADIENTS,
+        function="whywrong.attacks.inverted:invert",
+        config="whywrong.attacks.inverted:InvertedConfig",
+        draw="whywrong.report.drawing:draw_inverted",
+        takes=frozenset({"detail", "masks"}),
+    ),
+)
+
+BUILTIN_CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        name="inverted.1",
+        title="white-box fixes exist for practically every error and need about one iteration",
+        function="whywrong.reproduce.inverted:fixes_exist",
+        config="whywrong.reproduce.inverted:InvertedClaimConfig",
+    ),
+    Claim(
+        name="inverted.3",
+        title="the changes needed are small",
+        function="whywrong.reproduce.inverted:fixes_are_small",
+        config="whywrong.reproduce.inverted:InvertedClaimConfig",
+    ),
+    Claim(
+        name="inverted.6",
+        title="the true label is a privileged direction",
+        function="whywrong.reproduce.inverted:true_label_is_near",
+        config="whywrong.reproduce.inverted:InvertedClaimConfig",
+    ),
+)
+
+R = TypeVar("R", Method, Claim)
+
+
+def methods() -> dict[str, Method]:
+    """All methods by name: built-ins, then plug-ins."""
+    return _with_plugins(BUILTIN_METHODS, "whywrong.methods", Method)
+
+
+def claims() -> dict[str, Claim]:
+    """All claims by name: built-ins, then plug-ins."""
+    return _with_plugins(BUILTIN_CLAIMS, "whywrong.claims", Claim)
+
+
+def resolve(import_string: str) -> Any:
+    """The object behind ``module:attribute``."""
+    module, _, attribute = import_string.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def find_method(name: str) -> Method:
+    """The method called ``name``.
+
+    Raises:
+        InputError: No such method; the message lists those there are.
+    """
+    known = methods()
+    if name not in known:
+        raise InputError(f'no method "{name}"; there are: {", ".join(sorted(known))}')
+    return known[name]
+
+
+def _with_plugins(builtin: tuple[R, ...], group: str, kind: type[R]) -> dict[str, R]:
+    found: dict[str, R] = {entry.name: entry for entry in builtin}
+    for point in entry_points(group=group):
+        try:
+            entry = point.load()
+        except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way; it is named and left out
+            warnings.warn(f"plug-in {point.name} ({point.value}) failed to load: {error}", stacklevel=3)
+            continue
+        if not isinstance(entry, kind):
+            warnings.warn(f"plug-in {point.name} ({point.value}) is not a {kind.__name__}; left out", stacklevel=3)
+        elif entry.name in found:
+            warnings.warn(f'plug-in {point.value} may not replace "{entry.name}"; left out', stacklevel=3)
+        else:
+            found[entry.name] = entry
+    return found
