@@ -1,0 +1,1 @@
+"""Changes of pixels that move a decision; one module each, named after the attack."""
