@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from whywrong.core.errors import InputError
+from whywrong.core.errors import InputError, UnmatchedLabelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def match_labels(
         )
     if single:
         return next(iter(single.values()))
-    raise InputError(_no_match(labels, tables, classes))
+    raise _no_match(labels, tables, classes)
 
 
 def _lookup_tables(classes: ClassList, records: Sequence[Mapping[str, Any]] | None) -> dict[str, dict[str, set[int]]]:
@@ -124,17 +124,18 @@ def _lookup_tables(classes: ClassList, records: Sequence[Mapping[str, Any]] | No
     return {way: table for way, table in (("wnid", wnid), ("name", name), ("index", index)) if table}
 
 
-def _no_match(labels: Sequence[str], tables: Mapping[str, Mapping[str, set[int]]], classes: ClassList) -> str:
+def _no_match(labels: Sequence[str], tables: Mapping[str, Mapping[str, set[int]]], classes: ClassList) -> InputError:
     for label in labels:
         hits = set().union(*(table.get(label, set()) for table in tables.values()))
         if len(hits) > 1:
-            return (
+            return UnmatchedLabelError(
                 f'class name "{label}" stands for classes {sorted(hits)} of the model; label these images by '
-                "index or wnid"
+                "index or wnid",
+                label,
             )
         if not hits:
             near = difflib.get_close_matches(label, [key for table in tables.values() for key in table], n=1)
             hint = f'; nearest: "{near[0]}"' if near else ""
-            return f'class "{label}" is not among the model\'s {len(classes)} classes{hint}'
+            return UnmatchedLabelError(f'class "{label}" is not among the model\'s {len(classes)} classes{hint}', label)
     ways = ", ".join(tables)
-    return f"the labels mix ways of naming a class ({ways}); use one of them throughout"
+    return InputError(f"the labels mix ways of naming a class ({ways}); use one of them throughout")

@@ -23,6 +23,21 @@ class InputError(WhyWrongError, ValueError):
     """An argument, option or setting breaks its contract."""
 
 
+class UnmatchedLabelError(InputError):
+    """A label of the data belongs to no class of the model, or to several.
+
+    Attributes:
+        label: The label, as written in the data.
+    """
+
+    def __init__(self, message: str, label: str) -> None:
+        super().__init__(message)
+        self.label = label
+
+    def __reduce__(self) -> tuple[type[UnmatchedLabelError], tuple[str, str]]:
+        return type(self), (str(self), self.label)
+
+
 class ModelError(WhyWrongError):
     """The classifier cannot be loaded or does not behave as a classifier."""
 
@@ -37,6 +52,10 @@ class NotDifferentiableError(ModelError):
 
 class NonFiniteError(ModelError):
     """The classifier returns NaN or infinity."""
+
+
+class ModelRaisedError(ModelError, RuntimeError):
+    """The user's model raised; its own exception is the cause."""
 
 
 class RandomizedModelError(ModelError):

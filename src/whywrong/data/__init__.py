@@ -1,0 +1,1 @@
+"""Labelled images: sources, safe decoding, geometry between the photograph and the model's input."""

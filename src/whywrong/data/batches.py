@@ -1,0 +1,178 @@
+"""Batches for the Python API: images in [0, 1], classes, and the items behind them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whywrong.core.classes import ClassList
+from whywrong.core.errors import BadItemError, DataError, InputError
+from whywrong.core.input_spec import InputSpec
+from whywrong.data.decoding import DecodeOptions, decode, from_array
+from whywrong.data.items import LoadedItem, load_item
+from whywrong.data.sources import Entry, Source, open_source
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FailedItem:
+    """An item that could not be used, with the reason."""
+
+    entry: Entry
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Images of one batch.
+
+    Attributes:
+        x: (B, C, H, W), float32, in [0, 1].
+        y: (B,), int64, class of each image; -1 where the data has no label.
+        items: The items behind the rows.
+        failed: Items of this stretch of the listing that could not be used.
+    """
+
+    x: Tensor
+    y: Tensor
+    items: tuple[LoadedItem, ...]
+    failed: tuple[FailedItem, ...]
+
+
+class Images:
+    """Batches of a source; each loop over it starts again.
+
+    Attributes:
+        source: Where the images come from.
+        spec: Input to which they are brought.
+        label_map: Label to class.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        spec: InputSpec,
+        label_map: dict[str, int],
+        batch_size: int,
+        options: DecodeOptions,
+        limit: int | None = None,
+    ) -> None:
+        self.source = source
+        self.spec = spec
+        self.label_map = label_map
+        self._batch_size = batch_size
+        self._options = options
+        self._limit = limit
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return math.ceil(len(self.source) / self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        entries = self.source.entries()
+        while chunk := list(islice(entries, self._batch_size)):
+            yield self._batch(chunk)
+
+    def _batch(self, entries: list[Entry]) -> Batch:
+        items: list[LoadedItem] = []
+        failed: list[FailedItem] = []
+        for entry in entries:
+            try:
+                items.append(load_item(self.source, entry, self.spec, self._options))
+            except BadItemError as error:
+                failed.append(FailedItem(entry, error.reason))
+        return Batch(
+            to_tensor([item.pixels for item in items], self.spec),
+            torch.tensor([self._label(item.entry) for item in items], dtype=torch.int64),
+            tuple(items),
+            tuple(failed),
+        )
+
+    def _label(self, entry: Entry) -> int:
+        return -1 if entry.label is None else self.label_map[entry.label]
+
+
+def to_tensor(pixels: list[np.ndarray], spec: InputSpec) -> Tensor:
+    """Stack (C, H, W) uint8 pixels to (B, C, H, W) float32 in [0, 1]."""
+    if not pixels:
+        return torch.zeros((0, spec.channels, spec.height, spec.width))
+    return torch.from_numpy(np.stack(pixels)).to(torch.float32).div_(255)
+
+
+def load_images(
+    path: str | os.PathLike[str] | Source,
+    *,
+    spec: InputSpec | None = None,
+    classes: ClassList | None = None,
+    batch_size: int = 64,
+    options: DecodeOptions | None = None,
+    limit: int | None = None,
+    **source_options: Any,
+) -> Images:
+    """Labelled images as batches.
+
+    Args:
+        path: As in :func:`whywrong.data.sources.open_source`, or a source that is open already.
+        spec: Input of the model, ``classifier.spec``; without it all images must have the size of the first.
+        classes: Classes of the model, which the labels are matched with. Without them labels are read by the
+            ``classes.json`` beside the data, else as indices if all are whole numbers, else as positions among the
+            sorted labels.
+        batch_size: Images a batch, at least 1.
+        options: How files are decoded.
+        limit: Most items, at least 1, spread evenly over the listing; None takes all.
+        source_options: Of :func:`whywrong.data.sources.open_source`.
+
+    Returns:
+        An iterable of :class:`Batch`.
+
+    Raises:
+        DataError: The data set cannot be read.
+        InputError: A label belongs to no class, or a number is not positive.
+    """
+    for name, value in (("batch_size", batch_size), ("limit", limit)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
+    options = options or DecodeOptions()
+    source = path if isinstance(path, Source) else open_source(path, **source_options)
+    spec = spec or _native_spec(source, options)
+    return Images(source, spec, _label_map(source, classes), batch_size, options, limit)
+
+
+def _label_map(source: Source, classes: ClassList | None) -> dict[str, int]:
+    if classes is not None:
+        return source.match_labels(classes)
+    names = source.class_names
+    records = source.classes_records
+    if records is not None:
+        by_label: dict[str, int] = {}
+        for position, record in enumerate(records):
+            if isinstance(record, str):
+                by_label[record] = position
+            else:
+                by_label.update(
+                    {str(record[way]): record["index"] for way in ("index", "wnid", "name") if way in record}
+                )
+        if all(name in by_label for name in names):
+            return {name: by_label[name] for name in names}
+    if all(name.isdecimal() for name in names):
+        return {name: int(name) for name in names}
+    return {name: position for position, name in enumerate(names)}
+
+
+def _native_spec(source: Source, options: DecodeOptions) -> InputSpec:
+    for entry in source.entries():
+        try:
+            data = source.read(entry)
+            first = from_array(data) if isinstance(data, np.ndarray) else decode(data, options, name=entry.key)
+        except BadItemError:
+            continue
+        channels = 1 if isinstance(data, np.ndarray) and first.image.mode == "L" else 3
+        return InputSpec(channels=channels, height=first.height, width=first.width)
+    raise DataError(f"{source.spec.path}: no image can be decoded")

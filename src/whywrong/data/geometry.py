@@ -1,0 +1,216 @@
+"""From the photograph to the model's input and back: one affine map, kept with every item.
+
+Resizing and cropping follow ``torchvision.transforms.Resize`` and ``CenterCrop`` on Pillow images to the pixel, which
+is also what timm's evaluation pipelines do. Coordinates are continuous: pixel ``i`` covers ``[i, i + 1)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from whywrong.core.errors import InputError
+from whywrong.core.input_spec import InputSpec
+
+MAX_RESIZED_PIXELS = 2**25
+"""Above this size of the resized image (strips of more than about 500 : 1) only the crop window is computed."""
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Resize of the whole photograph, then a crop of the input's size.
+
+    Attributes:
+        width, height: Photograph as decoded, in pixels.
+        input_width, input_height, channels: Input of the model.
+        resized_width, resized_height: Photograph after the resize.
+        left, top: Corner of the crop in the resized photograph.
+        interpolation: As in :class:`InputSpec`.
+    """
+
+    width: int
+    height: int
+    input_width: int
+    input_height: int
+    channels: int
+    resized_width: int
+    resized_height: int
+    left: int
+    top: int
+    interpolation: str
+
+    @classmethod
+    def plan(cls, width: int, height: int, spec: InputSpec) -> Geometry:
+        """Geometry of a photograph of ``width`` x ``height`` pixels before the input ``spec``.
+
+        Raises:
+            InputError: The photograph has no pixels.
+        """
+        if width < 1 or height < 1:
+            raise InputError(f"a photograph needs at least one pixel, got {width} x {height}")
+        if spec.resize is None:
+            resized = spec.width, spec.height
+        elif width <= height:
+            resized = spec.resize, int(spec.resize * height / width)
+        else:
+            resized = int(spec.resize * width / height), spec.resize
+        return cls(
+            width=width,
+            height=height,
+            input_width=spec.width,
+            input_height=spec.height,
+            channels=spec.channels,
+            resized_width=resized[0],
+            resized_height=resized[1],
+            left=round((resized[0] - spec.width) / 2.0),  # half to even, as torchvision rounds
+            top=round((resized[1] - spec.height) / 2.0),
+            interpolation=spec.interpolation,
+        )
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Pixels of the photograph per pixel of the input, (along x, along y)."""
+        return self.width / self.resized_width, self.height / self.resized_height
+
+    @property
+    def crop_box(self) -> tuple[float, float, float, float]:
+        """(x0, y0, x1, y1) of what the model sees, in pixels of the photograph."""
+        sx, sy = self.scale
+        return (
+            self.left * sx,
+            self.top * sy,
+            (self.left + self.input_width) * sx,
+            (self.top + self.input_height) * sy,
+        )
+
+    @property
+    def windowed(self) -> bool:
+        """Whether the photograph is such a long strip that only the crop window is resampled."""
+        return self.resized_width * self.resized_height > MAX_RESIZED_PIXELS
+
+    def to_input(self, pixels: np.ndarray | Image.Image) -> np.ndarray:
+        """The photograph as the model sees it.
+
+        Args:
+            pixels: (H, W, 3), (H, W, 1) or (H, W), uint8, or a Pillow image of mode ``RGB`` or ``L``.
+
+        Returns:
+            (C, H, W), uint8. One channel becomes three equal ones, or colour becomes grey, as the model asks.
+
+        Raises:
+            InputError: The photograph has another size than planned.
+        """
+        image = pixels if isinstance(pixels, Image.Image) else _as_image(pixels)
+        if image.size != (self.width, self.height):
+            raise InputError(f"geometry of {self.width} x {self.height} px met an image of {image.size} px")
+        if self.channels == 1 and image.mode != "L":
+            image = image.convert("L")
+        array = np.asarray(self._resample(image, _FILTERS[self.interpolation]))
+        if array.ndim == 2:
+            return np.repeat(array[None], self.channels, axis=0)
+        return np.ascontiguousarray(array.transpose(2, 0, 1))
+
+    def mask_to_input(self, mask: np.ndarray) -> np.ndarray:
+        """An object mask (H, W) of the photograph, bool, as (H, W) bool of the input.
+
+        A pixel belongs to the object where at least half of it is covered; where none is, every touched one does.
+        """
+        if mask.shape != (self.height, self.width):
+            raise InputError(f"mask {mask.shape} does not fit the photograph ({self.height}, {self.width})")
+        image = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0)))
+        cover = np.asarray(self._resample(image, Image.Resampling.BOX))
+        half = cover >= 128
+        return half if half.any() else cover > 0
+
+    def box_to_input(self, box: tuple[float, float, float, float]) -> np.ndarray:
+        """A box (x_min, y_min, x_max, y_max), inclusive pixels of the photograph, as (H, W) bool of the input.
+
+        A pixel belongs to the box where its centre lies inside; a box between two centres gets the nearest pixels.
+        The mask is empty where the crop leaves the box out.
+        """
+        sx, sy = self.scale
+        columns = _inside(box[0] / sx - self.left, (box[2] + 1) / sx - self.left, self.input_width)
+        rows = _inside(box[1] / sy - self.top, (box[3] + 1) / sy - self.top, self.input_height)
+        return rows[:, None] & columns[None, :]
+
+    def map_to_original(self, values: np.ndarray, *, smooth: bool = True, outside: float = np.nan) -> np.ndarray:
+        """Lay a map of the input over the photograph.
+
+        Args:
+            values: (h, w) over the whole input: of its size, or a coarser grid such as a class activation map.
+            smooth: Bilinear between the centres of the cells; else the cell itself.
+            outside: Value of the pixels that the model does not see.
+
+        Returns:
+            (height, width) of the photograph, float32.
+        """
+        x, x_seen = self._grid(self.width, self.scale[0], self.left, self.input_width, values.shape[1])
+        y, y_seen = self._grid(self.height, self.scale[1], self.top, self.input_height, values.shape[0])
+        values = np.asarray(values, dtype=np.float32)
+        if smooth:
+            x0, x1, fx = _neighbours(x, values.shape[1])
+            y0, y1, fy = _neighbours(y, values.shape[0])
+            rows = values[y0] * (1 - fy)[:, None] + values[y1] * fy[:, None]
+            full = rows[:, x0] * (1 - fx) + rows[:, x1] * fx
+        else:
+            full = values[_cell(y, values.shape[0])][:, _cell(x, values.shape[1])]
+        full = np.where(y_seen[:, None] & x_seen[None, :], full, np.float32(outside))
+        return full.astype(np.float32, copy=False)
+
+    def _resample(self, image: Image.Image, resample: Image.Resampling) -> Image.Image:
+        if self.windowed:
+            x0, y0, x1, y1 = self.crop_box
+            window = (max(0.0, x0), max(0.0, y0), min(float(self.width), x1), min(float(self.height), y1))
+            return image.resize((self.input_width, self.input_height), resample, box=window)
+        resized = self.resized_width, self.resized_height
+        if image.size != resized:
+            image = image.resize(resized, resample)
+        if resized == (self.input_width, self.input_height):
+            return image
+        return image.crop((self.left, self.top, self.left + self.input_width, self.top + self.input_height))
+
+    @staticmethod
+    def _grid(original: int, scale: float, start: int, size: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
+        """Centres of the photograph's pixels in cells of the map, and which of them the model sees."""
+        at = (np.arange(original) + 0.5) / scale - start
+        return at * (cells / size), (at >= 0) & (at < size)
+
+
+def _as_image(pixels: np.ndarray) -> Image.Image:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _inside(low: float, high: float, size: int) -> np.ndarray:
+    """(size,) bool: pixels whose centre is in [low, high); the one around the middle where no centre is."""
+    centres = np.arange(size) + 0.5
+    inside = (centres >= low) & (centres < high)
+    if not inside.any():
+        middle = int(np.floor((low + high) / 2))
+        if 0 <= middle < size:
+            inside[middle] = True
+    return inside
+
+
+def _cell(at: np.ndarray, cells: int) -> np.ndarray:
+    return np.clip(at.astype(np.int64), 0, cells - 1)
+
+
+def _neighbours(at: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cells on both sides of each place, and the weight of the second; constant beyond the outermost centres."""
+    shifted = np.clip(at - 0.5, 0, cells - 1)
+    first = np.minimum(shifted.astype(np.int64), max(cells - 2, 0))
+    second = np.minimum(first + 1, cells - 1)
+    return first, second, (shifted - first).astype(np.float32)

@@ -1,0 +1,138 @@
+"""Where labelled images come from."""
+
+from __future__ import annotations
+
+import os
+
+from whywrong.core.errors import DataError
+from whywrong.data.files import path_bytes, to_text
+from whywrong.data.sources.base import Entry, Source, SourceSpec
+
+__all__ = ["Entry", "Source", "SourceSpec", "open_source", "source_from_spec"]
+
+_MANIFESTS = ("manifest.csv", "manifest.parquet")
+_TABLES = (".csv", ".tsv", ".parquet")
+
+
+def open_source(
+    path: str | os.PathLike[str],
+    *,
+    manifest: str | os.PathLike[str] | None = None,
+    boxes: str | os.PathLike[str] | None = None,
+    label_by: str | None = None,
+    follow_links: bool = False,
+    split: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
+) -> Source:
+    """Open a data set and go through its listing once, so that trouble shows before the first batch.
+
+    Args:
+        path: A folder of class folders; a flat folder of images (with ``manifest``, or a ``manifest.csv`` or
+            ``manifest.parquet`` in it, or without labels); a manifest beside its images; an ``.npz``; a ``.tar`` shard
+            or a folder of shards; ``hf:FOLDER`` or ``hf:NAME``.
+        manifest: Table with ``path``, and perhaps ``label``, ``mask`` and a box; paths are relative to ``path``.
+        boxes: Table with ``file`` and a box; ``file`` is matched against the tail of each item's path.
+        label_by: ``index``, ``wnid`` or ``name``: how labels are to be read.
+        follow_links: Follow symbolic links, and paths of the manifest, that lead out of the folder.
+        split, image, label: Of a Hugging Face data set: the part, and the columns where they cannot be told.
+
+    Returns:
+        The source, checked.
+
+    Raises:
+        DataError: Nothing is there, nothing is an image, or a table breaks its contract.
+    """
+    text = os.fspath(path)
+    options = {
+        "boxes": _absolute(boxes),
+        "label_by": label_by,
+        "follow_links": follow_links,
+        "split": split,
+        "image": image,
+        "label": label,
+    }
+    if text.startswith("hf:"):
+        name = text.removeprefix("hf:")
+        spec = SourceSpec(kind="hf", path=os.path.abspath(name) if os.path.isdir(name) else name, **options)
+    else:
+        spec = _spec(os.path.abspath(text), _absolute(manifest), options)
+    source = source_from_spec(spec)
+    source.scan()
+    return source
+
+
+def source_from_spec(spec: SourceSpec) -> Source:
+    """The source of a spec, not yet gone through.
+
+    Raises:
+        DataError: The data is not there.
+    """
+    # Each kind of source brings its own imports; a folder of images needs none of the others.
+    if spec.kind == "arrays":
+        from whywrong.data.sources.arrays import ArraySource
+
+        return ArraySource(spec)
+    if spec.kind == "tar":
+        from whywrong.data.sources.shards import TarSource
+
+        return TarSource(spec)
+    if spec.kind == "hf":
+        from whywrong.data.sources.huggingface import HuggingFaceSource
+
+        return HuggingFaceSource(spec)
+    if spec.kind == "table":
+        from whywrong.data.sources.table import TableSource
+
+        return TableSource(spec)
+    from whywrong.data.sources.folder import ClassFolderSource, FlatFolderSource
+
+    if spec.kind == "classes":
+        return ClassFolderSource(spec)
+    if spec.kind == "flat":
+        return FlatFolderSource(spec)
+    raise DataError(f'unknown kind of source "{spec.kind}"')
+
+
+def _spec(path: str, manifest: str | None, options: dict) -> SourceSpec:
+    shown, lower = to_text(path), path.lower()
+    if not os.path.exists(path_bytes(path)):
+        raise DataError(f"{shown}: no such file or folder")
+    if os.path.isdir(path_bytes(path)):
+        return _folder_spec(path, manifest, options)
+    if manifest is not None:
+        raise DataError(f"{shown}: a manifest goes with the folder of its images")
+    if lower.endswith(_TABLES):
+        return SourceSpec(kind="table", path=os.path.dirname(path), manifest=path, **options)
+    if lower.endswith(".npz"):
+        return SourceSpec(kind="arrays", path=path, **options)
+    if lower.endswith((".tar", ".tar.gz", ".tgz")):
+        return SourceSpec(kind="tar", path=path, **options)
+    if lower.endswith(".zip"):
+        raise DataError(f"{shown}: zip archives are not read; unpack it and give the folder")
+    raise DataError(
+        f"{shown}: expected a folder, a manifest (.csv, .parquet), arrays (.npz) or shards (.tar); "
+        "a single image goes to `whywrong explain`"
+    )
+
+
+def _folder_spec(path: str, manifest: str | None, options: dict) -> SourceSpec:
+    from whywrong.data.sources.walk import Walk, list_folder
+
+    if manifest is None:
+        manifest = next((m for name in _MANIFESTS if os.path.isfile(path_bytes(m := os.path.join(path, name)))), None)
+    if manifest is not None:
+        return SourceSpec(kind="table", path=path, manifest=manifest, **options)
+    walk = Walk(path_bytes(path), follow_links=options["follow_links"])
+    if any(True for _ in walk.folders()):
+        return SourceSpec(kind="classes", path=path, **options)
+    shards = any(
+        kind == b"f" and name.lower().endswith((b".tar", b".tar.gz", b".tgz")) for name, kind in list_folder(walk.root)
+    )
+    if shards and not any(True for _ in walk.files(deep=False)):
+        return SourceSpec(kind="tar", path=path, **options)
+    return SourceSpec(kind="flat", path=path, **options)
+
+
+def _absolute(path: str | os.PathLike[str] | None) -> str | None:
+    return None if path is None else os.path.abspath(os.fspath(path))

@@ -1,0 +1,277 @@
+"""What a source is: a listing of entries, and their bytes on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whywrong.core.classes import ClassList, match_labels
+from whywrong.core.errors import DataError, InputError, UnmatchedLabelError
+from whywrong.data.files import open_regular, path_bytes, to_text
+from whywrong.data.sources.boxes import BoxTable, BoxUse
+
+_MAX_CLASSES_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One labelled entry of a source, as the listing knows it; nothing of the image has been read.
+
+    Attributes:
+        key: Unique name in the source; bytes that are not UTF-8 stand as surrogate escapes.
+        label: As written in the data; None where the data has no labels.
+        size: Bytes of the file (of the pixels, for arrays); 0 where the file is missing.
+        mtime_ns: Time of the last change, nanoseconds since 1970.
+        box: (x_min, y_min, x_max, y_max) of the object, inclusive pixels of the original.
+        mask: Where the source finds the object's mask.
+    """
+
+    key: str
+    label: str | None
+    size: int
+    mtime_ns: int
+    box: tuple[int, int, int, int] | None = None
+    mask: str | None = None
+
+    @property
+    def item_id(self) -> str:
+        """First 20 hexadecimal digits of the SHA-256 of the key."""
+        return hashlib.sha256(path_bytes(self.key)).hexdigest()[:20]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSpec:
+    """How to find the data again, in another process or on another day.
+
+    Attributes:
+        kind: ``folder``, ``table``, ``arrays``, ``tar`` or ``hf``.
+        path: Folder or file, absolute; for ``hf`` a folder or the name of a data set.
+        manifest, boxes: Files, absolute, or None.
+        label_by: ``index``, ``wnid`` or ``name`` where the owner says how labels are to be read.
+        follow_links: Whether symbolic links that leave the folder are followed.
+        split: Part of a Hugging Face data set.
+        image, label: Columns of a Hugging Face data set, where they cannot be told.
+    """
+
+    kind: str
+    path: str
+    manifest: str | None = None
+    boxes: str | None = None
+    label_by: str | None = None
+    follow_links: bool = False
+    split: str | None = None
+    image: str | None = None
+    label: str | None = None
+
+    def open(self) -> Source:
+        """The source again, without checking the whole listing once more.
+
+        Raises:
+            DataError: The data is not there any more.
+        """
+        from whywrong.data.sources import source_from_spec
+
+        return source_from_spec(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for ``run.json``; ``SourceSpec(**d)`` is the way back."""
+        return asdict(self)
+
+
+class Source(ABC):
+    """Labelled images in a fixed order. ``entries`` streams; ``scan`` goes through it once and checks everything."""
+
+    def __init__(self, spec: SourceSpec) -> None:
+        self.spec = spec
+        self._ignored: Counter[str] = Counter()
+        self._warnings: list[str] = []
+        self._labels: dict[str, int] = {}
+        self._count = 0
+        self._scanned = False
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, lazily, in the same order every time."""
+        return self._with_boxes(Counter(), None)
+
+    @abstractmethod
+    def _entries(self, ignored: Counter[str]) -> Iterator[Entry]:
+        """The entries without the boxes of a boxes file; what is passed over is counted in ``ignored``."""
+
+    @abstractmethod
+    def read(self, entry: Entry) -> bytes | np.ndarray:
+        """Bytes of the image file, or its pixels (H, W, C) uint8 where the source holds arrays.
+
+        Raises:
+            BadItemError: The file is missing, unreadable or too large.
+        """
+
+    @abstractmethod
+    def locate(self, label: str) -> str:
+        """Where the data says ``label`` first, e.g. ``labels.csv line 41``."""
+
+    def read_mask(self, entry: Entry) -> bytes:
+        """Bytes of the object's mask.
+
+        Raises:
+            BadItemError: The mask cannot be read.
+        """
+        raise DataError(f"this source holds no masks ({entry.key})")
+
+    def stat(self, entry: Entry) -> tuple[int, int] | None:
+        """(size, mtime_ns) of the entry now; None where it has vanished."""
+        return entry.size, entry.mtime_ns
+
+    def close(self) -> None:  # noqa: B027  most sources hold nothing open
+        """Close open files; reading opens them again."""
+
+    def scan(self) -> None:
+        """Go through the listing once: counts, labels, warnings.
+
+        Raises:
+            DataError: Nothing to read, or the listing breaks its contract.
+        """
+        if self._scanned:
+            return
+        self._ignored.clear()
+        self._warnings.clear()
+        used = None if self._boxes is None else BoxUse(self._boxes)
+        labels: Counter[str | None] = Counter(entry.label for entry in self._with_boxes(self._ignored, used))
+        self._scanned = True
+        self._count = labels.total()
+        unlabelled = labels.pop(None, 0)
+        self._labels = {str(label): count for label, count in labels.items()}
+        self._after_scan()
+        if self._count == 0:
+            raise DataError(self._empty_text())
+        if used is not None:
+            self._warnings += used.warnings()
+        if unlabelled:
+            self._warnings.append(
+                f"{unlabelled} of {self._count} images have no label: they are predicted, but not judged right or wrong"
+            )
+
+    def __len__(self) -> int:
+        """Number of entries."""
+        self.scan()
+        return self._count
+
+    @property
+    def label_counts(self) -> dict[str, int]:
+        """Entries per label, in order of the label."""
+        self.scan()
+        return {label: self._labels.get(label, 0) for label in self.class_names}
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Distinct labels, sorted; folders without images are classes too."""
+        self.scan()
+        return tuple(sorted(self._labels))
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """What the listing passed over, by reason."""
+        self.scan()
+        return dict(sorted(self._ignored.items()))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the owner should know about the data."""
+        self.scan()
+        return tuple(self._warnings)
+
+    @cached_property
+    def classes_records(self) -> list[Any] | None:
+        """Content of a ``classes.json`` in the image folder or just above it; None where there is none.
+
+        Raises:
+            DataError: It is not JSON, or not a list.
+        """
+        folder = self._classes_folder()
+        if folder is None:
+            return None
+        for place in (folder, folder.parent):
+            path = place / "classes.json"
+            if path.is_file():
+                return _read_records(path)
+        return None
+
+    def match_labels(self, classes: ClassList) -> dict[str, int]:
+        """Map every label of the data to one class of the model, as :func:`whywrong.core.classes.match_labels` does.
+
+        Raises:
+            InputError: As there; the message begins with the place in the data where the label stands.
+        """
+        try:
+            return match_labels(
+                (label for label, count in self.label_counts.items() if count),
+                classes,
+                label_by=self.spec.label_by,
+                records=_mappings(self.classes_records),
+            )
+        except UnmatchedLabelError as error:
+            raise InputError(f"{self.locate(error.label)}: {error}") from None
+
+    def _with_boxes(self, ignored: Counter[str], used: BoxUse | None) -> Iterator[Entry]:
+        table = self._boxes
+        if table is None:
+            yield from self._entries(ignored)
+            return
+        for entry in self._entries(ignored):
+            row = table.find(entry.key)
+            if row is None:
+                yield entry
+                continue
+            if used is not None:
+                used.add(row, entry.key)
+            yield replace(entry, box=table.box(row))
+
+    @cached_property
+    def _boxes(self) -> BoxTable | None:
+        return None if self.spec.boxes is None else BoxTable.load(self.spec.boxes)
+
+    def _after_scan(self) -> None:  # noqa: B027  most sources have nothing to add
+        """Warnings that need the whole listing."""
+
+    def _classes_folder(self) -> Path | None:
+        path = Path(self.spec.path)
+        return path if path.is_dir() else path.parent
+
+    def _empty_text(self) -> str:
+        passed = ", ".join(f"{count} x {reason}" for reason, count in sorted(self._ignored.items()))
+        return f"{to_text(self.spec.path)}: no images found" + (f" (passed over: {passed})" if passed else "")
+
+
+def _read_records(path: Path) -> list[Any]:
+    with open_regular(path_bytes(str(path))) as file:
+        data = file.read(_MAX_CLASSES_BYTES + 1)
+    if len(data) > _MAX_CLASSES_BYTES:
+        raise DataError(f"{path}: larger than {_MAX_CLASSES_BYTES >> 20} MiB, not a list of classes")
+    try:
+        records = json.loads(data.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} line {error.lineno}: not JSON: {error.msg}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON: {error}") from None
+    if isinstance(records, dict) and all(isinstance(name, str) for name in records.values()):
+        try:
+            records = [{"index": int(index), "name": name} for index, name in records.items()]
+        except ValueError:
+            records = None
+    if not isinstance(records, list) or not records:
+        raise DataError(f'{path}: expected a list of names or of {{"index": int, "name": str}}')
+    return records
+
+
+def _mappings(records: list[Any] | None) -> list[dict[str, Any]] | None:
+    if records is not None and all(isinstance(name, str) for name in records):
+        return [{"index": index, "name": name} for index, name in enumerate(records)]
+    return records

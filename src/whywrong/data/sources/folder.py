@@ -1,0 +1,101 @@
+"""Class folders (``DATA/<class>/**/<image>``) and flat folders of images without labels."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+from whywrong.core.errors import DataError
+from whywrong.data.files import path_bytes, path_text, read_regular, to_text
+from whywrong.data.sources.base import Entry, Source, SourceSpec
+from whywrong.data.sources.walk import LINK, Walk
+
+LOOSE = "image outside the class folders"
+
+
+class FileSource(Source):
+    """Images that are files below one folder; ``//`` in a key ends the path (no path holds it)."""
+
+    def __init__(self, spec: SourceSpec) -> None:
+        super().__init__(spec)
+        self._root = path_bytes(spec.path)
+        if not os.path.isdir(self._root):
+            raise DataError(f"{to_text(spec.path)}: no such folder")
+
+    def _walk(self, ignored: Counter[str] | None = None) -> Walk:
+        return Walk(self._root, follow_links=self.spec.follow_links, ignored=ignored)
+
+    def _after_scan(self) -> None:
+        links = self._ignored[LINK]
+        if links:
+            self._warnings.append(f"{links} symbolic links are not followed; allow it with follow_links")
+
+    def path_of(self, entry: Entry) -> bytes:
+        """The entry's file."""
+        return os.path.join(self._root, path_bytes(entry.key.partition("//")[0]))
+
+    def read(self, entry: Entry) -> bytes:
+        """Bytes of the image file.
+
+        Raises:
+            BadItemError: The file is missing, unreadable or too large.
+        """
+        return read_regular(self.path_of(entry))
+
+    def stat(self, entry: Entry) -> tuple[int, int] | None:
+        """(size, mtime_ns) of the file now; None where it has vanished."""
+        try:
+            status = os.stat(self.path_of(entry))
+        except OSError:
+            return None
+        return status.st_size, status.st_mtime_ns
+
+
+class ClassFolderSource(FileSource):
+    """One folder per class; the label is the folder's name, and empty folders are classes too."""
+
+    def _entries(self, ignored: Counter[str]) -> Iterator[Entry]:
+        walk = self._walk(ignored)
+        for folder in walk.folders():
+            label = path_text(folder)
+            for found in walk.files(folder):
+                yield Entry(path_text(found.path), label, found.size, found.mtime_ns)
+
+    def locate(self, label: str) -> str:
+        """The class folder."""
+        return f'folder "{to_text(label)}"'
+
+    def _after_scan(self) -> None:
+        walk = self._walk(self._ignored)
+        names = [path_text(folder) for folder in walk.folders()]
+        empty = [name for name in names if name not in self._labels]
+        loose = sum(1 for _ in walk.files(deep=False))  # also counts what else lies beside the class folders
+        if loose:
+            self._ignored[LOOSE] = loose
+            self._warnings.append(f"{loose} images lie outside the class folders and are left out")
+        super()._after_scan()
+        if self._count == 0:
+            return
+        if empty:
+            shown = ", ".join(to_text(name) for name in empty[:5]) + (" ..." if len(empty) > 5 else "")
+            self._warnings.append(f"{len(empty)} of {len(names)} class folders hold no images: {shown}")
+        self._labels.update(dict.fromkeys(empty, 0))
+        if len(names) == 1 and any(True for _ in Walk(os.path.join(self._root, path_bytes(names[0]))).folders()):
+            inner = os.path.join(self.spec.path, names[0])
+            raise DataError(
+                f'{to_text(self.spec.path)}: its only folder, "{to_text(names[0])}", holds folders again; '
+                f"give {to_text(inner)} if those are the classes"
+            )
+
+
+class FlatFolderSource(FileSource):
+    """Images directly in one folder, without labels."""
+
+    def _entries(self, ignored: Counter[str]) -> Iterator[Entry]:
+        for found in self._walk(ignored).files(deep=False):
+            yield Entry(path_text(found.path), None, found.size, found.mtime_ns)
+
+    def locate(self, label: str) -> str:
+        """There are no labels here."""
+        return to_text(self.spec.path)

@@ -1,0 +1,224 @@
+"""Rows of a table beside the images, CSV or Parquet, streamed, each with the line where it stands."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from whywrong.core.errors import BadItemError, DataError
+from whywrong.data.files import open_regular, path_bytes, path_text, to_text
+
+_DELIMITERS = ",;\t|"
+_HEADER_LIMIT = 2**16
+_BOX = ("x_min", "y_min", "x_max", "y_max")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: where it stands (``labels.csv line 41``) and its cells by column; None for a missing value."""
+
+    where: str
+    cells: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A CSV or Parquet file with a header.
+
+    Attributes:
+        path: Absolute path of the file.
+        columns: Names of the columns, lower case, as they stand.
+    """
+
+    path: str
+    columns: tuple[str, ...]
+    delimiter: str | None
+
+    @property
+    def name(self) -> str:
+        """File name for messages."""
+        return to_text(os.path.basename(self.path))
+
+    @classmethod
+    def open(cls, path: str, needed: Sequence[str]) -> Table:
+        """Read the header.
+
+        Args:
+            path: File; Parquet by its content, else CSV (comma, semicolon, tab or bar; UTF-8, with or without BOM).
+            needed: At least one of these columns must be there.
+
+        Raises:
+            DataError: Missing, unreadable, of another encoding, or without the columns.
+        """
+        try:
+            with open_regular(path_bytes(path)) as file:
+                head = file.read(_HEADER_LIMIT)
+        except BadItemError as error:
+            raise DataError(f"{to_text(path)}: {error.reason}") from None
+        name = to_text(os.path.basename(path))
+        if head[:4] == b"PAR1":
+            table = cls(path, tuple(column.strip().lower() for column in _parquet(path).schema_arrow.names), None)
+        else:
+            table = cls._open_csv(path, name, head, needed)
+        if not set(needed) & set(table.columns):
+            raise DataError(
+                f'{name} line 1: no column "{needed[0]}"; the columns are {", ".join(map(repr, table.columns))[:300]}'
+            )
+        repeated = {column for column in table.columns if column and table.columns.count(column) > 1}
+        if repeated:
+            raise DataError(f"{name} line 1: column {sorted(repeated)[0]!r} stands twice")
+        return table
+
+    @classmethod
+    def _open_csv(cls, path: str, name: str, head: bytes, needed: Sequence[str]) -> Table:
+        if not head.strip(b"\xef\xbb\xbf \r\n\t"):
+            raise DataError(f"{name}: empty file, expected a header with column {needed[0]!r}")
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
+            raise DataError(f"{name} line 1: not UTF-8 text; save the table as CSV UTF-8 or as Parquet")
+        first = head.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n").splitlines()[0].decode("utf-8", "surrogateescape")
+        headers = {delimiter: _header(first, delimiter) for delimiter in _DELIMITERS}
+        fitting = [d for d, columns in headers.items() if set(needed) & set(columns)]
+        delimiter = max(fitting or _DELIMITERS, key=lambda d: len(headers[d]))
+        return cls(path, headers[delimiter], delimiter)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, streamed.
+
+        Raises:
+            DataError: A row does not fit the header, a quote is not closed; the message names the line.
+        """
+        return self._parquet_rows() if self.delimiter is None else self._csv_rows(self.delimiter)
+
+    def _csv_rows(self, delimiter: str) -> Iterator[Row]:
+        with open_regular(path_bytes(self.path)) as raw:
+            text = io.TextIOWrapper(
+                io.BufferedReader(raw, 2**16),  # type: ignore[arg-type]
+                encoding="utf-8-sig",
+                errors="surrogateescape",
+                newline="",
+            )
+            reader = csv.reader(text, delimiter=delimiter, strict=True)
+            line, header_seen = 1, False
+            while True:
+                where = f"{self.name} line {line}"
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except (csv.Error, OSError) as error:
+                    raise DataError(f"{where}: {error}") from None
+                line = reader.line_num + 1
+                if not any(cells):
+                    continue
+                if not header_seen:
+                    header_seen = True
+                    continue
+                if len(cells) != len(self.columns):
+                    raise DataError(f"{where}: expected {len(self.columns)} fields, got {len(cells)}")
+                yield Row(where, {column: cell or None for column, cell in zip(self.columns, cells, strict=True)})
+
+    def _parquet_rows(self) -> Iterator[Row]:
+        number = 0
+        for batch in _parquet(self.path).iter_batches(batch_size=8192):
+            for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                number += 1
+                yield Row(f"{self.name} row {number}", dict(zip(self.columns, cells, strict=True)))
+
+
+def _header(line: str, delimiter: str) -> tuple[str, ...]:
+    try:
+        return tuple(column.strip().lower() for column in next(csv.reader([line], delimiter=delimiter), []))
+    except csv.Error:
+        return ()
+
+
+def _parquet(path: str) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(os.fsdecode(path_bytes(path)))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{to_text(path)}: not a readable Parquet file: {error}") from None
+
+
+def path_of(row: Row, columns: Sequence[str]) -> str:
+    """The path in a row, as written.
+
+    Raises:
+        DataError: It is missing or not text.
+    """
+    value = next((row.cells[column] for column in columns if row.cells.get(column) is not None), None)
+    if isinstance(value, bytes):
+        value = path_text(value)
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise DataError(f"{row.where}: expected a path, got {value!r}")
+    return value
+
+
+def label_of(row: Row) -> str:
+    """The label in a row, as text.
+
+    Raises:
+        DataError: Missing, negative, fractional or not a number where a number is due; the message names the line.
+    """
+    value = row.cells.get("label")
+    if isinstance(value, bytes):
+        value = path_text(value)
+    if value is None or value is True or value is False or (isinstance(value, str) and not value.strip()):
+        raise DataError(f"{row.where}: the label is {'missing' if value is None else repr(value)}")
+    text = str(value).strip()
+    if _NOT_FINITE.fullmatch(text):
+        raise DataError(f"{row.where}: label {text!r} is not a class")
+    if not isinstance(value, (int, float, str)):
+        raise DataError(f"{row.where}: expected a label (text or whole number), got {type(value).__name__}")
+    if _NUMBER.fullmatch(text):
+        if not text.isdecimal():
+            reason = "negative; classes count from 0" if text.startswith("-") else "not a whole number"
+            raise DataError(f"{row.where}: label {text} is {reason}")
+        return text
+    return text
+
+
+def box_of(row: Row) -> Box | None:
+    """The box in a row, inclusive pixels; None where all four cells are empty.
+
+    Raises:
+        DataError: Some are missing, not whole numbers, negative or in the wrong order; the message names the line.
+    """
+    cells = [row.cells.get(column) for column in _BOX]
+    if all(cell is None for cell in cells):
+        return None
+    values = []
+    for column, cell in zip(_BOX, cells, strict=True):
+        try:
+            number = float(cell)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = float("nan")
+        if not number.is_integer() or not 0 <= number < 2**31:
+            raise DataError(f"{row.where}: {column} must be a whole number of pixels from 0, got {cell!r}")
+        values.append(int(number))
+    x_min, y_min, x_max, y_max = values
+    if x_min > x_max or y_min > y_max:
+        raise DataError(f"{row.where}: the box ({x_min}, {y_min}, {x_max}, {y_max}) ends before it begins")
+    return x_min, y_min, x_max, y_max
+
+
+def extra_columns(table: Table, known: Sequence[str]) -> list[str]:
+    """Columns that nobody reads."""
+    return [to_text(column) for column in table.columns if column and column not in known]
+
+
+def hash64(text: str) -> int:
+    """64 bits of a name: tables of a million names stay small, and two names never meet in practice."""
+    return int.from_bytes(hashlib.blake2b(path_bytes(text), digest_size=8).digest(), "little")

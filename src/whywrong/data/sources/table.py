@@ -1,0 +1,196 @@
+"""A folder of images with a table beside them: ``path, label, mask, x_min, y_min, x_max, y_max``."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from whywrong.core.errors import DataError
+from whywrong.data.files import path_bytes, path_text, read_regular, to_text
+from whywrong.data.sources.base import Entry, SourceSpec
+from whywrong.data.sources.folder import FileSource
+from whywrong.data.sources.rows import Row, Table, box_of, extra_columns, hash64, label_of, path_of
+
+_PATH = ("path", "file")
+_KNOWN = ("path", "file", "label", "mask", "x_min", "y_min", "x_max", "y_max")
+DUPLICATE = "duplicate row"
+
+
+class TableSource(FileSource):
+    """Rows of a manifest, in its order. Paths are relative to the folder.
+
+    The key is the path; where one path stands under several labels, ``path//label``, so that each is its own item.
+    Repeated rows are passed over and counted. Memory: eight bytes a row.
+    """
+
+    def __init__(self, spec: SourceSpec) -> None:
+        super().__init__(spec)
+        if spec.manifest is None:
+            raise DataError("a table source needs a manifest")
+        self._table = Table.open(spec.manifest, _PATH)
+        self._labelled = "label" in self._table.columns and any(
+            row.cells["label"] not in (None, "") for row in self._table.rows()
+        )
+        self._outside = lru_cache(maxsize=4096)(self._leaves)
+        self._missing: list[str] = []
+
+    def _entries(self, ignored: Counter[str]) -> Iterator[Entry]:
+        repeated = self._repeated
+        seen: dict[tuple[str, str | None], tuple[str, Entry]] = {}
+        counting = ignored is self._ignored
+        for row in self._table.rows():
+            path = self._path(row, path_of(row, _PATH))
+            label = label_of(row) if self._labelled else None
+            twice = hash64(path) in repeated
+            entry = self._entry(row, path, label, twice)
+            if twice:
+                where, first = seen.setdefault((path, label), (row.where, entry))
+                if where != row.where:
+                    if (first.box, first.mask) != (entry.box, entry.mask):
+                        raise DataError(f"{row.where}: another box or mask for the image and label of {where}")
+                    ignored[DUPLICATE] += 1
+                    continue
+            if counting and not entry.mtime_ns:
+                self._missing.append(f'{row.where}, "{to_text(path)}"')
+                del self._missing[10:]
+                self._missing_count += 1
+            yield entry
+
+    def _entry(self, row: Row, path: str, label: str | None, twice: bool) -> Entry:
+        mask = row.cells.get("mask")
+        if mask is not None:
+            mask = self._path(row, path_of(row, ("mask",)))
+        try:
+            status = os.stat(os.path.join(self._root, path_bytes(path)))
+            size, mtime_ns = status.st_size, status.st_mtime_ns
+        except OSError:
+            size, mtime_ns = 0, 0
+        key = f"{path}//{label}" if twice and label is not None else path
+        return Entry(key, label, size, mtime_ns, box_of(row), mask)
+
+    def read_mask(self, entry: Entry) -> bytes:
+        """Bytes of the mask's file.
+
+        Raises:
+            BadItemError: The file is missing, unreadable or too large.
+        """
+        if entry.mask is None:
+            raise DataError(f"{entry.key} has no mask")
+        return read_regular(os.path.join(self._root, path_bytes(entry.mask)))
+
+    def locate(self, label: str) -> str:
+        """The first line with the label."""
+        for row in self._table.rows():
+            if label_of(row) == label:
+                return row.where
+        return self._table.name
+
+    def _path(self, row: Row, written: str) -> str:
+        """A path below the folder, normalised.
+
+        Raises:
+            DataError: It leads out of the folder, itself or through a link.
+        """
+        path = posixpath.normpath(written)
+        if posixpath.isabs(path):
+            relative = posixpath.relpath(path, self.spec.path)
+            path = path if relative.startswith("..") else relative
+        if self.spec.follow_links:
+            return path
+        out = posixpath.isabs(path) or path == ".." or path.startswith("../")
+        folder, name = posixpath.split(path)
+        if out or self._outside(folder) or (os.path.islink(self._file(path)) and self._leaves(path)):
+            raise DataError(
+                f'{row.where}: "{to_text(written)}" leads out of {to_text(self.spec.path)}; '
+                "allow it with follow_links if that is meant"
+            )
+        if not name:
+            raise DataError(f'{row.where}: "{to_text(written)}" is not a file')
+        return path
+
+    def _leaves(self, path: str) -> bool:
+        root = os.path.realpath(self._root)
+        real = os.path.realpath(self._file(path))
+        return real != root and not real.startswith(root.rstrip(b"/") + b"/")
+
+    def _file(self, path: str) -> bytes:
+        return os.path.join(self._root, path_bytes(path))
+
+    @cached_property
+    def _repeated(self) -> frozenset[int]:
+        """Hashes of the paths that stand in more than one row."""
+        hashes = array("Q", (hash64(self._path(row, path_of(row, _PATH))) for row in self._table.rows()))
+        keys = np.sort(np.frombuffer(hashes, dtype=np.uint64))
+        return frozenset(np.unique(keys[1:][keys[1:] == keys[:-1]]).tolist())
+
+    def scan(self) -> None:
+        """As in the base; also compares the table with the folder.
+
+        Raises:
+            DataError: As there, or no row names a file that is there.
+        """
+        if not self._scanned:
+            self._missing.clear()
+            self._missing_count = 0
+        super().scan()
+
+    def _after_scan(self) -> None:
+        super()._after_scan()
+        name, folder = self._table.name, to_text(self.spec.path)
+        if self._ignored[DUPLICATE]:
+            self._warnings.append(f"{name}: {self._ignored[DUPLICATE]} rows repeat an earlier row and are read once")
+        extra = extra_columns(self._table, _KNOWN)
+        if extra:
+            self._warnings.append(f"{name}: columns not used: {', '.join(extra)[:300]}")
+        missing = self._missing_count
+        if missing and missing == self._count:
+            raise DataError(f"{name}: none of its {missing} files is in {folder} (first: {self._missing[0]})")
+        unnamed, present = self._unnamed()
+        if missing:
+            self._warnings.append(
+                f"{name} lists {self._count} items, {folder} holds {present} images: "
+                f"{missing} listed files are not there ({'; '.join(self._missing[:3])})"
+            )
+        if unnamed:
+            self._warnings.append(
+                f"{name} lists {self._count} items, {folder} holds {present} images: {unnamed} images have no row "
+                "and are left out"
+            )
+
+    def _unnamed(self) -> tuple[int, int]:
+        """Images in the folder that no row names, and all images in it that are not masks."""
+        named = np.sort(np.frombuffer(self._hashes("path"), dtype=np.uint64))
+        masks = np.sort(np.frombuffer(self._hashes("mask"), dtype=np.uint64))
+        unnamed = present = 0
+        for found in self._walk(Counter()).files():
+            key = np.uint64(hash64(path_text(found.path)))
+            if _holds(masks, key):
+                continue
+            present += 1
+            unnamed += not _holds(named, key)
+        return unnamed, present
+
+    def _hashes(self, column: str) -> array:
+        columns = _PATH if column == "path" else (column,)
+        return array(
+            "Q",
+            (
+                hash64(posixpath.normpath(self._path(row, path_of(row, columns))))
+                for row in self._table.rows()
+                if column == "path" or row.cells.get(column) is not None
+            ),
+        )
+
+    def _empty_text(self) -> str:
+        return f"{self._table.name}: no rows"
+
+
+def _holds(sorted_hashes: np.ndarray, key: np.uint64) -> bool:
+    at = int(np.searchsorted(sorted_hashes, key))
+    return at < len(sorted_hashes) and bool(sorted_hashes[at] == key)
