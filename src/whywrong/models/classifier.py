@@ -1,26 +1,31 @@
 """The one door to a classifier: images in [0, 1] in, logits out, every query counted.
 
 Wrapping leaves the user's module untouched: mode and ``requires_grad`` flags are set on entry and restored on exit,
-also after an exception; ``.grad`` and hooks are never written.
+also after an exception; ``.grad`` and hooks are never written, and no pass writes into the caller's images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from whywrong.core.access import Access
-from whywrong.core.checks import check_images
+from whywrong.core.checks import bad_rows, check_images
 from whywrong.core.classes import ClassList
-from whywrong.core.errors import AccessError, EnvironmentFailure, ModelError, NotDifferentiableError
+from whywrong.core.errors import AccessError, EnvironmentFailure, ModelError, ModelRaisedError, NotDifferentiableError
 from whywrong.core.input_spec import InputSpec
+from whywrong.models.answers import check_output, read_labels, read_scores
+from whywrong.models.chunks import Chunks
+from whywrong.models.identity import fingerprint
+from whywrong.models.kinds import inspect_module
+from whywrong.models.memory import out_of_memory
+from whywrong.models.modes import EvaluationMode
 
 Objective = Callable[[Tensor, slice], Tensor]
-T = TypeVar("T")
 
 
 class Classifier:
@@ -30,22 +35,31 @@ class Classifier:
     mode once; every call does so for itself otherwise.
 
     Args:
-        model: ``nn.Module``, or any callable, from images (B, C, H, W) float32 to logits (B, K).
+        model: ``nn.Module``, or any callable, from images (B, C, H, W) to logits (B, K).
         classes: Classes in the order of the logits; None counts them from the first answer.
         preprocess: Input size and normalisation; without mean and std the model takes images in [0, 1].
-        access: Highest level that may be used; default INTERNALS for a module, SCORES for any other callable.
+        access: Highest level that may be used; default what the model can grant: INTERNALS for a plain module, SCORES
+            for any other callable.
         output: How the answer is read: ``logits``; ``probabilities`` (their logarithm serves as logits);
             ``binary`` (one logit z becomes the two logits 0 and z); ``labels`` (class indices, (B,)); or
             ``key:NAME`` or ``item:N`` for one part of a mapping, object or tuple.
-        device: Where the module lives; default that of its first parameter.
-        batch_size: Images in one pass; larger requests are split, and it is halved when memory runs out.
-        identity: Hash of weights and spec, which names the model in a run.
+        device: Where the module lives; default that of its tensors. The module is never moved.
+        batch_size: Images in one pass; larger requests are split, and it falls when memory runs out or the model
+            takes fewer.
+        identity: Hash that names the model in a run; default :func:`whywrong.models.identity.fingerprint`.
         recipe: Picklable object with ``build() -> Classifier``, from which a worker rebuilds the classifier; None
             where the module exists only in memory.
 
     Attributes:
-        forwards: Images sent through the model so far; a batch of 8 counts 8.
+        forwards: Images sent through the model and answered so far; a batch of 8 counts 8. Passes that ran out of
+            memory or raised gave no answer and do not count.
         backwards: Images differentiated through the model so far.
+        model: What is asked: the module, or the callable.
+        module: The module behind the classifier, None for other callables.
+
+    Raises:
+        InputError: An unknown ``output``.
+        ModelError: A kind of module that is not supported.
     """
 
     def __init__(
@@ -58,34 +72,54 @@ class Classifier:
         output: str = "logits",
         device: torch.device | str | None = None,
         batch_size: int = 64,
-        identity: str = "in memory",
+        identity: str | None = None,
         recipe: Any = None,
     ) -> None:
-        self.module = model if isinstance(model, nn.Module) else None
-        highest = Access.INTERNALS if self.module is not None else Access.SCORES
-        if output == "labels":
-            highest = Access.LABELS
+        kind = inspect_module(model) if isinstance(model, nn.Module) else None
+        self.module = kind.module if kind else None
+        self.output = check_output(output)
+        highest = Access.LABELS if output == "labels" else kind.access if kind else Access.SCORES
         self.access = min(access or highest, highest)
         self.classes = classes
         self.preprocess = preprocess
-        self.output = output
-        self.batch_size = batch_size
-        self.identity = identity
         self.recipe = recipe
+        self.device = torch.device(device) if device is not None else kind.device if kind else torch.device("cpu")
         self.forwards = 0
         self.backwards = 0
-        self._model = model
-        self._entered = 0
-        self._modes: list[tuple[nn.Module, bool]] = []
-        self._trainable: list[nn.Parameter] = []
-        first = next(iter([*self.module.parameters(), *self.module.buffers()]), None) if self.module else None
-        self.device = (
-            torch.device(device) if device is not None else first.device if first is not None else torch.device("cpu")
-        )
+        self.model = self.module if self.module is not None else model
+        self._identity = identity
+        self._mode = EvaluationMode(self.module)
+        self._dtype = kind.dtype if kind else torch.float32
+        # Convolutions on a CPU are up to three times as fast on channels-last pixels; the weights may stay as they are.
+        channels_last = kind is not None and kind.convolutional and self.device.type == "cpu"
+        self._chunks = Chunks(batch_size, channels_last=channels_last, limit=getattr(model, "largest_batch", None))
         mean_std = (preprocess.mean, preprocess.std) if preprocess and preprocess.mean and preprocess.std else None
         self._normalise = (
-            tuple(torch.tensor(v, device=self.device).view(1, -1, 1, 1) for v in mean_std) if mean_std else None
+            tuple(torch.tensor(v, device=self.device, dtype=self._dtype).view(1, -1, 1, 1) for v in mean_std)
+            if mean_std
+            else None
         )
+
+    @property
+    def batch_size(self) -> int:
+        """Images in one pass."""
+        return self._chunks.size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self._chunks.resize(size)
+
+    @property
+    def largest_batch(self) -> int | None:
+        """Most images the model takes at once, as far as that has come out; None while no limit is known."""
+        return self._chunks.limit
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over weights, architecture source and spec; equal in every process."""
+        if self._identity is None:
+            self._identity = fingerprint(self.model, self.preprocess, self.output)
+        return self._identity
 
     @property
     def num_classes(self) -> int:
@@ -98,6 +132,11 @@ class Classifier:
             raise ModelError("the number of classes is not known yet: give classes, or classify an image first")
         return len(self.classes)
 
+    @property
+    def left_in_train_mode(self) -> bool:
+        """Whether the owner's module is in training mode outside of our passes."""
+        return self._mode.found_training
+
     def require(self, access: Access, what: str) -> None:
         """Refuse ``what`` where it needs more than the granted access.
 
@@ -107,29 +146,14 @@ class Classifier:
         if self.access < access:
             raise AccessError(f"{what} needs access to {access.name}, this classifier grants {self.access.name}")
 
-    # Evaluation mode, and parameters without gradients, for as long as somebody is inside.
-
     def __enter__(self) -> Classifier:
-        if self._entered == 0 and self.module is not None:
-            self._modes = [(part, part.training) for part in self.module.modules() if part.training]
-            self._trainable = [p for p in self.module.parameters() if p.requires_grad]
-            for part, _ in self._modes:
-                part.training = False  # not .eval(), which a user may have overridden and which recurses
-            for parameter in self._trainable:
-                parameter.requires_grad_(False)
-        self._entered += 1
+        self._mode.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entered -= 1
-        if self._entered == 0:
-            for part, training in self._modes:
-                part.training = training
-            for parameter in self._trainable:
-                parameter.requires_grad_(True)
-            self._modes, self._trainable = [], []
+        self._mode.__exit__(kind, error, trace)
 
     # Asking.
 
@@ -137,30 +161,63 @@ class Classifier:
         """Logits of images, without gradients.
 
         Args:
-            x: (B, C, H, W), floating point, in [0, 1].
+            x: (B, C, H, W), floating point, in [0, 1]; left untouched.
 
         Returns:
-            (B, K) float32, on the device of ``x``.
+            (B, K) float32, on the device of ``x``; rows may be NaN or infinite where the model says so.
 
         Raises:
             AccessError: The classifier grants labels only.
             InputError: Not such images.
             ModelError: The answer is not (B, K).
+            ModelRaisedError: The model raised on one of the images.
         """
         self.require(Access.SCORES, "reading scores")
-        check_images(x, self.preprocess.channels if self.preprocess else None)
-        with self, torch.no_grad():
-            parts = self._in_chunks(len(x), lambda rows: self._ask(x[rows]))
+        self._check(x)
+        parts = self._run(x, lambda rows: self.ask(x[rows]))
         return torch.cat(parts).to(x.device) if parts else x.new_zeros((0, self.num_classes), dtype=torch.float32)
 
+    def logits_or_faults(self, x: Tensor) -> tuple[Tensor, dict[int, str]]:
+        """Logits, with bad images singled out: a batch is bisected, so that the neighbours of a bad image survive.
+
+        Args:
+            x: (B, C, H, W), floating point.
+
+        Returns:
+            Logits (B, K) float32 on the device of ``x``, NaN in the rows at fault; and the reason for each of these
+            rows: pixels that are not finite or outside [0, 1], a model that raised, or an answer with NaN or infinity.
+
+        Raises:
+            AccessError, InputError: As :meth:`logits`.
+            ModelError: The answer is not (B, K), or the model raised on every image and K is not known.
+        """
+        self.require(Access.SCORES, "reading scores")
+        self._check(x)
+        faults = dict.fromkeys(bad_rows(x).nonzero().flatten().tolist(), "pixels are not finite or outside [0, 1]")
+        good = torch.tensor([row for row in range(len(x)) if row not in faults], dtype=torch.int64, device=x.device)
+        pixels = x if len(good) == len(x) else x[good]
+        raised: dict[int, Exception] = {}
+        parts = self._run(pixels, lambda rows: (self.ask(pixels[rows]), rows), raised)
+        if not parts and raised and self.classes is None:
+            raise next(iter(raised.values()))
+        logits = x.new_full((len(x), self.num_classes), torch.nan, dtype=torch.float32)
+        for answer, rows in parts:
+            logits[good[rows]] = answer.to(x.device)
+        for row, error in raised.items():
+            faults[int(good[row])] = str(error)
+        for row in (~logits.isfinite().all(1)).nonzero().flatten().tolist():
+            faults.setdefault(row, "the model returned NaN or infinite scores")
+            logits[row] = torch.nan
+        return logits, faults
+
     def predict(self, x: Tensor) -> Tensor:
-        """Predicted classes (B,) int64: all that a labels-only classifier tells."""
-        if self.access >= Access.SCORES:
-            return self.logits(x).argmax(1)
-        check_images(x, self.preprocess.channels if self.preprocess else None)
-        with self, torch.no_grad():
-            parts = self._in_chunks(len(x), lambda rows: self._read_labels(self._raw(x[rows]), rows))
-        return torch.cat(parts).to(x.device) if parts else torch.zeros(0, dtype=torch.int64)
+        """Predicted classes (B,) int64: all that a labels-only classifier tells; -1 where a score is not finite."""
+        if self.access >= Access.SCORES and self.output != "labels":
+            logits = self.logits(x)
+            return logits.argmax(1).where(logits.isfinite().all(1), -1)
+        self._check(x)
+        parts = self._run(x, lambda rows: self._ask_labels(x[rows]))
+        return torch.cat(parts).to(x.device) if parts else torch.zeros(0, dtype=torch.int64, device=x.device)
 
     def gradient(self, x: Tensor, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, the value of an objective, and its gradient with respect to the pixels, in one pass.
@@ -176,33 +233,82 @@ class Classifier:
         Raises:
             AccessError: The classifier grants no gradients.
             NotDifferentiableError: No gradient reaches the pixels.
+            ModelRaisedError: The model raised on one of the images.
         """
         self.require(Access.GRADIENTS, "a gradient")
-        check_images(x, self.preprocess.channels if self.preprocess else None)
+        self._check(x)
 
-        def ask(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        def differentiate(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
             pixels = x[rows].detach().clone().requires_grad_()
             with torch.enable_grad():
-                logits = self._ask(pixels)
+                logits = self.ask(pixels)
                 value = objective(logits, rows)
             columns = value[:, None] if value.ndim == 1 else value
             grads = []
             for r in range(columns.shape[1]):
                 grads.append(self._differentiate(columns[:, r], pixels, last=r == columns.shape[1] - 1))
-            grad = torch.stack(grads, 1)
-            return logits.detach(), value.detach(), grad[:, 0] if value.ndim == 1 else grad
+            return logits.detach(), value.detach(), grads[0] if value.ndim == 1 else torch.stack(grads, 1)
 
-        with self:
-            parts = self._in_chunks(len(x), ask)
+        parts = self._run(x, differentiate)
         if not parts:
-            empty = x.new_zeros((0, self.num_classes))
-            return empty, objective(empty, slice(0, 0)), torch.zeros_like(x)
-        return tuple(torch.cat(column).to(x.device) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+            empty = x.new_zeros((0, self.num_classes), dtype=torch.float32)
+            value = objective(empty, slice(0, 0))
+            return empty, value, x.new_zeros((0, *value.shape[1:], *x.shape[1:]))
+        logits, value, grad = (torch.cat(column).to(x.device) for column in zip(*parts, strict=True))
+        return logits, value, grad
+
+    # One pass.
+
+    def ask(self, x: Tensor) -> Tensor:
+        """Logits (b, K) float32 of one batch as a part of the graph that leads to ``x``: neither split nor checked.
+
+        For callers that build a graph or hold hooks; they stay inside ``with classifier:`` and keep to
+        :attr:`batch_size`. Everybody else wants :meth:`logits` or :meth:`gradient`.
+
+        Raises:
+            ModelError: The answer is not (B, K).
+            ModelRaisedError: The model raised.
+        """
+        scores = read_scores(self._answer(x), self.output, len(x))
+        if self.classes is None:
+            self.classes = ClassList(tuple(str(i) for i in range(scores.shape[1])))
+        if len(self.classes) != scores.shape[1]:
+            raise ModelError(f"{len(self.classes)} class names were given, the model returns {scores.shape[1]} scores")
+        self.forwards += len(x)
+        return scores
+
+    def _ask_labels(self, x: Tensor) -> Tensor:
+        if self.output != "labels":
+            return self.ask(x).argmax(1)
+        labels = read_labels(self._answer(x), len(x)).to(self.device)
+        self.forwards += len(x)
+        return labels
+
+    def _answer(self, x: Tensor) -> Any:
+        layout = torch.channels_last if self._chunks.channels_last else torch.contiguous_format
+        # A copy, always: a model that writes into its input must not write into the caller's images.
+        x = x.to(self.device, self._dtype, copy=True, memory_format=layout)
+        if self._normalise is not None:
+            x = (x - self._normalise[0]) / self._normalise[1]
+        try:
+            return self.model(x)
+        except ModelError:
+            raise
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            text = (str(error).strip().splitlines() or [""])[0]
+            raise ModelRaisedError(f"the model raised {type(error).__name__}: {text}") from error
 
     def _differentiate(self, value: Tensor, pixels: Tensor, *, last: bool) -> Tensor:
         grad = None
         if value.requires_grad:
-            grad = torch.autograd.grad(value.sum(), pixels, retain_graph=not last, allow_unused=True)[0]
+            try:
+                grad = torch.autograd.grad(value.sum(), pixels, retain_graph=not last, allow_unused=True)[0]
+            except RuntimeError as error:
+                if out_of_memory(error) or self._chunks.wants_other_layout(error):
+                    raise
+                raise NotDifferentiableError(f"the backward pass of the model failed: {error}") from error
         if grad is None:
             raise NotDifferentiableError(
                 "no gradient reaches the pixels: the model detaches, rounds or leaves torch on the way; "
@@ -211,104 +317,26 @@ class Classifier:
         self.backwards += len(pixels)
         return grad.detach()
 
-    # One pass.
+    def _check(self, x: Tensor) -> None:
+        check_images(x, self.preprocess.channels if self.preprocess else None)
 
-    def _in_chunks(self, n: int, run: Callable[[slice], T]) -> list[T]:
-        """``run`` over slices of at most ``batch_size`` rows; a slice that does not fit in memory is halved."""
-        parts: list[T] = []
-        start = 0
-        while start < n:
-            rows = slice(start, min(start + self.batch_size, n))
+    def _run(self, x: Tensor, ask: Callable[[slice], Any], raised: dict[int, Exception] | None = None) -> list[Any]:
+        """``ask`` over slices of rows that fit, in evaluation mode; what failed is neither counted nor kept."""
+
+        def counted(rows: slice) -> Any:
+            before = self.forwards, self.backwards
             try:
-                parts.append(run(rows))
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-                size = rows.stop - rows.start
-                if size == 1:
-                    raise EnvironmentFailure(
-                        "one image alone does not fit into memory; free some, or use a smaller model or input"
-                    ) from error
-                self.batch_size = size // 2
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                continue
-            start = rows.stop
-        return parts
+                return ask(rows)
+            except BaseException as error:
+                self.forwards, self.backwards = before
+                if out_of_memory(error):
+                    if self.device.type == "cuda":
+                        torch.cuda.empty_cache()
+                    if rows.stop - rows.start == 1:
+                        raise EnvironmentFailure(
+                            "one image alone does not fit into memory; free some, or use a smaller model or input"
+                        ) from error
+                raise
 
-    def _raw(self, x: Tensor) -> Any:
-        x = x.to(self.device, torch.float32)
-        if self._normalise is not None:
-            x = (x - self._normalise[0]) / self._normalise[1]
-        self.forwards += len(x)
-        return self._model(x)
-
-    def _ask(self, x: Tensor) -> Tensor:
-        return self._read_logits(self._raw(x), len(x))
-
-    def _read_logits(self, answer: Any, batch: int) -> Tensor:
-        scores = read_part(answer, self.output)
-        if self.output == "binary":
-            scores = scores.reshape(batch, -1)
-            if scores.shape[1] != 1:
-                raise ModelError(f"output=binary expects one logit an image, the model returned {scores.shape[1]}")
-            scores = torch.cat([torch.zeros_like(scores), scores], 1)
-        if scores.ndim != 2 or len(scores) != batch:
-            raise ModelError(
-                f"the model must return scores (B, K); for {batch} images it returned {tuple(scores.shape)}"
-            )
-        if scores.shape[1] < 2:
-            raise ModelError("the model returns one score an image; say output=binary if that is the logit of class 1")
-        if self.classes is None:
-            self.classes = ClassList(tuple(str(i) for i in range(scores.shape[1])))
-        if len(self.classes) != scores.shape[1]:
-            raise ModelError(f"{len(self.classes)} class names were given, the model returns {scores.shape[1]} scores")
-        scores = scores.float()
-        return scores.clamp_min(1e-30).log() if self.output == "probabilities" else scores
-
-    def _read_labels(self, answer: Any, rows: slice) -> Tensor:
-        labels = torch.as_tensor(answer, device=self.device)
-        batch = rows.stop - rows.start
-        if labels.shape != (batch,) or labels.is_floating_point():
-            raise ModelError(
-                f"a labels-only model must return class indices (B,); for {batch} images it returned "
-                f"{labels.dtype} {tuple(labels.shape)}"
-            )
-        return labels.long()
-
-
-def read_part(answer: Any, output: str) -> Tensor:
-    """The tensor of scores inside a model's answer.
-
-    Raises:
-        ModelError: The answer is of several parts and ``output`` does not say which; the message says how.
-    """
-    part: Any = answer
-    if output.startswith("item:"):
-        part = answer[int(output[5:])]
-    elif output.startswith("key:"):
-        name = output[4:]
-        part = answer[name] if isinstance(answer, Mapping) else getattr(answer, name)
-    elif isinstance(answer, Mapping):
-        part = answer.get("logits", answer)
-    elif isinstance(getattr(answer, "logits", None), torch.Tensor):
-        part = answer.logits
-    if isinstance(part, torch.Tensor):
-        return part
-    if hasattr(part, "__array__"):
-        return torch.as_tensor(part.__array__())
-    if isinstance(part, Mapping):
-        seen = f"a mapping with {', '.join(map(str, part))}; say output=key:NAME"
-    elif isinstance(part, (tuple, list)):
-        seen = f"a {type(part).__name__} of {len(part)}; say output=item:N"
-    else:
-        seen = f"{type(part).__name__}, not a tensor"
-    raise ModelError(f"the model returned {seen}")
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on any device."""
-    text = str(error)
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory")
-    )
+        with self, torch.inference_mode(False), torch.no_grad():
+            return self._chunks.over(len(x), counted, raised)

@@ -1,0 +1,121 @@
+"""What a model returns, read as scores (B, K) or class indices (B,)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from whywrong.core.errors import InputError, ModelError
+
+OUTPUTS = "logits, probabilities, binary, labels, key:NAME or item:N"
+FLOOR = 1e-30  # least probability: its logarithm stays finite
+
+
+def check_output(output: str) -> str:
+    """``output`` itself, if it names a way of reading answers.
+
+    Raises:
+        InputError: It does not.
+    """
+    if not re.fullmatch(r"logits|probabilities|binary|labels|key:.+|item:-?\d+", output):
+        raise InputError(f'output must be {OUTPUTS}, got "{output}"')
+    return output
+
+
+def read_part(answer: Any, output: str) -> Tensor:
+    """The tensor of scores inside a model's answer.
+
+    Without being told, it takes the part called ``logits`` of a mapping or object.
+
+    Raises:
+        ModelError: The answer is of several parts and ``output`` does not say which; the message says how.
+    """
+    part: Any = answer
+    if output.startswith("item:"):
+        part = _item(answer, int(output[5:]))
+    elif output.startswith("key:"):
+        part = _key(answer, output[4:])
+    elif isinstance(answer, Mapping):
+        part = answer.get("logits", answer)
+    elif isinstance(getattr(answer, "logits", None), torch.Tensor):
+        part = answer.logits
+    if isinstance(part, torch.Tensor):
+        return part
+    if hasattr(part, "__array__"):
+        return torch.as_tensor(part.__array__())
+    raise ModelError(f"the model must return a tensor of scores, it returned {_seen(part)}")
+
+
+def _item(answer: Any, position: int) -> Any:
+    if not isinstance(answer, (tuple, list)) or not -len(answer) <= position < len(answer):
+        raise ModelError(f"output=item:{position} finds nothing: the model returned {_seen(answer)}")
+    return answer[position]
+
+
+def _key(answer: Any, name: str) -> Any:
+    if isinstance(answer, Mapping) and name in answer:
+        return answer[name]
+    if not isinstance(answer, Mapping) and hasattr(answer, name):
+        return getattr(answer, name)
+    raise ModelError(f"output=key:{name} finds nothing: the model returned {_seen(answer)}")
+
+
+def _seen(part: Any) -> str:
+    if isinstance(part, Mapping):
+        return f"a mapping with {', '.join(map(str, part))}; say which part holds the logits with output=key:NAME"
+    if isinstance(part, (tuple, list)):
+        return f"a {type(part).__name__} of {len(part)}; say which part holds the logits with output=item:N"
+    return f"{type(part).__name__}" + (f" {tuple(part.shape)}" if isinstance(part, torch.Tensor) else "")
+
+
+def read_scores(answer: Any, output: str, batch: int) -> Tensor:
+    """Logits (B, K) float32 from the answer to ``batch`` images; differentiable where the answer is.
+
+    Raises:
+        ModelError: Another shape, a single score that was not announced, or values that cannot be what ``output`` says.
+    """
+    scores = read_part(answer, output)
+    if output == "binary":
+        if scores.numel() != batch:
+            raise ModelError(
+                f"output=binary expects one logit an image; for {batch} images the model returned {tuple(scores.shape)}"
+            )
+        scores = scores.reshape(batch, 1)
+        scores = torch.cat([torch.zeros_like(scores), scores], 1)
+    if scores.ndim != 2 or len(scores) != batch:
+        raise ModelError(
+            f"the model must return scores (B, K); for {batch} images it returned {tuple(scores.shape)}"
+            + ("; dense or multi-label output is not classification" if scores.ndim > 2 else "")
+        )
+    if scores.shape[1] < 2:
+        raise ModelError("the model returns one score an image; say output=binary if that is the logit of class 1")
+    if scores.is_complex() or scores.dtype == torch.bool:
+        raise ModelError(f"the model must return real scores, it returned {scores.dtype}")
+    scores = scores.float()
+    if output == "probabilities":
+        if bool((scores.detach() < 0).any()) or bool((scores.detach() > 1 + 1e-3).any()):
+            raise ModelError("output=probabilities was said, but the model returns values outside [0, 1]")
+        return scores.clamp_min(FLOOR).log()
+    return scores
+
+
+def read_labels(answer: Any, batch: int) -> Tensor:
+    """Class indices (B,) int64 of a labels-only model.
+
+    Raises:
+        ModelError: Not whole numbers, or not one for each image.
+    """
+    try:
+        labels = torch.as_tensor(answer)
+    except (TypeError, ValueError, RuntimeError):
+        raise ModelError(f"a labels-only model must return class indices (B,), it returned {_seen(answer)}") from None
+    if labels.shape != (batch,) or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ModelError(
+            f"a labels-only model must return class indices (B,); for {batch} images it returned "
+            f"{labels.dtype} {tuple(labels.shape)}"
+        )
+    return labels.long()

@@ -1,0 +1,106 @@
+"""Splitting a request into passes that the model can take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from whywrong.core.errors import AccessError, InputError, ModelError, NotDifferentiableError
+from whywrong.models.memory import out_of_memory
+
+T = TypeVar("T")
+
+
+class Chunks:
+    """Batch size and pixel layout of a classifier; both give way when the model cannot follow.
+
+    - A chunk that does not fit in memory is halved, for good.
+    - A model that fails on channels-last pixels (``view`` on a tensor of other strides) gets contiguous ones, for good.
+    - A model that fails on a chunk for another reason is asked for the halves: if all of them answer, it takes only
+      smaller batches and the batch size falls for good; else the fault lies with the one image that remains.
+
+    Args:
+        size: Images in one pass, at least 1.
+        channels_last: Layout to start with.
+        limit: Most images the model takes, where it says so.
+    """
+
+    def __init__(self, size: int, *, channels_last: bool = False, limit: int | None = None) -> None:
+        self.channels_last = channels_last
+        self.limit = limit
+        self.resize(size)
+
+    def resize(self, size: int) -> None:
+        """Set the images in one pass, within the limit of the model."""
+        if size < 1:
+            raise InputError(f"batch size must be at least 1, got {size}")
+        self.size = min(size, self.limit or size)
+
+    def over(self, n: int, run: Callable[[slice], T], raised: dict[int, Exception] | None = None) -> list[T]:
+        """Results of ``run`` over consecutive slices of 0..n.
+
+        Args:
+            n: Rows.
+            run: One pass; everything it returns is kept in order.
+            raised: Takes the error of each row on which the model fails alone; None raises it.
+        """
+        parts: list[T] = []
+        start = 0
+        while start < n:
+            rows = slice(start, min(start + self.size, n))
+            try:
+                parts.append(run(rows))
+            except Exception as error:
+                size = rows.stop - rows.start
+                if out_of_memory(error) and size > 1:
+                    self.size = size // 2
+                    continue
+                if self.wants_other_layout(error):
+                    self.channels_last = False
+                    continue
+                if not _may_be_one_image(error):
+                    raise
+                parts += self._bisect(rows, run, raised, error)
+            start = rows.stop
+        return parts
+
+    def wants_other_layout(self, error: BaseException) -> bool:
+        """Whether an error complains about the strides of channels-last pixels."""
+        text = str(error)
+        return self.channels_last and isinstance(error, RuntimeError) and ("contiguous" in text or "stride" in text)
+
+    def _bisect(
+        self, rows: slice, run: Callable[[slice], T], raised: dict[int, Exception] | None, error: Exception
+    ) -> list[T]:
+        if rows.stop - rows.start == 1:
+            if raised is None or not _may_be_one_image(error):
+                raise error
+            raised[rows.start] = error
+            return []
+        parts: list[T] = []
+        answered: list[int] = []
+        halves = [rows]
+        while halves:
+            half = halves.pop()
+            size = half.stop - half.start
+            try:
+                parts.append(run(half))
+                answered.append(size)
+            except Exception as trouble:
+                if not (_may_be_one_image(trouble) or out_of_memory(trouble)):
+                    raise
+                if size > 1:
+                    middle = half.start + size // 2
+                    halves += [slice(middle, half.stop), slice(half.start, middle)]
+                elif raised is None or not _may_be_one_image(trouble):
+                    raise
+                else:
+                    raised[half.start] = trouble
+        if sum(answered) == rows.stop - rows.start:
+            self.limit = max(answered)
+            self.resize(self.limit)
+        return parts
+
+
+def _may_be_one_image(error: Exception) -> bool:
+    return isinstance(error, ModelError) and not isinstance(error, (AccessError, NotDifferentiableError))

@@ -1,0 +1,157 @@
+"""Single checks of the health probe that need no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from whywrong.core.access import Access
+from whywrong.core.checks import bad_rows
+from whywrong.core.errors import NotDifferentiableError
+from whywrong.core.margins import error_margin
+from whywrong.core.registry import methods
+from whywrong.models.classifier import Classifier
+from whywrong.models.findings import Finding
+
+TOLERANCE = 1e-3  # relative to the spread of the logits; rounding in other batch sizes stays near 1e-5
+NONFINITE_SHARE = 0.05
+NONFINITE_LEAST = 20  # images seen before a share means anything
+
+
+def check_mode(classifier: Classifier) -> Iterator[Finding]:
+    if classifier.left_in_train_mode:
+        yield Finding(
+            "warn",
+            "train mode",
+            "the model was left in training mode; it is used in evaluation mode and put back after",
+        )
+
+
+def check_range(x: Tensor) -> Iterator[Finding]:
+    bad = bad_rows(x)
+    if not len(x) or not bool(bad.all()):
+        if len(x) and float(x[~bad].max()) <= 1 / 255 + 1e-6 and float(x.std()) > 0:
+            yield Finding("stop", "range", "no pixel is above 1/255: the images were divided by 255 twice")
+        return
+    low, high = float(x.min()), float(x.max())
+    hint = (
+        "divide by 255"
+        if low >= 0 and high > 1.5
+        else "give images before normalisation, the classifier normalises them"
+        if low < 0
+        else "they must be finite"
+    )
+    yield Finding("stop", "range", f"pixels must be in [0, 1], they are in [{low:.3g}, {high:.3g}]: {hint}")
+
+
+def check_faults(faults: dict[int, str], images: int) -> Iterator[Finding]:
+    if not faults:
+        return
+    row, reason = next(iter(sorted(faults.items())))
+    stop = len(faults) == images or (images >= NONFINITE_LEAST and len(faults) > NONFINITE_SHARE * images)
+    yield Finding(
+        "stop" if stop else "warn",
+        "faulty images",
+        f"{len(faults)} of {images} images get no valid answer; row {row}: {reason}",
+    )
+
+
+def check_scores(classifier: Classifier, x: Tensor, logits: Tensor) -> Iterator[Finding]:
+    if not len(x):
+        return
+    raw_logits = classifier.output not in ("probabilities", "binary")
+    sums = logits.sum(1)
+    if raw_logits and bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-2).all()):
+        yield Finding(
+            "stop",
+            "probabilities",
+            "the model returns probabilities where logits are due: pass output=probabilities (their logarithm is "
+            "taken) or leave out the softmax",
+        )
+    if len(x) > 1 and float((logits - logits[:1]).abs().max()) == 0 and float((x - x[:1]).abs().max()) > 0:
+        yield Finding("warn", "constant", "the model gives the same scores to all images: it does not look at them")
+    yield from check_repeats(classifier, x, logits, lambda c, v: c.logits(v))
+    yield from _check_batch(classifier, x, logits)
+
+
+def labels_as_scores(classifier: Classifier, x: Tensor) -> Tensor:
+    return classifier.predict(x)[:, None].float()
+
+
+def _differs(a: Tensor, b: Tensor) -> Tensor:
+    """(B,) bool: rows that differ by more than rounding, relative to the spread of the scores."""
+    scale = (a.amax(1) - a.amin(1)).clamp_min(1e-6) if a.shape[1] > 1 else torch.ones_like(a[:, 0])
+    return (a - b).abs().amax(1) > TOLERANCE * scale
+
+
+def check_repeats(
+    classifier: Classifier, x: Tensor, first: Tensor, ask: Callable[[Classifier, Tensor], Tensor]
+) -> Iterator[Finding]:
+    again = ask(classifier, x)
+    changed = _differs(first, again)
+    if not bool(changed.any()):
+        return
+    flips = int((first.argmax(1) != again.argmax(1)).sum()) if first.shape[1] > 1 else int(changed.sum())
+    with torch.random.fork_rng(devices=[classifier.device] if classifier.device.type == "cuda" else []):
+        seeded = []
+        for _ in range(2):
+            torch.manual_seed(0)
+            seeded.append(ask(classifier, x))
+    seen = f"the same {len(x)} images asked twice: {int(changed.sum())} get other scores, {flips} another class"
+    if bool(_differs(*seeded).any()):
+        yield Finding("warn", "stateful", f"{seen}. The model keeps state between calls, or draws numbers of its own")
+    else:
+        yield Finding("warn", "random", f"{seen}. The model is randomised (dropout or noise in evaluation mode)")
+
+
+def _check_batch(classifier: Classifier, x: Tensor, together: Tensor) -> Iterator[Finding]:
+    rows = min(len(x), 4)
+    if len(x) < 2:
+        return
+    alone = torch.cat([classifier.logits(x[row : row + 1]) for row in range(rows)])
+    changed = int(_differs(together[:rows], alone).sum())
+    names = [name for name, part in classifier.module.named_modules() if _uses_batch(part)] if classifier.module else []
+    again = classifier.logits(x)[:rows]
+    if changed and not bool(_differs(together[:rows], again).any()):  # else it is random, which was said
+        why = f"; {names[0]} normalises by the batch, as it has no running statistics" if names else ""
+        yield Finding(
+            "warn", "batch dependence", f"{changed} of {rows} images get other scores alone than in a batch{why}"
+        )
+    if classifier.largest_batch is not None and classifier.largest_batch < min(len(x), 64):
+        yield Finding("warn", "small batch", f"the model takes at most {classifier.largest_batch} images at once")
+
+
+def _uses_batch(part: nn.Module) -> bool:
+    return isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None
+
+
+def check_gradient(classifier: Classifier, x: Tensor) -> tuple[list[Finding], Access]:
+    """Findings about the gradient, and the access that remains."""
+    if classifier.access < Access.GRADIENTS or not len(x):
+        return [], classifier.access
+    with torch.no_grad():
+        y = classifier.logits(x).argmin(1)  # a wrong class: its margin moves unless everything is flat
+    try:
+        _, _, grad = classifier.gradient(x, lambda logits, rows: error_margin(logits, y[rows]))
+    except NotDifferentiableError as error:
+        return [Finding("warn", "not differentiable", _offer(str(error)))], Access.SCORES
+    flat = grad.flatten(1)
+    if not bool(flat.isfinite().all()):
+        return [Finding("warn", "gradient", "the gradient holds NaN or infinity on some images")], classifier.access
+    zero = int((flat == 0).all(1).sum())
+    if zero:
+        text = (
+            f"the gradient is zero everywhere on {zero} of {len(x)} images: it is masked (saturated or quantised "
+            "layers) and methods that follow it cannot be trusted"
+        )
+        return [Finding("warn", "zero gradient", text)], classifier.access
+    return [], classifier.access
+
+
+def _offer(reason: str) -> str:
+    refused = [name for name, method in methods().items() if method.access >= Access.GRADIENTS]
+    offered = [name for name, method in methods().items() if method.access < Access.GRADIENTS]
+    rest = f"use {', '.join(offered)}" if offered else "predictions, confusions and black-box methods remain"
+    return f"{reason.split(';')[0]}. Refused: {', '.join(refused)}; {rest}"

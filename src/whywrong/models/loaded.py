@@ -1,0 +1,32 @@
+"""What every loader hands to :func:`whywrong.models.zoo.load_classifier`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from whywrong.core.classes import ClassList
+
+SPEC_FIELDS = ("input_size", "resize", "interpolation", "mean", "std")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A model with what it says about itself.
+
+    Attributes:
+        model: Module or callable.
+        says: Preprocessing as far as the model states it: the names in ``SPEC_FIELDS``.
+        classes: Its classes, where it names them.
+        ask: What to do about a missing input size, for the message.
+        sources: Bytes that define the architecture beyond structure and weights.
+    """
+
+    model: nn.Module | Callable[..., Any]
+    says: Mapping[str, Any]
+    classes: ClassList | None = None
+    ask: str = "pass input_size=(C, H, W)"
+    sources: tuple[bytes, ...] = field(default=())

@@ -1,0 +1,103 @@
+"""Models from a Python file that the user names: ``file.py:function``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from whywrong.core.classes import ClassList
+from whywrong.core.errors import InputError, ModelError, WhyWrongError
+from whywrong.models.loaded import SPEC_FIELDS, Loaded
+from whywrong.models.weights import load_weights
+
+
+def load_user_file(path: Path, function: str, weights: str | None) -> Loaded:
+    """Run a function of the user's file, which returns the model.
+
+    The model is an ``nn.Module`` or any callable from images (B, C, H, W) to scores or labels. It may carry
+    ``classes``, ``input_size`` (C, H, W), ``resize``, ``interpolation``, ``mean`` and ``std``.
+
+    Args:
+        path: Python file; its folder is importable while it loads.
+        function: Name of a function without arguments in it.
+        weights: File with weights to put into the module; None keeps those it comes with.
+
+    Raises:
+        InputError: No such file or function.
+        ModelError: The file or the function raised, or what it returned is no model.
+    """
+    if not path.is_file():
+        raise InputError(f"no Python file at {path}")
+    sys.path.insert(0, str(path.parent))
+    try:
+        build = _find(_execute(path), path, function)
+        try:
+            model = build if isinstance(build, nn.Module) else build()
+        except WhyWrongError:
+            raise
+        except Exception as error:
+            raise ModelError(f"{path.name}:{function}() raised {type(error).__name__}: {error}") from error
+    finally:
+        if str(path.parent) in sys.path:
+            sys.path.remove(str(path.parent))
+    if not callable(model):
+        raise ModelError(f"{path.name}:{function}() must return a module or a callable, got {type(model).__name__}")
+    if weights is not None:
+        if not isinstance(model, nn.Module) or weights in ("random", "pretrained"):
+            raise InputError(
+                f"weights={weights} cannot be put into {path.name}:{function}; it takes a safetensors or state-dict "
+                "file for an nn.Module"
+            )
+        load_weights(model, Path(weights))
+    classes = getattr(model, "classes", None)
+    return Loaded(
+        model=model,
+        says={name: getattr(model, name) for name in SPEC_FIELDS if getattr(model, name, None) is not None},
+        classes=ClassList.from_records(list(classes)) if isinstance(classes, (list, tuple)) else None,
+        ask=f"set input_size = (C, H, W) on the model that {path.name}:{function} returns, or pass input_size",
+        sources=(path.read_bytes(), function.encode()),
+    )
+
+
+def _execute(path: Path) -> ModuleType:
+    # A name of its own: dataclasses and inspect look a module up by name, and files of one name must not meet.
+    name = f"_whywrong_{path.stem}_{hashlib.sha256(str(path).encode(errors='surrogateescape')).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is not a Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ModelError(f"{path.name} raised {type(error).__name__} when it was imported: {error}") from error
+    return module
+
+
+def _find(module: ModuleType, path: Path, function: str) -> Any:
+    build = getattr(module, function, None)
+    if not callable(build):
+        own = [
+            n
+            for n, v in vars(module).items()
+            if inspect.isfunction(v) and v.__module__ == module.__name__ and n[0] != "_"
+        ]
+        raise InputError(f'{path.name} has no function "{function}"; it has: {", ".join(own) or "none"}')
+    if not isinstance(build, nn.Module):
+        try:
+            inspect.signature(build).bind()
+        except TypeError:
+            raise InputError(
+                f"{path.name}:{function} takes arguments; name a function without any that returns the model"
+            ) from None
+        except ValueError:
+            pass  # a built-in without a signature
+    return build

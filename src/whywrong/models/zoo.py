@@ -1,0 +1,233 @@
+"""From the name of a model to a classifier, and back again in a worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from whywrong.core.access import Access
+from whywrong.core.classes import ClassList
+from whywrong.core.errors import InputError, ModelError
+from whywrong.core.input_spec import InputSpec
+from whywrong.models.classifier import Classifier
+from whywrong.models.identity import fingerprint
+from whywrong.models.libraries import load_timm, load_torchvision
+from whywrong.models.loaded import SPEC_FIELDS, Loaded
+from whywrong.models.memory import WITHOUT_PROBE, plan_batch_size
+from whywrong.models.onnx import load_onnx
+from whywrong.models.user_file import load_user_file
+
+FORMS = "timm:NAME, torchvision:NAME, file.py:function or model.onnx"
+WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
+LIBRARY_WEIGHTS = ("random", "pretrained")
+
+Classes = ClassList | Sequence[str] | Sequence[Mapping[str, Any]] | str | Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierRecipe:
+    """Everything that rebuilds a classifier in another process: plain, picklable, with absolute paths.
+
+    Attributes:
+        model, weights, device, classes, input_size, resize, interpolation, mean, std, access, output, batch_size:
+            As :func:`load_classifier` takes them.
+        identity: What the rebuilt classifier must turn out to be; None where anything is accepted.
+    """
+
+    model: str
+    weights: str | None = None
+    device: str | None = None
+    classes: ClassList | None = None
+    input_size: tuple[int, ...] | None = None
+    resize: int | None = None
+    interpolation: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    access: Access | None = None
+    output: str | None = None
+    batch_size: int | None = None
+    identity: str | None = None
+
+    def build(self) -> Classifier:
+        """The classifier.
+
+        Raises:
+            ModelError: A file behind it has changed since the recipe was made.
+        """
+        options = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "identity"}
+        classifier = load_classifier(options.pop("model"), **options)
+        if self.identity is not None and classifier.identity != self.identity:
+            raise ModelError(
+                f"{self.model} has changed since the run began: identity {classifier.identity[:12]} instead of "
+                f"{self.identity[:12]}"
+            )
+        return classifier
+
+
+def load_classifier(
+    model: str | Path,
+    *,
+    weights: str | Path | None = None,
+    device: str | torch.device | None = None,
+    classes: Classes | None = None,
+    input_size: Sequence[int] | None = None,
+    resize: int | None = None,
+    interpolation: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    access: Access | str | None = None,
+    output: str | None = None,
+    batch_size: int | None = None,
+) -> Classifier:
+    """Load a classifier with its preprocessing and classes.
+
+    Args:
+        model: ``timm:NAME``, ``torchvision:NAME`` or ``torchvision:NAME.TRAINING``, ``file.py:function`` or a
+            ``.onnx`` file.
+        weights: Safetensors or state-dict file; for timm and torchvision also ``pretrained``, which lets the library
+            download its own, or ``random``. Nothing is downloaded unasked.
+        device: Where to put it; default the first accelerator there is, else the CPU.
+        classes: Names in the order of the logits, records ``{"index", "name", "wnid"}``, or a JSON file of either;
+            default the model's own.
+        input_size: (C, H, W), default the model's own; so are the four that follow.
+        resize: Shorter side before the centre crop, in pixels; 0 stretches the image without a crop.
+        interpolation: nearest, bilinear, bicubic, lanczos, box or hamming.
+        mean, std: Normalisation per channel, of values in [0, 1]; () switches the model's own off.
+        access: Highest level to use, as ``scores``; default what the model can grant.
+        output: How answers are read, see :class:`Classifier`; default ``logits``.
+        batch_size: Images in one pass; default planned from a memory probe.
+
+    Raises:
+        InputError: The model is not named in one of these ways, or something it does not say is missing.
+        ModelError: It cannot be loaded.
+    """
+    model, weights = str(model), None if weights is None else str(weights)
+    classes = _classes(classes)
+    loaded, model, weights = _load(model, weights, tuple(input_size) if input_size else None, classes)
+    given = {"input_size": input_size, "resize": resize, "interpolation": interpolation, "mean": mean, "std": std}
+    spec = _spec(given, loaded, model)
+    if isinstance(access, str):
+        access = _access(access)
+    target = _place(loaded.model, device)
+    classifier = Classifier(
+        loaded.model,
+        classes=classes or loaded.classes,
+        preprocess=spec,
+        access=access,
+        output=output or "logits",
+        device=target,
+        batch_size=batch_size or WITHOUT_PROBE,
+        identity=fingerprint(loaded.model, spec, output or "logits", loaded.sources),
+    )
+    classifier.recipe = ClassifierRecipe(
+        model=model,
+        weights=weights,
+        device=None if device is None else str(device),
+        classes=classes,
+        input_size=None if input_size is None else tuple(input_size),
+        resize=resize,
+        interpolation=interpolation,
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+        access=access,
+        output=output,
+        batch_size=batch_size,
+        identity=classifier.identity,
+    )
+    if batch_size is None:
+        grey = torch.full((1, spec.channels, spec.height, spec.width), 0.5)
+        classifier.batch_size = plan_batch_size(classifier, grey)
+    return classifier
+
+
+def _load(
+    model: str, weights: str | None, input_size: tuple[int, ...] | None, classes: ClassList | None
+) -> tuple[Loaded, str, str | None]:
+    """The model, and its name and weights with absolute paths."""
+    if weights is not None and weights not in LIBRARY_WEIGHTS:
+        weights = str(Path(weights).resolve())
+    count = None if classes is None else len(classes)
+    library, _, name = model.partition(":")
+    if library == "timm":
+        return load_timm(name, weights, input_size=input_size, classes=count), model, weights
+    if library == "torchvision":
+        return load_torchvision(name, weights, classes=count), model, weights
+    file, _, function = model.rpartition(":")
+    if file.endswith(".py"):
+        path = Path(file).resolve()
+        return load_user_file(path, function, weights), f"{path}:{function}", weights
+    if model.endswith(".py"):
+        raise InputError(f"{model}: say which function returns the model, as {model}:build")
+    if model.endswith(".onnx"):
+        if weights is not None:
+            raise InputError("an ONNX file carries its own weights; leave weights out")
+        path = Path(model).resolve()
+        return load_onnx(path), str(path), None
+    if model.endswith(WEIGHT_FILES):
+        raise InputError(
+            f"{Path(model).name} holds weights and does not say the architecture: name it, as timm:resnet50 or "
+            f"file.py:function, and pass weights={Path(model).name}. Whole pickled modules are never opened"
+        )
+    raise InputError(f'"{model}" is not a model; it must be {FORMS}')
+
+
+def _spec(given: Mapping[str, Any], loaded: Loaded, model: str) -> InputSpec:
+    said = {name: given[name] if given[name] is not None else loaded.says.get(name) for name in SPEC_FIELDS}
+    size = said.pop("input_size")
+    if size is None:
+        raise InputError(f"{model} does not say its input size: {loaded.ask}")
+    try:
+        channels, height, width = map(int, size)
+    except (TypeError, ValueError):
+        raise InputError(f"input size must be (C, H, W), got {size}") from None
+    return InputSpec(
+        channels=channels,
+        height=height,
+        width=width,
+        resize=int(said["resize"]) if said["resize"] else None,
+        interpolation=said["interpolation"] or "bilinear",
+        mean=tuple(map(float, said["mean"])) if said["mean"] is not None and len(said["mean"]) else None,
+        std=tuple(map(float, said["std"])) if said["std"] is not None and len(said["std"]) else None,
+    )
+
+
+def _classes(classes: Classes | None) -> ClassList | None:
+    if classes is None or isinstance(classes, ClassList):
+        return classes
+    if isinstance(classes, (str, Path)):
+        path = Path(classes)
+        try:
+            classes = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"classes could not be read from {path}: {error}") from error
+        if not isinstance(classes, list):
+            raise InputError(f"{path} must hold a list of names or of records with index and name")
+    return ClassList.from_records(list(classes))
+
+
+def _access(name: str) -> Access:
+    try:
+        return Access[name.upper()]
+    except KeyError:
+        raise InputError(f'access must be {", ".join(a.name.lower() for a in Access)}, got "{name}"') from None
+
+
+def _place(model: Any, device: str | torch.device | None) -> torch.device | None:
+    if not isinstance(model, nn.Module):
+        return torch.device("cpu") if device is None else torch.device(device)
+    try:
+        target = torch.device(device) if device is not None else _best_device()
+        model.to(target)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"the model cannot be put on {device}: {error}") from error
+    return target
+
+
+def _best_device() -> torch.device:
+    return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
