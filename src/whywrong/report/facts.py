@@ -1,0 +1,153 @@
+"""The numbers of a run and the headline made from them; no HTML."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from whywrong.core.statistics import Interval, wilson
+from whywrong.report.tables import Tables
+
+GRADES = ("meaningful", "mixed", "noise-like")
+CONFIDENT = 0.9  # a confidence from which the report calls a wrong answer confident
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A confusion: images of class ``label`` read as ``predicted``, ``number`` of the ``of`` labelled so."""
+
+    label: int
+    predicted: int
+    number: int
+    of: int
+
+
+@dataclass(slots=True)
+class Facts:
+    """What was counted and measured in a run.
+
+    Attributes:
+        items: Entries of the source; ``read`` of them were classified, ``failed`` could not be, ``waiting`` are
+            still to do; ``labelled`` of the read ones carry a label, ``errors`` of these are wrong.
+        duplicates: Entries whose bytes and label equal those of an earlier one.
+        near_ties: Read images whose top two classes lie within 1e-5.
+        pairs: Confusions, most frequent first.
+        confident, suspects: Errors made with at least ``CONFIDENT`` confidence; those among them whose true class
+            is not among the five best.
+        distances: (N,) smallest linf change known for each fixed error, grey levels, ascending; None if no fix ran.
+        statuses: Outcomes of the inverted attack; empty if it did not run.
+        grades: Grades given; ``audited`` fixes were explained in full.
+        passes: Forwards and backwards spent, by method.
+    """
+
+    items: int = 0
+    read: int = 0
+    labelled: int = 0
+    errors: int = 0
+    failed: int = 0
+    waiting: int = 0
+    duplicates: int = 0
+    near_ties: int = 0
+    pairs: list[Pair] = field(default_factory=list)
+    confident: int = 0
+    suspects: int = 0
+    distances: np.ndarray | None = None
+    statuses: Counter[str] = field(default_factory=Counter)
+    grades: Counter[str] = field(default_factory=Counter)
+    u8_fixed: int = 0
+    audited: int = 0
+    evidence: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    passes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    seconds: float | None = None
+
+    @property
+    def accuracy(self) -> Interval:
+        """Share of the labelled images that were read correctly."""
+        return wilson(self.labelled - self.errors, self.labelled)
+
+    @property
+    def fixed(self) -> int:
+        """Errors for which a fix is known."""
+        return self.statuses["fixed"]
+
+    @property
+    def attacked(self) -> int:
+        """Errors that the inverted attack has treated."""
+        return sum(n for status, n in self.statuses.items() if status != "already_correct")
+
+
+def gather(tables: Tables) -> Facts:
+    """Count and measure everything the report says about the run as a whole."""
+    facts = Facts(items=tables.value("select count(*) from items"))
+    if tables.has("items", "same_as"):
+        facts.duplicates = tables.value("select count(*) from items where same_as is not null")
+    if tables.has("predictions"):
+        row = tables.rows(
+            "select count(*) as read, count(label) as labelled, count_if(near_tie) as ties"
+            " from predictions where status = 'ok'"
+        )[0]
+        facts.read, facts.labelled, facts.near_ties = row["read"], row["labelled"], row["ties"] or 0
+        facts.passes["predictions"] = (facts.read - _repeated(tables), 0)
+    if tables.has("failed_items"):
+        facts.failed = tables.value("select count(distinct item_id) from failed_items where stage = 'predictions'")
+        if facts.failed == 0 and tables.has("predictions"):
+            facts.failed = tables.value("select count(*) from predictions where status <> 'ok'")
+    if tables.has("errors"):
+        _errors(tables, facts)
+    facts.waiting = max(0, facts.items - facts.read - facts.failed)
+    if tables.has("inverted"):
+        _inverted(tables, facts)
+    if tables.has("cam"):
+        facts.evidence = tables.value("select count(*) from cam where status = 'ok'")
+        for row in tables.rows("select reason, count(*) as n from cam where status <> 'ok' group by reason"):
+            facts.refused[row["reason"] or "no reason given"] += row["n"]
+    for view in ("inverted", "cam"):
+        if tables.has(view, "forwards", "backwards"):
+            row = tables.rows(f"select sum(forwards) as f, sum(backwards) as b from {view}")[0]
+            facts.passes[view] = (int(row["f"] or 0), int(row["b"] or 0))
+    facts.seconds = tables.seconds()
+    return facts
+
+
+def _repeated(tables: Tables) -> int:
+    """Read images that were not computed again, because an earlier one is the same."""
+    return tables.value(
+        "select count(*) from predictions p join items i using (item_id)"
+        " where p.status = 'ok' and i.same_as is not null"
+    )
+
+
+def _errors(tables: Tables, facts: Facts) -> None:
+    facts.errors = tables.value("select count(*) from errors")
+    labelled = {
+        row["label"]: row["n"]
+        for row in tables.rows(
+            "select label, count(*) as n from predictions where status = 'ok' and label is not null group by label"
+        )
+    }
+    facts.pairs = [
+        Pair(row["label"], row["predicted"], row["n"], labelled.get(row["label"], row["n"]))
+        for row in tables.rows(
+            "select label, predicted, count(*) as n from errors group by label, predicted"
+            " order by n desc, label, predicted"
+        )
+    ]
+    row = tables.rows(
+        f"select count_if(confidence >= {CONFIDENT}) as confident,"
+        f" count_if(confidence >= {CONFIDENT} and rank_of_true > 5) as suspects from errors"
+    )[0]
+    facts.confident, facts.suspects = row["confident"] or 0, row["suspects"] or 0
+
+
+def _inverted(tables: Tables, facts: Facts) -> None:
+    for row in tables.rows("select status, count(*) as n from inverted group by status"):
+        facts.statuses[row["status"]] = row["n"]
+    facts.distances = np.sort(tables.array("select rho_linf from inverted where status = 'fixed'")) * 255
+    facts.u8_fixed = tables.value("select count(*) from inverted where status = 'fixed' and u8_fixed")
+    if tables.has("inverted", "grade"):
+        for row in tables.rows("select grade, count(*) as n from inverted where grade is not null group by grade"):
+            facts.grades[row["grade"]] = row["n"]
+        facts.audited = sum(facts.grades.values())

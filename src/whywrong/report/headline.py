@@ -1,0 +1,162 @@
+"""What the numbers of a run say first: the headline, what to look at, and the strip of four."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from whywrong.core.statistics import wilson
+from whywrong.report.facts import CONFIDENT, GRADES, Facts
+from whywrong.report.numbers import count, duration, grey_levels, interval, listed, percent, share, sig
+from whywrong.report.tables import Names
+
+
+def headline(facts: Facts, names: Names) -> tuple[str, list[str]]:
+    """The first sentence, and the sentences under it: true, with numbers, and only what was measured."""
+    if facts.read == 0:
+        return "Nothing has been read yet.", [f"{count(facts.items, 'image')} are listed."]
+    if facts.labelled == 0:
+        return (
+            f"{count(facts.read, 'image')} were read; none has a label.",
+            ["Wrong means unlike the label, so nothing can be called wrong here. Give labels to find the errors."],
+        )
+    more: list[str] = []
+    if facts.waiting:
+        more.append(f"The run is not finished: {facts.waiting:,} of {count(facts.items, 'image')} are still to do.")
+    if facts.errors == 0:
+        first = f"None of {count(facts.labelled, 'image')} is wrong."
+        more.append(
+            f"With no error in {facts.labelled:,}, the true error rate is probably under"
+            f" {percent(1 - facts.accuracy.low)} (95 % interval)."
+        )
+        return first, more + _unlabelled(facts)
+    first = (
+        f"{facts.errors:,} of {count(facts.labelled, 'image')} {'is' if facts.errors == 1 else 'are'} wrong"
+        f" ({percent(facts.errors / facts.labelled)})."
+    )
+    if facts.errors == facts.labelled and facts.labelled > 1:
+        more.append(
+            "Every image is wrong. Labels in another order than the model's classes, or the wrong preprocessing, are"
+            " far more likely than a model this bad: check these before anything else."
+        )
+    more += _distance_sentences(facts) + _pair_sentences(facts, names) + _grade_sentences(facts)
+    return first, more + _unlabelled(facts)
+
+
+def _distance_sentences(facts: Facts) -> list[str]:
+    if facts.distances is None:
+        return ["How far each error is from right was not measured: the inverted attack did not run."]
+    if len(facts.distances) == 0:
+        return [f"No fix is known yet for any of the {facts.attacked:,} errors that were tried."]
+    median = float(np.median(facts.distances))
+    whom = "this error" if facts.fixed == 1 else f"half of the {count(facts.fixed, 'error')} with a known fix"
+    sentence = f"{whom[0].upper()}{whom[1:]} would be read correctly after a change of at most {grey_levels(median)}"
+    sentence += " in any colour value (of 0 to 255)."
+    left = facts.attacked - facts.fixed
+    if left:
+        sentence += f" No fix was found within the budget for {left:,}."
+    untried = facts.errors - facts.attacked - facts.duplicates
+    if untried > 0 and facts.attacked < facts.errors - facts.duplicates:
+        sentence += f" {untried:,} have not been tried."
+    return [sentence]
+
+
+def _pair_sentences(facts: Facts, names: Names) -> list[str]:
+    top = facts.pairs[0]
+    if top.number == 1:
+        if facts.errors == 1:
+            return []
+        return [f"No confusion occurs twice: the {facts.errors:,} errors are {len(facts.pairs):,} different pairs."]
+    return [
+        f"Most often, {names[top.label]} is read as {names[top.predicted]}: {top.number:,} times"
+        f" in {count(top.of, 'image')} of {names[top.label]}."
+    ]
+
+
+def advice(facts: Facts) -> str | None:
+    """What to look at first; None where nothing stands out."""
+    if not facts.suspects:
+        return None
+    which = "this 1 error" if facts.suspects == 1 else f"these {facts.suspects:,} errors"
+    return (
+        f"Look at {which} first: at least {percent(CONFIDENT)} confidence, and the label is not among the five best"
+        " classes. Perhaps the label is wrong, or the image shows something else as well; that was not tested."
+    )
+
+
+def _grade_sentences(facts: Facts) -> list[str]:
+    if facts.distances is None or not facts.audited:
+        return []
+    parts = [f"{facts.grades[grade]:,} {grade}" for grade in GRADES if facts.grades[grade]]
+    of = "" if facts.audited == facts.fixed else f" of {facts.fixed:,}"
+    return [
+        f"Controls graded {facts.audited:,}{of} fixes: {listed(parts)}."
+        + (" The map of a noise-like fix shows nothing to act on." if facts.grades["noise-like"] else "")
+    ]
+
+
+def _unlabelled(facts: Facts) -> list[str]:
+    missing = facts.read - facts.labelled
+    if not missing:
+        return []
+    verb, pronoun = ("has", "it is") if missing == 1 else ("have", "they are")
+    return [f"{count(missing, 'image')} {verb} no label, so nobody can say whether {pronoun} wrong."]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number of the strip: what, how much, how sure, and out of what."""
+
+    title: str
+    value: str
+    certainty: str
+    note: str = ""
+
+
+def strip(facts: Facts) -> list[Figure]:
+    """The four numbers under the headline, each with its interval or with what it counts."""
+    accuracy = facts.accuracy
+    right = facts.labelled - facts.errors
+    first = Figure(
+        "accuracy",
+        percent(accuracy.value),
+        f"95 % interval {interval(accuracy)}" if facts.labelled else "no labelled image",
+        f"{right:,} of {facts.labelled:,} labelled images",
+    )
+    extra = [text for n, text in ((facts.failed, "could not be read"), (facts.waiting, "still to do")) if n]
+    numbers = [n for n in (facts.failed, facts.waiting) if n]
+    second = Figure(
+        "errors",
+        f"{facts.errors:,}",
+        f"{facts.confident:,} with at least {percent(CONFIDENT)} confidence" if facts.errors else "",
+        "; ".join(f"{n:,} {text}" for n, text in zip(numbers, extra, strict=True)),
+    )
+    if facts.audited:
+        hits = facts.grades["meaningful"]
+        third = Figure(
+            "fixes graded meaningful",
+            percent(hits / facts.audited),
+            f"95 % interval {interval(wilson(hits, facts.audited))}",
+            f"{hits:,} of {facts.audited:,} graded; {share(facts.fixed, facts.attacked)} of the errors tried are fixed",
+        )
+    elif facts.attacked:
+        third = Figure(
+            "errors with a known fix",
+            percent(facts.fixed / facts.attacked),
+            f"95 % interval {interval(wilson(facts.fixed, facts.attacked))}",
+            f"{facts.fixed:,} of {facts.attacked:,} tried; none was graded",
+        )
+    else:
+        third = Figure("fixes graded meaningful", "n/a", "nothing to grade" if not facts.errors else "not measured")
+    forwards = sum(f for f, _ in facts.passes.values())
+    backwards = sum(b for _, b in facts.passes.values())
+    explaining = sum(f + b for view, (f, b) in facts.passes.items() if view != "predictions")
+    fourth = Figure(
+        "passes",
+        f"{forwards + backwards:,}",
+        f"{forwards:,} forward, {backwards:,} backward"
+        + (f"; {sig(explaining / facts.errors)} an error" if facts.errors and explaining else ""),
+        f"{duration(facts.seconds)} of computing" if facts.seconds is not None else "time was not recorded",
+    )
+    return [first, second, third, fourth]

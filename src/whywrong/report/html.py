@@ -1,0 +1,148 @@
+"""The report: one self-contained HTML file, made from a run folder, finished or not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from whywrong._version import __version__
+from whywrong.core.errors import EnvironmentFailure
+from whywrong.report import facts as counted
+from whywrong.report import figures, headline, methods_text
+from whywrong.report.cases import Case, build
+from whywrong.report.numbers import count
+from whywrong.report.selection import distance, select
+from whywrong.report.tables import Names, Run, Tables
+
+STATIC = Path(__file__).parent / "static"
+
+
+def write_report(run: Run, path: Path | str | None = None, *, limit: int = 200) -> Path:
+    """Write the report of a run as one HTML file that refers to nothing outside itself.
+
+    Args:
+        run: The run folder, finished or not.
+        path: The file to write; default ``report.html`` in the run folder. It is replaced in one step.
+        limit: Most errors shown in full, at least 1.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: ``limit`` is below 1.
+        EnvironmentFailure: The file cannot be written.
+    """
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    target = Path(path) if path is not None else Path(run.path) / "report.html"
+    _replace(target, _pieces(run, limit))
+    return target
+
+
+def _pieces(run: Run, limit: int) -> Iterator[str]:
+    tables = Tables(run)
+    names = Names((tables.meta.get("model") or {}).get("classes"))
+    facts = counted.gather(tables)
+    chosen, distinct = select(tables, limit)
+    cases = [
+        build(tables, row, names, number, _nearer(facts, distance(row))) for number, row in enumerate(chosen, start=1)
+    ]
+    first, lede = headline.headline(facts, names)
+    confusions = figures.confusions(facts, names)
+    _illustrate(confusions, cases)
+    script = (STATIC / "report.js").read_text(encoding="utf-8")
+    yield from _template().generate(
+        facts=facts,
+        names=names,
+        cases=cases,
+        distinct=distinct,
+        headline=first,
+        lede=lede,
+        advice=headline.advice(facts),
+        suspect_confidence=counted.CONFIDENT,
+        strip=headline.strip(facts),
+        histogram=figures.distances(facts),
+        confusions=confusions,
+        matrix=figures.matrix(facts, names),
+        full_bar=_full_bar(facts),
+        grades=counted.GRADES,
+        method=methods_text.describe(tables, facts),
+        subject=methods_text.subject(tables.meta),
+        style=(STATIC / "report.css").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        version=__version__,
+    )
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("whywrong.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.globals["count"] = count
+    return environment.get_template("report.html.j2")
+
+
+def _nearer(facts: counted.Facts, away: float) -> float:
+    """Share of the fixed errors that are farther from right than ``away`` grey levels; NaN for fewer than 20."""
+    values = facts.distances
+    if values is None or len(values) < 20 or not np.isfinite(away):
+        return float("nan")
+    return float((values > away).mean())
+
+
+def _full_bar(facts: counted.Facts) -> float:
+    """The distance, in grey levels, at which a tile's bar is full: the 95th percentile."""
+    values = facts.distances
+    return float(np.quantile(values, 0.95)) if values is not None and len(values) else 1.0
+
+
+def _illustrate(confusions: figures.Confusions, cases: list[Case], most: int = 6) -> None:
+    """Give each ranked pair the pictures of its errors."""
+    by_pair: dict[tuple[int, int], list[Case]] = {}
+    for case in cases:
+        by_pair.setdefault((case.label, case.predicted), []).append(case)
+    for row in [*confusions.first, *confusions.rest]:
+        for case in by_pair.get((row.label, row.predicted), [])[:most]:
+            row.tiles.append((case.anchor, case.tile, case.keys[0]))
+
+
+def _replace(target: Path, pieces: Iterator[str]) -> None:
+    """Write to a temporary neighbour, then rename: a reader never sees half a report."""
+    temporary = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", newline="\n", dir=target.parent, prefix=f".{target.name}.", delete=False
+        ) as file:
+            temporary = file.name
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise EnvironmentFailure(f"cannot write the report to {target}: {error.strerror or error}") from error
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

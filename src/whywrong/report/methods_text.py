@@ -1,0 +1,167 @@
+"""Method and limits: what ran on what, with which settings, what was refused, and whom to cite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from whywrong.core.registry import methods
+from whywrong.report.facts import Facts
+from whywrong.report.numbers import count, shown
+from whywrong.report.tables import Tables
+
+PAPERS = {
+    "inverted": (
+        "Inverted attack: R. Haffar, N. Jebreel, J. Domingo-Ferrer, D. Sánchez, “Explaining Image Misclassification in"
+        " Deep Learning via Adversarial Examples”, MDAI 2021, LNAI 12898, pp. 323–334,"
+        " doi:10.1007/978-3-030-85529-1_26. The Newton step, the region fix and the controls are ours.",
+    ),
+    "cam": (
+        "Class activation map: B. Zhou et al., “Learning Deep Features for Discriminative Localization”, CVPR 2016,"
+        " arXiv:1512.04150.",
+        "HiResCAM: R. L. Draelos, L. Carin, “Use HiResCAM instead of Grad-CAM for faithful explanations of"
+        " convolutional neural networks”, 2020, arXiv:2011.08891.",
+    ),
+}
+INTERVALS = (
+    "Wilson interval: E. B. Wilson, “Probable Inference, the Law of Succession, and Statistical Inference”, JASA 22"
+    " (1927), pp. 209–212."
+)
+NOT_TESTED = (
+    "Causes were not tested: wrong or ambiguous labels, damaged images, misleading cues, occlusion and unfamiliar"
+    " images are not told apart here.",
+    "Fixes, evidence and regions live in the image as the model sees it, after resizing and cropping; they are drawn"
+    " back on the photograph.",
+    "A distance to right is the smallest found, not proven smallest: the true one can only be smaller.",
+    "Maps are drawn smooth or coarse for reading; the exact values are in the folder “maps” of the run.",
+)
+
+
+@dataclass(slots=True)
+class Ran:
+    """One method of the run: what it answers, how many rows, its settings, its citations."""
+
+    name: str
+    title: str
+    rows: str
+    settings: list[tuple[str, str]]
+    papers: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Description:
+    """The last section of the report."""
+
+    ran: list[Ran] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    run: list[tuple[str, str]] = field(default_factory=list)
+    health: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str, str]] = field(default_factory=list)
+    unlisted: int = 0
+    refused: list[tuple[str, int]] = field(default_factory=list)
+    limits: tuple[str, ...] = NOT_TESTED
+    papers: list[str] = field(default_factory=list)
+
+
+def subject(meta: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Model, data and date of a run, as short as they can be said."""
+    model = shown((meta.get("model") or {}).get("source") or "a classifier in memory")
+    source = (meta.get("data") or {}).get("source")
+    path = source.get("path") if isinstance(source, Mapping) else source
+    data = shown(path or "images in memory")
+    return model.rsplit("/", 1)[-1], data.rstrip("/").rsplit("/", 1)[-1], str(meta.get("created") or "")[:10]
+
+
+def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
+    """Everything that is needed to judge the report, and to make it again."""
+    meta = tables.meta
+    text = Description(run=_identities(meta), papers=[INTERVALS])
+    asked = meta.get("methods") or {}
+    for name, method in methods().items():
+        if name not in asked and not tables.has(name):
+            text.missing.append(f"{name} ({method.title})")
+            continue
+        entry = asked.get(name) or {}
+        n = tables.value(f"select count(*) from {name}") if tables.has(name) else 0
+        settings = [(key, shown(_setting(value))) for key, value in _flat(entry.get("config") or {})]
+        papers = PAPERS.get(name, ())
+        rows = f"{count(n, 'error')} treated" if n else "nothing stored yet"
+        text.ran.append(Ran(name, method.title, rows, settings, papers))
+        text.papers += papers
+    for finding in _findings(meta.get("health")):
+        text.health.append((shown(finding.get("level") or "note"), shown(finding.get("text") or finding)))
+    data = meta.get("data") or {}
+    text.warnings = [shown(warning) for warning in data.get("warnings") or ()]
+    ignored = data.get("ignored") or {}
+    if isinstance(ignored, Mapping) and sum(ignored.values()):
+        kinds = ", ".join(f"{shown(name)}: {n:,}" for name, n in ignored.items())
+        text.warnings.append(f"{count(sum(ignored.values()), 'file')} in the data folder were ignored ({kinds}).")
+    if facts.duplicates:
+        text.warnings.append(
+            f"{count(facts.duplicates, 'item')} repeat an earlier image with the same label: computed once, counted"
+            " under every name."
+        )
+    if facts.near_ties:
+        text.warnings.append(
+            f"{count(facts.near_ties, 'image')} have their two best classes within 1e-5: rounding may decide them."
+        )
+    if tables.has("failed_items"):
+        total = tables.value("select count(*) from failed_items")
+        rows = tables.rows(f"select key, stage, reason from failed_items order by stage, key limit {listed}")
+        text.failed = [(shown(r["key"]), shown(r["stage"]), shown(r["reason"])) for r in rows]
+        text.unlisted = total - len(rows)
+    text.refused = [(shown(reason), n) for reason, n in facts.refused.most_common()]
+    return text
+
+
+def _identities(meta: Mapping[str, Any]) -> list[tuple[str, str]]:
+    model, data = meta.get("model") or {}, meta.get("data") or {}
+    rows = {
+        "model": model.get("source"),
+        "model identity": model.get("identity"),
+        "access": model.get("access"),
+        "input": model.get("input"),
+        "classes": f"{len(model.get('classes') or ()):,}",
+        "data": data.get("source"),
+        "items": data.get("items"),
+        "depth": meta.get("depth"),
+        "explained in full": f"at most {meta['limit']:,} errors" if isinstance(meta.get("limit"), int) else None,
+        "seed": meta.get("seed"),
+        "created": meta.get("created"),
+        "whywrong": meta.get("whywrong") or meta.get("version"),
+        "versions": meta.get("versions"),
+        "machine": meta.get("machine"),
+    }
+    return [(name, shown(_setting(value))) for name, value in rows.items() if value not in (None, "", {}, [])]
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_setting(item)}" for key, item in value.items() if item is not None)
+    if isinstance(value, list | tuple):
+        return (
+            " × ".join(map(str, value))
+            if all(isinstance(item, int) for item in value)
+            else ", ".join(map(_setting, value))
+        )
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
+    return rows
+
+
+def _findings(health: Any) -> list[Mapping[str, Any]]:
+    if isinstance(health, Mapping):
+        health = health.get("findings") or ()
+    return [finding if isinstance(finding, Mapping) else {"text": finding} for finding in health or ()]

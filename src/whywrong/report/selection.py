@@ -1,0 +1,75 @@
+"""Which errors the report shows in full, and in which order."""
+
+from __future__ import annotations
+
+from whywrong.report.tables import Row, Tables
+
+
+def select(tables: Tables, limit: int) -> tuple[list[Row], int]:
+    """At most ``limit`` errors with everything stored about them, and how many distinct errors there are.
+
+    Errors with identical bytes and label are one, under all their names. Errors explained in full come first, then
+    those of the class pairs with fewest errors shown so far, so that every confusion is seen before any is seen twice.
+
+    Returns:
+        Rows of view ``errors`` with ``item`` (row of ``items``), ``inverted`` and ``cam`` (rows or None) and
+        ``copies`` (keys of the items that are the same image), farthest from right first.
+    """
+    if not tables.has("errors"):
+        return [], 0
+    merged = "coalesce(i.same_as, e.item_id)" if tables.has("items", "same_as") else "e.item_id"
+    detailed = tables.has("inverted", "detailed")
+    ids = tables.rows(
+        f"""with one as (
+              select {merged} as item_id, any_value(e.label) as label, any_value(e.predicted) as predicted,
+                     max(e.confidence) as confidence
+              from errors e join items i on i.item_id = e.item_id group by 1),
+            marked as (
+              select one.*, {"coalesce(v.detailed, false)" if detailed else "false"} as detailed
+              from one {"left join inverted v on v.item_id = one.item_id" if detailed else ""})
+            select item_id, count(*) over () as total from marked
+            order by detailed desc,
+                     row_number() over (partition by label, predicted order by detailed desc, item_id), item_id
+            limit {int(limit)}"""
+    )
+    if not ids:
+        return [], 0
+    chosen = [row["item_id"] for row in ids]
+    errors, items = tables.by_item("errors", chosen), tables.by_item("items", chosen)
+    fixes, cams = tables.by_item("inverted", chosen), tables.by_item("cam", chosen)
+    copies = _copies(tables, chosen)
+    rows = [
+        Row(
+            errors[item],
+            item=items.get(item, Row()),
+            inverted=fixes.get(item),
+            cam=cams.get(item),
+            copies=copies.get(item, []),
+        )
+        for item in chosen
+        if item in errors
+    ]
+    return sorted(rows, key=_farthest_first), ids[0]["total"]
+
+
+def _copies(tables: Tables, chosen: list[str]) -> dict[str, list[str]]:
+    if not tables.has("items", "same_as"):
+        return {}
+    found: dict[str, list[str]] = {}
+    wanted = set(chosen)
+    for row in tables.rows("select same_as, key from items where same_as is not null order by key"):
+        if row["same_as"] in wanted:
+            found.setdefault(row["same_as"], []).append(row["key"])
+    return found
+
+
+def _farthest_first(row: Row) -> tuple[float, float, str]:
+    return -distance(row), -(row["confidence"] or 0.0), row["item_id"]
+
+
+def distance(row: Row) -> float:
+    """Distance to right in grey levels (linf); infinite where no fix is known, -1 where none was looked for."""
+    fix = row["inverted"]
+    if fix is None:
+        return -1.0
+    return 255 * fix["rho_linf"] if fix["status"] == "fixed" else float("inf")

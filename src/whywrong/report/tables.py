@@ -1,0 +1,119 @@
+"""What a run says, read through its DuckDB views; missing views and columns are normal here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from whywrong.report.numbers import shown
+
+
+class Run(Protocol):
+    """The part of a run folder that the report reads."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def meta(self) -> Any: ...
+
+    def query(self, sql: str) -> pa.Table: ...
+
+    def maps(self, method: str, item_id: str) -> Mapping[str, Any]: ...
+
+    def thumb(self, item_id: str) -> Any: ...
+
+
+class Row(dict[str, Any]):
+    """One row of a view; a column that the run does not have reads as null."""
+
+    def __missing__(self, column: str) -> Any:
+        return None
+
+
+class Tables:
+    """The views of one run, with the questions the report asks of them."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.meta: dict[str, Any] = _plain(run.meta)
+        views = run.query("select table_name, column_name from information_schema.columns").to_pylist()
+        self.columns: dict[str, set[str]] = {}
+        for row in views:
+            self.columns.setdefault(row["table_name"], set()).add(row["column_name"])
+
+    def has(self, view: str, *columns: str) -> bool:
+        """Whether the run has ``view``, with these columns."""
+        return view in self.columns and self.columns[view].issuperset(columns)
+
+    def rows(self, sql: str) -> list[Row]:
+        """Rows of a query."""
+        return [Row(row) for row in self.run.query(sql).to_pylist()]
+
+    def value(self, sql: str) -> Any:
+        """The one value of a query."""
+        return self.run.query(sql).column(0)[0].as_py()
+
+    def array(self, sql: str) -> np.ndarray:
+        """(N,) float64, the one column of a query without its nulls and NaN."""
+        values = self.run.query(sql).column(0).to_numpy(zero_copy_only=False).astype(np.float64)
+        return values[np.isfinite(values)]
+
+    def by_item(self, view: str, item_ids: Iterable[str]) -> dict[str, Row]:
+        """Rows of ``view`` for these items, by item_id; empty where there is no such view."""
+        ids = ", ".join("'" + item.replace("'", "''") + "'" for item in item_ids)
+        if not ids or not self.has(view, "item_id"):
+            return {}
+        return {row["item_id"]: row for row in self.rows(f"select * from {view} where item_id in ({ids})")}
+
+    def seconds(self) -> float | None:
+        """Time spent on the shards, summed over workers, from the metadata of the parts; None where not recorded."""
+        total, seen = 0.0, False
+        for file in sorted(Path(self.run.path).glob("parts/*/*/*.parquet")):
+            metadata = pq.read_metadata(file).metadata or {}
+            if b"seconds" in metadata:
+                total, seen = total + float(metadata[b"seconds"]), True
+        return total if seen else None
+
+
+class Names:
+    """Class names for people: the first synonym where that is unique, in one visible line."""
+
+    def __init__(self, classes: Iterable[str] | None) -> None:
+        self.full = [shown(name) for name in classes or ()]
+        short = [name.split(",")[0].strip() or name for name in self.full]
+        seen: dict[str, int] = {}
+        for name in short:
+            seen[name] = seen.get(name, 0) + 1
+        self.short = [name if seen[name] == 1 else full for name, full in zip(short, self.full, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self.short)
+
+    def __getitem__(self, index: int | None) -> str:
+        if index is None:
+            return "unlabelled"
+        return self.short[index] if 0 <= index < len(self.short) else f"class {index}"
+
+    def whole(self, index: int | None) -> str:
+        """The name as the model gives it, with all synonyms."""
+        return self.full[index] if index is not None and 0 <= index < len(self.full) else self[index]
+
+
+def _plain(meta: Any) -> dict[str, Any]:
+    """``run.json`` as a dictionary, whether it comes as one, as a dataclass or as a pydantic model."""
+    if isinstance(meta, Mapping):
+        return dict(meta)
+    if hasattr(meta, "model_dump"):
+        return meta.model_dump()
+    if hasattr(meta, "__dataclass_fields__"):
+        from dataclasses import asdict
+
+        return asdict(meta)
+    return json.loads(meta)
