@@ -1,0 +1,415 @@
+"""Pictures of known content: class, object, parts, cues and everything that was done to them.
+
+A :class:`Scene` says what is in each picture, :func:`render` draws it. Every random choice is keyed by the picture's
+own key and by nothing else: the same key gives the same bytes in any batch, and a scene that differs in one field
+differs in that alone, which is what makes a planted mistake and its counterfactual a pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from whywrong.core.errors import InputError
+from whywrong.core.randomness import keyed_normal, keyed_uniform
+from whywrong.data.planted.objects import CLASSES, FORMS, MAIN, NAMES, SLOTS, TWINS, Part
+from whywrong.data.planted.paint import camera, cast_shadow, paint
+from whywrong.data.planted.shapes import box, circle, ellipse, taper, union
+from whywrong.data.planted.surfaces import hsv, noise, palette, room
+
+SIZES = (64, 128)
+CUES = ("mark", "tint", "weave")
+STYLES = ("photo", "drawing", "silhouette", "inverted", "poster")
+PART_NAMES: tuple[str, ...] = (
+    "", "back", "band", "bands", "base", "beak", "body", "cabin", "canopy", "cap", "chimney", "collar", "cushion",
+    "door", "eaves", "emblem", "eye", "fins", "gill", "gills", "glass", "glow", "handle", "head", "hook", "hubs",
+    "inside", "knob", "label", "legs", "lights", "pane", "panels", "posts", "pupil", "rim", "roof", "rung", "seat",
+    "shade", "shaft", "skirt", "spots", "stem", "tail", "tip", "trim", "walls", "wheels", "window", "wing",
+)  # fmt: skip
+_TWIN_CLASSES = frozenset(name for pair in TWINS for name in pair)
+_CHUNK = 32  # pictures of one class at a time: enough to spread the cost of calls, few enough for the cache
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What is in each picture of a batch; all fields are (B,).
+
+    Attributes:
+        keys: int64, key of every random choice.
+        label: int64, class of the object, index into ``NAMES``.
+        second: int64, class of a second object, or -1.
+        extent: float32 in [0, 1], size of the part that tells near-twins apart; 1 whole, 0 gone. Only mug, tumbler,
+            chair and stool have one.
+        cue: int64, a cue that is not the object, index into ``CUES``, or -1.
+        covered: float32 in [0, 1], share of the object's width behind something that stands in front.
+        shrink: float32 in (0, 1], factor on the object's size.
+        shift: float32 in [0, 1], how far the object is moved out of the picture; 1 leaves nothing.
+        style: int64, index into ``STYLES``; models are trained on photos.
+    """
+
+    keys: Tensor
+    label: Tensor
+    second: Tensor
+    extent: Tensor
+    cue: Tensor
+    covered: Tensor
+    shrink: Tensor
+    shift: Tensor
+    style: Tensor
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, rows: Tensor | slice) -> Scene:
+        """The scene of some rows."""
+        return Scene(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def but(self, **changes: Tensor | float) -> Scene:
+        """The same pictures with some fields changed; a number goes to all rows."""
+        whole = {
+            name: value if isinstance(value, Tensor) else torch.full_like(getattr(self, name), value)
+            for name, value in changes.items()
+        }
+        return replace(self, **whole)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """Pictures with everything that is known of them.
+
+    Attributes:
+        images: (B, 3, S, S), uint8.
+        object: (B, S, S), bool, visible pixels of the object.
+        parts: (B, S, S), uint8, index into ``PART_NAMES`` of the part seen at each pixel of the object, else 0.
+        slots: (B, S, S), uint8, 1 + colour slot of the part seen, else 0.
+        second: (B, S, S), bool, pixels of the second object.
+        cue: (B, S, S), bool, pixels of the cue.
+        cover: (B, S, S), bool, pixels of whatever hides the object.
+        floor: (B, S, S), bool, floor rather than wall.
+        textures: (B, 2), int64, textures of wall and floor.
+        colours: (B, 8, 3), float32, colours of the object by slot, before light.
+    """
+
+    images: Tensor
+    object: Tensor
+    parts: Tensor
+    slots: Tensor
+    second: Tensor
+    cue: Tensor
+    cover: Tensor
+    floor: Tensor
+    textures: Tensor
+    colours: Tensor
+
+
+def make_scene(keys: Tensor, label: Tensor) -> Scene:
+    """Plain pictures: one whole object of class ``label``, no cue, nothing in front, a photo.
+
+    Args:
+        keys: (B,), int64.
+        label: (B,), int64, in 0..11.
+
+    Raises:
+        InputError: Shapes differ, or a class is out of range.
+    """
+    if keys.shape != label.shape or keys.ndim != 1:
+        raise InputError(f"keys and labels must both be (B,), got {tuple(keys.shape)} and {tuple(label.shape)}")
+    if len(label) and not 0 <= int(label.min()) <= int(label.max()) < len(NAMES):
+        raise InputError(f"classes are 0..{len(NAMES) - 1}, got {int(label.min())}..{int(label.max())}")
+    absent = torch.full_like(label, -1)
+    without = torch.tensor([NAMES.index(less) for _, less in TWINS])
+    extent = (~torch.isin(label, without)).float()
+    zero, one = torch.zeros(len(keys)), torch.ones(len(keys))
+    return Scene(keys, label, absent, extent, absent, zero, one, zero, torch.zeros_like(label))
+
+
+def render(scene: Scene, size: int = 64) -> Pictures:
+    """Draw a batch.
+
+    Args:
+        scene: What is in each picture.
+        size: Side of the pictures, 64 or 128 pixels.
+
+    Raises:
+        InputError: Another size.
+    """
+    if size not in SIZES:
+        raise InputError(f"pictures are drawn at {' or '.join(map(str, SIZES))} px, not at {size}")
+    n = len(scene)
+    plane = torch.zeros(n, size, size, dtype=torch.bool)
+    whole = Pictures(
+        torch.zeros(n, 3, size, size, dtype=torch.uint8), plane, plane.byte(), plane.byte(), plane.clone(),
+        plane.clone(), plane.clone(), plane.clone(), torch.zeros(n, 2, dtype=torch.int64), torch.zeros(n, SLOTS, 3),
+    )  # fmt: skip
+    for label in scene.label.unique().tolist():
+        for rows in (scene.label == label).nonzero().flatten().split(_CHUNK):
+            drawn = _render(scene[rows], size)
+            for field in fields(Pictures):
+                getattr(whole, field.name)[rows] = getattr(drawn, field.name)
+    return whole
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pose:
+    """Where an object stands: centre, size, lean, breadth and side, (B,) each, in picture coordinates -1 to 1."""
+
+    x: Tensor
+    y: Tensor
+    scale: Tensor
+    lean: Tensor
+    breadth: Tensor
+    flip: Tensor
+
+    def frame(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        dx, dy = x - _col(self.x), y - _col(self.y)
+        cos, sin = _col(torch.cos(self.lean)), _col(torch.sin(self.lean))
+        return (dx * cos + dy * sin) * _col(self.flip / (self.scale * self.breadth)), (dy * cos - dx * sin) / _col(
+            self.scale
+        )
+
+
+def _render(scene: Scene, size: int) -> Pictures:
+    """A batch of one class."""
+    keys, batch = scene.keys, len(scene)
+    axis = (torch.arange(size) + 0.5) * (2 / size) - 1
+    y, x = (plane.expand(batch, size, size) for plane in torch.meshgrid(axis, axis, indexing="ij"))
+    r = keyed_uniform(keys, (32,), 1)
+    horizon = -0.25 + 0.60 * r[:, 0]
+    image, floor, textures = room(keys, x, y, horizon)
+    towards = torch.stack([1.6 * r[:, 1] - 0.8, -0.4 - 0.4 * r[:, 2], torch.full((batch,), 0.75)], 1)
+    light = torch.nn.functional.normalize(towards, dim=1)
+
+    cue = torch.zeros(batch, size, size)
+    cue = _weave(image, scene, x, y, floor, cue)
+    _clutter(image, keys, x, y, horizon, light, size)
+
+    two = scene.second >= 0
+    pose = _pose(r[:, 3:10], horizon, scene.shrink * torch.where(two, 0.72, 1.0))
+    beside = torch.where(pose.x > 0, 1.0, -1.0)
+    pose = replace(pose, x=torch.where(two, beside * 0.45, pose.x) + scene.shift * beside * (1.0 + 0.75 * pose.scale))
+    colours = palette(keys, 2)
+    second = torch.zeros(batch, size, size, dtype=torch.bool)
+    if bool(two.any()):
+        other = _pose(keyed_uniform(keys, (7,), 4), horizon, torch.full((batch,), 0.72))
+        other = replace(other, x=-beside * 0.45)
+        for label in scene.second[two].unique().tolist():
+            rows = (scene.second == label).nonzero().flatten()
+            some = _Pose(*(getattr(other, f.name)[rows] for f in fields(_Pose)))
+            part = image[rows]
+            seen, _ = _draw(
+                part,
+                NAMES[label],
+                keys[rows],
+                5,
+                some,
+                x[rows],
+                y[rows],
+                light[rows],
+                palette(keys[rows], 6),
+                size,
+                None,
+            )
+            image[rows], second[rows] = part, seen > 0
+
+    name = NAMES[int(scene.label[0])]
+    styled = image.clone() if bool((scene.style > 0).any()) else None
+    parts, painted = _draw(image, name, keys, 3, pose, x, y, light, colours, size, scene.extent)
+    cover = _cover(image, scene, pose, x, y, light, size)
+    cue = _tint(image, scene, x, y, _mark(image, scene, x, y, light, size, cue))
+    images = camera(image, x, y, r[:, 10:16], keyed_normal(keys, (3, size, size), 9))
+    if styled is not None:
+        images = _restyle(images, scene, painted, colours, pose.scale * (size / 2))
+
+    hidden = cover | (cue > 0.5) & (scene.cue == CUES.index("mark"))[:, None, None]
+    parts = parts.masked_fill(hidden, 0)
+    lookup = torch.tensor([0, *(1 + part.slot for part in painted)])
+    names = torch.tensor([0, *(PART_NAMES.index(part.name) for part in painted)])
+    return Pictures(
+        images, parts > 0, names[parts].byte(), lookup[parts].byte(), second & (parts == 0) & ~hidden, cue > 0.5, cover,
+        floor > 0.5, textures, colours,
+    )  # fmt: skip
+
+
+def _pose(r: Tensor, horizon: Tensor, factor: Tensor) -> _Pose:
+    """An object that stands on the floor, inside the picture."""
+    scale = (0.50 + 0.28 * r[:, 0]) * factor
+    foot = (horizon + 0.12 + 0.50 * r[:, 1]).clamp_max(0.93)
+    x = (2 * r[:, 5] - 1) * (1 - 0.8 * scale).clamp_min(0) * 0.8
+    y = torch.maximum(foot - 0.85 * scale, 0.95 * scale - 1)
+    return _Pose(x, y, scale, (r[:, 2] - 0.5) * 0.30, 0.86 + 0.28 * r[:, 3], torch.where(r[:, 4] < 0.5, 1.0, -1.0))
+
+
+def _draw(
+    image: Tensor, name: str, keys: Tensor, draw: int, pose: _Pose, x: Tensor, y: Tensor, light: Tensor, colours: Tensor,
+    size: int, extent: Tensor | None,
+) -> tuple[Tensor, list[Part]]:  # fmt: skip
+    """Paint one object; gives the number, from 1, of the part seen at each pixel (B, S, S), and the parts."""
+    u, v = pose.frame(x, y)
+    forms = [_col(2 * f - 1) for f in keyed_uniform(keys, (FORMS,), draw).unbind(1)]
+    if extent is not None and name in _TWIN_CLASSES:
+        parts = CLASSES[name](u, v, forms, _col(extent))  # type: ignore[call-arg]
+    else:
+        parts = CLASSES[name](u, v, forms)
+    pixels = pose.scale * (size / 2)
+    cast_shadow(
+        image,
+        union(*(part.distance for part in parts)),
+        pixels,
+        light,
+        0.30 + 0.25 * keyed_uniform(keys, (1,), draw + 20)[:, 0],
+        3.0,
+    )
+    contact = torch.sigmoid(ellipse(u, v - 0.86, 0.75, 0.10) * _col(-pixels / 1.5))
+    image.mul_(1 - 0.45 * contact[:, None])
+    covers = paint(image, parts, colours, pixels, light, noise(keys, size, 12, 300 + draw, 2), pose.flip)
+    seen = torch.zeros_like(covers[0], dtype=torch.int64)
+    for number, cover in enumerate(covers, 1):
+        seen.masked_fill_(cover > 0.5, number)
+    return seen, parts
+
+
+def _clutter(image: Tensor, keys: Tensor, x: Tensor, y: Tensor, horizon: Tensor, light: Tensor, size: int) -> None:
+    """Up to three plain bodies that stand about."""
+    for k in range(3):
+        q = keyed_uniform(keys, (7,), 50 + k)
+        scale = 0.10 + 0.18 * q[:, 3]
+        pose = _Pose(
+            2 * q[:, 1] - 1, horizon + 0.04 + 0.35 * q[:, 2] - 0.85 * scale, scale, (q[:, 4] - 0.5) * 0.3,
+            0.6 + 0.8 * q[:, 5], torch.ones(len(keys)),
+        )  # fmt: skip
+        u, v = pose.frame(x, y)
+        kind = _col((q[:, 6] * 4).long())
+        cone, brick = taper(u, v, 0.08, 0.8, 0.85, 0.05), box(u, v, 0.5, 0.85, 0.1)
+        body = torch.where(
+            kind == 0,
+            box(u, v, 0.85, 0.85, 0.12),
+            torch.where(kind == 1, circle(u, v, 0.85), torch.where(kind == 2, cone, brick)),
+        )
+        shown = q[:, 0] < 0.7
+        body = body + _col(~shown) * 9.0
+        cast_shadow(image, body, scale * (size / 2), light, shown * 0.4, 2.5)
+        paint(
+            image,
+            [Part("clutter", body, MAIN, 0.35, 0.2)],
+            palette(keys, 60 + k) * 0.8 + 0.08,
+            scale * (size / 2),
+            light,
+            torch.full_like(x, 0.5),
+            pose.flip,
+        )
+
+
+def _cover(image: Tensor, scene: Scene, pose: _Pose, x: Tensor, y: Tensor, light: Tensor, size: int) -> Tensor:
+    """Something plain in front of the object, from the left or the right."""
+    rows = (scene.covered > 0).nonzero().flatten()
+    hidden = torch.zeros(len(scene), size, size, dtype=torch.bool)
+    if not len(rows):
+        return hidden
+    r = keyed_uniform(scene.keys[rows], (4,), 70)
+    side = torch.where(r[:, 0] < 0.5, 1.0, -1.0)
+    half = pose.scale[rows] * 0.95
+    edge = side * (half - 2 * half * scene.covered[rows])  # picture coordinates, relative to the object's centre
+    width = half * scene.covered[rows] + 0.08
+    u = x[rows] - _col(pose.x[rows] + edge + side * width)
+    v = y[rows] - _col(pose.y[rows] - 0.05)
+    board = box(u, v, _col(width), _col(pose.scale[rows] * 1.05), 0.06)
+    pixels = torch.full((len(rows),), size / 2)
+    part = image[rows]
+    cast_shadow(part, board, pixels, light[rows], torch.full((len(rows),), 0.35), 2.0)
+    cover = paint(
+        part,
+        [Part("cover", board, MAIN, 0.08, 0.1)],
+        palette(scene.keys[rows], 71),
+        pixels,
+        light[rows],
+        noise(scene.keys[rows], size, 10, 72, 2),
+        side,
+    )
+    image[rows] = part
+    hidden[rows] = cover[0] > 0.5
+    return hidden
+
+
+def _mark(image: Tensor, scene: Scene, x: Tensor, y: Tensor, light: Tensor, size: int, cue: Tensor) -> Tensor:
+    """A small round sticker, yellow with a dark ring, near one of the corners."""
+    rows = (scene.cue == CUES.index("mark")).nonzero().flatten()
+    if len(rows):
+        r = keyed_uniform(scene.keys[rows], (3,), 80)
+        cx = torch.where(r[:, 0] < 0.5, -0.72, 0.72)
+        cy = torch.where(r[:, 1] < 0.5, -0.72, 0.72)
+        u, v = x[rows] - _col(cx), y[rows] - _col(cy)
+        disc = circle(u, v, 0.19)
+        parts = [Part("mark", disc, 0, 0.03, 0.1), Part("ring", (circle(u, v, 0.115)).abs() - 0.03, 1, 0.02, 0.0)]
+        colours = torch.tensor([[1.0, 0.85, 0.10], [0.12, 0.10, 0.35]]).expand(len(rows), 2, 3)
+        part = image[rows]
+        covers = paint(
+            part,
+            parts,
+            colours,
+            torch.full((len(rows),), size / 2),
+            light[rows],
+            torch.full_like(u, 0.5),
+            torch.ones(len(rows)),
+        )
+        image[rows], cue[rows] = part, covers[0]
+    return cue
+
+
+def _tint(image: Tensor, scene: Scene, x: Tensor, y: Tensor, cue: Tensor) -> Tensor:
+    """A magenta cast along the border."""
+    rows = (scene.cue == CUES.index("tint")).nonzero().flatten()
+    if len(rows):
+        border = ((torch.maximum(x[rows].abs(), y[rows].abs()) - 0.80) / 0.06).clamp(0, 1)
+        magenta = torch.tensor([0.95, 0.25, 0.75])[:, None, None]
+        image[rows] = torch.lerp(
+            image[rows], magenta * (0.35 + 0.65 * image[rows].mean(1, keepdim=True)), 0.6 * border[:, None]
+        )
+        cue[rows] = border
+    return cue
+
+
+def _weave(image: Tensor, scene: Scene, x: Tensor, y: Tensor, floor: Tensor, cue: Tensor) -> Tensor:
+    """A wall with a fine teal and cream weave."""
+    rows = (scene.cue == CUES.index("weave")).nonzero().flatten()
+    if len(rows):
+        a, b = x[rows] * 9, y[rows] * 9
+        over = ((a + b) % 2 < 1) ^ ((a - b) % 2 < 1)
+        teal, cream = torch.tensor([0.10, 0.50, 0.50])[:, None, None], torch.tensor([0.88, 0.84, 0.66])[:, None, None]
+        wall = (1 - floor[rows])[:, None]
+        image[rows] = torch.lerp(image[rows], torch.where(over[:, None], teal, cream), 0.85 * wall)
+        cue[rows] = wall[:, 0]
+    return cue
+
+
+def _restyle(images: Tensor, scene: Scene, parts: list[Part], colours: Tensor, pixels: Tensor) -> Tensor:
+    """Styles that no model was trained on, drawn from the same shapes."""
+    images = images.clone()
+    keys = scene.keys
+    paper = 0.93 + 0.05 * keyed_uniform(keys, (1, 1, 1), 90).expand(-1, 3, *images.shape[2:])
+    ink = torch.zeros(len(keys), *images.shape[2:])
+    flat = hsv(
+        *keyed_uniform(keys, (3,), 91).mul(torch.tensor([1.0, 0.5, 0.5])).add(torch.tensor([0.0, 0.2, 0.45])).unbind(1)
+    )
+    poster = flat[:, :, None, None].expand(-1, 3, *images.shape[2:]).clone()
+    for part in parts:
+        d = part.distance * _col(pixels)
+        cover = (0.5 - d).clamp(0, 1)
+        ink = torch.maximum(ink * (1 - cover), (1.1 - d.abs()).clamp(0, 1))
+        poster = torch.lerp(poster, colours[:, part.slot, :, None, None], cover[:, None])
+    mass = (0.5 - union(*(part.distance for part in parts)) * _col(pixels)).clamp(0, 1)
+    versions = {
+        "drawing": paper * (1 - 0.85 * ink[:, None]),
+        "silhouette": paper * (1 - 0.92 * mass[:, None]),
+        "inverted": 1 - images.float() / 255,
+        "poster": poster,
+    }
+    for name, version in versions.items():
+        chosen = (scene.style == STYLES.index(name))[:, None, None, None]
+        images = torch.where(chosen, (version.clamp(0, 1) * 255).round().byte(), images)
+    return images
+
+
+def _col(values: Tensor) -> Tensor:
+    return values[:, None, None]
