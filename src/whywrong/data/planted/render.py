@@ -242,9 +242,18 @@ def _pose(r: Tensor, horizon: Tensor, factor: Tensor) -> _Pose:
 
 
 def _draw(
-    image: Tensor, name: str, keys: Tensor, draw: int, pose: _Pose, x: Tensor, y: Tensor, light: Tensor, colours: Tensor,
-    size: int, extent: Tensor | None,
-) -> tuple[Tensor, list[Part]]:  # fmt: skip
+    image: Tensor,
+    name: str,
+    keys: Tensor,
+    draw: int,
+    pose: _Pose,
+    x: Tensor,
+    y: Tensor,
+    light: Tensor,
+    colours: Tensor,
+    size: int,
+    extent: Tensor | None,
+) -> tuple[Tensor, list[Part]]:
     """Paint one object; gives the number, from 1, of the part seen at each pixel (B, S, S), and the parts."""
     u, v = pose.frame(x, y)
     forms = [_col(2 * f - 1) for f in keyed_uniform(keys, (FORMS,), draw).unbind(1)]
