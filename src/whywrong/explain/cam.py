@@ -1,0 +1,260 @@
+"""Class activation maps: where the evidence for the wrong class and for the true class lies.
+
+Source: Zhou et al. 2016 (CAM), Draelos and Carin 2020, arXiv 2011.08891 (HiResCAM); promotion and suppression, section
+2.2. Where a linear head follows the mean over places, the map is CAM, divided by the number of places so that it sums:
+``sum over places of M_c + b_c = z_c``. Layer normalisation between mean and head keeps the statistics of the image at
+hand, which leaves the sum exact. Elsewhere the map is HiResCAM, gradient times activation without a ReLU, which is
+exact where nothing but linear (or piecewise linear and bias-free) steps follow. Values stay raw: logits a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from whywrong.core.access import Access
+from whywrong.core.checks import bad_rows, check_classes, check_images, check_labels
+from whywrong.core.errors import InputError
+from whywrong.core.margins import best_other
+from whywrong.core.result import MethodResult
+from whywrong.models.classifier import Classifier
+from whywrong.models.heads import LinearHead
+from whywrong.models.layers import SpatialLayer, read_layer, spatial_layer
+
+BAD_PIXELS = "bad_input: pixels are not finite or outside [0, 1]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CamConfig:
+    """Settings of :func:`cam`, checked once, when built.
+
+    Attributes:
+        kind: ``auto`` takes CAM where it is exact and HiResCAM elsewhere; ``hirescam`` takes that everywhere.
+        layer: Module to read, for a model whose last spatial layer cannot be found; None finds it.
+        tolerance: Largest residual of a map whose completeness is due, as a share of the sum of its absolute values.
+    """
+
+    kind: Literal["auto", "hirescam"] = "auto"
+    layer: str | None = None
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("auto", "hirescam"):
+            raise InputError(f'cam.kind must be "auto" or "hirescam", got {self.kind!r}')
+        if self.layer is not None and not (isinstance(self.layer, str) and self.layer):
+            raise InputError(f"cam.layer must be the name of a module, got {self.layer!r}")
+        if not 0 < self.tolerance <= 1:
+            raise InputError(f"cam.tolerance must be in (0, 1], a share, got {self.tolerance}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CamResult(MethodResult):
+    """Maps of a batch, with what they cost.
+
+    Attributes:
+        status: (B,) ``ok`` or ``refused``; the maps of refused rows are NaN.
+        reason: (B,) why a row was refused, else None.
+        layer: The layer the maps were read at.
+        kind: ``cam`` or ``hirescam``.
+        exact: Whether the maps must add up to the logits, mathematically.
+        target: (B,) int64, the class t: the predicted one where the image is wrong, else the runner-up; -1 if unknown.
+        difference: (B, h, w), logits, share of each place in z_t - z_y; positive speaks for the wrong class.
+        wrong: (B, h, w), the same for z_t.
+        true: (B, h, w), the same for z_y.
+        evidence: (B,), sum of the difference map, logits.
+        remainder: (B,), logits, what z_t - z_y holds beside the map: head biases and prefix tokens.
+        residual: (B,), worst of the three maps: |sum - due| / sum of absolute map values.
+        forwards: (B,), int64, times each image went through the classifier.
+        backwards: (B,), int64, gradients taken, each from the logits to the layer only.
+    """
+
+    status: Sequence[str]
+    reason: Sequence[str | None]
+    layer: str
+    kind: str
+    exact: bool
+    target: Tensor
+    difference: Tensor
+    wrong: Tensor
+    true: Tensor
+    evidence: Tensor
+    remainder: Tensor
+    residual: Tensor
+    forwards: Tensor
+    backwards: Tensor
+
+    @property
+    def checks(self) -> Mapping[str, Tensor]:
+        """``residual``: by it a map whose completeness is due stands or falls."""
+        return {"residual": self.residual}
+
+    def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
+        """The columns of view ``cam``."""
+        batch = len(self.status)
+        rows, cols = self.difference.shape[1:]
+        return {
+            "status": self.status,
+            "reason": self.reason,
+            "layer": [self.layer] * batch,
+            "kind": [self.kind] * batch,
+            "exact": [self.exact] * batch,
+            "target": self.target,
+            "residual": self.residual,
+            "evidence": self.evidence,
+            "remainder": self.remainder,
+            "rows": torch.full((batch,), rows),
+            "cols": torch.full((batch,), cols),
+        }
+
+    def maps(self) -> Mapping[str, Tensor]:
+        """``difference``, ``wrong`` and ``true``, (B, h, w) each."""
+        return {"difference": self.difference, "wrong": self.wrong, "true": self.true}
+
+
+def cam(
+    classifier: Classifier, x: Tensor, y: Tensor, *, keys: Tensor | None = None, config: CamConfig | None = None
+) -> CamResult:
+    """Where the evidence for ``z_t - z_y`` lies, t the wrong class and y the true one.
+
+    Args:
+        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); must grant access to its layers.
+        x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
+        y: True class, (B,), int64, in 0..K-1.
+        keys: Not used, the method draws nothing.
+        config: Settings of the method; None takes the defaults.
+
+    Returns:
+        Signed maps in logits at the resolution of the layer, their check and the query count. The layer is found with
+        the first call for a classifier, on made-up images that are not counted.
+
+    Raises:
+        InputError: A shape, type or class breaks the contract above.
+        AccessError: The classifier does not let us see its layers.
+        ModelError: No spatial layer can be resolved.
+    """
+    config = config or CamConfig()
+    check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
+    classifier.require(Access.INTERNALS, "cam")
+    size = (x.shape[1], x.shape[2], x.shape[3])
+    with classifier:
+        layer = spatial_layer(classifier, size, config.layer)
+        check_classes(classifier.num_classes)
+        check_labels(y, len(x), classifier.num_classes)
+        head = layer.head if config.kind == "auto" else None
+        good = (~bad_rows(x)).nonzero().flatten()
+        labels = y[good].to(classifier.device)
+        raised: dict[int, Exception] = {}
+
+        def finish(logits: Tensor, activation: Tensor, rows: slice) -> _Maps:
+            return _explain(layer, head, logits, activation, labels[rows], good[rows])
+
+        pixels = x if len(good) == len(x) else x[good]
+        parts = read_layer(classifier, pixels, layer, finish, gradients=0 if head else 2, raised=raised)
+    return _gather(x, layer, head, parts, {int(good[row]): str(error) for row, error in raised.items()}, config)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Maps:
+    """Of one pass: maps (2, b, h, w), what they lack (2, b) and logits (2, b), for t and for y."""
+
+    rows: Tensor
+    target: Tensor
+    maps: Tensor
+    rest: Tensor
+    logits: Tensor
+    rounding: Tensor
+
+
+def _explain(
+    layer: SpatialLayer, head: LinearHead | None, logits: Tensor, activation: Tensor, y: Tensor, rows: Tensor
+) -> _Maps:
+    classes = torch.stack([best_other(logits, y), y])  # (2, b)
+    scores = torch.stack([logits.gather(1, c[:, None])[:, 0] for c in classes])  # (2, b)
+    if head is not None:
+        weight, constant, shares, extra = head.terms(
+            layer.layout.patches(activation).float(), layer.layout.extra(activation).float()
+        )
+        pull = weight[classes]  # (2, b, C)
+        maps = torch.einsum("nbc,bchw->nbhw", pull, shares)
+        rest = constant[classes] + torch.einsum("nbc,bcp->nb", pull, extra)
+    else:
+        products = []
+        for number, score in enumerate(scores):
+            grad = torch.autograd.grad(score.sum(), activation, retain_graph=number == 0)[0]
+            products.append(grad.float() * activation.detach().float())
+        maps = torch.stack([layer.layout.patches(product).sum(1) for product in products])
+        rest = torch.stack([layer.layout.extra(product).sum((1, 2)) for product in products])
+        rest = rest + layer.constant.to(rest.device)[classes]
+    # The model's own arithmetic, which the map cannot be better than.
+    rounding = 8 * torch.finfo(activation.dtype).eps * logits.detach().abs().amax(1)
+    maps, rest, scores, rounding = (part.detach().to(rows.device) for part in (maps, rest, scores, rounding))
+    return _Maps(rows, classes[0].to(rows.device), maps, rest, scores, rounding)
+
+
+def _gather(
+    x: Tensor,
+    layer: SpatialLayer,
+    head: LinearHead | None,
+    parts: Sequence[_Maps],
+    raised: Mapping[int, str],
+    config: CamConfig,
+) -> CamResult:
+    batch = len(x)
+    exact = head is not None or layer.complete
+    maps = x.new_full((3, batch, *layer.grid), torch.nan, dtype=torch.float32)  # difference, wrong, true
+    evidence, remainder, residual = (x.new_full((batch,), torch.nan, dtype=torch.float32) for _ in range(3))
+    target = torch.full((batch,), -1, dtype=torch.int64, device=x.device)
+    forwards = torch.zeros(batch, dtype=torch.int64, device=x.device)
+    reason: list[str | None] = [BAD_PIXELS] * batch
+    for row, text in raised.items():
+        reason[row] = text
+    for part in parts:
+        found = torch.cat([part.maps[:1] - part.maps[1:], part.maps]).double()  # (3, b, h, w)
+        rest = torch.cat([part.rest[:1] - part.rest[1:], part.rest]).double()  # (3, b)
+        due = torch.cat([part.logits[:1] - part.logits[1:], part.logits]).double() - rest
+        gap, size = (found.sum((2, 3)) - due).abs(), found.abs().sum((2, 3))  # (3, b)
+        finite = part.logits.isfinite().all(0) & size.isfinite().all(0)
+        blank = size[0] == 0
+        broken = (gap > config.tolerance * size + part.rounding).any(0) & exact
+        worst = (gap / size).amax(0)
+        rows = part.rows
+        forwards[rows] += 1
+        residual[rows] = worst.float()
+        target[rows] = part.target
+        sound = finite & ~blank & ~broken
+        for i, row in enumerate(rows.tolist()):
+            reason[row] = None if sound[i] else _reason(bool(finite[i]), bool(blank[i]), float(worst[i]), config)
+        maps[:, rows[sound]] = found[:, sound].float()
+        evidence[rows[sound]] = found[0, sound].sum((1, 2)).float()
+        remainder[rows[sound]] = rest[0, sound].float()
+    return CamResult(
+        status=["ok" if text is None else "refused" for text in reason],
+        reason=reason,
+        layer=layer.name,
+        kind="hirescam" if head is None else "cam",
+        exact=exact,
+        target=target,
+        difference=maps[0],
+        wrong=maps[1],
+        true=maps[2],
+        evidence=evidence,
+        remainder=remainder,
+        residual=residual,
+        forwards=forwards,
+        backwards=forwards * (0 if head else 2),
+    )
+
+
+def _reason(finite: bool, blank: bool, residual: float, config: CamConfig) -> str:
+    if not finite:
+        return "the model returned NaN or infinite scores, activations or gradients"
+    if blank:
+        return "blank map: the layer holds no evidence and no gradient for this pair of classes"
+    return (
+        f"incomplete map: its sum misses the logits by {residual:.2g} of its absolute sum; "
+        f"at most {config.tolerance:g} is allowed"
+    )

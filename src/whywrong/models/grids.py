@@ -1,0 +1,158 @@
+"""Reading an activation as a grid: which axis holds the channels, and which token stands for which place.
+
+Nothing is guessed. The channel axis comes from layers whose channel count is known; the order of the tokens is
+measured on the gradient graph: a token's gradient must live at its own place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from whywrong.core.randomness import keyed_sign, row_keys
+from whywrong.models.tracing import Step, Trace
+
+MOST_PREFIX_TOKENS = 16  # class, distillation and register tokens; the most seen is 5
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How an activation is laid out.
+
+    Attributes:
+        rows, cols: Size of the grid.
+        prefix: Tokens before those of the grid; 0 for feature maps.
+        channel_axis: 1 or -1.
+        tokens: Whether the places stand in one axis (B, N, C).
+    """
+
+    rows: int
+    cols: int
+    prefix: int
+    channel_axis: int
+    tokens: bool
+
+    def patches(self, activation: Tensor) -> Tensor:
+        """(B, C, rows, cols) of an activation."""
+        if self.tokens:
+            grid = activation[:, self.prefix :].unflatten(1, (self.rows, self.cols))  # (B, rows, cols, C)
+            return grid.movedim(-1, 1)
+        return activation if self.channel_axis == 1 else activation.movedim(-1, 1)
+
+    def extra(self, activation: Tensor) -> Tensor:
+        """(B, C, prefix) of an activation."""
+        if self.tokens:
+            return activation[:, : self.prefix].movedim(-1, 1)
+        return activation.new_zeros(len(activation), activation.shape[self.channel_axis], 0)
+
+
+def layout(trace: Trace, step: Step) -> Layout | None:
+    """The layout of a step; None where it cannot be read as a grid of more than one place."""
+    axes = trace.channel_axes.get(step.shape, set())
+    if len(axes) != 1:  # no layer with a known channel count has this shape, or two disagree
+        return None
+    axis = next(iter(axes))
+    if len(step.shape) == 4:
+        rows, cols = step.shape[2:] if axis == 1 else step.shape[1:3]
+        return Layout(rows, cols, 0, axis, False) if rows * cols > 1 else None
+    if axis == -1 and step.shape[1] > 1:
+        tokens = step.shape[1]
+        if tokens not in trace.token_layouts:
+            trace.token_layouts[tokens] = _token_layout(trace, step)
+        return trace.token_layouts[tokens]
+    return None
+
+
+def _token_layout(trace: Trace, step: Step) -> Layout | None:
+    """Of a sequence; the order of its tokens holds for every sequence of this length."""
+    tokens = step.shape[1]
+    before = trace.steps[: next(i for i, other in enumerate(trace.steps) if other.edge.node is step.edge.node) + 1]
+    # Where a feature map has just been flattened, tokens have not mixed yet, and the order is exact.
+    early = [other for other in before if other.tensor is not None and other.shape[1] == tokens]
+    for sequence in early:
+        for rows, cols, source in _grids_before(trace, before, sequence):
+            prefix = tokens - rows * cols
+            if _is_flattened(trace, source, sequence, prefix):
+                return Layout(rows, cols, prefix, -1, True)
+    # Tokens that were merged on the way: each must answer most to its own part of the image.
+    height, width = trace.x.shape[2:]
+    for rows, cols in dict.fromkeys([*_map_sizes(before), *_sizes_by_aspect(tokens, height, width)]):
+        prefix = tokens - rows * cols
+        if 0 <= prefix <= MOST_PREFIX_TOKENS and rows * cols > 1 and _follows_pixels(trace, step, rows, cols, prefix):
+            return Layout(rows, cols, prefix, -1, True)
+    return None
+
+
+def _grids_before(trace: Trace, steps: list[Step], sequence: Step) -> Iterator[tuple[int, int, Step]]:
+    """Latest feature maps before ``sequence`` whose places can be its tokens."""
+    tries = 0
+    for step in reversed(steps[: steps.index(sequence)]):
+        if len(step.shape) != 4 or len(trace.channel_axes.get(step.shape, ())) != 1:
+            continue
+        rows, cols = step.shape[2:] if 1 in trace.channel_axes[step.shape] else step.shape[1:3]
+        if rows * cols > 1 and 0 <= sequence.shape[1] - rows * cols <= MOST_PREFIX_TOKENS and tries < 4:
+            tries += 1
+            yield rows, cols, step
+
+
+def _map_sizes(steps: list[Step]) -> Iterator[tuple[int, int]]:
+    for step in reversed(steps):
+        if len(step.shape) == 4:
+            yield step.shape[2], step.shape[3]
+            yield step.shape[1], step.shape[2]
+
+
+def _sizes_by_aspect(tokens: int, height: int, width: int) -> Iterator[tuple[int, int]]:
+    for prefix in range(MOST_PREFIX_TOKENS + 1):
+        side = math.sqrt(max(tokens - prefix, 0) * height / width)
+        rows = round(side)
+        cols = round(side * width / height)
+        if rows * cols == tokens - prefix and rows * width == cols * height:
+            yield rows, cols
+
+
+def _is_flattened(trace: Trace, source: Step, sequence: Step, prefix: int) -> bool:
+    """Whether token ``prefix + u`` depends on place u of the map ``source``, and on no other."""
+    places = sequence.shape[1] - prefix
+    for place in _sample(places):
+        grad = _token_gradient(trace, sequence, prefix + place, source)
+        if grad is None:
+            return False
+        axis = 1 if 1 in trace.channel_axes[source.shape] else -1
+        strength = grad.abs().sum(axis).flatten(1).sum(0)  # (places,)
+        if not (strength[place] > 0 and strength.sum() == strength[place]):
+            return False
+    return True
+
+
+def _follows_pixels(trace: Trace, step: Step, rows: int, cols: int, prefix: int) -> bool:
+    """Whether each sampled token's pixel gradient is strongest in the token's own cell of the image."""
+    for place in _sample(rows * cols):
+        grad = _token_gradient(trace, step, prefix + place, None)
+        if grad is None:
+            return False
+        cells = F.adaptive_avg_pool2d(grad.abs().sum((0, 1), keepdim=True), (rows, cols))
+        if int(cells.flatten().argmax()) != place:
+            return False
+    return True
+
+
+def _token_gradient(trace: Trace, sequence: Step, token: int, source: Step | None) -> Tensor | None:
+    """Gradient of a random signed sum of one token's channels, at ``source`` or at the pixels."""
+    signs = keyed_sign(row_keys(token, 1, trace.x.device), sequence.shape[2:])[0]
+    target = trace.x if source is None else source.edge
+    if sequence.tensor is not None:
+        value = (sequence.tensor[:, token] * signs).sum()
+        return torch.autograd.grad(value, target, retain_graph=True, allow_unused=True)[0]
+    pull = torch.zeros(sequence.shape, device=trace.x.device)
+    pull[:, token] = signs
+    return torch.autograd.grad(sequence.edge, target, grad_outputs=pull, retain_graph=True, allow_unused=True)[0]
+
+
+def _sample(places: int) -> list[int]:
+    return sorted({0, 1, places // 3, places // 2, (2 * places) // 3, places - 1})
