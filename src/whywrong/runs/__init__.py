@@ -1,0 +1,1 @@
+"""The run folder and the engine that fills it: listing, predictions, evidence; resumable, extensible, queryable."""

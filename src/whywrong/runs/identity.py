@@ -1,0 +1,124 @@
+"""What a run is a run of: model, data, seed, settings; and how another run differs from it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from whywrong._version import __version__
+from whywrong.core.classes import ClassList
+from whywrong.core.config import config_dict, config_hash
+from whywrong.core.input_spec import InputSpec
+from whywrong.data.decoding import DecodeOptions
+from whywrong.data.sources.base import Source
+from whywrong.models.classifier import Classifier
+from whywrong.runs.job import Step
+from whywrong.runs.schemas import PREDICTIONS_VERSION, SCHEMA_VERSION, SHARD_SIZE
+
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "pyarrow", "duckdb", "scikit-image", "scipy")
+
+
+def describe(
+    classifier: Classifier, source: Source, *, classes: ClassList, spec: InputSpec, options: DecodeOptions, seed: int
+) -> dict[str, Any]:
+    """What goes into ``run.json`` before anything is computed."""
+    return {
+        "schema": SCHEMA_VERSION,
+        "whywrong": __version__,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "model": {
+            "source": getattr(classifier.recipe, "model", None),
+            "identity": classifier.identity,
+            "access": classifier.access.name,
+            "classes": list(classes.names),
+            "wnids": None if classes.wnids is None else list(classes.wnids),
+            "input": asdict(spec),
+        },
+        "data": {"source": _plain(source.spec.to_dict()), "items": 0, "ignored": {}, "warnings": []},
+        "decoding": _plain(asdict(options)),
+        "seed": seed,
+        "depth": None,
+        "limit": 0,
+        "shard_size": SHARD_SIZE,
+        "predictions": {"hash": config_hash(options), "result_version": PREDICTIONS_VERSION},
+        "methods": {},
+        "refused": {},
+        "health": [],
+        "notes": [],
+        "complete": False,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "device": str(classifier.device),
+        },
+    }
+
+
+def identity(meta: Mapping[str, Any]) -> str:
+    """Hash of what every shard of a run has in common; a shard that carries another one is not of this run."""
+    names = ("schema", "model", "decoding", "seed")
+    source = meta["data"]["source"]
+    return hashlib.sha256(json.dumps([{n: meta[n] for n in names}, source], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def step_record(step: Step) -> dict[str, Any]:
+    """A method as ``run.json`` records it."""
+    return {
+        "hash": step.hash,
+        "config": config_dict(step.config),
+        "result_version": step.method.result_version,
+        "title": step.method.title,
+    }
+
+
+def differences(stored: Mapping[str, Any], now: Mapping[str, Any], steps: Sequence[Step]) -> list[str]:
+    """How a run that is there differs from the one asked for; empty where they are one."""
+    found = []
+    for name in ("schema", "model", "decoding", "seed"):
+        found += _compare(name, stored[name], now[name])
+    found += _compare("data", stored["data"]["source"], now["data"]["source"])
+    for step in steps:
+        before = stored["methods"].get(step.method.name)
+        if before is not None and before["hash"] != step.hash:
+            found += list(_compare(step.method.name, before["config"], config_dict(step.config)))
+    return found
+
+
+def _compare(name: str, before: Any, after: Any) -> Iterator[str]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in sorted({*before, *after}):
+            yield from _compare(f"{name}.{key}", before.get(key), after.get(key))
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after) and before != after:
+        at = next(i for i, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1])
+        yield f"{name}[{at}] was {_short(before[at])}, is now {_short(after[at])}"
+    elif before != after:
+        yield f"{name} was {_short(before)}, is now {_short(after)}"
+
+
+def _short(value: Any) -> str:
+    text = f"a list of {len(value)}" if isinstance(value, list) and len(value) > 5 else json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back, so that what is stored and what is asked for can be compared."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

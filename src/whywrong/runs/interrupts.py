@@ -1,0 +1,81 @@
+"""Ctrl-C, SIGTERM and SIGHUP: the first lets the batch in hand be committed, the second stops at once."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import signal
+import threading
+from types import FrameType, TracebackType
+
+from whywrong.core.errors import EXIT_INTERRUPTED
+
+GRACE = 5.0  # seconds that the batch in hand may take after the first signal
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted; what is committed stays, and the same call goes on from there.
+
+    Attributes:
+        exit_code: Status with which the command line ends.
+    """
+
+    exit_code = EXIT_INTERRUPTED
+
+
+class StopNow(KeyboardInterrupt):
+    """Raised in the main thread by the second signal, or when the grace is over."""
+
+
+class Stop:
+    """Catches the signals inside a ``with`` block, and restores their handlers.
+
+    Outside the main thread it catches nothing, and :attr:`requested` stays False.
+
+    Attributes:
+        requested: Whether a signal came.
+    """
+
+    def __init__(self, grace: float = GRACE) -> None:
+        self.requested = False
+        self._grace = grace
+        self._timer: threading.Timer | None = None
+        self._former: dict[int, object] = {}
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():
+            for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
+                self._former[number] = signal.signal(number, self._caught)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)  # type: ignore[arg-type]
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def check(self) -> None:
+        """Leave here if a signal came.
+
+        Raises:
+            StopNow: It did.
+        """
+        if self.requested:
+            raise StopNow
+
+    def _caught(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise StopNow
+        self.requested = True
+        self._timer = threading.Timer(self._grace, _again, (number,))
+        self._timer.daemon = True
+        self._timer.start()
+
+
+def _again(number: int) -> None:
+    """The same signal once more, handled in the main thread."""
+    with contextlib.suppress(RuntimeError):
+        _thread.interrupt_main(signal.Signals(number))

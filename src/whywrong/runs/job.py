@@ -1,0 +1,114 @@
+"""What a run asks its workers to do: plain, picklable descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from whywrong.core.input_spec import InputSpec
+from whywrong.core.registry import Method
+from whywrong.data.decoding import DecodeOptions
+
+Stage = Literal["predict", "explain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One method with its settings.
+
+    Attributes:
+        method: Its line in the registry.
+        config: Its frozen config.
+        hash: Identifies the config; names the folder of the results.
+    """
+
+    method: Method
+    config: Any
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Everything a worker needs to serve a run.
+
+    Attributes:
+        folder: The run folder.
+        identity: Hash of model, data and seed; shards of another identity are never read.
+        seed: Seed of the run; a method's rows draw from hash(seed, item, method).
+        spec: Input of the classifier.
+        options: How files are decoded.
+        steps: Methods to run.
+        batch_size: Images in one pass through the model.
+        load_threads: Background threads that read and decode.
+        model_threads: Threads of the model in a worker process.
+        recipe: Rebuilds the classifier in a worker process; None in process.
+        source: Picklable spec of the source, with ``open()``; None in process.
+    """
+
+    folder: Path
+    identity: str
+    seed: int
+    spec: InputSpec
+    options: DecodeOptions
+    steps: tuple[Step, ...]
+    batch_size: int
+    load_threads: int
+    model_threads: int
+    recipe: Any = None
+    source: Any = None
+
+    @property
+    def call_rows(self) -> int:
+        """Most errors in one call of a method, whatever the shard holds: it bounds the memory."""
+        return max(64, self.batch_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One shard in one stage.
+
+    Attributes:
+        stage: ``predict``, or ``explain`` for all methods of the errors in the shard.
+        shard: Index of the shard.
+        details: Items to be explained in full.
+        singly: Items to be handled one at a time, since a worker died among them.
+        blame: Items that ended a worker more than once, with the reason: they are recorded and not touched again.
+    """
+
+    stage: Stage
+    shard: int
+    details: frozenset[str] = frozenset()
+    singly: frozenset[str] = frozenset()
+    blame: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def blamed(self) -> dict[str, str]:
+        """Item to reason."""
+        return dict(self.blame)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What came of a unit.
+
+    Attributes:
+        unit: The unit.
+        done: Items, or errors, that were worked on.
+        errors: Of those predicted, how many are wrong.
+        failed: How many could not be used.
+        nonfinite: How many got NaN or infinite scores.
+        refused: Methods that cannot run on this classifier, with the reason.
+        notes: Lines for the run's record.
+        complete: False where the unit was interrupted; what was done is committed.
+    """
+
+    unit: Unit
+    done: int = 0
+    errors: int = 0
+    failed: int = 0
+    nonfinite: int = 0
+    refused: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    complete: bool = True

@@ -1,0 +1,48 @@
+"""Reading and decoding ahead of the model: background threads, in order, never more than a bounded number at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+class LookAhead(Generic[J, R]):
+    """Results of ``load`` over a growing queue of jobs, taken in the order in which the jobs were added.
+
+    Args:
+        load: Called in a background thread; Pillow releases the interpreter lock while it decodes.
+        threads: Background threads.
+        capacity: Most jobs that are started and not yet taken: it bounds the memory.
+    """
+
+    def __init__(self, load: Callable[[J], R], *, threads: int, capacity: int) -> None:
+        self._load = load
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="whywrong-load")
+        self._capacity = capacity
+        self._waiting: deque[J] = deque()
+        self._started: deque[Future[R]] = deque()
+
+    def add(self, jobs: Iterable[J]) -> None:
+        """Queue more jobs behind those there are."""
+        self._waiting.extend(jobs)
+        self._start()
+
+    def take(self) -> R:
+        """The next result; waits for it."""
+        result = self._started.popleft().result()
+        self._start()
+        return result
+
+    def close(self) -> None:
+        """Drop what was not taken."""
+        self._waiting.clear()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> None:
+        while self._waiting and len(self._started) < self._capacity:
+            self._started.append(self._pool.submit(self._load, self._waiting.popleft()))

@@ -1,0 +1,174 @@
+"""Which rows of a shard are still work: what is stored counts while it agrees with the listing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from whywrong.runs.folder import RunFolder
+from whywrong.runs.job import Step
+from whywrong.runs.schemas import PREDICTIONS_VERSION, UNREADABLE
+from whywrong.runs.shards import read_facts, read_table, shard_name
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What to do for one table of one shard.
+
+    Attributes:
+        rows: Rows to compute.
+        kept: Stored rows that stay; None where there are none.
+        facts: Facts of the stored shard; empty where there is none.
+        stale: Whether stored rows fall away, so that the shard is written again even without new rows.
+        missing: Whether nothing is stored yet.
+    """
+
+    rows: list[Row]
+    kept: pa.Table | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    stale: bool = False
+    missing: bool = False
+
+    @property
+    def due(self) -> bool:
+        """Whether the shard has to be written."""
+        return bool(self.rows) or self.stale or self.missing
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainPlan:
+    """What to do for the errors of one shard.
+
+    Attributes:
+        steps: Per method name.
+        thumbs: Errors without a thumb.
+    """
+
+    steps: dict[str, Pending]
+    thumbs: Pending
+
+    @property
+    def due(self) -> bool:
+        """Whether anything has to be written."""
+        return self.thumbs.due or any(pending.due for pending in self.steps.values())
+
+    @property
+    def rows(self) -> list[Row]:
+        """Errors to load, each once, in the order of the listing."""
+        needed = {row["item_id"]: row for p in (*self.steps.values(), self.thumbs) for row in p.rows}
+        return sorted(needed.values(), key=lambda row: row["position"])
+
+
+def computed_items(run: RunFolder, shard: int) -> list[Row]:
+    """Items of a shard that are computed: duplicates are shown through the item that they equal."""
+    rows = read_table(run.items / shard_name(shard)).to_pylist()
+    return [{**row, "position": at} for at, row in enumerate(rows) if row["same_as"] is None]
+
+
+def plan_predictions(run: RunFolder, shard: int) -> Pending:
+    """Items without a valid prediction; those that could not be read are tried again."""
+    items = {row["item_id"]: row for row in computed_items(run, shard)}
+    table, facts = _stored(run, "predictions", shard, PREDICTIONS_VERSION)
+    if table is None:
+        return Pending(list(items.values()), missing=True)
+    valid = [
+        _agrees(items.get(row["item_id"]), row) and not (row["stage"] == "read" and row["image_id"] is None)
+        for row in table.select(["item_id", "image_id", "label", "stage"]).to_pylist()
+    ]
+    kept = table.filter(pa.array(valid, pa.bool_()))
+    done = set(kept["item_id"].to_pylist())
+    rows = [row for item, row in items.items() if item not in done]
+    return Pending(rows, kept, facts, stale=not all(valid))
+
+
+def errors_of(run: RunFolder, shard: int) -> dict[str, Row]:
+    """Valid predictions of the shard that are wrong: rows of the listing with ``image_id`` and ``predicted``."""
+    items = {row["item_id"]: row for row in computed_items(run, shard)}
+    table, _ = _stored(run, "predictions", shard, PREDICTIONS_VERSION)
+    if table is None:
+        return {}
+    columns = ["item_id", "image_id", "label", "status", "predicted"]
+    return {
+        row["item_id"]: {**items[row["item_id"]], "image_id": row["image_id"], "predicted": row["predicted"]}
+        for row in table.select(columns).to_pylist()
+        if row["status"] == "ok"
+        and row["label"] is not None
+        and row["predicted"] != row["label"]
+        and _agrees(items.get(row["item_id"]), row)
+    }
+
+
+def plan_explain(run: RunFolder, shard: int, steps: Collection[Step], details: Collection[str]) -> ExplainPlan:
+    """Errors without valid evidence of a method, or with less detail than is asked for, or without a thumb."""
+    errors = errors_of(run, shard)
+    plans = {step.method.name: _plan_step(run, shard, step, errors, details) for step in steps}
+    return ExplainPlan(plans, _plan_thumbs(run, shard, errors))
+
+
+def _plan_step(run: RunFolder, shard: int, step: Step, errors: Mapping[str, Row], details: Collection[str]) -> Pending:
+    table, facts = _stored(run, step.method.name, shard, step.method.result_version)
+    if table is None:
+        return Pending(list(errors.values()), missing=True)
+    in_full = set(details) if "detail" in step.method.takes else set()
+    valid = [
+        _same_error(errors.get(row["item_id"]), row) and (row["detailed"] or row["item_id"] not in in_full)
+        for row in _with_detailed(table).to_pylist()
+    ]
+    kept = table.filter(pa.array(valid, pa.bool_()))
+    failed = {
+        item: [image, reason]
+        for item, (image, reason) in facts.get("failed", {}).items()
+        if item in errors and errors[item]["image_id"] == image
+    }
+    done = {*kept["item_id"].to_pylist(), *failed}
+    rows = [row for item, row in errors.items() if item not in done]
+    stale = not all(valid) or failed != facts.get("failed", {})
+    return Pending(rows, kept, {**facts, "failed": failed}, stale)
+
+
+def _plan_thumbs(run: RunFolder, shard: int, errors: Mapping[str, Row]) -> Pending:
+    path = run.thumbs / shard_name(shard)
+    if not path.exists():
+        return Pending(list(errors.values()), missing=True)
+    table = read_table(path)
+    valid = [
+        row["item_id"] in errors and errors[row["item_id"]]["image_id"] == row["image_id"]
+        for row in table.select(["item_id", "image_id"]).to_pylist()
+    ]
+    kept = table.filter(pa.array(valid, pa.bool_()))
+    facts = read_facts(path)
+    done = {*kept["item_id"].to_pylist(), *facts.get("without", ())}
+    return Pending([row for item, row in errors.items() if item not in done], kept, facts, not all(valid))
+
+
+def _stored(run: RunFolder, name: str, shard: int, result_version: int) -> tuple[pa.Table | None, dict[str, Any]]:
+    """The stored shard of a table; none where results of that version are not there."""
+    folder = run.predictions if name == "predictions" else run.parts(name)
+    path = folder / shard_name(shard)
+    if not path.exists():
+        return None, {}
+    facts = read_facts(path)
+    return (read_table(path), facts) if facts["result_version"] == result_version else (None, {})
+
+
+def _with_detailed(table: pa.Table) -> pa.Table:
+    columns = ["item_id", "image_id", "label", "predicted"]
+    if "detailed" in table.schema.names:
+        return table.select([*columns, "detailed"])
+    return table.select(columns).append_column("detailed", pa.nulls(len(table), pa.bool_()))
+
+
+def _agrees(item: Row | None, row: Row) -> bool:
+    """Whether a stored row speaks of the item as it is listed now."""
+    if item is None or row["label"] != item["label"]:
+        return False
+    return item["digest"] is None or item["digest"] == (row["image_id"] or UNREADABLE)
+
+
+def _same_error(error: Row | None, row: Row) -> bool:
+    return error is not None and all(error[name] == row[name] for name in ("image_id", "label", "predicted"))

@@ -1,0 +1,69 @@
+"""Columns of the tables that the runner itself writes, and of the keys in front of every method's table."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+PREDICTIONS_VERSION = 1
+SHARD_SIZE = 256
+UNREADABLE = "unreadable"  # digest of an item that the listing could not read
+
+ITEMS = pa.schema(
+    {
+        "item_id": pa.string(),
+        "key": pa.string(),  # as text; what is not UTF-8 is escaped, and then stands in full in `raw`
+        "label_text": pa.string(),
+        "label": pa.int64(),
+        "size": pa.int64(),
+        "mtime_ns": pa.int64(),
+        "same_as": pa.string(),
+        "x_min": pa.int64(),
+        "y_min": pa.int64(),
+        "x_max": pa.int64(),
+        "y_max": pa.int64(),
+        "mask": pa.string(),
+        "digest": pa.string(),  # SHA-256 of the content, where the listing had to look at it
+        "raw": pa.string(),  # JSON of key, label and mask where one of them is not UTF-8
+    }
+)
+
+PREDICTIONS = pa.schema(
+    {
+        "item_id": pa.string(),
+        "image_id": pa.string(),
+        "label": pa.int64(),
+        "status": pa.string(),  # ok | failed
+        "stage": pa.string(),  # read | predict, where it failed
+        "reason": pa.string(),
+        "predicted": pa.int64(),
+        "confidence": pa.float64(),
+        "true_confidence": pa.float64(),
+        "rank_of_true": pa.int64(),
+        "margin": pa.float64(),
+        "near_tie": pa.bool_(),
+        "top5": pa.list_(pa.int64()),
+        "top5_confidence": pa.list_(pa.float64()),
+        "width": pa.int64(),
+        "height": pa.int64(),
+        "notes": pa.list_(pa.string()),
+    }
+)
+
+THUMBS = pa.schema(
+    {
+        "item_id": pa.string(),
+        "image_id": pa.string(),
+        "jpeg": pa.binary(),
+        "width": pa.int64(),
+        "height": pa.int64(),
+        "x0": pa.float64(),
+        "y0": pa.float64(),
+        "x1": pa.float64(),
+        "y1": pa.float64(),
+    }
+)
+
+KEYS = pa.schema({"item_id": pa.string(), "image_id": pa.string(), "label": pa.int64(), "predicted": pa.int64()})
+
+FAILED_ITEMS = pa.schema({"item_id": pa.string(), "key": pa.string(), "stage": pa.string(), "reason": pa.string()})

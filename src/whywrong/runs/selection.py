@@ -1,0 +1,43 @@
+"""What a run knows after the predictions: which errors are explained in full, and what the whole looks like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from whywrong.runs.folder import RunFolder
+
+
+def select_details(run: RunFolder, limit: int) -> dict[int, frozenset[str]]:
+    """At most ``limit`` errors, by shard: one of every class pair, then a second of every pair, and so on.
+
+    Pairs and errors come in the order of ``item_id``, which is a hash: neither the order of the listing nor the
+    batches matter, and a higher limit only adds errors.
+    """
+    if limit == 0:
+        return {}
+    chosen = run.query(
+        f"""with ranked as (select item_id,
+            row_number() over (partition by label, predicted order by item_id) as turn
+            from errors where same_as is null)
+        select item_id from ranked order by turn, item_id limit {limit}"""
+    )["item_id"].to_pylist()
+    details: dict[int, set[str]] = {}
+    for item in chosen:
+        details.setdefault(run.place(item)[0], set()).add(item)
+    return {shard: frozenset(items) for shard, items in details.items()}
+
+
+def count_reason(run: RunFolder, reason: str) -> int:
+    """Computed items that failed for ``reason``."""
+    quoted = reason.replace("'", "''")
+    sql = f"select count(*) as n from predictions where same_as is null and reason = '{quoted}'"
+    return run.query(sql)["n"][0].as_py()
+
+
+def labelled_predictions(run: RunFolder) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and true classes of all labelled items, (N,) int64 each."""
+    table = run.query("select predicted, label from predictions where status = 'ok' and label is not null")
+    columns: list[Any] = [table[name].to_numpy().astype(np.int64) for name in ("predicted", "label")]
+    return columns[0], columns[1]

@@ -1,0 +1,164 @@
+"""What has to be known before the first batch: methods and settings, input, classes, health, batch size."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from whywrong.core.access import Access
+from whywrong.core.classes import ClassList
+from whywrong.core.config import config_hash, make_config
+from whywrong.core.errors import AccessError, BadItemError, DataError, InputError
+from whywrong.core.input_spec import InputSpec
+from whywrong.core.registry import DEPTHS, Depth, find_method, methods, resolve
+from whywrong.data.batches import load_images
+from whywrong.data.decoding import DecodeOptions
+from whywrong.data.items import load_item
+from whywrong.data.sources.base import Source
+from whywrong.models.classifier import Classifier
+from whywrong.models.health import HealthReport, probe
+from whywrong.models.memory import plan_batch_size
+from whywrong.runs.bench import as_input
+from whywrong.runs.job import Step
+
+_PROBED = 64  # images of the health probe, spread over the listing
+
+
+def choose_steps(depth: Depth, names: Sequence[str] | None, options: Mapping[str, Mapping[str, Any]]) -> list[Step]:
+    """The methods to run, with their settings.
+
+    Raises:
+        InputError: An unknown depth, method or setting, or settings of a method that does not run.
+    """
+    if depth not in DEPTHS:
+        raise InputError(f'depth must be one of {", ".join(DEPTHS)}, got "{depth}"')
+    if names is None:
+        chosen = [m for m in methods().values() if DEPTHS.index(m.depth) <= DEPTHS.index(depth)]
+    else:
+        chosen = [find_method(name) for name in dict.fromkeys(names)]
+    known = [method.name for method in chosen]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            raise InputError(f'settings for "{name}", which does not run' + (f'; nearest: "{near[0]}"' if near else ""))
+    steps = []
+    for method in chosen:
+        config = make_config(resolve(method.config), options.get(method.name, {}), method.name)
+        steps.append(Step(method=method, config=config, hash=config_hash(config)))
+    return steps
+
+
+def grant(steps: Sequence[Step], access: Access, *, asked_for: bool) -> tuple[list[Step], dict[str, str]]:
+    """The steps that the access allows, and the reason for each of the others.
+
+    Raises:
+        AccessError: A method that was ``asked_for`` by name needs more.
+    """
+    granted = [step for step in steps if step.method.access <= access]
+    refused = {
+        step.method.name: f"needs access to {step.method.access.name}, this classifier grants {access.name}"
+        for step in steps
+        if step.method.access > access
+    }
+    if refused and asked_for:
+        raise AccessError("; ".join(f"{name} {reason}" for name, reason in refused.items()))
+    return granted, refused
+
+
+def result_schema(step: Step) -> pa.Schema | None:
+    """Columns of a method's result, where its class declares them; None where the first result will tell."""
+    function = resolve(step.method.function)
+    try:
+        result = typing.get_type_hints(function).get("return")
+    except NameError:  # annotated with a name that only type checkers see
+        return None
+    schema = getattr(result, "schema", None)
+    return schema() if callable(schema) else None
+
+
+def settle_spec(classifier: Classifier, source: Source) -> InputSpec:
+    """Input of the classifier; the size of the images themselves where neither says and all are of one size.
+
+    Raises:
+        InputError: The input size is not known.
+    """
+    if classifier.preprocess is not None:
+        return classifier.preprocess
+    if source.spec.kind == "arrays":
+        return load_images(source).spec
+    raise InputError("the input size of the classifier is not known; give input_size, for example 3,224,224")
+
+
+class Sample:
+    """A few images, spread over the listing, loaded when first asked for."""
+
+    def __init__(self, source: Source, spec: InputSpec, options: DecodeOptions) -> None:
+        self._source, self._spec, self._options = source, spec, options
+        self._loaded: tuple[Tensor, list[str | None]] | None = None
+
+    def images(self) -> tuple[Tensor, list[str | None]]:
+        """(B, C, H, W) in [0, 1] and their labels as written in the data.
+
+        Raises:
+            DataError: None of them can be read.
+        """
+        if self._loaded is None:
+            pixels, labels, reason = [], [], ""
+            step = max(1, len(self._source) // _PROBED)
+            for entry in islice(self._source.entries(), 0, step * _PROBED, step):
+                try:
+                    pixels.append(load_item(self._source, entry, self._spec, self._options).pixels)
+                    labels.append(entry.label)
+                except BadItemError as error:
+                    reason = reason or f"{entry.key}: {error.reason}"
+            if not pixels:
+                raise DataError(f"none of the first images can be read; {reason}")
+            self._loaded = as_input(pixels), labels
+        return self._loaded
+
+    def health(self, classifier: Classifier, classes: Mapping[str, int]) -> HealthReport:
+        """The health probe, on the labelled images where there are enough of them."""
+        x, labels = self.images()
+        rows = [row for row, label in enumerate(labels) if label is not None]
+        if not rows:
+            return probe(classifier, x)
+        y = torch.tensor([classes[label] for label in labels if label is not None])
+        return probe(classifier, x[rows], y)
+
+    def batch_size(self, classifier: Classifier) -> int:
+        """Images in one pass: what the loader of the classifier planned, or a plan made here."""
+        if classifier.recipe is not None:
+            return classifier.batch_size
+        return plan_batch_size(classifier, self.images()[0][:1])
+
+
+def settle_classes(classifier: Classifier, source: Source, sample: Sample) -> tuple[ClassList, list[str]]:
+    """Classes in the order of the logits: of the classifier, of ``classes.json``, or of the folder names.
+
+    Returns:
+        The classes, and a warning where their order had to be taken from the data.
+    """
+    classes = classifier.classes
+    if classes is None:
+        classifier.logits_or_faults(sample.images()[0]) if classifier.access >= Access.SCORES else None
+        classes = classifier.classes
+    if classes is None:  # labels only, and nobody named the classes
+        raise InputError("a labels-only classifier does not tell its classes; give classes")
+    if classes.names != tuple(str(index) for index in range(len(classes))) or classes.wnids is not None:
+        return classes, []
+    records = source.classes_records
+    if records is not None and len(records) == len(classes):
+        return ClassList.from_records(records), []
+    names = source.class_names
+    if len(names) == len(classes) and not all(name.isdecimal() for name in names):
+        text = "the model does not name its classes: the sorted labels of the data are taken to be in its order"
+        return dataclasses.replace(classes, names=names), [text]
+    return classes, []
