@@ -30,10 +30,30 @@ class InvertedConfig:
         budget: Most candidates an image in all; None leaves it to ``rounds`` and ``steps``. 0 sends none.
         radius: Largest change of any pixel, [0, 1] units; 1 leaves the pixel range as the only bound.
         safety: How far beyond a tie an image must be to count as right, as a share of the scale of its logits.
-        bisections: Halvings of the way from the image to its first fix; 0 to leave the fix as found.
-        polish_l2: Most refinements of the l2 fix after that, one forward and one backward pass each.
-        polish_linf: The same for the linf distance.
+        bisections: Halvings of the way from the image to its fix, half of them before the refinements, half after; 0
+            to do without.
+        polish: Most refinements of the fix in ``norm``, one forward and one backward pass each; 0 to do without.
+        polish_other: The same for the distance in l2 and linf where ``norm`` is another.
         quantise: Also make a fix of whole grey levels.
+        segments: Superpixels asked for in a large image; small images get fewer.
+        region_overshoot: As ``overshoot``, for the candidates of the region fix.
+        region_change: Most that one step of the region fix changes a pixel, [0, 1] units; rather than going further
+            it takes in another superpixel.
+        region_limit: Largest share of an image's superpixels that a region fix may take.
+        region_rounds: Most candidates of the region fix an image.
+        regions: Superpixels listed an image, by their share of the contribution.
+        tested_regions: How many of them, from the first, are tested for being sufficient and necessary; two forward
+            passes each.
+        nodes: Points of the way from image to fix at which the contribution is integrated; a forward and a backward
+            pass each.
+        halvings: How often a stretch of that way on which the contribution does not add up may be halved.
+        completeness: Residual of the contribution, as a share of the margin's fall, above which it is halved.
+        class_others: Classes with which the true class is compared by distance, a backward pass each.
+        random_draws: Random changes of the random control.
+        random_limit: Largest share of them that may fix the image too if the control is to pass.
+        noise_draws: Draws of the small-noise control.
+        noise_sigma: Standard deviation of its noise, [0, 1] units.
+        noise_limit: Smallest share of them under which the fix must survive if the control is to pass.
         seed: Seeds the noise of the audit where the caller names no keys.
     """
 
@@ -47,11 +67,27 @@ class InvertedConfig:
     step_size: float = 1 / 255
     budget: int | None = None
     radius: float = 1.0
-    safety: float = 2e-6
+    safety: float = 1e-5
     bisections: int = 8
-    polish_l2: int = 10
-    polish_linf: int = 5
+    polish: int = 8
+    polish_other: int = 5
     quantise: bool = True
+    segments: int = 100
+    region_overshoot: float = 0.5
+    region_change: float = 0.25
+    region_limit: float = 0.5
+    region_rounds: int = 16
+    regions: int = 5
+    tested_regions: int = 3
+    nodes: int = 4
+    halvings: int = 4
+    completeness: float = 0.015
+    class_others: int = 10
+    random_draws: int = 20
+    random_limit: float = 0.05
+    noise_draws: int = 5
+    noise_sigma: float = 1 / 255
+    noise_limit: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -63,12 +99,36 @@ class InvertedConfig:
         for name, low, high in (("overshoot", 0.0, 10.0), ("safety", 1e-6, 0.01)):
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{name} must be in [{low:g}, {high:g}], got {getattr(self, name)}")
-        for name, least in (("rounds", 0), ("steps", 0), ("bisections", 0), ("polish_l2", 0), ("polish_linf", 0)):
+        for name, least in (("rounds", 0), ("steps", 0), ("bisections", 0), ("polish", 0), ("polish_other", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        self._check_explanation()
         if self.budget is not None and self.budget < 0:
             raise InputError(f"budget must be at least 0, got {self.budget}")
         if not 1 <= self.rivals <= 5:
             raise InputError(f"rivals must be in 1..5, got {self.rivals}")
         if self.rivals > 1 and self.norm != "l2":
             raise InputError(f"more than one rival needs norm l2, got norm {self.norm}")
+
+    def _check_explanation(self) -> None:
+        for name in ("region_change", "noise_sigma"):
+            check_radius(name, getattr(self, name))
+        for name, low, high in (
+            ("segments", 1, 10_000),
+            ("region_overshoot", 0.0, 10.0),
+            ("region_rounds", 1, 1000),
+            ("regions", 0, 100),
+            ("tested_regions", 0, 100),
+            ("nodes", 1, 100),
+            ("halvings", 0, 20),
+            ("class_others", 1, 100),
+            ("random_draws", 1, 1000),
+            ("random_limit", 0.0, 1.0),
+            ("noise_draws", 1, 1000),
+            ("noise_limit", 0.0, 1.0),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"{name} must be in [{low:g}, {high:g}], got {getattr(self, name)}")
+        for name in ("region_limit", "completeness"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name} must be in (0, 1], got {getattr(self, name)}")
