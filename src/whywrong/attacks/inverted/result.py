@@ -112,10 +112,25 @@ class InvertedResult(MethodResult):
     def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
         """The columns of view ``inverted``; those of the explanation are None or empty in rows without one."""
         plain: dict[str, Tensor | Sequence[Any]] = {"status": [STATUSES[i] for i in self.status.tolist()]}
-        for name in (
-            "q_candidates q_shrink rho_l2 rho_linf l0 l1 l2 linf rho_lin_l2 rho_lin_linf margin_before margin_after "
-            "u8_fixed u8_l2 u8_linf unstable detailed"
-        ).split():
+        for name in [
+            "q_candidates",
+            "q_shrink",
+            "rho_l2",
+            "rho_linf",
+            "l0",
+            "l1",
+            "l2",
+            "linf",
+            "rho_lin_l2",
+            "rho_lin_linf",
+            "margin_before",
+            "margin_after",
+            "u8_fixed",
+            "u8_l2",
+            "u8_linf",
+            "unstable",
+            "detailed",
+        ]:
             plain[name] = getattr(self, name)
         rows = self.detailed.nonzero().flatten().tolist()
         found = self.explained.columns() if self.explained is not None else {}
@@ -160,7 +175,9 @@ class InvertedResult(MethodResult):
         kinds = {
             "status": pa.string(),
             **dict.fromkeys(("q_candidates", "q_shrink"), pa.int64()),
-            **dict.fromkeys("rho_l2 rho_linf l0 l1 l2 linf rho_lin_l2 rho_lin_linf".split(), pa.float32()),
+            **dict.fromkeys(
+                ["rho_l2", "rho_linf", "l0", "l1", "l2", "linf", "rho_lin_l2", "rho_lin_linf"], pa.float32()
+            ),
             **dict.fromkeys(("margin_before", "margin_after"), pa.float32()),
             "u8_fixed": pa.bool_(),
             **dict.fromkeys(("u8_l2", "u8_linf"), pa.float32()),

@@ -1,0 +1,137 @@
+"""The classifier as the attack sees it: margins toward the labels, with every pass counted by image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from whywrong.core.margins import error_margin
+from whywrong.models.classifier import Classifier
+
+
+@dataclass(slots=True, eq=False)
+class Points:
+    """Images of a batch and what the classifier said of them.
+
+    Attributes:
+        pixels: (n, C, H, W), in [0, 1].
+        margin: (n,), best other class minus true class, logits.
+        right: (n,), bool, whether the margin is negative by more than the safety.
+        slack: (n,), the safety in logits.
+        grad: (n, C, H, W), gradient of the margin; (n, R, C, H, W) of the margins over R rivals; or None.
+        rival_margins: (n, R), margins over the R nearest rivals, the first being ``margin``; or None.
+    """
+
+    pixels: Tensor
+    margin: Tensor
+    right: Tensor
+    slack: Tensor
+    grad: Tensor | None = None
+    rival_margins: Tensor | None = None
+
+    def at(self, rows: Tensor) -> Points:
+        """The points of some rows."""
+        return Points(*(None if part is None else part[rows] for part in self._parts()))  # type: ignore[arg-type]
+
+    def put(self, rows: Tensor, other: Points) -> None:
+        """Overwrite some rows."""
+        for mine, theirs in zip(self._parts(), other._parts(), strict=True):
+            if mine is not None and theirs is not None:
+                mine[rows] = theirs
+
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return self.pixels, self.margin, self.right, self.slack, self.grad, self.rival_margins
+
+    def clone(self) -> Points:
+        """An independent copy."""
+        return Points(*(None if part is None else part.clone() for part in self._parts()))  # type: ignore[arg-type]
+
+
+class Ledger:
+    """Asks the classifier about changed images, and counts.
+
+    Args:
+        classifier: Grants gradients.
+        y: (B,), true classes.
+        safety: Share of the largest absolute logit by which a margin must be negative to count as right, so that the
+            answer stays the same in another batch.
+
+    Attributes:
+        forwards: (B,), int64, passes of each image so far.
+        backwards: (B,), int64.
+    """
+
+    def __init__(self, classifier: Classifier, y: Tensor, safety: float) -> None:
+        self.classifier = classifier
+        self.y = y
+        self.safety = safety
+        self.forwards = torch.zeros_like(y)
+        self.backwards = torch.zeros_like(y)
+
+    def test(self, rows: Tensor, pixels: Tensor) -> Points:
+        """One forward pass for each of ``pixels`` (n, C, H, W), which belong to ``rows`` (n,) of the batch."""
+        self.forwards.index_add_(0, rows, torch.ones_like(rows))
+        logits = self.classifier.logits(pixels)
+        return self._judge(pixels, logits, error_margin(logits, self.y[rows]))
+
+    def linearise(self, rows: Tensor, pixels: Tensor, rivals: int = 1, *, entropy: bool = False) -> Points:
+        """One forward pass, fused with one backward pass for each rival.
+
+        Args:
+            rows: (n,), rows of the batch.
+            pixels: (n, C, H, W).
+            rivals: Other classes, nearest first, whose margins are differentiated.
+            entropy: Differentiate the cross entropy of the true class instead of the margin.
+        """
+        y = self.y[rows]
+
+        def objective(logits: Tensor, part: slice) -> Tensor:
+            target = y[part].to(logits.device)
+            if entropy:
+                return logits.logsumexp(1) - logits.gather(1, target[:, None])[:, 0]
+            if rivals == 1:
+                return error_margin(logits, target)
+            others = logits.scatter(1, target[:, None], -torch.inf)
+            nearest = others.topk(min(rivals, logits.shape[1] - 1), dim=1).values
+            return nearest - logits.gather(1, target[:, None])
+
+        logits, value, grad = self.classifier.gradient(pixels, objective)
+        self.forwards.index_add_(0, rows, torch.ones_like(rows))
+        self.backwards.index_add_(0, rows, torch.full_like(rows, value.shape[1] if value.ndim == 2 else 1))
+        points = self._judge(pixels, logits, error_margin(logits, y))
+        points.grad = torch.nan_to_num_(grad, 0.0, 0.0, 0.0)
+        points.rival_margins = value if value.ndim == 2 else None
+        return points
+
+    def _judge(self, pixels: Tensor, logits: Tensor, margin: Tensor) -> Points:
+        slack = self.safety * logits.abs().amax(1)
+        return Points(pixels, margin, margin < -slack, slack)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Box:
+    """Pixels an image may take: within ``radius`` of the original and in [0, 1]."""
+
+    x: Tensor
+    radius: float
+
+    def at(self, rows: Tensor) -> Box:
+        """The box of some rows."""
+        return Box(self.x[rows], self.radius)
+
+    def room(self, pixels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Lowest (<= 0) and highest (>= 0) change of ``pixels``, by default of the original."""
+        centre = self.x if pixels is None else pixels
+        if self.radius >= 1:
+            return -centre, 1 - centre
+        low = (self.x - self.radius).clamp_min_(0)
+        high = (self.x + self.radius).clamp_max_(1)
+        return (low - centre).clamp_max_(0), (high - centre).clamp_min_(0)
+
+    def clip(self, pixels: Tensor) -> Tensor:
+        """``pixels`` moved into the box; works in place."""
+        if self.radius < 1:
+            pixels = torch.maximum(torch.minimum(pixels, self.x + self.radius), self.x - self.radius)
+        return pixels.clamp_(0, 1)

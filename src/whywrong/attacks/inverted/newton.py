@@ -1,0 +1,63 @@
+"""Newton search for a right image: go beyond the linearised boundary, test, linearise again.
+
+The pass that tests a candidate is also the pass that linearises the next step, so k candidates cost k forward and k
+backward passes beyond the one on the original image. Source: inverted attack, section 3.2, steps 1 to 3.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from whywrong.attacks.inverted.config import InvertedConfig
+from whywrong.attacks.inverted.ledger import Box, Ledger, Points
+from whywrong.attacks.inverted.steps import STEPS, polyhedral_step
+
+
+def newton_search(
+    ledger: Ledger, rows: Tensor, start: Points, box: Box, rounds: int, config: InvertedConfig
+) -> tuple[Points, Tensor]:
+    """Search from the original images of ``rows`` until they are right, or ``rounds`` candidates were sent.
+
+    Args:
+        ledger: Asks and counts.
+        rows: (n,), rows of the batch.
+        start: The original images, linearised.
+        box: Allowed pixels of these rows.
+        rounds: Most candidates an image.
+        config: ``norm``, ``overshoot`` and ``rivals``.
+
+    Returns:
+        The last candidate of each row, linearised (with one gradient an image), and the candidates sent (n,) int64.
+    """
+    now = start.clone()
+    sent = torch.zeros_like(rows)
+    open_rows = torch.arange(len(rows), device=rows.device)
+    for _ in range(rounds):
+        base = now.at(open_rows)
+        candidate = _next_candidate(base, box.at(open_rows), config)
+        moved = (candidate != base.pixels).flatten(1).any(1)  # a row that cannot move would only repeat itself
+        open_rows, candidate = open_rows[moved], candidate[moved]
+        if not len(open_rows):
+            break
+        points = ledger.linearise(rows[open_rows], candidate, config.rivals)
+        sent[open_rows] += 1
+        now.put(open_rows, points)
+        open_rows = open_rows[~points.right]
+    if now.rival_margins is not None and now.grad is not None:
+        now.grad, now.rival_margins = now.grad[:, 0], None
+    return now, sent
+
+
+def _next_candidate(base: Points, box: Box, config: InvertedConfig) -> Tensor:
+    assert base.grad is not None
+    low, high = box.room(base.pixels)
+    if base.rival_margins is None:
+        need = base.margin * (1 + config.overshoot) + 2 * base.slack
+        delta, _ = STEPS[config.norm](base.grad, need, low, high)
+    else:
+        # Rivals that are already beaten only have to stay so; those in the lead fall by the overshoot too.
+        ahead = base.rival_margins
+        need = ahead + config.overshoot * ahead.clamp_min(0) + 2 * base.slack[:, None]
+        delta, _ = polyhedral_step(base.grad, need, low, high)
+    return box.clip(base.pixels + delta)

@@ -1,0 +1,84 @@
+"""The fix of whole grey levels: rounded away from the image, never simply rounded.
+
+A smallest fix is often below half a grey level, so that rounding it gives the image back. Instead the change is cut
+to whole levels and then, pixel by pixel in decreasing order of |g delta|, raised to the next level away from the
+image, until the linearised margin is right with some to spare. What the test refuses is tried again with more to
+spare and a larger change. Source: inverted attack, section 3.2, step 5.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from whywrong.attacks.inverted.ledger import Box, Ledger
+from whywrong.attacks.inverted.sign import iterative_sign
+
+_STRENGTHS = (1.0, 1.5, 2.5, 4.0, 8.0, 16.0)
+_SPARE = 0.3  # share of the original margin that the first attempt has to spare
+_SIGN_STEPS = 30
+
+
+def grey_levels(x: Tensor) -> Tensor:
+    """The nearest grey levels (B, C, H, W) uint8 of pixels in [0, 1]."""
+    return (x * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def round_fix(
+    ledger: Ledger, rows: Tensor, x: Tensor, delta: Tensor, grad: Tensor, margin: Tensor, keys: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Fixes of whole grey levels.
+
+    Args:
+        ledger: Asks and counts.
+        rows: (n,), rows of the batch.
+        x: (n, C, H, W), originals in [0, 1].
+        delta: (n, C, H, W), their fixes.
+        grad: (n, C, H, W), gradient of the margin at or near the fix.
+        margin: (n,), margin of the originals, logits.
+        keys: (n,), int64, seeds for the sign attack that takes over where rounding fails.
+
+    Returns:
+        Grey levels (n, C, H, W) uint8, the original's where no fix was found, and whether one was (n,) bool.
+    """
+    levels = grey_levels(x)
+    change = ((x + delta) * 255 - levels).flatten(1)  # (n, D), grey levels, real
+    slope = grad.flatten(1)
+    gain = (slope * change).neg_().clamp_min_(0)
+    order = gain.sort(dim=1, descending=True, stable=True).indices
+    fixed = torch.zeros_like(rows, dtype=torch.bool)
+    answer = levels.clone()
+    open_rows = torch.arange(len(rows), device=rows.device)
+    for strength in _STRENGTHS:
+        goal = margin[open_rows] * (1 + _SPARE * strength)
+        candidate = _directed(levels[open_rows], strength * change[open_rows], slope[open_rows], order[open_rows], goal)
+        points = ledger.test(rows[open_rows], candidate.float() / 255)
+        found = open_rows[points.right]
+        answer[found] = candidate[points.right]
+        fixed[found] = True
+        open_rows = open_rows[~points.right]
+        if not len(open_rows):
+            return answer, fixed
+    pixels = levels[open_rows].float() / 255
+    start = ledger.linearise(rows[open_rows], pixels, entropy=True)
+    points, _ = iterative_sign(ledger, rows[open_rows], start, Box(pixels, 1.0), 1 / 255, _SIGN_STEPS, keys[open_rows])
+    found = open_rows[points.right]
+    answer[found] = grey_levels(points.pixels[points.right])
+    fixed[found] = True
+    return answer, fixed
+
+
+def _directed(levels: Tensor, change: Tensor, slope: Tensor, order: Tensor, goal: Tensor) -> Tensor:
+    """Whole levels: the change cut toward zero, then raised on the first pixels of ``order`` until the goal is met."""
+    start = levels.flatten(1).to(change.dtype)
+    lower = change.trunc()
+    upper = torch.copysign(change.abs().ceil(), change)
+    lower = (start + lower).clamp_(0, 255).sub_(start)
+    upper = (start + upper).clamp_(0, 255).sub_(start)
+    met = -(slope * lower).sum(1, dtype=torch.float64) / 255
+    gains = ((upper - lower) * slope).gather(1, order).double().neg_().div_(255)
+    before = gains.cumsum(1) - gains
+    raised = before < (goal.double() - met)[:, None]
+    chosen = torch.zeros_like(raised).scatter_(1, order, raised & (gains > 0))
+    whole = start + torch.where(chosen, upper, lower)
+    return whole.to(torch.uint8).view_as(levels)

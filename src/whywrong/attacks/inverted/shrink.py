@@ -1,0 +1,118 @@
+"""From the first right image to the nearest one: bisection, then Newton steps of the boundary.
+
+Each refinement linearises the margin at the current change d, takes the smallest change d' that the linearisation
+calls right (exactly, in the box), and moves part of the way, d <- d + damping (d' - d). Points need not be right on
+the way; the smallest right one is kept. Near the boundary this is the fixed-point iteration of Hasofer, Lind,
+Rackwitz and Fiessler (structural reliability, 1978), whose fixed points are the local minimisers; the damping keeps
+the kinks of a network from throwing it back and forth. Source: inverted attack, section 3.2, step 4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from whywrong.attacks.inverted.ledger import Box, Ledger, Points
+from whywrong.attacks.inverted.steps import STEPS
+
+_DAMPING = {"l2": 0.5, "linf": 0.5, "l1": 1.0, "l0": 1.0}
+_EXTRA = 0.02  # share of the change by which a refinement goes beyond the linearised boundary
+_ARRIVED = 0.01  # a refinement that would move a right point by less than this share of its change is the last
+
+
+def norm_of(delta: Tensor, norm: str) -> Tensor:
+    """(B,), norm of changes (B, C, H, W); l0 counts pixels, whatever their channels."""
+    if norm == "l0":
+        return (delta != 0).any(1).flatten(1).sum(1).to(delta.dtype)
+    flat = delta.flatten(1)
+    if norm == "linf":
+        return flat.abs().amax(1)
+    if norm == "l1":
+        return flat.abs().sum(1, dtype=torch.float64).to(delta.dtype)
+    return flat.square().sum(1, dtype=torch.float64).sqrt().to(delta.dtype)
+
+
+def bisect(
+    ledger: Ledger, rows: Tensor, x: Tensor, fix: Points, halvings: int, lowest: float = 0.0
+) -> tuple[Points, Tensor]:
+    """Halve the way from the image to its fix, keeping the right half.
+
+    Args:
+        ledger: Asks and counts.
+        rows: (n,), rows of the batch.
+        x: (n, C, H, W), originals.
+        fix: Right images.
+        halvings: Tests an image.
+        lowest: Share of the change at which the search begins.
+
+    Returns:
+        The nearest right point met on the way, without gradients, and the tests made (n,) int64.
+    """
+    best = Points(fix.pixels, fix.margin, fix.right, fix.slack).clone()
+    delta = fix.pixels - x
+    low = torch.full_like(fix.margin, lowest)
+    high = torch.ones_like(low)
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        points = ledger.test(rows, (x + _column(middle) * delta).clamp_(0, 1))
+        low = torch.where(points.right, low, middle)
+        high = torch.where(points.right, middle, high)
+        found = points.right.nonzero().flatten()
+        best.put(found, points.at(found))
+    return best, torch.full_like(rows, halvings)
+
+
+def polish(
+    ledger: Ledger, rows: Tensor, box: Box, start: Points, best: Points, norm: str, steps: int
+) -> tuple[Points, Tensor]:
+    """Move along the boundary toward the smallest right change in ``norm``.
+
+    Args:
+        ledger: Asks and counts.
+        rows: (n,), rows of the batch.
+        box: Allowed pixels of these rows.
+        start: Where to begin, linearised, right or not.
+        best: The smallest right change so far.
+        norm: l2, linf, l1 or l0.
+        steps: Most refinements an image.
+
+    Returns:
+        The smallest right points now known, without gradients, and the refinements made (n,) int64.
+    """
+    best = Points(best.pixels, best.margin, best.right, best.slack).clone()
+    smallest = norm_of(best.pixels - box.x, norm)
+    sent = torch.zeros_like(rows)
+    now = start
+    open_rows = torch.arange(len(rows), device=rows.device)
+    for k in range(steps):
+        inside = box.at(open_rows)
+        delta = now.pixels - inside.x
+        target = _nearest(now, delta, inside, norm)
+        way = target - delta
+        # The first step of a norm that the start was not made for goes all the way.
+        share = 1.0 if k == 0 and norm != "l2" else _DAMPING[norm]
+        going = (norm_of(way, norm) > _ARRIVED * norm_of(delta, norm)) | ~now.right
+        open_rows, inside = open_rows[going], inside.at(going.nonzero().flatten())
+        if not len(open_rows):
+            break
+        pixels = inside.clip(inside.x + (delta + share * way)[going])
+        now = ledger.linearise(rows[open_rows], pixels)
+        sent[open_rows] += 1
+        size = norm_of(pixels - inside.x, norm)
+        better = (now.right & (size < smallest[open_rows])).nonzero().flatten()
+        best.put(open_rows[better], Points(*now.at(better)._parts()[:4]))  # type: ignore[arg-type]
+        smallest[open_rows[better]] = size[better]
+    return best, sent
+
+
+def _nearest(now: Points, delta: Tensor, box: Box, norm: str) -> Tensor:
+    """Smallest change that the linearisation at ``now`` calls right, and a little more."""
+    assert now.grad is not None
+    along = (now.grad * delta).flatten(1).sum(1, dtype=torch.float64)
+    need = now.margin.double() - along + 2 * now.slack.double()
+    target, _ = STEPS[norm](now.grad, need * (1 + _EXTRA), *box.room())
+    return target
+
+
+def _column(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)

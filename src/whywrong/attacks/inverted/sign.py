@@ -1,0 +1,76 @@
+"""Sign attacks toward the true class: the plainest inverted attacks, on the grid of grey levels.
+
+A1, iterative: x <- clip(x - a sign(g)), g the gradient of the cross entropy, until the image is right.
+A2, growing step: one gradient g at the original image, then x - k a sign(g) for k = 1, 2, ...
+
+Source: inverted attack, section 3.1; step and loss are our choice, the paper's are not known.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from whywrong.attacks.inverted.ledger import Box, Ledger, Points
+from whywrong.core.randomness import keyed_sign
+
+
+def iterative_sign(
+    ledger: Ledger, rows: Tensor, start: Points, box: Box, step: float, steps: int, keys: Tensor
+) -> tuple[Points, Tensor]:
+    """A1.
+
+    Args:
+        ledger: Asks and counts.
+        rows: (n,), rows of the batch.
+        start: Where to begin, linearised by the cross entropy; wrong.
+        box: Allowed pixels of these rows.
+        step: [0, 1] units.
+        steps: Most candidates an image.
+        keys: (n,), int64, seeds of the direction where the gradient is zero everywhere.
+
+    Returns:
+        The last candidate of each row and the candidates sent (n,) int64.
+    """
+    return _walk(ledger, rows, start, box, step, steps, keys, growing=False)
+
+
+def growing_sign(
+    ledger: Ledger, rows: Tensor, start: Points, box: Box, step: float, steps: int, keys: Tensor
+) -> tuple[Points, Tensor]:
+    """A2; arguments and answer as in :func:`iterative_sign`."""
+    return _walk(ledger, rows, start, box, step, steps, keys, growing=True)
+
+
+def _walk(
+    ledger: Ledger, rows: Tensor, start: Points, box: Box, step: float, steps: int, keys: Tensor, *, growing: bool
+) -> tuple[Points, Tensor]:
+    now = start.clone()
+    sent = torch.zeros_like(rows)
+    open_rows = torch.arange(len(rows), device=rows.device)
+    for k in range(1, steps + 1):
+        base = now.at(open_rows)
+        if k > 1 and not growing:
+            base = ledger.linearise(rows[open_rows], base.pixels, entropy=True)
+        origin = start.pixels[open_rows] if growing else base.pixels
+        assert base.grad is not None
+        candidate = box.at(open_rows).clip(
+            origin - (k if growing else 1) * step * _direction(base.grad, keys[open_rows], k)
+        )
+        moved = (candidate != base.pixels).flatten(1).any(1)
+        open_rows, candidate = open_rows[moved], candidate[moved]
+        if not len(open_rows):
+            break
+        points = ledger.test(rows[open_rows], candidate)
+        sent[open_rows] += 1
+        now.put(open_rows, points)
+        open_rows = open_rows[~points.right]
+    return now, sent
+
+
+def _direction(grad: Tensor, keys: Tensor, draw: int) -> Tensor:
+    flat = (grad == 0).flatten(1).all(1)
+    direction = grad.sign()
+    if bool(flat.any()):
+        direction[flat] = keyed_sign(keys[flat], grad.shape[1:], draw).to(grad.dtype)
+    return direction

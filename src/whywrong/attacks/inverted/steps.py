@@ -1,0 +1,187 @@
+"""Smallest changes that make a linearised margin right, inside the box of allowed pixels.
+
+Every function solves, for each row of a batch at once,
+
+    minimise ||delta||_p   subject to   g . delta <= -need   and   low <= delta <= high,   with low <= 0 <= high,
+
+where ``g`` (B, C, H, W) is the gradient of the margin, ``need`` (B,) how far the margin has to fall, and ``low`` and
+``high`` broadcast against ``g``. All return ``delta`` (B, C, H, W) and ``feasible`` (B,) bool. A row whose need is not
+positive gets no change. A row that no change in the box can satisfy gets the change that lowers the margin most.
+
+The dual problems have one unknown an image. It is found by Newton's method on a concave, piecewise linear function,
+which ends at the exact solution after a few steps, or by sorting; sums are taken in float64.
+
+Source: inverted attack, section 2.1; the same projections as FAB (Croce and Hein 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Step = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+_NEWTON_STEPS = 40
+
+
+def l2_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """delta = clip(-lambda g, low, high) with the smallest multiplier lambda that meets the need."""
+    room, slope = _room(g, low, high)
+    weight = slope.square()
+    multiplier, feasible = _smallest_multiplier(weight, room / slope.clamp_min(_tiny(g)), need)
+    delta = torch.minimum(_column(multiplier, g) * slope, room)
+    return torch.copysign(delta, -g), feasible
+
+
+def linf_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """delta = -sign(g) min(eps, room) with the smallest radius eps that meets the need; none where g is zero."""
+    room, slope = _room(g, low, high)
+    eps, feasible = _smallest_multiplier(slope, room, need)
+    delta = torch.minimum(_column(eps, g), room).mul_(slope > 0)
+    return torch.copysign(delta, -g), feasible
+
+
+def l1_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The steepest coordinates go to their bound, in decreasing order of their slope, the last one only in part."""
+    room, slope = _room(g, low, high)
+    slopes, order = slope.flatten(1).sort(dim=1, descending=True, stable=True)
+    gain = (slopes * room.flatten(1).gather(1, order)).double()
+    before = gain.cumsum(1) - gain
+    used = (need.double()[:, None] - before).clamp_min(0).minimum(gain)  # (B, D), fall of the margin by coordinate
+    moves = (used / slopes.double().clamp_min(_tiny(g))).to(g.dtype)
+    delta = torch.zeros_like(moves).scatter_(1, order, moves).view_as(g)
+    return torch.copysign(delta, -g), _reaches(gain.sum(1), need)
+
+
+def l0_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The fewest pixels, all channels of a pixel together, that can meet the need; their change is least in l2."""
+    room, slope = _room(g, low, high)
+    gain = (slope * room).double().sum(1).flatten(1)  # (B, H * W), most that a pixel can lower the margin
+    gains, order = gain.sort(dim=1, descending=True, stable=True)
+    before = gains.cumsum(1) - gains
+    wanted = (before < need.double()[:, None]) & (gains > 0)
+    chosen = torch.zeros_like(wanted).scatter_(1, order, wanted).view(len(g), 1, *g.shape[2:])
+    zero = torch.zeros_like(room)
+    delta, _ = l2_step(torch.where(chosen, g, zero), need, torch.where(chosen, low, zero), torch.where(chosen, high, 0))
+    return delta, _reaches(gains.sum(1), need)
+
+
+STEPS: dict[str, Step] = {"l2": l2_step, "linf": linf_step, "l1": l1_step, "l0": l0_step}
+
+
+def polyhedral_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest l2 change that meets R needs at once: g_r . delta <= -need_r for every rival r.
+
+    Args:
+        g: (B, R, C, H, W), gradients of the R margins, R <= 5.
+        need: (B, R), how far each has to fall; those not positive bind only where another step breaks them.
+        low: Broadcasts against (B, C, H, W), <= 0.
+        high: Broadcasts against (B, C, H, W), >= 0.
+
+    Returns:
+        delta (B, C, H, W) and feasible (B,) bool: whether delta meets all needs to 1e-6 of their size.
+
+    The solution is clip(-sum_r lambda_r g_r, low, high) with multipliers lambda >= 0. For a given set of clipped
+    pixels they solve a quadratic program of size R, exactly, by trying all 2^R active sets; the clipped set is
+    then taken anew until it no longer changes.
+    """
+    batch = len(need)
+    shape = g[:, 0].shape
+    flat = g.double().flatten(2)  # (B, R, D)
+    low, high = (bound.double().expand(shape).flatten(1) for bound in (low, high))
+    wanted = need.double()
+    free = (low < 0) | (high > 0)
+    fixed = torch.zeros_like(low)  # (B, D), change of the clipped pixels
+    delta = torch.zeros_like(low)
+    worst = torch.full((batch,), torch.inf, dtype=torch.float64, device=g.device)
+    for _ in range(_NEWTON_STEPS):
+        open_pixels = flat * free[:, None]
+        gram = open_pixels @ open_pixels.transpose(1, 2)  # (B, R, R)
+        left = wanted + (flat @ (fixed * ~free)[:, :, None])[:, :, 0]
+        multipliers = _smallest_multipliers(gram, left)
+        raw = -(multipliers[:, None] @ flat)[:, 0]  # (B, D)
+        trial = raw.clamp(low, high)
+        broken = ((flat @ trial[:, :, None])[:, :, 0] + wanted).amax(1)
+        better = broken < worst - 1e-15
+        delta = torch.where(better[:, None], trial, delta)
+        worst = torch.where(better, broken, worst)
+        now_free = (raw > low) & (raw < high)
+        if bool((now_free == free).all()):
+            break
+        free, fixed = now_free, trial
+    scale = wanted.abs().amax(1).clamp_min(_tiny(wanted))
+    return delta.to(g.dtype).view(shape), worst <= 1e-6 * scale
+
+
+def _smallest_multipliers(gram: Tensor, need: Tensor) -> Tensor:
+    """(B, R) minimiser of lambda' gram lambda / 2 - need' lambda over lambda >= 0, by trying all active sets."""
+    rivals = need.shape[1]
+    best = torch.zeros_like(need)
+    value = torch.zeros_like(need[:, 0])
+    eye = torch.eye(rivals, dtype=need.dtype, device=need.device)
+    ridge = 1e-13 * gram.diagonal(dim1=1, dim2=2).amax(1).clamp_min(1e-300)
+    for subset in range(1, 2**rivals):
+        active = torch.tensor([subset >> r & 1 for r in range(rivals)], dtype=need.dtype, device=need.device)
+        system = gram * active[:, None] * active + torch.diag(1 - active) + ridge[:, None, None] * eye
+        trial, info = torch.linalg.solve_ex(system, (need * active)[:, :, None])
+        trial = trial[:, :, 0].clamp_min(0)
+        cost = 0.5 * (trial[:, None] @ gram @ trial[:, :, None])[:, 0, 0] - (need * trial).sum(1)
+        better = (cost < value) & (info == 0) & trial.isfinite().all(1)
+        best = torch.where(better[:, None], trial, best)
+        value = torch.where(better, cost, value)
+    return best
+
+
+def _room(g: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """How far each pixel may go downhill, and its slope there, zero where it may not go at all."""
+    room = torch.where(g > 0, -low, high)
+    return room, g.abs().mul_(room > 0)
+
+
+def _smallest_multiplier(weight: Tensor, limit: Tensor, need: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) float64: smallest t with sum(weight * min(t, limit)) >= need; also whether there is one.
+
+    The sum is concave in t, so Newton's method from the left never passes the solution and, the sum being
+    piecewise linear, ends at it.
+    """
+    need = need.double()
+    weight, limit = weight.flatten(1), limit.flatten(1)
+    rate = weight.sum(1, dtype=torch.float64)
+    t = _over(need, rate)
+    open_rows = ((need > 0) & (rate > 0)).nonzero().flatten()
+    feasible = need <= 0
+    for _ in range(_NEWTON_STEPS):
+        if not len(open_rows):
+            break
+        all_rows = len(open_rows) == len(weight)
+        w, c = (weight, limit) if all_rows else (weight[open_rows], limit[open_rows])
+        inside = c > t[open_rows, None].to(c.dtype)
+        rate = (w * inside).sum(1, dtype=torch.float64)
+        clipped = (w * c).masked_fill_(inside, 0).sum(1, dtype=torch.float64)
+        wanted = need[open_rows]
+        new = _over(wanted - clipped, rate)
+        stuck = rate <= 0
+        reached = ~stuck & (new <= t[open_rows] * (1 + 1e-12))
+        feasible[open_rows] = reached | (stuck & _reaches(clipped, wanted))
+        t[open_rows] = torch.where(stuck, torch.finfo(weight.dtype).max, torch.maximum(new, t[open_rows]))
+        open_rows = open_rows[~(reached | stuck)]
+    feasible[open_rows] = True  # slow convergence only, the need is within reach
+    return t.clamp_min(0), feasible
+
+
+def _over(a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(b > 0, a / b.clamp_min(1e-300), 0.0)
+
+
+def _reaches(gain: Tensor, need: Tensor) -> Tensor:
+    return gain >= need.double() * (1 - 1e-12)
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
+
+
+def _tiny(like: Tensor) -> float:
+    return torch.finfo(like.dtype).tiny
