@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ from whywrong.core.result import MethodResult
 from whywrong.models.classifier import Classifier
 from whywrong.models.heads import LinearHead
 from whywrong.models.layers import SpatialLayer, read_layer, spatial_layer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BAD_PIXELS = "bad_input: pixels are not finite or outside [0, 1]"
 
@@ -113,6 +116,20 @@ class CamResult(MethodResult):
     def maps(self) -> Mapping[str, Tensor]:
         """``difference``, ``wrong`` and ``true``, (B, h, w) each."""
         return {"difference": self.difference, "wrong": self.wrong, "true": self.true}
+
+    @staticmethod
+    def schema() -> pa.Schema:
+        """Types of the columns, which stay the same where every row of a column is null."""
+        import pyarrow as pa
+
+        kinds = {
+            **dict.fromkeys(("status", "reason", "layer", "kind"), pa.string()),
+            "exact": pa.bool_(),
+            "target": pa.int64(),
+            **dict.fromkeys(("residual", "evidence", "remainder"), pa.float32()),
+            **dict.fromkeys(("rows", "cols", "forwards", "backwards"), pa.int64()),
+        }
+        return pa.schema(list(kinds.items()))
 
 
 def cam(
