@@ -1,5 +1,81 @@
-"""Why an image classifier got these images wrong, and what to do about it."""
+"""Why an image classifier got these images wrong, and what to do about it.
+
+Public names are imported when they are first used, so that ``import whywrong`` stays fast and loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from whywrong._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from whywrong.api import check, diagnose, explain_image, open_run, reproduce_claim, write_report
+    from whywrong.attacks.inverted import InvertedConfig, InvertedResult, invert
+    from whywrong.core.access import Access
+    from whywrong.core.classes import ClassList
+    from whywrong.core.errors import WhyWrongError
+    from whywrong.core.input_spec import InputSpec
+    from whywrong.data.batches import load_images
+    from whywrong.explain.cam import CamConfig, CamResult, cam
+    from whywrong.models.classifier import Classifier
+    from whywrong.models.zoo import load_classifier
+    from whywrong.report.drawing import plot
+    from whywrong.reproduce.protocol import ClaimResult
+    from whywrong.runs.folder import RunFolder
+
+_HOMES = {
+    "whywrong.api": ["check", "diagnose", "explain_image", "open_run", "reproduce_claim", "write_report"],
+    "whywrong.attacks.inverted": ["InvertedConfig", "InvertedResult", "invert"],
+    "whywrong.core.access": ["Access"],
+    "whywrong.core.classes": ["ClassList"],
+    "whywrong.core.errors": ["WhyWrongError"],
+    "whywrong.core.input_spec": ["InputSpec"],
+    "whywrong.data.batches": ["load_images"],
+    "whywrong.explain.cam": ["CamConfig", "CamResult", "cam"],
+    "whywrong.models.classifier": ["Classifier"],
+    "whywrong.models.zoo": ["load_classifier"],
+    "whywrong.report.drawing": ["plot"],
+    "whywrong.reproduce.protocol": ["ClaimResult"],
+    "whywrong.runs.folder": ["RunFolder"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Access",
+    "CamConfig",
+    "CamResult",
+    "ClaimResult",
+    "ClassList",
+    "Classifier",
+    "InputSpec",
+    "InvertedConfig",
+    "InvertedResult",
+    "RunFolder",
+    "WhyWrongError",
+    "__version__",
+    "cam",
+    "check",
+    "diagnose",
+    "explain_image",
+    "invert",
+    "load_classifier",
+    "load_images",
+    "open_run",
+    "plot",
+    "reproduce_claim",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'whywrong' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value  # a submodule of the same name, imported on the way, must not stand in front of it
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

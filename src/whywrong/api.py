@@ -1,0 +1,432 @@
+"""What joins the packages: check, diagnose, one image, claims, the demo. The only module that sees everything.
+
+Heavy packages are imported inside the functions that need them: importing this module loads no torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whywrong.core.access import Access
+from whywrong.core.errors import DataError, InputError
+from whywrong.core.registry import Depth
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from whywrong.core.statistics import Interval
+    from whywrong.data.decoding import DecodeOptions
+    from whywrong.data.items import LoadedItem
+    from whywrong.data.sources import Source
+    from whywrong.models.classifier import Classifier
+    from whywrong.models.health import HealthReport
+    from whywrong.reproduce.protocol import ClaimResult
+    from whywrong.runs.folder import RunFolder
+
+DEMO_TRAINED_ON = 500
+DEMO_MODEL = '''"""The demo's network, for `whywrong diagnose model.py:digits digits`."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from whywrong.models.digits import DigitsNet
+
+
+def digits():
+    net = DigitsNet().eval()
+    net.load_state_dict(load_file(Path(__file__).with_name("digits.safetensors")))
+    net.input_size = (1, 32, 32)
+    net.classes = [str(digit) for digit in range(10)]
+    return net
+'''
+
+
+def load_classifier(model: str | Path, **options: Any) -> Classifier:
+    """As :func:`whywrong.models.zoo.load_classifier`, imported when it is called."""
+    from whywrong.models.zoo import load_classifier as load
+
+    return load(model, **options)
+
+
+def open_data(data: str | Path | Source, **reading: Any) -> Source:
+    """The source behind a path; a source is returned as it is.
+
+    Args:
+        data: Folder, manifest, ``.npz`` file or source.
+        reading: As for ``open_source``: ``manifest``, ``boxes``, ``label_by``, ``follow_links``, ``split``.
+
+    Raises:
+        DataError: The path is missing, empty or cannot be read.
+    """
+    from whywrong.data.sources import open_source
+
+    return open_source(data, **reading) if isinstance(data, (str, Path)) else data
+
+
+def open_run(path: str | Path) -> RunFolder:
+    """An existing run, finished or not.
+
+    Raises:
+        RunFolderError: There is no run, or it is damaged.
+    """
+    from whywrong.runs.folder import RunFolder
+
+    return RunFolder(path)
+
+
+def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *, limit: int = 200) -> Path:
+    """Write the HTML report of a run.
+
+    Args:
+        run: A run or its folder.
+        path: The file to write; default ``report.html`` in the folder of the run.
+        limit: Most errors to show in full.
+
+    Returns:
+        The file written.
+    """
+    from whywrong.report.html import write_report as write
+
+    return write(open_run(run) if isinstance(run, (str, Path)) else run, path, limit=limit)
+
+
+def headline(run: RunFolder) -> tuple[str, list[str]]:
+    """The first sentence of the report, and those under it, as plain text."""
+    from whywrong.report.facts import gather
+    from whywrong.report.headline import headline as sentences
+    from whywrong.report.tables import Names, Tables
+
+    with Tables(run) as tables:
+        return sentences(gather(tables), Names((tables.meta.get("model") or {}).get("classes")))
+
+
+def diagnose(
+    classifier: Classifier,
+    data: str | Path | Source,
+    out: str | Path,
+    *,
+    depth: Depth = "quick",
+    methods: Sequence[str] | None = None,
+    limit: int = 200,
+    seed: int = 0,
+    workers: int = 1,
+    batch_size: int | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    decode_options: DecodeOptions | None = None,
+    progress: Callable[[Any], None] | None = None,
+    **reading: Any,
+) -> RunFolder:
+    """Find the images that a classifier gets wrong, and why; write everything, and the report, to a folder.
+
+    Args:
+        classifier: From ``load_classifier``, or a wrapped module, which then runs in this process only.
+        data: Folder, manifest, ``.npz`` file or source.
+        out: Folder of the run; a run that is there is gone on with.
+        depth: ``quick``, ``standard`` or ``deep``.
+        methods: Names of methods; default those of the depth.
+        limit: Most errors to explain in full, spread over class pairs.
+        seed: Seed of every method.
+        workers: Processes.
+        batch_size: Images in one pass; default what fits in memory.
+        options: Settings by method: ``{"inverted": {"overshoot": 0.2}}``.
+        decode_options: How files are decoded.
+        progress: Called with what is done so far (stage, done, total, errors, failed).
+        reading: As for :func:`open_data`.
+
+    Returns:
+        The run; ``run.path / "report.html"`` is its report.
+
+    Raises:
+        InputError: A setting breaks its contract, or a label maps to no class.
+        RunFolderError: The folder belongs to another model or source, or another run writes there.
+        KeyboardInterrupt: The run was interrupted; the same call goes on from there.
+    """
+    from whywrong.runs.diagnose import diagnose as run_diagnosis
+
+    run = run_diagnosis(
+        classifier,
+        open_data(data, **reading),
+        Path(out),
+        depth=depth,
+        methods=methods,
+        limit=limit,
+        seed=seed,
+        workers=workers,
+        batch_size=batch_size,
+        options=options or {},
+        decode_options=decode_options,
+        progress=progress,
+    )
+    write_report(run, limit=max(limit, 1))
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class WrongImage:
+    """An error seen by :func:`check`: names of its two classes, and the confidence (0..1; None for labels only)."""
+
+    key: str
+    true: str
+    predicted: str
+    confidence: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """Whether a model and its data are wired up right.
+
+    Attributes:
+        images: Labelled images that were read and classified.
+        wrong: Those whose prediction differs from the label.
+        accuracy: Share that is right, with its Wilson interval.
+        health: Findings of the probe of the first batch, and of the accuracy.
+        errors: The first wrong images.
+        failed: Key and reason of the items that could not be read.
+        classes: Number of classes of the model.
+        warnings: What the source had to say.
+    """
+
+    images: int
+    wrong: int
+    accuracy: Interval
+    health: HealthReport
+    errors: Sequence[WrongImage]
+    failed: Sequence[tuple[str, str]]
+    classes: int
+    warnings: Sequence[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+def check(
+    classifier: Classifier,
+    data: str | Path | Source,
+    *,
+    limit: int | None = None,
+    show: int = 10,
+    decode_options: DecodeOptions | None = None,
+    **reading: Any,
+) -> CheckReport:
+    """Accuracy, health and first errors of a classifier on labelled images.
+
+    Args:
+        classifier: The model to check.
+        data: Folder, manifest, ``.npz`` file or source.
+        limit: Most images to read, from the start; None reads all.
+        show: Most errors to return.
+        decode_options: How files are decoded.
+        reading: As for :func:`open_data`.
+
+    Raises:
+        DataError: No image could be read, or none has a label.
+    """
+    from whywrong.core.statistics import wilson
+    from whywrong.models.health import LARGEST_BATCH, probe
+
+    images = _Images(open_data(data, **reading), decode_options)
+    seen = wrong = 0
+    errors: list[WrongImage] = []
+    with classifier:
+        first = next(images.read(classifier, limit=LARGEST_BATCH, batch_size=LARGEST_BATCH), None)
+        if first is None:
+            why = f"; the first: {images.failed[0][0]}: {images.failed[0][1]}" if images.failed else ""
+            raise DataError(f"{images.source.spec.path}: no labelled image could be read{why}")
+        health = probe(classifier, *first[:2])
+        images.failed.clear()
+        for x, y, items in images.read(classifier, limit=limit):
+            predicted, confidence, ok = _answers(classifier, x)
+            seen += int(ok.sum())
+            rows = ((predicted != y) & ok).nonzero().flatten().tolist()
+            wrong += len(rows)
+            names = classifier.classes.names if classifier.classes else ()
+            for row in rows[: show - len(errors)]:
+                sure = float(confidence[row]) if confidence is not None else None
+                key = items[row].entry.key
+                errors.append(WrongImage(key, names[int(y[row])], names[int(predicted[row])], sure))
+    return CheckReport(
+        images=seen,
+        wrong=wrong,
+        accuracy=wilson(seen - wrong, seen),
+        health=health,
+        errors=errors,
+        failed=images.failed,
+        classes=classifier.num_classes,
+        warnings=images.source.warnings,
+    )
+
+
+def explain_image(
+    classifier: Classifier,
+    image: str | Path,
+    label: str,
+    out: str | Path,
+    *,
+    label_by: str | None = None,
+    **options: Any,
+) -> RunFolder:
+    """Diagnose one image: a run of one item, with its report.
+
+    Args:
+        classifier: From ``load_classifier``, or a wrapped module.
+        image: The file.
+        label: What it shows: name, wnid or index of a class.
+        out: Folder of the run.
+        label_by: How the label names its class, where that is ambiguous.
+        options: As for :func:`diagnose`.
+
+    Raises:
+        DataError: There is no such file.
+    """
+    image, out = Path(image), Path(out)
+    if not image.is_file():
+        raise DataError(f"{image}: no such image")
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = out / "image.csv"
+    with open(manifest, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        csv.writer(file).writerows([("path", "label"), (image.name, label)])
+    return diagnose(classifier, image.parent, out, manifest=manifest, label_by=label_by, **options)
+
+
+def readings(run: RunFolder, limit: int = 1) -> list[str]:
+    """The plain readings of the first errors of a run; of its first images where none is wrong."""
+    from whywrong.report.cases import build
+    from whywrong.report.selection import select
+    from whywrong.report.tables import Names, Tables
+
+    tables = Tables(run)
+    names = Names((tables.meta.get("model") or {}).get("classes"))
+    chosen, _ = select(tables, limit)
+    sentences = [
+        sentence.striptags()
+        for number, row in enumerate(chosen, start=1)
+        for sentence in build(tables, row, names, number, float("nan")).sentences
+    ]
+    if not chosen:
+        rows = tables.rows(f"select predicted, confidence from predictions where status = 'ok' limit {limit}")
+        for row in rows:
+            sure = f" ({100 * row['confidence']:.0f} %)" if row["confidence"] is not None else ""
+            sentences.append(f"The model reads this as {names[row['predicted']]}{sure}, which is what it is labelled.")
+    return sentences
+
+
+def reproduce_claim(
+    name: str,
+    models: Sequence[Classifier],
+    data: str | Path | Source,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    decode_options: DecodeOptions | None = None,
+    **reading: Any,
+) -> ClaimResult:
+    """Test a finding of a paper on one's own models and images.
+
+    Args:
+        name: Name of the claim, as in ``inverted.1``.
+        models: The classifiers it compares.
+        data: Folder, manifest, ``.npz`` file or source.
+        settings: Settings of the claim, as in ``{"limit": 500}``.
+        decode_options: How files are decoded.
+        reading: As for :func:`open_data`.
+
+    Raises:
+        InputError: No such claim, another number of models, or a setting that breaks its contract.
+    """
+    from whywrong.reproduce import run_claim
+
+    return run_claim(name, models, _Images(open_data(data, **reading), decode_options), settings)
+
+
+def draw_claim(result: ClaimResult, path: str | Path) -> Path:
+    """Draw the outcome of a claim to a file whose ending names the format.
+
+    Raises:
+        InputError: matplotlib knows no such format.
+    """
+    from whywrong.reproduce.figures import draw_claim as draw
+
+    figure = draw(result)
+    try:
+        figure.savefig(path)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    return Path(path)
+
+
+def make_demo(out: str | Path) -> tuple[str, Path]:
+    """Write the demo's model and images into ``out/demo``; what is there already stays.
+
+    Returns:
+        The name of the model, for ``load_classifier``, and the folder of images.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from whywrong.data.digits import load_digits, write_class_folders
+    from whywrong.models.digits import train_digits_net
+
+    folder = Path(out) / "demo"
+    model, weights, images = folder / "model.py", folder / "digits.safetensors", folder / "digits"
+    if not weights.exists():
+        pixels, labels = load_digits()
+        seen, unseen = slice(0, DEMO_TRAINED_ON), slice(DEMO_TRAINED_ON, None)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_class_folders(images, pixels[unseen], labels[unseen])
+        x = torch.from_numpy(pixels[seen]).float().div(255)[:, None]  # (N, 1, H, W)
+        net = train_digits_net(x, torch.from_numpy(labels[seen]))
+        model.write_text(DEMO_MODEL, encoding="utf-8")
+        save_file(net.state_dict(), weights)  # last: its presence says that all is there
+    return f"{model}:digits", images
+
+
+@dataclass(slots=True)
+class _Images:
+    """A source as :class:`whywrong.reproduce.LabelledImages`, remembering what could not be read."""
+
+    source: Source
+    options: DecodeOptions | None
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def read(
+        self, classifier: Classifier, *, limit: int | None = None, batch_size: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, list[LoadedItem]]]:
+        """Labelled images (B, C, H, W), classes (B,), items; at most ``limit`` of them, spread over the source."""
+        from whywrong.data.batches import load_images
+
+        for batch in load_images(
+            self.source,
+            spec=classifier.preprocess,
+            classes=classifier.classes,
+            batch_size=batch_size or classifier.batch_size,
+            options=self.options,
+            limit=limit,
+        ):
+            self.failed += [(failed.entry.key, failed.reason) for failed in batch.failed]
+            rows = (batch.y >= 0).nonzero().flatten()
+            if len(rows):
+                yield batch.x[rows], batch.y[rows], [batch.items[row] for row in rows.tolist()]
+
+    def batches(self, classifier: Classifier) -> Iterator[tuple[Tensor, Tensor, Sequence[str]]]:
+        """Images, classes and item ids."""
+        for x, y, items in self.read(classifier):
+            yield x, y, [item.entry.item_id for item in items]
+
+
+def _answers(classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Predicted classes, confidences (None for labels only), and which rows have a finite answer, (B,) each."""
+    import torch
+
+    if classifier.access < Access.SCORES:
+        predicted = classifier.predict(x)
+        return predicted, None, torch.ones_like(predicted, dtype=torch.bool)
+    logits, faults = classifier.logits_or_faults(x)
+    ok = torch.ones(len(x), dtype=torch.bool)
+    ok[list(faults)] = False
+    confidence, predicted = logits.softmax(1).max(1)
+    return predicted, confidence, ok

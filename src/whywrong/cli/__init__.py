@@ -1,0 +1,114 @@
+"""The command line: one file per command, each of which parses, calls one function and prints one result.
+
+Results go to stdout, talk to stderr. Exit codes: 0 done, 1 done with failed items, 2 wrong use or input, 3 the
+environment failed (disk, memory, a worker) or whywrong itself did, 130 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from whywrong.cli import check, demo, diagnose, doctor, explain, query, report, reproduce
+from whywrong.cli.help import PlainCommand, PlainGroup
+from whywrong.cli.streams import plain_warnings, prepare_streams, say
+from whywrong.core.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_WRONG_USE, WhyWrongError
+
+app = typer.Typer(
+    name="whywrong",
+    cls=PlainGroup,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for command, short in (
+    (demo.demo, "A small model, its errors, a report, in a minute."),
+    (check.check, "Is the model wired up right?"),
+    (diagnose.diagnose, "Which images are wrong, and why."),
+    (explain.explain, "One image, all evidence."),
+    (report.report, "Write the report of a run again."),
+    (query.query, "Ask a run anything, in SQL."),
+    (reproduce.reproduce, "Re-run a paper's finding here."),
+    (doctor.doctor, "Versions, devices, and what is missing."),
+):
+    app.command(cls=PlainCommand, short_help=short)(command)
+
+UsageError = typer.BadParameter.__bases__[0]  # typer has carried its own click since 0.24: ask it, not click
+
+
+@app.callback(invoke_without_command=True)
+def whywrong(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="WHYWRONG_DEBUG", help="Show the traceback of every error.")
+    ] = False,
+) -> None:
+    """Why did the image classifier get these images wrong?
+
+    Nothing is fetched over the network unless you ask for it, and nothing leaves this machine.
+
+    \b
+    Start here:
+      whywrong demo                                a small model, its errors, a report
+      whywrong check MODEL DATA                    is the model wired up right?
+      whywrong diagnose MODEL DATA --out RUN       the main job; the same command goes on where it stopped
+
+    \b
+    MODEL is timm:NAME, torchvision:NAME, FILE.py:FUNCTION or FILE.onnx.
+    DATA is a folder of class folders, a folder with --manifest, a CSV or Parquet manifest, or an .npz file.
+
+    \b
+    Exit codes: 0 done, 1 done with failed items, 2 wrong use or input,
+    3 the environment failed, 130 interrupted (run the same command again to go on).
+    """
+    if version:
+        from whywrong import __version__
+
+        typer.echo(f"whywrong {__version__}")
+        raise typer.Exit
+    if debug:
+        os.environ["WHYWRONG_DEBUG"] = "1"
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main() -> None:
+    """Run one command and end the process with its exit code."""
+    prepare_streams()
+    plain_warnings()
+    try:
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        code = _tell(_usage(error), error, EXIT_WRONG_USE)
+    except WhyWrongError as error:
+        code = _tell(str(error), error, error.exit_code)
+    except typer.Abort:
+        code = EXIT_INTERRUPTED
+    except (OSError, MemoryError) as error:
+        code = _tell(str(error) or type(error).__name__, error, EXIT_ENVIRONMENT)
+    except Exception as error:  # noqa: BLE001 - a fault of ours: said as one, with a way to see more
+        text = f"unexpected {type(error).__name__}: {error}; a fault of whywrong, run with --debug to see where"
+        code = _tell(text, error, EXIT_ENVIRONMENT)
+    sys.exit(code)
+
+
+def _tell(text: str, error: Exception, code: int) -> int:
+    if os.environ.get("WHYWRONG_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    say(f"whywrong: {text}")
+    return code
+
+
+def _usage(error: Exception) -> str:
+    text = getattr(error, "format_message", error.__str__)().rstrip(".")
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return text
+    return f"{text}{' See' if text.endswith('?') else '; see'} `{context.command_path} --help`"

@@ -1,0 +1,81 @@
+"""``whywrong check``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from whywrong.cli.options import DataOptions, ModelOptions, spread
+from whywrong.cli.streams import count, printable, say, tell
+from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, EXIT_WRONG_USE
+
+
+@spread
+def check(
+    *,
+    model: Annotated[str, Argument(metavar="MODEL", help="timm:NAME, torchvision:NAME, FILE.py:FUNCTION, FILE.onnx.")],
+    data: Annotated[Path, Argument(metavar="DATA", help="Labelled images: class folders, manifest or .npz.")],
+    limit: Annotated[
+        int | None, Option(metavar="N", help="Most images to read, spread over the data; default all.", min=1)
+    ] = None,
+    as_json: Annotated[bool, Option("--json", help="The whole report as one JSON object.")] = False,
+    model_options: ModelOptions,
+    data_options: DataOptions,
+) -> int:
+    """Is the model wired up right? Accuracy, health findings and the first errors.
+
+    Ends with 2 where a finding says that the numbers of a diagnosis would mean nothing.
+
+    \b
+    Examples:
+      whywrong check timm:resnet50 photos/val --weights resnet50.safetensors
+      whywrong check nets.py:mine digits.npz --limit 500
+    """
+    from whywrong import api
+
+    classifier = api.load_classifier(model, **model_options.keywords())
+    found = api.check(
+        classifier,
+        data,
+        limit=limit,
+        decode_options=data_options.decode_options(),
+        **data_options.source_keywords(),
+    )
+    code = (
+        EXIT_WRONG_USE
+        if any(finding.level == "stop" for finding in found.health.findings)
+        else EXIT_FAILED_ITEMS
+        if found.failed
+        else EXIT_DONE
+    )
+    if as_json:
+        tell(json.dumps(found.to_dict()))
+        return code
+    for warning in found.warnings:
+        say(f"note: {warning}")
+    right = found.accuracy
+    tell(
+        f"{found.wrong:,} of {count(found.images, 'image')} wrong; accuracy {100 * right.value:.1f} % "
+        f"(95 % interval {100 * right.low:.1f} to {100 * right.high:.1f} %), "
+        f"{count(found.classes, 'class', 'classes')}."
+    )
+    for finding in found.health.findings:
+        tell(f"{finding.level}: {finding.text}")
+    if not found.health.findings:
+        tell("No finding: finite logits, the same answer twice, and no image depends on its neighbours.")
+    if found.errors:
+        tell()
+        tell("First errors:")
+        for error in found.errors:
+            tell(
+                f"  {printable(error.key)}: {printable(error.true)} read as {printable(error.predicted)}"
+                + (f" ({100 * error.confidence:.0f} %)" if error.confidence is not None else "")
+            )
+    for key, reason in found.failed[:5]:
+        say(f"failed: {printable(key)}: {printable(reason)}")
+    if len(found.failed) > 5:
+        say(f"... and {count(len(found.failed) - 5, 'more failed item')}")
+    return code

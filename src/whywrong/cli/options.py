@@ -1,0 +1,267 @@
+"""Options that several commands share: how to read the model, how to read the data, how to run.
+
+A command names a whole group as one parameter (``model: ModelOptions``), and :func:`spread` gives it one option a
+field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+from typer import Option
+
+from whywrong.core.errors import InputError
+
+if TYPE_CHECKING:
+    from whywrong.data.decoding import DecodeOptions
+
+MODEL, DATA, RUN = "The model", "The data", "The run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """How the model is loaded and fed; what the model says of itself counts unless an option overrides it."""
+
+    weights: Annotated[
+        str | None,
+        Option(
+            metavar="FILE",
+            help="Safetensors or state dict for the architecture; `pretrained` lets its library download them.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+    device: Annotated[
+        str | None,
+        Option(metavar="NAME", help="cpu, cuda, cuda:1 ...; default the first GPU there is.", rich_help_panel=MODEL),
+    ] = None
+    classes: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="JSON list of names in the order of the outputs.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+    input_size: Annotated[
+        str | None,
+        Option(
+            metavar="SIZE",
+            help="Input of the model in pixels: 224, 224x192 (height x width) or 3x224x192.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+    resize: Annotated[
+        int | None,
+        Option(
+            min=0,
+            metavar="PIXELS",
+            help="Shorter side before the centre crop; 0 stretches the whole image.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+    interpolation: Annotated[
+        str | None,
+        Option(metavar="NAME", help="nearest, bilinear, bicubic, lanczos, box or hamming.", rich_help_panel=MODEL),
+    ] = None
+    mean: Annotated[
+        str | None,
+        Option(
+            metavar="R,G,B",
+            help="Normalisation of values in [0, 1], as 0.485,0.456,0.406; none is without.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+    std: Annotated[str | None, Option(metavar="R,G,B", help="The same, for the spread.", rich_help_panel=MODEL)] = None
+    access: Annotated[
+        str | None,
+        Option(
+            metavar="LEVEL", help="Most that may be used: labels, scores, gradients, internals.", rich_help_panel=MODEL
+        ),
+    ] = None
+    output: Annotated[
+        str | None,
+        Option(
+            metavar="PART", help="logits, probabilities, binary, labels, key:NAME or item:N.", rich_help_panel=MODEL
+        ),
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        Option(metavar="N", help="Images in one pass; default what fits in memory.", min=1, rich_help_panel=MODEL),
+    ] = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Arguments of ``load_classifier``.
+
+        Raises:
+            InputError: A number that cannot be read.
+        """
+        return {
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
+            "input_size": _size(self.input_size),
+            "mean": _numbers("mean", self.mean),
+            "std": _numbers("std", self.std),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataOptions:
+    """How the images and their labels are read."""
+
+    manifest: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="CSV or Parquet with path, label and perhaps mask, x_min ... y_max.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    boxes: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="CSV with file, x_min, y_min, x_max, y_max, in pixels, inclusive.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    label_by: Annotated[
+        str | None,
+        Option(
+            metavar="WAY", help="How labels name classes: index, wnid or name; default what fits.", rich_help_panel=DATA
+        ),
+    ] = None
+    exif: Annotated[
+        str,
+        Option(metavar="WHAT", help="Orientation tags: ignore (as plain Pillow does) or apply.", rich_help_panel=DATA),
+    ] = "ignore"
+    follow_links: Annotated[
+        bool, Option("--follow-links", help="Follow links out of the folder.", rich_help_panel=DATA)
+    ] = False
+    max_pixels: Annotated[
+        int, Option(metavar="N", help="Larger images are not decoded.", min=1, rich_help_panel=DATA)
+    ] = 2**26
+
+    def source_keywords(self) -> dict[str, Any]:
+        """Arguments of ``open_source``."""
+        return {
+            "manifest": self.manifest,
+            "boxes": self.boxes,
+            "label_by": self.label_by,
+            "follow_links": self.follow_links,
+        }
+
+    def decode_options(self) -> DecodeOptions:
+        """How files are decoded."""
+        from whywrong.data.decoding import DecodeOptions
+
+        return DecodeOptions(exif=self.exif, max_pixels=self.max_pixels)
+
+
+def spread(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command one option for each field of the dataclasses among its parameters."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
+    flat: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name not in groups:
+            flat.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name]))
+            continue
+        group = groups[parameter.name]
+        fields = get_type_hints(group, include_extras=True)
+        flat += [
+            inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=fields[field.name]
+            )
+            for field in dataclasses.fields(group)
+        ]
+
+    @functools.wraps(command)
+    def flattened(**values: Any) -> Any:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
+        return command(**values)
+
+    flattened.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    flattened.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
+    return flattened
+
+
+def read_pairs(texts: list[str] | None, form: str = "SETTING=VALUE") -> dict[str, Any]:
+    """``["small=2", "step_size=1/255"]`` as ``{"small": "2", "step_size": 0.0039...}``; the config reads the text.
+
+    Raises:
+        InputError: Not ``setting=value``, or a setting given twice.
+    """
+    pairs: dict[str, Any] = {}
+    for text in texts or []:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (equals and name):
+            raise InputError(f'--set takes {form}, got "{text}"')
+        if name in pairs:
+            raise InputError(f"--set {name} is given twice")
+        pairs[name] = None if value.lower() == "none" else _fraction(value)
+    return pairs
+
+
+def read_settings(texts: list[str] | None) -> dict[str, dict[str, Any]]:
+    """``["inverted.overshoot=0.2"]`` as ``{"inverted": {"overshoot": "0.2"}}``.
+
+    Raises:
+        InputError: Not ``method.setting=value``, or a setting given twice.
+    """
+    form = "METHOD.SETTING=VALUE, as in inverted.overshoot=0.2"
+    settings: dict[str, dict[str, Any]] = {}
+    for name, value in read_pairs(texts, form).items():
+        method, dot, key = name.partition(".")
+        if not (dot and method and key):
+            raise InputError(f'--set takes {form}, got "{name}"')
+        settings.setdefault(method, {})[key] = value
+    return settings
+
+
+def choose(option: str, value: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
+    """``value`` if it is allowed.
+
+    Raises:
+        InputError: Names what is.
+    """
+    if value not in allowed:
+        raise InputError(f'{option} is one of {", ".join(allowed)}, got "{value}"')
+    return value
+
+
+def _fraction(text: str) -> str | float:
+    """``8/255`` as the number it is; any other text as it stands."""
+    top, slash, bottom = text.partition("/")
+    try:
+        return float(top) / float(bottom) if slash else text
+    except (ValueError, ZeroDivisionError):
+        return text
+
+
+def _size(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if not (1 <= len(parts) <= 3 and all(part.strip().isdigit() for part in parts)):
+        raise InputError(f'--input-size takes 224, 224x192 or 3x224x192, in pixels, got "{text}"')
+    sizes = tuple(int(part) for part in parts)
+    return (3, sizes[0], sizes[0]) if len(sizes) == 1 else (3, *sizes) if len(sizes) == 2 else sizes
+
+
+def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    if text.strip().lower() == "none":
+        return ()
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f'--{name} takes numbers with commas between, as in 0.5,0.5,0.5, or none; got "{text}"'
+        ) from None

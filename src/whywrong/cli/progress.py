@@ -1,0 +1,149 @@
+"""Progress of a run on stderr: one redrawn line on a terminal, plain lines elsewhere, or JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from whywrong.cli.streams import is_terminal, say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+KINDS = ("auto", "bar", "plain", "json", "none")
+EVERY = 10.0  # seconds between plain lines of one stage
+EVERY_JSON = 0.5
+
+
+class ProgressDisplay:
+    """Shows what a run reports; a context manager, and the callable that the run is given.
+
+    Args:
+        kind: One of ``KINDS``; ``auto`` is ``bar`` on a terminal and ``plain`` elsewhere.
+        clock: Seconds, increasing.
+        write: Where a plain or JSON line goes.
+    """
+
+    def __init__(
+        self, kind: str = "auto", *, clock: Callable[[], float] = time.monotonic, write: Callable[[str], None] = say
+    ) -> None:
+        self.kind = ("bar" if is_terminal() else "plain") if kind == "auto" else kind
+        self._clock, self._write = clock, write
+        self._bar: Bar | None = None
+        self._task: Any = None
+        self._stage = ""
+        self._start, self._first, self._last = 0.0, 0, 0.0
+
+    def __enter__(self) -> ProgressDisplay:
+        if self.kind == "bar":
+            self._bar = _bar()
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, progress: Any) -> None:
+        """``progress`` has ``stage``, ``done``, ``total``, ``errors`` and ``failed``."""
+        now = self._clock()
+        new = progress.stage != self._stage
+        if new:
+            self._stage, self._start, self._first, self._last = progress.stage, now, progress.done, now
+        if self._bar is not None:
+            self._show(progress, new)
+            return
+        over = progress.done >= progress.total
+        pause = {"plain": EVERY, "json": EVERY_JSON}.get(self.kind, float("inf"))
+        if self.kind == "none" or not (over or (new and self.kind == "json") or now - self._last >= pause):
+            return
+        self._last = now
+        seconds, rate = now - self._start, self._rate(progress.done, now)
+        if self.kind == "json":
+            fields = ("stage", "done", "total", "errors", "failed")
+            record: dict[str, Any] = {name: getattr(progress, name) for name in fields}
+            record |= {"seconds": round(seconds, 3), "per_second": round(rate, 3) if rate else None}
+            self._write(json.dumps(record))
+        else:
+            self._write(_line(progress, rate, seconds))
+
+    def _rate(self, done: int, now: float) -> float | None:
+        fresh, seconds = done - self._first, now - self._start
+        return fresh / seconds if fresh > 0 and seconds > 0 else None
+
+    def _show(self, progress: Any, new: bool) -> None:
+        assert self._bar is not None
+        if new:
+            self._task = self._bar.add_task(progress.stage, total=progress.total, rest="")
+        self._bar.update(self._task, completed=progress.done, total=progress.total, rest=_rest(progress))
+
+
+def _line(progress: Any, rate: float | None, seconds: float) -> str:
+    parts = [f"{progress.stage} {progress.done:,}/{progress.total:,}", _rest(progress)]
+    if rate:
+        parts.append(f"{rate:.3g}/s")
+        left = (progress.total - progress.done) / rate
+        parts.append(f"{_duration(left)} left" if left > 0 else f"{_duration(seconds)}")
+    return ", ".join(part for part in parts if part)
+
+
+def _rest(progress: Any) -> str:
+    parts = [f"{progress.errors:,} wrong"] if progress.errors else []
+    return ", ".join(parts + ([f"{progress.failed:,} failed"] if progress.failed else []))
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return (
+        f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    )
+
+
+def _bar() -> Bar:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Images a second."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.3g}/s" if speed else "", style="dim")
+
+    class TimeLeft(ProgressColumn):
+        """Time left, and once the stage is over the time it took."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._left, self._spent = TimeRemainingColumn(compact=True), TimeElapsedColumn()
+
+        def render(self, task: Task) -> Text:
+            return Text(str(self._spent.render(task) if task.finished else self._left.render(task)), style="dim")
+
+    return Progress(
+        TextColumn("{task.description:<12}"),
+        BarColumn(bar_width=24, complete_style="blue", finished_style="blue"),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeLeft(),
+        TextColumn("{task.fields[rest]}", style="dim"),
+        console=Console(stderr=True, highlight=False),
+        refresh_per_second=4,
+    )

@@ -1,0 +1,42 @@
+"""What a finished run says on stdout, and the exit code that it earns."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whywrong.cli.streams import count, printable, say, tell
+from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS
+
+if TYPE_CHECKING:
+    from whywrong.runs.folder import RunFolder
+
+SHOWN_FAILURES = 5
+
+
+def end_run(run: RunFolder, out: Path, *, sentences: bool = True, open_report: bool = False) -> int:
+    """Print the headline (``sentences``) and the report of a run; name what could not be read."""
+    from whywrong import api
+
+    if sentences:
+        first, more = api.headline(run)
+        for sentence in (first, *more):
+            tell(textwrap.fill(printable(sentence), 88))
+    failed = run.query("select key, reason from failed_items order by key").to_pylist()
+    for row in failed[:SHOWN_FAILURES]:
+        say(f"failed: {printable(row['key'])}: {printable(row['reason'])}")
+    if len(failed) > SHOWN_FAILURES:
+        say(
+            f"... and {count(len(failed) - SHOWN_FAILURES, 'more failed item')}: "
+            f'whywrong query {out} "select * from failed_items"'
+        )
+    report = out / "report.html"
+    tell()
+    tell(f"Report: {report}")
+    if open_report and sys.stdout.isatty():
+        import webbrowser
+
+        webbrowser.open(report.resolve().as_uri())
+    return EXIT_FAILED_ITEMS if failed else EXIT_DONE
