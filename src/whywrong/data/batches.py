@@ -73,10 +73,14 @@ class Images:
 
     def __len__(self) -> int:
         """Number of batches."""
-        return math.ceil(len(self.source) / self._batch_size)
+        count = len(self.source) if self._limit is None else min(self._limit, len(self.source))
+        return math.ceil(count / self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         entries = self.source.entries()
+        if self._limit is not None:
+            step = max(1, len(self.source) // self._limit)  # spread: neighbours are often of one class
+            entries = islice(entries, 0, step * self._limit, step)
         while chunk := list(islice(entries, self._batch_size)):
             yield self._batch(chunk)
 
