@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from whywrong.data.planted.concepts import concept_masks
 from whywrong.data.planted.objects import NAMES, TWINS
-from whywrong.data.planted.render import CUES, PART_NAMES, STYLES, Pictures, Scene, make_scene, render
+from whywrong.data.planted.render import render
+from whywrong.data.planted.scene import CUES, PART_NAMES, STYLES, Pictures, Scene, make_scene
 
 __all__ = [
     "CUES",

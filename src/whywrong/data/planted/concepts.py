@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whywrong.data.planted.render import CUES, PART_NAMES, Pictures, Scene
+from whywrong.data.planted.scene import CUES, PART_NAMES, Pictures, Scene
 from whywrong.data.planted.surfaces import TEXTURES
 
 # Upper ends of the hues in turns; the last range wraps around to red.

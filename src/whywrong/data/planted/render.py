@@ -14,115 +14,17 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_normal, keyed_uniform
+from whywrong.data.planted.cues import mark, tint, weave
 from whywrong.data.planted.objects import CLASSES, FORMS, MAIN, NAMES, SLOTS, TWINS, Part
 from whywrong.data.planted.paint import camera, cast_shadow, paint
-from whywrong.data.planted.shapes import box, circle, ellipse, taper, union
-from whywrong.data.planted.surfaces import hsv, noise, palette, room
+from whywrong.data.planted.scene import CUES, PART_NAMES, Pictures, Scene
+from whywrong.data.planted.shapes import box, circle, column, ellipse, taper, union
+from whywrong.data.planted.styles import restyle
+from whywrong.data.planted.surfaces import noise, palette, room
 
 SIZES = (64, 128)
-CUES = ("mark", "tint", "weave")
-STYLES = ("photo", "drawing", "silhouette", "inverted", "poster")
-PART_NAMES: tuple[str, ...] = (
-    "", "back", "band", "bands", "base", "beak", "body", "cabin", "canopy", "cap", "chimney", "collar", "cushion",
-    "door", "eaves", "emblem", "eye", "fins", "gill", "gills", "glass", "glow", "handle", "head", "hook", "hubs",
-    "inside", "knob", "label", "legs", "lights", "pane", "panels", "posts", "pupil", "rim", "roof", "rung", "seat",
-    "shade", "shaft", "skirt", "spots", "stem", "tail", "tip", "trim", "walls", "wheels", "window", "wing",
-)  # fmt: skip
 _TWIN_CLASSES = frozenset(name for pair in TWINS for name in pair)
 _CHUNK = 32  # pictures of one class at a time: enough to spread the cost of calls, few enough for the cache
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scene:
-    """What is in each picture of a batch; all fields are (B,).
-
-    Attributes:
-        keys: int64, key of every random choice.
-        label: int64, class of the object, index into ``NAMES``.
-        second: int64, class of a second object, or -1.
-        extent: float32 in [0, 1], size of the part that tells near-twins apart; 1 whole, 0 gone. Only mug, tumbler,
-            chair and stool have one.
-        cue: int64, a cue that is not the object, index into ``CUES``, or -1.
-        covered: float32 in [0, 1], share of the object's width behind something that stands in front.
-        shrink: float32 in (0, 1], factor on the object's size.
-        shift: float32 in [0, 1], how far the object is moved out of the picture; 1 leaves nothing.
-        style: int64, index into ``STYLES``; models are trained on photos.
-    """
-
-    keys: Tensor
-    label: Tensor
-    second: Tensor
-    extent: Tensor
-    cue: Tensor
-    covered: Tensor
-    shrink: Tensor
-    shift: Tensor
-    style: Tensor
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def __getitem__(self, rows: Tensor | slice) -> Scene:
-        """The scene of some rows."""
-        return Scene(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-    def but(self, **changes: Tensor | float) -> Scene:
-        """The same pictures with some fields changed; a number goes to all rows."""
-        whole = {
-            name: value if isinstance(value, Tensor) else torch.full_like(getattr(self, name), value)
-            for name, value in changes.items()
-        }
-        return replace(self, **whole)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pictures:
-    """Pictures with everything that is known of them.
-
-    Attributes:
-        images: (B, 3, S, S), uint8.
-        object: (B, S, S), bool, visible pixels of the object.
-        parts: (B, S, S), uint8, index into ``PART_NAMES`` of the part seen at each pixel of the object, else 0.
-        slots: (B, S, S), uint8, 1 + colour slot of the part seen, else 0.
-        second: (B, S, S), bool, pixels of the second object.
-        cue: (B, S, S), bool, pixels of the cue.
-        cover: (B, S, S), bool, pixels of whatever hides the object.
-        floor: (B, S, S), bool, floor rather than wall.
-        textures: (B, 2), int64, textures of wall and floor.
-        colours: (B, 8, 3), float32, colours of the object by slot, before light.
-    """
-
-    images: Tensor
-    object: Tensor
-    parts: Tensor
-    slots: Tensor
-    second: Tensor
-    cue: Tensor
-    cover: Tensor
-    floor: Tensor
-    textures: Tensor
-    colours: Tensor
-
-
-def make_scene(keys: Tensor, label: Tensor) -> Scene:
-    """Plain pictures: one whole object of class ``label``, no cue, nothing in front, a photo.
-
-    Args:
-        keys: (B,), int64.
-        label: (B,), int64, in 0..11.
-
-    Raises:
-        InputError: Shapes differ, or a class is out of range.
-    """
-    if keys.shape != label.shape or keys.ndim != 1:
-        raise InputError(f"keys and labels must both be (B,), got {tuple(keys.shape)} and {tuple(label.shape)}")
-    if len(label) and not 0 <= int(label.min()) <= int(label.max()) < len(NAMES):
-        raise InputError(f"classes are 0..{len(NAMES) - 1}, got {int(label.min())}..{int(label.max())}")
-    absent = torch.full_like(label, -1)
-    without = torch.tensor([NAMES.index(less) for _, less in TWINS])
-    extent = (~torch.isin(label, without)).float()
-    zero, one = torch.zeros(len(keys)), torch.ones(len(keys))
-    return Scene(keys, label, absent, extent, absent, zero, one, zero, torch.zeros_like(label))
 
 
 def render(scene: Scene, size: int = 64) -> Pictures:
@@ -163,9 +65,9 @@ class _Pose:
     flip: Tensor
 
     def frame(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        dx, dy = x - _col(self.x), y - _col(self.y)
-        cos, sin = _col(torch.cos(self.lean)), _col(torch.sin(self.lean))
-        return (dx * cos + dy * sin) * _col(self.flip / (self.scale * self.breadth)), (dy * cos - dx * sin) / _col(
+        dx, dy = x - column(self.x), y - column(self.y)
+        cos, sin = column(torch.cos(self.lean)), column(torch.sin(self.lean))
+        return (dx * cos + dy * sin) * column(self.flip / (self.scale * self.breadth)), (dy * cos - dx * sin) / column(
             self.scale
         )
 
@@ -182,7 +84,7 @@ def _render(scene: Scene, size: int) -> Pictures:
     light = torch.nn.functional.normalize(towards, dim=1)
 
     cue = torch.zeros(batch, size, size)
-    cue = _weave(image, scene, x, y, floor, cue)
+    cue = weave(image, scene, x, y, floor, cue)
     _clutter(image, keys, x, y, horizon, light, size)
 
     two = scene.second >= 0
@@ -217,10 +119,10 @@ def _render(scene: Scene, size: int) -> Pictures:
     styled = image.clone() if bool((scene.style > 0).any()) else None
     parts, painted = _draw(image, name, keys, 3, pose, x, y, light, colours, size, scene.extent)
     cover = _cover(image, scene, pose, x, y, light, size)
-    cue = _tint(image, scene, x, y, _mark(image, scene, x, y, light, size, cue))
+    cue = tint(image, scene, x, y, mark(image, scene, x, y, light, size, cue))
     images = camera(image, x, y, r[:, 10:16], keyed_normal(keys, (3, size, size), 9))
     if styled is not None:
-        images = _restyle(images, scene, painted, colours, pose.scale * (size / 2))
+        images = restyle(images, scene, painted, colours, pose.scale * (size / 2))
 
     hidden = cover | (cue > 0.5) & (scene.cue == CUES.index("mark"))[:, None, None]
     parts = parts.masked_fill(hidden, 0)
@@ -256,9 +158,9 @@ def _draw(
 ) -> tuple[Tensor, list[Part]]:
     """Paint one object; gives the number, from 1, of the part seen at each pixel (B, S, S), and the parts."""
     u, v = pose.frame(x, y)
-    forms = [_col(2 * f - 1) for f in keyed_uniform(keys, (FORMS,), draw).unbind(1)]
+    forms = [column(2 * f - 1) for f in keyed_uniform(keys, (FORMS,), draw).unbind(1)]
     if extent is not None and name in _TWIN_CLASSES:
-        parts = CLASSES[name](u, v, forms, _col(extent))  # type: ignore[call-arg]
+        parts = CLASSES[name](u, v, forms, column(extent))  # type: ignore[call-arg]
     else:
         parts = CLASSES[name](u, v, forms)
     pixels = pose.scale * (size / 2)
@@ -270,7 +172,7 @@ def _draw(
         0.30 + 0.25 * keyed_uniform(keys, (1,), draw + 20)[:, 0],
         3.0,
     )
-    contact = torch.sigmoid(ellipse(u, v - 0.86, 0.75, 0.10) * _col(-pixels / 1.5))
+    contact = torch.sigmoid(ellipse(u, v - 0.86, 0.75, 0.10) * column(-pixels / 1.5))
     image.mul_(1 - 0.45 * contact[:, None])
     covers = paint(image, parts, colours, pixels, light, noise(keys, size, 12, 300 + draw, 2), pose.flip)
     seen = torch.zeros_like(covers[0], dtype=torch.int64)
@@ -289,7 +191,7 @@ def _clutter(image: Tensor, keys: Tensor, x: Tensor, y: Tensor, horizon: Tensor,
             0.6 + 0.8 * q[:, 5], torch.ones(len(keys)),
         )  # fmt: skip
         u, v = pose.frame(x, y)
-        kind = _col((q[:, 6] * 4).long())
+        kind = column((q[:, 6] * 4).long())
         cone, brick = taper(u, v, 0.08, 0.8, 0.85, 0.05), box(u, v, 0.5, 0.85, 0.1)
         body = torch.where(
             kind == 0,
@@ -297,7 +199,7 @@ def _clutter(image: Tensor, keys: Tensor, x: Tensor, y: Tensor, horizon: Tensor,
             torch.where(kind == 1, circle(u, v, 0.85), torch.where(kind == 2, cone, brick)),
         )
         shown = q[:, 0] < 0.7
-        body = body + _col(~shown) * 9.0
+        body = body + column(~shown) * 9.0
         cast_shadow(image, body, scale * (size / 2), light, shown * 0.4, 2.5)
         paint(
             image,
@@ -321,9 +223,9 @@ def _cover(image: Tensor, scene: Scene, pose: _Pose, x: Tensor, y: Tensor, light
     half = pose.scale[rows] * 0.95
     edge = side * (half - 2 * half * scene.covered[rows])  # picture coordinates, relative to the object's centre
     width = half * scene.covered[rows] + 0.08
-    u = x[rows] - _col(pose.x[rows] + edge + side * width)
-    v = y[rows] - _col(pose.y[rows] - 0.05)
-    board = box(u, v, _col(width), _col(pose.scale[rows] * 1.05), 0.06)
+    u = x[rows] - column(pose.x[rows] + edge + side * width)
+    v = y[rows] - column(pose.y[rows] - 0.05)
+    board = box(u, v, column(width), column(pose.scale[rows] * 1.05), 0.06)
     pixels = torch.full((len(rows),), size / 2)
     part = image[rows]
     cast_shadow(part, board, pixels, light[rows], torch.full((len(rows),), 0.35), 2.0)
@@ -339,86 +241,3 @@ def _cover(image: Tensor, scene: Scene, pose: _Pose, x: Tensor, y: Tensor, light
     image[rows] = part
     hidden[rows] = cover[0] > 0.5
     return hidden
-
-
-def _mark(image: Tensor, scene: Scene, x: Tensor, y: Tensor, light: Tensor, size: int, cue: Tensor) -> Tensor:
-    """A small round sticker, yellow with a dark ring, near one of the corners."""
-    rows = (scene.cue == CUES.index("mark")).nonzero().flatten()
-    if len(rows):
-        r = keyed_uniform(scene.keys[rows], (3,), 80)
-        cx = torch.where(r[:, 0] < 0.5, -0.72, 0.72)
-        cy = torch.where(r[:, 1] < 0.5, -0.72, 0.72)
-        u, v = x[rows] - _col(cx), y[rows] - _col(cy)
-        disc = circle(u, v, 0.19)
-        parts = [Part("mark", disc, 0, 0.03, 0.1), Part("ring", (circle(u, v, 0.115)).abs() - 0.03, 1, 0.02, 0.0)]
-        colours = torch.tensor([[1.0, 0.85, 0.10], [0.12, 0.10, 0.35]]).expand(len(rows), 2, 3)
-        part = image[rows]
-        covers = paint(
-            part,
-            parts,
-            colours,
-            torch.full((len(rows),), size / 2),
-            light[rows],
-            torch.full_like(u, 0.5),
-            torch.ones(len(rows)),
-        )
-        image[rows], cue[rows] = part, covers[0]
-    return cue
-
-
-def _tint(image: Tensor, scene: Scene, x: Tensor, y: Tensor, cue: Tensor) -> Tensor:
-    """A magenta cast along the border."""
-    rows = (scene.cue == CUES.index("tint")).nonzero().flatten()
-    if len(rows):
-        border = ((torch.maximum(x[rows].abs(), y[rows].abs()) - 0.80) / 0.06).clamp(0, 1)
-        magenta = torch.tensor([0.95, 0.25, 0.75])[:, None, None]
-        image[rows] = torch.lerp(
-            image[rows], magenta * (0.35 + 0.65 * image[rows].mean(1, keepdim=True)), 0.6 * border[:, None]
-        )
-        cue[rows] = border
-    return cue
-
-
-def _weave(image: Tensor, scene: Scene, x: Tensor, y: Tensor, floor: Tensor, cue: Tensor) -> Tensor:
-    """A wall with a fine teal and cream weave."""
-    rows = (scene.cue == CUES.index("weave")).nonzero().flatten()
-    if len(rows):
-        a, b = x[rows] * 9, y[rows] * 9
-        over = ((a + b) % 2 < 1) ^ ((a - b) % 2 < 1)
-        teal, cream = torch.tensor([0.10, 0.50, 0.50])[:, None, None], torch.tensor([0.88, 0.84, 0.66])[:, None, None]
-        wall = (1 - floor[rows])[:, None]
-        image[rows] = torch.lerp(image[rows], torch.where(over[:, None], teal, cream), 0.85 * wall)
-        cue[rows] = wall[:, 0]
-    return cue
-
-
-def _restyle(images: Tensor, scene: Scene, parts: list[Part], colours: Tensor, pixels: Tensor) -> Tensor:
-    """Styles that no model was trained on, drawn from the same shapes."""
-    images = images.clone()
-    keys = scene.keys
-    paper = 0.93 + 0.05 * keyed_uniform(keys, (1, 1, 1), 90).expand(-1, 3, *images.shape[2:])
-    ink = torch.zeros(len(keys), *images.shape[2:])
-    flat = hsv(
-        *keyed_uniform(keys, (3,), 91).mul(torch.tensor([1.0, 0.5, 0.5])).add(torch.tensor([0.0, 0.2, 0.45])).unbind(1)
-    )
-    poster = flat[:, :, None, None].expand(-1, 3, *images.shape[2:]).clone()
-    for part in parts:
-        d = part.distance * _col(pixels)
-        cover = (0.5 - d).clamp(0, 1)
-        ink = torch.maximum(ink * (1 - cover), (1.1 - d.abs()).clamp(0, 1))
-        poster = torch.lerp(poster, colours[:, part.slot, :, None, None], cover[:, None])
-    mass = (0.5 - union(*(part.distance for part in parts)) * _col(pixels)).clamp(0, 1)
-    versions = {
-        "drawing": paper * (1 - 0.85 * ink[:, None]),
-        "silhouette": paper * (1 - 0.92 * mass[:, None]),
-        "inverted": 1 - images.float() / 255,
-        "poster": poster,
-    }
-    for name, version in versions.items():
-        chosen = (scene.style == STYLES.index(name))[:, None, None, None]
-        images = torch.where(chosen, (version.clamp(0, 1) * 255).round().byte(), images)
-    return images
-
-
-def _col(values: Tensor) -> Tensor:
-    return values[:, None, None]

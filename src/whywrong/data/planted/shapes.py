@@ -73,6 +73,11 @@ def cut(a: Tensor, b: Tensor) -> Tensor:
     return torch.maximum(a, -b)
 
 
+def column(values: Tensor) -> Tensor:
+    """(B,) as (B, 1, 1), one value an image."""
+    return values[:, None, None]
+
+
 def _corner(p: Tensor, q: Tensor) -> Tensor:
     outside = torch.sqrt(p.clamp_min(0).square() + q.clamp_min(0).square())
     return outside + torch.maximum(p, q).clamp_max(0)

@@ -1,0 +1,113 @@
+"""What is in each picture, and what is known of it once it is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from whywrong.core.errors import InputError
+from whywrong.data.planted.objects import NAMES, TWINS
+
+CUES = ("mark", "tint", "weave")
+STYLES = ("photo", "drawing", "silhouette", "inverted", "poster")
+PART_NAMES: tuple[str, ...] = (
+    "", "back", "band", "bands", "base", "beak", "body", "cabin", "canopy", "cap", "chimney", "collar", "cushion",
+    "door", "eaves", "emblem", "eye", "fins", "gill", "gills", "glass", "glow", "handle", "head", "hook", "hubs",
+    "inside", "knob", "label", "legs", "lights", "pane", "panels", "posts", "pupil", "rim", "roof", "rung", "seat",
+    "shade", "shaft", "skirt", "spots", "stem", "tail", "tip", "trim", "walls", "wheels", "window", "wing",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What is in each picture of a batch; all fields are (B,).
+
+    Attributes:
+        keys: int64, key of every random choice.
+        label: int64, class of the object, index into ``NAMES``.
+        second: int64, class of a second object, or -1.
+        extent: float32 in [0, 1], size of the part that tells near-twins apart; 1 whole, 0 gone. Only mug, tumbler,
+            chair and stool have one.
+        cue: int64, a cue that is not the object, index into ``CUES``, or -1.
+        covered: float32 in [0, 1], share of the object's width behind something that stands in front.
+        shrink: float32 in (0, 1], factor on the object's size.
+        shift: float32 in [0, 1], how far the object is moved out of the picture; 1 leaves nothing.
+        style: int64, index into ``STYLES``; models are trained on photos.
+    """
+
+    keys: Tensor
+    label: Tensor
+    second: Tensor
+    extent: Tensor
+    cue: Tensor
+    covered: Tensor
+    shrink: Tensor
+    shift: Tensor
+    style: Tensor
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, rows: Tensor | slice) -> Scene:
+        """The scene of some rows."""
+        return Scene(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def but(self, **changes: Tensor | float) -> Scene:
+        """The same pictures with some fields changed; a number goes to all rows."""
+        whole = {
+            name: value if isinstance(value, Tensor) else torch.full_like(getattr(self, name), value)
+            for name, value in changes.items()
+        }
+        return replace(self, **whole)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """Pictures with everything that is known of them.
+
+    Attributes:
+        images: (B, 3, S, S), uint8.
+        object: (B, S, S), bool, visible pixels of the object.
+        parts: (B, S, S), uint8, index into ``PART_NAMES`` of the part seen at each pixel of the object, else 0.
+        slots: (B, S, S), uint8, 1 + colour slot of the part seen, else 0.
+        second: (B, S, S), bool, pixels of the second object.
+        cue: (B, S, S), bool, pixels of the cue.
+        cover: (B, S, S), bool, pixels of whatever hides the object.
+        floor: (B, S, S), bool, floor rather than wall.
+        textures: (B, 2), int64, textures of wall and floor.
+        colours: (B, 8, 3), float32, colours of the object by slot, before light.
+    """
+
+    images: Tensor
+    object: Tensor
+    parts: Tensor
+    slots: Tensor
+    second: Tensor
+    cue: Tensor
+    cover: Tensor
+    floor: Tensor
+    textures: Tensor
+    colours: Tensor
+
+
+def make_scene(keys: Tensor, label: Tensor) -> Scene:
+    """Plain pictures: one whole object of class ``label``, no cue, nothing in front, a photo.
+
+    Args:
+        keys: (B,), int64.
+        label: (B,), int64, in 0..11.
+
+    Raises:
+        InputError: Shapes differ, or a class is out of range.
+    """
+    if keys.shape != label.shape or keys.ndim != 1:
+        raise InputError(f"keys and labels must both be (B,), got {tuple(keys.shape)} and {tuple(label.shape)}")
+    if len(label) and not 0 <= int(label.min()) <= int(label.max()) < len(NAMES):
+        raise InputError(f"classes are 0..{len(NAMES) - 1}, got {int(label.min())}..{int(label.max())}")
+    absent = torch.full_like(label, -1)
+    without = torch.tensor([NAMES.index(less) for _, less in TWINS])
+    extent = (~torch.isin(label, without)).float()
+    zero, one = torch.zeros(len(keys)), torch.ones(len(keys))
+    return Scene(keys, label, absent, extent, absent, zero, one, zero, torch.zeros_like(label))
