@@ -17,6 +17,7 @@ from whywrong.core.classes import ClassList
 from whywrong.core.errors import BadItemError, DataError, InputError
 from whywrong.core.input_spec import InputSpec
 from whywrong.data.decoding import DecodeOptions, decode, from_array
+from whywrong.data.files import to_text
 from whywrong.data.items import LoadedItem, load_item
 from whywrong.data.sources import Entry, Source, open_source
 
@@ -58,15 +59,16 @@ class Images:
     def __init__(
         self,
         source: Source,
-        spec: InputSpec,
+        spec: InputSpec | None,
         label_map: dict[str, int],
         batch_size: int,
         options: DecodeOptions,
         limit: int | None = None,
     ) -> None:
         self.source = source
-        self.spec = spec
+        self.spec = spec or _native_spec(source, options)
         self.label_map = label_map
+        self._native = spec is None
         self._batch_size = batch_size
         self._options = options
         self._limit = limit
@@ -89,9 +91,16 @@ class Images:
         failed: list[FailedItem] = []
         for entry in entries:
             try:
-                items.append(load_item(self.source, entry, self.spec, self._options))
+                item = load_item(self.source, entry, self.spec, self._options)
             except BadItemError as error:
                 failed.append(FailedItem(entry, error.reason))
+                continue
+            if self._native and (item.geometry.width, item.geometry.height) != (self.spec.width, self.spec.height):
+                raise InputError(
+                    f"{to_text(entry.key)} is {item.geometry.width} x {item.geometry.height}, the first image "
+                    f"{self.spec.width} x {self.spec.height}; pass spec, the input of the classifier"
+                )
+            items.append(item)
         return Batch(
             to_tensor([item.pixels for item in items], self.spec),
             torch.tensor([self._label(item.entry) for item in items], dtype=torch.int64),
@@ -145,7 +154,6 @@ def load_images(
             raise InputError(f"{name} must be at least 1, got {value}")
     options = options or DecodeOptions()
     source = path if isinstance(path, Source) else open_source(path, **source_options)
-    spec = spec or _native_spec(source, options)
     return Images(source, spec, _label_map(source, classes), batch_size, options, limit)
 
 

@@ -124,7 +124,7 @@ def decode(data: bytes, options: DecodeOptions | None = None, *, name: str = "")
         except BadItemError:
             raise
         except Exception as error:  # hostile bytes: whatever the parser raises belongs to this item
-            raise BadItemError(_reason(kind, error)) from error
+            raise BadItemError(_reason(kind, error, data)) from error
     if orientation != 1:
         image = _orient(image, orientation, kind, options, notes)
     return Decoded(image, kind, tuple(notes))
@@ -158,7 +158,7 @@ def decode_mask(data: bytes, size: tuple[int, int], options: DecodeOptions | Non
         except BadItemError:
             raise
         except Exception as error:  # as in decode
-            raise BadItemError(_reason(kind, error)) from error
+            raise BadItemError(_reason(kind, error, data)) from error
     mask = np.asarray(array.any(axis=2) if array.ndim == 3 else array != 0)
     if (image.width, image.height) != tuple(size):
         raise BadItemError(f"mask is {image.width} x {image.height}, the image {size[0]} x {size[1]}")
@@ -243,7 +243,7 @@ _TURN = {
 }
 
 
-def _reason(kind: str, error: Exception) -> str:
+def _reason(kind: str, error: Exception, data: bytes) -> str:
     text = " ".join(str(error).split())[:200]
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels: beyond the limit of the decoder"
@@ -251,6 +251,8 @@ def _reason(kind: str, error: Exception) -> str:
         return "not enough memory to decode"
     if "Decompressed data too large" in text or "Too much memory used in text chunks" in text:
         return f"decompression bomb in a text or profile chunk of a {kind}"
+    if kind == "JPEG" and b"\xff\xd9" not in data:
+        return "truncated JPEG: bytes are missing at the end"
     if isinstance(error, Image.UnidentifiedImageError):
         return f"damaged {kind}: the header cannot be read; bytes are missing or changed"
     if "truncated" in text.lower() or isinstance(error, EOFError):

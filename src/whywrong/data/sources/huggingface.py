@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Any
 
 from whywrong.core.errors import BadItemError, DataError, EnvironmentFailure
@@ -49,9 +48,8 @@ class HuggingFaceSource(Source):
             raise DataError(f"{path}: say which split to read; it has {', '.join(data)}")
         return str(split), data[split]
 
-    @cached_property
-    def _labels(self) -> dict[str, int]:  # type: ignore[override]
-        return dict.fromkeys(self._names or (), 0)
+    def _after_scan(self) -> None:
+        self._labels = dict.fromkeys(self._names or (), 0) | self._labels  # classes without images are classes too
 
     def _entries(self, ignored: Counter[str]) -> Iterator[Entry]:
         labels = self._data.select_columns([self._label]) if self._label else None

@@ -1,0 +1,159 @@
+"""Geometry agrees with torchvision to the pixel, and maps find their way back to the photograph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import noise
+from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+from whywrong.core.errors import InputError
+from whywrong.core.input_spec import INTERPOLATIONS, InputSpec
+from whywrong.data.geometry import Geometry
+
+
+def torchvision_input(pixels: np.ndarray, spec: InputSpec) -> np.ndarray:
+    mode = InterpolationMode(spec.interpolation)
+    size = (spec.height, spec.width)
+    steps = Resize(size, mode) if spec.resize is None else Compose([Resize(spec.resize, mode), CenterCrop(size)])
+    return np.asarray(steps(Image.fromarray(pixels).convert("RGB"))).transpose(2, 0, 1)
+
+
+SIZES = [(50, 37), (37, 50), (64, 64), (33, 34), (301, 65), (1, 1), (1, 9), (12, 1), (40, 40), (97, 31)]
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("resize", [None, 32, 37, 40])
+def test_equals_torchvision_to_the_pixel(interpolation, resize):
+    spec = InputSpec(height=32, width=30, resize=resize, interpolation=interpolation)
+    for width, height in SIZES:
+        pixels = noise(width, height)
+        mine = Geometry.plan(width, height, spec).to_input(pixels)
+        np.testing.assert_array_equal(mine, torchvision_input(pixels, spec), err_msg=f"{width} x {height}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(1, 40), st.integers(0, 9))
+def test_equals_torchvision_for_any_size(width, height, in_width, in_height, more):
+    spec = InputSpec(height=in_height, width=in_width, resize=max(in_height, in_width) + more)
+    pixels = noise(width, height)
+    np.testing.assert_array_equal(Geometry.plan(width, height, spec).to_input(pixels), torchvision_input(pixels, spec))
+
+
+def test_equals_torchvision_on_photographs(shared_data):
+    spec = InputSpec(height=224, width=224, resize=256, interpolation="bicubic")
+    for path in sorted((shared_data / "imagenet_one_per_class/images").glob("*/*.jpg"))[::50]:
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        mine = Geometry.plan(pixels.shape[1], pixels.shape[0], spec).to_input(pixels)
+        np.testing.assert_array_equal(mine, torchvision_input(pixels, spec))
+
+
+def test_grey_becomes_three_equal_channels_as_if_it_had_been_converted_first():
+    spec = InputSpec(height=16, width=16, resize=20)
+    grey = noise(30, 25, channels=1)
+    np.testing.assert_array_equal(Geometry.plan(30, 25, spec).to_input(grey), torchvision_input(grey, spec))
+
+
+def test_colour_becomes_grey_for_a_model_of_one_channel():
+    spec = InputSpec(channels=1, height=20, width=20)
+    pixels = noise(20, 20)
+    np.testing.assert_array_equal(
+        Geometry.plan(20, 20, spec).to_input(pixels)[0], np.asarray(Image.fromarray(pixels).convert("L"))
+    )
+
+
+def test_the_crop_box_is_what_the_model_sees():
+    # 200 x 100, shorter side to 50: 100 x 50; a 40 x 40 crop starts at (30, 5), which is (60, 10) of the photograph.
+    geometry = Geometry.plan(200, 100, InputSpec(height=40, width=40, resize=50))
+    assert geometry.crop_box == (60, 10, 140, 90)
+    assert Geometry.plan(200, 100, InputSpec(height=40, width=40)).crop_box == (0, 0, 200, 100)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(20, 120), st.integers(20, 120), st.sampled_from([None, 16, 20]))
+def test_a_map_lands_where_its_pixels_came_from(width, height, resize):
+    """A map of x- and y-coordinates of the crop, laid over the photograph, gives the photograph's own coordinates."""
+    geometry = Geometry.plan(width, height, InputSpec(height=16, width=16, resize=resize))
+    x0, y0, x1, y1 = geometry.crop_box
+    x_map = np.broadcast_to(x0 + (np.arange(16) + 0.5) * (x1 - x0) / 16, (16, 16))
+    y_map = np.broadcast_to((y0 + (np.arange(16) + 0.5) * (y1 - y0) / 16)[:, None], (16, 16))
+    x = geometry.map_to_original(x_map)
+    y = geometry.map_to_original(y_map)
+    assert x.shape == (height, width)
+    half_x, half_y = (x1 - x0) / 32, (y1 - y0) / 32  # beyond the outermost centres the map is constant
+    columns, rows = np.arange(width) + 0.5, np.arange(height) + 0.5
+    inner_x = (columns > x0 + half_x) & (columns < x1 - half_x)
+    inner_y = (rows > y0 + half_y) & (rows < y1 - half_y)
+    inner = inner_y[:, None] & inner_x[None, :]
+    np.testing.assert_allclose(x[inner], np.broadcast_to(columns, (height, width))[inner], atol=1e-3)
+    np.testing.assert_allclose(y[inner], np.broadcast_to(rows[:, None], (height, width))[inner], atol=1e-3)
+    seen = ((columns >= x0) & (columns < x1))[None, :] & ((rows >= y0) & (rows < y1))[:, None]
+    np.testing.assert_array_equal(np.isfinite(x), seen)
+
+
+def test_a_bright_spot_comes_back_to_its_place():
+    photo = np.zeros((120, 200), np.uint8)
+    photo[40:50, 120:130] = 255
+    geometry = Geometry.plan(200, 120, InputSpec(channels=1, height=48, width=48, resize=60))
+    back = geometry.map_to_original(geometry.to_input(photo)[0])
+    y, x = np.unravel_index(np.nanargmax(back), back.shape)
+    assert 40 <= y < 50
+    assert 120 <= x < 130
+
+
+def test_a_coarse_map_covers_the_whole_input():
+    geometry = Geometry.plan(40, 40, InputSpec(height=20, width=20))
+    blocks = geometry.map_to_original(np.arange(4.0).reshape(2, 2), smooth=False)
+    np.testing.assert_array_equal(blocks, np.arange(4.0).reshape(2, 2).repeat(20, 0).repeat(20, 1))
+
+
+def test_boxes_are_inclusive_pixels():
+    geometry = Geometry.plan(10, 10, InputSpec(height=10, width=10))
+    mask = geometry.box_to_input((2, 3, 4, 3))
+    assert np.argwhere(mask).tolist() == [[3, 2], [3, 3], [3, 4]]
+
+
+def test_boxes_and_masks_of_the_same_object_agree():
+    geometry = Geometry.plan(200, 100, InputSpec(height=40, width=40, resize=50))
+    mask = np.zeros((100, 200), bool)
+    mask[20:60, 80:120] = True
+    boxed = geometry.box_to_input((80, 20, 119, 59))
+    np.testing.assert_array_equal(boxed, geometry.mask_to_input(mask))
+    assert np.argwhere(boxed)[[0, -1]].tolist() == [[5, 10], [24, 29]]
+
+
+def test_an_object_smaller_than_a_pixel_keeps_one_and_one_outside_the_crop_none():
+    geometry = Geometry.plan(400, 400, InputSpec(height=10, width=10, resize=20))
+    assert geometry.box_to_input((201, 201, 202, 202)).sum() == 1
+    assert geometry.box_to_input((0, 0, 20, 20)).sum() == 0
+    mask = np.zeros((400, 400), bool)
+    mask[205, 205] = True
+    assert geometry.mask_to_input(mask).sum() == 1
+
+
+def test_a_strip_so_long_that_the_resize_would_fill_the_memory_still_loads():
+    spec = InputSpec(height=224, width=224, resize=256, interpolation="bicubic")
+    geometry = Geometry.plan(200_000, 1, spec)
+    assert geometry.windowed
+    pixels = np.full((1, 200_000, 3), 77, np.uint8)
+    assert (geometry.to_input(pixels) == 77).all()
+
+
+def test_the_window_of_a_strip_equals_the_crop_within_a_grey_level(monkeypatch):
+    spec = InputSpec(height=24, width=24, resize=32, interpolation="bicubic")
+    pixels = noise(900, 9)
+    geometry = Geometry.plan(900, 9, spec)
+    whole = geometry.to_input(pixels).astype(int)
+    monkeypatch.setattr("whywrong.data.geometry.MAX_RESIZED_PIXELS", 100)
+    assert np.abs(geometry.to_input(pixels) - whole).max() <= 1
+
+
+def test_another_size_than_planned_is_refused():
+    geometry = Geometry.plan(10, 10, InputSpec(height=4, width=4))
+    with pytest.raises(InputError, match="10 x 10"):
+        geometry.to_input(noise(11, 10))
+    with pytest.raises(InputError, match="mask"):
+        geometry.mask_to_input(np.zeros((9, 10), bool))
