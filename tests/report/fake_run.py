@@ -12,23 +12,25 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageDraw
 
+_NOTHING = dict(predicted=0, confidence=0.0, true_confidence=0.0, rank_of_true=1, margin=0.0, near_tie=False, top5=[0],
+                top5_confidence=[0.0], width=1, height=1, notes=[""])  # fmt: skip
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog"]
 
 
 class FakeRun:
-    """Reads like a run folder: ``meta``, ``query``, ``maps``, ``thumb``."""
+    """Reads like a run folder: ``meta``, ``connection``, ``maps``, ``thumb``."""
 
     def __init__(self, path: Path, meta: dict[str, Any], views: dict[str, pa.Table]) -> None:
         self.path, self.meta = path, meta
         self.stored: dict[tuple[str, str], dict[str, np.ndarray]] = {}
         self.thumbs: dict[str, dict[str, Any]] = {}
-        self._connection = duckdb.connect()
-        for name, table in views.items():
-            self._connection.register(f"arrow_{name}", table)
-            self._connection.execute(f"create view {name} as select * from arrow_{name}")
+        self._views = views
 
-    def query(self, sql: str) -> pa.Table:
-        return self._connection.sql(sql).to_arrow_table()
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect()
+        for name, table in self._views.items():
+            connection.register(name, table)
+        return connection
 
     def maps(self, method: str, item_id: str) -> dict[str, np.ndarray]:
         return self.stored.get((method, item_id), {})
@@ -81,7 +83,8 @@ def make_run(
         same = f"{i - errors:020x}" if duplicates and errors <= i < errors + duplicates else None
         if same is not None:
             label = items[i - errors]["label"]
-        key = keys[i] if keys and i < len(keys) else f"{names[label or 0]}/photo_{i:03d}.jpg"
+        key = keys[i] if keys and i < len(keys) else f"photos/photo_{i:03d}.jpg"
+        key = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # as a run folder stores it
         box = (40, 30, 200, 180) if i % 3 == 0 else (None,) * 4
         items.append(
             dict(item_id=item, key=key, label_text=str(label), label=label, size=1, mtime_ns=1, same_as=same, mask=None)
@@ -121,13 +124,13 @@ def make_run(
         )
         if bad:
             row = predictions[-1]
-            wrong.append({**row, "key": key, "label_name": names[label], "predicted_name": names[predicted]})
+            wrong.append({**row, "key": key, "label_name": names[label or 0], "predicted_name": names[predicted]})
             if same is None:
                 fixes.append({**base, "predicted": predicted, **_fix(rng, i, audited)})
                 cams.append({**base, "predicted": predicted, **_cam(rng, i)})
     tables = {"items": pa.Table.from_pylist(items)}
     if predictions:
-        full = max(predictions, key=len)
+        full = {**_NOTHING, **max(predictions, key=len)}
         tables["predictions"] = pa.Table.from_pylist([{**dict.fromkeys(full), **row} for row in predictions])
         columns = {**dict.fromkeys(full), "key": "", "label_name": "", "predicted_name": ""}
         tables["errors"] = (
@@ -236,8 +239,10 @@ def _fill(run: FakeRun, wrong, fixes, cams, photos, side: int, rng: np.random.Ge
             fine = _blob(rng, side, side) + rng.normal(0, 0.6, (side, side))
             mask = _blob(rng, side, side) > 0.6
             change = np.where(rng.random((3, side, side)) < 0.2, rng.integers(-1, 2, (3, side, side)), 0)
+            image = rng.integers(1, 255, (3, side, side)).astype(np.uint8)
             run.stored["inverted", row["item_id"]] = {
                 "contribution": (2.5 * fine / abs(fine.sum())).astype(np.float32),
                 "region_mask": mask.astype(np.float32),
-                "change_u8": change.astype(np.float32),
+                "image_u8": image,
+                "fix_u8": (image + change).astype(np.uint8),
             }

@@ -95,8 +95,8 @@ def _fix_blocks(fix: Row) -> list[Block]:
     if ran:
         values = {
             "class": _class_control(fix),
-            "random": f"fixes in {percent(fix.get('random_rate'))} of the draws",
-            "small_noise": f"survives {percent(fix.get('small_noise_rate'))} of the draws",
+            "random": f"fixes in {percent(fix['random_rate'])} of the draws",
+            "small_noise": f"survives {percent(fix['small_noise_rate'])} of the draws",
         }
         rows = [
             (

@@ -90,7 +90,7 @@ def build(tables: Tables, row: Row, names: Names, number: int, nearer: float) ->
     photo, width, height, crop = _photo(tables, row["item_id"])
     difference = _maps(tables, row, "cam").get("difference")
     stored = _maps(tables, row, "inverted")
-    change = _change(stored, photo)
+    change = _change(stored)
     if cam is not None and difference is not None:
         cam = Row(cam, half_cells=words.half_cells(difference))
     if cam is not None and (cam["status"] != "ok" or difference is None):
@@ -157,17 +157,11 @@ def _size(stored: dict[str, np.ndarray]) -> tuple[int, int]:
     return (1, 1) if mask is None else (mask.shape[0], mask.shape[1])
 
 
-def _change(stored: dict[str, np.ndarray], photo: bytes) -> np.ndarray | None:
-    """The 8-bit change (C, H, W) in grey levels, where it can be told exactly."""
-    if "change_u8" in stored:
-        return stored["change_u8"]
-    fixed = stored.get("fix_u8")
-    if fixed is None or photo[:4] != b"\x89PNG":
+def _change(stored: dict[str, np.ndarray]) -> np.ndarray | None:
+    """The 8-bit change (C, H, W) in grey levels; None where there is none."""
+    if "fix_u8" not in stored or "image_u8" not in stored:
         return None
-    image = Image.open(io.BytesIO(photo)).convert("RGB" if len(fixed) == 3 else "L")
-    pixels = np.asarray(image, dtype=np.float32)
-    pixels = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels[None]
-    return fixed - pixels if pixels.shape == fixed.shape else None
+    return stored["fix_u8"] - stored["image_u8"]
 
 
 def _overlays(

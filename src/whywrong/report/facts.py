@@ -82,8 +82,7 @@ class Facts:
 def gather(tables: Tables) -> Facts:
     """Count and measure everything the report says about the run as a whole."""
     facts = Facts(items=tables.value("select count(*) from items"))
-    if tables.has("items", "same_as"):
-        facts.duplicates = tables.value("select count(*) from items where same_as is not null")
+    facts.duplicates = tables.value("select count(*) from items where same_as is not null")
     if tables.has("predictions"):
         row = tables.rows(
             "select count(*) as read, count(label) as labelled, count_if(near_tie) as ties"
@@ -91,10 +90,7 @@ def gather(tables: Tables) -> Facts:
         )[0]
         facts.read, facts.labelled, facts.near_ties = row["read"], row["labelled"], row["ties"] or 0
         facts.passes["predictions"] = (facts.read - _repeated(tables), 0)
-    if tables.has("failed_items"):
-        facts.failed = tables.value("select count(distinct item_id) from failed_items where stage = 'predictions'")
-        if facts.failed == 0 and tables.has("predictions"):
-            facts.failed = tables.value("select count(*) from predictions where status <> 'ok'")
+        facts.failed = tables.value("select count(*) from predictions where status <> 'ok'")
     if tables.has("errors"):
         _errors(tables, facts)
     facts.waiting = max(0, facts.items - facts.read - facts.failed)
@@ -106,7 +102,10 @@ def gather(tables: Tables) -> Facts:
             facts.refused[row["reason"] or "no reason given"] += row["n"]
     for view in ("inverted", "cam"):
         if tables.has(view, "forwards", "backwards"):
-            row = tables.rows(f"select sum(forwards) as f, sum(backwards) as b from {view}")[0]
+            row = tables.rows(
+                f"select sum(forwards) as f, sum(backwards) as b from {view} join items using (item_id)"
+                " where same_as is null"  # a repeated image was not computed again
+            )[0]
             facts.passes[view] = (int(row["f"] or 0), int(row["b"] or 0))
     facts.seconds = tables.seconds()
     return facts

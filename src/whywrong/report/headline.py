@@ -56,8 +56,8 @@ def _distance_sentences(facts: Facts) -> list[str]:
     left = facts.attacked - facts.fixed
     if left:
         sentence += f" No fix was found within the budget for {left:,}."
-    untried = facts.errors - facts.attacked - facts.duplicates
-    if untried > 0 and facts.attacked < facts.errors - facts.duplicates:
+    untried = facts.errors - facts.attacked
+    if untried > 0:
         sentence += f" {untried:,} have not been tried."
     return [sentence]
 

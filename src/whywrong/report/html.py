@@ -48,13 +48,15 @@ def write_report(run: Run, path: Path | str | None = None, *, limit: int = 200) 
 
 
 def _pieces(run: Run, limit: int) -> Iterator[str]:
-    tables = Tables(run)
-    names = Names((tables.meta.get("model") or {}).get("classes"))
-    facts = counted.gather(tables)
-    chosen, distinct = select(tables, limit)
-    cases = [
-        build(tables, row, names, number, _nearer(facts, distance(row))) for number, row in enumerate(chosen, start=1)
-    ]
+    with Tables(run) as tables:
+        names = Names((tables.meta.get("model") or {}).get("classes"))
+        facts = counted.gather(tables)
+        chosen, distinct = select(tables, limit)
+        method = methods_text.describe(tables, facts)
+        cases = [
+            build(tables, row, names, number, _nearer(facts, distance(row)))
+            for number, row in enumerate(chosen, start=1)
+        ]
     first, lede = headline.headline(facts, names)
     confusions = figures.confusions(facts, names)
     _illustrate(confusions, cases)
@@ -74,8 +76,8 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         matrix=figures.matrix(facts, names),
         full_bar=_full_bar(facts),
         grades=counted.GRADES,
-        method=methods_text.describe(tables, facts),
-        subject=methods_text.subject(tables.meta),
+        method=method,
+        subject=methods_text.subject(run.meta),
         style=(STATIC / "report.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),

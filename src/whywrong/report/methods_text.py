@@ -56,6 +56,7 @@ class Description:
 
     ran: list[Ran] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    stopped: list[tuple[str, str]] = field(default_factory=list)
     run: list[tuple[str, str]] = field(default_factory=list)
     health: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -79,10 +80,13 @@ def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
     """Everything that is needed to judge the report, and to make it again."""
     meta = tables.meta
     text = Description(run=_identities(meta), papers=[INTERVALS])
-    asked = meta.get("methods") or {}
+    asked, refused = meta.get("methods") or {}, meta.get("refused") or {}
     for name, method in methods().items():
-        if name not in asked and not tables.has(name):
+        if name in refused:
+            text.stopped.append((name, shown(refused[name])))
+        elif name not in asked and not tables.has(name):
             text.missing.append(f"{name} ({method.title})")
+        if name not in asked and not tables.has(name):
             continue
         entry = asked.get(name) or {}
         n = tables.value(f"select count(*) from {name}") if tables.has(name) else 0
@@ -91,12 +95,11 @@ def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
         rows = f"{count(n, 'error')} treated" if n else "nothing stored yet"
         text.ran.append(Ran(name, method.title, rows, settings, papers))
         text.papers += papers
-    for finding in _findings(meta.get("health")):
-        text.health.append((shown(finding.get("level") or "note"), shown(finding.get("text") or finding)))
+    text.health = [(shown(finding["level"]), shown(finding["text"])) for finding in meta.get("health") or ()]
     data = meta.get("data") or {}
-    text.warnings = [shown(warning) for warning in data.get("warnings") or ()]
+    text.warnings = [shown(warning) for warning in [*(data.get("warnings") or ()), *(meta.get("notes") or ())]]
     ignored = data.get("ignored") or {}
-    if isinstance(ignored, Mapping) and sum(ignored.values()):
+    if sum(ignored.values()):
         kinds = ", ".join(f"{shown(name)}: {n:,}" for name, n in ignored.items())
         text.warnings.append(f"{count(sum(ignored.values()), 'file')} in the data folder were ignored ({kinds}).")
     if facts.duplicates:
@@ -159,9 +162,3 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in config.items():
         rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
     return rows
-
-
-def _findings(health: Any) -> list[Mapping[str, Any]]:
-    if isinstance(health, Mapping):
-        health = health.get("findings") or ()
-    return [finding if isinstance(finding, Mapping) else {"text": finding} for finding in health or ()]

@@ -100,7 +100,7 @@ def amplified(change: np.ndarray) -> tuple[str, int]:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     if max(image.size) <= 64:
         return data_uri(_saved(image, "PNG"), "png"), factor
-    return data_uri(_saved(image, "WEBP", quality=45, method=2), "webp"), factor
+    return data_uri(_saved(image, "JPEG", quality=50), "jpeg"), factor
 
 
 def tile(photo: Image.Image, side: int = 160) -> str:
@@ -111,7 +111,7 @@ def tile(photo: Image.Image, side: int = 160) -> str:
     if edge <= 64:
         return data_uri(_saved(square, "PNG"), "png")
     square = square.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return data_uri(_saved(square, "WEBP", quality=62, method=2), "webp")
+    return data_uri(_saved(square, "JPEG", quality=74), "jpeg")
 
 
 def _saved(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -17,12 +17,11 @@ def select(tables: Tables, limit: int) -> tuple[list[Row], int]:
     """
     if not tables.has("errors"):
         return [], 0
-    merged = "coalesce(i.same_as, e.item_id)" if tables.has("items", "same_as") else "e.item_id"
     detailed = tables.has("inverted", "detailed")
     ids = tables.rows(
         f"""with one as (
-              select {merged} as item_id, any_value(e.label) as label, any_value(e.predicted) as predicted,
-                     max(e.confidence) as confidence
+              select coalesce(i.same_as, e.item_id) as item_id, any_value(e.label) as label,
+                     any_value(e.predicted) as predicted
               from errors e join items i on i.item_id = e.item_id group by 1),
             marked as (
               select one.*, {"coalesce(v.detailed, false)" if detailed else "false"} as detailed
@@ -53,8 +52,6 @@ def select(tables: Tables, limit: int) -> tuple[list[Row], int]:
 
 
 def _copies(tables: Tables, chosen: list[str]) -> dict[str, list[str]]:
-    if not tables.has("items", "same_as"):
-        return {}
     found: dict[str, list[str]] = {}
     wanted = set(chosen)
     for row in tables.rows("select same_as, key from items where same_as is not null order by key"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,17 +17,14 @@ from whywrong.report.numbers import shown
 class Run(Protocol):
     """The part of a run folder that the report reads."""
 
-    @property
-    def path(self) -> Path: ...
+    path: Path
+    meta: Any
 
-    @property
-    def meta(self) -> Any: ...
-
-    def query(self, sql: str) -> pa.Table: ...
+    def connection(self) -> duckdb.DuckDBPyConnection: ...
 
     def maps(self, method: str, item_id: str) -> Mapping[str, Any]: ...
 
-    def thumb(self, item_id: str) -> Any: ...
+    def thumb(self, item_id: str) -> Mapping[str, Any] | None: ...
 
 
 class Row(dict[str, Any]):
@@ -38,31 +35,40 @@ class Row(dict[str, Any]):
 
 
 class Tables:
-    """The views of one run, with the questions the report asks of them."""
+    """The views of one run, with the questions the report asks of them; to be closed, or used in ``with``."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.meta: dict[str, Any] = _plain(run.meta)
-        views = run.query("select table_name, column_name from information_schema.columns").to_pylist()
+        self.meta: dict[str, Any] = dict(run.meta)
+        self._connection = run.connection()
         self.columns: dict[str, set[str]] = {}
-        for row in views:
+        for row in self.rows("select table_name, column_name from information_schema.columns"):
             self.columns.setdefault(row["table_name"], set()).add(row["column_name"])
+
+    def __enter__(self) -> Tables:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
 
     def has(self, view: str, *columns: str) -> bool:
         """Whether the run has ``view``, with these columns."""
         return view in self.columns and self.columns[view].issuperset(columns)
 
+    def _table(self, sql: str) -> pa.Table:
+        return self._connection.sql(sql).to_arrow_table()
+
     def rows(self, sql: str) -> list[Row]:
         """Rows of a query."""
-        return [Row(row) for row in self.run.query(sql).to_pylist()]
+        return [Row(row) for row in self._table(sql).to_pylist()]
 
     def value(self, sql: str) -> Any:
         """The one value of a query."""
-        return self.run.query(sql).column(0)[0].as_py()
+        return self._table(sql).column(0)[0].as_py()
 
     def array(self, sql: str) -> np.ndarray:
         """(N,) float64, the one column of a query without its nulls and NaN."""
-        values = self.run.query(sql).column(0).to_numpy(zero_copy_only=False).astype(np.float64)
+        values = self._table(sql).column(0).to_numpy(zero_copy_only=False).astype(np.float64)
         return values[np.isfinite(values)]
 
     def by_item(self, view: str, item_ids: Iterable[str]) -> dict[str, Row]:
@@ -104,16 +110,3 @@ class Names:
     def whole(self, index: int | None) -> str:
         """The name as the model gives it, with all synonyms."""
         return self.full[index] if index is not None and 0 <= index < len(self.full) else self[index]
-
-
-def _plain(meta: Any) -> dict[str, Any]:
-    """``run.json`` as a dictionary, whether it comes as one, as a dataclass or as a pydantic model."""
-    if isinstance(meta, Mapping):
-        return dict(meta)
-    if hasattr(meta, "model_dump"):
-        return meta.model_dump()
-    if hasattr(meta, "__dataclass_fields__"):
-        from dataclasses import asdict
-
-        return asdict(meta)
-    return json.loads(meta)

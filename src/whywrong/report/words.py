@@ -119,10 +119,14 @@ def _evidence(cam: Row, wrong: str, true: str) -> Markup:
         return Markup(
             "The evidence map alone favours <em class='true'>{}</em> by {} logits; what tips the balance is outside it."
         ).format(true, sig(-evidence))
-    return Markup(
-        "The evidence for <em class='wrong'>{}</em> exceeds that for <em class='true'>{}</em> by {} logits;"
-        " {} of {} cells hold half of what speaks for <em class='wrong'>{}</em>."
-    ).format(wrong, true, sig(evidence), f"{cam['half_cells']:,}", f"{cells:,}", wrong)
+    sentence = Markup(
+        "The evidence for <em class='wrong'>{}</em> exceeds that for <em class='true'>{}</em> by {} logits"
+    ).format(wrong, true, sig(evidence))
+    if cam["half_cells"]:
+        sentence += Markup("; {} of {} cells hold half of what speaks for <em class='wrong'>{}</em>").format(
+            f"{cam['half_cells']:,}", f"{cells:,}", wrong
+        )
+    return sentence + Markup(".")
 
 
 def half_cells(difference: np.ndarray) -> int:

@@ -89,7 +89,8 @@ class _Attack:
         batch = len(x)
         self.status = torch.full_like(y, STATUSES.index(NOT_FIXED))
         self.fix = x.clone()
-        self.fix_u8 = grey_levels(torch.nan_to_num(x, 0.0, 0.0, 0.0))
+        self.image_u8 = grey_levels(torch.nan_to_num(x, 0.0, 0.0, 0.0))
+        self.fix_u8 = self.image_u8.clone()
         self.u8_fixed = torch.zeros_like(y, dtype=torch.bool)
         self.unstable = torch.zeros_like(self.u8_fixed)
         self.q_candidates, self.q_shrink = torch.zeros_like(y), torch.zeros_like(y)
@@ -236,6 +237,7 @@ class _Attack:
             status=self.status,
             delta=delta,
             fix_u8=self.fix_u8,
+            image_u8=self.image_u8,
             u8_fixed=self.u8_fixed,
             q_candidates=self.q_candidates,
             q_shrink=self.q_shrink,

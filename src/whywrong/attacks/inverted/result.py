@@ -52,6 +52,7 @@ class InvertedResult(MethodResult):
         status: (B,), int64, index into :data:`STATUSES`.
         delta: (B, C, H, W), the change: ``x + delta`` is the fix; zero where there is none.
         fix_u8: (B, C, H, W), uint8, the fix of whole grey levels; the rounded image where there is none.
+        image_u8: (B, C, H, W), uint8, the image in whole grey levels: ``fix_u8`` minus it is the 8-bit change.
         u8_fixed: (B,), bool, whether the classifier reads ``fix_u8 / 255`` as the true class.
         q_candidates: (B,), int64, changed images sent before the first right one, that one included.
         q_shrink: (B,), int64, changed images sent to shrink the fix.
@@ -78,6 +79,7 @@ class InvertedResult(MethodResult):
     status: Tensor
     delta: Tensor
     fix_u8: Tensor
+    image_u8: Tensor
     u8_fixed: Tensor
     q_candidates: Tensor
     q_shrink: Tensor
@@ -143,9 +145,9 @@ class InvertedResult(MethodResult):
         return plain
 
     def maps(self) -> Mapping[str, Tensor]:
-        """``contribution`` (B, H, W), ``region_mask`` (B, H, W), ``region_fix`` and ``fix_u8`` (B, C, H, W).
+        """``contribution`` (B, H, W), ``region_mask`` (B, H, W), ``region_fix``, ``fix_u8``, ``image_u8`` (B, C, H, W).
 
-        Rows that were not explained, or have no such map, are NaN; ``fix_u8`` holds grey levels 0..255.
+        Rows that were not explained, or have no such map, are NaN; ``fix_u8`` and ``image_u8`` hold grey levels 0..255.
         """
         maps: dict[str, Tensor] = {}
         if self.explained is not None:
@@ -155,6 +157,7 @@ class InvertedResult(MethodResult):
                 maps[name] = whole
         shown = (self.detailed & self.u8_fixed).view(-1, 1, 1, 1)
         maps["fix_u8"] = torch.where(shown, self.fix_u8.float(), torch.nan)
+        maps["image_u8"] = torch.where(shown, self.image_u8.float(), torch.nan)
         return maps
 
     @staticmethod

@@ -1,0 +1,199 @@
+"""The report in a real browser, from a file, with and without JavaScript."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.report.fake_run import make_run
+
+from whywrong.report import write_report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+CONTRAST = """() => {
+  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (rgb) => {
+    const [r, g, b] = rgb.slice(0, 3).map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const low = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const element = node.parentElement;
+    if (!node.textContent.trim() || ["SCRIPT", "STYLE", "OPTION"].includes(element.tagName)) continue;
+    const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) low.push([node.textContent.trim().slice(0, 30), element.className, ratio.toFixed(2)].join(" | "));
+  }
+  return [...new Set(low)].slice(0, 10);
+}"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Path:
+    return write_report(make_run(tmp_path_factory.mktemp("run"), images=60, errors=30, failed=1))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@contextmanager
+def opened(browser, report: Path, width: int = 1280, **options) -> Iterator:
+    """The page, whose console must stay silent and which must ask for nothing but itself."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce", **options)
+    page = context.new_page()
+    asked, said = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(report.as_uri())
+    yield page
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
+    context.close()
+
+
+def shown(page) -> int:
+    return page.locator(".gallery > li:visible").count()
+
+
+def test_the_gallery_filters_by_pair_grade_and_name_and_comes_back(browser, report):
+    with opened(browser, report) as page:
+        assert shown(page) == 30
+        pair = page.locator(".pairs .pair").first
+        number = int(pair.locator(".number").inner_text())
+        pair.click()
+        assert shown(page) == number
+        assert page.locator("article:visible").count() == number
+        assert page.locator("output").inner_text() == f"{number} of 30 shown"
+        page.get_by_role("button", name="Show all").first.click()
+        assert shown(page) == 30
+        page.locator("select[name=grade]").select_option("noise-like")
+        assert 0 < shown(page) < 30
+        assert page.locator(".gallery > li:visible .g-noise-like").count() == shown(page)
+        page.locator("select[name=grade]").select_option("")
+        page.locator("input[name=text]").fill("photo_003")
+        assert shown(page) == 1
+        page.locator("input[name=text]").fill("no such thing")
+        assert page.get_by_text("No error matches.").is_visible()
+        page.locator("[data-reset]").click()
+        assert shown(page) == 30
+
+
+def test_a_cell_of_the_matrix_filters_the_gallery(browser, report):
+    with opened(browser, report) as page:
+        cell = page.locator(".matrix td a").first
+        number = int(cell.inner_text())
+        cell.click()
+        assert shown(page) == number
+        assert page.evaluate("document.querySelector('.matrix a[aria-current=true]') !== null")
+
+
+def test_tiles_and_sections_are_sorted_alike(browser, report):
+    with opened(browser, report) as page:
+        page.locator("select[name=order]").select_option("near")
+        near = page.eval_on_selector_all(".gallery > li", "all => all.map((e) => e.dataset.distance)")
+        numbers = [float(value) for value in near]
+        assert numbers == sorted(numbers)
+        tiles = page.eval_on_selector_all(".gallery > li", "all => all.map((e) => e.dataset.for)")
+        assert tiles == page.eval_on_selector_all("article", "all => all.map((e) => e.id)")
+
+
+def test_overlays_switch_by_mouse_and_by_keyboard(browser, report):
+    with opened(browser, report) as page:
+        case = page.locator("article", has=page.locator(".o-region")).first
+        assert case.locator(".l-evidence.layer").is_visible()
+        case.locator(".o-region + label").click()
+        assert case.locator("svg.l-region").is_visible()
+        assert not case.locator(".l-evidence.layer").is_visible()
+        case.locator(".o-region").focus()
+        page.keyboard.press("ArrowLeft")
+        assert case.locator(".l-evidence.layer").is_visible()
+        assert case.locator(".legend.l-evidence").is_visible()
+        case.locator(".check").click()
+        rendering = case.locator(".l-evidence.layer").evaluate("e => getComputedStyle(e).imageRendering")
+        assert rendering == "pixelated"
+
+
+def test_an_overlay_lies_on_the_part_that_the_model_sees(browser, report):
+    with opened(browser, report) as page:
+        case = page.locator("article", has=page.locator(".layer.l-evidence")).first
+        case.scroll_into_view_if_needed()
+        photo, layer = case.locator(".photo").bounding_box(), case.locator(".layer.l-evidence").bounding_box()
+        # The made-up crop is the middle square, 7/8 of the height, of a 4 : 3 photograph.
+        assert layer["height"] / photo["height"] == pytest.approx(0.875, abs=0.01)
+        assert layer["width"] == pytest.approx(layer["height"], rel=0.02)
+        assert layer["x"] - photo["x"] == pytest.approx((photo["width"] - layer["width"]) / 2, abs=1)
+
+
+def test_next_follows_the_filter(browser, report):
+    with opened(browser, report) as page:
+        page.locator("select[name=grade]").select_option("mixed")
+        shown_ids = page.eval_on_selector_all("article:not([hidden])", "all => all.map((e) => e.id)")
+        page.locator(f"#{shown_ids[0]} [data-step='1']").click()
+        assert page.evaluate("location.hash") == f"#{shown_ids[1]}"
+
+
+def test_everything_but_the_filters_works_without_javascript(browser, report):
+    with opened(browser, report, java_script_enabled=False) as page:
+        assert not page.locator(".filters").is_visible()
+        assert shown(page) == 30
+        case = page.locator("article", has=page.locator(".o-region")).first
+        case.locator(".o-region + label").click()
+        assert case.locator("svg.l-region").is_visible()
+        block = case.locator(".blocks details").first
+        assert not block.locator("table").is_visible()
+        block.locator("summary").click()
+        assert block.locator("table").is_visible()
+        page.locator(".gallery a").nth(4).click()
+        assert page.url.endswith("#e5")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_enough_contrast(browser, report, scheme):
+    with opened(browser, report, color_scheme=scheme) as page:
+        assert page.evaluate(CONTRAST) == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 2560])
+def test_the_page_fits_its_window(browser, report, width):
+    with opened(browser, report, width=width) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_keyboard_reaches_the_content_first(browser, report):
+    with opened(browser, report) as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the report"
+
+
+def test_it_prints_without_the_controls(browser, report):
+    with opened(browser, report) as page:
+        page.emulate_media(media="print")
+        assert not page.locator(".filters").is_visible()
+        assert page.locator("article .photo").first.is_visible()
+        assert len(page.pdf(format="A4")) > 50_000

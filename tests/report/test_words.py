@@ -1,0 +1,85 @@
+"""Plain readings of one error: exact, short, and with their uncertainty."""
+
+import numpy as np
+import pytest
+
+from whywrong.report.tables import Names, Row
+from whywrong.report.words import caveats, controls, half_cells, reading
+
+NAMES = Names(["envelope, mail", "ice cream", "crane, bird", "crane, machine"])
+ERROR = Row(label=0, predicted=1, confidence=0.71, true_confidence=0.03, rank_of_true=2, near_tie=False, notes=[])
+FIX = Row(
+    status="fixed", rho_linf=0.31 / 255, q_candidates=1, detailed=True, grade="meaningful", region_fixed=True,
+    region_count=1, region_area=0.032, region_linf=12 / 255, u8_fixed=True, unstable=False, contribution_residual=0.001,
+)  # fmt: skip
+
+
+def text(fix=FIX, cam=None, error=ERROR, nearer=0.8) -> str:
+    sentences = " ".join(str(s) for s in reading(error, fix, cam, NAMES, nearer)).replace("\u00a0", " ")
+    return sentences.replace("<em class='wrong'>", "").replace("<em class='true'>", "").replace("</em>", "")
+
+
+def test_an_error_is_told_as_a_person_would():
+    assert text() == (
+        "The model reads this as ice cream (71 %). It is labelled envelope (3 %, 2nd of 4)."
+        " A change of at most 0.31 grey levels in any colour value makes it envelope; nearer to right than 80 % of the"
+        " fixed errors. 1 region, 3.2 % of what the model sees, is enough to change its mind (changed by up to 12 grey"
+        " levels)."
+    )
+
+
+def test_first_synonyms_serve_unless_two_classes_share_them():
+    assert [NAMES[i] for i in range(4)] == ["envelope", "ice cream", "crane, bird", "crane, machine"]
+    assert (NAMES[7], NAMES[None]) == ("class 7", "unlabelled")
+
+
+def test_a_noise_like_fix_says_nothing_about_regions():
+    assert "region" not in text(Row(FIX, grade="noise-like"))
+
+
+def test_a_missing_fix_leaves_the_distance_unknown():
+    assert "No fix was found with 70 changed images" in text(Row(FIX, status="not_fixed_in_budget", q_candidates=70))
+
+
+def test_a_lost_8_bit_fix_is_said():
+    assert "No 8-bit fix was found" in text(Row(FIX, u8_fixed=False))
+
+
+def test_a_tie_is_said():
+    assert "as good as tied" in text(error=Row(ERROR, near_tie=True))
+
+
+def test_a_lift_that_may_be_chance_says_so():
+    assert "(lift 1.8), which may be chance" in text(Row(FIX, object_lift=1.8, object_lift_p=0.4))
+    assert "(lift 0.5)." in text(Row(FIX, object_lift=0.5, object_lift_p=0.001))
+
+
+def test_evidence_names_both_classes_and_its_cells():
+    cam = Row(status="ok", evidence=3.21, rows=7, cols=7, half_cells=6)
+    assert "exceeds that for envelope by 3.21 logits; 6 of 49 cells hold half" in text(cam=cam)
+    assert "favours envelope by 1 logits" in text(cam=Row(cam, evidence=-1.0))
+
+
+def test_refused_evidence_is_not_told():
+    assert "evidence" not in text(cam=Row(status="refused", evidence=None, rows=7, cols=7, half_cells=0))
+
+
+@pytest.mark.parametrize(
+    ("values", "cells"), [([[4, 1], [1, 1]], 1), ([[1, 1], [1, 1]], 2), ([[-1, 0], [0, 0]], 0), ([[3, 2], [2, -9]], 2)]
+)
+def test_half_of_the_evidence_lies_in_the_fewest_cells(values, cells):
+    assert half_cells(np.array(values, float)) == cells
+
+
+def test_controls_are_named_by_their_outcome():
+    assert controls(["class", "random", "small_noise"], ["class"]) == (
+        "passed: class control; failed: random control and small-noise control"
+    )
+    assert controls([], []) == "no control ran"
+
+
+def test_caveats_name_what_limits_the_reading():
+    fix = Row(FIX, unstable=True, contribution_residual=0.05)
+    found = caveats(Row(ERROR, notes=["PNG named .jpg"]), fix, Row(status="ok", exact=False))
+    assert len(found) == 4
+    assert caveats(ERROR, FIX, None) == []
