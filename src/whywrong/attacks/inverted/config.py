@@ -81,7 +81,7 @@ class InvertedConfig:
     tested_regions: int = 3
     nodes: int = 4
     halvings: int = 4
-    completeness: float = 0.015
+    completeness: float = 0.018
     class_others: int = 10
     random_draws: int = 20
     random_limit: float = 0.05
