@@ -6,26 +6,19 @@ Heavy packages are imported inside the functions that need them: importing this 
 from __future__ import annotations
 
 import csv
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whywrong.core.access import Access
 from whywrong.core.errors import DataError, InputError
 from whywrong.core.registry import Depth
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from whywrong.core.statistics import Interval
     from whywrong.data.decoding import DecodeOptions
-    from whywrong.data.items import LoadedItem
     from whywrong.data.sources import Source
     from whywrong.models.classifier import Classifier
-    from whywrong.models.health import HealthReport
     from whywrong.reproduce.protocol import ClaimResult
+    from whywrong.runs.check import CheckReport
     from whywrong.runs.folder import RunFolder
 
 DEMO_TRAINED_ON = 500
@@ -166,45 +159,6 @@ def diagnose(
     return run
 
 
-@dataclass(frozen=True, slots=True)
-class WrongImage:
-    """An error seen by :func:`check`: names of its two classes, and the confidence (0..1; None for labels only)."""
-
-    key: str
-    true: str
-    predicted: str
-    confidence: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """Whether a model and its data are wired up right.
-
-    Attributes:
-        images: Labelled images that were read and classified.
-        wrong: Those whose prediction differs from the label.
-        accuracy: Share that is right, with its Wilson interval.
-        health: Findings of the probe of the first batch, and of the accuracy.
-        errors: The first wrong images.
-        failed: Key and reason of the items that could not be read.
-        classes: Number of classes of the model.
-        warnings: What the source had to say.
-    """
-
-    images: int
-    wrong: int
-    accuracy: Interval
-    health: HealthReport
-    errors: Sequence[WrongImage]
-    failed: Sequence[tuple[str, str]]
-    classes: int
-    warnings: Sequence[str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self)
-
-
 def check(
     classifier: Classifier,
     data: str | Path | Source,
@@ -219,7 +173,7 @@ def check(
     Args:
         classifier: The model to check.
         data: Folder, manifest, ``.npz`` file or source.
-        limit: Most images to read, from the start; None reads all.
+        limit: Most images to read, spread over the data; None reads all.
         show: Most errors to return.
         decode_options: How files are decoded.
         reading: As for :func:`open_data`.
@@ -227,39 +181,9 @@ def check(
     Raises:
         DataError: No image could be read, or none has a label.
     """
-    from whywrong.core.statistics import wilson
-    from whywrong.models.health import LARGEST_BATCH, probe
+    from whywrong.runs.check import check as run_check
 
-    images = _Images(open_data(data, **reading), decode_options)
-    seen = wrong = 0
-    errors: list[WrongImage] = []
-    with classifier:
-        first = next(images.read(classifier, limit=LARGEST_BATCH, batch_size=LARGEST_BATCH), None)
-        if first is None:
-            why = f"; the first: {images.failed[0][0]}: {images.failed[0][1]}" if images.failed else ""
-            raise DataError(f"{images.source.spec.path}: no labelled image could be read{why}")
-        health = probe(classifier, *first[:2])
-        images.failed.clear()
-        for x, y, items in images.read(classifier, limit=limit):
-            predicted, confidence, ok = _answers(classifier, x)
-            seen += int(ok.sum())
-            rows = ((predicted != y) & ok).nonzero().flatten().tolist()
-            wrong += len(rows)
-            names = classifier.classes.names if classifier.classes else ()
-            for row in rows[: show - len(errors)]:
-                sure = float(confidence[row]) if confidence is not None else None
-                key = items[row].entry.key
-                errors.append(WrongImage(key, names[int(y[row])], names[int(predicted[row])], sure))
-    return CheckReport(
-        images=seen,
-        wrong=wrong,
-        accuracy=wilson(seen - wrong, seen),
-        health=health,
-        errors=errors,
-        failed=images.failed,
-        classes=classifier.num_classes,
-        warnings=images.source.warnings,
-    )
+    return run_check(classifier, open_data(data, **reading), limit=limit, show=show, decode_options=decode_options)
 
 
 def explain_image(
@@ -339,8 +263,9 @@ def reproduce_claim(
         InputError: No such claim, another number of models, or a setting that breaks its contract.
     """
     from whywrong.reproduce import run_claim
+    from whywrong.runs.labelled import LabelledSource
 
-    return run_claim(name, models, _Images(open_data(data, **reading), decode_options), settings)
+    return run_claim(name, models, LabelledSource(open_data(data, **reading), decode_options), settings)
 
 
 def draw_claim(result: ClaimResult, path: str | Path) -> Path:
@@ -383,50 +308,3 @@ def make_demo(out: str | Path) -> tuple[str, Path]:
         model.write_text(DEMO_MODEL, encoding="utf-8")
         save_file(net.state_dict(), weights)  # last: its presence says that all is there
     return f"{model}:digits", images
-
-
-@dataclass(slots=True)
-class _Images:
-    """A source as :class:`whywrong.reproduce.LabelledImages`, remembering what could not be read."""
-
-    source: Source
-    options: DecodeOptions | None
-    failed: list[tuple[str, str]] = field(default_factory=list)
-
-    def read(
-        self, classifier: Classifier, *, limit: int | None = None, batch_size: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor, list[LoadedItem]]]:
-        """Labelled images (B, C, H, W), classes (B,), items; at most ``limit`` of them, spread over the source."""
-        from whywrong.data.batches import load_images
-
-        for batch in load_images(
-            self.source,
-            spec=classifier.preprocess,
-            classes=classifier.classes,
-            batch_size=batch_size or classifier.batch_size,
-            options=self.options,
-            limit=limit,
-        ):
-            self.failed += [(failed.entry.key, failed.reason) for failed in batch.failed]
-            rows = (batch.y >= 0).nonzero().flatten()
-            if len(rows):
-                yield batch.x[rows], batch.y[rows], [batch.items[row] for row in rows.tolist()]
-
-    def batches(self, classifier: Classifier) -> Iterator[tuple[Tensor, Tensor, Sequence[str]]]:
-        """Images, classes and item ids."""
-        for x, y, items in self.read(classifier):
-            yield x, y, [item.entry.item_id for item in items]
-
-
-def _answers(classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Predicted classes, confidences (None for labels only), and which rows have a finite answer, (B,) each."""
-    import torch
-
-    if classifier.access < Access.SCORES:
-        predicted = classifier.predict(x)
-        return predicted, None, torch.ones_like(predicted, dtype=torch.bool)
-    logits, faults = classifier.logits_or_faults(x)
-    ok = torch.ones(len(x), dtype=torch.bool)
-    ok[list(faults)] = False
-    confidence, predicted = logits.softmax(1).max(1)
-    return predicted, confidence, ok

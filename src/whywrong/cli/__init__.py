@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -37,7 +37,9 @@ for command, short in (
 ):
     app.command(cls=PlainCommand, short_help=short)(command)
 
-UsageError = typer.BadParameter.__bases__[0]  # typer has carried its own click since 0.24: ask it, not click
+UsageError = cast(
+    type[Exception], typer.BadParameter.__bases__[0]
+)  # typer has carried its own click since 0.24: ask it, not click
 
 
 @app.callback(invoke_without_command=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
@@ -17,7 +16,7 @@ from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, EXIT_WRONG_USE
 def check(
     *,
     model: Annotated[str, Argument(metavar="MODEL", help="timm:NAME, torchvision:NAME, FILE.py:FUNCTION, FILE.onnx.")],
-    data: Annotated[Path, Argument(metavar="DATA", help="Labelled images: class folders, manifest or .npz.")],
+    data: Annotated[str, Argument(metavar="DATA", help="Labelled images: class folders, manifest or .npz.")],
     limit: Annotated[
         int | None, Option(metavar="N", help="Most images to read, spread over the data; default all.", min=1)
     ] = None,
@@ -44,13 +43,7 @@ def check(
         decode_options=data_options.decode_options(),
         **data_options.source_keywords(),
     )
-    code = (
-        EXIT_WRONG_USE
-        if any(finding.level == "stop" for finding in found.health.findings)
-        else EXIT_FAILED_ITEMS
-        if found.failed
-        else EXIT_DONE
-    )
+    code = EXIT_WRONG_USE if not found.sound else EXIT_FAILED_ITEMS if found.failed else EXIT_DONE
     if as_json:
         tell(json.dumps(found.to_dict()))
         return code
@@ -62,9 +55,9 @@ def check(
         f"(95 % interval {100 * right.low:.1f} to {100 * right.high:.1f} %), "
         f"{count(found.classes, 'class', 'classes')}."
     )
-    for finding in found.health.findings:
+    for finding in found.findings:
         tell(f"{finding.level}: {finding.text}")
-    if not found.health.findings:
+    if not found.findings:
         tell("No finding: finite logits, the same answer twice, and no image depends on its neighbours.")
     if found.errors:
         tell()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from typer import Argument, Option
 
@@ -18,7 +18,7 @@ from whywrong.core.errors import EXIT_INTERRUPTED
 def diagnose(
     *,
     model: Annotated[str, Argument(metavar="MODEL", help="timm:NAME, torchvision:NAME, FILE.py:FUNCTION, FILE.onnx.")],
-    data: Annotated[Path, Argument(metavar="DATA", help="Labelled images: class folders, manifest or .npz.")],
+    data: Annotated[str, Argument(metavar="DATA", help="Labelled images: class folders, manifest or .npz.")],
     out: Annotated[
         Path, Option(metavar="RUN", help="Folder of the run; a run that is there is gone on with.", rich_help_panel=RUN)
     ],
@@ -84,7 +84,7 @@ def diagnose(
                 classifier,
                 data,
                 out,
-                depth=depth,
+                depth=cast(Any, depth),
                 methods=[name.strip() for name in methods.split(",")] if methods else None,
                 limit=limit,
                 seed=seed,

@@ -135,6 +135,9 @@ class DataOptions:
             metavar="WAY", help="How labels name classes: index, wnid or name; default what fits.", rich_help_panel=DATA
         ),
     ] = None
+    split: Annotated[
+        str | None, Option(metavar="NAME", help="Part of a Hugging Face data set (hf:NAME).", rich_help_panel=DATA)
+    ] = None
     exif: Annotated[
         str,
         Option(metavar="WHAT", help="Orientation tags: ignore (as plain Pillow does) or apply.", rich_help_panel=DATA),
@@ -153,6 +156,7 @@ class DataOptions:
             "boxes": self.boxes,
             "label_by": self.label_by,
             "follow_links": self.follow_links,
+            "split": self.split,
         }
 
     def decode_options(self) -> DecodeOptions:
@@ -165,7 +169,7 @@ class DataOptions:
 def spread(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command one option for each field of the dataclasses among its parameters."""
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
     flat: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
         if parameter.name not in groups:

@@ -93,7 +93,8 @@ def _line(progress: Any, rate: float | None, seconds: float) -> str:
 
 
 def _rest(progress: Any) -> str:
-    parts = [f"{progress.errors:,} wrong"] if progress.errors else []
+    found = progress.errors and progress.errors != progress.done  # where only errors are worked on, all are wrong
+    parts = [f"{progress.errors:,} wrong"] if found else []
     return ", ".join(parts + ([f"{progress.failed:,} failed"] if progress.failed else []))
 
 

@@ -19,7 +19,7 @@ def reproduce(
     name: Annotated[
         str | None, Argument(metavar="CLAIM", help="As in inverted.1; without one, all are listed.")
     ] = None,
-    data: Annotated[Path | None, Argument(metavar="DATA", help="Labelled images.")] = None,
+    data: Annotated[str | None, Argument(metavar="DATA", help="Labelled images.")] = None,
     model: Annotated[str | None, Option(metavar="MODEL", help="timm:NAME, torchvision:NAME, FILE.py:FUNCTION.")] = None,
     model2: Annotated[str | None, Option(metavar="MODEL", help="The second model, for claims that compare.")] = None,
     limit: Annotated[int | None, Option(metavar="N", help="Most errors to use; default all.", min=1)] = None,

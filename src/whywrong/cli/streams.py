@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import unicodedata
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 def prepare_streams() -> None:
     """A name or sign that the terminal's encoding lacks is written escaped instead of ending the run."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -52,9 +54,17 @@ def console() -> Console:
 
 def printable(text: object) -> str:
     """Text with line breaks, escape codes and undecodable bytes shown as escapes, so that a name stays one line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    return "".join(_printable(character) for character in str(text))
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
     """``1 image``, ``1,204 images``."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    if unicodedata.category(character) == "Zs":  # spaces that do not break, as the sentences of the report have
+        return " "
+    return character.encode("unicode_escape").decode("ascii")

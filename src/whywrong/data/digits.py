@@ -19,10 +19,10 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
     """
     from sklearn.datasets import load_digits as read
 
-    bunch = read()
-    small = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # 17 grey levels, (N, 8, 8)
+    values, labels = (np.asarray(column) for column in read(return_X_y=True))
+    small = np.rint(values.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # 17 grey levels
     large = [np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for image in small]
-    return np.stack(large), bunch.target.astype(np.int64)
+    return np.stack(large), labels.astype(np.int64)
 
 
 def write_class_folders(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:

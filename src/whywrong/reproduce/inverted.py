@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from whywrong.attacks.inverted import InvertedConfig, invert
+from whywrong.attacks.inverted.audit import class_distances
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys
 from whywrong.core.statistics import Interval, bootstrap, wilson
@@ -35,7 +36,9 @@ class InvertedClaimConfig:
         whole_levels: Count a fix for claim 1 only where its 8-bit version is right too.
         small: Median change of the most changed pixel that still counts as small in claim 3, in grey levels of
             1/255. The paper gives no figure; 1 is ours: nobody can see it.
-        seed: Seeds the noise of the audit.
+        others: Classes besides the true one that claim 6 ranks by distance, the highest-scoring; fewer where the
+            model has fewer.
+        seed: Seeds the keys of the images.
     """
 
     limit: int | None = None
@@ -44,6 +47,7 @@ class InvertedClaimConfig:
     queries: float = 1.96
     whole_levels: bool = False
     small: float = 1.0
+    others: int = 10
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,6 +59,8 @@ class InvertedClaimConfig:
             raise InputError(f"queries must be at least 1, got {self.queries}")
         if not 0 < self.small <= 255:
             raise InputError(f"small must be in (0, 255] grey levels, got {self.small}")
+        if self.others < 1:
+            raise InputError(f"others must be at least 1, got {self.others}")
 
 
 def fixes_exist(models: Sequence[Classifier], data: LabelledImages, config: InvertedClaimConfig) -> ClaimResult:
@@ -62,7 +68,7 @@ def fixes_exist(models: Sequence[Classifier], data: LabelledImages, config: Inve
 
     Every error counts, whatever its confidence; an error without a fix is charged all the candidates it used.
     """
-    table = _measure(models[0], data, config, detail=False)
+    table = _measure(models[0], data, config)
     n = len(table["status"])
     fixed = np.asarray(table["status"]) == "fixed"
     whole = fixed & np.asarray(table["u8_fixed"], dtype=bool)
@@ -98,7 +104,7 @@ def fixes_exist(models: Sequence[Classifier], data: LabelledImages, config: Inve
 
 def fixes_are_small(models: Sequence[Classifier], data: LabelledImages, config: InvertedClaimConfig) -> ClaimResult:
     """Claim 3: the changes needed are small. Medians and quantiles of the smallest distances found."""
-    table = _measure(models[0], data, config, detail=False)
+    table = _measure(models[0], data, config)
     n = len(table["status"])
     linf = 255 * np.asarray(table["rho_linf"], dtype=float)
     l2 = np.asarray(table["rho_l2"], dtype=float)
@@ -132,15 +138,12 @@ def fixes_are_small(models: Sequence[Classifier], data: LabelledImages, config: 
 def true_label_is_near(models: Sequence[Classifier], data: LabelledImages, config: InvertedClaimConfig) -> ClaimResult:
     """Claim 6: the true label is a privileged direction: it is the nearest other class more often than by chance.
 
-    Classes are ranked by first-order distance from the image; chance is one in the number of classes ranked.
+    Classes are ranked by first-order distance from the image, the predicted one left out; chance is one in the number
+    of classes ranked.
     """
-    table = _measure(models[0], data, config, detail=True)
-    ranked = [
-        (rank, of) for rank, of in zip(table["rank_of_true_label"], table["rank_of"], strict=True) if rank is not None
-    ]
-    n = len(ranked)
-    ranks = np.asarray([rank for rank, _ in ranked], dtype=float)
-    chance = float(np.mean([1 / of for _, of in ranked])) if n else float("nan")
+    ranks, ranked, ratios = _rank(models[0], data, config)
+    n = len(ranks)
+    chance = float(np.mean(1 / ranked)) if n else float("nan")
     share = wilson(int((ranks == 1).sum()), n)
     sentence = (
         f"the true label is the nearest other class for {int((ranks == 1).sum()):,} of {n:,} errors "
@@ -159,7 +162,7 @@ def true_label_is_near(models: Sequence[Classifier], data: LabelledImages, confi
         numbers={
             "chance": chance,
             "mean_rank": _mean(ranks),
-            "median_distance_ratio": _median([r for r in table["distance_ratio"] if r is not None]),
+            "median_distance_ratio": _median(ratios[~np.isnan(ratios)]),
         },
         samples={"rank": ranks.tolist()},
     )
@@ -176,21 +179,34 @@ def errors_needed(success: float) -> int:
     return high
 
 
-def _measure(
-    classifier: Classifier, data: LabelledImages, config: InvertedClaimConfig, *, detail: bool
-) -> dict[str, list[Any]]:
+def _rank(
+    classifier: Classifier, data: LabelledImages, config: InvertedClaimConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rank of the true class, classes ranked, and distance over the median of the others, (N,) each."""
+    parts = []
+    with classifier:
+        for x, y, _ in error_batches(classifier, data, limit=config.limit):
+            found = class_distances(classifier, x, y, config.others)
+            parts.append([column.cpu().numpy() for column in (found.rank, found.ranked, found.ratio)])
+    rank, ranked, ratio = (
+        (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else (np.empty(0),) * 3
+    )
+    return rank, ranked, ratio
+
+
+def _measure(classifier: Classifier, data: LabelledImages, config: InvertedClaimConfig) -> dict[str, list[Any]]:
     """The columns of ``invert`` over the errors of the classifier."""
     settings = InvertedConfig(attack=config.attack, seed=config.seed)
     table: dict[str, list[Any]] = {}
     with classifier:
         for x, y, ids in error_batches(classifier, data, limit=config.limit):
             keys = item_keys(config.seed, ids, "inverted")
-            rows = torch.full((len(x),), detail)
-            result = invert(classifier, x, y, keys=keys, detail=rows, config=settings)
+            plain = torch.zeros(len(x), dtype=torch.bool)
+            result = invert(classifier, x, y, keys=keys, detail=plain, config=settings)
             for name, values in {**result.columns(), **result.cost}.items():
                 table.setdefault(name, []).extend(values.tolist() if isinstance(values, torch.Tensor) else values)
     names = ("status", "u8_fixed", "q_candidates", "forwards", "backwards", "l2", "linf", "rho_l2", "rho_linf")
-    return table or {name: [] for name in (*names, "rank_of_true_label", "rank_of", "distance_ratio")}
+    return table or {name: [] for name in names}
 
 
 def _result(*, effect: Interval, **fields: Any) -> ClaimResult:

@@ -142,13 +142,13 @@ def error_batches(
     held: list[tuple[Tensor, Tensor, list[str]]] = []
     waiting, found = 0, 0
     for x, y, ids in data.batches(classifier):
-        logits = classifier.logits(x)
+        logits, _ = classifier.logits_or_faults(x)  # NaN in the rows at fault
         wrong = ((logits.argmax(1) != y) & logits.isfinite().all(1)).nonzero().flatten()
         if limit is not None:
             wrong = wrong[: limit - found]
         found += len(wrong)
         if len(wrong):
-            held.append((x[wrong], y[wrong], [ids[i] for i in wrong.tolist()]))
+            held.append((x[wrong], y[wrong], [str(ids[i]) for i in wrong.tolist()]))
             waiting += len(wrong)
         full = limit is not None and found >= limit
         if held and (waiting >= batch_size or full):

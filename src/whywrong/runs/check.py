@@ -1,0 +1,130 @@
+"""Is a model wired up right? Accuracy, health and first errors, before any run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from whywrong.core.access import Access
+from whywrong.core.statistics import Interval, wilson
+from whywrong.data.decoding import DecodeOptions
+from whywrong.data.sources.base import Source
+from whywrong.models.classifier import Classifier
+from whywrong.models.health import Finding, accuracy_findings
+from whywrong.runs.labelled import LabelledSource
+
+NOT_ANSWERED = "the model gave no finite answer"
+
+
+@dataclass(frozen=True, slots=True)
+class WrongImage:
+    """An error seen by :func:`check`: names of its two classes, and the confidence (0..1; None for labels only)."""
+
+    key: str
+    true: str
+    predicted: str
+    confidence: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """Whether a model and its data are wired up right.
+
+    Attributes:
+        images: Labelled images that were read and classified.
+        wrong: Those whose prediction differs from the label.
+        accuracy: Share that is right, with its Wilson interval.
+        findings: Of the health probe on a few images, and of the accuracy on all.
+        errors: The first wrong images.
+        failed: Key and reason of the items that could not be read.
+        classes: Number of classes of the model.
+        warnings: What the source had to say.
+    """
+
+    images: int
+    wrong: int
+    accuracy: Interval
+    findings: Sequence[Finding]
+    errors: Sequence[WrongImage]
+    failed: Sequence[tuple[str, str]]
+    classes: int
+    warnings: Sequence[str]
+
+    @property
+    def sound(self) -> bool:
+        """Whether no finding says that a diagnosis would mean nothing."""
+        return all(finding.level != "stop" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+def check(
+    classifier: Classifier,
+    source: Source,
+    *,
+    limit: int | None = None,
+    show: int = 10,
+    decode_options: DecodeOptions | None = None,
+) -> CheckReport:
+    """Accuracy, health and first errors of a classifier on labelled images.
+
+    Args:
+        classifier: The model to check.
+        source: Labelled images.
+        limit: Most images to read, spread over the source; None reads all.
+        show: Most errors to return.
+        decode_options: How files are decoded.
+
+    Raises:
+        InputError: Labels do not match the classes, or something about the input is missing.
+        DataError: No labelled image could be read.
+    """
+    images = LabelledSource(source, decode_options)
+    answers: list[tuple[Tensor, Tensor]] = []
+    errors: list[WrongImage] = []
+    with classifier:
+        settled = images.settle(classifier)
+        names = settled.classes.names
+        health = settled.sample.health(classifier, settled.labels)
+        for x, y, items in images.read(classifier, settled, limit=limit):
+            predicted, confidence, ok = _answers(classifier, x)
+            answers.append((predicted[ok], y[ok]))
+            for row in ((predicted != y) & ok).nonzero().flatten().tolist()[: show - len(errors)]:
+                sure = float(confidence[row]) if confidence is not None else None
+                key = items[row].entry.key
+                errors.append(WrongImage(key, names[int(y[row])], names[int(predicted[row])], sure))
+            images.failed += [(items[row].entry.key, NOT_ANSWERED) for row in (~ok).nonzero().flatten().tolist()]
+    predicted, labels = (torch.cat(column) for column in zip(*answers, strict=True))
+    of_all = accuracy_findings(predicted, labels, len(names), names) if len(labels) else ()
+    told = {finding.name for finding in of_all}
+    of_few = [finding for finding in health.findings if finding.name not in told]
+    wrong = int((predicted != labels).sum())
+    return CheckReport(
+        images=len(labels),
+        wrong=wrong,
+        accuracy=wilson(len(labels) - wrong, len(labels)),
+        findings=[*of_few, *of_all],
+        errors=errors,
+        failed=images.failed,
+        classes=len(names),
+        warnings=[*settled.doubts, *source.warnings],
+    )
+
+
+def _answers(classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Predicted classes, confidences (None for labels only), and which rows have a finite answer, (B,) each."""
+    if classifier.access < Access.SCORES:
+        predicted = classifier.predict(x)
+        return predicted, None, torch.ones_like(predicted, dtype=torch.bool)
+    logits, faults = classifier.logits_or_faults(x)
+    ok = torch.ones(len(x), dtype=torch.bool)
+    ok[list(faults)] = False
+    confidence, predicted = logits.softmax(1).max(1)
+    return predicted, confidence, ok
