@@ -32,7 +32,7 @@ def check_alternatives(classifier: Classifier, x: Tensor, y: Tensor, predicted: 
             continue  # an alternative that the model refuses explains nothing
         if other is not classifier:
             classifier.forwards = before + len(x)
-        if gains(guess == y, predicted == y):
+        if gains(guess == y, predicted == y, classifier.num_classes):
             right, plain = int((guess == y).sum()), int((predicted == y).sum())
             yield Finding("warn", name, f"{text}: {right} instead of {plain} of {len(x)} images would be right")
             return

@@ -82,13 +82,14 @@ def read_scores(answer: Any, output: str, batch: int) -> Tensor:
     if output == "binary":
         if scores.numel() != batch:
             raise ModelError(
-                f"output=binary expects one logit an image; for {batch} images the model returned {tuple(scores.shape)}"
+                f"output=binary expects one logit an image; for a batch of {batch} the model returned "
+                f"{tuple(scores.shape)}"
             )
         scores = scores.reshape(batch, 1)
         scores = torch.cat([torch.zeros_like(scores), scores], 1)
     if scores.ndim != 2 or len(scores) != batch:
         raise ModelError(
-            f"the model must return scores (B, K); for {batch} images it returned {tuple(scores.shape)}"
+            f"the model must return scores (B, K); for a batch of {batch} it returned {tuple(scores.shape)}"
             + ("; dense or multi-label output is not classification" if scores.ndim > 2 else "")
         )
     if scores.shape[1] < 2:
@@ -115,7 +116,7 @@ def read_labels(answer: Any, batch: int) -> Tensor:
         raise ModelError(f"a labels-only model must return class indices (B,), it returned {_seen(answer)}") from None
     if labels.shape != (batch,) or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ModelError(
-            f"a labels-only model must return class indices (B,); for {batch} images it returned "
+            f"a labels-only model must return class indices (B,); for a batch of {batch} it returned "
             f"{labels.dtype} {tuple(labels.shape)}"
         )
     return labels.long()

@@ -53,7 +53,7 @@ class Chunks:
             except Exception as error:
                 size = rows.stop - rows.start
                 if out_of_memory(error) and size > 1:
-                    self.size = size // 2
+                    self.size = (size + 1) // 2
                     continue
                 if self.wants_other_layout(error):
                     self.channels_last = False
@@ -92,6 +92,8 @@ class Chunks:
                 if size > 1:
                     middle = half.start + size // 2
                     halves += [slice(middle, half.stop), slice(half.start, middle)]
+                elif raised is None and _may_be_one_image(trouble):
+                    raise error from trouble  # it speaks of the batch as it was asked
                 elif raised is None or not _may_be_one_image(trouble):
                     raise
                 else:

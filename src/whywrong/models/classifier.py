@@ -243,10 +243,8 @@ class Classifier:
             with torch.enable_grad():
                 logits = self.ask(pixels)
                 value = objective(logits, rows)
-            columns = value[:, None] if value.ndim == 1 else value
-            grads = []
-            for r in range(columns.shape[1]):
-                grads.append(self._differentiate(columns[:, r], pixels, last=r == columns.shape[1] - 1))
+                columns = value.unbind(1) if value.ndim == 2 else (value,)
+            grads = [self._differentiate(column, pixels, last=column is columns[-1]) for column in columns]
             return logits.detach(), value.detach(), grads[0] if value.ndim == 1 else torch.stack(grads, 1)
 
         parts = self._run(x, differentiate)
@@ -297,6 +295,10 @@ class Classifier:
         except Exception as error:
             if out_of_memory(error):
                 raise
+            if "Inference tensors cannot be saved" in str(error):
+                raise NotDifferentiableError(
+                    "no gradient reaches the pixels: the weights were made in inference mode; load them outside of it"
+                ) from error
             text = (str(error).strip().splitlines() or [""])[0]
             raise ModelRaisedError(f"the model raised {type(error).__name__}: {text}") from error
 
@@ -304,7 +306,8 @@ class Classifier:
         grad = None
         if value.requires_grad:
             try:
-                grad = torch.autograd.grad(value.sum(), pixels, retain_graph=not last, allow_unused=True)[0]
+                ones = torch.ones_like(value)
+                grad = torch.autograd.grad(value, pixels, ones, retain_graph=not last, allow_unused=True)[0]
             except RuntimeError as error:
                 if out_of_memory(error) or self._chunks.wants_other_layout(error):
                     raise

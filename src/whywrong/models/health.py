@@ -77,7 +77,7 @@ def probe(classifier: Classifier, x: Tensor, y: Tensor | None = None) -> HealthR
             classes = len(classifier.classes) if classifier.classes else int(max(predicted.max(), y.max())) + 1
             names = classifier.classes.names if classifier.classes else None
             findings += accuracy_findings(predicted, y, classes, names)
-            if accuracy < 1:
+            if accuracy < 1 and classifier.classes:
                 findings += check_alternatives(classifier, x, y, predicted)
     return HealthReport(tuple(findings), access, len(x), accuracy, classifier.forwards - start)
 

@@ -83,7 +83,7 @@ def labels_as_scores(classifier: Classifier, x: Tensor) -> Tensor:
 def _differs(a: Tensor, b: Tensor) -> Tensor:
     """(B,) bool: rows that differ by more than rounding, relative to the spread of the scores."""
     scale = (a.amax(1) - a.amin(1)).clamp_min(1e-6) if a.shape[1] > 1 else torch.ones_like(a[:, 0])
-    return (a - b).abs().amax(1) > TOLERANCE * scale
+    return ~((a - b).abs().amax(1) <= TOLERANCE * scale)
 
 
 def check_repeats(
@@ -110,7 +110,8 @@ def _check_batch(classifier: Classifier, x: Tensor, together: Tensor) -> Iterato
     rows = min(len(x), 4)
     if len(x) < 2:
         return
-    alone = torch.cat([classifier.logits(x[row : row + 1]) for row in range(rows)])
+    # An image that fails alone gets NaN, and NaN differs from everything.
+    alone = torch.cat([classifier.logits_or_faults(x[row : row + 1])[0] for row in range(rows)])
     changed = int(_differs(together[:rows], alone).sum())
     names = [name for name, part in classifier.module.named_modules() if _uses_batch(part)] if classifier.module else []
     again = classifier.logits(x)[:rows]

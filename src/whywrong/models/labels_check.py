@@ -16,12 +16,14 @@ LEAST_IMAGES = 10
 LEAST_FOR_CHANCE = 20
 
 
-def gains(new: Tensor, old: Tensor) -> bool:
+def gains(new: Tensor, old: Tensor, classes: int) -> bool:
     """Whether ``new`` (B,) bool is right clearly more often than ``old`` (B,) bool on the same images."""
     wins, losses = int((new & ~old).sum()), int((old & ~new).sum())
     if wins - losses < max(LEAST_GAIN * len(new), 1):
         return False
-    return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue) < SIGNIFICANCE
+    better = float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue) < SIGNIFICANCE
+    # Where nothing was right, guessing is already a gain: it must be clearly more than that.
+    return better and float(binom.sf(int(new.sum()) - 1, len(new), 1 / classes)) < SIGNIFICANCE / 10
 
 
 def check_accuracy(
@@ -49,20 +51,25 @@ def _permuted(predicted: Tensor, y: Tensor, classes: int, names: Sequence[str] |
     plain = predicted == y
     for text, order in _usual_orders(classes, names):
         renamed = order[y]  # (B,)
-        if gains(predicted == renamed, plain):
+        if _explains(predicted == renamed, plain, y, classes):
             return (
                 f"the labels look counted in another order than the model's classes ({text}): "
                 f"{int((predicted == renamed).sum())} instead of {int(plain.sum())} of {len(y)} images would be right; "
                 "match labels by name or wnid"
             )
     fitted = _held_out(predicted, y, classes)
-    if gains(fitted == y, plain):
+    if _explains(fitted == y, plain, y, classes):
         return (
             "a permutation of the classes, learnt on one half of the images and tested on the other, explains the "
             f"labels far better: {int((fitted == y).sum())} instead of {int(plain.sum())} of {len(y)} images would be "
             "right; match labels by name or wnid"
         )
     return None
+
+
+def _explains(new: Tensor, plain: Tensor, y: Tensor, classes: int) -> bool:
+    """Whether another order fits better, and for several classes: one class read as one other is a plain confusion."""
+    return gains(new, plain, classes) and len(y[new & ~plain].unique()) >= min(3, classes)
 
 
 def _usual_orders(classes: int, names: Sequence[str] | None) -> Iterator[tuple[str, Tensor]]:

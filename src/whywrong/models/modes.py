@@ -8,7 +8,7 @@ from torch import nn
 
 
 class EvaluationMode:
-    """Re-entrant context manager that switches a module to evaluation and puts every flag back, also after an exception.
+    """Re-entrant context manager that switches a module to evaluation and puts every flag back, whatever happens.
 
     Args:
         module: None where there is nothing to switch.
@@ -28,7 +28,8 @@ class EvaluationMode:
     def __enter__(self) -> EvaluationMode:
         if self._entered == 0 and self._module is not None:
             self._training = self._in_training_mode()
-            self._trainable = [p for p in self._module.parameters() if p.requires_grad]
+            # Weights made in inference mode take no gradients, and torch forbids to set the flag.
+            self._trainable = [p for p in self._module.parameters() if p.requires_grad and not p.is_inference()]
             for part in self._training:
                 part.training = False  # not .eval(), which a user may have overridden and which recurses
             for parameter in self._trainable:

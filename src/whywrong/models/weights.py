@@ -185,12 +185,12 @@ def _check_zip(path: Path) -> None:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ModelError(f"{path.name} is a damaged archive: {error}") from None
     names = [member.filename for member in members]
+    if any("constants.pkl" in name for name in names):
+        raise ModelError(f"{path.name} is a TorchScript program, not weights; {REMEDY}")
     odd = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size]
     if odd or len(set(names)) != len(names) or sum(m.file_size for m in members) > path.stat().st_size:
         what = f'member "{odd[0]}" is compressed' if odd else "members overlap or occur twice"
         raise ModelError(f"{path.name} was not written by torch.save: {what}; {REMEDY}")
-    if any("constants.pkl" in name for name in names):
-        raise ModelError(f"{path.name} is a TorchScript program, not weights; {REMEDY}")
 
 
 def _tensors(name: str, content: Any) -> dict[str, Tensor]:
