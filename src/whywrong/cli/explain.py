@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from whywrong.cli.options import DataOptions, ModelOptions, read_settings, spread
+from whywrong.cli.options import ImageOptions, ModelOptions, read_settings, spread
 from whywrong.cli.progress import ProgressDisplay
 from whywrong.cli.streams import printable, tell
 from whywrong.cli.summary import end_run
@@ -32,7 +32,7 @@ def explain(
         list[str] | None, Option("--set", metavar="METHOD.SETTING=VALUE", help="A setting; may be repeated.")
     ] = None,
     model_options: ModelOptions,
-    data_options: DataOptions,
+    image_options: ImageOptions,
 ) -> int:
     """One image with all its evidence: a short reading here, and a report with the maps.
 
@@ -54,8 +54,8 @@ def explain(
             seed=seed,
             options=read_settings(settings),
             progress=display,
-            decode_options=data_options.decode_options(),
-            **data_options.source_keywords(),
+            decode_options=image_options.decode_options(),
+            label_by=image_options.label_by,
         )
     for sentence in api.readings(run):
         tell(textwrap.fill(printable(sentence), 88))

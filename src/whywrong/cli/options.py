@@ -110,8 +110,33 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataOptions:
-    """How the images and their labels are read."""
+class ImageOptions:
+    """How one image and its label are read."""
+
+    label_by: Annotated[
+        str | None,
+        Option(
+            metavar="WAY", help="How labels name classes: index, wnid or name; default what fits.", rich_help_panel=DATA
+        ),
+    ] = None
+    exif: Annotated[
+        str,
+        Option(metavar="WHAT", help="Orientation tags: ignore (as plain Pillow does) or apply.", rich_help_panel=DATA),
+    ] = "ignore"
+    max_pixels: Annotated[
+        int, Option(metavar="N", help="Larger images are not decoded.", min=1, rich_help_panel=DATA)
+    ] = 2**26
+
+    def decode_options(self) -> DecodeOptions:
+        """How files are decoded."""
+        from whywrong.data.decoding import DecodeOptions
+
+        return DecodeOptions(exif=self.exif, max_pixels=self.max_pixels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataOptions(ImageOptions):
+    """How a source of images and labels is read."""
 
     manifest: Annotated[
         Path | None,
@@ -129,41 +154,16 @@ class DataOptions:
             rich_help_panel=DATA,
         ),
     ] = None
-    label_by: Annotated[
-        str | None,
-        Option(
-            metavar="WAY", help="How labels name classes: index, wnid or name; default what fits.", rich_help_panel=DATA
-        ),
-    ] = None
-    split: Annotated[
-        str | None, Option(metavar="NAME", help="Part of a Hugging Face data set (hf:NAME).", rich_help_panel=DATA)
-    ] = None
-    exif: Annotated[
-        str,
-        Option(metavar="WHAT", help="Orientation tags: ignore (as plain Pillow does) or apply.", rich_help_panel=DATA),
-    ] = "ignore"
     follow_links: Annotated[
         bool, Option("--follow-links", help="Follow links out of the folder.", rich_help_panel=DATA)
     ] = False
-    max_pixels: Annotated[
-        int, Option(metavar="N", help="Larger images are not decoded.", min=1, rich_help_panel=DATA)
-    ] = 2**26
+    split: Annotated[
+        str | None, Option(metavar="NAME", help="Part of a Hugging Face data set (hf:NAME).", rich_help_panel=DATA)
+    ] = None
 
     def source_keywords(self) -> dict[str, Any]:
         """Arguments of ``open_source``."""
-        return {
-            "manifest": self.manifest,
-            "boxes": self.boxes,
-            "label_by": self.label_by,
-            "follow_links": self.follow_links,
-            "split": self.split,
-        }
-
-    def decode_options(self) -> DecodeOptions:
-        """How files are decoded."""
-        from whywrong.data.decoding import DecodeOptions
-
-        return DecodeOptions(exif=self.exif, max_pixels=self.max_pixels)
+        return {name: getattr(self, name) for name in ("manifest", "boxes", "label_by", "follow_links", "split")}
 
 
 def spread(command: Callable[..., Any]) -> Callable[..., Any]:

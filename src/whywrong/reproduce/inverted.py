@@ -232,7 +232,8 @@ def _words_of_success(success: Interval, mean: Interval, n: int, fixed: int, con
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.4g} %"
+    """Three digits; four where they tell a share from 1."""
+    return f"{100 * share:.{4 if share > 0.99 else 3}g} %"
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> float | None:

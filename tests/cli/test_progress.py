@@ -1,0 +1,80 @@
+"""Progress: plain lines now and then, JSON for programs, a bar on a terminal."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from whywrong.cli.progress import ProgressDisplay
+from whywrong.cli.streams import printable
+
+
+class At(NamedTuple):
+    stage: str
+    done: int
+    total: int
+    errors: int = 0
+    failed: int = 0
+
+
+def shown(kind: str, steps: list[tuple[float, At]]) -> list[str]:
+    """Lines written when ``steps`` happen at the given seconds."""
+    now, lines = [0.0], []
+    with ProgressDisplay(kind, clock=lambda: now[0], write=lines.append) as display:
+        for now[0], step in steps:
+            display(step)
+    return lines
+
+
+def test_plain_lines_come_every_ten_seconds_and_at_the_end_of_a_stage():
+    steps = [(float(second), At("predict", 10 * second, 250, errors=second)) for second in range(26)]
+    assert shown("plain", steps) == [
+        "predict 100/250, 10 wrong, 10/s, 15 s left",
+        "predict 200/250, 20 wrong, 10/s, 5 s left",
+        "predict 250/250, 25 wrong, 10/s, 25 s",
+    ]
+
+
+def test_the_rate_counts_from_the_start_of_the_stage():
+    lines = shown(
+        "plain",
+        [(0, At("predict", 0, 4)), (2, At("predict", 4, 4)), (2, At("explain", 0, 6)), (5, At("explain", 6, 6, 6))],
+    )
+    assert lines == ["predict 4/4, 2/s, 2 s", "explain 6/6, 2/s, 3 s"]
+
+
+def test_failed_items_are_named():
+    assert shown("plain", [(0, At("predict", 0, 9)), (90, At("predict", 9, 9, 2, 3))]) == [
+        "predict 9/9, 2 wrong, 3 failed, 0.1/s, 1 min 30 s"
+    ]
+
+
+def test_json_lines_carry_every_number():
+    [first, last] = map(json.loads, shown("json", [(0, At("predict", 0, 8)), (4, At("predict", 8, 8, 2, 1))]))
+    assert first["done"] == 0 and first["per_second"] is None
+    assert last == {
+        "stage": "predict",
+        "done": 8,
+        "total": 8,
+        "errors": 2,
+        "failed": 1,
+        "seconds": 4.0,
+        "per_second": 2.0,
+    }
+
+
+def test_none_says_nothing():
+    assert shown("none", [(0, At("predict", 0, 1)), (99, At("predict", 1, 1))]) == []
+
+
+def test_a_bar_is_drawn_on_stderr(capsys):
+    with ProgressDisplay("bar") as display:
+        display(At("predict", 1, 2, 1))
+        display(At("predict", 2, 2, 1))
+        display(At("explain", 1, 1, 1))
+    captured = capsys.readouterr()
+    assert captured.out == "" and "predict" in captured.err and "2/2" in captured.err
+
+
+def test_names_stay_one_line_on_a_terminal():
+    assert printable("a\nb\x1b[31m\udcff\u202ec\xa0d") == "a\\nb\\x1b[31m\\udcff\\u202ec d"
