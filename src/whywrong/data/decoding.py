@@ -25,6 +25,7 @@ from whywrong.data.formats import count_frames, header_size, identify, suffix_fi
 MAX_JPEG_SCANS = 500
 """Progressive JPEGs have about ten scans; thousands of empty ones make a small file decode for minutes."""
 
+_CHEAP_SCANS = 2**33  # bytes x pixels: below it even a file of nothing but scans decodes in a second or so
 _PNG_END = b"IEND\xaeB`\x82"
 _lock = threading.Lock()
 
@@ -117,6 +118,7 @@ def decode(data: bytes, options: DecodeOptions | None = None, *, name: str = "")
         try:
             opened = Image.open(io.BytesIO(data), formats=(kind,))
             _check_pixels(opened.size, options.max_pixels)
+            _check_scans(kind, data, opened.size)
             notes += _frame_note(opened, kind, data)
             orientation = _orientation(opened, kind)
             opened.load()
@@ -151,6 +153,7 @@ def decode_mask(data: bytes, size: tuple[int, int], options: DecodeOptions | Non
         try:
             image = Image.open(io.BytesIO(data), formats=(kind,))
             _check_pixels(image.size, limit)
+            _check_scans(kind, data, image.size)
             image.load()
             if image.mode in ("LA", "RGBA"):
                 image = image.convert("RGBA").convert("RGB")
@@ -178,7 +181,11 @@ def _check_container(kind: str, data: bytes, limit: int) -> None:
         _check_pixels(size, limit)
     if kind == "PNG" and data.rfind(_PNG_END) < 0:
         raise BadItemError("truncated PNG: bytes are missing at the end")
-    if kind == "JPEG" and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
+
+
+def _check_scans(kind: str, data: bytes, size: tuple[int, int]) -> None:
+    """Every scan of a JPEG visits all pixels, and ten bytes are enough for one."""
+    if kind == "JPEG" and len(data) * size[0] * size[1] > _CHEAP_SCANS and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
         raise BadItemError(f"more than {MAX_JPEG_SCANS} scans in a JPEG")
 
 
