@@ -79,7 +79,7 @@ def subject(meta: Mapping[str, Any]) -> tuple[str, str, str]:
 def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
     """Everything that is needed to judge the report, and to make it again."""
     meta = tables.meta
-    text = Description(run=_identities(meta), papers=[INTERVALS])
+    text = Description(run=_identities(meta))
     asked, refused = meta.get("methods") or {}, meta.get("refused") or {}
     for name, method in methods().items():
         if name in refused:
@@ -95,13 +95,14 @@ def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
         rows = f"{count(n, 'error')} treated" if n else "nothing stored yet"
         text.ran.append(Ran(name, method.title, rows, settings, papers))
         text.papers += papers
+    text.papers.append(INTERVALS)
     text.health = [(shown(finding["level"]), shown(finding["text"])) for finding in meta.get("health") or ()]
     data = meta.get("data") or {}
     text.warnings = [shown(warning) for warning in [*(data.get("warnings") or ()), *(meta.get("notes") or ())]]
     ignored = data.get("ignored") or {}
     if sum(ignored.values()):
-        kinds = ", ".join(f"{shown(name)}: {n:,}" for name, n in ignored.items())
-        text.warnings.append(f"{count(sum(ignored.values()), 'file')} in the data folder were ignored ({kinds}).")
+        kinds = ", ".join(f"{shown(name)} ({n:,})" for name, n in ignored.items())
+        text.warnings.append(f"Left out of the data: {kinds}.")
     if facts.duplicates:
         text.warnings.append(
             f"{count(facts.duplicates, 'item')} repeat an earlier image with the same label: computed once, counted"
