@@ -21,8 +21,8 @@ class InvertedConfig:
             ``one_gradient`` the growing one-gradient step A2, which are kept for reproduction and do not shrink.
         norm: Norm whose first-order minimiser ``newton`` steps along and in which it shrinks.
         overshoot: How far beyond the linearised boundary the first candidate goes; 0.5 is half as far again.
-        rivals: Classes that one Newton step keeps out at once, 1 to 5; more than one makes the step polyhedral (l2
-            only) and costs one backward pass a rival.
+        rivals: Other classes that the first step in l2 keeps out at once, 1 to 5, one backward pass each; steps in
+            other norms, and later steps, follow the worst one.
         rounds: Most Newton candidates an image; then the sign attack takes over.
         fallback_step: Step of that sign attack, [0, 1] units.
         steps: Most candidates of the sign attacks, also as fallback.
@@ -30,9 +30,11 @@ class InvertedConfig:
         budget: Most candidates an image in all; None leaves it to ``rounds`` and ``steps``. 0 sends none.
         radius: Largest change of any pixel, [0, 1] units; 1 leaves the pixel range as the only bound.
         safety: How far beyond a tie an image must be to count as right, as a share of the scale of its logits.
-        bisections: Halvings of the way from the image to its fix, half of them before the refinements, half after; 0
-            to do without.
         polish: Most refinements of the fix in ``norm``, one forward and one backward pass each; 0 to do without.
+        bisections: Halvings of the way to the fix after that, of its last tenth where refinements shrank it; 0 to do
+            without.
+        bisections: Halvings of the way to the fix after that, of its last tenth where refinements shrank it; 0 to do
+            without.
         polish_other: The same for the distance in l2 and linf where ``norm`` is another.
         quantise: Also make a fix of whole grey levels.
         segments: Superpixels asked for in a large image; small images get fewer.
@@ -60,7 +62,7 @@ class InvertedConfig:
     attack: Attack = "newton"
     norm: Norm = "l2"
     overshoot: float = 0.5
-    rivals: int = 1
+    rivals: int = 3
     rounds: int = 20
     fallback_step: float = 2 / 255
     steps: int = 50
@@ -68,9 +70,9 @@ class InvertedConfig:
     budget: int | None = None
     radius: float = 1.0
     safety: float = 1e-5
-    bisections: int = 8
     polish: int = 8
     polish_other: int = 5
+    bisections: int = 4
     quantise: bool = True
     segments: int = 100
     region_overshoot: float = 0.5
@@ -107,8 +109,6 @@ class InvertedConfig:
             raise InputError(f"budget must be at least 0, got {self.budget}")
         if not 1 <= self.rivals <= 5:
             raise InputError(f"rivals must be in 1..5, got {self.rivals}")
-        if self.rivals > 1 and self.norm != "l2":
-            raise InputError(f"more than one rival needs norm l2, got norm {self.norm}")
 
     def _check_explanation(self) -> None:
         for name in ("region_change", "noise_sigma"):

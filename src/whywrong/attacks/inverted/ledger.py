@@ -118,7 +118,7 @@ class Box:
     radius: float
 
     def at(self, rows: Tensor) -> Box:
-        """The box of some rows."""
+        """The box of some rows, by index or by mask."""
         return Box(self.x[rows], self.radius)
 
     def room(self, pixels: Tensor | None = None) -> tuple[Tensor, Tensor]:

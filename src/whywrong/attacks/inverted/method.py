@@ -110,7 +110,8 @@ class _Attack:
     def _attack(self, rows: Tensor) -> None:
         config = self.config
         entropy = config.attack != "newton"
-        start = self.ledger.linearise(rows, self.x[rows], config.rivals, entropy=entropy)
+        rivals = config.rivals if config.norm == "l2" and not entropy else 1
+        start = self.ledger.linearise(rows, self.x[rows], rivals, entropy=entropy)
         check_classes(self.classifier.num_classes)
         check_labels(self.y, len(self.x), self.classifier.num_classes)
         self.margin_before[rows] = start.margin
@@ -173,25 +174,21 @@ class _Attack:
     def _shrink(self, rows: Tensor, start: Points, found: Points) -> Points:
         """Nearer fixes in the norm asked for and, for the distances, in l2 and linf."""
         config, box = self.config, Box(self.x[rows], self.config.radius)
-        before = config.bisections // 2
-        best, tests = bisect(self.ledger, rows, box.x, found, before)
-        self.q_shrink[rows] += tests
-        answer = self._nearest(rows, box, found, best, config.norm, config.polish, config.bisections - before)
-        answer.grad = found.grad
-        nearest = {config.norm: answer}
+        answer = self._nearest(rows, box, found, config.norm, config.polish)
+        nearest = [answer]
         for norm in ("l2", "linf"):
             if norm != config.norm and config.polish_other:
-                nearest[norm] = self._nearest(rows, box, found, best, norm, config.polish_other, 3)
+                nearest.append(self._nearest(rows, box, found, norm, config.polish_other))
         for norm, rho in self.rho.items():
-            known = torch.stack([norm_of(points.pixels - box.x, norm) for points in nearest.values()])
-            rho[rows] = known.amin(0)
+            rho[rows] = torch.stack([norm_of(points.pixels - box.x, norm) for points in nearest]).amin(0)
         return answer
 
-    def _nearest(
-        self, rows: Tensor, box: Box, found: Points, best: Points, norm: str, steps: int, halvings: int
-    ) -> Points:
-        best, refinements = polish(self.ledger, rows, box, found, best, norm, steps)
-        best, tests = bisect(self.ledger, rows, box.x, best, halvings, _TIGHTEN_FROM)
+    def _nearest(self, rows: Tensor, box: Box, found: Points, norm: str, steps: int) -> Points:
+        best, refinements = polish(self.ledger, rows, box, found, norm, steps)
+        # A refined fix is close to the boundary; one that was not refined may lie anywhere beyond it.
+        refined = (best.pixels != found.pixels).flatten(1).any(1)
+        lowest = torch.where(refined, _TIGHTEN_FROM, 0.0).to(best.margin)
+        best, tests = bisect(self.ledger, rows, box.x, best, self.config.bisections, lowest)
         self.q_shrink[rows] += refinements + tests
         return best
 
@@ -205,8 +202,7 @@ class _Attack:
         self.margin_after[rows] = again.margin
         self.unstable[rows] = ~again.right & ~(again.margin < -0.1 * again.slack)
         for norm, rho in self.rho.items():
-            known = norm_of(delta, norm)
-            rho[rows] = torch.fmin(rho[rows], known)
+            rho[rows] = torch.fmin(rho[rows], norm_of(delta, norm))
         if self.config.quantise:
             grad = found.grad if found.grad is not None else start.grad
             assert grad is not None

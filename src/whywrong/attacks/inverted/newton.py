@@ -25,27 +25,31 @@ def newton_search(
         start: The original images, linearised.
         box: Allowed pixels of these rows.
         rounds: Most candidates an image.
-        config: ``norm``, ``overshoot`` and ``rivals``.
+        config: ``norm`` and ``overshoot``.
 
     Returns:
-        The last candidate of each row, linearised (with one gradient an image), and the candidates sent (n,) int64.
+        The last candidate of each row, linearised, and the candidates sent (n,) int64.
+
+    Where ``start`` carries the margins over several rivals, the first step keeps all of them out at once: most
+    candidates that fail land in a third class. Later steps follow the single worst rival.
     """
+    assert start.grad is not None
     now = start.clone()
+    if start.rival_margins is not None:
+        now.grad, now.rival_margins = start.grad[:, 0].clone(), None
     sent = torch.zeros_like(rows)
     open_rows = torch.arange(len(rows), device=rows.device)
-    for _ in range(rounds):
-        base = now.at(open_rows)
+    for k in range(rounds):
+        base = start if k == 0 else now.at(open_rows)
         candidate = _next_candidate(base, box.at(open_rows), config)
         moved = (candidate != base.pixels).flatten(1).any(1)  # a row that cannot move would only repeat itself
         open_rows, candidate = open_rows[moved], candidate[moved]
         if not len(open_rows):
             break
-        points = ledger.linearise(rows[open_rows], candidate, config.rivals)
+        points = ledger.linearise(rows[open_rows], candidate)
         sent[open_rows] += 1
         now.put(open_rows, points)
         open_rows = open_rows[~points.right]
-    if now.rival_margins is not None and now.grad is not None:
-        now.grad, now.rival_margins = now.grad[:, 0], None
     return now, sent
 
 
@@ -56,8 +60,7 @@ def _next_candidate(base: Points, box: Box, config: InvertedConfig) -> Tensor:
         need = base.margin * (1 + config.overshoot) + 2 * base.slack
         delta, _ = STEPS[config.norm](base.grad, need, low, high)
     else:
-        # Rivals that are already beaten only have to stay so; those in the lead fall by the overshoot too.
-        ahead = base.rival_margins
-        need = ahead + config.overshoot * ahead.clamp_min(0) + 2 * base.slack[:, None]
+        # Every rival shall end as far behind as the overshoot puts the worst one.
+        need = base.rival_margins + (config.overshoot * base.margin + 2 * base.slack)[:, None]
         delta, _ = polyhedral_step(base.grad, need, low, high)
     return box.clip(base.pixels + delta)

@@ -1,4 +1,4 @@
-"""From the first right image to the nearest one: bisection, then Newton steps of the boundary.
+"""From the first right image to the nearest one: Newton steps along the boundary, then bisection.
 
 Each refinement linearises the margin at the current change d, takes the smallest change d' that the linearisation
 calls right (exactly, in the box), and moves part of the way, d <- d + damping (d' - d). Points need not be right on
@@ -15,8 +15,10 @@ from torch import Tensor
 from whywrong.attacks.inverted.ledger import Box, Ledger, Points
 from whywrong.attacks.inverted.steps import STEPS
 
-_DAMPING = {"l2": 0.5, "linf": 0.5, "l1": 1.0, "l0": 1.0}
-_EXTRA = 0.02  # share of the change by which a refinement goes beyond the linearised boundary
+_DAMPING = {"l2": 0.3, "linf": 0.5, "l1": 1.0, "l0": 1.0}  # share of the way to the linearised boundary
+_EXTRA = 0.3  # how far beyond that boundary a refinement aims at first, as a share of the need
+_LESS, _MORE = 0.5, 1.5  # factors of the extra after a right and after a wrong point
+_EXTRA_RANGE = 0.005, 1.0
 _ARRIVED = 0.01  # a refinement that would move a right point by less than this share of its change is the last
 
 
@@ -33,7 +35,7 @@ def norm_of(delta: Tensor, norm: str) -> Tensor:
 
 
 def bisect(
-    ledger: Ledger, rows: Tensor, x: Tensor, fix: Points, halvings: int, lowest: float = 0.0
+    ledger: Ledger, rows: Tensor, x: Tensor, fix: Points, halvings: int, lowest: Tensor | None = None
 ) -> tuple[Points, Tensor]:
     """Halve the way from the image to its fix, keeping the right half.
 
@@ -43,18 +45,18 @@ def bisect(
         x: (n, C, H, W), originals.
         fix: Right images.
         halvings: Tests an image.
-        lowest: Share of the change at which the search begins.
+        lowest: (n,), share of the change at which the search begins; default 0.
 
     Returns:
-        The nearest right point met on the way, without gradients, and the tests made (n,) int64.
+        The nearest right point met on the way, with the gradient of ``fix``, and the tests made (n,) int64.
     """
-    best = Points(fix.pixels, fix.margin, fix.right, fix.slack).clone()
+    best = fix.clone()
     delta = fix.pixels - x
-    low = torch.full_like(fix.margin, lowest)
+    low = torch.zeros_like(fix.margin) if lowest is None else lowest
     high = torch.ones_like(low)
     for _ in range(halvings):
         middle = (low + high) / 2
-        points = ledger.test(rows, (x + _column(middle) * delta).clamp_(0, 1))
+        points = ledger.test(rows, (x + middle.view(-1, 1, 1, 1) * delta).clamp_(0, 1))
         low = torch.where(points.right, low, middle)
         high = torch.where(points.right, middle, high)
         found = points.right.nonzero().flatten()
@@ -62,57 +64,52 @@ def bisect(
     return best, torch.full_like(rows, halvings)
 
 
-def polish(
-    ledger: Ledger, rows: Tensor, box: Box, start: Points, best: Points, norm: str, steps: int
-) -> tuple[Points, Tensor]:
+def polish(ledger: Ledger, rows: Tensor, box: Box, start: Points, norm: str, steps: int) -> tuple[Points, Tensor]:
     """Move along the boundary toward the smallest right change in ``norm``.
 
     Args:
         ledger: Asks and counts.
         rows: (n,), rows of the batch.
         box: Allowed pixels of these rows.
-        start: Where to begin, linearised, right or not.
-        best: The smallest right change so far.
+        start: Right images, linearised.
         norm: l2, linf, l1 or l0.
         steps: Most refinements an image.
 
     Returns:
-        The smallest right points now known, without gradients, and the refinements made (n,) int64.
+        The smallest right points now known, linearised, and the refinements made (n,) int64.
     """
-    best = Points(best.pixels, best.margin, best.right, best.slack).clone()
+    best = start.clone()
     smallest = norm_of(best.pixels - box.x, norm)
+    extra = torch.full_like(smallest, _EXTRA)
     sent = torch.zeros_like(rows)
     now = start
     open_rows = torch.arange(len(rows), device=rows.device)
     for k in range(steps):
         inside = box.at(open_rows)
         delta = now.pixels - inside.x
-        target = _nearest(now, delta, inside, norm)
-        way = target - delta
-        # The first step of a norm that the start was not made for goes all the way.
-        share = 1.0 if k == 0 and norm != "l2" else _DAMPING[norm]
+        way = _nearest(now, delta, inside, norm, extra[open_rows]) - delta
         going = (norm_of(way, norm) > _ARRIVED * norm_of(delta, norm)) | ~now.right
-        open_rows, inside = open_rows[going], inside.at(going.nonzero().flatten())
+        open_rows, inside, delta, way = open_rows[going], inside.at(going), delta[going], way[going]
         if not len(open_rows):
             break
-        pixels = inside.clip(inside.x + (delta + share * way)[going])
+        # The start may have been made for another norm: the first step then goes all the way.
+        share = _DAMPING[norm] if k or norm == "l2" else 1.0
+        pixels = inside.clip(inside.x + delta + share * way)
         now = ledger.linearise(rows[open_rows], pixels)
         sent[open_rows] += 1
+        extra[open_rows] *= torch.where(now.right, _LESS, _MORE)
+        extra.clamp_(*_EXTRA_RANGE)
         size = norm_of(pixels - inside.x, norm)
         better = (now.right & (size < smallest[open_rows])).nonzero().flatten()
-        best.put(open_rows[better], Points(*now.at(better)._parts()[:4]))  # type: ignore[arg-type]
+        best.put(open_rows[better], now.at(better))
         smallest[open_rows[better]] = size[better]
     return best, sent
 
 
-def _nearest(now: Points, delta: Tensor, box: Box, norm: str) -> Tensor:
-    """Smallest change that the linearisation at ``now`` calls right, and a little more."""
+def _nearest(now: Points, delta: Tensor, box: Box, norm: str, extra: Tensor) -> Tensor:
+    """Smallest change that the linearisation at ``now`` calls right, with some to spare."""
     assert now.grad is not None
     along = (now.grad * delta).flatten(1).sum(1, dtype=torch.float64)
     need = now.margin.double() - along + 2 * now.slack.double()
-    target, _ = STEPS[norm](now.grad, need * (1 + _EXTRA), *box.room())
+    target, _ = STEPS[norm](now.grad, need * (1 + extra), *box.room())
     return target
-
-
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)

@@ -24,6 +24,7 @@ from torch import Tensor
 Step = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _NEWTON_STEPS = 40
+_QP_STEPS = 20
 
 
 def l2_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,38 +82,41 @@ def polyhedral_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple
         high: Broadcasts against (B, C, H, W), >= 0.
 
     Returns:
-        delta (B, C, H, W) and feasible (B,) bool: whether delta meets all needs to 1e-6 of their size.
+        delta (B, C, H, W) and feasible (B,) bool: whether delta meets all needs, to 1e-6 of their size in
+        double precision and 1e-5 in single.
 
     The solution is clip(-sum_r lambda_r g_r, low, high) with multipliers lambda >= 0. For a given set of clipped
     pixels they solve a quadratic program of size R, exactly, by trying all 2^R active sets; the clipped set is
     then taken anew until it no longer changes.
     """
-    batch = len(need)
     shape = g[:, 0].shape
-    flat = g.double().flatten(2)  # (B, R, D)
-    low, high = (bound.double().expand(shape).flatten(1) for bound in (low, high))
+    flat = g.flatten(2)  # (B, R, D)
+    low, high = (bound.expand(shape).flatten(1) for bound in (low, high))
     wanted = need.double()
-    free = (low < 0) | (high > 0)
-    fixed = torch.zeros_like(low)  # (B, D), change of the clipped pixels
+    scale = wanted.abs().amax(1).clamp_min(_tiny(g))
+    tolerance = 1e-6 if g.dtype == torch.float64 else 1e-5
     delta = torch.zeros_like(low)
-    worst = torch.full((batch,), torch.inf, dtype=torch.float64, device=g.device)
-    for _ in range(_NEWTON_STEPS):
-        open_pixels = flat * free[:, None]
-        gram = open_pixels @ open_pixels.transpose(1, 2)  # (B, R, R)
-        left = wanted + (flat @ (fixed * ~free)[:, :, None])[:, :, 0]
-        multipliers = _smallest_multipliers(gram, left)
-        raw = -(multipliers[:, None] @ flat)[:, 0]  # (B, D)
-        trial = raw.clamp(low, high)
-        broken = ((flat @ trial[:, :, None])[:, :, 0] + wanted).amax(1)
-        better = broken < worst - 1e-15
-        delta = torch.where(better[:, None], trial, delta)
-        worst = torch.where(better, broken, worst)
-        now_free = (raw > low) & (raw < high)
-        if bool((now_free == free).all()):
+    worst = torch.full_like(scale, torch.inf)
+    open_rows = torch.arange(len(need), device=need.device)
+    free = (low < 0) | (high > 0)
+    clipped = torch.zeros_like(low)  # (B, D), change of the pixels that are not free
+    for _ in range(_QP_STEPS):
+        slopes, bottom, top = (part if len(open_rows) == len(part) else part[open_rows] for part in (flat, low, high))
+        gram = (slopes * free[:, None]) @ slopes.transpose(1, 2)  # (b, R, R)
+        left = wanted[open_rows] + (slopes @ clipped.masked_fill(free, 0)[:, :, None])[:, :, 0].double()
+        multipliers = _smallest_multipliers(gram.double(), left)
+        raw = -(multipliers[:, None].to(g.dtype) @ slopes)[:, 0]  # (b, D)
+        trial = raw.clamp(bottom, top)
+        broken = ((slopes @ trial[:, :, None])[:, :, 0].double() + wanted[open_rows]).amax(1)
+        better = broken < worst[open_rows]
+        delta[open_rows[better]] = trial[better]
+        worst[open_rows[better]] = broken[better]
+        now_free = (raw > bottom) & (raw < top)
+        going = (now_free != free).any(1)
+        open_rows, free, clipped = open_rows[going], now_free[going], trial[going]
+        if not len(open_rows):
             break
-        free, fixed = now_free, trial
-    scale = wanted.abs().amax(1).clamp_min(_tiny(wanted))
-    return delta.to(g.dtype).view(shape), worst <= 1e-6 * scale
+    return delta.view(shape), worst <= tolerance * scale
 
 
 def _smallest_multipliers(gram: Tensor, need: Tensor) -> Tensor:
