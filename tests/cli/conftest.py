@@ -59,7 +59,7 @@ def small(tmp_path_factory) -> Small:
         pixels[:, :, colour] += 40
         place = folder / "images" / label
         place.mkdir(parents=True, exist_ok=True)
-        name = f"grün {number:02d}.png" if number == 7 else f"{number:02d}.png"
+        name = f"grün {number:02d}.png" if number == 4 else f"{number:02d}.png"
         Image.fromarray(pixels.astype(np.uint8)).save(place / name)
     (folder / "images" / "red" / "broken.png").write_bytes(b"")
     return Small(f"{folder / 'model.py'}:net", folder / "images")

@@ -87,7 +87,9 @@ def test_a_fault_of_ours_is_said_as_one_and_debug_shows_where(whywrong, monkeypa
 
     monkeypatch.setattr(api, "open_run", broken)
     code, _, err = whywrong("query", "somewhere")
-    assert code == 3 and err.count("\n") == 1 and "unexpected ZeroDivisionError" in err
+    assert code == 3
+    assert err.count("\n") == 1
+    assert "unexpected ZeroDivisionError" in err
     monkeypatch.setenv("WHYWRONG_DEBUG", "1")
     assert "Traceback" in whywrong("query", "somewhere").err
 
@@ -113,7 +115,8 @@ def test_explain_reads_one_image_and_writes_its_report(whywrong, small, tmp_path
     image = small.images / "green" / "00.png"
     code, out, _ = whywrong("explain", small.model, image, "--label", "green", "--out", tmp_path / "why")
     assert code == 0
-    assert "The model reads this as red" in out and "It is labelled green" in out
+    assert "The model reads this as red" in out
+    assert "It is labelled green" in out
     assert (tmp_path / "why" / "report.html").exists()
 
 
@@ -121,7 +124,8 @@ def test_explain_of_a_right_image_says_so(whywrong, small, tmp_path):
     image = small.images / "red" / "06.png"
     code, out, _ = whywrong("explain", small.model, image, "--label", "red", "--out", tmp_path / "why")
     assert code == 0
-    assert "The model reads this as red" in out and "which is what it is labelled" in out
+    assert "The model reads this as red" in out
+    assert "which is what it is labelled" in out
 
 
 def test_report_writes_where_it_is_told(whywrong, finished, tmp_path):
@@ -143,7 +147,9 @@ def test_query_without_sql_lists_the_views(whywrong, finished):
 def test_query_prints_json_lines_without_nan(whywrong, finished):
     sql = "select key, 'nan'::double as x, [1, 2] as l from predictions where status = 'ok' order by key"
     rows = [json.loads(line) for line in whywrong("query", finished, sql, "--json").out.splitlines()]
-    assert len(rows) == 30 and rows[0]["x"] is None and rows[0]["l"] == [1, 2]
+    assert len(rows) == 30
+    assert rows[0]["x"] is None
+    assert rows[0]["l"] == [1, 2]
     assert any("grün" in row["key"] for row in rows)
 
 
@@ -158,15 +164,18 @@ def test_reproduce_prints_verdict_and_sentence_or_json(whywrong, small, tmp_path
     code, out, err = whywrong(*arguments, "--figure", tmp_path / "c.svg")
     assert code == 0
     assert "undecided: no failure in 4 errors" in out
-    assert (tmp_path / "c.svg").exists() and "figure:" in err
+    assert (tmp_path / "c.svg").exists()
+    assert "figure:" in err
     assert json.loads(whywrong(*arguments, "--json").out)["n"] == 4
 
 
 def test_doctor_names_every_requirement(whywrong):
     code, out, _ = whywrong("doctor", "--json")
     found = json.loads(out)
-    assert code == 0 and found["missing"] == []
-    assert {"torch", "duckdb", "typer"} <= set(found["packages"]) and "onnxruntime" in found["extras"]
+    assert code == 0
+    assert found["missing"] == []
+    assert {"torch", "duckdb", "typer"} <= set(found["packages"])
+    assert "onnxruntime" in found["extras"]
 
 
 def test_version(whywrong):

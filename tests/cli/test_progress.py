@@ -51,7 +51,8 @@ def test_failed_items_are_named():
 
 def test_json_lines_carry_every_number():
     [first, last] = map(json.loads, shown("json", [(0, At("predict", 0, 8)), (4, At("predict", 8, 8, 2, 1))]))
-    assert first["done"] == 0 and first["per_second"] is None
+    assert first["done"] == 0
+    assert first["per_second"] is None
     assert last == {
         "stage": "predict",
         "done": 8,
@@ -73,7 +74,9 @@ def test_a_bar_is_drawn_on_stderr(capsys):
         display(At("predict", 2, 2, 1))
         display(At("explain", 1, 1, 1))
     captured = capsys.readouterr()
-    assert captured.out == "" and "predict" in captured.err and "2/2" in captured.err
+    assert captured.out == ""
+    assert "predict" in captured.err
+    assert "2/2" in captured.err
 
 
 def test_names_stay_one_line_on_a_terminal():

@@ -15,7 +15,7 @@ from whywrong.core.errors import InputError
         (["diagnose", "m", "d"], ["--out"]),
         (["diagnose", "m", "d", "--outt", "x"], ["--out"]),
         (["diagnose", "m"], ["DATA"]),
-        (["diagnose", "m", "d", "--out", "x", "--limit", "many"], ["--limit", "many"]),
+        (["diagnose", "m", "d", "--out", "x", "--limit", "many"], ["--limit", "integer"]),
         (["diagnose", "m", "d", "--out", "x", "--workers", "0"], ["--workers"]),
         (["diagnose", "m", "d", "--out", "x", "--depth", "deeper"], ["quick, standard, deep", "deeper"]),
         (["diagnose", "m", "d", "--out", "x", "--engine", "ray"], ["local", "ray"]),
@@ -34,7 +34,8 @@ def test_wrong_use_is_one_line_and_2(whywrong, tmp_path, monkeypatch, arguments,
     monkeypatch.chdir(tmp_path)
     code, out, err = whywrong(*arguments)
     assert (code, out) == (2, "")
-    assert err.startswith("whywrong: ") and err.count("\n") == 1
+    assert err.startswith("whywrong: ")
+    assert err.count("\n") == 1
     assert [word for word in words if word not in err] == []
     assert list(tmp_path.iterdir()) == []  # nothing was begun
 

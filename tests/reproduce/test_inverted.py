@@ -51,7 +51,8 @@ def data(linear) -> TensorImages:
 
 def test_every_error_of_a_linear_model_is_fixed_with_one_candidate(classifier, data):
     result = run_claim("inverted.1", [classifier], data)
-    assert result.n == 30 and result.effect == 1.0
+    assert result.n == 30
+    assert result.effect == 1.0
     assert result.numbers["mean_candidates_all"] == 1.0
     assert result.interval == pytest.approx((wilson(30, 30).low, 1.0))
 
@@ -62,7 +63,8 @@ def test_thirty_errors_without_a_failure_do_not_show_99_67_percent(classifier, d
     assert result.sentence.startswith("no failure in 30 errors")
     assert "1,161 errors without a failure are needed" in result.sentence
     lower = run_claim("inverted.1", [classifier], data, {"success": 0.85})
-    assert lower.verdict == "holds" and "are needed" not in lower.sentence
+    assert lower.verdict == "holds"
+    assert "are needed" not in lower.sentence
 
 
 def test_errors_needed_is_the_first_count_whose_wilson_bound_reaches_the_share():
@@ -123,8 +125,11 @@ def test_no_error_is_nothing_to_measure(classifier, linear, data):
 def test_a_result_is_plain_json_with_its_settings(classifier, data):
     result = run_claim("inverted.1", [classifier], data, {"limit": "5", "attack": "sign"})
     plain = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert plain["config"]["limit"] == 5 and plain["config"]["attack"] == "sign"
-    assert plain["n"] == 5 and plain["name"] == "inverted.1" and plain["models"] == [classifier.identity]
+    assert plain["config"]["limit"] == 5
+    assert plain["config"]["attack"] == "sign"
+    assert plain["n"] == 5
+    assert plain["name"] == "inverted.1"
+    assert plain["models"] == [classifier.identity]
 
 
 def test_the_figure_shows_every_sample(classifier, data, tmp_path):
@@ -143,6 +148,9 @@ def test_resnet20_on_jpeg_images_holds_claim_1_and_6_as_in_the_specification(sha
     net = shared_models("resnet20")
     classifier = Classifier(net, classes=ClassList(tuple(net.classes)))
     first = api.reproduce_claim("inverted.1", [classifier], shared_data / "cifar10_test_a" / "test_jpeg.npz")
-    assert first.n == 592 and first.effect >= 0.9967 and first.numbers["mean_candidates_all"] <= 1.25
+    assert first.n == 592
+    assert first.effect >= 0.9967
+    assert first.numbers["mean_candidates_all"] <= 1.25
     sixth = api.reproduce_claim("inverted.6", [classifier], shared_data / "cifar10_test_a" / "test_jpeg.npz")
-    assert sixth.verdict == "holds" and 0.5 < sixth.effect < 0.8
+    assert sixth.verdict == "holds"
+    assert 0.5 < sixth.effect < 0.8

@@ -65,7 +65,8 @@ def test_error_batches_hold_the_wrong_images_in_order(classifier):
 def test_a_limit_stops_at_the_first_errors_and_reads_no_further(classifier):
     data = TensorImages(images([0] * 100), torch.ones(100, dtype=torch.int64), batch_size=10)
     [(x, _, ids)] = error_batches(classifier, data, limit=3)
-    assert ids == ["0", "1", "2"] and len(x) == 3
+    assert ids == ["0", "1", "2"]
+    assert len(x) == 3
     assert classifier.forwards == 10
 
 
@@ -86,7 +87,7 @@ def test_unknown_claims_settings_and_model_counts_are_refused(classifier):
     data = TensorImages(images([0]), torch.tensor([1]))
     with pytest.raises(InputError, match=r"inverted\.1"):
         run_claim("inverted.2", [classifier], data)
-    with pytest.raises(InputError, match='nearest: "inverted.1.limit"'):
+    with pytest.raises(InputError, match=r'nearest: "inverted\.1\.limit"'):
         run_claim("inverted.1", [classifier], data, {"limt": 3})
     with pytest.raises(InputError, match="takes 1 model"):
         run_claim("inverted.1", [classifier, classifier], data)

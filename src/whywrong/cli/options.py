@@ -150,7 +150,7 @@ class DataOptions(ImageOptions):
         Path | None,
         Option(
             metavar="FILE",
-            help="CSV with file, x_min, y_min, x_max, y_max, in pixels, inclusive.",
+            help="CSV with file, x_min, y_min, x_max, y_max: inclusive pixels.",
             rich_help_panel=DATA,
         ),
     ] = None
