@@ -168,6 +168,13 @@ def test_a_torchscript_program_is_refused_with_the_remedy(tmp_path):
         read_state(tmp_path / "model.pt")
 
 
+def test_a_zip_directory_that_zipfile_itself_refuses_stops(tmp_path):
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2)  # an archive of two disks
+    (tmp_path / "w.pt").write_bytes(locator + b"PK\x05\x06" + bytes(18))
+    with pytest.raises(ModelError, match=r"w.pt is a damaged archive"):
+        read_state(tmp_path / "w.pt")
+
+
 def flipped_files(tmp_path: Path, count: int) -> None:
     generator = random.Random(0)
     canary = tmp_path / "canary"
