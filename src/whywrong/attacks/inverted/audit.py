@@ -31,6 +31,7 @@ class ClassDistances:
     Attributes:
         margin: (B,), error margin of the images, logits.
         gradient: (B, C, H, W), its gradient with respect to the pixels.
+        scale: (B,), largest absolute logit.
         rank: (B,), int64, of the true class by distance, 1 the nearest.
         ranked: (B,), int64, classes ranked, the true one among them.
         ratio: (B,), distance to the true class divided by the median of the others; NaN where there are none.
@@ -40,6 +41,7 @@ class ClassDistances:
 
     margin: Tensor
     gradient: Tensor
+    scale: Tensor
     rank: Tensor
     ranked: Tensor
     ratio: Tensor
@@ -63,7 +65,7 @@ def class_distances(classifier: Classifier, x: Tensor, y: Tensor, others: int = 
     Returns:
         Ranks and ratios, with margin and gradient of the true class, which others need.
     """
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for truth, images in zip(y.split(classifier.batch_size), x.split(classifier.batch_size), strict=True):
 
         def leads(logits: Tensor, rows: slice, truth: Tensor = truth) -> Tensor:
@@ -71,10 +73,10 @@ def class_distances(classifier: Classifier, x: Tensor, y: Tensor, others: int = 
             return logits.amax(1, keepdim=True) - logits.gather(1, target)
 
         # One chunk at a time: the gradients to all classes of a whole batch would not fit into memory.
-        _, lead, gradients = classifier.gradient(images, leads)
+        logits, lead, gradients = classifier.gradient(images, leads)
         norm = gradients.flatten(2).norm(dim=2)
-        parts.append((lead, norm, gradients[:, 0].clone()))
-    lead, norm, gradient = (torch.cat(column) for column in zip(*parts, strict=True))
+        parts.append((lead, norm, gradients[:, 0].clone(), logits.abs().amax(1)))
+    lead, norm, gradient, scale = (torch.cat(column) for column in zip(*parts, strict=True))
     distance = lead / norm.clamp_min(torch.finfo(norm.dtype).tiny)
     rank = 1 + (distance[:, 1:] < distance[:, :1]).sum(1)
     ranked = torch.full_like(rank, distance.shape[1])
@@ -82,7 +84,7 @@ def class_distances(classifier: Classifier, x: Tensor, y: Tensor, others: int = 
         ratio = distance[:, 0] / distance[:, 1:].quantile(0.5, dim=1)
     else:
         ratio = torch.full_like(lead[:, 0], torch.nan)
-    return ClassDistances(lead[:, 0], gradient, rank, ranked, ratio, torch.ones_like(ranked), ranked)
+    return ClassDistances(lead[:, 0], gradient, scale, rank, ranked, ratio, torch.ones_like(ranked), ranked)
 
 
 def _targets(logits: Tensor, y: Tensor, others: int) -> Tensor:

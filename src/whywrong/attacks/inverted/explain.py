@@ -132,7 +132,9 @@ def explain_fix(
             tolerance=config.completeness,
         )
         segments = superpixels(x, most=config.segments)
-        confined = region_fix(classifier, x, y, segments, distances.margin, distances.gradient, config=config)
+        confined = region_fix(
+            classifier, x, y, segments, distances.margin, distances.gradient, distances.scale, config=config
+        )
         listed = list_regions(classifier, x, y, delta, added.map, segments, masks, config=config)
         random = random_rate(classifier, x, y, delta, keys, config.random_draws)
         survival = small_noise_rate(classifier, x, y, delta, keys, config=config)

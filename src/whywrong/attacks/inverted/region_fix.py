@@ -53,6 +53,7 @@ def region_fix(
     segments: Tensor,
     margin: Tensor,
     gradient: Tensor,
+    scale: Tensor,
     *,
     config: InvertedConfig,
 ) -> RegionFix:
@@ -65,6 +66,7 @@ def region_fix(
         segments: (B, H, W), int64, superpixels.
         margin: (B,), error margin of ``x``, logits.
         gradient: (B, C, H, W), its gradient; known already from the class control.
+        scale: (B,), size of its logits; a candidate aims beyond the safety that is asked of a fix.
         config: ``region_overshoot``, ``region_change``, ``region_limit``, ``region_rounds``, ``radius``, ``safety``.
 
     Returns:
@@ -89,19 +91,11 @@ def region_fix(
         room_low = torch.maximum(room_low, -config.radius - delta[rows]).clamp_max(0)
         room_high = torch.minimum(room_high, config.radius - delta[rows]).clamp_min(0)
         slope = g.abs() * torch.where(g > 0, room_low < 0, room_high > 0)
+        need = m.clamp_min(0) * (1 + config.region_overshoot) + 4 * config.safety * scale[rows]
         least = torch.where(fell_short[rows], 2 ** max(0, step - _PATIENCE), 0)
-        chosen[rows] = _grow(
-            chosen[rows],
-            present[rows],
-            segments[rows],
-            slope,
-            m * (1 + config.region_overshoot),
-            least,
-            most[rows],
-            config,
-        )
+        chosen[rows] = _grow(chosen[rows], present[rows], segments[rows], slope, need, least, most[rows], config)
         inside = paint(chosen[rows], segments[rows])[:, None]
-        change, _ = l2_step(g, m * (1 + config.region_overshoot), room_low * inside, room_high * inside)
+        change, _ = l2_step(g, need, room_low * inside, room_high * inside)
         delta[rows] = (at + change).clamp(0, 1) - x[rows]
 
         logits = classifier.logits(x[rows] + delta[rows])
@@ -149,7 +143,8 @@ def _grow(
     rank = torch.arange(1, present.shape[1] + 1, device=need.device)
     enough = gentle & (rank >= (taken + least).clamp_min(1)[:, None])
     wanted = torch.where(enough.any(1), enough.int().argmax(1) + 1, present.shape[1])
-    wanted = torch.maximum(torch.minimum(wanted, most), taken)
+    useful = ((energy > 0) & ~chosen).sum(1) + taken  # flat superpixels add nothing
+    wanted = torch.maximum(torch.minimum(wanted, torch.minimum(most, useful)), taken)
     grown = torch.zeros_like(chosen).scatter_(1, order, rank <= wanted[:, None])
     return grown & present
 
