@@ -49,7 +49,7 @@ bench: $(VENV)/.dev
 		echo "$$script" >&2; $(BIN)/python "$$script" > "build/bench/$$(basename "$$script" .py).json"; done
 
 docs: $(VENV)/.dev
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: $(UV)
 	$(LOCK) requirements/uv.in -o requirements/uv.txt > /dev/null

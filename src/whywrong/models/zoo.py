@@ -98,7 +98,8 @@ def load_classifier(
         input_size: (C, H, W), default the model's own; so are the four that follow.
         resize: Shorter side before the centre crop, in pixels; 0 stretches the image without a crop.
         interpolation: nearest, bilinear, bicubic, lanczos, box or hamming.
-        mean, std: Normalisation per channel, of values in [0, 1]; () switches the model's own off.
+        mean: Normalisation per channel, of values in [0, 1]; () switches the model's own off.
+        std: The same, for the spread.
         access: Highest level to use, as ``scores``; default what the model can grant.
         output: How answers are read, see :class:`Classifier`; default ``logits``.
         batch_size: Images in one pass; default planned from a memory probe.
