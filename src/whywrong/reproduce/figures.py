@@ -62,5 +62,6 @@ def _cumulative(axes: Axes, data: np.ndarray) -> None:
     axes.axvline(median, color=GREY, linewidth=1, linestyle=":")
     axes.text(median, 4, f" half: {median:.2g}", color=GREY, fontsize=9)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("errors that become right, %")
     axes.set_ylim(0, 102)
