@@ -62,6 +62,12 @@ def test_an_unfinished_run_says_what_is_left(tmp_path):
     assert "7 of 39 images are still to do" in more
 
 
+def test_missing_evidence_leaves_the_run_unfinished(tmp_path):
+    run = make_run(tmp_path)
+    run.meta["complete"] = False
+    assert "evidence is missing for some errors" in told(run)[2]
+
+
 def test_unlabelled_images_are_neither_right_nor_wrong(tmp_path):
     facts, first, more = told(make_run(tmp_path, images=30, errors=5, unlabelled=10))
     assert first.startswith("5 of 20 images")

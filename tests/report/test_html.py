@@ -145,6 +145,24 @@ def test_hostile_names_stay_text(tmp_path):
     assert not any("javascript:" in value for value in hostile.values("href") + hostile.values("src"))
 
 
+def test_hostile_text_in_every_field_of_the_run_stays_text(tmp_path):
+    def told(folder: Path, text: str) -> Page:
+        run = make_run(folder, images=8, errors=3, failed=1)
+        run.meta["model"] |= {"source": text, "identity": text, "input": {text: text}}
+        run.meta["data"] |= {"source": {"path": text}, "warnings": [text], "ignored": {text: 1}}
+        run.meta["methods"]["inverted"]["config"] = {text: text}
+        run.meta |= {
+            "notes": [text], "refused": {"other": text, "cam": text}, "created": text, "machine": {text: text},
+            "health": [{"level": text, "name": "x", "text": text}], "versions": {text: text}, "depth": text,
+        }  # fmt: skip
+        return Page(write_report(run))
+
+    plain = told(tmp_path / "plain", "harmless")
+    hostile = told(tmp_path / "hostile", " ".join(HOSTILE))
+    assert hostile.tags == plain.tags
+    assert len(hostile.attributes) == len(plain.attributes)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -31,6 +31,7 @@ class Facts:
     Attributes:
         items: Entries of the source; ``read`` of them were classified, ``failed`` could not be, ``waiting`` are
             still to do; ``labelled`` of the read ones carry a label, ``errors`` of these are wrong.
+        complete: Whether the run has done all it set out to do.
         duplicates: Entries whose bytes and label equal those of an earlier one.
         near_ties: Read images whose top two classes lie within 1e-5.
         pairs: Confusions, most frequent first.
@@ -43,6 +44,7 @@ class Facts:
     """
 
     items: int = 0
+    complete: bool = True
     read: int = 0
     labelled: int = 0
     errors: int = 0
@@ -81,7 +83,7 @@ class Facts:
 
 def gather(tables: Tables) -> Facts:
     """Count and measure everything the report says about the run as a whole."""
-    facts = Facts(items=tables.value("select count(*) from items"))
+    facts = Facts(items=tables.value("select count(*) from items"), complete=bool(tables.meta.get("complete", True)))
     facts.duplicates = tables.value("select count(*) from items where same_as is not null")
     if tables.has("predictions"):
         row = tables.rows(

@@ -24,6 +24,8 @@ def headline(facts: Facts, names: Names) -> tuple[str, list[str]]:
     more: list[str] = []
     if facts.waiting:
         more.append(f"The run is not finished: {facts.waiting:,} of {count(facts.items, 'image')} are still to do.")
+    elif not facts.complete:
+        more.append("The run is not finished: every image is read, but evidence is missing for some errors.")
     if facts.errors == 0:
         first = f"None of {count(facts.labelled, 'image')} is wrong."
         more.append(
@@ -47,6 +49,8 @@ def headline(facts: Facts, names: Names) -> tuple[str, list[str]]:
 def _distance_sentences(facts: Facts) -> list[str]:
     if facts.distances is None:
         return ["How far each error is from right was not measured: the inverted attack did not run."]
+    if not facts.attacked:
+        return ["How far each error is from right is not known yet: no fix has been looked for so far."]
     if len(facts.distances) == 0:
         return [f"No fix is known yet for any of the {facts.attacked:,} errors that were tried."]
     median = float(np.median(facts.distances))
@@ -129,7 +133,9 @@ def strip(facts: Facts) -> list[Figure]:
     second = Figure(
         "errors",
         f"{facts.errors:,}",
-        f"{facts.confident:,} with at least {percent(CONFIDENT)} confidence" if facts.errors else "",
+        (f"{facts.confident:,}" if facts.confident else "none") + f" with at least {percent(CONFIDENT)} confidence"
+        if facts.errors
+        else "",
         "; ".join(f"{n:,} {text}" for n, text in zip(numbers, extra, strict=True)),
     )
     if facts.audited:

@@ -73,7 +73,7 @@ def subject(meta: Mapping[str, Any]) -> tuple[str, str, str]:
     source = (meta.get("data") or {}).get("source")
     path = source.get("path") if isinstance(source, Mapping) else source
     data = shown(path or "images in memory")
-    return model.rsplit("/", 1)[-1], data.rstrip("/").rsplit("/", 1)[-1], str(meta.get("created") or "")[:10]
+    return model.rsplit("/", 1)[-1], data.rstrip("/").rsplit("/", 1)[-1], shown(meta.get("created") or "")[:10]
 
 
 def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
@@ -90,7 +90,7 @@ def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
             continue
         entry = asked.get(name) or {}
         n = tables.value(f"select count(*) from {name}") if tables.has(name) else 0
-        settings = [(key, shown(_setting(value))) for key, value in _flat(entry.get("config") or {})]
+        settings = [(shown(key), shown(_setting(value))) for key, value in _flat(entry.get("config") or {})]
         papers = PAPERS.get(name, ())
         rows = f"{count(n, 'error')} treated" if n else "nothing stored yet"
         text.ran.append(Ran(name, method.title, rows, settings, papers))
