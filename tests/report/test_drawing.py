@@ -37,7 +37,7 @@ class Small(nn.Module):
 @pytest.fixture(scope="module")
 def case() -> tuple[Classifier, Tensor, Tensor]:
     torch.manual_seed(0)
-    classifier = Classifier(Small().eval(), classes=["a", "b", "c"])
+    classifier = Classifier(Small().eval())
     x = torch.rand(3, 3, 32, 32)
     y = (classifier.logits(x).argmax(1) + 1) % 3
     return classifier, x, y
