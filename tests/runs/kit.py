@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from whywrong.core.access import Access
@@ -24,8 +26,10 @@ from whywrong.core.registry import Method
 from whywrong.core.result import MethodResult
 from whywrong.data.sources import Source, open_source
 from whywrong.models.classifier import Classifier
+from whywrong.runs.folder import RunFolder
 
 SIDE = 8
+SHARD = 8  # items, so that few images make many shards
 K = 4
 NAMES = ("ant", "bee", "cat", "dog")
 SPEC = InputSpec(height=SIDE, width=SIDE)
@@ -108,6 +112,12 @@ class StubResult(MethodResult):
         """The image itself, for the rows in detail."""
         return {"picture": torch.where(self.detailed.view(-1, 1, 1, 1), self.picture, torch.nan)}
 
+    @staticmethod
+    def schema() -> pa.Schema:
+        """Types of the columns."""
+        kinds = {"level": pa.float32(), "draw": pa.float32(), "detailed": pa.bool_(), "words": pa.list_(pa.string())}
+        return pa.schema([*kinds.items(), ("forwards", pa.int64()), ("backwards", pa.int64())])
+
 
 def stub(
     classifier: Classifier, x: Tensor, y: Tensor, *, keys: Tensor, detail: Tensor, config: StubConfig
@@ -145,21 +155,50 @@ def images(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return pixels, labels
 
 
-def array_source(folder: Path, count: int, seed: int = 0) -> Source:
-    """An ``.npz`` of :func:`images`."""
+def saved(folder: Path, pixels: np.ndarray, labels: np.ndarray) -> Source:
+    """An ``.npz`` of these images."""
     folder.mkdir(parents=True, exist_ok=True)
-    pixels, labels = images(count, seed)
     np.savez(folder / "data.npz", images=pixels, labels=labels)
     return open_source(folder / "data.npz")
 
 
+def array_source(folder: Path, count: int, seed: int = 0) -> Source:
+    """An ``.npz`` of :func:`images`."""
+    return saved(folder, *images(count, seed))
+
+
 def folder_source(folder: Path, count: int, seed: int = 0) -> Source:
     """Class folders of PNG files with the same images."""
-    from PIL import Image
-
     pixels, labels = images(count, seed)
     for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-        place = folder / NAMES[label]
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(place / f"{number:04d}.png")
+        write_png(folder / NAMES[label] / f"{number:04d}.png", image)
     return open_source(folder)
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Pixels (H, W, 3) uint8 as a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def tables(run: RunFolder) -> dict[str, list[dict[str, Any]]]:
+    """Everything a finished run says, in an order of its own: views, maps and thumbs."""
+    views = ["items", "predictions", "errors", "failed_items", *run.meta["methods"]]
+    found = {view: run.query(f"select * from {view} order by item_id").to_pylist() for view in views}
+    ids = [row["item_id"] for row in found["errors"]]
+    found["thumbs"] = [run.thumb(item) or {} for item in ids]
+    found["maps"] = [
+        {name: array.tolist() for name, array in run.maps(method, item).items()}
+        for method in run.meta["methods"]
+        for item in ids
+    ]
+    return found
+
+
+def diagnosed(folder: Path, source: Source, **settings: Any) -> RunFolder:
+    """A run of the stub on a source, without the health probe's share of doubt."""
+    from whywrong.runs.diagnose import diagnose
+
+    classifier = settings.pop("classifier", None) or reader()
+    settings = {"limit": 10, "batch_size": 8, **settings}
+    return diagnose(classifier, source, folder, **settings)

@@ -197,7 +197,7 @@ def _commit(bench: Bench, unit: Unit, step: Step, pending: Pending, outcome: _Ou
     path = bench.run.map_files(name) / shard_name(unit.shard, ".safetensors")
     maps = {**read_maps(path, kept), **outcome.maps}
     if maps or path.exists():
-        write_maps(path, maps)
+        write_maps(path, maps, bench.job.identity)
     facts = {
         "run": bench.job.identity,
         "result_version": step.method.result_version,

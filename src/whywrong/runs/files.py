@@ -36,7 +36,7 @@ def commit(path: Path, content: bytes) -> None:
     try:
         make_folder(path.parent)
         with open(temporary, "wb") as file:
-            for piece in _sealed(content):
+            for piece in _sealed(content, _in_head(path)):
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
@@ -55,7 +55,7 @@ def intact(path: Path) -> bool:
     """Whether the file is there and equals what was committed."""
     try:
         with open(path, "rb") as file:
-            at = _seal_position(file.read(_HEAD), _read_tail(file), path.suffix == ".safetensors")
+            at = _seal_position(file.read(_HEAD), _read_tail(file), _in_head(path))
             if at is None:
                 return False
             size = file.seek(0, os.SEEK_END)
@@ -90,9 +90,13 @@ def tidy(folder: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _sealed(content: bytes) -> Iterator[bytes | memoryview]:
-    at = content.find(MARK + BLANK, 0, _HEAD)
-    at = at if at >= 0 else content.rfind(MARK + BLANK)
+def _in_head(path: Path) -> bool:
+    """Whether the seal stands at the start of such a file; the first or last mark counts, data may quote others."""
+    return path.suffix == ".safetensors"
+
+
+def _sealed(content: bytes, in_head: bool) -> Iterator[bytes | memoryview]:
+    at = content.find(MARK + BLANK, 0, _HEAD) if in_head else content.rfind(MARK + BLANK)
     view = memoryview(content)
     if at < 0:
         yield view

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,8 @@ class RunFolder:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.meta = read_run_file(self.path)
+        self._lock = threading.Lock()
+        self._cached: tuple[tuple[int, ...], duckdb.DuckDBPyConnection] | None = None
 
     # Where things are.
 
@@ -96,8 +99,17 @@ class RunFolder:
         """
         from whywrong.runs.query import select
 
-        with self.connection() as connection:
-            return select(connection, sql)
+        with self._lock:
+            state = self._state()
+            if self._cached is None or self._cached[0] != state:
+                self._cached = state, self.connection()
+            cursor = self._cached[1].cursor()
+        return select(cursor, sql)
+
+    def _state(self) -> tuple[int, ...]:
+        """Changes whenever a shard is committed: views over other files are then due."""
+        folders = [self.items, self.predictions, *map(self.parts, self.meta["methods"])]
+        return tuple(folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders)
 
     def errors(self) -> pa.Table:
         """Items whose predicted class is not their label."""

@@ -13,7 +13,7 @@ from whywrong.runs.files import intact, make_folder, tidy
 from whywrong.runs.folder import RUN_FILE, read_run_file
 from whywrong.runs.identity import differences, identity
 from whywrong.runs.job import Step
-from whywrong.runs.shards import SCHEMA_FILE, read_facts
+from whywrong.runs.shards import SCHEMA_FILE, read_facts, run_of
 
 _OURS = ("items", "parts", "maps", "thumbs")
 
@@ -64,7 +64,7 @@ def adopt(folder: Path, now: dict[str, Any], steps: Sequence[Step]) -> tuple[dic
 
 def _restore(folder: Path, now: dict[str, Any], shards: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
     """``run.json`` is lost, and the shards say whether they are of this run."""
-    foreign = [path for path in shards if intact(path) and _run_of(path) != identity(now)]
+    foreign = [path for path in shards if intact(path) and run_of(path) != identity(now)]
     if foreign:
         raise RunFolderError(
             f"{folder}: {RUN_FILE} is missing or damaged, and {_relative(folder, foreign[0])} belongs to another run; "
@@ -82,12 +82,13 @@ def _sweep(folder: Path, shards: Sequence[Path], run: str) -> list[str]:
     for path in shards:
         if not path.exists():
             continue  # gone with its table
-        problem = None if intact(path) else "is damaged"
-        if problem is None and path.suffix == ".parquet":
-            problem = None if _run_of(path) == run else "belongs to another run"
-            maps = _maps_of(folder, path)
-            if problem is None and maps is not None and not intact(maps):
-                problem = "lacks its maps, which are damaged or gone"
+        problem = None
+        if not intact(path):
+            problem = "is damaged"
+        elif run_of(path) != run:
+            problem = "belongs to another run"
+        elif (maps := _maps_of(folder, path)) is not None and not (intact(maps) and run_of(maps) == run):
+            problem = "lacks its maps, which are damaged or gone"
         if problem is not None:
             _quarantine(folder, path)
             notes.append(f"{_relative(folder, path)} {problem}: it was put into quarantine and is done again")
@@ -101,17 +102,15 @@ def _shards(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _run_of(path: Path) -> str | None:
-    try:
-        return read_facts(path).get("run")
-    except RunFolderError:
-        return None
-
-
 def _maps_of(folder: Path, table: Path) -> Path | None:
     """The file of maps that a method's table needs."""
     parts = table.relative_to(folder).parts
-    if parts[0] != "parts" or table.name == SCHEMA_FILE or not read_facts(table).get("maps"):
+    if (
+        parts[0] != "parts"
+        or table.suffix != ".parquet"
+        or table.name == SCHEMA_FILE
+        or not read_facts(table).get("maps")
+    ):
         return None
     return folder.joinpath("maps", *parts[1:]).with_suffix(".safetensors")
 

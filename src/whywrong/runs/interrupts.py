@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import contextlib
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -37,9 +36,9 @@ class Stop:
         requested: Whether a signal came.
     """
 
-    def __init__(self, grace: float = GRACE) -> None:
+    def __init__(self, grace: float | None = None) -> None:
         self.requested = False
-        self._grace = grace
+        self._grace = GRACE if grace is None else grace
         self._timer: threading.Timer | None = None
         self._former: dict[int, object] = {}
 
@@ -76,6 +75,9 @@ class Stop:
 
 
 def _again(number: int) -> None:
-    """The same signal once more, handled in the main thread."""
-    with contextlib.suppress(RuntimeError):
+    """The same signal once more, to the main thread, also where it waits in a system call."""
+    main = threading.main_thread().ident
+    if main is not None and hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(main, number)
+    else:
         _thread.interrupt_main(signal.Signals(number))

@@ -33,7 +33,11 @@ def predict(bench: Bench, unit: Unit, plan: Pending) -> Report:
     """
     started, forwards = time.perf_counter(), bench.classifier.forwards
     blamed = unit.blamed
-    rows = [_failed(Loaded(row, blamed[row["item_id"]]), "predict") for row in plan.rows if row["item_id"] in blamed]
+    rows = [
+        _failed(Loaded(row, blamed[row["item_id"]], row["digest"]), "predict")  # not read again, but known if listed so
+        for row in plan.rows
+        if row["item_id"] in blamed
+    ]
     complete = True
     raised: list[str] = []
     for batch in batches(unit, plan.rows, bench.job.batch_size):

@@ -70,12 +70,12 @@ def read_schema(path: Path) -> pa.Schema:
         return file.schema_arrow
 
 
-def write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
-    """Commit dense maps by name ``<item_id>/<map>``."""
+def write_maps(path: Path, maps: Mapping[str, np.ndarray], run: str) -> None:
+    """Commit dense maps by name ``<item_id>/<map>``; ``run`` is the identity of the run."""
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(array) for name, array in maps.items()}
-    commit(path, save(arrays, metadata={"seal": (MARK + BLANK).decode()}))
+    commit(path, save(arrays, metadata={"run": run, "seal": (MARK + BLANK).decode()}))
 
 
 def read_maps(path: Path, items: Iterable[str] | None = None) -> dict[str, np.ndarray]:
@@ -95,6 +95,20 @@ def read_maps(path: Path, items: Iterable[str] | None = None) -> dict[str, np.nd
             for name in file.keys()  # noqa: SIM118 - safe_open is no mapping
             if wanted is None or name.split("/", 1)[0] in wanted
         }
+
+
+def run_of(path: Path) -> str | None:
+    """Identity of the run to which a shard, or its maps, belong.
+
+    Raises:
+        RunFolderError: It cannot be read.
+    """
+    from safetensors import safe_open
+
+    if path.suffix != ".safetensors":
+        return read_facts(path).get("run")
+    with _reading(path), safe_open(path, "numpy") as file:
+        return (file.metadata() or {}).get("run")
 
 
 def shard_name(index: int, suffix: str = ".parquet") -> str:

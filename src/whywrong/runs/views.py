@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from whywrong.core.errors import RunFolderError
 from whywrong.runs.folder import RunFolder
 from whywrong.runs.schemas import FAILED_ITEMS, ITEMS, KEYS, PREDICTIONS, UNREADABLE
 from whywrong.runs.shards import FACTS_KEY, SCHEMA_FILE, read_schema, shard_indices, shard_name
@@ -15,8 +16,23 @@ _SHARD = "regexp_extract(filename, '([0-9]+)\\.parquet$', 1)::integer as shard"
 
 
 def connect(run: RunFolder) -> duckdb.DuckDBPyConnection:
-    """A connection with all views of ``run``, which can reach its folder and no other file."""
+    """A connection with all views of ``run``, which can reach its folder and no other file.
+
+    Raises:
+        RunFolderError: A shard is damaged.
+    """
     connection = duckdb.connect()
+    try:
+        _define(connection, run)
+    except duckdb.Error as error:
+        connection.close()
+        raise RunFolderError(
+            f"{run.path}: a shard is missing or damaged ({error}); run diagnose again, which redoes it"
+        ) from error
+    return connection
+
+
+def _define(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
     connection.execute("SET temp_directory = ''; SET threads = 2")
     _classes(connection, run)
     items = _rows(connection, run.items, ITEMS)
@@ -46,7 +62,6 @@ def connect(run: RunFolder) -> duckdb.DuckDBPyConnection:
     connection.execute(f"SET allowed_directories = [{_quoted(str(run.path.resolve()))}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-    return connection
 
 
 def places(run: RunFolder) -> list[tuple[str, int, str]]:

@@ -1,0 +1,91 @@
+"""Spawned workers: the same results, and deaths that cost one image."""
+
+from __future__ import annotations
+
+import pytest
+from tests.runs import kit
+
+from whywrong.runs.engine import InProcess
+from whywrong.runs.interrupts import Stop
+from whywrong.runs.lookahead import LookAhead
+
+
+def test_two_workers_give_the_same_and_an_image_that_ends_its_worker_is_a_failed_item(tmp_path):
+    source = kit.array_source(tmp_path, 40)
+    run = kit.diagnosed(tmp_path / "run", source, classifier=_deadly(9, "exit"), workers=2)
+    failed = run.query("select key, stage, reason from failed_items").to_pylist()
+    assert failed == [
+        {"key": "images[9]", "stage": "predict", "reason": "the model's process ended with exit code 7 on this image"}
+    ]
+    plain = kit.tables(kit.diagnosed(tmp_path / "plain", source))
+    mine = kit.tables(run)
+    lost = run.query("select item_id from items where key = 'images[9]'")["item_id"][0].as_py()
+    for view in ("predictions", "errors", "stub"):
+        kept = [row for row in plain[view] if row["item_id"] != lost]
+        got = [row for row in mine[view] if row["item_id"] != lost]
+        for row in (*kept, *got):
+            row.pop("detailed", None)  # one error less shifts the choice of what is explained in full
+            row.pop("words", None)
+        assert got == kept
+
+
+@pytest.mark.slow
+def test_an_image_on_which_the_model_hangs_is_a_failed_item(tmp_path):
+    source = kit.array_source(tmp_path, 12)
+    run = kit.diagnosed(tmp_path / "run", source, classifier=_deadly(3, "hang"), workers=2, time_limit=3.0)
+    failed = run.query("select key, reason from failed_items").to_pylist()
+    assert failed == [{"key": "images[3]", "reason": "no answer from the model within 3 s on this image"}]
+    assert len(run.query("select * from predictions where status = 'ok'")) == 11
+
+
+def test_items_are_loaded_in_order_and_never_more_than_the_bound(monkeypatch):
+    import threading
+
+    taken, ahead_of_taker = 0, []
+    lock = threading.Lock()
+
+    def load(job: int) -> int:
+        with lock:
+            ahead_of_taker.append(job - taken)
+        return job * job
+
+    ahead = LookAhead(load, threads=4, capacity=5)
+    ahead.add(range(30))
+    ahead.add(range(30, 60))
+    for job in range(60):
+        assert ahead.take() == job * job
+        with lock:
+            taken += 1
+    ahead.close()
+    assert max(ahead_of_taker) <= 5
+
+
+def test_a_failure_while_loading_reaches_the_taker():
+    ahead = LookAhead(lambda job: 1 // job, threads=1, capacity=2)
+    ahead.add([1, 0])
+    assert ahead.take() == 1
+    with pytest.raises(ZeroDivisionError):
+        ahead.take()
+    ahead.close()
+
+
+def test_the_engine_in_process_prepares_one_unit_ahead():
+    events = []
+
+    class Bench:
+        def prepare(self, unit: int) -> None:
+            events.append(("prepare", unit))
+
+        def perform(self, unit: int) -> int:
+            events.append(("perform", unit))
+            return unit
+
+    assert list(InProcess(Bench(), Stop()).run([1, 2])) == [1, 2]  # type: ignore[arg-type]
+    assert events == [("prepare", 1), ("prepare", 2), ("perform", 1), ("prepare", 2), ("perform", 2)]
+
+
+def _deadly(number: int, deed: str):
+    """A reader whose recipe brings the deed into the workers only."""
+    classifier = kit.reader()
+    classifier.recipe = kit.Recipe(poison=(number,), deed=deed)
+    return classifier
