@@ -278,6 +278,9 @@ def main() -> None:
     parser.add_argument("--overshoot", type=float, default=InvertedConfig().overshoot)
     parser.add_argument("--rivals", type=int, default=InvertedConfig().rivals)
     parser.add_argument("--norm", default="l2")
+    parser.add_argument(
+        "--search-only", action="store_true", help="leave the fix as found: same success and candidates"
+    )
     parser.add_argument("--out", type=Path, help="JSON file")
     parser.add_argument("--merge", nargs="+", type=Path, help="show JSON files together instead of measuring")
     options = parser.parse_args()

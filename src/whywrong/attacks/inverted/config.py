@@ -31,11 +31,8 @@ class InvertedConfig:
         radius: Largest change of any pixel, [0, 1] units; 1 leaves the pixel range as the only bound.
         safety: How far beyond a tie an image must be to count as right, as a share of the scale of its logits.
         polish: Most refinements of the fix in ``norm``, one forward and one backward pass each; 0 to do without.
-        bisections: Halvings of the way to the fix after that, of its last tenth where refinements shrank it; 0 to do
-            without.
-        bisections: Halvings of the way to the fix after that, of its last tenth where refinements shrank it; 0 to do
-            without.
-        polish_other: The same for the distance in l2 and linf where ``norm`` is another.
+        tighten: Tests on the straight way from the image to its fix, after that, to find where it crosses the
+            boundary; 0 to do without.
         quantise: Also make a fix of whole grey levels.
         segments: Superpixels asked for in a large image; small images get fewer.
         region_overshoot: As ``overshoot``, for the candidates of the region fix.
@@ -72,7 +69,7 @@ class InvertedConfig:
     safety: float = 1e-5
     polish: int = 8
     polish_other: int = 5
-    bisections: int = 4
+    tighten: int = 3
     quantise: bool = True
     segments: int = 100
     region_overshoot: float = 0.5
@@ -101,7 +98,7 @@ class InvertedConfig:
         for name, low, high in (("overshoot", 0.0, 10.0), ("safety", 1e-6, 0.01)):
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{name} must be in [{low:g}, {high:g}], got {getattr(self, name)}")
-        for name, least in (("rounds", 0), ("steps", 0), ("bisections", 0), ("polish", 0), ("polish_other", 0)):
+        for name, least in (("rounds", 0), ("steps", 0), ("tighten", 0), ("polish", 0), ("polish_other", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
         self._check_explanation()

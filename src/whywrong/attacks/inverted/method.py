@@ -15,7 +15,7 @@ from whywrong.attacks.inverted.ledger import Box, Ledger, Points
 from whywrong.attacks.inverted.newton import newton_search
 from whywrong.attacks.inverted.result import ALREADY_CORRECT, BAD_INPUT, FIXED, NOT_FIXED, STATUSES, InvertedResult
 from whywrong.attacks.inverted.rounding import grey_levels, round_fix
-from whywrong.attacks.inverted.shrink import bisect, norm_of, polish
+from whywrong.attacks.inverted.shrink import close_in, norm_of, polish
 from whywrong.attacks.inverted.sign import growing_sign, iterative_sign
 from whywrong.attacks.inverted.steps import l2_step, linf_step
 from whywrong.core.access import Access
@@ -23,8 +23,6 @@ from whywrong.core.checks import bad_rows, check_classes, check_images, check_la
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
 from whywrong.models.classifier import Classifier
-
-_TIGHTEN_FROM = 0.9  # after the refinements the boundary is sought on this last stretch of the way to the fix
 
 
 def invert(
@@ -185,10 +183,7 @@ class _Attack:
 
     def _nearest(self, rows: Tensor, box: Box, found: Points, norm: str, steps: int) -> Points:
         best, refinements = polish(self.ledger, rows, box, found, norm, steps)
-        # A refined fix is close to the boundary; one that was not refined may lie anywhere beyond it.
-        refined = (best.pixels != found.pixels).flatten(1).any(1)
-        lowest = torch.where(refined, _TIGHTEN_FROM, 0.0).to(best.margin)
-        best, tests = bisect(self.ledger, rows, box.x, best, self.config.bisections, lowest)
+        best, tests = close_in(self.ledger, rows, box.x, self.margin_before[rows], best, self.config.tighten)
         self.q_shrink[rows] += refinements + tests
         return best
 

@@ -17,6 +17,7 @@ from whywrong.attacks.inverted.sign import iterative_sign
 _STRENGTHS = (1.0, 1.5, 2.5, 4.0, 8.0, 16.0)
 _SPARE = 0.3  # share of the original margin that the first attempt has to spare
 _SIGN_STEPS = 30
+_EXACT = 1e-3  # grey levels; a change this close to a whole level is that level, but for float32
 
 
 def grey_levels(x: Tensor) -> Tensor:
@@ -43,6 +44,8 @@ def round_fix(
     """
     levels = grey_levels(x)
     change = ((x + delta) * 255 - levels).flatten(1)  # (n, D), grey levels, real
+    whole = change.round()
+    change = torch.where((change - whole).abs() < _EXACT, whole, change)
     slope = grad.flatten(1)
     gain = (slope * change).neg_().clamp_min_(0)
     order = gain.sort(dim=1, descending=True, stable=True).indices

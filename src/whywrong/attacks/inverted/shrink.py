@@ -1,4 +1,4 @@
-"""From the first right image to the nearest one: Newton steps along the boundary, then bisection.
+"""From the first right image to the nearest one: Newton steps along the boundary, then the way back.
 
 Each refinement linearises the margin at the current change d, takes the smallest change d' that the linearisation
 calls right (exactly, in the box), and moves part of the way, d <- d + damping (d' - d). Points need not be right on
@@ -19,6 +19,8 @@ _DAMPING = {"l2": 0.3, "linf": 0.5, "l1": 1.0, "l0": 1.0}  # share of the way to
 _EXTRA = 0.3  # how far beyond that boundary a refinement aims at first, as a share of the need
 _LESS, _MORE = 0.5, 1.5  # factors of the extra after a right and after a wrong point
 _EXTRA_RANGE = 0.005, 1.0
+_AIM = 2.0  # margin aimed at on the way back, in safeties
+_INSIDE = 0.02  # share of the bracket that a test stays away from its ends
 _ARRIVED = 0.01  # a refinement that would move a right point by less than this share of its change is the last
 
 
@@ -34,34 +36,40 @@ def norm_of(delta: Tensor, norm: str) -> Tensor:
     return flat.square().sum(1, dtype=torch.float64).sqrt().to(delta.dtype)
 
 
-def bisect(
-    ledger: Ledger, rows: Tensor, x: Tensor, fix: Points, halvings: int, lowest: Tensor | None = None
-) -> tuple[Points, Tensor]:
-    """Halve the way from the image to its fix, keeping the right half.
+def close_in(ledger: Ledger, rows: Tensor, x: Tensor, margin: Tensor, fix: Points, tests: int) -> tuple[Points, Tensor]:
+    """Find where the straight way from the image to its fix crosses the boundary.
+
+    False position with the Illinois rule (Dowell and Jarratt 1971): both ends and their margins are known, and the
+    margin is nearly linear on the way, so that few tests do what many bisections would.
 
     Args:
         ledger: Asks and counts.
         rows: (n,), rows of the batch.
         x: (n, C, H, W), originals.
+        margin: (n,), their margins, positive.
         fix: Right images.
-        halvings: Tests an image.
-        lowest: (n,), share of the change at which the search begins; default 0.
+        tests: Points tested, for every image.
 
     Returns:
         The nearest right point met on the way, with the gradient of ``fix``, and the tests made (n,) int64.
     """
     best = fix.clone()
     delta = fix.pixels - x
-    low = torch.zeros_like(fix.margin) if lowest is None else lowest
-    high = torch.ones_like(low)
-    for _ in range(halvings):
-        middle = (low + high) / 2
-        points = ledger.test(rows, (x + middle.view(-1, 1, 1, 1) * delta).clamp_(0, 1))
-        low = torch.where(points.right, low, middle)
-        high = torch.where(points.right, middle, high)
-        found = points.right.nonzero().flatten()
+    # Shares of the way, and what is left to the margin that is aimed at: a little more than the safety.
+    low, high = torch.zeros_like(margin), torch.ones_like(margin)
+    above, below = margin + _AIM * fix.slack, (fix.margin + _AIM * fix.slack).clamp_max(0)
+    for _ in range(tests):
+        share = high - (high - low) * below / (below - above)
+        share = torch.maximum(torch.minimum(share, high - _INSIDE * (high - low)), low + _INSIDE * (high - low))
+        points = ledger.test(rows, (x + share.view(-1, 1, 1, 1) * delta).clamp_(0, 1))
+        right, value = points.right, points.margin + _AIM * points.slack
+        low, high = torch.where(right, low, share), torch.where(right, share, high)
+        # The end that stays counts half, so that both ends close in.
+        above = torch.where(right, above / 2, value.clamp_min(0))
+        below = torch.where(right, value.clamp_max(0), below / 2)
+        found = right.nonzero().flatten()
         best.put(found, points.at(found))
-    return best, torch.full_like(rows, halvings)
+    return best, torch.full_like(rows, tests)
 
 
 def polish(ledger: Ledger, rows: Tensor, box: Box, start: Points, norm: str, steps: int) -> tuple[Points, Tensor]:

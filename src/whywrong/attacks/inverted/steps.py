@@ -48,10 +48,11 @@ def l1_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor,
     """The steepest coordinates go to their bound, in decreasing order of their slope, the last one only in part."""
     room, slope = _room(g, low, high)
     slopes, order = slope.flatten(1).sort(dim=1, descending=True, stable=True)
-    gain = (slopes * room.flatten(1).gather(1, order)).double()
+    rooms = room.flatten(1).gather(1, order)
+    gain = (slopes * rooms).double()
     before = gain.cumsum(1) - gain
     used = (need.double()[:, None] - before).clamp_min(0).minimum(gain)  # (B, D), fall of the margin by coordinate
-    moves = (used / slopes.double().clamp_min(_tiny(g))).to(g.dtype)
+    moves = (used / slopes.double().clamp_min(_tiny(g))).to(g.dtype).minimum(rooms)
     delta = torch.zeros_like(moves).scatter_(1, order, moves).view_as(g)
     return torch.copysign(delta, -g), _reaches(gain.sum(1), need)
 
