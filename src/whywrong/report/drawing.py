@@ -66,7 +66,7 @@ def draw_cam(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
             rows_cols = " × ".join(map(str, cells[kind].shape))
             _show(axis, _under(photo), f"{titles[kind]}, {rows_cols} cells")
             _lay(axis, cells[kind], scale, photo.shape)
-        line[-1].set_xlabel(f"blue: true class, orange: wrong class\nfull colour at ± {sig(scale, 2)} logits per 1 %")
+        line[-1].set_xlabel(f"blue: true class, orange: wrong class\nfull colour from ± {sig(scale, 2)} logits per 1 %")
     return figure
 
 
@@ -105,7 +105,7 @@ def _contribution(axis: Axes, photo: np.ndarray, values: np.ndarray | None, grad
     noise = grade == "noise-like"
     _show(axis, _under(photo), "contribution of the change" + (": noise" if noise else ""))
     _lay(axis, cells, scale, photo.shape, grey=noise)
-    axis.set_xlabel(f"full colour at ± {sig(scale, 2)} logits per 1 %")
+    axis.set_xlabel(f"full colour from ± {sig(scale, 2)} logits per 1 %")
 
 
 def _change(axis: Axes, fixed: np.ndarray | None, pixels: np.ndarray) -> None:

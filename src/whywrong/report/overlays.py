@@ -37,8 +37,8 @@ def smoothed(contribution: np.ndarray, longest: int = 56) -> np.ndarray:
 
 
 def common_scale(maps: list[np.ndarray]) -> float:
-    """The absolute value at which colours saturate: the 99th percentile over all maps of one image."""
-    peaks = [float(np.quantile(np.abs(values), 0.99)) for values in maps if values.size]
+    """The absolute value at which colours saturate: the largest 95th percentile among the maps of one image."""
+    peaks = [float(np.quantile(np.abs(values), 0.95)) for values in maps if values.size]
     return max(peaks, default=0.0)
 
 
