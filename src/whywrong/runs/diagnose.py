@@ -92,7 +92,7 @@ def diagnose(
         options: Settings by method, ``{"inverted": {"overshoot": 0.2}}``.
         decode_options: How files are decoded; part of the identity of the run.
         time_limit: Seconds without an image passing, after which a worker process counts as hung.
-        progress: Called after every shard.
+        progress: Called at the start of every stage and after every shard.
 
     Returns:
         The run, complete.
@@ -236,6 +236,7 @@ class _Diagnosis:
         items, nonfinite = self.meta["data"]["items"], count_reason(run, NOT_FINITE)
         check_nonfinite_share(nonfinite, items)
         done = errors = failed = 0
+        progress(Progress("predict", 0, total, 0, 0))
         for report in engine.run([Unit(stage="predict", shard=shard) for shard in plans]):
             self._note(report)
             done, errors, failed = done + report.done, errors + report.errors, failed + report.failed
@@ -259,6 +260,7 @@ class _Diagnosis:
                 units.append(Unit(stage="explain", shard=shard, details=chosen))
                 total += len(plan.rows)
         done = failed = 0
+        progress(Progress("explain", 0, total, 0, 0))
         for report in engine.run(units):
             self._note(report)
             done, failed = done + report.done, failed + report.failed
