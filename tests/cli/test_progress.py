@@ -70,6 +70,9 @@ def test_none_says_nothing():
 
 def test_a_bar_is_drawn_on_stderr(capsys):
     with ProgressDisplay("bar") as display:
+        display.prepare()
+        display(At("list", 0, 2))
+        display(At("list", 2, 2))
         display(At("predict", 1, 2, 1))
         display(At("predict", 2, 2, 1))
         display(At("explain", 1, 1, 1))

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from typer import Option
 
-from whywrong.cli.progress import ProgressDisplay
+from whywrong.cli.options import choose
+from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import say
 from whywrong.cli.summary import end_run
 
@@ -30,9 +31,12 @@ def demo(
     """
     from whywrong import api
 
-    say(f"Training a small network on {api.DEMO_TRAINED_ON} handwritten digits of scikit-learn ...")
+    choose("--progress", progress, KINDS)
+    if not (out / "run.json").exists():
+        say(f"Training a small network on {api.DEMO_TRAINED_ON} handwritten digits of scikit-learn ...")
     model, data = api.make_demo(out)
     say(f"Now the real thing: whywrong diagnose {model} {data} --out {out}")
     with ProgressDisplay(progress) as display:
+        display.prepare()
         run = api.diagnose(api.load_classifier(model), data, out, progress=display)
     return end_run(run, out, open_report=open_report)

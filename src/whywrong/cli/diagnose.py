@@ -77,11 +77,11 @@ def diagnose(
     choose("--engine", engine, ("local",))
     choose("--progress", progress, KINDS)
     options = read_settings(settings)
-    classifier = api.load_classifier(model, **model_options.keywords())
     try:
         with ProgressDisplay(progress) as display:
+            display.prepare()
             run = api.diagnose(
-                classifier,
+                api.load_classifier(model, **model_options.keywords()),
                 data,
                 out,
                 depth=cast(Any, depth),

@@ -49,6 +49,11 @@ class ProgressDisplay:
         if self._bar is not None:
             self._bar.stop()
 
+    def prepare(self) -> None:
+        """The model is being loaded and probed: a bar shows that something goes on before anything can be counted."""
+        if self._bar is not None:
+            self._task = self._bar.add_task("prepare", total=None, rest="")
+
     def __call__(self, progress: Any) -> None:
         """``progress`` has ``stage``, ``done``, ``total``, ``errors`` and ``failed``."""
         now = self._clock()
@@ -79,6 +84,9 @@ class ProgressDisplay:
     def _show(self, progress: Any, new: bool) -> None:
         assert self._bar is not None
         if new:
+            for task in self._bar.tasks:
+                if not task.finished:
+                    self._bar.remove_task(task.id)  # the preparation, or a stage with nothing to do
             self._task = self._bar.add_task(progress.stage, total=progress.total, rest="")
         self._bar.update(self._task, completed=progress.done, total=progress.total, rest=_rest(progress))
 
