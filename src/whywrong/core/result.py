@@ -44,12 +44,17 @@ class MethodResult:
         """``forwards`` and ``backwards``, (B,) int64 each."""
         return {"forwards": self.forwards, "backwards": self.backwards}
 
+    @staticmethod
+    def schema() -> pa.Schema | None:
+        """Types of the table, where they must hold although a column is empty; None reads them off the values."""
+        return None
+
     def to_arrow(self) -> pa.Table:
         """The table of :meth:`columns` with the cost, one row an image."""
         import pyarrow as pa
 
         columns = {**self.columns(), **self.cost}
-        return pa.table({name: _plain(values) for name, values in columns.items()})
+        return pa.table({name: _plain(values) for name, values in columns.items()}, schema=self.schema())
 
     def to_pandas(self) -> pd.DataFrame:
         """As :meth:`to_arrow`, for pandas."""

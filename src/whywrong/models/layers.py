@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,7 @@ from whywrong.models.memory import out_of_memory
 from whywrong.models.tracing import Step, Trace, record
 
 _COMPLETE = 1e-4  # gradient times activation plus the constant gives the logits, as a share of its absolute sum
+_LATEST = 8  # steps tried as input of the last attention; keys and values may come before it
 
 T = TypeVar("T")
 
@@ -172,9 +174,11 @@ def read_layer(
     assert module is not None
 
     def run(rows: slice) -> T:
-        with torch.set_grad_enabled(gradients > 0), capture(module, layer, leaf=gradients > 0) as seen:
-            logits = classifier.ask(x[rows])
-        kept = finish(logits, seen.activation, rows)
+        images = x[rows]  # not while a layer may be told by the number of function calls before it
+        with torch.set_grad_enabled(gradients > 0):
+            with capture(module, layer, leaf=gradients > 0) as seen:
+                logits = classifier.ask(images)
+            kept = finish(logits, seen.activation, rows)
         classifier.backwards += gradients * len(logits)
         return kept
 
@@ -182,7 +186,7 @@ def read_layer(
 
 
 @contextmanager
-def capture(module: nn.Module, layer: SpatialLayer, *, leaf: bool = False, zero: bool = False) -> Iterator[Capture]:
+def capture(module: nn.Module, layer: SpatialLayer, *, leaf: bool = False, scale: float = 1.0) -> Iterator[Capture]:
     """Read the activation of a layer during one pass.
 
     Args:
@@ -190,7 +194,7 @@ def capture(module: nn.Module, layer: SpatialLayer, *, leaf: bool = False, zero:
         layer: What to read.
         leaf: Cut the graph there: the activation becomes a leaf that requires a gradient, and the model goes on with a
             copy of it, so that in-place operations do no harm.
-        zero: Put zero in its place.
+        scale: Go on with this multiple of the activation; 0 puts zero in its place.
 
     Yields:
         The capture, filled once the pass is over.
@@ -207,8 +211,8 @@ def capture(module: nn.Module, layer: SpatialLayer, *, leaf: bool = False, zero:
                 "find it again for this input size"
             )
         seen.seen = True
-        seen.activation = (torch.zeros_like(out) if zero else out.detach().clone()).requires_grad_(leaf)
-        return seen.activation.clone() if leaf or zero else out
+        seen.activation = (out.detach() * scale).requires_grad_(leaf)
+        return seen.activation.clone() if leaf or scale != 1.0 else out
 
     tap = _tap_function(layer, take) if layer.op is not None else _tap_module(module, layer, take)
     with tap:
@@ -266,12 +270,19 @@ def _find(module: nn.Module, x: Tensor, ask: Callable[[Tensor], Tensor], name: s
         occurrence=step.occurrence,
         constant=trace.logits.detach()[0],
     )
-    with torch.no_grad(), capture(module, layer, zero=True):
-        constant = ask(x[:1])[0].float()
+    with torch.no_grad(), capture(module, layer, scale=0.0):
+        constant = ask(x)[0].float()
     with torch.enable_grad(), capture(module, layer, leaf=True) as seen:
         logits = ask(x).float()
-    head = find_linear_head(trace, layer.layout, seen.activation.detach(), logits.detach())
-    return replace(layer, constant=constant, complete=_is_complete(logits, seen.activation, constant), head=head)
+    activation = seen.activation.detach()
+    head = find_linear_head(trace, layer.layout, activation, logits.detach())
+    complete = _is_complete(logits, seen.activation, constant)
+    if complete:  # also far from zero, where a smooth nonlinearity no longer looks like a straight line
+        scale = max(10.0, 10.0 / max(float(activation.abs().mean()), 1e-12))
+        with torch.enable_grad(), capture(module, layer, leaf=True, scale=scale) as seen:
+            logits = ask(x).float()
+        complete = _is_complete(logits, seen.activation, constant)
+    return replace(layer, constant=constant, complete=complete, head=head)
 
 
 def _is_complete(logits: Tensor, activation: Tensor, constant: Tensor) -> bool:
@@ -330,9 +341,8 @@ def _reaches_all(grid: Layout, grad: Tensor) -> bool:
 def _attention_input(trace: Trace, cut: Step, grid: Layout, later: list[tuple[Step, Tensor]]) -> Step:
     """The latest step of the same shape that carries all of the patch tokens' influence, else ``cut`` itself."""
     value = _probe(trace.logits).sum()
-    for step, grad in later:  # last first
-        if step.shape != cut.shape or not _reaches_all(grid, grad):
-            continue
+    alike = (step for step, grad in later if step.shape == cut.shape and _reaches_all(grid, grad))
+    for step in islice(alike, _LATEST):  # last first
         with trace.blocked(step):
             rest = trace.gradients(value, [cut])[0]
         if rest is None or not grid.patches(rest).any():
@@ -348,8 +358,8 @@ def _named(trace: Trace, name: str, module: nn.Module) -> tuple[Step, Layout]:
     if step is None or grid is None:
         raise ModelError(f'layer "{name}" of {_title(module)} does not answer with a grid of known places')
     grad = trace.gradients(_probe(trace.logits).sum(), [step])[0]
-    if grad is None or not _reaches_all(grid, grad):
-        raise ModelError(f'layer "{name}" of {_title(module)} hands on some places only; take an earlier one')
+    if grad is None or not grid.patches(grad).any():
+        raise ModelError(f'no place of layer "{name}" of {_title(module)} reaches the logits; take an earlier one')
     return step, grid
 
 
