@@ -113,6 +113,25 @@ def test_random_noise_does_not_move_a_linear_model_as_its_gradient_does():
     assert small_noise_rate(classifier, x, y, delta, row_keys(0, 8), config=config).min() == 1
 
 
+def test_draws_of_the_random_control_are_signs_of_the_size_of_the_fix_and_all_different():
+    seen: list[Tensor] = []
+
+    class Spy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x - 0.5)
+            return torch.stack([torch.ones(len(x)), torch.zeros(len(x))], 1)
+
+    x = torch.full((1, 3, 20, 20), 0.5)
+    delta = torch.zeros_like(x)
+    delta[0, 0, 0, 0] = -0.03
+    random_rate(Classifier(Spy()), x, torch.ones(1, dtype=torch.int64), delta, row_keys(0, 1), 130)
+    draws = torch.cat(seen).flatten(1)
+    torch.testing.assert_close(draws.abs(), torch.full_like(draws, 0.03))
+    likeness = torch.corrcoef(draws) - torch.eye(130)
+    assert likeness.abs().max() < 6 / 1200**0.5  # six standard deviations of the correlation of fair coins
+    assert draws.mean(1).abs().max() < 0.03 * 6 / 1200**0.5
+
+
 def test_a_fix_through_a_crack_does_not_survive_small_noise():
     classifier = Classifier(Crack())
     x, y = torch.full((3, 1, 12, 12), 0.5), torch.ones(3, dtype=torch.int64)

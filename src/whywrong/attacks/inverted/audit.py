@@ -15,13 +15,14 @@ from torch import Tensor
 
 from whywrong.attacks.inverted.config import InvertedConfig
 from whywrong.core.margins import error_margin
-from whywrong.core.randomness import keyed_normal, keyed_sign
+from whywrong.core.randomness import keyed_bits, keyed_normal
 from whywrong.models.classifier import Classifier
 
 GRADES = ("meaningful", "mixed", "noise-like")
 CHECKS = ("class", "random", "small_noise")
 _RANDOM_DRAWS_FROM = 1 << 20  # streams of their own, apart from those of the attack
 _NOISE_DRAWS_FROM = 2 << 20
+_BITS = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,8 +103,11 @@ def random_rate(classifier: Classifier, x: Tensor, y: Tensor, delta: Tensor, key
     """
     radius = delta.abs().flatten(1).amax(1).view(-1, 1, 1, 1)
     hits = torch.zeros(len(x), device=x.device)
+    bits = torch.empty(0)
     for draw in range(draws):
-        noise = radius * keyed_sign(keys, x.shape[1:], _RANDOM_DRAWS_FROM + draw)
+        if draw % _BITS == 0:  # one random integer a pixel serves many draws, one bit each
+            bits = keyed_bits(keys, x.shape[1:], _RANDOM_DRAWS_FROM + draw // _BITS)
+        noise = radius * ((bits >> draw % _BITS & 1) * 2 - 1)
         hits += error_margin(classifier.logits((x + noise).clamp(0, 1)), y) < 0
     return hits / draws
 
