@@ -43,6 +43,10 @@ def test_the_rate_counts_from_the_start_of_the_stage():
     assert lines == ["predict 4/4, 2/s, 2 s", "explain 6/6, 2/s, 3 s"]
 
 
+def test_a_stage_without_work_is_not_mentioned():
+    assert shown("plain", [(0, At("explain", 0, 0))]) == []
+
+
 def test_failed_items_are_named():
     assert shown("plain", [(0, At("predict", 0, 9)), (90, At("predict", 9, 9, 2, 3))]) == [
         "predict 9/9, 2 wrong, 3 failed, 0.1/s, 1 min 30 s"

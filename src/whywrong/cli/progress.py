@@ -56,6 +56,8 @@ class ProgressDisplay:
 
     def __call__(self, progress: Any) -> None:
         """``progress`` has ``stage``, ``done``, ``total``, ``errors`` and ``failed``."""
+        if progress.total == 0:
+            return  # nothing of this stage is left to do
         now = self._clock()
         new = progress.stage != self._stage
         if new:
