@@ -74,7 +74,7 @@ $(VENV)/.run: $(UV) requirements/run.txt pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(UV) requirements/dev.txt requirements/oracles.txt pyproject.toml
-	$(INSTALL) --require-hashes -r requirements/dev.txt
+	$(INSTALL) --require-hashes --compile-bytecode -r requirements/dev.txt  # the tests start many processes
 	$(INSTALL) --require-hashes --no-deps --no-build-isolation -r requirements/oracles.txt
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	touch $@ $(VENV)/.run
