@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from whywrong.runs.check import CheckReport
     from whywrong.runs.folder import RunFolder
 
+SHOWN = 200  # errors that a report shows, or more where more were explained in full
 DEMO_TRAINED_ON = 500
 DEMO_MODEL = '''"""The demo's network, for `whywrong diagnose model.py:digits digits`."""
 
@@ -72,7 +73,7 @@ def open_run(path: str | Path) -> RunFolder:
     return RunFolder(path)
 
 
-def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *, limit: int = 200) -> Path:
+def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *, limit: int = SHOWN) -> Path:
     """Write the HTML report of a run.
 
     Args:
@@ -155,7 +156,7 @@ def diagnose(
         decode_options=decode_options,
         progress=progress,
     )
-    write_report(run, limit=max(limit, 1))
+    write_report(run, limit=max(limit, SHOWN))
     return run
 
 
