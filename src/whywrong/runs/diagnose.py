@@ -231,13 +231,13 @@ class _Diagnosis:
         return InProcess(Bench(job, self.classifier, self.source, stopping=lambda: self.stop.requested), self.stop)
 
     def _predict(self, run: RunFolder, engine: Engine, progress: Callable[[Progress], None]) -> None:
-        plans = {shard: plan for shard in run.shards() if (plan := plan_predictions(run, shard)).due}
-        total = sum(len(plan.rows) for plan in plans.values())
+        due = {shard: len(plan.rows) for shard in run.shards() if (plan := plan_predictions(run, shard)).due}
+        total = sum(due.values())
         items, nonfinite = self.meta["data"]["items"], count_reason(run, NOT_FINITE)
         check_nonfinite_share(nonfinite, items)
         done = errors = failed = 0
         progress(Progress("predict", 0, total, 0, 0))
-        for report in engine.run([Unit(stage="predict", shard=shard) for shard in plans]):
+        for report in engine.run([Unit(stage="predict", shard=shard) for shard in due]):
             self._note(report)
             done, errors, failed = done + report.done, errors + report.errors, failed + report.failed
             nonfinite += report.nonfinite
