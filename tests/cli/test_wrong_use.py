@@ -40,6 +40,12 @@ def test_wrong_use_is_one_line_and_2(whywrong, tmp_path, monkeypatch, arguments,
     assert list(tmp_path.iterdir()) == []  # nothing was begun
 
 
+def test_a_message_of_several_lines_becomes_one(whywrong, finished):
+    code, _, err = whywrong("query", finished, "select * from erors")
+    assert (code, err.count("\n")) == (2, 1)
+    assert 'Did you mean "errors"' in err
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [

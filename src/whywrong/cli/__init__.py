@@ -104,7 +104,7 @@ def _tell(text: str, error: Exception, code: int) -> int:
         import traceback
 
         traceback.print_exception(error)
-    say(f"whywrong: {text}")
+    say(f"whywrong: {' '.join(text.split())}")  # one line, whatever a library's message looks like
     return code
 
 
