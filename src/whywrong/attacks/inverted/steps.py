@@ -40,7 +40,7 @@ def linf_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tenso
     """delta = -sign(g) min(eps, room) with the smallest radius eps that meets the need; none where g is zero."""
     room, slope = _room(g, low, high)
     eps, feasible = _smallest_multiplier(slope, room, need)
-    delta = torch.minimum(_column(eps, g), room).mul_(slope > 0)
+    delta = torch.minimum(_column(eps, g), room)
     return torch.copysign(delta, -g), feasible
 
 
@@ -99,21 +99,21 @@ def polyhedral_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple
     delta = torch.zeros_like(low)
     worst = torch.full_like(scale, torch.inf)
     open_rows = torch.arange(len(need), device=need.device)
-    free = (low < 0) | (high > 0)
+    free = (high - low).sign()  # (B, D), 1 where a pixel may still follow the multipliers
     clipped = torch.zeros_like(low)  # (B, D), change of the pixels that are not free
     for _ in range(_QP_STEPS):
         slopes, bottom, top = (part if len(open_rows) == len(part) else part[open_rows] for part in (flat, low, high))
         gram = (slopes * free[:, None]) @ slopes.transpose(1, 2)  # (b, R, R)
-        left = wanted[open_rows] + (slopes @ clipped.masked_fill(free, 0)[:, :, None])[:, :, 0].double()
+        left = wanted[open_rows] + (slopes @ (clipped * (1 - free))[:, :, None])[:, :, 0].double()
         multipliers = _smallest_multipliers(gram.double(), left)
         raw = -(multipliers[:, None].to(g.dtype) @ slopes)[:, 0]  # (b, D)
-        trial = raw.clamp(bottom, top)
+        trial = torch.maximum(torch.minimum(raw, top), bottom)
         broken = ((slopes @ trial[:, :, None])[:, :, 0].double() + wanted[open_rows]).amax(1)
         better = broken < worst[open_rows]
         delta[open_rows[better]] = trial[better]
         worst[open_rows[better]] = broken[better]
-        now_free = (raw > bottom) & (raw < top)
-        going = (now_free != free).any(1)
+        now_free = torch.minimum(raw - bottom, top - raw).sign_().clamp_min_(0)
+        going = (now_free - free).abs_().amax(1) > 0
         open_rows, free, clipped = open_rows[going], now_free[going], trial[going]
         if not len(open_rows):
             break
@@ -139,10 +139,14 @@ def _smallest_multipliers(gram: Tensor, need: Tensor) -> Tensor:
     return best
 
 
+# Masks are kept as 0 and 1 of the pixels' own type: mixing types costs torch ten times as much on a CPU.
+
+
 def _room(g: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """How far each pixel may go downhill, and its slope there, zero where it may not go at all."""
-    room = torch.where(g > 0, -low, high)
-    return room, g.abs().mul_(room > 0)
+    """How far each pixel may go downhill, and its slope there; both zero where it cannot go, or gains nothing."""
+    uphill = g.sign()
+    room = torch.maximum(-low * uphill, -high * uphill)
+    return room, g.abs().mul_(room.sign())
 
 
 def _smallest_multiplier(weight: Tensor, limit: Tensor, need: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,23 +157,25 @@ def _smallest_multiplier(weight: Tensor, limit: Tensor, need: Tensor) -> tuple[T
     """
     need = need.double()
     weight, limit = weight.flatten(1), limit.flatten(1)
+    precision = 1e-12 if weight.dtype == torch.float64 else 1e-6
     rate = weight.sum(1, dtype=torch.float64)
     t = _over(need, rate)
-    open_rows = ((need > 0) & (rate > 0)).nonzero().flatten()
     feasible = need <= 0
+    open_rows = ((need > 0) & (rate > 0)).nonzero().flatten()
     for _ in range(_NEWTON_STEPS):
         if not len(open_rows):
             break
-        all_rows = len(open_rows) == len(weight)
-        w, c = (weight, limit) if all_rows else (weight[open_rows], limit[open_rows])
-        inside = c > t[open_rows, None].to(c.dtype)
-        rate = (w * inside).sum(1, dtype=torch.float64)
-        clipped = (w * c).masked_fill_(inside, 0).sum(1, dtype=torch.float64)
+        w, c = (weight, limit) if len(open_rows) == len(weight) else (weight[open_rows], limit[open_rows])
+        now = t[open_rows].to(c.dtype)
+        inside = (c - now[:, None]).sign_().clamp_min_(0)
+        rate = inside.mul_(w).sum(1, dtype=torch.float64)
+        reach = torch.minimum(c, now[:, None]).mul_(w).sum(1, dtype=torch.float64)
+        clipped = reach - now.double() * rate
         wanted = need[open_rows]
         new = _over(wanted - clipped, rate)
         stuck = rate <= 0
-        reached = ~stuck & (new <= t[open_rows] * (1 + 1e-12))
-        feasible[open_rows] = reached | (stuck & _reaches(clipped, wanted))
+        reached = ~stuck & (new <= t[open_rows] * (1 + precision))
+        feasible[open_rows] = reached | (stuck & (reach >= wanted * (1 - precision)))
         t[open_rows] = torch.where(stuck, torch.finfo(weight.dtype).max, torch.maximum(new, t[open_rows]))
         open_rows = open_rows[~(reached | stuck)]
     feasible[open_rows] = True  # slow convergence only, the need is within reach
