@@ -32,8 +32,8 @@ def bad_rows(x: Tensor, tolerance: float = 1e-6) -> Tensor:
     return ~((low >= -tolerance) & (high <= 1 + tolerance))  # NaN fails both comparisons
 
 
-def check_labels(y: Tensor, batch: int, classes: int) -> None:
-    """Refuse anything but classes (B,), int64, in 0..K-1.
+def check_labels(y: Tensor, batch: int, classes: int | None = None) -> None:
+    """Refuse anything but classes (B,), int64, in 0..K-1; the range waits where K is not known yet.
 
     Raises:
         InputError: Wrong type, length or range; the message names the first bad row.
@@ -43,6 +43,8 @@ def check_labels(y: Tensor, batch: int, classes: int) -> None:
         raise InputError(f"labels must be an int64 tensor (B,), got {got}")
     if len(y) != batch:
         raise InputError(f"{batch} images came with {len(y)} labels")
+    if classes is None:
+        return
     wrong = ((y < 0) | (y >= classes)).nonzero().flatten()
     if len(wrong):
         row = int(wrong[0])

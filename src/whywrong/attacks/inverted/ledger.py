@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from whywrong.core.checks import check_labels
 from whywrong.core.margins import error_margin
 from whywrong.models.classifier import Classifier
 
@@ -67,6 +68,7 @@ class Ledger:
         self.classifier = classifier
         self.y = y
         self.safety = safety
+        self._checked = False
         self.forwards = torch.zeros_like(y)
         self.backwards = torch.zeros_like(y)
 
@@ -88,6 +90,9 @@ class Ledger:
         y = self.y[rows]
 
         def objective(logits: Tensor, part: slice) -> Tensor:
+            if not self._checked:
+                check_labels(self.y, len(self.y), logits.shape[1])
+                self._checked = True
             target = y[part].to(logits.device)
             if entropy:
                 return logits.logsumexp(1) - logits.gather(1, target[:, None])[:, 0]

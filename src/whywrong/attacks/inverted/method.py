@@ -58,9 +58,10 @@ def invert(
     classifier.require(Access.GRADIENTS, "the inverted attack with gradients")
     check_images(x)
     with classifier:
-        if classifier.classes is not None:
-            check_classes(classifier.num_classes)
-            check_labels(y, len(x), classifier.num_classes)
+        known = classifier.num_classes if classifier.classes is not None else None  # else the first pass tells
+        if known is not None:
+            check_classes(known)
+        check_labels(y, len(x), known)
         x, y = x.detach().float(), y.to(x.device)
         keys = row_keys(config.seed, len(x), x.device) if keys is None else keys.to(x.device)
         detail = torch.ones_like(y, dtype=torch.bool) if detail is None else detail.to(x.device)
@@ -110,8 +111,6 @@ class _Attack:
         entropy = config.attack != "newton"
         rivals = config.rivals if config.norm == "l2" and not entropy else 1
         start = self.ledger.linearise(rows, self.x[rows], rivals, entropy=entropy)
-        check_classes(self.classifier.num_classes)
-        check_labels(self.y, len(self.x), self.classifier.num_classes)
         self.margin_before[rows] = start.margin
         wrong = ~(start.margin < 0)
         self.status[rows[~wrong]] = STATUSES.index(ALREADY_CORRECT)

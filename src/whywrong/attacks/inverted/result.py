@@ -149,12 +149,13 @@ class InvertedResult(MethodResult):
 
         Rows that were not explained, or have no such map, are NaN; ``fix_u8`` and ``image_u8`` hold grey levels 0..255.
         """
+        found = self.explained.maps() if self.explained is not None else {}
         maps: dict[str, Tensor] = {}
-        if self.explained is not None:
-            for name, values in self.explained.maps().items():
-                whole = values.new_full((len(self.status), *values.shape[1:]), torch.nan)
-                whole[self.detailed] = values
-                maps[name] = whole
+        for name in DETAIL_MAPS:
+            plane = self.delta if name == "region_fix" else self.delta[:, 0]
+            maps[name] = torch.full_like(plane, torch.nan)
+            if name in found:
+                maps[name][self.detailed] = found[name]
         shown = (self.detailed & self.u8_fixed).view(-1, 1, 1, 1)
         maps["fix_u8"] = torch.where(shown, self.fix_u8.float(), torch.nan)
         maps["image_u8"] = torch.where(shown, self.image_u8.float(), torch.nan)
