@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall each other where cores are shared
+
 import torch
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

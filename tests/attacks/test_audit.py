@@ -180,7 +180,7 @@ def test_grade_follows_the_controls(ratio, random, noise, passed, grade):
 
 
 @pytest.mark.parametrize(
-    "options", [{"nodes": 0}, {"region_limit": 0.0}, {"random_limit": 1.5}, {"noise_sigma": 4.0}, {"segments": 0}]
+    "options", [{"halvings": -1}, {"region_limit": 0.0}, {"random_limit": 1.5}, {"noise_sigma": 4.0}, {"segments": 0}]
 )
 def test_settings_out_of_range_are_refused_by_name(options):
     with pytest.raises(InputError, match=next(iter(options))):

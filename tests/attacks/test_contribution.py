@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from whywrong.attacks.inverted.contribution import contribution, object_lift
+from whywrong.attacks.inverted.contribution import (
+    BETWEEN,
+    GAUSS,
+    GAUSS_WEIGHTS,
+    KRONROD_WEIGHTS,
+    contribution,
+    object_lift,
+)
 from whywrong.core.margins import error_margin
 from whywrong.models.classifier import Classifier
 
@@ -46,31 +53,42 @@ def along(module: nn.Module, x: Tensor, y: Tensor, delta: Tensor, **options):
     classifier = Classifier(module)
     before, after = (error_margin(classifier.logits(at), y) for at in (x, x + delta))
     counted = classifier.forwards, classifier.backwards
-    settings = {"nodes": 4, "halvings": 4, "tolerance": 0.018, **options}
+    settings = {"halvings": 4, "tolerance": 0.018, **options}
     found = contribution(classifier, x, y, delta, before, after, **settings)
     assert classifier.forwards - counted[0] == int(found.forwards.sum())
     assert classifier.backwards - counted[1] == int(found.backwards.sum())
     return found, before - after
 
 
-def test_a_linear_model_is_complete_with_one_node():
+def test_a_linear_model_is_complete_at_once():
     generator = torch.Generator().manual_seed(0)
     w = torch.randn(2, 3, 5, 5, generator=generator)
     module = nn.Sequential(nn.Flatten(), nn.Linear(75, 2))
     module[1].weight.data, module[1].bias.data = w.flatten(1), torch.tensor([9.0, 0.0])
     x, delta = torch.rand(2, 3, 5, 5, generator=generator), 0.1 * torch.randn(2, 3, 5, 5, generator=generator)
-    found, fall = along(module, x, torch.ones(2, dtype=torch.int64), delta, nodes=1, halvings=0)
+    found, fall = along(module, x, torch.ones(2, dtype=torch.int64), delta, halvings=0)
     torch.testing.assert_close(found.map, (delta * (w[1] - w[0])).sum(1))
     torch.testing.assert_close(found.map.sum((1, 2)), fall, rtol=1e-4, atol=1e-5)
     assert found.residual.max() < 1e-4
-    assert found.nodes.tolist() == found.forwards.tolist() == found.backwards.tolist() == [1, 1]
+    assert found.nodes.tolist() == found.forwards.tolist() == found.backwards.tolist() == [3, 3]
 
 
 def test_the_pixel_that_decides_gets_everything():
     x, delta = torch.tensor([[[[0.2, 0.9]]]]), torch.tensor([[[[0.5, -0.3]]]])
     found, fall = along(TwoPixels(), x, torch.tensor([1]), delta)
     assert found.map[0, 0, 1] == 0
-    torch.testing.assert_close(found.map[0, 0, 0], fall[0])  # 4 nodes are exact for a cubic
+    torch.testing.assert_close(found.map[0, 0, 0], fall[0])  # Gauss's nodes are exact for a quintic
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weights", "degree"), [(GAUSS, GAUSS_WEIGHTS, 5), (GAUSS + BETWEEN, KRONROD_WEIGHTS, 11)]
+)
+def test_nodes_integrate_polynomials_of_their_degree_exactly(nodes, weights, degree):
+    for power in range(degree + 1):
+        exact = (1 - (-1) ** (power + 1)) / (power + 1)
+        assert sum(w * t**power for t, w in zip(nodes, weights, strict=True)) == pytest.approx(exact, abs=1e-14)
+    power = degree + 1
+    assert sum(w * t**power for t, w in zip(nodes, weights, strict=True)) != pytest.approx(2 / (power + 1), abs=1e-6)
 
 
 @pytest.mark.parametrize("kink", [0.13, 0.45, 0.77])
@@ -90,8 +108,8 @@ def test_rows_that_add_up_are_not_halved_for_others():
     module = Rivals([0.0, -2.0, -0.1], [0.0, 4.0, 3.3])
     x = torch.tensor([0.0, 0.5]).view(2, 1, 1, 1)  # the second row lies beyond the kink at 0.37
     found, _ = along(module, x, torch.zeros(2, dtype=torch.int64), torch.full((2, 1, 1, 1), 0.5))
-    assert found.forwards[0] > 4
-    assert found.forwards[1] == found.backwards[1] == 4
+    assert found.forwards[0] > 7
+    assert found.forwards[1] == found.backwards[1] == 3
 
 
 def test_agrees_with_captum():
@@ -106,7 +124,7 @@ def test_agrees_with_captum():
 
     oracle = captum.IntegratedGradients(margin)
     expected = -oracle.attribute(x + delta, baselines=x, n_steps=200, method="gausslegendre").detach().sum(1)
-    found, _ = along(module, x, y, delta, nodes=16, halvings=6, tolerance=1e-4)
+    found, _ = along(module, x, y, delta, halvings=6, tolerance=1e-4)
     difference = (found.map - expected).abs().sum((1, 2)) / expected.abs().sum((1, 2))
     assert difference.max() < 0.005
 

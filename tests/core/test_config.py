@@ -96,7 +96,7 @@ def test_a_bad_setting_is_refused_and_named(options, says):
         ({"steps": -1}, "steps"),
         ({"rivals": 0}, "rivals"),
         ({"overshoot": "nan"}, "NaN"),
-        ({"nodes": 0}, "nodes"),
+        ({"halvings": -1}, "halvings"),
     ],
 )
 def test_a_method_refuses_its_bad_settings(options, says):

@@ -43,9 +43,8 @@ class InvertedConfig:
         regions: Superpixels listed an image, by their share of the contribution.
         tested_regions: How many of them, from the first, are tested for being sufficient and necessary; two forward
             passes each.
-        nodes: Points of the way from image to fix at which the contribution is integrated; a forward and a backward
-            pass each.
-        halvings: How often a stretch of that way on which the contribution does not add up may be halved.
+        halvings: How often a stretch of the way from image to fix, on which the contribution does not add up, may be
+            halved. Each stretch takes 3 or 7 forward and backward passes.
         completeness: Residual of the contribution, as a share of the margin's fall, above which it is halved.
         class_others: Classes with which the true class is compared by distance, a backward pass each.
         random_draws: Random changes of the random control.
@@ -78,7 +77,6 @@ class InvertedConfig:
     region_rounds: int = 16
     regions: int = 5
     tested_regions: int = 3
-    nodes: int = 4
     halvings: int = 4
     completeness: float = 0.018
     class_others: int = 10
@@ -116,7 +114,6 @@ class InvertedConfig:
             ("region_rounds", 1, 1000),
             ("regions", 0, 100),
             ("tested_regions", 0, 100),
-            ("nodes", 1, 100),
             ("halvings", 0, 20),
             ("class_others", 1, 100),
             ("random_draws", 1, 1000),

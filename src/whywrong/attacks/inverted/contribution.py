@@ -2,9 +2,10 @@
 
     C(u) = sum over channels of delta_u * average over the way of (-d m_y / d x_u)
 
-The sum of C over all pixels is the fall of the margin from the image to its fix. The average is taken with
-Gauss-Legendre nodes; the margin has kinks, above all where another class becomes the best rival, so the way is
-halved wherever a stretch of it does not add up, until the whole does.
+The sum of C over all pixels is the fall of the margin from the image to its fix, and that is checked. The average is
+taken with the 3 nodes of Gauss and Legendre; where they do not add up, Kronrod's 4 nodes between them are added. What
+remains are kinks of the margin, above all where another class becomes the best rival: there the way is halved, until
+the whole adds up.
 
 Source: inverted attack, section 2.4 (Sundararajan et al. 2017 for integrated gradients).
 """
@@ -13,13 +14,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from whywrong.attacks.inverted.region_fix import margin_gradient
 from whywrong.core.margins import error_margin
 from whywrong.models.classifier import Classifier
+
+# Gauss-Legendre nodes on [-1, 1], the nodes that Kronrod puts between them, and the weights of all seven in that order.
+GAUSS = (-0.7745966692414834, 0.0, 0.7745966692414834)
+GAUSS_WEIGHTS = (5 / 9, 8 / 9, 5 / 9)
+BETWEEN = (-0.9604912687080202, -0.4342437493468026, 0.4342437493468026, 0.9604912687080202)
+KRONROD_WEIGHTS = (
+    *(0.2684880898683334, 0.4509165386584741, 0.2684880898683334),
+    *(0.1046562260264673, 0.4013974147759622, 0.4013974147759622, 0.1046562260264673),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +58,6 @@ def contribution(
     margin_before: Tensor,
     margin_after: Tensor,
     *,
-    nodes: int,
     halvings: int,
     tolerance: float,
 ) -> Contribution:
@@ -62,9 +70,7 @@ def contribution(
         delta: (B, C, H, W), changes that fix them.
         margin_before: (B,), error margin of ``x``, logits.
         margin_after: (B,), error margin of ``x + delta``, logits.
-        nodes: Gauss-Legendre nodes on a stretch; the whole way is one stretch at first.
-        halvings: How often a stretch may be halved. Each halving costs one forward pass for the margin in its middle
-            and ``nodes`` forward and backward passes for each half.
+        halvings: How often a stretch may be halved; that costs one forward pass for the margin in its middle.
         tolerance: Residual, as a share of the margin's fall, at which no more is halved.
 
     Returns:
@@ -76,31 +82,59 @@ def contribution(
     missing = torch.zeros_like(margin_before, dtype=torch.float64)
     fall = (margin_before - margin_after).double()
 
+    def count(counter: Tensor, rows: Tensor, number: int) -> None:
+        counter.index_add_(0, rows, torch.full_like(rows, number))
+
+    def to_blame(rows: Tensor, gap: Tensor) -> Tensor:
+        """The worst stretches of the images that still miss too much."""
+        worst = torch.zeros_like(missing).scatter_reduce_(0, rows, gap.abs(), "amax")
+        return (missing.abs() > tolerance * fall.abs())[rows] & (gap.abs() >= 0.5 * worst[rows])
+
+    def slopes(rows: Tensor, start: Tensor, end: Tensor, places: tuple[float, ...]) -> Tensor:
+        """(N, T, H, W): fall of the margin by pixel and unit of the way, at T places of each stretch."""
+        found = []
+        for place in places:
+            at = _point(x[rows], delta[rows], start + (end - start) * (place + 1) / 2)
+            found.append(-(delta[rows] * margin_gradient(classifier, at, y[rows])[2]).sum(1))
+        for counter in (forwards, backwards, used):
+            count(counter, rows, len(places))
+        return torch.stack(found, 1)
+
     rows = torch.arange(len(x), device=x.device)  # image of each stretch
     start, end = torch.zeros_like(fall), torch.ones_like(fall)
     high, low = margin_before.double(), margin_after.double()
-    for round_ in range(halvings + 1):
-        part = _stretch(classifier, x[rows], y[rows], delta[rows], start, end, nodes)
+    for halving in range(halvings + 1):
+        gauss = slopes(rows, start, end, GAUSS)
+        part = _average(gauss, GAUSS_WEIGHTS, end - start)
         gap = (high - low) - part.flatten(1).sum(1, dtype=torch.float64)
         total.index_add_(0, rows, part)
         missing.index_add_(0, rows, gap)
-        ones = torch.ones_like(rows)
-        for counter in (forwards, backwards, used):
-            counter.index_add_(0, rows, nodes * ones)
 
-        # Halve the stretches to blame, in images that still miss too much.
-        open_rows = missing.abs() > tolerance * fall.abs()
-        worst = torch.zeros_like(missing).scatter_reduce_(0, rows, gap.abs(), "amax")
-        split = open_rows[rows] & (gap.abs() >= 0.5 * worst[rows])
-        if round_ == halvings or not bool(split.any()):
+        doubtful = to_blame(rows, gap).nonzero().flatten()
+        if len(doubtful):
+            of = rows[doubtful]
+            between = slopes(of, start[doubtful], end[doubtful], BETWEEN)
+            both = torch.cat([gauss[doubtful], between], 1)
+            better = _average(both, KRONROD_WEIGHTS, (end - start)[doubtful])
+            change = better - part[doubtful]
+            total.index_add_(0, of, change)
+            difference = change.flatten(1).sum(1, dtype=torch.float64)
+            missing.index_add_(0, of, -difference)
+            gap[doubtful] -= difference
+            part[doubtful] = better
+
+        split = to_blame(rows, gap)
+        if halving == halvings or not bool(split.any()):
             break
+        at_once = torch.zeros_like(split).index_fill_(0, doubtful, True)
+        for nodes, chosen in ((7, split & at_once), (3, split & ~at_once)):
+            count(used, rows[chosen], -nodes)
+        total.index_add_(0, rows[split], -part[split])
+        missing.index_add_(0, rows[split], -gap[split])
         rows, start, end, high, low = (v[split] for v in (rows, start, end, high, low))
-        total.index_add_(0, rows, -part[split])
-        missing.index_add_(0, rows, -gap[split])
-        used.index_add_(0, rows, -nodes * torch.ones_like(rows))
         middle = (start + end) / 2
         at = error_margin(classifier.logits(_point(x[rows], delta[rows], middle)), y[rows]).double()
-        forwards.index_add_(0, rows, torch.ones_like(rows))
+        count(forwards, rows, 1)
         rows = torch.cat([rows, rows])
         start, end = torch.cat([start, middle]), torch.cat([middle, end])
         high, low = torch.cat([high, at]), torch.cat([at, low])
@@ -109,16 +143,10 @@ def contribution(
     return Contribution(total, residual, used, forwards, backwards)
 
 
-def _stretch(
-    classifier: Classifier, x: Tensor, y: Tensor, delta: Tensor, start: Tensor, end: Tensor, nodes: int
-) -> Tensor:
-    """(N, H, W): contribution of the stretch from ``x + start * delta`` to ``x + end * delta``."""
-    places, weights = np.polynomial.legendre.leggauss(nodes)
-    slope = torch.zeros_like(x)
-    for place, weight in zip(places.tolist(), weights.tolist(), strict=True):
-        at = _point(x, delta, start + (end - start) * (place + 1) / 2)
-        slope += weight / 2 * margin_gradient(classifier, at, y)[1]
-    return -(delta * slope).sum(1) * (end - start).to(x.dtype).view(-1, 1, 1)
+def _average(slopes: Tensor, weights: tuple[float, ...], length: Tensor) -> Tensor:
+    """(N, H, W): contribution of stretches from the slopes (N, T, H, W) at their nodes."""
+    share = torch.tensor(weights, dtype=slopes.dtype, device=slopes.device) / 2
+    return (slopes * share.view(1, -1, 1, 1)).sum(1) * length.to(slopes.dtype).view(-1, 1, 1)
 
 
 def _point(x: Tensor, delta: Tensor, share: Tensor) -> Tensor:

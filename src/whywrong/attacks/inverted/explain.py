@@ -127,7 +127,6 @@ def explain_fix(
             delta,
             distances.margin,
             after,
-            nodes=config.nodes,
             halvings=config.halvings,
             tolerance=config.completeness,
         )

@@ -6,9 +6,10 @@ puts everything into the superpixel with the largest ``||g_S||_2``, so the fix i
 step, linearise again, take another one where the step fell short.
 
 Source: inverted attack, section 3.3. Ours: where the step inside the superpixels taken so far would change a pixel by
-more than ``region_change``, more are taken at once, since a bleached patch explains nothing; a step that achieved at
-least half of what it promised is followed by another one in the same place; the weakest
-superpixels are dropped at the end where the others suffice.
+more than ``region_change``, more are taken at once, since a bleached patch explains nothing; a step that brought the
+margin down by half is followed by another one in the same place; one that fell short of what the linearised margin
+promised is followed by one longer by that factor; the weakest superpixels are dropped at the end where the others
+suffice.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from whywrong.attacks.inverted.steps import l2_step
 from whywrong.core.margins import error_margin
 from whywrong.models.classifier import Classifier
 
-_PATIENCE = 6  # rounds after which the number of superpixels added a round doubles each time
+_LONGEST = 4.0  # longest step, in units of the way to the linearised boundary
+_PATIENCE = 10  # rounds after which the number of superpixels added a round doubles each time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,8 +72,8 @@ def region_fix(
         config: ``region_overshoot``, ``region_change``, ``region_limit``, ``region_rounds``, ``radius``, ``safety``.
 
     Returns:
-        The fixes, with what they cost: one forward pass a candidate, one forward and one backward pass each time the
-        margin is linearised again, and one for each halving of their number at the end.
+        The fixes, with what they cost: one forward and one backward pass a candidate, which tests it and linearises the
+        margin again, and one forward pass for each halving of the number of superpixels at the end.
     """
     batch, count = len(x), int(segments.max()) + 1 if segments.numel() else 1
     present = segment_sums(torch.ones_like(x[:, 0]), segments, count) > 0  # (B, S)
@@ -84,32 +86,31 @@ def region_fix(
 
     rows = torch.arange(batch, device=x.device)  # images still wrong
     m, g = margin, gradient
-    fell_short = torch.ones_like(fixed)
+    more = torch.ones_like(rows)  # superpixels to be taken in addition
+    reach = torch.full_like(m, 1 + config.region_overshoot)  # length of the step, 1 ends on the linearised boundary
     for step in range(config.region_rounds):
         at = x[rows] + delta[rows]
         room_low, room_high = (-at).clamp_min(-config.region_change), (1 - at).clamp_max(config.region_change)
         room_low = torch.maximum(room_low, -config.radius - delta[rows]).clamp_max(0)
         room_high = torch.minimum(room_high, config.radius - delta[rows]).clamp_min(0)
         slope = g.abs() * torch.where(g > 0, room_low < 0, room_high > 0)
-        need = m.clamp_min(0) * (1 + config.region_overshoot) + 4 * config.safety * scale[rows]
-        least = torch.where(fell_short[rows], 2 ** max(0, step - _PATIENCE), 0)
-        chosen[rows] = _grow(chosen[rows], present[rows], segments[rows], slope, need, least, most[rows], config)
+        need = m.clamp_min(0) * reach + 4 * config.safety * scale[rows]
+        chosen[rows] = _grow(chosen[rows], present[rows], segments[rows], slope, need, more, most[rows], config)
         inside = paint(chosen[rows], segments[rows])[:, None]
         change, _ = l2_step(g, need, room_low * inside, room_high * inside)
         delta[rows] = (at + change).clamp(0, 1) - x[rows]
 
-        logits = classifier.logits(x[rows] + delta[rows])
-        forwards[rows] += 1
-        now = error_margin(logits, y[rows])
-        right = is_right(logits, y[rows], config.safety)
-        fixed[rows[right]] = True
-        fell_short[rows] = now > 0.5 * m
-        rows = rows[~right]
-        if not len(rows) or step + 1 == config.region_rounds:
-            break
-        m, g = margin_gradient(classifier, x[rows] + delta[rows], y[rows])
+        logits, now, g = margin_gradient(classifier, x[rows] + delta[rows], y[rows])
         forwards[rows] += 1
         backwards[rows] += 1
+        right = is_right(logits, y[rows], config.safety)
+        fixed[rows[right]] = True
+        more = ((now > 0.5 * m) * 2 ** max(0, step - _PATIENCE))[~right]
+        fall = (m - now).clamp_min(1e-6 * need)
+        reach = (need / fall).clamp(1 + config.region_overshoot, max(_LONGEST, 1 + config.region_overshoot))[~right]
+        m, g, rows = now[~right], g[~right], rows[~right]
+        if not len(rows):
+            break
 
     forwards += _prune(classifier, x, y, segments, delta, chosen, fixed, config)
     delta[~fixed] = torch.nan
@@ -177,9 +178,9 @@ def _prune(
     return forwards
 
 
-def margin_gradient(classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Error margin (B,), logits, and its gradient (B, C, H, W); one forward and one backward pass an image."""
-    return classifier.gradient(x, lambda logits, rows: error_margin(logits, y[rows]))[1:]
+def margin_gradient(classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (B, K), error margin (B,) and its gradient (B, C, H, W); one forward and one backward pass an image."""
+    return classifier.gradient(x, lambda logits, rows: error_margin(logits, y[rows]))
 
 
 def is_right(logits: Tensor, y: Tensor, safety: float) -> Tensor:
