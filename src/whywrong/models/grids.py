@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from whywrong.core.randomness import keyed_sign, row_keys
 from whywrong.models.tracing import Step, Trace
 
 MOST_PREFIX_TOKENS = 16  # class, distillation and register tokens; the most seen is 5
+_FOLLOWS = 0.8  # correlation of place and centre; tokens out of order come nowhere near it in both directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,11 @@ class Layout:
 
 
 def layout(trace: Trace, step: Step) -> Layout | None:
-    """The layout of a step; None where it cannot be read as a grid of more than one place."""
+    """The layout of a step; None where it cannot be read as a grid of more than one place.
+
+    Of a sequence, the grid and the prefix are those of the first sequences of its length; that a later one kept their
+    order is for :func:`keeps_order` to say.
+    """
     axes = trace.channel_axes.get(step.shape, set())
     if len(axes) != 1:  # no layer with a known channel count has this shape, or two disagree
         return None
@@ -61,15 +65,29 @@ def layout(trace: Trace, step: Step) -> Layout | None:
         rows, cols = step.shape[2:] if axis == 1 else step.shape[1:3]
         return Layout(rows, cols, 0, axis, False) if rows * cols > 1 else None
     if axis == -1 and step.shape[1] > 1:
-        tokens = step.shape[1]
-        if tokens not in trace.token_layouts:
-            trace.token_layouts[tokens] = _token_layout(trace, step)
-        return trace.token_layouts[tokens]
+        return _known(trace, step)[0]
     return None
 
 
-def _token_layout(trace: Trace, step: Step) -> Layout | None:
-    """Of a sequence; the order of its tokens holds for every sequence of this length."""
+def keeps_order(trace: Trace, step: Step, grid: Layout) -> bool:
+    """Whether the tokens of ``step`` still stand in the order that ``grid`` says."""
+    if not grid.tokens:
+        return True
+    proof = _known(trace, step)[1]
+    if proof is None:
+        return _in_place(trace, step, grid, None)
+    return step.edge.node is proof.edge.node or _in_place(trace, step, grid, proof)
+
+
+def _known(trace: Trace, step: Step) -> tuple[Layout | None, Step | None]:
+    """The layout of sequences as long as ``step``, and the sequence in which their order is exact."""
+    tokens = step.shape[1]
+    if tokens not in trace.token_layouts:
+        trace.token_layouts[tokens] = _token_layout(trace, step)
+    return trace.token_layouts[tokens]
+
+
+def _token_layout(trace: Trace, step: Step) -> tuple[Layout | None, Step | None]:
     tokens = step.shape[1]
     before = trace.steps[: next(i for i, other in enumerate(trace.steps) if other.edge.node is step.edge.node) + 1]
     # Where a feature map has just been flattened, tokens have not mixed yet, and the order is exact.
@@ -78,14 +96,16 @@ def _token_layout(trace: Trace, step: Step) -> Layout | None:
         for rows, cols, source in _grids_before(trace, before, sequence):
             prefix = tokens - rows * cols
             if _is_flattened(trace, source, sequence, prefix):
-                return Layout(rows, cols, prefix, -1, True)
-    # Tokens that were merged on the way: each must answer most to its own part of the image.
+                return Layout(rows, cols, prefix, -1, True), sequence
+    # Tokens that were merged on the way: each must answer to its own part of the image.
     height, width = trace.x.shape[2:]
     for rows, cols in dict.fromkeys([*_map_sizes(before), *_sizes_by_aspect(tokens, height, width)]):
         prefix = tokens - rows * cols
-        if 0 <= prefix <= MOST_PREFIX_TOKENS and rows * cols > 1 and _follows_pixels(trace, step, rows, cols, prefix):
-            return Layout(rows, cols, prefix, -1, True)
-    return None
+        if 0 <= prefix <= MOST_PREFIX_TOKENS and rows * cols > 1:
+            grid = Layout(rows, cols, prefix, -1, True)
+            if _in_place(trace, step, grid, None):
+                return grid, None
+    return None, None
 
 
 def _grids_before(trace: Trace, steps: list[Step], sequence: Step) -> Iterator[tuple[int, int, Step]]:
@@ -130,14 +150,24 @@ def _is_flattened(trace: Trace, source: Step, sequence: Step, prefix: int) -> bo
     return True
 
 
-def _follows_pixels(trace: Trace, step: Step, rows: int, cols: int, prefix: int) -> bool:
-    """Whether each sampled token's pixel gradient is strongest in the token's own cell of the image."""
-    for place in _sample(rows * cols):
-        grad = _token_gradient(trace, step, prefix + place, None)
-        if grad is None:
-            return False
-        cells = F.adaptive_avg_pool2d(grad.abs().sum((0, 1), keepdim=True), (rows, cols))
-        if int(cells.flatten().argmax()) != place:
+def _in_place(trace: Trace, step: Step, grid: Layout, source: Step | None) -> bool:
+    """Whether tokens answer to their own part of ``source``, or of the pixels.
+
+    The centre of a token's gradient must move with the token's place, over corners, edges and middle of the grid.
+    """
+    moved: list[list[float]] = []
+    for row in sorted({0, grid.rows // 2, grid.rows - 1}):
+        for col in sorted({0, grid.cols // 2, grid.cols - 1}):
+            grad = _token_gradient(trace, step, grid.prefix + row * grid.cols + col, source)
+            if grad is None:
+                return False
+            strength = (grad if source is None else grid.patches(grad)).abs().sum((0, 1)).double()  # (h, w)
+            strength = strength / strength.sum().clamp_min(1e-300)
+            down, right = (torch.arange(n, dtype=strength.dtype, device=strength.device) for n in strength.shape)
+            moved.append([row, col, float(strength.sum(1) @ down), float(strength.sum(0) @ right)])
+    table = torch.tensor(moved, dtype=torch.float64).T  # place and centre: row, column, row, column
+    for place, centre, size in ((table[0], table[2], grid.rows), (table[1], table[3], grid.cols)):
+        if size > 1 and not float(torch.corrcoef(torch.stack([place, centre]))[0, 1]) > _FOLLOWS:
             return False
     return True
 
@@ -149,8 +179,11 @@ def _token_gradient(trace: Trace, sequence: Step, token: int, source: Step | Non
     if sequence.tensor is not None:
         value = (sequence.tensor[:, token] * signs).sum()
         return torch.autograd.grad(value, target, retain_graph=True, allow_unused=True)[0]
-    pull = torch.zeros(sequence.shape, device=trace.x.device)
+    pull = torch.zeros(sequence.shape, dtype=trace.logits.dtype, device=trace.x.device)
     pull[:, token] = signs
+    if sequence.edge.node in trace.cuts():
+        with trace.replaced(sequence, pull):
+            return torch.autograd.grad(trace.logits.sum(), target, retain_graph=True, allow_unused=True)[0]
     return torch.autograd.grad(sequence.edge, target, grad_outputs=pull, retain_graph=True, allow_unused=True)[0]
 
 

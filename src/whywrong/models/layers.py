@@ -23,7 +23,7 @@ from whywrong.core.access import Access
 from whywrong.core.errors import ModelError, ModelRaisedError
 from whywrong.core.randomness import keyed_sign, keyed_uniform, row_keys
 from whywrong.models.classifier import Classifier
-from whywrong.models.grids import Layout, layout
+from whywrong.models.grids import Layout, keeps_order, layout
 from whywrong.models.heads import LinearHead, find_linear_head
 from whywrong.models.memory import out_of_memory
 from whywrong.models.tracing import Step, Trace, record
@@ -316,16 +316,15 @@ def _probe(logits: Tensor, draw: int = 0) -> Tensor:
 
 def _last(trace: Trace, module: nn.Module) -> tuple[Step, Layout]:
     grads = trace.gradients(_probe(trace.logits).sum(), trace.steps)
-    cuts = trace.cuts()
     beside: list[tuple[Step, Tensor]] = []
     for step, grad in zip(reversed(trace.steps), reversed(grads), strict=True):
         if grad is None or not grad.any():
             continue
-        if step.edge.node not in cuts:
+        if step.edge.node not in trace.cuts():
             beside.append((step, grad))
             continue
         grid = layout(trace, step)
-        if grid is not None and _reaches_all(grid, grad):
+        if grid is not None and _reaches_all(grid, grad) and keeps_order(trace, step, grid):
             return _attention_input(trace, step, grid, beside), grid
     raise ModelError(
         f"no spatial layer found in {_title(module)}: no activation on every path from pixels to logits can be read as "
@@ -341,9 +340,9 @@ def _reaches_all(grid: Layout, grad: Tensor) -> bool:
 def _attention_input(trace: Trace, cut: Step, grid: Layout, later: list[tuple[Step, Tensor]]) -> Step:
     """The latest step of the same shape that carries all of the patch tokens' influence, else ``cut`` itself."""
     value = _probe(trace.logits).sum()
-    alike = (step for step, grad in later if step.shape == cut.shape and _reaches_all(grid, grad))
-    for step in islice(alike, _LATEST):  # last first
-        with trace.blocked(step):
+    alike = ((step, grad) for step, grad in later if step.shape == cut.shape and _reaches_all(grid, grad))
+    for step, grad in islice(alike, _LATEST):  # last first
+        with trace.replaced(step, torch.zeros_like(grad)):
             rest = trace.gradients(value, [cut])[0]
         if rest is None or not grid.patches(rest).any():
             return step
@@ -355,7 +354,7 @@ def _named(trace: Trace, name: str, module: nn.Module) -> tuple[Step, Layout]:
         raise ModelError(f'{_title(module)} has no layer "{name}"')
     step = trace.answers.get(name)
     grid = layout(trace, step) if step else None
-    if step is None or grid is None:
+    if step is None or grid is None or not keeps_order(trace, step, grid):
         raise ModelError(f'layer "{name}" of {_title(module)} does not answer with a grid of known places')
     grad = trace.gradients(_probe(trace.logits).sum(), [step])[0]
     if grad is None or not grid.patches(grad).any():

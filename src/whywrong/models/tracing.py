@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 _CHANNELS_FIRST = {
     *("conv1d", "conv2d", "conv_transpose2d", "batch_norm", "group_norm", "instance_norm"),
-    *("max_pool2d", "_max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d"),
+    *("max_pool2d", "avg_pool2d"),  # not those to a fixed size, whose grid is not the network's own
 }
 _SEQUENCES_KEPT = 3
 
@@ -69,6 +69,7 @@ class Trace:
     norms: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     answers: dict[str, Step] = field(default_factory=dict)
     token_layouts: dict[int, Any] = field(default_factory=dict)
+    _cuts: set[Node] | None = None
 
     def gradients(self, value: Tensor, steps: Sequence[Step]) -> list[Tensor | None]:
         """Gradient of a scalar at each step; None where it does not depend on it."""
@@ -77,6 +78,11 @@ class Trace:
 
     def cuts(self) -> set[Node]:
         """Nodes on every path from the logits to the pixels: all that the logits know of the images passes there."""
+        if self._cuts is None:
+            self._cuts = self._find_cuts()
+        return self._cuts
+
+    def _find_cuts(self) -> set[Node]:
         root, pixels = self.logits.grad_fn, get_gradient_edge(self.x).node
         order = _topological(root) if root is not None else []
         if pixels not in order:
@@ -103,13 +109,16 @@ class Trace:
         return found
 
     @contextmanager
-    def blocked(self, step: Step) -> Iterator[None]:
-        """Let no gradient through ``step``."""
+    def replaced(self, step: Step, gradient: Tensor) -> Iterator[None]:
+        """Let ``gradient`` go on from ``step`` in place of its own."""
 
-        def stop(grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-            return tuple(None if g is None else torch.zeros_like(g) for g in grads)
+        def put(grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+            return tuple(
+                grad if grad is None else gradient.to(grad.dtype) if number == step.edge.output_nr else grad
+                for number, grad in enumerate(grads)
+            )
 
-        handle = step.edge.node.register_prehook(stop)  # type: ignore[arg-type]
+        handle = step.edge.node.register_prehook(put)  # type: ignore[arg-type]
         try:
             yield
         finally:
@@ -160,6 +169,8 @@ class _Recorder(TorchFunctionMode):
             axes.add(1)
         elif name == "linear" or (name in ("layer_norm", "rms_norm") and len(take(1, "normalized_shape")) == 1):
             axes.add(-1)
+        elif name in ("cat", "concat", "concatenate"):
+            axes |= self._axes_of_parts(take(0, "tensors"), take(1, "dim", 0), out.ndim)
         if name == "linear" or (name == "conv2d" and tuple(take(1, "weight").shape[2:]) == (1, 1)):
             self.linear.append((take(1, "weight"), take(2, "bias")))
         elif name == "layer_norm":
@@ -170,6 +181,12 @@ class _Recorder(TorchFunctionMode):
             self.norms.append(
                 (name, {**{key: take(1 + i, key) for i, key in enumerate(keys)}, "eps": take(7, "eps", 1e-5)})
             )
+
+    def _axes_of_parts(self, parts: Sequence[Tensor], dim: int, ndim: int) -> set[int]:
+        """Channels of maps that are joined along their channels are channels still."""
+        axis = {1: 1, ndim - 1: -1}.get(dim % ndim)
+        known = [self.channel_axes.get(tuple(part.shape), set()) for part in parts]
+        return {axis} if axis is not None and any(axes == {axis} for axes in known) else set()
 
 
 def record(module: nn.Module, x: Tensor, forward: Callable[[Tensor], Tensor]) -> Trace:
