@@ -290,7 +290,8 @@ def main() -> None:
     if not options.merge:
         report["machine"] = {"torch": torch.__version__, "python": platform.python_version(), "cpu": platform.machine()}
         report["machine"]["threads"] = torch.get_num_threads()
-        config = InvertedConfig(overshoot=options.overshoot, rivals=options.rivals, norm=options.norm)
+        shrink = {"polish": 0, "polish_other": 0, "tighten": 0} if options.search_only else {}
+        config = InvertedConfig(overshoot=options.overshoot, rivals=options.rivals, norm=options.norm, **shrink)
         for net in options.nets:
             classifier = build(options.data, net)
             sets = photographs(options.data) if net in PHOTOGRAPHS else cifar(options.data)
