@@ -31,6 +31,7 @@ class InvertedConfig:
         radius: Largest change of any pixel, [0, 1] units; 1 leaves the pixel range as the only bound.
         safety: How far beyond a tie an image must be to count as right, as a share of the scale of its logits.
         polish: Most refinements of the fix in ``norm``, one forward and one backward pass each; 0 to do without.
+        polish_other: The same in the other of l2 and linf, for the distance in that norm.
         tighten: Tests on the straight way from the image to its fix, after that, to find where it crosses the
             boundary; 0 to do without.
         quantise: Also make a fix of whole grey levels.
