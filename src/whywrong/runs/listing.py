@@ -56,7 +56,7 @@ def write_listing(
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=run.path) as scratch, duckdb.connect() as connection:
             listed, digests = Path(scratch) / "listed", Path(scratch) / "digests"
             connection.execute(f"SET temp_directory = '{_sql(Path(scratch) / 'spill')}'")
-            connection.execute("SET memory_limit = '512MB'; SET threads = 1; SET preserve_insertion_order = false")
+            connection.execute("SET memory_limit = '128MB'; SET threads = 1; SET preserve_insertion_order = false")
             _write_stream(listed, _LISTED, _entries(source, classes))
             _open(connection, run, listed)
             _write_stream(digests, _DIGESTS, _looks(connection, source))
