@@ -102,7 +102,22 @@ def test_a_second_signal_or_the_end_of_the_grace_stops_at_once(tmp_path, signals
     assert time.monotonic() - began < 20
 
 
-@pytest.mark.parametrize("damages", [10, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.slow
+def test_a_signal_reaches_spawned_workers_too(tmp_path, unkilled):
+    data, expected = unkilled
+    folder = tmp_path / "run"
+    process = crash.start(folder, data, workers=2)
+    _wait_for(lambda: any("parts/predictions" in str(path) for path in folder.rglob("0*.parquet")))
+    _send(process, "SIGTERM")
+    process.join()
+    assert process.exitcode in (0, 130)  # the last shards may have been done by then
+    last = crash.start(folder, data)
+    last.join()
+    assert last.exitcode == 0
+    assert kit.tables(RunFolder(folder)) == expected
+
+
+@pytest.mark.parametrize("damages", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_damaged_shards_are_put_aside_redone_and_named(tmp_path, damages):
     source = kit.array_source(tmp_path, 40)
     run = kit.diagnosed(tmp_path / "run", source)

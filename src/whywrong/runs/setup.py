@@ -147,8 +147,8 @@ def settle_classes(classifier: Classifier, source: Source, sample: Sample) -> tu
         The classes, and a warning where their order had to be taken from the data.
     """
     classes = classifier.classes
-    if classes is None:
-        classifier.logits_or_faults(sample.images()[0]) if classifier.access >= Access.SCORES else None
+    if classes is None and classifier.access >= Access.SCORES:
+        classifier.logits_or_faults(sample.images()[0][:8])  # the first answer tells how many there are
         classes = classifier.classes
     if classes is None:  # labels only, and nobody named the classes
         raise InputError("a labels-only classifier does not tell its classes; give classes")
