@@ -228,7 +228,7 @@ def test_a_classifier_that_tells_labels_only_gets_predictions_without_scores(tmp
     with pytest.raises(AccessError, match="stub needs access to SCORES, this classifier grants LABELS"):
         kit.diagnosed(tmp_path / "run", source, classifier=blind, methods=["stub"])
     run = kit.diagnosed(tmp_path / "run", source, classifier=blind)
-    rows = run.query("select predicted, confidence, top5 from predictions").to_pylist()
+    rows = run.query("select predicted, confidence, top5 from predictions order by length(key), key").to_pylist()
     pixels, labels = kit.images(20)
     assert [row["predicted"] for row in rows] == pixels[:, 0, 0, 0].tolist()
     assert {(row["confidence"], row["top5"]) for row in rows} == {(None, None)}
