@@ -127,10 +127,16 @@ def _diagnose(folder: Path, model: Path) -> None:
     from whywrong.runs.diagnose import diagnose
 
     run = diagnose(load_classifier(f"{model}:net"), open_source(folder / "images"), folder / "run")
+    diagnosed = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     write_report(run, folder / "report.html")
     unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    print(json.dumps({"peak_bytes": peak, "items": len(run.query("select 1 from items")), "errors": len(run.errors())}))
+    found = {
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "peak_bytes_before_report": diagnosed * unit,
+        "items": len(run.query("select 1 from items")),
+        "errors": len(run.errors()),
+    }
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
