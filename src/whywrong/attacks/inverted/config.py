@@ -75,7 +75,7 @@ class InvertedConfig:
     region_overshoot: float = 0.5
     region_change: float = 0.25
     region_limit: float = 0.5
-    region_rounds: int = 16
+    region_rounds: int = 20
     regions: int = 5
     tested_regions: int = 3
     halvings: int = 4
