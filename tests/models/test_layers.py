@@ -285,8 +285,10 @@ def test_a_model_that_takes_one_image_at_a_time_is_traced_with_one():
     assert find_spatial_layer(Single().eval(), (3, 16, 16)).grid == (4, 4)
 
 
-# Families of timm, with random weights. Layer, grid and prefix tokens follow from their papers: the stride of the last
-# stage, the patch size, the class, distillation and register tokens.
+# Families of timm, with random weights. Grid and prefix tokens follow from their papers: the stride of the last stage
+# of more than one place, the patch size, the class, distillation and register tokens. Some end early: the order of
+# LeViT's merged tokens cannot be told while its weights are random; EfficientViM, CoaT and MobileNetV5 read several
+# stages at once.
 
 QUICK = [
     ("resnet", "test_resnet", {}, 96, "layer4", (3, 3), 0),
@@ -337,3 +339,131 @@ QUICK = [
     ("pit", "pit_ti_224", {"img_size": 96}, 96, "transformers.2.blocks.3.norm1", (3, 3), 1),
     ("cait", "cait_xxs24_224", {"img_size": 64, "depth": 2}, 64, "blocks", (4, 4), 0),
 ]
+
+SLOW = [
+    ("byobnet", "test_byobnet", {"img_size": 96}, 96, "stages", (3, 3), 0),
+    ("vision_transformer_relpos", "test_vit_relpos", {"img_size": 96}, 96, "__getitem__[9]", (6, 6), 0),
+    ("starnet", "starnet_s100", {}, 96, "norm", (3, 3), 0),
+    ("dla", "dla46x_c", {}, 96, "level5", (3, 3), 0),
+    ("mobilevit", "mobilevit_xxs", {"img_size": 96}, 96, "final_conv", (3, 3), 0),
+    ("edgenext", "edgenext_xx_small", {}, 96, "stages", (3, 3), 0),
+    ("vovnet", "ese_vovnet19b_slim_dw", {}, 96, "stages", (3, 3), 0),
+    ("repghost", "repghostnet_050", {}, 96, "blocks", (3, 3), 0),
+    ("efficientvit_msra", "efficientvit_m0", {"img_size": 96}, 96, "stages", (2, 2), 0),
+    ("ghostnet", "ghostnet_050", {}, 96, "blocks", (3, 3), 0),
+    ("regnet", "regnetx_002", {}, 96, "s4", (3, 3), 0),
+    ("cspnext", "cspnext_tiny", {}, 96, "stages", (3, 3), 0),
+    ("iformer", "iformer_t", {}, 96, "stages", (3, 3), 0),
+    ("xcit", "xcit_nano_12_p8_224", {"img_size": 96}, 96, "cls_attn_blocks.1.norm1", (12, 12), 1),
+    ("efficientvit_mit", "efficientvit_b0", {}, 96, "head.in_conv", (3, 3), 0),
+    ("swiftformer", "swiftformer_xs", {"img_size": 96}, 96, "norm", (3, 3), 0),
+    ("efficientformer_v2", "efficientformerv2_s0", {"img_size": 96}, 96, "norm", (3, 3), 0),
+    ("pvt_v2", "pvt_v2_b0", {}, 96, "stages", (3, 3), 0),
+    ("fasternet", "fasternet_t0", {}, 96, "stages", (3, 3), 0),
+    ("lcnetv2", "lcnetv2_small", {}, 96, "stages", (3, 3), 0),
+    ("inception_next", "inception_next_atto", {}, 96, "stages", (3, 3), 0),
+    ("cspnet", "cs3darknet_focus_s", {}, 96, "stages", (3, 3), 0),
+    ("rexnet", "rexnet_100", {}, 96, "features", (3, 3), 0),
+    ("hardcorenas", "hardcorenas_b", {}, 96, "blocks", (3, 3), 0),
+    ("fastvit", "fastvit_t8", {}, 96, "final_conv", (3, 3), 0),
+    ("repvit", "repvit_m1", {"img_size": 96}, 96, "stages", (3, 3), 0),
+    ("coat", "coat_tiny", {"img_size": 96}, 96, "serial_blocks2.1", (12, 12), 1),
+    ("eva", "eva02_tiny_patch14_224", {"img_size": 96}, 96, "norm", (6, 6), 1),
+    ("convit", "convit_tiny", {"img_size": 96}, 96, "blocks.11.norm1", (6, 6), 1),
+    ("mlp_mixer", "gmlp_ti16_224", {"img_size": 96}, 96, "norm", (6, 6), 0),
+    ("hgnet", "hgnetv2_b0", {}, 96, "stages", (3, 3), 0),
+    ("shvit", "shvit_s1", {}, 96, "stages", (2, 2), 0),
+    ("cpubone", "cpubone_nano", {}, 96, "head.in_conv", (3, 3), 0),
+    ("efficientvim", "efficientvim_m1", {}, 96, "add[6]", (6, 6), 0),
+    ("densenet", "densenet121", {}, 96, "features", (3, 3), 0),
+    ("dpn", "dpn48b", {}, 96, "features", (3, 3), 0),
+    ("levit", "levit_128", {"img_size": 96}, 96, "stages.0", (6, 6), 0),
+    ("visformer", "visformer_tiny", {"img_size": 96}, 96, "norm", (3, 3), 0),
+    ("byoanet", "halonet_h1", {}, 256, "stages", (8, 8), 0),
+    ("resnest", "resnest14d", {}, 96, "layer4", (3, 3), 0),
+    ("resnetv2", "resnetv2_18", {}, 96, "norm", (3, 3), 0),
+    ("senet", "legacy_seresnet18", {}, 96, "layer4", (3, 3), 0),
+    ("metaformer", "poolformerv2_s12", {}, 96, "stages", (3, 3), 0),
+    ("sknet", "skresnet18", {}, 96, "layer4", (3, 3), 0),
+    ("gcvit", "gcvit_xxtiny", {"img_size": 96}, 96, "stages", (3, 3), 0),
+    ("tiny_vit", "tiny_vit_5m_224", {}, 96, "stages", (3, 3), 0),
+    ("efficientformer", "efficientformer_l1", {}, 224, "norm", (7, 7), 0),
+    ("hrnet", "hrnet_w18_small", {}, 96, "final_layer", (3, 3), 0),
+    ("lowformer", "lowformer_b0", {}, 96, "in_conv", (3, 3), 0),
+    ("nest", "nest_tiny", {"img_size": 96}, 96, "permute[35]", (6, 6), 0),
+    ("convmixer", "convmixer_768_32", {}, 96, "blocks", (13, 13), 0),
+    ("vitamin", "vitamin_small_224", {"img_size": 96}, 96, "__getitem__[0]", (6, 6), 0),
+    ("tnt", "tnt_s_legacy_patch16_224", {"img_size": 96}, 96, "blocks.11.norm_out", (6, 6), 1),
+    ("rdnet", "rdnet_tiny", {}, 96, "dense_stages", (3, 3), 0),
+    ("twins", "twins_svt_small", {"img_size": 96}, 96, "norm", (3, 3), 0),
+    ("mvitv2", "mvitv2_tiny", {"img_size": 96}, 96, "__getitem__[40]", (3, 3), 0),
+    ("res2net", "res2next50", {}, 96, "layer4", (3, 3), 0),
+    ("volo", "volo_d1_224", {"img_size": 96}, 96, "post_network.0", (6, 6), 1),
+    ("sequencer", "sequencer2d_s", {"img_size": 96}, 96, "norm", (6, 6), 0),
+    ("hiera", "hiera_tiny_224", {"img_size": 96}, 96, "blocks.11", (3, 3), 0),
+    ("swin_transformer_v2_cr", "swinv2_cr_tiny_224", {"img_size": 96}, 96, "stages.3.blocks.1", (3, 3), 0),
+    ("davit", "davit_tiny", {}, 96, "stages", (3, 3), 0),
+    ("focalnet", "focalnet_tiny_srf", {}, 96, "norm", (3, 3), 0),
+    ("selecsls", "selecsls42", {}, 96, "head", (2, 2), 0),
+    ("tresnet", "tresnet_m", {}, 96, "body", (3, 3), 0),
+    ("nextvit", "nextvit_small", {}, 96, "norm", (3, 3), 0),
+    ("swin_transformer_v2", "swinv2_tiny_window8_256", {"img_size": 96}, 96, "norm", (3, 3), 0),
+    ("xception", "legacy_xception", {}, 96, "act4", (3, 3), 0),
+    ("inception_v3", "inception_v3", {}, 96, "Mixed_6e", (4, 4), 0),
+    ("hieradet_sam2", "hieradet_small", {}, 96, "blocks.15", (3, 3), 0),
+    ("xception_aligned", "xception41p", {}, 96, "act", (3, 3), 0),
+    ("csatv2", "csatv2", {}, 96, "stages.2.7", (3, 3), 0),
+    ("inception_v4", "inception_v4", {}, 96, "features.17", (4, 4), 0),
+    ("vision_transformer_sam", "samvit_base_patch16_224", {"img_size": 96}, 96, "neck", (6, 6), 0),
+    ("inception_resnet_v2", "inception_resnet_v2", {}, 96, "repeat_1", (4, 4), 0),
+    ("mobilenetv5", "mobilenetv5_base", {}, 96, "msfa.ffn", (6, 6), 0),
+    ("vgg", "vgg11", {}, 96, "features", (3, 3), 0),
+    ("pnasnet", "pnasnet5large", {}, 96, "act", (3, 3), 0),
+    ("nasnet", "nasnetalarge", {}, 96, "act", (3, 3), 0),
+    ("naflexvit", "naflexvit_base_patch16_gap", {"img_size": 96}, 96, "__getitem__[1]", (6, 6), 0),
+]
+
+
+def check_family(name: str, options: dict, size: int, layer_name: str, grid: tuple[int, int], prefix: int) -> None:
+    timm = pytest.importorskip("timm")
+    net = timm.create_model(name, num_classes=10, **options)
+    with torch.no_grad():
+        for p in net.parameters():
+            if p.ndim > 1 and not p.any():
+                p.normal_(0, 0.02)  # a head of zeros would let no gradient through
+    net.requires_grad_(False).eval()
+    layer = find_spatial_layer(net, (3, size, size))
+    assert (layer.name, layer.grid, layer.prefix_tokens) == (layer_name, grid, prefix)
+    with capture(net, layer, leaf=True) as seen:
+        logits = net(torch.rand(2, 3, size, size))
+    grad = torch.autograd.grad((logits * torch.randn(10)).sum(), seen.activation)[0]
+    places = layer.layout.patches(grad)
+    assert places.shape[2:] == grid
+    assert (places != 0).any(1).any(0).all(), "every place must reach the logits"
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "options", "size", "layer_name", "grid", "prefix"), QUICK, ids=[row[1] for row in QUICK]
+)
+def test_families_are_resolved(family, name, options, size, layer_name, grid, prefix):
+    check_family(name, options, size, layer_name, grid, prefix)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "name", "options", "size", "layer_name", "grid", "prefix"), SLOW, ids=[row[1] for row in SLOW]
+)
+def test_all_other_families_are_resolved(family, name, options, size, layer_name, grid, prefix):
+    check_family(name, options, size, layer_name, grid, prefix)
+
+
+def test_the_walk_covers_at_least_40_families():
+    assert len({row[0] for row in QUICK}) >= 12
+    assert len({row[0] for row in QUICK + SLOW}) >= 40
+
+
+@pytest.mark.slow
+def test_a_family_of_two_separate_branches_is_refused_by_name():
+    timm = pytest.importorskip("timm")
+    with pytest.raises(ModelError, match=r"no spatial layer found in CrossVit \(crossvit_tiny_240\)"):
+        find_spatial_layer(timm.create_model("crossvit_tiny_240").eval(), (3, 240, 240))

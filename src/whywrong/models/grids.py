@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from whywrong.core.randomness import keyed_sign, row_keys
 from whywrong.models.tracing import Step, Trace
 
 MOST_PREFIX_TOKENS = 16  # class, distillation and register tokens; the most seen is 5
+_SOURCES_TRIED = 4
 _FOLLOWS = 0.8  # correlation of place and centre; tokens out of order come nowhere near it in both directions
 
 
@@ -76,75 +77,84 @@ def keeps_order(trace: Trace, step: Step, grid: Layout) -> bool:
     proof = _known(trace, step)[1]
     if proof is None:
         return _in_place(trace, step, grid, None)
-    return step.edge.node is proof.edge.node or _in_place(trace, step, grid, proof)
+    if step.edge.node is proof.edge.node or _in_place(trace, step, grid, proof):
+        return True
+    # Sequences of this shape may come from elsewhere, too; a later one may be where the tokens of this one started.
+    later = [
+        other
+        for other in _before(trace, step)
+        if other.tensor is not None and other.shape == step.shape and other is not proof
+    ]
+    return any(_exact(trace, other) == grid and _in_place(trace, step, grid, other) for other in reversed(later))
+
+
+def _before(trace: Trace, step: Step) -> list[Step]:
+    return trace.steps[: next(i for i, other in enumerate(trace.steps) if other.edge.node is step.edge.node)]
 
 
 def _known(trace: Trace, step: Step) -> tuple[Layout | None, Step | None]:
-    """The layout of sequences as long as ``step``, and the sequence in which their order is exact."""
-    tokens = step.shape[1]
-    if tokens not in trace.token_layouts:
-        trace.token_layouts[tokens] = _token_layout(trace, step)
-    return trace.token_layouts[tokens]
+    """The layout of sequences of this shape, and the sequence in which their order is exact."""
+    if step.shape not in trace.token_layouts:
+        trace.token_layouts[step.shape] = None, None  # while it is sought
+        trace.token_layouts[step.shape] = _token_layout(trace, step)
+    return trace.token_layouts[step.shape]
 
 
 def _token_layout(trace: Trace, step: Step) -> tuple[Layout | None, Step | None]:
-    tokens = step.shape[1]
-    before = trace.steps[: next(i for i, other in enumerate(trace.steps) if other.edge.node is step.edge.node) + 1]
-    # Where a feature map has just been flattened, tokens have not mixed yet, and the order is exact.
-    early = [other for other in before if other.tensor is not None and other.shape[1] == tokens]
-    for sequence in early:
-        for rows, cols, source in _grids_before(trace, before, sequence):
-            prefix = tokens - rows * cols
-            if _is_flattened(trace, source, sequence, prefix):
-                return Layout(rows, cols, prefix, -1, True), sequence
+    for sequence in (other for other in trace.steps if other.tensor is not None and other.shape == step.shape):
+        grid = _exact(trace, sequence)
+        if grid is not None:
+            return grid, sequence
     # Tokens that were merged on the way: each must answer to its own part of the image.
-    height, width = trace.x.shape[2:]
-    for rows, cols in dict.fromkeys([*_map_sizes(before), *_sizes_by_aspect(tokens, height, width)]):
-        prefix = tokens - rows * cols
-        if 0 <= prefix <= MOST_PREFIX_TOKENS and rows * cols > 1:
-            grid = Layout(rows, cols, prefix, -1, True)
-            if _in_place(trace, step, grid, None):
-                return grid, None
+    for rows, cols in _sizes_by_aspect(step.shape[1], *trace.x.shape[2:]):
+        grid = Layout(rows, cols, step.shape[1] - rows * cols, -1, True)
+        if _in_place(trace, step, grid, None):
+            return grid, None
     return None, None
 
 
-def _grids_before(trace: Trace, steps: list[Step], sequence: Step) -> Iterator[tuple[int, int, Step]]:
-    """Latest feature maps before ``sequence`` whose places can be its tokens."""
+def _exact(trace: Trace, sequence: Step) -> Layout | None:
+    """The layout of a sequence made by flattening a map or by adding tokens: they have not mixed yet."""
+    for grid, source in _sources(trace, sequence):
+        prefix = sequence.shape[1] - grid.rows * grid.cols
+        if _is_copied(trace, source, grid, sequence, prefix):
+            return replace(grid, prefix=prefix, channel_axis=-1, tokens=True)
+    return None
+
+
+def _sources(trace: Trace, sequence: Step) -> Iterator[tuple[Layout, Step]]:
+    """The latest maps and other sequences before ``sequence`` whose places can be its tokens."""
     tries = 0
-    for step in reversed(steps[: steps.index(sequence)]):
-        if len(step.shape) != 4 or len(trace.channel_axes.get(step.shape, ())) != 1:
+    for step in reversed(_before(trace, sequence)):
+        if tries == _SOURCES_TRIED:
+            return
+        if len(step.shape) == 3 and (step.shape[1] == sequence.shape[1] or step.tensor is None):
             continue
-        rows, cols = step.shape[2:] if 1 in trace.channel_axes[step.shape] else step.shape[1:3]
-        if rows * cols > 1 and 0 <= sequence.shape[1] - rows * cols <= MOST_PREFIX_TOKENS and tries < 4:
+        if len(step.shape) == 3 and abs(step.shape[1] - sequence.shape[1]) > MOST_PREFIX_TOKENS:
+            continue
+        grid = layout(trace, step)
+        if grid is not None and 0 <= sequence.shape[1] - grid.rows * grid.cols <= MOST_PREFIX_TOKENS:
             tries += 1
-            yield rows, cols, step
-
-
-def _map_sizes(steps: list[Step]) -> Iterator[tuple[int, int]]:
-    for step in reversed(steps):
-        if len(step.shape) == 4:
-            yield step.shape[2], step.shape[3]
-            yield step.shape[1], step.shape[2]
+            yield grid, step
 
 
 def _sizes_by_aspect(tokens: int, height: int, width: int) -> Iterator[tuple[int, int]]:
-    for prefix in range(MOST_PREFIX_TOKENS + 1):
-        side = math.sqrt(max(tokens - prefix, 0) * height / width)
-        rows = round(side)
-        cols = round(side * width / height)
-        if rows * cols == tokens - prefix and rows * width == cols * height:
+    """Grids of square cells."""
+    for prefix in range(min(MOST_PREFIX_TOKENS, tokens - 2) + 1):
+        rows = round(math.sqrt((tokens - prefix) * height / width))
+        cols = round(rows * width / height)
+        if rows > 1 < cols and rows * cols == tokens - prefix and rows * width == cols * height:
             yield rows, cols
 
 
-def _is_flattened(trace: Trace, source: Step, sequence: Step, prefix: int) -> bool:
-    """Whether token ``prefix + u`` depends on place u of the map ``source``, and on no other."""
-    places = sequence.shape[1] - prefix
-    for place in _sample(places):
+def _is_copied(trace: Trace, source: Step, grid: Layout, sequence: Step, prefix: int) -> bool:
+    """Whether token ``prefix + u`` depends on place u of ``source``, and on no other."""
+    places = grid.rows * grid.cols
+    for place in sorted({0, 1, places // 3, places // 2, (2 * places) // 3, places - 1}):
         grad = _token_gradient(trace, sequence, prefix + place, source)
         if grad is None:
             return False
-        axis = 1 if 1 in trace.channel_axes[source.shape] else -1
-        strength = grad.abs().sum(axis).flatten(1).sum(0)  # (places,)
+        strength = grid.patches(grad).abs().sum((0, 1)).flatten()  # (places,)
         if not (strength[place] > 0 and strength.sum() == strength[place]):
             return False
     return True
@@ -185,7 +195,3 @@ def _token_gradient(trace: Trace, sequence: Step, token: int, source: Step | Non
         with trace.replaced(sequence, pull):
             return torch.autograd.grad(trace.logits.sum(), target, retain_graph=True, allow_unused=True)[0]
     return torch.autograd.grad(sequence.edge, target, grad_outputs=pull, retain_graph=True, allow_unused=True)[0]
-
-
-def _sample(places: int) -> list[int]:
-    return sorted({0, 1, places // 3, places // 2, (2 * places) // 3, places - 1})

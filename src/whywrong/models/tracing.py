@@ -22,7 +22,8 @@ _CHANNELS_FIRST = {
     *("conv1d", "conv2d", "conv_transpose2d", "batch_norm", "group_norm", "instance_norm"),
     *("max_pool2d", "avg_pool2d"),  # not those to a fixed size, whose grid is not the network's own
 }
-_SEQUENCES_KEPT = 3
+_REARRANGING = {"flatten", "transpose", "permute", "reshape", "view", "cat", "__getitem__"}
+_SEQUENCES_KEPT = 4  # of a shape, made by rearranging or otherwise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +36,7 @@ class Step:
         module: Name of the module that answered with it; None where no module did.
         shape: Its shape, batch first.
         edge: Its place in the gradient graph.
-        tensor: A copy with its graph, kept of the first few sequences (B, N, C) of each length N.
+        tensor: A copy with its graph, kept of the first few sequences of each shape (B, N, C).
     """
 
     op: str
@@ -58,7 +59,7 @@ class Trace:
         linear: Weight (K, F) and bias of the linear layers (and 1x1 convolutions), in order of execution.
         norms: Layer and batch normalisations in order of execution, as (operation, arguments by name).
         answers: Module to the step it answered with, in its last call.
-        token_layouts: What is known of the order of tokens, by their number.
+        token_layouts: What is known of the order of tokens, by the shape of the sequence.
     """
 
     x: Tensor
@@ -68,7 +69,7 @@ class Trace:
     linear: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
     norms: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     answers: dict[str, Step] = field(default_factory=dict)
-    token_layouts: dict[int, Any] = field(default_factory=dict)
+    token_layouts: dict[tuple[int, ...], Any] = field(default_factory=dict)
     _cuts: set[Node] | None = None
 
     def gradients(self, value: Tensor, steps: Sequence[Step]) -> list[Tensor | None]:
@@ -131,7 +132,7 @@ class _Recorder(TorchFunctionMode):
         self.batch = batch
         self.paused = False
         self.calls: Counter[str] = Counter()
-        self.lengths: Counter[int] = Counter()
+        self.kept: Counter[tuple[int, ...]] = Counter()
         self.records: list[Step] = []
         self.channel_axes: dict[tuple[int, ...], set[int]] = {}
         self.linear: list[tuple[Tensor, Tensor | None]] = []
@@ -155,8 +156,9 @@ class _Recorder(TorchFunctionMode):
     def note(self, name: str, occurrence: int, out: Tensor) -> None:
         if out.ndim in (3, 4) and len(out) == self.batch and out.is_floating_point():
             tensor = None
-            if out.ndim == 3 and self.lengths[out.shape[1]] < _SEQUENCES_KEPT:
-                self.lengths[out.shape[1]] += 1
+            kind = (*out.shape, int(name in _REARRANGING))
+            if out.ndim == 3 and self.kept[kind] < _SEQUENCES_KEPT:
+                self.kept[kind] += 1
                 tensor = out.clone()
             self.records.append(Step(name, occurrence, None, tuple(out.shape), get_gradient_edge(out), tensor))
 
