@@ -168,6 +168,18 @@ def test_a_dense_layer_with_relu_is_approximate_and_says_so(x):
     torch.testing.assert_close(result.wrong, (grad * a).sum(1).detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("place", [(0, 0), (1, 3), (3, 2)])
+def test_evidence_in_one_place_is_shown_at_that_place(place):
+    conv = nn.Conv2d(3, 6, 4, 4, bias=False)  # a place sees its own 4 x 4 pixels only, and black gives nothing
+    net = nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)).eval()
+    x = torch.zeros(1, 3, 16, 16)
+    row, col = place
+    x[0, :, 4 * row : 4 * row + 4, 4 * col : 4 * col + 4] = torch.rand(3, 4, 4)
+    result = cam(Classifier(net), x, wrong_labels(net, x))
+    assert result.exact
+    assert (result.difference[0] != 0).nonzero().tolist() == [[row, col]]
+
+
 def test_both_kinds_agree_on_a_linear_head(x):
     net = build("gap")
     y = wrong_labels(net, x)
