@@ -119,14 +119,13 @@ def small_noise_rate(
 
     The default deviation is one grey level: less than what a camera adds and an eye sees, so a fix that it undoes
     tells about these exact pixel values and not about the picture. A minimal fix ends on the boundary, where any noise
-    undoes it every other time, whatever the fix is worth; it is therefore taken ``overshoot`` further first, as the
-    search takes its candidates. Along a smooth way to the true class the noise is nearly orthogonal to the fix and
+    undoes it every other time, whatever the fix is worth; it is therefore taken ``beyond`` further first. Along a smooth way to the true class the noise is nearly orthogonal to the fix and
     changes little; it undoes a fix that leads through a crack in the decision, or that is far smaller than a grey
     level, and then the image is nearer to a tie than its pixels are exact.
 
     One forward pass a draw and image.
     """
-    at = (x + (1 + config.overshoot) * delta).clamp(0, 1)
+    at = (x + (1 + config.beyond) * delta).clamp(0, 1)
     kept = torch.zeros(len(x), device=x.device)
     for draw in range(config.noise_draws):
         noise = config.noise_sigma * keyed_normal(keys, x.shape[1:], _NOISE_DRAWS_FROM + draw)

@@ -20,7 +20,8 @@ class InvertedConfig:
         attack: ``newton`` is newton-then-shrink, the default; ``sign`` the iterative sign attack A1 and
             ``one_gradient`` the growing one-gradient step A2, which are kept for reproduction and do not shrink.
         norm: Norm whose first-order minimiser ``newton`` steps along and in which it shrinks.
-        overshoot: How far beyond the linearised boundary the first candidate goes; 0.5 is half as far again.
+        overshoot: How far beyond the linearised boundary a candidate goes; 0.5 is half as far again. Shrinking takes
+            the excess back, so a large one costs nothing in the end and saves candidates.
         rivals: Other classes that the first step in l2 keeps out at once, 1 to 5, one backward pass each; steps in
             other norms, and later steps, follow the worst one.
         rounds: Most Newton candidates an image; then the sign attack takes over.
@@ -47,6 +48,7 @@ class InvertedConfig:
         halvings: How often a stretch of the way from image to fix, on which the contribution does not add up, may be
             halved. Each stretch takes 3 or 7 forward and backward passes.
         completeness: Residual of the contribution, as a share of the margin's fall, above which it is halved.
+        beyond: How much further than its minimal length a fix is taken before regions and small noise are tested on it.
         class_others: Classes with which the true class is compared by distance, a backward pass each.
         random_draws: Random changes of the random control.
         random_limit: Largest share of them that may fix the image too if the control is to pass.
@@ -58,7 +60,7 @@ class InvertedConfig:
 
     attack: Attack = "newton"
     norm: Norm = "l2"
-    overshoot: float = 0.5
+    overshoot: float = 3.0
     rivals: int = 3
     rounds: int = 20
     fallback_step: float = 2 / 255
@@ -80,6 +82,7 @@ class InvertedConfig:
     tested_regions: int = 3
     halvings: int = 4
     completeness: float = 0.018
+    beyond: float = 0.5
     class_others: int = 10
     random_draws: int = 20
     random_limit: float = 0.05
@@ -116,6 +119,7 @@ class InvertedConfig:
             ("regions", 0, 100),
             ("tested_regions", 0, 100),
             ("halvings", 0, 20),
+            ("beyond", 0.0, 10.0),
             ("class_others", 1, 100),
             ("random_draws", 1, 1000),
             ("random_limit", 0.0, 1.0),

@@ -1,7 +1,7 @@
 """The superpixels that carry a fix: their shares, and whether the fix works in one alone, or without it.
 
 Source: inverted attack, section 2.4. A minimal fix ends on the boundary, where each part of it is necessary and no
-part is sufficient, whatever the parts are. Both are therefore asked of the fix taken ``overshoot`` further: with the
+part is sufficient, whatever the parts are. Both are therefore asked of the fix taken ``beyond`` further: with the
 default of 0.5 and a margin that falls evenly, a region is necessary if it carries over 1/3 of the fall, and sufficient
 if it carries over 2/3.
 """
@@ -69,7 +69,7 @@ def list_regions(
     shown = share.masked_fill(area == 0, -torch.inf).topk(min(config.regions, count), dim=1)
     lift = _lifts(contribution, segments, masks, count)
 
-    further = (x + (1 + config.overshoot) * delta).clamp(0, 1) - x
+    further = (x + (1 + config.beyond) * delta).clamp(0, 1) - x
     sufficient, necessary = [], []
     tested = min(config.tested_regions, shown.indices.shape[1])
     for place in range(tested):
