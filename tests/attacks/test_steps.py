@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 from torch import Tensor
 
-from whywrong.attacks.inverted.shrink import norm_of
+from whywrong.attacks.balls import norm_of
 from whywrong.attacks.inverted.steps import STEPS, polyhedral_step
 
 PIXELS = (2, 3, 3)

@@ -32,23 +32,36 @@ def bad_rows(x: Tensor, tolerance: float = 1e-6) -> Tensor:
     return ~((low >= -tolerance) & (high <= 1 + tolerance))  # NaN fails both comparisons
 
 
-def check_labels(y: Tensor, batch: int, classes: int | None = None) -> None:
+def check_labels(y: Tensor, batch: int, classes: int | None = None, what: str = "label") -> None:
     """Refuse anything but classes (B,), int64, in 0..K-1; the range waits where K is not known yet.
+
+    Messages call one of them ``what``.
 
     Raises:
         InputError: Wrong type, length or range; the message names the first bad row.
     """
     if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.ndim != 1:
         got = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
-        raise InputError(f"labels must be an int64 tensor (B,), got {got}")
+        raise InputError(f"{what}s must be an int64 tensor (B,), got {got}")
     if len(y) != batch:
-        raise InputError(f"{batch} images came with {len(y)} labels")
+        raise InputError(f"{batch} images came with {len(y)} {what}s")
     if classes is None:
         return
     wrong = ((y < 0) | (y >= classes)).nonzero().flatten()
     if len(wrong):
         row = int(wrong[0])
-        raise InputError(f"label {int(y[row])} of row {row} is outside 0..{classes - 1}")
+        raise InputError(f"{what} {int(y[row])} of row {row} is outside 0..{classes - 1}")
+
+
+def check_keys(keys: Tensor, batch: int) -> None:
+    """Refuse anything but keys (B,), int64.
+
+    Raises:
+        InputError: Wrong type or length.
+    """
+    if not isinstance(keys, Tensor) or keys.dtype != torch.int64 or keys.shape != (batch,):
+        got = f"{keys.dtype} {tuple(keys.shape)}" if isinstance(keys, Tensor) else type(keys).__name__
+        raise InputError(f"keys must be an int64 tensor ({batch},), one an image, got {got}")
 
 
 def check_classes(classes: int, needed: int = 2) -> None:

@@ -113,30 +113,3 @@ class Ledger:
     def _judge(self, pixels: Tensor, logits: Tensor, margin: Tensor) -> Points:
         slack = self.safety * logits.abs().amax(1)
         return Points(pixels, margin, margin < -slack, slack)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Box:
-    """Pixels an image may take: within ``radius`` of the original and in [0, 1]."""
-
-    x: Tensor
-    radius: float
-
-    def at(self, rows: Tensor) -> Box:
-        """The box of some rows, by index or by mask."""
-        return Box(self.x[rows], self.radius)
-
-    def room(self, pixels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Lowest (<= 0) and highest (>= 0) change of ``pixels``, by default of the original."""
-        centre = self.x if pixels is None else pixels
-        if self.radius >= 1:
-            return -centre, 1 - centre
-        low = (self.x - self.radius).clamp_min_(0)
-        high = (self.x + self.radius).clamp_max_(1)
-        return (low - centre).clamp_max_(0), (high - centre).clamp_min_(0)
-
-    def clip(self, pixels: Tensor) -> Tensor:
-        """``pixels`` moved into the box; works in place."""
-        if self.radius < 1:
-            pixels = torch.maximum(torch.minimum(pixels, self.x + self.radius), self.x - self.radius)
-        return pixels.clamp_(0, 1)

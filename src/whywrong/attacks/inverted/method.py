@@ -9,13 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from whywrong.attacks.balls import Box, norm_of
 from whywrong.attacks.inverted.config import InvertedConfig
 from whywrong.attacks.inverted.explain import ExplainedFix, explain_fix
-from whywrong.attacks.inverted.ledger import Box, Ledger, Points
+from whywrong.attacks.inverted.ledger import Ledger, Points
 from whywrong.attacks.inverted.newton import newton_search
 from whywrong.attacks.inverted.result import ALREADY_CORRECT, BAD_INPUT, FIXED, NOT_FIXED, STATUSES, InvertedResult
 from whywrong.attacks.inverted.rounding import grey_levels, round_fix
-from whywrong.attacks.inverted.shrink import close_in, norm_of, polish
+from whywrong.attacks.inverted.shrink import close_in, polish
 from whywrong.attacks.inverted.sign import growing_sign, iterative_sign
 from whywrong.attacks.inverted.steps import l2_step, linf_step
 from whywrong.core.access import Access

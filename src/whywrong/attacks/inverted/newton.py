@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from whywrong.attacks.balls import Box
 from whywrong.attacks.inverted.config import InvertedConfig
-from whywrong.attacks.inverted.ledger import Box, Ledger, Points
+from whywrong.attacks.inverted.ledger import Ledger, Points
 from whywrong.attacks.inverted.steps import STEPS, polyhedral_step
 
 

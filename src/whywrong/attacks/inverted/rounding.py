@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whywrong.attacks.inverted.ledger import Box, Ledger
+from whywrong.attacks.balls import Box
+from whywrong.attacks.inverted.ledger import Ledger
 from whywrong.attacks.inverted.sign import iterative_sign
 
 _STRENGTHS = (1.0, 1.5, 2.5, 4.0, 8.0, 16.0)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whywrong.attacks.inverted.ledger import Box, Ledger, Points
+from whywrong.attacks.balls import Box, norm_of
+from whywrong.attacks.inverted.ledger import Ledger, Points
 from whywrong.attacks.inverted.steps import STEPS
 
 _DAMPING = {"l2": 0.3, "linf": 0.5, "l1": 1.0, "l0": 1.0}  # share of the way to the linearised boundary
@@ -22,18 +23,6 @@ _EXTRA_RANGE = 0.005, 1.0
 _AIM = 2.0  # margin aimed at on the way back, in safeties
 _INSIDE = 0.02  # share of the bracket that a test stays away from its ends
 _ARRIVED = 0.01  # a refinement that would move a right point by less than this share of its change is the last
-
-
-def norm_of(delta: Tensor, norm: str) -> Tensor:
-    """(B,), norm of changes (B, C, H, W); l0 counts pixels, whatever their channels."""
-    if norm == "l0":
-        return (delta != 0).any(1).flatten(1).sum(1).to(delta.dtype)
-    flat = delta.flatten(1)
-    if norm == "linf":
-        return flat.abs().amax(1)
-    if norm == "l1":
-        return flat.abs().sum(1, dtype=torch.float64).to(delta.dtype)
-    return flat.square().sum(1, dtype=torch.float64).sqrt().to(delta.dtype)
 
 
 def close_in(ledger: Ledger, rows: Tensor, x: Tensor, margin: Tensor, fix: Points, tests: int) -> tuple[Points, Tensor]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whywrong.attacks.inverted.ledger import Box, Ledger, Points
+from whywrong.attacks.balls import Box
+from whywrong.attacks.inverted.ledger import Ledger, Points
 from whywrong.core.randomness import keyed_sign
 
 
