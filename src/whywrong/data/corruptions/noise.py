@@ -1,0 +1,57 @@
+"""Noise: Gaussian, shot, impulse, speckle.
+
+Source: Hendrycks and Dietterich 2019, arXiv 1903.12261, section 3. Every pixel and channel draws for itself.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from whywrong.core.randomness import keyed_normal, keyed_uniform
+
+
+def gaussian_noise(x: Tensor, keys: Tensor, sigma: float) -> Tensor:
+    """Add normal noise of standard deviation ``sigma``, as in low light."""
+    return x + sigma * keyed_normal(keys, x.shape[1:])
+
+
+def speckle_noise(x: Tensor, keys: Tensor, sigma: float) -> Tensor:
+    """Add normal noise of standard deviation ``sigma`` times the pixel's value."""
+    return x + sigma * x * keyed_normal(keys, x.shape[1:])
+
+
+def impulse_noise(x: Tensor, keys: Tensor, amount: float) -> Tensor:
+    """Turn a share ``amount`` of the values to black or white, with equal chance (salt and pepper)."""
+    draw = keyed_uniform(keys, x.shape[1:])
+    return x.masked_fill(draw < amount / 2, 0.0).masked_fill(draw > 1 - amount / 2, 1.0)
+
+
+def shot_noise(x: Tensor, keys: Tensor, photons: float) -> Tensor:
+    """Count Poisson photons, ``photons`` of them expected in a white pixel.
+
+    The count is the exact inverse of the Poisson distribution at one keyed uniform number a value. An image has 256
+    grey levels only, so all their distributions fit in one table, and one search in it serves the whole batch.
+    """
+    table = _poisson_table(photons).to(x.device)
+    length = len(table) // 256
+    level = torch.round(x * 255).double()
+    draw = keyed_uniform(keys, x.shape[1:]).double()
+    count = torch.searchsorted(table, (level + draw).contiguous()) - level.long() * length
+    return count.to(x.dtype) / photons
+
+
+@lru_cache(maxsize=16)
+def _poisson_table(photons: float) -> Tensor:
+    """(256 K) float64, rising: level + P(count <= k) for counts k of 0..K-1 of each level."""
+    length = int(photons + 12 * math.sqrt(photons) + 30)  # beyond it lies less than one step of the uniform draw
+    count = torch.arange(length, dtype=torch.float64)
+    level = torch.arange(256, dtype=torch.float64)[:, None]
+    mean = level / 255 * photons
+    probability = torch.exp(torch.xlogy(count, mean) - mean - torch.lgamma(count + 1))
+    cumulative = probability.cumsum(1).clamp(max=1.0)
+    cumulative[:, -1] = 1.0
+    return (level + cumulative).flatten()
