@@ -1,0 +1,223 @@
+"""What the standard attacks share: the goal, passes counted by image, the best change so far, and the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from whywrong.attacks.balls import norm_of
+from whywrong.attacks.objectives import AttackLoss, attack_loss, least_classes, usable
+from whywrong.core.access import Access
+from whywrong.core.checks import bad_rows, check_classes, check_images, check_keys, check_labels
+from whywrong.core.randomness import row_keys
+from whywrong.core.result import MethodResult
+from whywrong.models.classifier import Classifier
+
+FOOLED = "fooled"
+NOT_FOOLED = "not_fooled"
+ALREADY_THERE = "already_there"
+BAD_INPUT = "bad_input"
+NO_ANSWER = "no_answer"
+STATUSES = (FOOLED, NOT_FOOLED, ALREADY_THERE, BAD_INPUT, NO_ANSWER)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttackResult(MethodResult):
+    """Changed images of a batch, with what they cost. Distances are in units of the [0, 1] pixel range.
+
+    Attributes:
+        x_adv: (B, C, H, W), in [0, 1], the changed image; the image itself where it needed no change or where its
+            pixels or scores are not usable.
+        status: (B,), int64, index into :data:`STATUSES`: ``fooled``, ``not_fooled``, ``already_there`` (the goal held
+            before any change), ``bad_input`` (pixels not finite or outside [0, 1]), ``no_answer`` (scores of the
+            unchanged image are not finite).
+        logits: (B, K), of ``x_adv``; NaN where it was not sent.
+        l2: (B,), l2 norm of the change.
+        linf: (B,), linf norm of the change.
+        forwards: (B,), int64, times each image went through the classifier.
+        backwards: (B,), int64, times it was differentiated through it.
+    """
+
+    x_adv: Tensor
+    status: Tensor
+    logits: Tensor
+    l2: Tensor
+    linf: Tensor
+    forwards: Tensor
+    backwards: Tensor
+
+    @property
+    def success(self) -> Tensor:
+        """(B,), bool: rows where ``x_adv`` is not read as ``y``; with targets, rows where it is read as its target."""
+        return (self.status == STATUSES.index(FOOLED)) | (self.status == STATUSES.index(ALREADY_THERE))
+
+    @property
+    def predicted(self) -> Tensor:
+        """(B,), int64, class of ``x_adv``; -1 where its scores are not finite."""
+        return predicted_classes(self.logits)
+
+    def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
+        """Status, prediction and size of the change."""
+        return {
+            "status": [STATUSES[i] for i in self.status.tolist()],
+            "success": self.success,
+            "predicted": self.predicted,
+            "l2": self.l2,
+            "linf": self.linf,
+        }
+
+    def maps(self) -> Mapping[str, Tensor]:
+        """``x_adv`` (B, C, H, W)."""
+        return {"x_adv": self.x_adv}
+
+
+ResultT = TypeVar("ResultT", bound=AttackResult)
+
+
+class Campaign:
+    """One call of an attack: the batch, its goal, and the best change of each row so far.
+
+    Args:
+        classifier: Grants gradients; the caller stays inside ``with classifier:``.
+        x: (B, C, H, W), floating point, in [0, 1]; left untouched.
+        y: (B,), true classes.
+        targets: (B,), classes to reach; None is away from ``y``.
+        keys: (B,), int64; None is (seed, row).
+        seed: Seeds the keys.
+        loss: Differentiated by :meth:`ascend`.
+
+    Attributes:
+        x: (B, C, H, W), float32.
+        keys: (B,), int64.
+        found: (B,), bool, rows whose best change reaches the goal.
+
+    Raises:
+        InputError: A shape, type or class breaks the contract.
+        AccessError: The classifier grants no gradients.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        x: Tensor,
+        y: Tensor,
+        *,
+        targets: Tensor | None,
+        keys: Tensor | None,
+        seed: int,
+        loss: AttackLoss,
+    ) -> None:
+        classifier.require(Access.GRADIENTS, "an attack with gradients")
+        check_images(x)
+        self.classifier, self._targeted = classifier, targets is not None
+        self._loss: AttackLoss = loss
+        self.x = x.detach().float()
+        self._labels = [("label", y), *([("target", targets)] if targets is not None else [])]
+        self._check_classes()
+        if keys is not None:
+            check_keys(keys, len(x))
+        self.keys = row_keys(seed, len(x), x.device) if keys is None else keys.to(x.device)
+        self._classes = (y if targets is None else targets).to(x.device)
+        self._best = self.x.clone()
+        self._score = torch.full((len(x),), -torch.inf, device=x.device)
+        self._logits = self.x.new_full((len(x), classifier.num_classes if classifier.classes else 0), torch.nan)
+        self.found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self._status = torch.full_like(self._classes, STATUSES.index(NOT_FOOLED))
+        self._forwards, self._backwards = torch.zeros_like(self._classes), torch.zeros_like(self._classes)
+
+    def begin(self) -> Tensor:
+        """Send the images as they are; rows (n,) that are left to attack."""
+        bad = bad_rows(self.x)
+        self._status[bad] = STATUSES.index(BAD_INPUT)
+        rows = (~bad).nonzero().flatten()
+        if not len(rows):
+            return rows
+        logits = self.test(rows, self.x[rows])
+        self._check_classes()
+        self._logits = self._logits.new_full((len(self.x), logits.shape[1]), torch.nan)
+        self._logits[rows] = logits
+        silent, there = ~logits.isfinite().all(1), self.reached(rows, logits)
+        self._status[rows[silent]] = STATUSES.index(NO_ANSWER)
+        self._status[rows[there]] = STATUSES.index(ALREADY_THERE)
+        return rows[~silent & ~there]
+
+    def test(self, rows: Tensor, pixels: Tensor) -> Tensor:
+        """Logits (n, K) of ``pixels`` (n, C, H, W), which belong to ``rows``: one forward pass each."""
+        self._forwards[rows] += 1
+        return self.classifier.logits(pixels)
+
+    def ascend(self, rows: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (n, K), loss (n,) and gradient (n, C, H, W) of the loss: one forward and one backward pass each.
+
+        What is not finite is minus infinity in the loss and zero in the gradient.
+        """
+        classes = self._classes[rows]
+
+        def objective(logits: Tensor, part: slice) -> Tensor:
+            return attack_loss(self._loss, logits, classes[part].to(logits.device), targeted=self._targeted)
+
+        logits, loss, grad = self.classifier.gradient(pixels, objective)
+        self._forwards[rows] += 1
+        self._backwards[rows] += 1
+        return logits, usable(loss), torch.nan_to_num(grad, 0.0, 0.0, 0.0)
+
+    def loss(self, rows: Tensor, logits: Tensor) -> Tensor:
+        """Loss (n,) of logits (n, K) that are there already."""
+        return usable(attack_loss(self._loss, logits, self._classes[rows], targeted=self._targeted))
+
+    def reached(self, rows: Tensor, logits: Tensor) -> Tensor:
+        """(n,) bool: whether the goal holds; never where a score is not finite."""
+        predicted, classes = predicted_classes(logits), self._classes[rows]
+        return predicted == classes if self._targeted else (predicted != classes) & (predicted >= 0)
+
+    def keep(self, rows: Tensor, pixels: Tensor, logits: Tensor, score: Tensor) -> Tensor:
+        """Remember changes that are better: a reached goal first, then the higher ``score`` (n,).
+
+        Returns:
+            (n,), bool: whether these pixels reach the goal.
+        """
+        reached, found = self.reached(rows, logits), self.found[rows]
+        better = (reached & ~found) | ((reached == found) & (score > self._score[rows]))
+        self._score[rows[better]] = score[better]
+        self.put(rows[better], pixels[better], logits[better])
+        return reached
+
+    def put(self, rows: Tensor, pixels: Tensor, logits: Tensor) -> None:
+        """Take these pixels as the best change of ``rows``, whatever was there."""
+        self._best[rows], self._logits[rows] = pixels, logits
+        self.found[rows] = self.reached(rows, logits)
+
+    def result(self, kind: type[ResultT], **extra: Tensor) -> ResultT:
+        """The result of this attack; ``extra`` holds the fields that only it has."""
+        self._status[self.found] = STATUSES.index(FOOLED)
+        change = torch.nan_to_num(self._best - self.x, 0.0)  # bad rows are unchanged
+        return kind(
+            x_adv=self._best,
+            status=self._status,
+            logits=self._logits,
+            l2=norm_of(change, "l2"),
+            linf=norm_of(change, "linf"),
+            forwards=self._forwards,
+            backwards=self._backwards,
+            **extra,
+        )
+
+    def _check_classes(self) -> None:
+        known = (
+            self.classifier.num_classes if self.classifier.classes is not None else None
+        )  # else the first pass tells
+        for what, classes in self._labels:
+            check_labels(classes, len(self.x), known, what)
+        if known is not None:
+            check_classes(known, least_classes(self._loss, targeted=self._targeted))
+
+
+def predicted_classes(logits: Tensor) -> Tensor:
+    """(B,) int64: highest-scoring class; -1 where a score is not finite."""
+    if not logits.shape[1]:
+        return torch.full((len(logits),), -1, device=logits.device)
+    return logits.argmax(1).where(logits.isfinite().all(1), -1)

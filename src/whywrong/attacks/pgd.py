@@ -1,0 +1,117 @@
+"""PGD: projected gradient ascent of a loss inside a ball around the image.
+
+Source: Madry, Makelov, Schmidt, Tsipras and Vladu 2018, arXiv 1706.06083, section 2.1.
+Differences: an image leaves as soon as it is fooled, and the best iterate is kept instead of the last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from whywrong.attacks.balls import Ball, BallNorm, check_ball
+from whywrong.attacks.campaign import AttackResult, Campaign
+from whywrong.attacks.objectives import AttackLoss, check_loss
+from whywrong.core.errors import InputError
+from whywrong.models.classifier import Classifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PGDConfig:
+    """Settings of :func:`pgd`, checked once, when built.
+
+    Attributes:
+        norm: Norm of the ball, ``linf`` or ``l2``.
+        eps: Radius of the ball in [0, 1] units, e.g. 8/255 in linf or 0.5 in l2.
+        steps: Steps a start; at least 1.
+        step_size: Length of a step in ``norm``, [0, 1] units; None is 2.5 * eps / steps.
+        loss: What is raised: ``ce`` (cross entropy), ``margin`` or ``dlr`` (needs 3 classes, 4 with targets).
+        random_start: Start at a random point of the ball instead of at the image.
+        restarts: Starts an image; more than 1 needs ``random_start``.
+        stop_early: Images leave once they are fooled; otherwise they go on to the highest loss.
+        seed: Seeds the starts where the caller names no keys.
+    """
+
+    norm: BallNorm = "linf"
+    eps: float = 8 / 255
+    steps: int = 20
+    step_size: float | None = None
+    loss: AttackLoss = "ce"
+    random_start: bool = True
+    restarts: int = 1
+    stop_early: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ball(self.norm, self.eps)
+        check_loss(self.loss)
+        for name in ("steps", "restarts"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.step_size is not None and not 0 < self.step_size <= 2 * self.eps:
+            raise InputError(f"step_size must be in (0, 2 * eps], here (0, {2 * self.eps:g}], got {self.step_size}")
+        if self.restarts > 1 and not self.random_start:
+            raise InputError(f"restarts must be 1 without random_start, got {self.restarts}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PGDResult(AttackResult):
+    """Result of :func:`pgd`: see :class:`AttackResult`; an image that was not fooled comes at its highest loss."""
+
+
+def pgd(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    targets: Tensor | None = None,
+    keys: Tensor | None = None,
+    config: PGDConfig | None = None,
+) -> PGDResult:
+    """Look for a change inside a ball that makes the classifier wrong, or read the image as its target.
+
+    Args:
+        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
+        x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
+        y: True classes, (B,), int64, in 0..K-1.
+        targets: Classes to reach, (B,), int64; None asks for any class but ``y``.
+        keys: Seed of each image's starts, (B,), int64; default (config.seed, row).
+        config: Settings; default :class:`PGDConfig`.
+
+    Returns:
+        Changed images, whether they fool, and the passes: one forward as it is, a forward and a backward a step, and
+        one forward for the last point of each start.
+
+    Raises:
+        InputError: A shape, type or class breaks the contract above.
+        AccessError: The classifier grants no gradients.
+        NotDifferentiableError: No gradient reaches the pixels.
+    """
+    config = config or PGDConfig()
+    with classifier:
+        campaign = Campaign(classifier, x, y, targets=targets, keys=keys, seed=config.seed, loss=config.loss)
+        rows = campaign.begin()
+        for start in range(config.restarts):
+            _climb(campaign, rows, start, config)
+            if config.stop_early:
+                rows = rows[~campaign.found[rows]]
+        return campaign.result(PGDResult)
+
+
+def _climb(campaign: Campaign, rows: Tensor, start: int, config: PGDConfig) -> None:
+    """One start of the images of ``rows``."""
+    ball = Ball(campaign.x[rows], config.eps, config.norm)
+    size = 2.5 * config.eps / config.steps if config.step_size is None else config.step_size
+    pixels = ball.random(campaign.keys[rows], draw=start) if config.random_start else ball.x
+    for _ in range(config.steps):
+        if not len(rows):
+            return
+        logits, loss, grad = campaign.ascend(rows, pixels)
+        fooled = campaign.keep(rows, pixels, logits, loss)
+        pixels = ball.clip(pixels + size * ball.ascent(grad))
+        if config.stop_early:
+            rows, ball, pixels = rows[~fooled], ball.at(~fooled), pixels[~fooled]
+    if len(rows):
+        logits = campaign.test(rows, pixels)
+        campaign.keep(rows, pixels, logits, campaign.loss(rows, logits))
