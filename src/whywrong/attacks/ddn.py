@@ -1,0 +1,120 @@
+"""DDN: the smallest l2 change, by an ascent whose direction and norm are decoupled.
+
+Source: Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger 2019, arXiv 1811.09600, algorithm 1.
+Differences: iterates are rounded to grey levels on request only, and the last one is tested too.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from whywrong.attacks.balls import norm_of, unit
+from whywrong.attacks.campaign import AttackResult, Campaign
+from whywrong.core.errors import InputError
+from whywrong.core.randomness import keyed_normal
+from whywrong.models.classifier import Classifier
+
+_LAST_STEP = 0.01  # to which the step falls from 1, along a half cosine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DDNConfig:
+    """Settings of :func:`ddn`, checked once, when built.
+
+    Attributes:
+        steps: Steps; at least 1.
+        gamma: Share by which the norm shrinks after a step that fools and grows after one that does not, in (0, 1).
+        init_norm: l2 norm of the first change, [0, 1] units.
+        levels: Grey levels, 2 to 65536, to which every iterate is rounded, as the paper does with 256; None rounds
+            nothing.
+        seed: Seeds the directions of images without a gradient where the caller names no keys.
+    """
+
+    steps: int = 100
+    gamma: float = 0.05
+    init_norm: float = 1.0
+    levels: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"steps must be at least 1, got {self.steps}")
+        if not 0 < self.gamma < 1:
+            raise InputError(f"gamma must be in (0, 1), got {self.gamma}")
+        if not (self.init_norm > 0 and math.isfinite(self.init_norm)):
+            raise InputError(f"init_norm must be positive and finite, got {self.init_norm}")
+        if self.levels is not None and not 2 <= self.levels <= 65536:
+            raise InputError(f"levels must be in 2..65536 or None, got {self.levels}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DDNResult(AttackResult):
+    """Result of :func:`ddn`: see :class:`AttackResult`; an image that was not fooled comes unchanged."""
+
+
+def ddn(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    targets: Tensor | None = None,
+    keys: Tensor | None = None,
+    config: DDNConfig | None = None,
+) -> DDNResult:
+    """Find the change of least l2 norm that makes the classifier wrong, or read the image as its target.
+
+    Args:
+        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
+        x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
+        y: True classes, (B,), int64, in 0..K-1.
+        targets: Classes to reach, (B,), int64; None asks for any class but ``y``.
+        keys: Seed of each image's noise, (B,), int64; default (config.seed, row). Used without a gradient only.
+        config: Settings; default :class:`DDNConfig`.
+
+    Returns:
+        Changed images, whether they fool, and the passes: ``steps + 2`` forwards and ``steps`` backwards.
+
+    Raises:
+        InputError: A shape, type or class breaks the contract above.
+        AccessError: The classifier grants no gradients.
+        NotDifferentiableError: No gradient reaches the pixels.
+    """
+    config = config or DDNConfig()
+    with classifier:
+        campaign = Campaign(classifier, x, y, targets=targets, keys=keys, seed=config.seed, loss="ce")
+        rows = campaign.begin()
+        if len(rows):
+            _shrink(campaign, rows, config)
+        return campaign.result(DDNResult)
+
+
+def _shrink(campaign: Campaign, rows: Tensor, config: DDNConfig) -> None:
+    """Algorithm 1 on the images of ``rows``."""
+    x, keys = campaign.x[rows], campaign.keys[rows]
+    furthest = norm_of(torch.maximum(x, 1 - x), "l2")
+    radius = torch.full_like(furthest, config.init_norm)
+    pixels = x
+    for step in range(config.steps):
+        logits, _, grad = campaign.ascend(rows, pixels)
+        delta = pixels - x
+        fooled = _keep(campaign, rows, pixels, logits, norm_of(delta, "l2"))
+        direction = unit(grad)
+        flat = (grad == 0).flatten(1).all(1)
+        if bool(flat.any()):
+            direction[flat] = unit(keyed_normal(keys[flat], x.shape[1:], draw=step))
+        cosine = (1 + math.cos(math.pi * step / config.steps)) / 2
+        delta = delta + (_LAST_STEP + (1 - _LAST_STEP) * cosine) * direction
+        radius = torch.minimum(torch.where(fooled, 1 - config.gamma, 1 + config.gamma) * radius, furthest)
+        pixels = (x + radius.view(-1, 1, 1, 1) * unit(delta)).clamp_(0, 1)
+        if config.levels is not None:
+            pixels = (pixels * (config.levels - 1)).round_() / (config.levels - 1)
+    _keep(campaign, rows, pixels, campaign.test(rows, pixels), norm_of(pixels - x, "l2"))
+
+
+def _keep(campaign: Campaign, rows: Tensor, pixels: Tensor, logits: Tensor, norm: Tensor) -> Tensor:
+    """Remember the smallest change that fools; (n,) bool, whether these do."""
+    return campaign.keep(rows, pixels, logits, (-norm).where(campaign.reached(rows, logits), -torch.inf))
