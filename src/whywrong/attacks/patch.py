@@ -1,0 +1,290 @@
+"""Adversarial patch: a visible square whose pixels alone make the classifier wrong.
+
+Source: Brown, Mane, Roy, Abadi and Gilmer 2017, arXiv 1712.09665; the pixels follow momentum sign steps, Dong et al.
+2018, arXiv 1710.06081, algorithm 1. By default each image has a patch of its own; a universal one is made for a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from whywrong.attacks.campaign import AttackResult, Campaign
+from whywrong.attacks.objectives import AttackLoss, check_loss
+from whywrong.core.errors import InputError
+from whywrong.core.randomness import keyed_uniform
+from whywrong.models.classifier import Classifier
+
+_LAST_STEP = 0.1  # share of the step that is left at the end, along a half cosine
+_DRAWS = 2  # draws a start takes before those of its steps: place and first pixels
+_STEP_DRAWS = 2  # draws a step takes: shift and brightness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchConfig:
+    """Settings of :func:`patch`, checked once, when built.
+
+    Attributes:
+        area: Share of the image's area that the square covers, in (0, 1]; its side is rounded to whole pixels.
+        steps: Steps a start; at least 1.
+        step_size: First step of a pixel, [0, 1] units; falls to a tenth of it.
+        momentum: Weight of the direction so far, in [0, 1).
+        loss: What is raised: ``ce`` (cross entropy), ``margin`` or ``dlr`` (needs 3 classes, 4 with targets).
+        place: Row and column of the square's upper left pixel; None draws them for each image.
+        jitter: Most pixels by which each step shifts the square, so that the patch does not hang on its place; 0 for
+            none. The result is at the place itself.
+        brightness: Most by which each step brightens or darkens the square, as a share of its values, in [0, 1).
+        universal: One patch for all images of the call instead of one each. It depends on the whole batch.
+        restarts: Starts, each with new pixels and, where drawn, a new place; at least 1.
+        stop_early: Images leave once they are fooled; a universal patch is done once it fools all. With jitter or
+            brightness, images are judged after each start only.
+        seed: Seeds places, pixels and jitter where the caller names no keys.
+    """
+
+    area: float = 0.05
+    steps: int = 100
+    step_size: float = 0.1
+    momentum: float = 0.9
+    loss: AttackLoss = "ce"
+    place: tuple[int, int] | None = None
+    jitter: int = 0
+    brightness: float = 0.0
+    universal: bool = False
+    restarts: int = 1
+    stop_early: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_loss(self.loss)
+        for name in ("area", "step_size"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name} must be in (0, 1], got {getattr(self, name)}")
+        for name in ("momentum", "brightness"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        for name, least in (("steps", 1), ("restarts", 1), ("jitter", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.place is not None and (len(self.place) != 2 or min(self.place) < 0):
+            raise InputError(f"place must be a row and a column, at least 0 each, got {self.place}")
+
+    @property
+    def varied(self) -> bool:
+        """Whether steps see the patch elsewhere, or in other light, than the result shows it."""
+        return self.jitter > 0 or self.brightness > 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchResult(AttackResult):
+    """Result of :func:`patch`: see :class:`AttackResult`; an image that was not fooled comes with its best patch.
+
+    Attributes:
+        mask: (B, H, W), bool, where the patch lies; all False in rows without one.
+        place: (B, 2), int64, row and column of its upper left pixel; -1 in rows without one.
+        side: (B,), int64, pixels; 0 in rows without one.
+    """
+
+    mask: Tensor
+    place: Tensor
+    side: Tensor
+
+    def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
+        """As :class:`AttackResult`, with the place of the patch."""
+        top, left = self.place.unbind(1)
+        return {**AttackResult.columns(self), "top": top, "left": left, "side": self.side}
+
+    def maps(self) -> Mapping[str, Tensor]:
+        """``x_adv`` (B, C, H, W) and ``mask`` (B, H, W), 1 on the patch."""
+        return {"x_adv": self.x_adv, "mask": self.mask.float()}
+
+
+def patch(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    targets: Tensor | None = None,
+    keys: Tensor | None = None,
+    config: PatchConfig | None = None,
+) -> PatchResult:
+    """Paint a square that makes the classifier wrong, or read the image as its target.
+
+    Args:
+        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
+        x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
+        y: True classes, (B,), int64, in 0..K-1.
+        targets: Classes to reach, (B,), int64; None asks for any class but ``y``.
+        keys: Seed of each image's place, pixels and jitter, (B,), int64; default (config.seed, row). A universal
+            patch takes its first pixels from the first image that is attacked.
+        config: Settings; default :class:`PatchConfig`.
+
+    Returns:
+        Changed images with the mask of the patch, whether they fool, and the passes: one forward as it is, a forward
+        and a backward a step, and one forward for the last patch of each start.
+
+    Raises:
+        InputError: A shape, type or class breaks the contract above, or the square does not fit at its place.
+        AccessError: The classifier grants no gradients.
+        NotDifferentiableError: No gradient reaches the pixels.
+    """
+    config = config or PatchConfig()
+    with classifier:
+        campaign = Campaign(classifier, x, y, targets=targets, keys=keys, seed=config.seed, loss=config.loss)
+        side = _side(campaign.x.shape[2], campaign.x.shape[3], config)
+        rows = campaign.begin()
+        place = torch.full((len(x), 2), -1, dtype=torch.int64, device=x.device)
+        score = _Score(campaign, place)
+        for start in range(config.restarts):
+            if len(rows):
+                _paint(campaign, score, rows, side, start, config)
+            left = ~campaign.found[rows]
+            if config.stop_early:
+                rows = rows[left] if not config.universal else rows[left.any().expand_as(left)]
+        attacked = place[:, 0] >= 0
+        return campaign.result(
+            PatchResult,
+            mask=_mask(place, side, campaign.x) & attacked.view(-1, 1, 1),
+            place=place,
+            side=torch.where(attacked, side, 0),
+        )
+
+
+class _Score:
+    """The best patch of each group so far: most images fooled, then the highest mean loss.
+
+    A group is the images that share a patch: one image each, or all of them.
+    """
+
+    def __init__(self, campaign: Campaign, place: Tensor) -> None:
+        self._campaign, self._place = campaign, place
+        self._fooled = torch.full_like(place[:, 0], -1.0, dtype=torch.float32)  # by the first row of the group
+        self._loss = torch.full_like(self._fooled, -torch.inf)
+
+    def keep(self, rows: Tensor, group: Tensor, place: Tensor, pixels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
+        """Remember better patches; (n,) bool, rows of groups whose images are all fooled.
+
+        Args:
+            rows: (n,), rows of the batch.
+            group: (n,), group of each, 0..G-1.
+            place: (n, 2).
+            pixels: (n, C, H, W), the images with their patches.
+            logits: (n, K), of them.
+            loss: (n,), of them.
+        """
+        reached = self._campaign.reached(rows, logits)
+        fooled, loss = _mean(reached.float(), group), _mean(loss, group)
+        best_fooled, best_loss = _mean(self._fooled[rows], group), _mean(self._loss[rows], group)
+        better = ((fooled > best_fooled) | ((fooled == best_fooled) & (loss > best_loss)))[group]
+        chosen = rows[better]
+        self._fooled[chosen], self._loss[chosen] = fooled[group][better], loss[group][better]
+        self._place[chosen] = place[better]
+        self._campaign.put(chosen, pixels[better], logits[better])
+        return (fooled == 1)[group]
+
+
+def _paint(campaign: Campaign, score: _Score, rows: Tensor, side: int, start: int, config: PatchConfig) -> None:
+    """One start of the images of ``rows``."""
+    x, keys = campaign.x[rows], campaign.keys[rows]
+    first_draw = start * (_DRAWS + _STEP_DRAWS * config.steps)
+    place = _places(keys, side, x, first_draw, config)
+    group = torch.zeros_like(rows) if config.universal else torch.arange(len(rows), device=rows.device)
+    seeds = keys[:1] if config.universal else keys
+    paint = keyed_uniform(seeds, (x.shape[1], side, side), first_draw + 1)  # (G, C, side, side)
+    speed = torch.zeros_like(paint)
+    for step in range(config.steps):
+        draw = first_draw + _DRAWS + _STEP_DRAWS * step
+        seen, light = _vary(keys, place, side, x, draw, config)
+        pixels = _put(x, paint[group] * light, seen)
+        logits, loss, grad = campaign.ascend(rows, pixels)
+        slope = _cut(grad, seen, side) * light * (paint[group] * light <= 1)  # what is cut off at white has no slope
+        done = torch.zeros_like(rows, dtype=torch.bool)
+        if not config.varied:
+            done = score.keep(rows, group, place, pixels, logits, loss)
+        # Images count alike, however steep their losses are.
+        slope = slope / slope.abs().flatten(1).sum(1).clamp_min(1e-30).view(-1, 1, 1, 1)
+        speed = config.momentum * speed + torch.zeros_like(paint).index_add_(0, group, slope)
+        cosine = (1 + math.cos(math.pi * step / config.steps)) / 2
+        paint = (paint + config.step_size * (_LAST_STEP + (1 - _LAST_STEP) * cosine) * speed.sign()).clamp_(0, 1)
+        if config.stop_early and bool(done.any()):
+            stay = ~done
+            if not config.universal:
+                paint, speed = paint[stay], speed[stay]
+            rows, x, keys, place = rows[stay], x[stay], keys[stay], place[stay]
+            group = group[: len(rows)]
+            if not len(rows):
+                return
+    pixels = _put(x, paint[group], place)
+    logits = campaign.test(rows, pixels)
+    score.keep(rows, group, place, pixels, logits, campaign.loss(rows, logits))
+
+
+def _side(height: int, width: int, config: PatchConfig) -> int:
+    side = min(max(1, round(math.sqrt(config.area * height * width))), height, width)
+    if config.place is not None and (config.place[0] + side > height or config.place[1] + side > width):
+        raise InputError(f"a square of {side} pixels at place {config.place} leaves the image of {height} x {width}")
+    return side
+
+
+def _places(keys: Tensor, side: int, x: Tensor, draw: int, config: PatchConfig) -> Tensor:
+    """(n, 2) int64: upper left pixel, fixed or drawn evenly from all places that hold the square."""
+    if config.place is not None:
+        return torch.tensor(config.place, device=x.device).expand(len(x), 2)
+    room = torch.tensor([x.shape[2] - side + 1, x.shape[3] - side + 1], device=x.device)
+    return torch.minimum((keyed_uniform(keys, (2,), draw) * room).long(), room - 1)
+
+
+def _vary(
+    keys: Tensor, place: Tensor, side: int, x: Tensor, draw: int, config: PatchConfig
+) -> tuple[Tensor, Tensor | float]:
+    """Where a step sees the square, (n, 2), and in what light, (n, 1, 1, 1)."""
+    light: Tensor | float = 1.0
+    if config.jitter:
+        shift = (keyed_uniform(keys, (2,), draw) * (2 * config.jitter + 1)).long() - config.jitter
+        last = torch.tensor([x.shape[2] - side, x.shape[3] - side], device=x.device)
+        place = torch.minimum((place + shift).clamp_min(0), last)
+    if config.brightness:
+        light = 1 + config.brightness * (2 * keyed_uniform(keys, (1, 1, 1), draw + 1) - 1)
+    return place, light
+
+
+def _window(place: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Rows (n, 1, side, 1) and columns (n, 1, 1, side) of the squares."""
+    run = torch.arange(side, device=place.device)
+    return (place[:, :1] + run)[:, None, :, None], (place[:, 1:] + run)[:, None, None, :]
+
+
+def _put(x: Tensor, paint: Tensor, place: Tensor) -> Tensor:
+    """Copies of ``x`` with ``paint`` (n, C, side, side) at ``place``."""
+    top, left = _window(place, paint.shape[-1])
+    image = torch.arange(len(x), device=x.device).view(-1, 1, 1, 1)
+    channel = torch.arange(x.shape[1], device=x.device).view(1, -1, 1, 1)
+    return x.index_put((image, channel, top, left), paint.clamp(0, 1))
+
+
+def _cut(grad: Tensor, place: Tensor, side: int) -> Tensor:
+    """(n, C, side, side): the squares of ``grad`` (n, C, H, W)."""
+    top, left = _window(place, side)
+    image = torch.arange(len(grad), device=grad.device).view(-1, 1, 1, 1)
+    channel = torch.arange(grad.shape[1], device=grad.device).view(1, -1, 1, 1)
+    return grad[image, channel, top, left]
+
+
+def _mask(place: Tensor, side: int, x: Tensor) -> Tensor:
+    """(B, H, W) bool: the squares."""
+    row, column = (torch.arange(size, device=x.device) for size in x.shape[2:])
+    down, across = row - place[:, :1], column - place[:, 1:]  # (B, H), (B, W)
+    inside = [(offset >= 0) & (offset < side) for offset in (down, across)]
+    return inside[0][:, :, None] & inside[1][:, None, :]
+
+
+def _mean(values: Tensor, group: Tensor) -> Tensor:
+    """(G,): mean of ``values`` (n,) over each group."""
+    if not len(group):
+        return values
+    total = values.new_zeros(int(group.max()) + 1)
+    return total.index_add(0, group, values) / total.index_add(0, group, torch.ones_like(values))
