@@ -115,9 +115,9 @@ def test_the_same_keys_give_the_same_bits_and_other_keys_another_change(attack):
     assert torch.equal(first.x_adv, other.x_adv) == (attack == "ddn")  # DDN draws only where there is no gradient
 
 
-def test_images_model_and_generators_stay_as_they_were(attack, net):
-    net.train()
-    x, y = labelled(net.eval())
+def test_images_model_and_generators_stay_as_they_were(attack):
+    net = build("gap")  # with batch normalisation
+    x, y = labelled(net)
     net.train()
     x.requires_grad_()
     before, pixels = snapshot(net), x.detach().clone()
@@ -164,6 +164,14 @@ def test_rows_of_bad_pixels_or_scores_are_recorded_and_never_a_success(attack):
     torch.testing.assert_close(result.x_adv[:3], x[:3], equal_nan=True)
     assert (result.predicted >= 0)[result.success].all()  # also where scores vanish on the way
     assert result.to_arrow().num_rows == 5
+
+
+def test_a_caller_in_inference_mode_gets_the_same_change(attack):
+    net = build("gap")
+    x, y = labelled(net)
+    with torch.inference_mode():
+        inside = run(attack, net, x.clone(), y.clone(), keys=KEYS)
+    assert torch.equal(inside.x_adv, run(attack, net, x, y, keys=KEYS).x_adv)
 
 
 def test_an_empty_batch_gives_an_empty_result(attack):

@@ -158,7 +158,8 @@ class Campaign:
         classes = self._classes[rows]
 
         def objective(logits: Tensor, part: slice) -> Tensor:
-            return attack_loss(self._loss, logits, classes[part].to(logits.device), targeted=self._targeted)
+            chosen = classes[part].to(logits.device, copy=True)  # a caller's inference tensor may not enter the graph
+            return attack_loss(self._loss, logits, chosen, targeted=self._targeted)
 
         logits, loss, grad = self.classifier.gradient(pixels, objective)
         self._forwards[rows] += 1
