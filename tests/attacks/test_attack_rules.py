@@ -97,7 +97,8 @@ def test_the_answer_does_not_depend_on_how_the_batch_is_split(attack, net):
 
 
 @pytest.mark.parametrize("attack", sorted(set(ATTACKS) - {"patch_universal"}))
-def test_single_precision_nets_give_equal_flags_and_norms_for_any_split(attack, net):
+def test_single_precision_nets_give_equal_flags_and_norms_for_any_split(attack):
+    net = build("tokens")  # whose answers change most with the batch
     x, y = labelled(net)
     whole = run(attack, net, x, y, keys=KEYS)
     parts = [run(attack, net, x[rows], y[rows], keys=KEYS[rows]) for rows in SPLIT]
