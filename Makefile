@@ -1,9 +1,10 @@
 # Everything starts from a plain Python 3.11 or newer; each target installs what it needs into .venv, once.
 #
-#   make demo       train a small network on scikit-learn's digits, diagnose it, write the report to runs/demo
+#   make demo       diagnose the network that ships with the package, write the report to runs/demo
 #   make test       the quick tests          make test-slow   the long ones
 #   make lint       style, types, arrows     make bench       the benchmarks, JSON into build/bench
 #   make docs       the site, into site/     make lock        lock the dependencies again
+#   make models     train the shipped networks again, plant the shipped mistakes, draw the contact sheets of the docs
 #
 # Nothing is fetched but the locked packages, checked by hash. The files under requirements/ name versions and hashes
 # and no host: pip and uv ask whichever index the machine is set up for.
@@ -17,7 +18,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint bench docs lock clean
+.PHONY: demo test test-slow lint bench docs models lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,6 +51,9 @@ bench: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+models: $(VENV)/.dev
+	$(BIN)/python -m whywrong.planting.shipped --sheets docs/images
 
 lock: $(UV)
 	$(LOCK) requirements/uv.in -o requirements/uv.txt > /dev/null

@@ -17,27 +17,14 @@ if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
     from whywrong.data.sources import Source
     from whywrong.models.classifier import Classifier
+    from whywrong.planting.plant import Tally
     from whywrong.reproduce.protocol import ClaimResult
     from whywrong.runs.check import CheckReport
+    from whywrong.runs.diagnose import Progress
     from whywrong.runs.folder import RunFolder
 
 SHOWN = 200  # errors that a report shows, or more where more were explained in full
-DEMO_TRAINED_ON = 500
-DEMO_MODEL = '''"""The demo's network, for `whywrong diagnose model.py:digits digits`."""
-
-from pathlib import Path
-
-from safetensors.torch import load_file
-from whywrong.models.digits import DigitsNet
-
-
-def digits():
-    net = DigitsNet().eval()
-    net.load_state_dict(load_file(Path(__file__).with_name("digits.safetensors")))
-    net.input_size = (1, 32, 32)
-    net.classes = [str(digit) for digit in range(10)]
-    return net
-'''
+DEMO = ("planted:cnn-spurious", "planted:causes")  # model and images that ship with the package
 
 
 def load_classifier(model: str | Path, **options: Any) -> Classifier:
@@ -219,6 +206,51 @@ def explain_image(
     return diagnose(classifier, image.parent, out, manifest=manifest, label_by=label_by, **options)
 
 
+def plant(
+    classifier: Classifier,
+    data: str | Path | Source,
+    out: str | Path,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    decode_options: DecodeOptions | None = None,
+    reading: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Tally:
+    """Write mistakes of known causes into a folder, each with the same image without its cause.
+
+    Args:
+        classifier: Whose mistakes they shall be.
+        data: Folder, manifest, ``.npz`` file, ``planted:test`` or source.
+        out: Folder to write; must not hold anything yet.
+        progress: Told the cause and how many of its mistakes are there, after every step.
+        decode_options: How files are decoded.
+        reading: As for :func:`open_data`.
+        settings: Of :class:`whywrong.planting.plant.PlantConfig`: ``causes``, ``kinds``, ``per_cause``, ``strength``...
+
+    Returns:
+        How many were planted and tried, by cause.
+
+    Raises:
+        InputError: An unknown cause or kind, a strength out of range, or a folder that is not empty.
+        DataError: Too few images are read as labelled.
+    """
+    from whywrong.planting.folder import PlantedFolder
+    from whywrong.planting.plant import PlantConfig, Tally
+    from whywrong.planting.plant import plant as run
+    from whywrong.runs.labelled import LabelledSource
+
+    names = {name: tuple(settings.pop(name, ())) for name in ("causes", "kinds")}
+    config = PlantConfig(**names, **settings)
+    labelled = LabelledSource(open_data(data, **(reading or {})), decode_options)
+    settled = labelled.settle(classifier)
+    tally = Tally(config.per_cause)
+    known = settled.classes.names
+    with PlantedFolder(Path(out), spec=settled.spec, labels=settled.labels, names=known) as folder:
+        for planted in run(classifier, labelled, settled, config=config, tally=tally, progress=progress):
+            folder.add(planted)
+    return tally
+
+
 def readings(run: RunFolder, limit: int = 1) -> list[str]:
     """The plain readings of the first errors of a run; of its first images where none is wrong."""
     from whywrong.report.cases import build
@@ -283,29 +315,3 @@ def draw_claim(result: ClaimResult, path: str | Path) -> Path:
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     return Path(path)
-
-
-def make_demo(out: str | Path) -> tuple[str, Path]:
-    """Write the demo's model and images into ``out/demo``; what is there already stays.
-
-    Returns:
-        The name of the model, for ``load_classifier``, and the folder of images.
-    """
-    import torch
-    from safetensors.torch import save_file
-
-    from whywrong.data.digits import load_digits, write_class_folders
-    from whywrong.models.digits import train_digits_net
-
-    folder = Path(out) / "demo"
-    model, weights, images = folder / "model.py", folder / "digits.safetensors", folder / "digits"
-    if not weights.exists():
-        pixels, labels = load_digits()
-        seen, unseen = slice(0, DEMO_TRAINED_ON), slice(DEMO_TRAINED_ON, None)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_class_folders(images, pixels[unseen], labels[unseen])
-        x = torch.from_numpy(pixels[seen]).float().div(255)[:, None]  # (N, 1, H, W)
-        net = train_digits_net(x, torch.from_numpy(labels[seen]))
-        model.write_text(DEMO_MODEL, encoding="utf-8")
-        save_file(net.state_dict(), weights)  # last: its presence says that all is there
-    return f"{model}:digits", images

@@ -9,7 +9,7 @@ import pytest
 
 from whywrong.core.errors import EnvironmentFailure
 
-COMMANDS = ("demo", "check", "diagnose", "explain", "report", "query", "reproduce", "doctor")
+COMMANDS = ("demo", "check", "diagnose", "explain", "report", "query", "plant", "reproduce", "doctor")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -164,8 +164,8 @@ def test_a_file_that_fails_on_import_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("model", "text"),
     [
-        ("resnet50", "must be timm:NAME"),
-        ("hf:whatever", "must be timm:NAME"),
+        ("resnet50", "must be planted:NAME"),
+        ("hf:whatever", "must be planted:NAME"),
         ("nowhere.py:build", "no Python file"),
         ("nowhere.py", "say which function"),
         ("model.onnx", "no ONNX model"),

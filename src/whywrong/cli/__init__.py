@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from whywrong.cli import check, demo, diagnose, doctor, explain, query, report, reproduce
+from whywrong.cli import check, demo, diagnose, doctor, explain, plant, query, report, reproduce
 from whywrong.cli.help import PlainCommand, PlainGroup
 from whywrong.cli.streams import plain_warnings, prepare_streams, say
 from whywrong.core.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_WRONG_USE, WhyWrongError
@@ -32,6 +32,7 @@ for command, short in (
     (explain.explain, "One image, all evidence."),
     (report.report, "Write the report of a run again."),
     (query.query, "Ask a run anything, in SQL."),
+    (plant.plant, "Make mistakes whose causes are known."),
     (reproduce.reproduce, "Re-run a paper's finding here."),
     (doctor.doctor, "Versions, devices, and what is missing."),
 ):
@@ -56,13 +57,14 @@ def whywrong(
 
     \b
     Start here:
-      whywrong demo                                a small model, its errors, a report
+      whywrong demo                                a small model, its planted mistakes, a report
       whywrong check MODEL DATA                    is the model wired up right?
       whywrong diagnose MODEL DATA --out RUN       the main job; the same command goes on where it stopped
 
     \b
-    MODEL is timm:NAME, torchvision:NAME, FILE.py:FUNCTION or FILE.onnx.
-    DATA is a folder of class folders, a folder with --manifest, a CSV or Parquet manifest, or an .npz file.
+    MODEL is planted:NAME, timm:NAME, torchvision:NAME, FILE.py:FUNCTION or FILE.onnx.
+    DATA is a folder of class folders, a folder with --manifest, a CSV or Parquet manifest, or an .npz file or
+    planted:test and planted:causes, which ship with the package.
 
     \b
     Exit codes: 0 done, 1 done with failed items, 2 wrong use or input,

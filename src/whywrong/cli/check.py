@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from whywrong.cli.options import DataOptions, ModelOptions, spread
+from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, spread
 from whywrong.cli.streams import count, printable, say, tell
 from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, EXIT_WRONG_USE
 
@@ -15,7 +15,7 @@ from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, EXIT_WRONG_USE
 @spread
 def check(
     *,
-    model: Annotated[str, Argument(metavar="MODEL", help="timm:NAME, torchvision:NAME, FILE.py:FUNCTION, FILE.onnx.")],
+    model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
     data: Annotated[str, Argument(metavar="DATA", help="Labelled images: class folders, manifest or .npz.")],
     limit: Annotated[
         int | None, Option(metavar="N", help="Most images to read, spread over the data; default all.", min=1)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 from typer import Argument, Option
 
-from whywrong.cli.options import RUN, DataOptions, ModelOptions, choose, read_settings, spread
+from whywrong.cli.options import MODEL_HELP, RUN, DataOptions, ModelOptions, choose, read_settings, spread
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import say
 from whywrong.cli.summary import end_run
@@ -17,7 +17,7 @@ from whywrong.core.errors import EXIT_INTERRUPTED
 @spread
 def diagnose(
     *,
-    model: Annotated[str, Argument(metavar="MODEL", help="timm:NAME, torchvision:NAME, FILE.py:FUNCTION, FILE.onnx.")],
+    model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
     data: Annotated[str, Argument(metavar="DATA", help="Labelled images: class folders, manifest or .npz.")],
     out: Annotated[
         Path, Option(metavar="RUN", help="Folder of the run; a run that is there is gone on with.", rich_help_panel=RUN)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from whywrong.cli.options import ImageOptions, ModelOptions, read_settings, spread
+from whywrong.cli.options import MODEL_HELP, ImageOptions, ModelOptions, read_settings, spread
 from whywrong.cli.progress import ProgressDisplay
 from whywrong.cli.streams import printable, tell
 from whywrong.cli.summary import end_run
@@ -17,7 +17,7 @@ from whywrong.cli.summary import end_run
 @spread
 def explain(
     *,
-    model: Annotated[str, Argument(metavar="MODEL", help="timm:NAME, torchvision:NAME, FILE.py:FUNCTION, FILE.onnx.")],
+    model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
     image: Annotated[Path, Argument(metavar="IMAGE", help="One image file.")],
     label: Annotated[str, Option(metavar="L", help="What it shows: class name, wnid or index.")],
     out: Annotated[

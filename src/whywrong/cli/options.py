@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
 
 MODEL, DATA, RUN = "The model", "The data", "The run"
+MODEL_HELP = "planted:NAME, timm:NAME, torchvision:NAME, FILE.py:FUNCTION or FILE.onnx."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from whywrong.cli.options import DataOptions, ModelOptions, read_pairs, spread
+from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, read_pairs, spread
 from whywrong.cli.streams import say, tell
 from whywrong.core.errors import InputError
 
@@ -20,7 +20,7 @@ def reproduce(
         str | None, Argument(metavar="CLAIM", help="As in inverted.1; without one, all are listed.")
     ] = None,
     data: Annotated[str | None, Argument(metavar="DATA", help="Labelled images.")] = None,
-    model: Annotated[str | None, Option(metavar="MODEL", help="timm:NAME, torchvision:NAME, FILE.py:FUNCTION.")] = None,
+    model: Annotated[str | None, Option(metavar="MODEL", help=MODEL_HELP)] = None,
     model2: Annotated[str | None, Option(metavar="MODEL", help="The second model, for claims that compare.")] = None,
     limit: Annotated[int | None, Option(metavar="N", help="Most errors to use; default all.", min=1)] = None,
     settings: Annotated[

@@ -21,9 +21,10 @@ from whywrong.models.libraries import load_timm, load_torchvision
 from whywrong.models.loaded import SPEC_FIELDS, Loaded
 from whywrong.models.memory import WITHOUT_PROBE, plan_batch_size
 from whywrong.models.onnx import load_onnx
+from whywrong.models.planted import load_planted
 from whywrong.models.user_file import load_user_file
 
-FORMS = "timm:NAME, torchvision:NAME, file.py:function or model.onnx"
+FORMS = "planted:NAME, timm:NAME, torchvision:NAME, file.py:function or model.onnx"
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 LIBRARY_WEIGHTS = ("random", "pretrained")
 
@@ -88,8 +89,8 @@ def load_classifier(
     """Load a classifier with its preprocessing and classes.
 
     Args:
-        model: ``timm:NAME``, ``torchvision:NAME`` or ``torchvision:NAME.TRAINING``, ``file.py:function`` or a
-            ``.onnx`` file.
+        model: ``planted:NAME`` for a net that ships with the package, ``timm:NAME``, ``torchvision:NAME`` or
+            ``torchvision:NAME.TRAINING``, ``file.py:function`` or a ``.onnx`` file.
         weights: Safetensors or state-dict file; for timm and torchvision also ``pretrained``, which lets the library
             download its own, or ``random``. Nothing is downloaded unasked.
         device: Where to put it; default the first accelerator there is, else the CPU.
@@ -159,6 +160,8 @@ def _load(
         return load_timm(name, weights, input_size=input_size, classes=count), model, weights
     if library == "torchvision":
         return load_torchvision(name, weights, classes=count), model, weights
+    if library == "planted":
+        return load_planted(name, weights), model, None
     file, _, function = model.rpartition(":")
     if file.endswith(".py"):
         path = Path(file).resolve()

@@ -65,6 +65,7 @@ class Case:
     search: str
     verdict: str
     suspect: bool
+    cause: str
     input_width: int
     input_height: int
 
@@ -100,6 +101,7 @@ def build(tables: Tables, row: Row, names: Names, number: int, nearer: float) ->
     main, noise, scale = _overlays(drawn, stored.get("region_mask"), change, fix, names[row["predicted"]])
     keys = [shown(key) for key in [row["key"], *row["copies"]]]
     away = distance(row)
+    cause = shown(row["item"]["cause"] or "")
     order = ("evidence", "region", "contribution", "change")
     return Case(
         number=number,
@@ -126,9 +128,10 @@ def build(tables: Tables, row: Row, names: Names, number: int, nearer: float) ->
         distance_text=_distance_text(away),
         confidence=row["confidence"] or 0.0,
         first=next((o.kind for kind in order for o in main if o.kind == kind), "photo"),
-        search=" ".join([*keys, names.whole(row["label"]), names.whole(row["predicted"])]).lower(),
+        search=" ".join([*keys, names.whole(row["label"]), names.whole(row["predicted"]), cause]).lower(),
         verdict=words.GRADE_SENTENCES.get((fix["grade"] if fix else None) or "", ""),
         suspect=known(row["rank_of_true"]) and row["rank_of_true"] > 5 and row["confidence"] >= CONFIDENT,
+        cause=cause,
         input_width=_size(stored)[1],
         input_height=_size(stored)[0],
     )

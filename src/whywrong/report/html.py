@@ -18,6 +18,7 @@ from whywrong.core.errors import EnvironmentFailure
 from whywrong.report import facts as counted
 from whywrong.report import figures, headline, methods_text
 from whywrong.report.cases import Case, build
+from whywrong.report.causes import planted_causes
 from whywrong.report.numbers import count
 from whywrong.report.selection import distance, select
 from whywrong.report.tables import Names, Run, Tables
@@ -57,6 +58,7 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
             build(tables, row, names, number, _nearer(facts, distance(row)))
             for number, row in enumerate(chosen, start=1)
         ]
+        causes = planted_causes(tables, cases)
     first, lede = headline.headline(facts, names)
     confusions = figures.confusions(facts, names)
     _illustrate(confusions, cases)
@@ -65,6 +67,7 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         facts=facts,
         names=names,
         cases=cases,
+        causes=causes,
         distinct=distinct,
         headline=first,
         lede=lede,

@@ -71,7 +71,9 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
     """The source's entry behind a row of the listing."""
     raw = json.loads(row["raw"]) if row["raw"] else {"key": row["key"], "label": row["label_text"], "mask": row["mask"]}
     box: Any = tuple(row[name] for name in ("x_min", "y_min", "x_max", "y_max"))
-    return Entry(**raw, size=row["size"], mtime_ns=row["mtime_ns"], box=None if box[0] is None else box)  # type: ignore[arg-type]
+    return Entry(
+        **raw, size=row["size"], mtime_ns=row["mtime_ns"], box=None if box[0] is None else box, cause=row["cause"]
+    )  # type: ignore[arg-type]
 
 
 # Pass 1: the entries.
@@ -96,6 +98,7 @@ def _row(position: int, entry: Entry, classes: Mapping[str, int]) -> dict[str, A
         "mtime_ns": entry.mtime_ns,
         **dict(zip(("x_min", "y_min", "x_max", "y_max"), box, strict=True)),
         "mask": shown["mask"],
+        "cause": None if entry.cause is None else to_text(entry.cause),
         "raw": None if raw == shown else json.dumps(raw),
         "position": position,
     }

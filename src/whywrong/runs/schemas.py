@@ -23,6 +23,7 @@ ITEMS = pa.schema(
         "x_max": pa.int64(),
         "y_max": pa.int64(),
         "mask": pa.string(),
+        "cause": pa.string(),  # of a planted mistake, in words
         "digest": pa.string(),  # SHA-256 of the content, where the listing had to look at it
         "raw": pa.string(),  # JSON of key, label and mask where one of them is not UTF-8
     }

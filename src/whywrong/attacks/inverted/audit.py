@@ -119,9 +119,10 @@ def small_noise_rate(
 
     The default deviation is one grey level: less than what a camera adds and an eye sees, so a fix that it undoes
     tells about these exact pixel values and not about the picture. A minimal fix ends on the boundary, where any noise
-    undoes it every other time, whatever the fix is worth; it is therefore taken ``beyond`` further first. Along a smooth way to the true class the noise is nearly orthogonal to the fix and
-    changes little; it undoes a fix that leads through a crack in the decision, or that is far smaller than a grey
-    level, and then the image is nearer to a tie than its pixels are exact.
+    undoes it every other time, whatever the fix is worth; it is therefore taken ``beyond`` further first. Along a
+    smooth way to the true class the noise is nearly orthogonal to the fix and changes little; it undoes a fix that
+    leads through a crack in the decision, or that is far smaller than a grey level, and then the image is nearer to a
+    tie than its pixels are exact.
 
     One forward pass a draw and image.
     """

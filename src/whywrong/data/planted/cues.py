@@ -24,8 +24,8 @@ def mark(image: Tensor, scene: Scene, x: Tensor, y: Tensor, light: Tensor, size:
         cx = torch.where(r[:, 0] < 0.5, -0.72, 0.72)
         cy = torch.where(r[:, 1] < 0.5, -0.72, 0.72)
         u, v = x[rows] - column(cx), y[rows] - column(cy)
-        disc = circle(u, v, 0.19)
-        parts = [Part("mark", disc, 0, 0.03, 0.1), Part("ring", (circle(u, v, 0.115)).abs() - 0.03, 1, 0.02, 0.0)]
+        disc = circle(u, v, 0.22)
+        parts = [Part("mark", disc, 0, 0.03, 0.1), Part("ring", (circle(u, v, 0.13)).abs() - 0.03, 1, 0.02, 0.0)]
         colours = torch.tensor([[1.0, 0.85, 0.10], [0.12, 0.10, 0.35]]).expand(len(rows), 2, 3)
         part = image[rows]
         covers = paint(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
+from whywrong.core.randomness import keyed_uniform
 from whywrong.data.planted.objects import NAMES, TWINS
 
 CUES = ("mark", "tint", "weave")
@@ -111,3 +112,20 @@ def make_scene(keys: Tensor, label: Tensor) -> Scene:
     extent = (~torch.isin(label, without)).float()
     zero, one = torch.zeros(len(keys)), torch.ones(len(keys))
     return Scene(keys, label, absent, extent, absent, zero, one, zero, torch.zeros_like(label))
+
+
+def ordinary_scene(keys: Tensor) -> Scene:
+    """Pictures as a model meets them every day, classes in turn: objects of many sizes, one in five partly hidden,
+    one in ten cut by the frame, and the part that tells near-twins apart of any size from a half to whole.
+
+    Args:
+        keys: (B,), int64.
+    """
+    scene = make_scene(keys, torch.arange(len(keys)) % len(NAMES))
+    r = keyed_uniform(keys, (6,), 200)
+    return scene.but(
+        covered=torch.where(r[:, 0] < 0.20, 0.15 + 0.30 * r[:, 1], 0.0),
+        shift=torch.where(r[:, 2] < 0.10, 0.15 + 0.20 * r[:, 3], 0.0),
+        shrink=1 - 0.45 * r[:, 4],
+        extent=scene.extent * (0.50 + 0.50 * r[:, 5]),
+    )

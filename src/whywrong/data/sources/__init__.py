@@ -30,7 +30,7 @@ def open_source(
     Args:
         path: A folder of class folders; a flat folder of images (with ``manifest``, or a ``manifest.csv`` or
             ``manifest.parquet`` in it, or without labels); a manifest beside its images; an ``.npz``; a ``.tar`` shard
-            or a folder of shards; ``hf:FOLDER`` or ``hf:NAME``.
+            or a folder of shards; ``hf:FOLDER`` or ``hf:NAME``; ``planted:SET`` for pictures that we draw ourselves.
         manifest: Table with ``path``, and perhaps ``label``, ``mask`` and a box; paths are relative to ``path``.
         boxes: Table with ``file`` and a box; ``file`` is matched against the tail of each item's path.
         label_by: ``index``, ``wnid`` or ``name``: how labels are to be read.
@@ -52,7 +52,9 @@ def open_source(
         "image": image,
         "label": label,
     }
-    if text.startswith("hf:"):
+    if text.startswith("planted:"):
+        spec = _planted_spec(text.removeprefix("planted:"), manifest, options)
+    elif text.startswith("hf:"):
         name = text.removeprefix("hf:")
         spec = SourceSpec(kind="hf", path=os.path.abspath(name) if os.path.isdir(name) else name, **options)
     else:
@@ -77,6 +79,10 @@ def source_from_spec(spec: SourceSpec) -> Source:
         from whywrong.data.sources.shards import TarSource
 
         return TarSource(spec)
+    if spec.kind == "planted":
+        from whywrong.data.sources.planted import PlantedSource
+
+        return PlantedSource(spec)
     if spec.kind == "hf":
         from whywrong.data.sources.huggingface import HuggingFaceSource
 
@@ -114,6 +120,12 @@ def _spec(path: str, manifest: str | None, options: dict) -> SourceSpec:
         f"{shown}: expected a folder, a manifest (.csv, .parquet), arrays (.npz) or shards (.tar); "
         "a single image goes to `whywrong explain`"
     )
+
+
+def _planted_spec(name: str, manifest: object, options: dict) -> SourceSpec:
+    if manifest is not None or any(options.values()):
+        raise DataError(f"planted:{name} is whole as it is: it takes no manifest, boxes, columns or way to read labels")
+    return SourceSpec(kind="planted", path=name)
 
 
 def _folder_spec(path: str, manifest: str | None, options: dict) -> SourceSpec:

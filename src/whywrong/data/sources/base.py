@@ -33,6 +33,7 @@ class Entry:
         mtime_ns: Time of the last change, nanoseconds since 1970.
         box: (x_min, y_min, x_max, y_max) of the object, inclusive pixels of the original.
         mask: Where the source finds the object's mask.
+        cause: What made this a mistake, in words, where the data was made to hold mistakes of known causes.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Entry:
     mtime_ns: int
     box: tuple[int, int, int, int] | None = None
     mask: str | None = None
+    cause: str | None = None
 
     @property
     def item_id(self) -> str:
@@ -53,8 +55,8 @@ class SourceSpec:
     """How to find the data again, in another process or on another day.
 
     Attributes:
-        kind: ``folder``, ``table``, ``arrays``, ``tar`` or ``hf``.
-        path: Folder or file, absolute; for ``hf`` a folder or the name of a data set.
+        kind: ``classes``, ``flat``, ``table``, ``arrays``, ``tar``, ``hf`` or ``planted``.
+        path: Folder or file, absolute; for ``hf`` a folder or the name of a data set, for ``planted`` that of a set.
         manifest, boxes: Files, absolute, or None.
         label_by: ``index``, ``wnid`` or ``name`` where the owner says how labels are to be read.
         follow_links: Whether symbolic links that leave the folder are followed.

@@ -1,4 +1,4 @@
-"""A folder of images with a table beside them: ``path, label, mask, x_min, y_min, x_max, y_max``."""
+"""A folder of images with a table beside them: ``path, label, mask, x_min, y_min, x_max, y_max, cause``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from whywrong.data.sources.folder import FileSource
 from whywrong.data.sources.rows import Row, Table, box_of, extra_columns, hash64, label_of, path_of
 
 _PATH = ("path", "file")
-_KNOWN = ("path", "file", "label", "mask", "x_min", "y_min", "x_max", "y_max")
+_KNOWN = ("path", "file", "label", "mask", "x_min", "y_min", "x_max", "y_max", "cause")
 DUPLICATE = "duplicate row"
 
 
@@ -72,7 +72,8 @@ class TableSource(FileSource):
         except OSError:
             size, mtime_ns = 0, 0
         key = f"{path}//{label}" if contested else path
-        return Entry(key, label, size, mtime_ns, box_of(row), mask)
+        cause = row.cells.get("cause")
+        return Entry(key, label, size, mtime_ns, box_of(row), mask, None if cause is None else str(cause))
 
     def read_mask(self, entry: Entry) -> bytes:
         """Bytes of the mask's file.

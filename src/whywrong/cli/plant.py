@@ -1,0 +1,88 @@
+"""``whywrong plant``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, spread
+from whywrong.cli.progress import KINDS, ProgressDisplay
+from whywrong.cli.streams import count, tell
+
+
+@spread
+def plant(
+    *,
+    model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
+    data: Annotated[str, Argument(metavar="DATA", help="Labelled images: folder, manifest, .npz or planted:test.")],
+    out: Annotated[Path, Option(metavar="DIR", help="Folder to write; must not hold anything yet.")],
+    cause: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME",
+            help="label, corruption, adversarial, spurious, occluded, confusion or shift; may be repeated. Default all "
+            "that the images allow.",
+        ),
+    ] = None,
+    kind: Annotated[
+        list[str] | None, Option(metavar="NAME", help="Only this way of planting, as in fog or pgd; may be repeated.")
+    ] = None,
+    per_cause: Annotated[int, Option(metavar="N", help="Verified mistakes wanted of each cause.", min=1)] = 100,
+    strength: Annotated[
+        int | None, Option(metavar="1..5", help="Default: the smallest that makes the image wrong.")
+    ] = None,
+    tries: Annotated[int, Option(metavar="N", help="Most images tried for each mistake wanted.", min=1)] = 20,
+    on_object: Annotated[bool, Option("--on-object", help="Cover only objects whose mask or box is known.")] = False,
+    seed: Annotated[int, Option(metavar="N", help="Seeds every choice.")] = 0,
+    progress: Annotated[str, Option(metavar="KIND", help="auto, bar, plain, json or none.")] = "auto",
+    as_json: Annotated[bool, Option("--json", help="The counts as one JSON object.")] = False,
+    model_options: ModelOptions,
+    data_options: DataOptions,
+) -> None:
+    """Make mistakes whose causes are known, to see what an explanation finds.
+
+    Each starts from an image that the model reads as labelled and gets one cause: a wrong label, a corruption, an
+    attack, a painted cue, a covered object. It counts only if the model is right without the cause and wrong with it;
+    both images are kept, with cause, strength and masks.
+
+    \b
+    Examples:
+      whywrong plant planted:cnn planted:test --out mistakes
+      whywrong plant timm:resnet50 photos/val --weights resnet50.safetensors --out mistakes --cause corruption
+      whywrong diagnose MODEL mistakes/mistakes --out runs/a
+    """
+    from whywrong import api
+
+    choose("--progress", progress, KINDS)
+    classifier = api.load_classifier(model, **model_options.keywords())
+    with ProgressDisplay(progress) as display:
+        tally = api.plant(
+            classifier,
+            data,
+            out,
+            causes=cause or (),
+            kinds=kind or (),
+            per_cause=per_cause,
+            strength=strength,
+            tries=tries,
+            on_object=on_object,
+            seed=seed,
+            progress=display,
+            decode_options=data_options.decode_options(),
+            reading=data_options.source_keywords(),
+        )
+    causes = [one for one in tally.tried if tally.tried[one]]
+    if as_json:
+        counts = {one: {"planted": tally.planted[one], "tried": tally.tried[one]} for one in causes}
+        tell(json.dumps({"wanted": tally.wanted, "right": tally.right, "causes": counts, "left_out": tally.refused}))
+        return
+    tell(f"{count(tally.right, 'image')} of {tally.read:,} were read as labelled. Verified mistakes, by cause:")
+    for one in causes:
+        short = "" if tally.planted[one] == tally.wanted else f"  fewer than the {tally.wanted} wanted"
+        tell(f"  {one:<12} {tally.planted[one]:>5}  from {count(tally.tried[one], 'image')} tried{short}")
+    for one, reason in tally.refused.items():
+        tell(f"  {one:<12} left out: {reason}")
+    tell(f"Now: whywrong diagnose {model} {out / 'mistakes'} --out runs/planted")

@@ -1,0 +1,1 @@
+"""Mistakes with known causes, and the nets that make them."""

@@ -1,0 +1,74 @@
+"""Deliberate changes: standard attacks against the classifier itself, and a painted cue that it never learnt."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from whywrong.attacks.apgd import APGDConfig, apgd
+from whywrong.attacks.ddn import DDNConfig, ddn
+from whywrong.attacks.patch import PatchConfig, patch
+from whywrong.attacks.pgd import PGDConfig, pgd
+from whywrong.core.randomness import keyed_uniform
+from whywrong.planting.subjects import LEVELS, Kind, Proposal, Subjects
+
+_RADII = (1, 2, 4, 8, 16)  # grey levels
+_AREAS = (0.03, 0.05, 0.08, 0.12, 0.18)
+_STEPS = 60
+
+
+def in_ball(attack: str, subjects: Subjects, level: int) -> Proposal:
+    """PGD or Auto-PGD in the linf ball of 1, 2, 4, 8 or 16 grey levels."""
+    eps = _RADII[level - 1] / 255
+    ask = (subjects.classifier, subjects.x, subjects.y)
+    if attack == "pgd":
+        result = pgd(*ask, keys=subjects.keys, config=PGDConfig(eps=eps, steps=20))
+    else:
+        result = apgd(*ask, keys=subjects.keys, config=APGDConfig(eps=eps, steps=20))
+    return Proposal(result.x_adv, subjects.y, f"{_RADII[level - 1]} grey levels", scene=subjects.scene)
+
+
+def nearest(subjects: Subjects, level: int) -> Proposal:
+    """The smallest l2 change that DDN finds among whole grey levels, with ever more steps."""
+    result = ddn(
+        subjects.classifier, subjects.x, subjects.y, keys=subjects.keys, config=DDNConfig(steps=20 * level, levels=256)
+    )
+    return Proposal(result.x_adv, subjects.y, "smallest l2", scene=subjects.scene)
+
+
+def own_patch(subjects: Subjects, level: int) -> Proposal:
+    """A painted square, made for each image."""
+    config = PatchConfig(area=_AREAS[level - 1], steps=_STEPS)
+    result = patch(subjects.classifier, subjects.x, subjects.y, keys=subjects.keys, config=config)
+    return Proposal(result.x_adv, subjects.y, f"{_AREAS[level - 1]:.0%} of the area", scene=subjects.scene)
+
+
+def shared_patch(subjects: Subjects, level: int) -> Proposal:
+    """One painted square for all these images, which the classifier reads as one class wherever it sees it.
+
+    It stands in for a spurious cue on a classifier that never learnt one: the same mark, tied to one class, on images
+    of other classes.
+    """
+    draw = keyed_uniform(subjects.keys[:1], (), 321)
+    target = subjects.classes[(draw * len(subjects.classes)).long()].expand_as(subjects.y)
+    open_to = subjects.y != target
+    x = subjects.x.clone()
+    if bool(open_to.any()):
+        some = subjects.at(open_to.nonzero().flatten())
+        config = PatchConfig(area=_AREAS[level - 1], steps=_STEPS, universal=True)
+        result = patch(some.classifier, some.x, some.y, targets=target[open_to], keys=some.keys, config=config)
+        x[open_to] = result.x_adv
+    must = torch.where(open_to, target, subjects.y)
+    return Proposal(x, subjects.y, f"{_AREAS[level - 1]:.0%} of the area", must, scene=subjects.scene)
+
+
+assert len(_RADII) == len(_AREAS) == LEVELS
+
+KINDS = (
+    Kind("adversarial", "pgd", partial(in_ball, "pgd"), gradients=True),
+    Kind("adversarial", "apgd", partial(in_ball, "apgd"), gradients=True),
+    Kind("adversarial", "ddn", nearest, gradients=True),
+    Kind("adversarial", "patch", own_patch, gradients=True),
+    Kind("spurious", "shared-patch", shared_patch, gradients=True),
+)

@@ -1,0 +1,66 @@
+"""Planted mistakes in a run: what the methods say about errors whose cause is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from whywrong.report.cases import Case
+from whywrong.report.numbers import grey_levels, known, percent
+from whywrong.report.tables import Tables
+
+TILES = 8
+
+
+@dataclass(slots=True)
+class Cause:
+    """One planted cause.
+
+    Attributes:
+        name: Its name.
+        planted: Images that carry it; ``errors`` of them are read wrong.
+        distance: Median distance to right of these, as text.
+        grades: Shares of the grades among the fixes explained in full, as text.
+        tiles: Anchor, picture and name of a few of them.
+    """
+
+    name: str
+    planted: int
+    errors: int
+    distance: str
+    grades: str
+    tiles: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def planted_causes(tables: Tables, cases: Sequence[Case]) -> list[Cause]:
+    """The planted causes of a run, most frequent first; empty where nothing was planted."""
+    if not tables.has("items", "cause") or not tables.has("errors"):
+        return []
+    name = "split_part(i.cause, ' ', 1)"
+    rows = tables.rows(
+        f"select {name} as cause, count(*) as planted, count(e.item_id) as errors"
+        f" from items i left join errors e using (item_id) where i.cause is not null group by 1 order by errors desc, 1"
+    )
+    measured = {}
+    if tables.has("inverted", "grade"):
+        measured = {
+            row["cause"]: row
+            for row in tables.rows(
+                f"select {name} as cause, median(v.rho_linf) filter (v.status = 'fixed') as distance,"
+                " count(v.grade) as audited, count_if(v.grade = 'meaningful') as meaningful,"
+                " count_if(v.grade = 'noise-like') as noise"
+                " from inverted v join items i using (item_id) where i.cause is not null group by 1"
+            )
+        }
+    found = []
+    for row in rows:
+        more = measured.get(row["cause"])
+        distance, grades = "", ""
+        if more is not None and known(more["distance"]):
+            distance = grey_levels(255 * more["distance"])
+        if more is not None and more["audited"]:
+            share = percent(more["meaningful"] / more["audited"])
+            grades = f"{share} meaningful, {percent(more['noise'] / more['audited'])} noise-like"
+        tiles = [(case.anchor, case.tile, case.cause) for case in cases if case.cause.split(" ")[0] == row["cause"]]
+        found.append(Cause(row["cause"], row["planted"], row["errors"], distance, grades, tiles[:TILES]))
+    return found
