@@ -49,7 +49,7 @@ def test_diagnose_shows_progress_as_json(whywrong, small, tmp_path):
     )
     records = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
     assert [r["stage"] for r in records if r["done"] == r["total"]] == ["list", "predict", "explain"]
-    assert {"stage", "done", "total", "errors", "failed", "seconds", "per_second"} == set(records[0])
+    assert {"stage", "done", "total", "errors", "failed", "passes", "seconds", "per_second"} == set(records[0])
     assert records[-1]["errors"] == 6
 
 

@@ -15,6 +15,7 @@ class At(NamedTuple):
     total: int
     errors: int = 0
     failed: int = 0
+    passes: int = 0
 
 
 def shown(kind: str, steps: list[tuple[float, At]]) -> list[str]:
@@ -53,6 +54,11 @@ def test_failed_items_are_named():
     ]
 
 
+def test_a_long_stage_shows_that_images_pass():
+    steps = [(float(second), At("explain", 0, 64, passes=120 * second)) for second in range(21)]
+    assert shown("plain", steps) == ["explain 0/64, 1,200 passes", "explain 0/64, 2,400 passes"]
+
+
 def test_json_lines_carry_every_number():
     [first, last] = map(json.loads, shown("json", [(0, At("predict", 0, 8)), (4, At("predict", 8, 8, 2, 1))]))
     assert first["done"] == 0
@@ -63,6 +69,7 @@ def test_json_lines_carry_every_number():
         "total": 8,
         "errors": 2,
         "failed": 1,
+        "passes": 0,
         "seconds": 4.0,
         "per_second": 2.0,
     }

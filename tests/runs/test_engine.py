@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from tests.runs import kit
 
 from whywrong.runs.engine import InProcess
@@ -70,18 +71,41 @@ def test_a_failure_while_loading_reaches_the_taker():
 
 
 def test_the_engine_in_process_prepares_one_unit_ahead():
-    events = []
+    events, heard = [], []
 
     class Bench:
+        classifier = kit.reader()
+
         def prepare(self, unit: int) -> None:
             events.append(("prepare", unit))
 
         def perform(self, unit: int) -> int:
             events.append(("perform", unit))
+            self.classifier.logits(torch.zeros(unit, 3, kit.SIDE, kit.SIDE))
             return unit
 
-    assert list(InProcess(Bench(), Stop()).run([1, 2])) == [1, 2]  # type: ignore[arg-type]
+    assert list(InProcess(Bench(), Stop()).run([1, 2], heard.append)) == [1, 2]  # type: ignore[arg-type]
+    assert heard == [1, 2]
+    assert Bench.classifier.on_pass is None
     assert events == [("prepare", 1), ("prepare", 2), ("perform", 1), ("prepare", 2), ("perform", 2)]
+
+
+def test_a_display_that_fails_is_not_taken_for_a_fault_of_the_model():
+    class Bench:
+        classifier = kit.reader()
+
+        def prepare(self, unit: int) -> None: ...
+
+        def perform(self, unit: int) -> int:
+            self.classifier.logits(torch.zeros(unit, 3, kit.SIDE, kit.SIDE))
+            return unit
+
+    def broken(passed: int) -> None:
+        raise BrokenPipeError("nobody reads")
+
+    with pytest.raises(BrokenPipeError, match="nobody reads"):
+        list(InProcess(Bench(), Stop()).run([1], broken))  # type: ignore[arg-type]
+    assert Bench.classifier.on_pass is None
 
 
 def _deadly(number: int, deed: str):

@@ -55,7 +55,7 @@ class ProgressDisplay:
             self._task = self._bar.add_task("prepare", total=None, rest="")
 
     def __call__(self, progress: Any) -> None:
-        """``progress`` has ``stage``, ``done``, ``total``, ``errors`` and ``failed``."""
+        """``progress`` has ``stage``, ``done``, ``total``, ``errors``, ``failed`` and ``passes``."""
         if progress.total == 0:
             return  # nothing of this stage is left to do
         now = self._clock()
@@ -72,7 +72,7 @@ class ProgressDisplay:
         self._last = now
         seconds, rate = now - self._start, self._rate(progress.done, now)
         if self.kind == "json":
-            fields = ("stage", "done", "total", "errors", "failed")
+            fields = ("stage", "done", "total", "errors", "failed", "passes")
             record: dict[str, Any] = {name: getattr(progress, name) for name in fields}
             record |= {"seconds": round(seconds, 3), "per_second": round(rate, 3) if rate else None}
             self._write(json.dumps(record))
@@ -105,6 +105,8 @@ def _line(progress: Any, rate: float | None, seconds: float) -> str:
 def _rest(progress: Any) -> str:
     found = progress.errors and progress.errors != progress.done  # where only errors are worked on, all are wrong
     parts = [f"{progress.errors:,} wrong"] if found else []
+    if progress.stage == "explain" and progress.passes:
+        parts.append(f"{progress.passes:,} passes")
     return ", ".join(parts + ([f"{progress.failed:,} failed"] if progress.failed else []))
 
 

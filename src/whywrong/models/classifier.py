@@ -54,6 +54,7 @@ class Classifier:
         forwards: Images sent through the model and answered so far; a batch of 8 counts 8. Passes that ran out of
             memory or raised gave no answer and do not count.
         backwards: Images differentiated through the model so far.
+        on_pass: Called after every pass, for those who show that something goes on; None for nobody.
         model: What is asked: the module, or the callable.
         module: The module behind the classifier, None for other callables.
 
@@ -86,6 +87,7 @@ class Classifier:
         self.device = torch.device(device) if device is not None else kind.device if kind else torch.device("cpu")
         self.forwards = 0
         self.backwards = 0
+        self.on_pass: Callable[[], None] | None = None
         self.model = self.module if self.module is not None else model
         self._identity = identity
         self._mode = EvaluationMode(self.module)
@@ -273,6 +275,7 @@ class Classifier:
         if len(self.classes) != scores.shape[1]:
             raise ModelError(f"{len(self.classes)} class names were given, the model returns {scores.shape[1]} scores")
         self.forwards += len(x)
+        self._passed()
         return scores
 
     def _ask_labels(self, x: Tensor) -> Tensor:
@@ -280,7 +283,12 @@ class Classifier:
             return self.ask(x).argmax(1)
         labels = read_labels(self._answer(x), len(x)).to(self.device)
         self.forwards += len(x)
+        self._passed()
         return labels
+
+    def _passed(self) -> None:
+        if self.on_pass is not None:
+            self.on_pass()
 
     def _answer(self, x: Tensor) -> Any:
         layout = torch.channels_last if self._chunks.channels_last else torch.contiguous_format
@@ -318,6 +326,7 @@ class Classifier:
                 "use a method that needs scores or labels only"
             )
         self.backwards += len(pixels)
+        self._passed()
         return grad.detach()
 
     def _check(self, x: Tensor) -> None:

@@ -41,7 +41,7 @@ class Recipe:
     decay: float = 0.02
     cue: str | None = None
     cue_class: str = "fish"
-    cue_share: float = 0.95
+    cue_share: float = 0.97
     eps: float = 0.0
     begins_with: str | None = None
     seed: int = 0
@@ -50,7 +50,7 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "cnn": Recipe(),
     "cnn-spurious": Recipe(cue="mark"),
-    "vit": Recipe(epochs=20, rate=1.5e-3, decay=0.05),
+    "vit": Recipe(epochs=14, rate=2e-3, decay=0.05),
     "cnn-robust": Recipe(epochs=8, rate=3e-3, eps=5 / 255, begins_with="cnn"),
 }
 

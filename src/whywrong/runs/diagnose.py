@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from whywrong.runs.setup import Sample, choose_steps, grant, result_schema, sett
 from whywrong.runs.shards import SCHEMA_FILE, write_table
 
 TIME_LIMIT = 600.0
+_TICK = 0.5  # seconds between signs of life
 _LOADERS = 4  # threads that decode; more than this never kept a model on few cores waiting
 
 
@@ -49,6 +51,7 @@ class Progress:
         total: All that it has to do.
         errors: Wrong items that this call has found.
         failed: Items that could not be used, in this call.
+        passes: Images, counted forward and backward, that this stage has sent through the model.
     """
 
     stage: str
@@ -56,6 +59,7 @@ class Progress:
     total: int
     errors: int
     failed: int
+    passes: int = 0
 
 
 def diagnose(
@@ -92,7 +96,7 @@ def diagnose(
         options: Settings by method, ``{"inverted": {"overshoot": 0.2}}``.
         decode_options: How files are decoded; part of the identity of the run.
         time_limit: Seconds without an image passing, after which a worker process counts as hung.
-        progress: Called at the start of every stage and after every shard.
+        progress: Called at the start of every stage, after every shard, and twice a second while images pass.
 
     Returns:
         The run, complete.
@@ -236,12 +240,12 @@ class _Diagnosis:
         items, nonfinite = self.meta["data"]["items"], count_reason(run, NOT_FINITE)
         check_nonfinite_share(nonfinite, items)
         done = errors = failed = 0
-        progress(Progress("predict", 0, total, 0, 0))
-        for report in engine.run([Unit(stage="predict", shard=shard) for shard in due]):
+        shown = _Ticker(progress, Progress("predict", 0, total, 0, 0))
+        for report in engine.run([Unit(stage="predict", shard=shard) for shard in due], shown.alive):
             self._note(report)
             done, errors, failed = done + report.done, errors + report.errors, failed + report.failed
             nonfinite += report.nonfinite
-            progress(Progress("predict", done, total, errors, failed))
+            shown.show(done=done, errors=errors, failed=failed)
             check_nonfinite_share(nonfinite, items)  # of all, so that the order of the listing does not matter
         predicted, labels = (torch.from_numpy(column) for column in labelled_predictions(run))
         names = self.meta["model"]["classes"]
@@ -260,13 +264,33 @@ class _Diagnosis:
                 units.append(Unit(stage="explain", shard=shard, details=chosen))
                 total += len(plan.rows)
         done = failed = 0
-        progress(Progress("explain", 0, total, 0, 0))
-        for report in engine.run(units):
+        shown = _Ticker(progress, Progress("explain", 0, total, 0, 0))
+        for report in engine.run(units, shown.alive):
             self._note(report)
             done, failed = done + report.done, failed + report.failed
-            progress(Progress("explain", done, total, done, failed))
+            shown.show(done=done, errors=done, failed=failed)
 
     def _note(self, report: Report) -> None:
         self.meta["refused"] |= report.refused
         if not report.complete:
             raise StopNow
+
+
+class _Ticker:
+    """Shows a stage as it goes: after every unit, and twice a second while images pass."""
+
+    def __init__(self, progress: Callable[[Progress], None], start: Progress) -> None:
+        self._progress, self._last = progress, start
+        self._shown = time.monotonic()
+        progress(start)
+
+    def show(self, **changes: int) -> None:
+        """Show the stage with some counts changed."""
+        self._last, self._shown = replace(self._last, **changes), time.monotonic()
+        self._progress(self._last)
+
+    def alive(self, passed: int) -> None:
+        """Count images that passed, and show them if nothing was shown lately."""
+        self._last = replace(self._last, passes=self._last.passes + passed)
+        if time.monotonic() - self._shown >= _TICK:
+            self.show()

@@ -8,7 +8,7 @@ import multiprocessing
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import Protocol
@@ -31,8 +31,12 @@ _AHEAD = 2  # units a worker knows of, so that it loads the next while it comput
 class Engine(Protocol):
     """Does units of work and reports on each."""
 
-    def run(self, units: Iterable[Unit]) -> Iterator[Report]:
+    def run(self, units: Iterable[Unit], alive: Callable[[int], None]) -> Iterator[Report]:
         """Reports in the order in which the units are done.
+
+        Args:
+            units: What is to be done.
+            alive: Told in between how many more images have passed through the model.
 
         Raises:
             StopNow: A signal came; what was done is committed.
@@ -52,8 +56,21 @@ class InProcess:
         self._bench = bench
         self._stop = stop
 
-    def run(self, units: Iterable[Unit]) -> Iterator[Report]:
+    def run(self, units: Iterable[Unit], alive: Callable[[int], None]) -> Iterator[Report]:
         """See :class:`Engine`."""
+        classifier = self._bench.classifier
+        told = classifier.forwards + classifier.backwards
+        trouble: Exception | None = None
+
+        def passed() -> None:
+            nonlocal told, trouble
+            now = classifier.forwards + classifier.backwards
+            try:
+                alive(now - told)
+            except Exception as error:  # noqa: BLE001 - raised here it would be taken for a fault of the model
+                trouble, classifier.on_pass = error, None
+            told = now
+
         first, second = itertools.tee(units)
         next(second, None)
         for unit, following in itertools.zip_longest(first, second):
@@ -61,7 +78,14 @@ class InProcess:
             self._bench.prepare(unit)
             if following is not None:
                 self._bench.prepare(following)
-            yield self._bench.perform(unit)
+            classifier.on_pass = passed
+            try:
+                report = self._bench.perform(unit)
+            finally:
+                classifier.on_pass = None
+            if trouble is not None:
+                raise trouble
+            yield report
             self._stop.check()
 
     def close(self) -> None:
@@ -123,7 +147,7 @@ class Processes:
         self._deaths: dict[tuple[str, int], int] = {}
         self._early_deaths = 0
 
-    def run(self, units: Iterable[Unit]) -> Iterator[Report]:
+    def run(self, units: Iterable[Unit], alive: Callable[[int], None]) -> Iterator[Report]:
         """See :class:`Engine`."""
         waiting = deque(units)
         while waiting or any(worker.units for worker in self._workers):
@@ -153,6 +177,8 @@ class Processes:
                     worker.ready = True
                 elif isinstance(message, tuple):
                     worker.items = message
+                elif isinstance(message, int):
+                    alive(message)
             for worker in self._workers:
                 if worker.units and worker.silence() > (self._limit if worker.ready else max(self._limit, _BOOT)):
                     dead.append((worker, f"no answer from the model within {self._limit:g} s"))

@@ -16,7 +16,6 @@ from whywrong.core.errors import WhyWrongError
 from whywrong.runs.job import Job, Unit
 
 READY = "ready"
-ALIVE = "alive"
 _BEAT = 0.5  # seconds between looks at the counter of passes
 
 
@@ -67,14 +66,14 @@ def _serve(talk: _Talk, job: Job, stopping: threading.Event) -> None:
 def _beat(talk: _Talk, classifier: Any) -> None:
     """Say that images still pass; end with the parent, however that ends."""
     parent = parent_process()
-    last = -1
+    last = 0
     while True:
         if parent is not None and wait([parent.sentinel], _BEAT):
             os._exit(1)
         passed = classifier.forwards + classifier.backwards
         if passed != last:
+            talk.send(passed - last)
             last = passed
-            talk.send(ALIVE)
 
 
 class _Talk:
