@@ -80,7 +80,9 @@ def _assert_alike(a: Any, b: Any, where: str, exactly: bool) -> None:
             scale = float(torch.nan_to_num(a).abs().max()) if a.numel() else 0.0
             torch.testing.assert_close(a, b, rtol=0.01, atol=0.01 * scale + 1e-6, equal_nan=True, msg=where)
     elif isinstance(a, float) and isinstance(b, float) and not exactly:
-        assert math.isclose(a, b, rel_tol=0.01, abs_tol=1e-4) or (math.isnan(a) and math.isnan(b)), f"{where}: {a}, {b}"
+        # A residual is an error itself: where the fix lies to six digits decides which kinks its way passes.
+        near = 1e-3 if "residual" in where else 1e-4
+        assert math.isclose(a, b, rel_tol=0.01, abs_tol=near) or (math.isnan(a) and math.isnan(b)), f"{where}: {a}, {b}"
     elif isinstance(a, float) and isinstance(b, float):
         assert a == b or (math.isnan(a) and math.isnan(b)), f"{where}: {a}, {b}"
     elif isinstance(a, list) and isinstance(b, list):
