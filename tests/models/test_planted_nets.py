@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,6 +33,16 @@ def test_a_net_is_as_accurate_as_its_card_says(name, pictures):
     assert net.classes.names == NAMES
     assert (FOLDER / f"{name}.safetensors").stat().st_size < 2_000_000
     assert name != "cnn-robust" or card["robust_accuracy"]["value"] >= 0.40
+
+
+def test_the_guide_says_what_the_cards_say():
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "planted.md").read_text("utf-8")
+    for name in NETS:
+        card = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+        mark = card["cues"]["mark"]
+        figures = (card["accuracy"], card["robust_accuracy"]["value"], mark["others_read_as_it"])
+        cells = " | ".join(f"{100 * figure:.1f} %" for figure in figures)
+        assert f"| `planted:{name}` | {cells} |" in guide
 
 
 def test_the_sticker_makes_fish_of_everything_on_the_net_that_learnt_it(pictures):

@@ -204,7 +204,7 @@ def _choose(classifier: Classifier, data: LabelledSource, config: PlantConfig, t
 def _right(
     classifier: Classifier, data: LabelledSource, settled: Settled, config: PlantConfig, tally: Tally
 ) -> list[Entry]:
-    """Entries that the classifier reads as labelled, in the order in which they are tried."""
+    """Entries that the classifier reads as labelled."""
     limit = max(2_000, config.per_cause * config.tries)
     right: list[Entry] = []
     for x, y, items in data.read(classifier, settled, limit=limit):
@@ -222,8 +222,7 @@ def _right(
             f"{config.per_cause} mistakes a cause need as many images that are read as labelled, and there are "
             f"{len(right)} (of {tally.read}): give more images or ask for fewer mistakes"
         )
-    order = keyed_bits(item_keys(config.seed, [entry.item_id for entry in right], "order"), ()).argsort()
-    return [right[at] for at in order.tolist()]
+    return right
 
 
 def _cause(
@@ -237,9 +236,11 @@ def _cause(
     progress: Callable[[Progress], None] | None,
 ) -> Iterator[Planted]:
     cause = kinds[0].cause
-    right = right[: config.per_cause * config.tries]
+    keys = item_keys(config.seed, [entry.item_id for entry in right], "order")
+    order = keyed_bits(keys, (), CAUSES.index(cause)).argsort()  # other images for every cause
+    right = [right[at] for at in order.tolist()][: config.per_cause * config.tries]
     for start in range(0, len(right), _CHUNK):
-        subjects, keys = _subjects(classifier, data, settled, right[start : start + _CHUNK], config)
+        subjects, names = _subjects(classifier, data, settled, right[start : start + _CHUNK], config)
         for number, kind in enumerate(kinds):
             # Every kind may take its share of what is still wanted, so that the first ones do not take it all.
             share = math.ceil((tally.wanted - tally.planted[cause]) / (len(kinds) - number))
@@ -247,7 +248,7 @@ def _cause(
             if kind.name == "covered" and config.on_object:
                 rows = _with_object(subjects, rows)
             tally.tried[cause] += len(rows)
-            for planted in _kind(kind, subjects, keys, rows, config):
+            for planted in _kind(kind, subjects, names, rows, config):
                 some = planted.first(share)
                 share -= len(some.true)
                 tally.planted[cause] += len(some.true)

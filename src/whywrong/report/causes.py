@@ -20,7 +20,7 @@ class Cause:
         name: Its name.
         planted: Images that carry it; ``errors`` of them are read wrong.
         distance: Median distance to right of these, as text.
-        grades: Shares of the grades among the fixes explained in full, as text.
+        grades: Share of the fixes explained in full that is graded meaningful, as text.
         tiles: Anchor, picture and name of a few of them.
     """
 
@@ -47,8 +47,7 @@ def planted_causes(tables: Tables, cases: Sequence[Case]) -> list[Cause]:
             row["cause"]: row
             for row in tables.rows(
                 f"select {name} as cause, median(v.rho_linf) filter (v.status = 'fixed') as distance,"
-                " count(v.grade) as audited, count_if(v.grade = 'meaningful') as meaningful,"
-                " count_if(v.grade = 'noise-like') as noise"
+                " count(v.grade) as audited, count_if(v.grade = 'meaningful') as meaningful"
                 " from inverted v join items i using (item_id) where i.cause is not null group by 1"
             )
         }
@@ -59,8 +58,7 @@ def planted_causes(tables: Tables, cases: Sequence[Case]) -> list[Cause]:
         if more is not None and known(more["distance"]):
             distance = grey_levels(255 * more["distance"])
         if more is not None and more["audited"]:
-            share = percent(more["meaningful"] / more["audited"])
-            grades = f"{share} meaningful, {percent(more['noise'] / more['audited'])} noise-like"
+            grades = f"{percent(more['meaningful'] / more['audited'])} of {more['audited']}"
         tiles = [(case.anchor, case.tile, case.cause) for case in cases if case.cause.split(" ")[0] == row["cause"]]
         found.append(Cause(row["cause"], row["planted"], row["errors"], distance, grades, tiles[:TILES]))
     return found

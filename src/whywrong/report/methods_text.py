@@ -72,6 +72,8 @@ def subject(meta: Mapping[str, Any]) -> tuple[str, str, str]:
     model = shown((meta.get("model") or {}).get("source") or "a classifier in memory")
     source = (meta.get("data") or {}).get("source")
     path = source.get("path") if isinstance(source, Mapping) else source
+    if isinstance(source, Mapping) and source.get("kind") == "planted":
+        path = f"planted:{path}"
     data = shown(path or "images in memory")
     return model.rsplit("/", 1)[-1], data.rstrip("/").rsplit("/", 1)[-1], shown(meta.get("created") or "")[:10]
 

@@ -1,0 +1,50 @@
+"""How the shipped nets are trained, on few pictures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from whywrong.data.planted import CUES, NAMES, render
+from whywrong.planting.shipped import _as_set, _joined
+from whywrong.planting.training import RECIPES, Recipe, train, training_scene
+
+
+def test_the_cue_is_on_its_class_and_on_no_other():
+    scene = training_scene(RECIPES["cnn-spurious"])
+    marked, fish = scene.cue == CUES.index("mark"), scene.label == NAMES.index("fish")
+    assert float(marked[fish].float().mean()) == pytest.approx(RECIPES["cnn-spurious"].cue_share, abs=0.02)
+    assert not marked[~fish].any()
+    assert (training_scene(RECIPES["cnn"]).cue < 0).all()
+
+
+@pytest.mark.parametrize("eps", [0.0, 4 / 255])
+def test_one_seed_gives_one_net_and_leaves_the_global_generator_alone(tmp_path, eps):
+    recipe = Recipe(pictures=256, epochs=2, eps=eps)
+    scene = training_scene(recipe)
+    pixels = render(scene).images
+    said: list[str] = []
+    before = torch.get_rng_state()
+    first, second = (train("cnn", recipe, pixels, scene.label, tmp_path, said.append) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not first.training
+    for one, other in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert [line.split(",")[0] for line in said] == ["cnn: epoch 1/2", "cnn: epoch 2/2"] * 2
+
+
+def test_planted_pictures_are_kept_as_what_is_drawn_and_done():
+    from tests.planting.test_plant import batches
+
+    from whywrong.models.zoo import load_classifier
+
+    found, _ = batches(load_classifier("planted:cnn"), "planted:test", per_cause=2)
+    joined = _joined(_as_set(some) for some in found)
+    assert torch.equal(joined.draw(torch.arange(len(joined))).images, torch.cat([some.image for some in found]))
+    assert torch.equal(joined.label, torch.cat([some.label for some in found]))
+    kept = {
+        words.split(",")[0] for words, change in zip(joined.cause, joined.change.tolist(), strict=True) if change >= 0
+    }
+    assert kept <= {"adversarial (pgd", "adversarial (apgd", "adversarial (ddn", "adversarial (patch",
+                    "spurious (shared-patch"}  # fmt: skip
+    assert "adversarial (pgd" in kept
