@@ -187,6 +187,12 @@ def test_a_table_of_another_folder_stops(images):
         opened(images, "path,label\nx.png,cat\ny.png,dog\n")
 
 
+def test_a_planted_cause_goes_with_its_item(images):
+    source = opened(images, "path,label,cause\na.png,cat,\nb.png,dog,spurious (mark)\nc.png,cat,\n")
+    assert [entry.cause for entry in source.entries()] == [None, "spurious (mark)", None]
+    assert source.warnings == ()
+
+
 def test_extra_columns_are_named(images):
     source = opened(images, "path,label,author\na.png,cat,x\nb.png,dog,y\nc.png,cat,z\n")
     assert source.warnings == ("labels.csv: columns not used: author",)

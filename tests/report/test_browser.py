@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,3 +199,14 @@ def test_it_prints_without_the_controls(browser, report):
         assert not page.locator(".filters").is_visible()
         assert page.locator("article .photo").first.is_visible()
         assert len(page.pdf(format="A4")) > 50_000
+
+
+def test_the_demo_ends_in_a_report_with_the_true_causes(browser, tmp_path):
+    demo = [sys.executable, "-m", "whywrong", "demo", "--out", str(tmp_path / "demo")]
+    subprocess.run(demo, check=True, capture_output=True, timeout=280)
+    with opened(browser, tmp_path / "demo" / "report.html") as page:
+        assert page.locator("#causes tbody tr").count() == 7
+        case = page.locator("article.case", has_text="spurious (mark)").first
+        assert "fish" in case.locator("h3").inner_text()
+        page.fill("input[name=text]", "spurious")
+        assert shown(page) == 40
