@@ -39,7 +39,7 @@ def keyed_bits(keys: Tensor, shape: Sequence[int], draw: int = 0) -> Tensor:
 def keyed_uniform(keys: Tensor, shape: Sequence[int], draw: int = 0) -> Tensor:
     """(B, *shape) float32, uniform in (0, 1), never 0 or 1."""
     bits = _shift(keyed_bits(keys, shape, draw), 41)  # 23 bits, so that the half added below stays exact
-    return (bits.float() + 0.5) * 2.0**-23
+    return bits.float().add_(0.5).mul_(2.0**-23)
 
 
 def keyed_sign(keys: Tensor, shape: Sequence[int], draw: int = 0) -> Tensor:
@@ -50,17 +50,17 @@ def keyed_sign(keys: Tensor, shape: Sequence[int], draw: int = 0) -> Tensor:
 def keyed_normal(keys: Tensor, shape: Sequence[int], draw: int = 0) -> Tensor:
     """(B, *shape) float32, standard normal (Box-Muller)."""
     bits = keyed_bits(keys, shape, draw)
-    radius = (_shift(bits, 41).float() + 0.5) * 2.0**-23
-    angle = (bits & 0x7FFFFF).float() * (2 * math.pi * 2.0**-23)
-    return torch.sqrt(-2 * torch.log(radius)) * torch.cos(angle)
+    radius = _shift(bits, 41).float().add_(0.5).mul_(2.0**-23)
+    angle = bits.bitwise_and_(0x7FFFFF).float().mul_(2 * math.pi * 2.0**-23)
+    return radius.log_().mul_(-2).sqrt_().mul_(angle.cos_())
 
 
 def _shift(z: Tensor, bits: int) -> Tensor:
     """Logical shift to the right: torch shifts signed integers arithmetically."""
-    return (z >> bits) & ((1 << (64 - bits)) - 1)
+    return (z >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def _mix(z: Tensor) -> Tensor:
-    z = (z ^ _shift(z, 30)) * _MIX_1
-    z = (z ^ _shift(z, 27)) * _MIX_2
-    return z ^ _shift(z, 31)
+    z = _shift(z, 30).bitwise_xor_(z).mul_(_MIX_1)  # in place on what was just made: the time goes into memory
+    z = _shift(z, 27).bitwise_xor_(z).mul_(_MIX_2)
+    return _shift(z, 31).bitwise_xor_(z)

@@ -82,11 +82,11 @@ def cast_shadow(
     """
     dark = torch.sigmoid(distance * (-scale / softness)[:, None, None])[:, None]
     size = image.shape[-1]
-    move = torch.zeros(len(image), 2, 3)
-    move[:, 0, 0] = move[:, 1, 1] = 1
-    move[:, 0, 2] = light[:, 0] * 0.30 * scale / (size / 2)
-    move[:, 1, 2] = -0.10 * scale / (size / 2)
-    grid = functional.affine_grid(move, list(dark.shape), align_corners=False)
+    axis = (torch.arange(size) * 2 + 1) / size - 1
+    across = axis + (light[:, 0] * 0.30 * scale / (size / 2))[:, None]  # (B, W)
+    down = axis - (0.10 * scale / (size / 2))[:, None]  # (B, H)
+    grid = torch.empty(len(image), size, size, 2)
+    grid[..., 0], grid[..., 1] = across[:, None], down[:, :, None]
     image.mul_(1 - functional.grid_sample(dark, grid, align_corners=False) * strength[:, None, None, None])
 
 

@@ -185,12 +185,16 @@ def _clutter(image: Tensor, keys: Tensor, x: Tensor, y: Tensor, horizon: Tensor,
     """Up to three plain bodies that stand about."""
     for k in range(3):
         q = keyed_uniform(keys, (7,), 50 + k)
+        rows = (q[:, 0] < 0.7).nonzero().flatten()
+        if not len(rows):
+            continue
+        q, part = q[rows], image[rows]
         scale = 0.10 + 0.18 * q[:, 3]
         pose = _Pose(
-            2 * q[:, 1] - 1, horizon + 0.04 + 0.35 * q[:, 2] - 0.85 * scale, scale, (q[:, 4] - 0.5) * 0.3,
-            0.6 + 0.8 * q[:, 5], torch.ones(len(keys)),
+            2 * q[:, 1] - 1, horizon[rows] + 0.04 + 0.35 * q[:, 2] - 0.85 * scale, scale, (q[:, 4] - 0.5) * 0.3,
+            0.6 + 0.8 * q[:, 5], torch.ones(len(rows)),
         )  # fmt: skip
-        u, v = pose.frame(x, y)
+        u, v = pose.frame(x[rows], y[rows])
         kind = column((q[:, 6] * 4).long())
         cone, brick = taper(u, v, 0.08, 0.8, 0.85, 0.05), box(u, v, 0.5, 0.85, 0.1)
         body = torch.where(
@@ -198,18 +202,17 @@ def _clutter(image: Tensor, keys: Tensor, x: Tensor, y: Tensor, horizon: Tensor,
             box(u, v, 0.85, 0.85, 0.12),
             torch.where(kind == 1, circle(u, v, 0.85), torch.where(kind == 2, cone, brick)),
         )
-        shown = q[:, 0] < 0.7
-        body = body + column(~shown) * 9.0
-        cast_shadow(image, body, scale * (size / 2), light, shown * 0.4, 2.5)
+        cast_shadow(part, body, scale * (size / 2), light[rows], torch.full_like(scale, 0.4), 2.5)
         paint(
-            image,
+            part,
             [Part("clutter", body, MAIN, 0.35, 0.2)],
-            palette(keys, 60 + k) * 0.8 + 0.08,
+            palette(keys[rows], 60 + k) * 0.8 + 0.08,
             scale * (size / 2),
-            light,
-            torch.full_like(x, 0.5),
+            light[rows],
+            torch.full_like(u, 0.5),
             pose.flip,
         )
+        image[rows] = part
 
 
 def _cover(image: Tensor, scene: Scene, pose: _Pose, x: Tensor, y: Tensor, light: Tensor, size: int) -> Tensor:
