@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
     from whywrong.data.sources import Source
     from whywrong.models.classifier import Classifier
-    from whywrong.planting.plant import Tally
+    from whywrong.planting.mistakes import Tally
     from whywrong.reproduce.protocol import ClaimResult
     from whywrong.runs.check import CheckReport
     from whywrong.runs.diagnose import Progress
@@ -225,7 +225,7 @@ def plant(
         progress: Told the cause and how many of its mistakes are there, after every step.
         decode_options: How files are decoded.
         reading: As for :func:`open_data`.
-        settings: Of :class:`whywrong.planting.plant.PlantConfig`: ``causes``, ``kinds``, ``per_cause``, ``strength``...
+        settings: Of :class:`whywrong.planting.kinds.PlantConfig`: ``causes``, ``kinds``, ``per_cause``, ``strength``...
 
     Returns:
         How many were planted and tried, by cause.
@@ -235,7 +235,8 @@ def plant(
         DataError: Too few images are read as labelled.
     """
     from whywrong.planting.folder import PlantedFolder
-    from whywrong.planting.plant import PlantConfig, Tally
+    from whywrong.planting.kinds import PlantConfig
+    from whywrong.planting.mistakes import Tally
     from whywrong.planting.plant import plant as run
     from whywrong.runs.labelled import LabelledSource
 

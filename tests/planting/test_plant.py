@@ -17,7 +17,8 @@ from whywrong.core.errors import DataError, InputError
 from whywrong.core.input_spec import InputSpec
 from whywrong.models.classifier import Classifier
 from whywrong.models.zoo import load_classifier
-from whywrong.planting.plant import PlantConfig, Tally
+from whywrong.planting.kinds import PlantConfig
+from whywrong.planting.mistakes import Tally
 from whywrong.planting.plant import plant as plant_batches
 from whywrong.runs.check import check
 from whywrong.runs.labelled import LabelledSource

@@ -54,3 +54,19 @@ def bootstrap(values: np.ndarray, statistic: str = "mean", draws: int = 2000, se
     ]
     low, high = np.quantile(np.concatenate(resampled), [0.025, 0.975])
     return Interval(float(function(values)), float(low), float(high))
+
+
+def resampled_means(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Means of bootstrap resamples of items that carry several numbers each, so that they stay together.
+
+    Args:
+        values: (N, F), one row an item.
+        draws: Resamples.
+        seed: One seed, one set of resamples; the same for any F.
+
+    Returns:
+        (draws, F) float64.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    times = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), draws)
+    return times @ values / len(values)

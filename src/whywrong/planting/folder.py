@@ -21,7 +21,7 @@ from PIL import Image
 from whywrong.core.errors import EnvironmentFailure, InputError
 from whywrong.core.input_spec import InputSpec
 from whywrong.data.files import to_text
-from whywrong.planting.plant import Planted
+from whywrong.planting.mistakes import Planted
 
 DETAILS = ("path", "cause", "kind", "level", "strength", "true", "label", "predicted", "original", "changed", "source")
 

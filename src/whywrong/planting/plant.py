@@ -2,141 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from whywrong.core.access import Access
-from whywrong.core.errors import BadItemError, DataError, InputError
+from whywrong.core.errors import BadItemError, DataError
 from whywrong.core.randomness import item_keys, keyed_bits
 from whywrong.data.batches import to_tensor
 from whywrong.data.items import load_item
-from whywrong.data.planted import Scene
 from whywrong.data.sources.base import Entry
 from whywrong.data.sources.planted import PlantedSource
 from whywrong.models.classifier import Classifier
-from whywrong.planting import adversarial, damage, drawn, labels, occlusion
+from whywrong.planting.kinds import PlantConfig, choose_kinds
+from whywrong.planting.mistakes import Planted, Tally
 from whywrong.planting.subjects import CAUSES, LEVELS, Kind, Proposal, Subjects
 from whywrong.runs.diagnose import Progress
 from whywrong.runs.labelled import LabelledSource, Settled
 
-KINDS: tuple[Kind, ...] = (*labels.KINDS, *damage.KINDS, *adversarial.KINDS, *drawn.KINDS, *occlusion.KINDS)
 _CHUNK = 48  # images worked on together; few enough that a quota is not overshot by much
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlantConfig:
-    """Settings of :func:`plant`, checked once, when built.
-
-    Attributes:
-        causes: Causes to plant, of ``CAUSES``; empty for all that these images allow.
-        kinds: Kinds to plant, of ``KINDS``; empty for all of the causes.
-        per_cause: Verified mistakes wanted of each cause; at least 1.
-        strength: Level 1..5 at which to plant; None takes the smallest that makes the image wrong.
-        tries: Most images tried for each mistake wanted; at least 1.
-        on_object: Cover only objects whose mask or box is known.
-        seed: Seeds every choice.
-    """
-
-    causes: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-    per_cause: int = 100
-    strength: int | None = None
-    tries: int = 20
-    on_object: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, chosen, known in (
-            ("cause", self.causes, CAUSES),
-            ("kind", self.kinds, tuple(dict.fromkeys(kind.name for kind in KINDS))),
-        ):
-            for one in chosen:
-                if one not in known:
-                    near = difflib.get_close_matches(one, known, n=1)
-                    hint = f'; nearest: "{near[0]}"' if near else ""
-                    raise InputError(f'no {name} "{one}"; there are {", ".join(known)}{hint}')
-        for name in ("per_cause", "tries"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.strength is not None and not 1 <= self.strength <= LEVELS:
-            raise InputError(f"strength must be in 1..{LEVELS}, got {self.strength}")
-
-
-@dataclass(slots=True)
-class Tally:
-    """How far planting has come.
-
-    Attributes:
-        wanted: Mistakes wanted of each cause.
-        planted: Verified mistakes by cause.
-        tried: Images tried by cause.
-        right: Images that the classifier reads as labelled, and ``read``, those it was asked about.
-        refused: Causes that were left out, with the reason.
-    """
-
-    wanted: int
-    planted: Counter[str] = field(default_factory=Counter)
-    tried: Counter[str] = field(default_factory=Counter)
-    right: int = 0
-    read: int = 0
-    refused: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Planted:
-    """Verified mistakes of one kind.
-
-    Attributes:
-        cause, kind: Why they are wrong.
-        keys: Key of each image in the source.
-        original: (B, C, H, W), uint8, read as ``true``.
-        image: (B, C, H, W), uint8, not read as ``label``.
-        true: (B,), int64, class of the original.
-        label: (B,), int64, class that the planted label says; another than ``true`` where the label is the mistake.
-        predicted: (B,), int64, what the classifier reads in ``image``.
-        level: (B,), int64, strength 1..5; 0 where the kind has none.
-        strength: The same in words.
-        objects: (B, H, W), bool, the object; None where the data has no masks.
-        random_keys: (B,), int64, key of every random choice.
-        scene: The scene of ``image``, where it was drawn.
-        severity: (B,), int64, of the corruption done, else 0.
-    """
-
-    cause: str
-    kind: str
-    keys: tuple[str, ...]
-    original: Tensor
-    image: Tensor
-    true: Tensor
-    label: Tensor
-    predicted: Tensor
-    level: Tensor
-    strength: tuple[str, ...]
-    objects: Tensor | None
-    random_keys: Tensor
-    scene: Scene | None
-    severity: Tensor
-
-    def words(self, row: int) -> str:
-        """The cause of one of them, in words."""
-        what = f"{self.kind.replace('_', ' ')}, {self.strength[row]}" if self.strength[row] else self.kind
-        return f"{self.cause} ({what})"
-
-    def first(self, count: int) -> Planted:
-        """The first ``count`` of them."""
-        rows: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        for name, values in rows.items():
-            if isinstance(values, (Tensor, tuple, Scene)):
-                rows[name] = values[slice(count)]
-        return Planted(**rows)
 
 
 def plant(
@@ -167,38 +53,13 @@ def plant(
     """
     config = config or PlantConfig()
     tally = tally or Tally(config.per_cause)
-    kinds = _choose(classifier, data, config, tally)
+    is_drawn = isinstance(data.source, PlantedSource)
+    kinds, tally.refused = choose_kinds(config, is_drawn=is_drawn, access=classifier.access)
     with classifier:
         right = _right(classifier, data, settled, config, tally)
         for cause in CAUSES:
             if some := [kind for kind in kinds if kind.cause == cause]:
                 yield from _cause(classifier, data, settled, right, some, config, tally, progress)
-
-
-def _choose(classifier: Classifier, data: LabelledSource, config: PlantConfig, tally: Tally) -> list[Kind]:
-    """The kinds to plant, of the causes and kinds asked for."""
-    is_drawn = isinstance(data.source, PlantedSource)
-    chosen = []
-    for kind in KINDS:
-        if (config.causes and kind.cause not in config.causes) or (config.kinds and kind.name not in config.kinds):
-            continue
-        reason = ""
-        if kind.drawn and not is_drawn:
-            reason = "needs pictures that whywrong draws, such as planted:test"
-        elif kind.gradients and classifier.access < Access.GRADIENTS:
-            reason = f"needs access to GRADIENTS, this classifier grants {classifier.access.name}"
-        if not reason:
-            chosen.append(kind)
-        elif kind.name in config.kinds:
-            raise InputError(f"{kind.cause} {kind.name} {reason}")
-        else:
-            tally.refused.setdefault(kind.cause, reason)
-    for kind in chosen:
-        tally.refused.pop(kind.cause, None)
-    for cause in config.causes:
-        if all(kind.cause != cause for kind in chosen):
-            raise InputError(f"{cause} {tally.refused.get(cause, 'has none of these kinds')}")
-    return chosen
 
 
 def _right(

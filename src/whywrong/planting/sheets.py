@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from whywrong.data.planted import NAMES, open_set, render
-from whywrong.planting.plant import Planted
+from whywrong.planting.mistakes import Planted
 
 _CELL, _GAP, _SIDE = 96, 6, 150  # pixels: a picture, between pictures, the column of names
 _PAPER, _INK, _MUTED = (251, 250, 247), (31, 36, 40), (90, 98, 105)

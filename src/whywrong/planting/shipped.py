@@ -28,7 +28,9 @@ from whywrong.data.sources.planted import PlantedSource
 from whywrong.models.classifier import Classifier
 from whywrong.models.planted import FOLDER, NETS
 from whywrong.models.zoo import load_classifier
-from whywrong.planting.plant import PlantConfig, Planted, plant
+from whywrong.planting.kinds import PlantConfig
+from whywrong.planting.mistakes import Planted
+from whywrong.planting.plant import plant
 from whywrong.planting.sheets import cause_sheet, class_sheet
 from whywrong.planting.training import RECIPES, train, training_scene
 from whywrong.runs.labelled import LabelledSource

@@ -1,0 +1,1 @@
+"""Multi-order interactions of image patches: what kind of cooperation was behind a decision."""

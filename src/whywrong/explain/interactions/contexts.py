@@ -1,0 +1,106 @@
+"""Drawing the contexts in which interactions are measured.
+
+All draws are keyed: an image with the same key gets the same contexts, whatever its neighbours in the batch, and an
+image and its source that share a key share their contexts (common random numbers).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from whywrong.core.randomness import keyed_bits
+from whywrong.explain.interactions.streams import context_stream
+
+_LAST = torch.iinfo(torch.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many sets serve one order, in the shared estimators.
+
+    A set C of ``size`` players is small, at most (n-2)/2. Where ``mirror`` is false the context is C and players are
+    added to it; where it is true they are taken from the complement of C, which holds order + 2 players. In both forms
+    the pairs that can be measured are those outside of C.
+
+    Attributes:
+        order: s.
+        size: min(s, n - 2 - s).
+        mirror: Whether players are taken away.
+        units: Independent draws: sets, or permutations cut into several sets.
+        cuts: Sets of one unit, disjoint.
+        exact: Whether all sets of this size are enumerated; one unit then.
+    """
+
+    order: int
+    size: int
+    mirror: bool
+    units: int
+    cuts: int
+    exact: bool
+
+    @property
+    def sets(self) -> int:
+        """Sets altogether."""
+        return self.units * self.cuts
+
+
+def plan_sets(players: int, order: int, contexts: int, units: int, *, balanced: bool) -> Plan:
+    """Sets that give every pair ``contexts`` draws on average, or all sets there are.
+
+    Args:
+        players: n.
+        order: s, in 0..n-2.
+        contexts: K, draws wanted of each pair.
+        units: Fewest independent permutations, so that an interval can be had.
+        balanced: Whether a permutation is cut into as many disjoint sets as that leaves room for.
+    """
+    size = min(order, players - 2 - order)
+    mirror = size != order
+    usable = (players - size) * (players - size - 1) / (players * (players - 1))
+    wanted = math.ceil(contexts / usable)
+    every = math.comb(players, size)
+    if every <= wanted:
+        return Plan(order, size, mirror, units=1, cuts=every, exact=True)
+    cuts = max(1, min(players // size, wanted // units)) if balanced else 1
+    return Plan(order, size, mirror, units=max(2, math.ceil(wanted / cuts)), cuts=cuts, exact=False)
+
+
+def draw_sets(keys: Tensor, players: int, plan: Plan) -> Tensor:
+    """(B, units, cuts, n) bool: the sets C of a plan; each alone is uniform among those of its size.
+
+    The players of C are not told which pairs are of interest: forcing those out of C would bias their interactions.
+    """
+    if plan.exact:
+        every = torch.zeros(1, 1, plan.cuts, players, dtype=torch.bool)
+        if plan.size:
+            every.scatter_(3, torch.combinations(torch.arange(players), plan.size)[None, None], True)
+        return every.expand(len(keys), -1, -1, -1)
+    place = permutations(keys, players, plan.units, context_stream(plan.order))[:, :, None]  # (B, units, 1, n)
+    start = torch.arange(plan.cuts)[:, None] * plan.size
+    return (place >= start) & (place < start + plan.size)
+
+
+def permutations(keys: Tensor, players: int, count: int, stream: int) -> Tensor:
+    """(B, count, n) int64: the place of each player in ``count`` uniform permutations; more only add to fewer."""
+    return keyed_bits(keys, (count, players), stream).argsort(-1).argsort(-1)
+
+
+def draw_pair_contexts(keys: Tensor, players: int, order: int, number: int, pairs: Tensor) -> Tensor:
+    """(B, P, n) bool: one uniform set of ``order`` players for each pair, without the pair itself.
+
+    Args:
+        keys: (B,) int64.
+        players: n.
+        order: s.
+        number: Which of a pair's contexts this is.
+        pairs: (B, P, 2) int64.
+    """
+    bits = keyed_bits(keys, (pairs.shape[1], players), context_stream(order, number))
+    if order == 0:
+        return torch.zeros_like(bits, dtype=torch.bool)
+    bits.scatter_(2, pairs, _LAST)
+    return bits <= bits.kthvalue(order, dim=2, keepdim=True).values

@@ -1,0 +1,163 @@
+"""Games: a value for every set of players, of one image or of many at once.
+
+A set (coalition) is a row of booleans over the players, True where the player is present. Estimators ask a game for
+flat lists of sets, so that sets of all images share one batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whywrong.core.errors import InputError, NonFiniteError
+
+MOST_TABLE_PLAYERS = 20
+FEWEST_PLAYERS = 3
+
+
+class Game(ABC):
+    """Values of sets of players, for a batch of images.
+
+    Args:
+        images: B, at least 1.
+        players: n, at least 3.
+        names: What each of the V values is called.
+
+    Attributes:
+        images, players, names: As given.
+        forwards: (B,) int64, sets evaluated so far, by image.
+
+    Raises:
+        InputError: Fewer than three players, or no image.
+    """
+
+    def __init__(self, images: int, players: int, names: Sequence[str]) -> None:
+        if players < FEWEST_PLAYERS:
+            raise InputError(f"interactions need at least {FEWEST_PLAYERS} players, got {players}")
+        if images < 1:
+            raise InputError("a game needs at least one image")
+        self.images = images
+        self.players = players
+        self.names = tuple(names)
+        self.forwards = torch.zeros(images, dtype=torch.int64)
+
+    @abstractmethod
+    def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
+        """(Q, V) float64 on the CPU; arguments as of :meth:`values`, already checked."""
+
+    def values(self, masks: Tensor, rows: Tensor) -> Tensor:
+        """Values of a flat list of sets.
+
+        Args:
+            masks: (Q, n) bool, on the CPU.
+            rows: (Q,) int64, the image each set belongs to, in 0..B-1.
+
+        Returns:
+            (Q, V) float64 on the CPU.
+
+        Raises:
+            InputError: Not such masks or rows.
+            NonFiniteError: A value is NaN or infinite; names image and set.
+        """
+        if masks.dtype != torch.bool or masks.ndim != 2 or masks.shape[1] != self.players:
+            raise InputError(f"masks must be bool (Q, {self.players}), got {masks.dtype} {tuple(masks.shape)}")
+        if rows.dtype != torch.int64 or rows.shape != masks.shape[:1]:
+            raise InputError(f"rows must be int64 ({len(masks)},), got {rows.dtype} {tuple(rows.shape)}")
+        if len(rows) and not (int(rows.min()) >= 0 and int(rows.max()) < self.images):
+            raise InputError(f"rows must lie in 0..{self.images - 1}, got {int(rows.min())}..{int(rows.max())}")
+        if len(rows) == 0:
+            return torch.zeros(0, len(self.names), dtype=torch.float64)
+        found = self.evaluate(masks, rows)
+        bad = (~found.isfinite().all(1)).nonzero().flatten()
+        if len(bad):
+            first = int(bad[0])
+            present = masks[first].nonzero().flatten().tolist()
+            shown = ", ".join(map(str, present[:12])) + (", ..." if len(present) > 12 else "")
+            raise NonFiniteError(
+                f"the value of image {int(rows[first])} with players [{shown}] present is NaN or infinite; "
+                "interactions need finite logits for every masked image"
+            )
+        self.forwards += rows.bincount(minlength=self.images)
+        return found
+
+    def __call__(self, masks: Tensor) -> Tensor:
+        """Values (B, M, V) float64 of masks (B, M, n) bool, M sets of each image.
+
+        Raises:
+            InputError, NonFiniteError: As :meth:`values`.
+        """
+        if masks.ndim != 3 or len(masks) != self.images:
+            raise InputError(f"masks must be ({self.images}, M, {self.players}), got {tuple(masks.shape)}")
+        rows = torch.arange(self.images).repeat_interleave(masks.shape[1])
+        return self.values(masks.flatten(0, 1), rows).unflatten(0, masks.shape[:2])
+
+
+class FunctionGame(Game):
+    """Any function from sets to values, as ``shapiq`` takes them.
+
+    Args:
+        functions: One callable an image, or one callable for a single image: from bool arrays (M, n) to values (M,) or
+            (M, V).
+        players: n.
+        names: Of the V values; default ``value`` where a function returns (M,).
+
+    Raises:
+        InputError: No function; while evaluating, an answer of another shape.
+    """
+
+    def __init__(
+        self,
+        functions: Callable[[np.ndarray], Any] | Sequence[Callable[[np.ndarray], Any]],
+        players: int,
+        names: Sequence[str] = ("value",),
+    ) -> None:
+        self._functions = [functions] if callable(functions) else list(functions)
+        super().__init__(len(self._functions), players, names)
+
+    def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
+        """As :meth:`Game.evaluate`; each function is asked once for all of its sets."""
+        found = torch.empty(len(masks), len(self.names), dtype=torch.float64)
+        for image in rows.unique().tolist():
+            mine = rows == image
+            answer = self._functions[image](masks[mine].numpy())
+            value = torch.as_tensor(np.asarray(answer, dtype=np.float64)).view(int(mine.sum()), -1)
+            if value.shape[1] != len(self.names):
+                raise InputError(
+                    f"the game of image {image} gave values {tuple(np.shape(answer))} for {int(mine.sum())} sets, "
+                    f"expected ({int(mine.sum())},) or ({int(mine.sum())}, {len(self.names)})"
+                )
+            found[mine] = value
+        return found
+
+
+class TableGame(Game):
+    """A game whose values are all known.
+
+    Args:
+        table: (B, 2^n) or (B, 2^n, V), floating point; entry ``sum of 2^i over the players i present``.
+        names: Of the V values; default ``value``, or ``value_0``, ``value_1`` ...
+
+    Raises:
+        InputError: Another shape, or more than 20 players.
+    """
+
+    def __init__(self, table: Tensor, names: Sequence[str] | None = None) -> None:
+        if table.ndim not in (2, 3) or not table.is_floating_point():
+            raise InputError(f"a table must be floating point (B, 2^n) or (B, 2^n, V), got {tuple(table.shape)}")
+        players = table.shape[1].bit_length() - 1
+        if table.shape[1] != 1 << players or players > MOST_TABLE_PLAYERS:
+            raise InputError(f"a table has 2^n entries, n <= {MOST_TABLE_PLAYERS}, got {table.shape[1]}")
+        self.table = (table if table.ndim == 3 else table[:, :, None]).double().cpu()
+        count = self.table.shape[2]
+        default = ["value"] if count == 1 else [f"value_{i}" for i in range(count)]
+        super().__init__(len(table), players, names or default)
+        self._bits = 2 ** torch.arange(players)
+
+    def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
+        """As :meth:`Game.evaluate`."""
+        return self.table[rows, masks.long() @ self._bits]

@@ -1,0 +1,194 @@
+"""The profile of images: strength and sign of their interactions over the order.
+
+Source: Deng et al. 2022, section 3 (A, J); the debiased square U and the noise share are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.stats import t as student
+from torch import Tensor
+
+from whywrong.core.errors import InputError
+from whywrong.core.statistics import Interval, resampled_means
+from whywrong.explain.interactions.curves import SignedMeans
+from whywrong.explain.interactions.strengths import Strengths
+
+NOISE_MARK = 0.3
+WITH_ERRORS = ("A", "M", "pos", "neg", "U")
+OF_GROUPS = ("A", "J", "M", "pos", "neg", "positive", "U", "noise_share", "disentanglement")
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Multi-order interactions of B images, R orders, P pairs, V value functions; float64, in units of the values.
+
+    Attributes:
+        method: Estimator.
+        players: n.
+        names: Of the V values; every statement about a profile names one.
+        orders: s, R of them; ``ratios`` gives s / (n - 2).
+        units: Independent draws behind each order's errors.
+        exact: Whether an order was enumerated: its errors are 0.
+        pairs: (B, P, 2) int64.
+        forwards: (B,) int64, passes.
+        mean: (B, R, P, V), I of each pair; NaN where it was never drawn.
+        mean_se: (B, R, P, V), its standard error.
+        draws: (B, R, P) int64, contexts really used.
+        A, M, pos, neg, positive, U, noise_share, disentanglement: (B, R, V), as in
+            :class:`whywrong.explain.interactions.strengths.Strengths`.
+        A_se, M_se, pos_se, neg_se, U_se: (B, R, V), standard errors over draws, for the pairs asked for.
+        overall: Signed mean over all pairs of players, not only those asked for; None where left out.
+    """
+
+    method: str
+    players: int
+    names: tuple[str, ...]
+    orders: tuple[int, ...]
+    units: tuple[int, ...]
+    exact: tuple[bool, ...]
+    pairs: Tensor
+    forwards: Tensor
+    overall: SignedMeans | None
+    mean: Tensor
+    mean_se: Tensor
+    draws: Tensor
+    A: Tensor
+    M: Tensor
+    pos: Tensor
+    neg: Tensor
+    positive: Tensor
+    U: Tensor
+    A_se: Tensor
+    M_se: Tensor
+    pos_se: Tensor
+    neg_se: Tensor
+    U_se: Tensor
+    noise_share: Tensor
+    disentanglement: Tensor
+
+    @staticmethod
+    def of(
+        per_order: Sequence[Strengths],
+        *,
+        method: str,
+        players: int,
+        names: tuple[str, ...],
+        orders: tuple[int, ...],
+        units: tuple[int, ...],
+        exact: tuple[bool, ...],
+        pairs: Tensor,
+        overall: SignedMeans | None,
+        forwards: Tensor,
+    ) -> Profile:
+        """Put the orders side by side."""
+        stacked = {f.name: torch.stack([getattr(part, f.name) for part in per_order], 1) for f in fields(Strengths)}
+        return Profile(method, players, names, orders, units, exact, pairs, forwards, overall, **stacked)
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """s / (n - 2) of each order, in [0, 1]."""
+        return tuple(order / (self.players - 2) for order in self.orders)
+
+    @cached_property
+    def J(self) -> Tensor:
+        """(B, R, V): A through its mean over the orders at hand, so that its own mean is 1; NaN, undefined, where all
+        of A is 0. It hides the level: read it beside A."""
+        return relative(self.A)
+
+    @property
+    def strength(self) -> Tensor:
+        """(B, R, V): root of the debiased mean square, sqrt(max(U, 0)); A without its upward bias, in effect."""
+        return self.U.clamp_min(0).sqrt()
+
+    @property
+    def noisy(self) -> Tensor:
+        """(B, R, V) bool: more than 30 % of the mean square is sampling noise; not to be shown unmarked."""
+        return self.noise_share > NOISE_MARK
+
+    def interval(self, statistic: str, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """Bounds (B, R, V) each, by Student's t over the independent draws.
+
+        The interval of ``A`` is that of the estimate with its upward noise; ``U`` and ``M`` have no bias.
+
+        Args:
+            statistic: ``A``, ``M``, ``pos``, ``neg``, ``U``, or ``overall`` for the mean over all pairs.
+            level: Nominal coverage, in (0, 1).
+
+        Raises:
+            InputError: Another statistic or level, or ``overall`` where it was left out.
+        """
+        if not 0 < level < 1:
+            raise InputError(f"level must be in (0, 1), got {level}")
+        if statistic == "overall" and self.overall is not None:
+            value, se = self.overall.mean, self.overall.se
+            freedom = np.full(len(self.orders), self.overall.permutations - 1)
+        elif statistic in WITH_ERRORS:
+            value, se = getattr(self, statistic), getattr(self, f"{statistic}_se")
+            freedom = np.array([max(units - 1, 1) for units in self.units])
+        else:
+            raise InputError(f"no interval for {statistic!r}; there are {', '.join(WITH_ERRORS)}, overall")
+        half = se * torch.from_numpy(student.ppf(0.5 + level / 2, freedom))[:, None]
+        return value - half, value + half
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupProfile:
+    """Profile of a group of images, with 95 % intervals from the bootstrap over images.
+
+    Attributes:
+        images: Number of images, the n of every statement.
+        curves: Statistic to :class:`Interval` of each order (R) and value (V), as a nested tuple ``[r][v]``. ``J`` is
+            the group's A through its mean over the orders, not the mean of the images' J.
+    """
+
+    images: int
+    curves: dict[str, tuple[tuple[Interval, ...], ...]]
+
+
+def group_profile(profile: Profile, rows: Tensor | Sequence[int], *, draws: int = 2000, seed: int = 0) -> GroupProfile:
+    """Means over a group of images.
+
+    Pairs and contexts of an image are no independent samples of the group: images are resampled, whole.
+
+    Args:
+        profile: Of all images.
+        rows: Images of the group, at least 2, none twice.
+        draws: Bootstrap resamples, at least 1000.
+        seed: One seed, one interval.
+
+    Raises:
+        InputError: An empty group or one image, which has no interval; fewer draws.
+    """
+    chosen = torch.as_tensor(rows, dtype=torch.int64).flatten()
+    batch = len(profile.forwards)
+    if len(chosen) < 2 or len(chosen.unique()) != len(chosen):
+        raise InputError(f"a group needs at least 2 images, each once, got {chosen.tolist()}")
+    if int(chosen.min()) < 0 or int(chosen.max()) >= batch:
+        raise InputError(f"images of a group are rows 0..{batch - 1}, got {chosen.tolist()}")
+    if draws < 1000:
+        raise InputError(f"draws must be at least 1000 for a 95 % interval, got {draws}")
+    curves: dict[str, tuple[tuple[Interval, ...], ...]] = {}
+    for name in OF_GROUPS:
+        values = getattr(profile, "A" if name == "J" else name)[chosen]  # (N, R, V)
+        centre = values.mean(0)
+        resampled = torch.from_numpy(resampled_means(values.flatten(1).numpy(), draws, seed)).view(draws, *centre.shape)
+        if name == "J":
+            centre, resampled = relative(centre[None])[0], relative(resampled)
+        low, high = resampled.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), 0)
+        curves[name] = tuple(
+            tuple(Interval(float(c), float(a), float(b)) for c, a, b in zip(*of_order, strict=True))
+            for of_order in zip(centre, low, high, strict=True)
+        )
+    return GroupProfile(len(chosen), curves)
+
+
+def relative(A: Tensor) -> Tensor:
+    """J = A through its mean over orders, of (B, R, V); NaN where that mean is 0."""
+    level = A.mean(1, keepdim=True)
+    return torch.where(level > 0, A / level, torch.nan)

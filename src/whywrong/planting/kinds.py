@@ -1,0 +1,86 @@
+"""All kinds of mistakes that can be planted, and which of them a user wants and may have."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from whywrong.core.access import Access
+from whywrong.core.errors import InputError
+from whywrong.planting import adversarial, damage, drawn, labels, occlusion
+from whywrong.planting.subjects import CAUSES, LEVELS, Kind
+
+KINDS: tuple[Kind, ...] = (*labels.KINDS, *damage.KINDS, *adversarial.KINDS, *drawn.KINDS, *occlusion.KINDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlantConfig:
+    """Settings of :func:`plant`, checked once, when built.
+
+    Attributes:
+        causes: Causes to plant, of ``CAUSES``; empty for all that these images allow.
+        kinds: Kinds to plant, of ``KINDS``; empty for all of the causes.
+        per_cause: Verified mistakes wanted of each cause; at least 1.
+        strength: Level 1..5 at which to plant; None takes the smallest that makes the image wrong.
+        tries: Most images tried for each mistake wanted; at least 1.
+        on_object: Cover only objects whose mask or box is known.
+        seed: Seeds every choice.
+    """
+
+    causes: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    per_cause: int = 100
+    strength: int | None = None
+    tries: int = 20
+    on_object: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, chosen, known in (
+            ("cause", self.causes, CAUSES),
+            ("kind", self.kinds, tuple(dict.fromkeys(kind.name for kind in KINDS))),
+        ):
+            for one in chosen:
+                if one not in known:
+                    near = difflib.get_close_matches(one, known, n=1)
+                    hint = f'; nearest: "{near[0]}"' if near else ""
+                    raise InputError(f'no {name} "{one}"; there are {", ".join(known)}{hint}')
+        for name in ("per_cause", "tries"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.strength is not None and not 1 <= self.strength <= LEVELS:
+            raise InputError(f"strength must be in 1..{LEVELS}, got {self.strength}")
+
+
+def choose_kinds(config: PlantConfig, *, is_drawn: bool, access: Access) -> tuple[list[Kind], dict[str, str]]:
+    """The kinds to plant, of the causes and kinds asked for, and the causes left out, with the reason.
+
+    Args:
+        config: What is wanted.
+        is_drawn: Whether the pictures are ours.
+        access: What the classifier grants.
+
+    Raises:
+        InputError: What was asked for by name cannot be had.
+    """
+    chosen, refused = [], {}
+    for kind in KINDS:
+        if (config.causes and kind.cause not in config.causes) or (config.kinds and kind.name not in config.kinds):
+            continue
+        reason = ""
+        if kind.drawn and not is_drawn:
+            reason = "needs pictures that whywrong draws, such as planted:test"
+        elif kind.gradients and access < Access.GRADIENTS:
+            reason = f"needs access to GRADIENTS, this classifier grants {access.name}"
+        if not reason:
+            chosen.append(kind)
+        elif kind.name in config.kinds:
+            raise InputError(f"{kind.cause} {kind.name} {reason}")
+        else:
+            refused.setdefault(kind.cause, reason)
+    for kind in chosen:
+        refused.pop(kind.cause, None)
+    for cause in config.causes:
+        if all(kind.cause != cause for kind in chosen):
+            raise InputError(f"{cause} {refused.get(cause, 'has none of these kinds')}")
+    return chosen, refused

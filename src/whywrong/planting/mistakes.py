@@ -1,0 +1,80 @@
+"""What planting leaves: verified mistakes, and how many of them were wanted, tried and found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from torch import Tensor
+
+from whywrong.data.planted import Scene
+
+
+@dataclass(slots=True)
+class Tally:
+    """How far planting has come.
+
+    Attributes:
+        wanted: Mistakes wanted of each cause.
+        planted: Verified mistakes by cause.
+        tried: Images tried by cause.
+        right: Images that the classifier reads as labelled, and ``read``, those it was asked about.
+        refused: Causes that were left out, with the reason.
+    """
+
+    wanted: int
+    planted: Counter[str] = field(default_factory=Counter)
+    tried: Counter[str] = field(default_factory=Counter)
+    right: int = 0
+    read: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planted:
+    """Verified mistakes of one kind.
+
+    Attributes:
+        cause, kind: Why they are wrong.
+        keys: Key of each image in the source.
+        original: (B, C, H, W), uint8, read as ``true``.
+        image: (B, C, H, W), uint8, not read as ``label``.
+        true: (B,), int64, class of the original.
+        label: (B,), int64, class that the planted label says; another than ``true`` where the label is the mistake.
+        predicted: (B,), int64, what the classifier reads in ``image``.
+        level: (B,), int64, strength 1..5; 0 where the kind has none.
+        strength: The same in words.
+        objects: (B, H, W), bool, the object; None where the data has no masks.
+        random_keys: (B,), int64, key of every random choice.
+        scene: The scene of ``image``, where it was drawn.
+        severity: (B,), int64, of the corruption done, else 0.
+    """
+
+    cause: str
+    kind: str
+    keys: tuple[str, ...]
+    original: Tensor
+    image: Tensor
+    true: Tensor
+    label: Tensor
+    predicted: Tensor
+    level: Tensor
+    strength: tuple[str, ...]
+    objects: Tensor | None
+    random_keys: Tensor
+    scene: Scene | None
+    severity: Tensor
+
+    def words(self, row: int) -> str:
+        """The cause of one of them, in words."""
+        what = f"{self.kind.replace('_', ' ')}, {self.strength[row]}" if self.strength[row] else self.kind
+        return f"{self.cause} ({what})"
+
+    def first(self, count: int) -> Planted:
+        """The first ``count`` of them."""
+        rows: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        for name, values in rows.items():
+            if isinstance(values, (Tensor, tuple, Scene)):
+                rows[name] = values[slice(count)]
+        return Planted(**rows)
