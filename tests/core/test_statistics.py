@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from whywrong.core.statistics import bootstrap, wilson
+from whywrong.core.statistics import bootstrap, resampled_means, wilson
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (0, 50), (50, 50), (1, 3), (299, 300), (7, 20), (4998, 5000)])
@@ -58,3 +58,12 @@ def test_bootstrap_repeats_with_its_seed_and_splits_large_requests():
 def test_bootstrap_of_nothing_is_nan():
     interval = bootstrap(np.array([]))
     assert all(math.isnan(v) for v in (interval.value, interval.low, interval.high))
+
+
+def test_resampled_means_keep_the_numbers_of_an_item_together():
+    values = np.random.default_rng(0).normal(size=(20, 1)) * [1.0, 2.0] + [0.0, 1.0]
+    means = resampled_means(values, 4000, seed=1)
+    assert means.shape == (4000, 2)
+    np.testing.assert_allclose(means[:, 1], 2 * means[:, 0] + 1)
+    assert means[:, 0].std() == pytest.approx(values[:, 0].std() / np.sqrt(20), rel=0.05)
+    np.testing.assert_allclose(means[:, :1], resampled_means(values[:, :1], 4000, seed=1), atol=1e-12)

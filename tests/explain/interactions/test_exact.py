@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 import torch
 from tests.explain.interactions.game_tables import choose, random_tables, table
@@ -123,8 +125,6 @@ def test_shapley_values_share_out_the_whole_and_agree_with_all_orders_of_arrival
     values = random_tables(1, 4)
     found = exact_shapley(TableGame(values))[0, :, 0]
     expected = torch.zeros(4, dtype=torch.float64)
-    from itertools import permutations
-
     for arrival in permutations(range(4)):
         code = 0
         for player in arrival:

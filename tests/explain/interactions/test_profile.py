@@ -1,0 +1,84 @@
+"""Profiles: relative strength, intervals, groups of images."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.explain.interactions.game_tables import random_tables
+
+from whywrong.core.errors import InputError
+from whywrong.core.statistics import bootstrap
+from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
+from whywrong.explain.interactions.games import TableGame
+from whywrong.explain.interactions.pairs import all_pairs
+from whywrong.explain.interactions.profile import Profile, group_profile
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    config = InteractionsConfig(contexts=4, orders=(0, 3, 6))
+    return estimate(TableGame(random_tables(12, 8).view(6, 2, -1).transpose(1, 2)), all_pairs(8), config=config)
+
+
+def test_shapes_names_and_ratios(profile):
+    assert profile.mean.shape == (6, 3, 28, 2)
+    assert profile.draws.shape == (6, 3, 28)
+    assert profile.A.shape == profile.U.shape == profile.J.shape == profile.M_se.shape == (6, 3, 2)
+    assert profile.names == ("value_0", "value_1")
+    assert profile.ratios == (0.0, 0.5, 1.0)
+    assert profile.exact == (True, False, True)
+
+
+def test_relative_strength_has_mean_one_over_the_orders(profile):
+    torch.testing.assert_close(profile.J.mean(1), torch.ones(6, 2, dtype=torch.float64))
+
+
+def test_intervals_widen_with_their_level_and_close_where_exact(profile):
+    low, high = profile.interval("M")
+    lower, higher = profile.interval("M", level=0.99)
+    assert (lower[:, 1] < low[:, 1]).all()
+    assert (higher[:, 1] > high[:, 1]).all()
+    assert torch.equal(low[:, 0], profile.M[:, 0])
+    assert profile.interval("overall")[0].shape == (6, 3, 2)
+    for statistic, level in (("J", 0.95), ("M", 1.0), ("A", 0.0)):
+        with pytest.raises(InputError):
+            profile.interval(statistic, level)
+
+
+def test_a_group_is_its_mean_with_the_bootstrap_over_images(profile):
+    rows = [0, 2, 3, 5]
+    group = group_profile(profile, rows)
+    assert group.images == 4
+    found = group.curves["A"][1][0]
+    by_hand = bootstrap(profile.A[rows, 1, 0].numpy(), draws=20_000)
+    assert found.value == pytest.approx(by_hand.value)
+    assert found.low == pytest.approx(by_hand.low, rel=0.03)  # both are resamples
+    assert found.high == pytest.approx(by_hand.high, rel=0.03)
+
+
+def test_the_relative_strength_of_a_group_is_that_of_its_mean_strength(profile):
+    group = group_profile(profile, range(6))
+    A = [group.curves["A"][order][1].value for order in range(3)]
+    for order in range(3):
+        found = group.curves["J"][order][1]
+        assert found.value == pytest.approx(A[order] / (sum(A) / 3))
+        assert found.low < found.value < found.high
+
+
+def test_a_constant_model_has_no_relative_strength():
+    found = estimate(TableGame(torch.ones(2, 16)), all_pairs(4), config=InteractionsConfig(orders=(0, 1, 2)))
+    assert found.J.isnan().all()
+    assert found.A.abs().max() == 0
+    assert not found.noisy.any()
+    assert found.disentanglement.isnan().all()
+
+
+@pytest.mark.parametrize("rows", [[], [1], [0, 0], [0, 6], [-1, 2]])
+def test_wrong_groups_are_refused(profile, rows):
+    with pytest.raises(InputError):
+        group_profile(profile, rows)
+
+
+def test_too_few_resamples_are_refused(profile):
+    with pytest.raises(InputError, match="1000"):
+        group_profile(profile, [0, 1], draws=100)
