@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from whywrong.data.planted import CUES, NAMES, render
+from whywrong.models import planted
+from whywrong.models.zoo import load_classifier
+from whywrong.planting import shipped
 from whywrong.planting.shipped import _as_set, _joined
 from whywrong.planting.training import RECIPES, Recipe, train, training_scene
 
@@ -36,8 +41,6 @@ def test_one_seed_gives_one_net_and_leaves_the_global_generator_alone(tmp_path, 
 def test_planted_pictures_are_kept_as_what_is_drawn_and_done():
     from tests.planting.test_plant import batches
 
-    from whywrong.models.zoo import load_classifier
-
     found, _ = batches(load_classifier("planted:cnn"), "planted:test", per_cause=2)
     joined = _joined(_as_set(some) for some in found)
     assert torch.equal(joined.draw(torch.arange(len(joined))).images, torch.cat([some.image for some in found]))
@@ -48,3 +51,15 @@ def test_planted_pictures_are_kept_as_what_is_drawn_and_done():
     assert kept <= {"adversarial (pgd", "adversarial (apgd", "adversarial (ddn", "adversarial (patch",
                     "spurious (shared-patch"}  # fmt: skip
     assert "adversarial (pgd" in kept
+
+
+def test_what_is_trained_can_be_loaded_with_its_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr(planted, "FOLDER", tmp_path)
+    for name in ("cnn", "cnn-robust"):  # the second begins with the first
+        recipe = replace(RECIPES[name], pictures=128, epochs=1)
+        monkeypatch.setitem(shipped.RECIPES, name, recipe)
+        shipped.write_net(name)
+        net = load_classifier(f"planted:{name}")
+        assert net.classes is not None
+        assert net.classes.names == NAMES
