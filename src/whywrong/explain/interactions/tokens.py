@@ -1,0 +1,198 @@
+"""Players that are patch tokens of a vision transformer: absent ones never enter the blocks.
+
+Tokens are taken after the position embedding; class, distillation and register tokens always stay. Nothing foreign is
+put into the image, and the work falls with the tokens left.
+Source: Sumiyasu et al. 2024 (MoXI), section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from whywrong.core.access import Access
+from whywrong.core.errors import InputError, ModelError, WhyWrongError
+from whywrong.models.capture import SpatialLayer
+from whywrong.models.classifier import Classifier
+from whywrong.models.grids import Layout
+from whywrong.models.layers import read_layer
+
+_ROUNDING = 1e-4  # of the largest logit; the same sums, possibly in another order
+
+
+class CannotDropTokens(ModelError):
+    """The classifier has no patch tokens that could be left out; the message says why."""
+
+
+class PatchTokens:
+    """Images reduced to some of their patch tokens.
+
+    Where the scores are read off the mean over patch tokens and no patch is left, one zero token stands in for them.
+
+    Args:
+        classifier: Around a transformer of timm's ``VisionTransformer`` design.
+        x: (B, C, H, W) in [0, 1]; embedded once an image, by one plain pass.
+        grid: g, players of whole blocks of tokens; None makes every patch token a player.
+
+    Attributes:
+        rows, cols: Grid of players.
+        full: (B, K), logits of the plain pass, all tokens present.
+
+    Raises:
+        CannotDropTokens: Another kind of model; the message names the reason.
+        InputError: A grid that does not divide the grid of tokens.
+    """
+
+    kind = "tokens"
+
+    def __init__(self, classifier: Classifier, x: Tensor, grid: int | None = None) -> None:
+        name, vit = find_transformer(classifier)
+        layer = _after_embedding(name, vit, x)
+        down, across = layer.grid
+        if grid is not None and (grid < 2 or down % grid or across % grid):
+            raise InputError(f"players of whole tokens need a grid that divides {down} x {across}, got {grid}")
+        self.rows, self.cols = (grid, grid) if grid else (down, across)
+        places = torch.arange(down * across)
+        row, col = places // across * self.rows // down, places % across * self.cols // across
+        self._owner = row * self.cols + col  # (tokens,) player of each token
+        self._prefix = layer.prefix_tokens
+        self._needs_patch = self._prefix == 0 or getattr(vit, "global_pool", "token") != "token"
+        self._classifier = classifier
+        self._rest = Classifier(_Rest(vit), output=classifier.output, batch_size=classifier.batch_size)
+        self._probe(layer, x[:1])
+        self.full, self._tokens = self._embed(layer, x)
+
+    @property
+    def players(self) -> int:
+        """n."""
+        return self.rows * self.cols
+
+    def logits(self, masks: Tensor, rows: Tensor) -> Tensor:
+        """(Q, K) float32; sets of equally many tokens go through the blocks together."""
+        if len(masks) == 0:
+            return self.full[:0]
+        kept = masks[:, self._owner]  # (Q, tokens)
+        number = kept.sum(1)
+        order = number.argsort(stable=True)
+        found: list[Tensor] = []
+        with self._classifier:
+            for count, chosen in zip(
+                number[order].unique_consecutive().tolist(),
+                order.split(number[order].unique_consecutive(return_counts=True)[1].tolist()),
+                strict=True,
+            ):
+                for part in chosen.split(self._rest.batch_size):
+                    found.append(self._ask(self._gather(kept[part], rows[part], count)))
+        answers = torch.cat(found)
+        return torch.empty_like(answers).index_copy_(0, order.to(answers.device), answers)
+
+    def _gather(self, kept: Tensor, rows: Tensor, count: int) -> Tensor:
+        """(q, 1, T, D): prefix and kept patch tokens, in their order, as an image of one channel."""
+        place = kept.nonzero()[:, 1].view(len(kept), count) + self._prefix
+        place = torch.cat([torch.arange(self._prefix).expand(len(kept), -1), place], 1).to(self._tokens.device)
+        tokens = self._tokens[rows.to(self._tokens.device)[:, None], place]  # (q, T, D)
+        if count == 0 and self._needs_patch:
+            tokens = torch.cat([tokens, tokens.new_zeros(len(kept), 1, self._tokens.shape[2])], 1)
+        return tokens[:, None]
+
+    def _ask(self, tokens: Tensor) -> Tensor:
+        """Through the rest of the model; counted as passes of the classifier."""
+        before = self._rest.forwards
+        self._rest.on_pass = self._classifier.on_pass
+        answer = self._rest.logits(tokens)
+        self._classifier.forwards += self._rest.forwards - before
+        return answer
+
+    def _embed(self, layer: SpatialLayer, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, K) of plain passes, and all tokens (B, T, D) on their way to the first block."""
+        with self._classifier:
+            parts = read_layer(self._classifier, x, layer, lambda logits, tokens, rows: (logits, tokens.detach()))
+        logits, tokens = (torch.cat(part) for part in zip(*parts, strict=True))
+        return logits, tokens
+
+    def _probe(self, layer: SpatialLayer, x: Tensor) -> None:
+        """All tokens kept must give the plain forward pass of one image; not counted as a query."""
+        before = self._classifier.forwards
+        try:
+            plain, tokens = self._embed(layer, x)
+            answer = self._rest.logits(tokens[:, None]).to(plain.device)
+        except ModelError as error:
+            raise CannotDropTokens(f"its tokens do not run through timm's blocks and head alone: {error}") from error
+        finally:
+            self._classifier.forwards = before
+        gap = float((answer - plain).abs().max()) if answer.shape == plain.shape else float("inf")
+        rounding = max(_ROUNDING, 16 * torch.finfo(tokens.dtype).eps)
+        if not gap <= rounding * max(float(plain.abs().max()), 1.0):
+            raise CannotDropTokens(
+                f"with all tokens kept the scores differ from those of the plain forward pass by {gap:.2g}: "
+                "the model does more than a transformer's blocks and head after its tokens"
+            )
+
+
+def find_transformer(classifier: Classifier) -> tuple[str, nn.Module]:
+    """Name and module of the one transformer inside a classifier whose patch tokens can be left out.
+
+    Raises:
+        CannotDropTokens: There is none; the message says why.
+    """
+    from timm.layers.patch_embed import PatchEmbed
+    from timm.models.vision_transformer import VisionTransformer
+
+    if classifier.access < Access.INTERNALS or classifier.module is None:
+        raise CannotDropTokens("the classifier grants no access to its layers")
+    found = [(name, part) for name, part in classifier.module.named_modules() if isinstance(part, VisionTransformer)]
+    if len(found) != 1:
+        title = type(classifier.module).__name__
+        raise CannotDropTokens(f"{title} holds {len(found) or 'no'} transformers of timm's VisionTransformer design")
+    name, vit = found[0]
+    title = type(vit).__name__
+    if type(vit).forward_features is not VisionTransformer.forward_features:
+        raise CannotDropTokens(f"{title} runs its tokens in a way of its own (windows, rotations or several stages)")
+    embed = vit.patch_embed
+    projection = getattr(embed, "proj", None)
+    if (
+        not isinstance(embed, PatchEmbed)
+        or not isinstance(projection, nn.Conv2d)
+        or projection.kernel_size != projection.stride
+    ):
+        raise CannotDropTokens(f"{title} has a hybrid stem: its tokens see beyond their own patch")
+    return name, vit
+
+
+def _after_embedding(name: str, vit: nn.Module, x: Tensor) -> SpatialLayer:
+    """The tokens with their positions, before the first block: what ``patch_drop`` hands on."""
+    patch: tuple[int, int] = vit.patch_embed.patch_size  # type: ignore[assignment]
+    rows, cols = -(-x.shape[2] // patch[0]), -(-x.shape[3] // patch[1])
+    prefix = int(vit.num_prefix_tokens)  # type: ignore[arg-type]
+    width = int(vit.embed_dim)  # type: ignore[arg-type]
+    return SpatialLayer(
+        name=f"{name}.patch_drop" if name else "patch_drop",
+        kind="tokens",
+        layout=Layout(rows, cols, prefix, -1, True),
+        shape=(prefix + rows * cols, width),
+        op=None,
+        occurrence=0,
+        constant=torch.zeros(0),
+    )
+
+
+class _Rest(nn.Module):
+    """What follows the embedding, from tokens (B, 1, T, D) to scores: any number of tokens goes."""
+
+    def __init__(self, vit: nn.Module) -> None:
+        super().__init__()
+        self.vit = vit
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = tokens[:, 0]
+        for step in ("norm_pre", "blocks", "norm"):
+            x = getattr(self.vit, step)(x)
+        head: Callable[[Tensor], Tensor] = self.vit.forward_head  # type: ignore[assignment]
+        return head(x)
+
+
+def why_not(error: WhyWrongError) -> str:
+    """The reason of a fallback, as results and reports name it."""
+    return f"patch tokens cannot be left out ({error}); cells of pixels take their place"
