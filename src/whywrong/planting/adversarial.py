@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from whywrong.attacks.apgd import APGDConfig, apgd
 from whywrong.attacks.ddn import DDNConfig, ddn
@@ -15,7 +16,8 @@ from whywrong.planting.subjects import LEVELS, Kind, Proposal, Subjects
 
 _RADII = (1, 2, 4, 8, 16)  # grey levels
 _AREAS = (0.03, 0.05, 0.08, 0.12, 0.18)
-_STEPS = 60
+_STEPS = 50
+_MAKERS = 16  # images on which a shared square is made
 
 
 def in_ball(attack: str, subjects: Subjects, level: int) -> Proposal:
@@ -45,22 +47,37 @@ def own_patch(subjects: Subjects, level: int) -> Proposal:
 
 
 def shared_patch(subjects: Subjects, level: int) -> Proposal:
-    """One painted square for all these images, which the classifier reads as one class wherever it sees it.
+    """One painted square, made on a few images, which the classifier reads as one class on others too.
 
     It stands in for a spurious cue on a classifier that never learnt one: the same mark, tied to one class, on images
     of other classes.
     """
     draw = keyed_uniform(subjects.keys[:1], (), 321)
     target = subjects.classes[(draw * len(subjects.classes)).long()].expand_as(subjects.y)
-    open_to = subjects.y != target
+    open_to = (subjects.y != target).nonzero().flatten()
+    must = torch.where(subjects.y != target, target, subjects.y)  # an image of that class can never be fooled
+    strength = f"{_AREAS[level - 1]:.0%} of the area"
+    if not len(open_to):
+        return Proposal(subjects.x, subjects.y, strength, must, scene=subjects.scene)
+    some = subjects.at(open_to[:_MAKERS])
+    config = PatchConfig(area=_AREAS[level - 1], steps=_STEPS, universal=True)
+    made = patch(some.classifier, some.x, some.y, targets=target[open_to[:_MAKERS]], keys=some.keys, config=config)
+    side, (top, left) = int(made.side[0]), made.place[0].tolist()
+    square = made.x_adv[0, :, top : top + side, left : left + side]
+    return Proposal(_paste(subjects, square), subjects.y, strength, must, scene=subjects.scene)
+
+
+def _paste(subjects: Subjects, square: Tensor) -> Tensor:
+    """The images (B, C, H, W) with ``square`` (C, s, s) somewhere on each."""
     x = subjects.x.clone()
-    if bool(open_to.any()):
-        some = subjects.at(open_to.nonzero().flatten())
-        config = PatchConfig(area=_AREAS[level - 1], steps=_STEPS, universal=True)
-        result = patch(some.classifier, some.x, some.y, targets=target[open_to], keys=some.keys, config=config)
-        x[open_to] = result.x_adv
-    must = torch.where(open_to, target, subjects.y)
-    return Proposal(x, subjects.y, f"{_AREAS[level - 1]:.0%} of the area", must, scene=subjects.scene)
+    (batch, channels, height, width), side = x.shape, square.shape[-1]
+    r = keyed_uniform(subjects.keys, (2,), 322)
+    span = torch.arange(side)
+    rows = (r[:, 0] * (height - side + 1)).long()[:, None] + span  # (B, s)
+    columns = (r[:, 1] * (width - side + 1)).long()[:, None] + span
+    image, channel = torch.arange(batch)[:, None, None, None], torch.arange(channels)[None, :, None, None]
+    x[image, channel, rows[:, None, :, None], columns[:, None, None, :]] = square
+    return x
 
 
 assert len(_RADII) == len(_AREAS) == LEVELS
