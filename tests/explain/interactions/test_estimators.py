@@ -344,3 +344,14 @@ def test_a_game_of_shapiq_style_goes_through_the_same_door():
         config=InteractionsConfig(contexts=3),
     )
     torch.testing.assert_close(found.M, torch.full_like(found.M, 1.5))
+
+
+def test_player_maps_do_not_depend_on_neighbours_or_blocks(monkeypatch):
+    values, keys = random_tables(4, 8), row_keys(2, 4)
+    whole = player_maps(TableGame(values), (2, 4), keys=keys, draws=5)
+    monkeypatch.setattr(draws, "MOST_MASKS", 30)
+    small = player_maps(TableGame(values), (2, 4), keys=keys, draws=5)
+    alone = player_maps(TableGame(values[2:3]), (2, 4), keys=keys[2:3], draws=5)
+    for name in ("shapley", "shapley_se", "interaction", "interaction_se"):
+        torch.testing.assert_close(getattr(small, name), getattr(whole, name), equal_nan=True)
+        torch.testing.assert_close(getattr(alone, name)[0], getattr(whole, name)[2], equal_nan=True)

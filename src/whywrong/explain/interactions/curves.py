@@ -19,7 +19,7 @@ from whywrong.core.checks import check_keys
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
 from whywrong.explain.interactions.contexts import Plan, draw_sets, permutations
-from whywrong.explain.interactions.draws import MOST_MASKS
+from whywrong.explain.interactions.draws import MOST_MASKS, image_blocks
 from whywrong.explain.interactions.games import Game
 from whywrong.explain.interactions.pairs import check_orders
 from whywrong.explain.interactions.streams import MARGINALS, PERMUTATIONS
@@ -115,39 +115,49 @@ def player_maps(
         InputError: An argument breaks the contract above.
     """
     keys = _checked(game, orders, keys, seed, draws)
+    n = game.players
+    parts = [
+        _maps(game, torch.arange(block.start, block.stop), keys[block], orders, draws)
+        for block in image_blocks(game.images, draws * n, draws * (n + 1), 1, len(game.names))
+    ]
+    return PlayerMaps(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def _maps(game: Game, rows: Tensor, keys: Tensor, orders: Sequence[int], draws: int) -> list[Tensor]:
+    """The four maps of :class:`PlayerMaps`, of a block of images."""
     sizes = sorted({order + more for order in orders for more in (0, 1)})
     place = permutations(keys, game.players, draws, MARGINALS)
-    sums = {size: _gains(game, keys, place, size) for size in sizes}
-    phi = {size: _leave_one_out(*sums[size]) for size in sizes}
+    phi = {size: _leave_one_out(*_gains(game, rows, place, size)) for size in sizes}
     shapley = [phi[s] for s in orders]
-    interaction = [tuple(up - down for up, down in zip(phi[s + 1], phi[s], strict=True)) for s in orders]
-    return PlayerMaps(
-        torch.stack([mean for mean, _ in shapley], 1),
-        torch.stack([jackknife_se(left) for _, left in shapley], 1),
-        torch.stack([mean for mean, _ in interaction], 1),
-        torch.stack([jackknife_se(left) for _, left in interaction], 1),
-    )
+    interaction = [(phi[s + 1][0] - phi[s][0], phi[s + 1][1] - phi[s][1]) for s in orders]
+    return [
+        column
+        for kind in (shapley, interaction)
+        for column in (
+            torch.stack([mean for mean, _ in kind], 1),
+            torch.stack([jackknife_se(left) for _, left in kind], 1),
+        )
+    ]
 
 
-def _gains(game: Game, keys: Tensor, place: Tensor, order: int) -> tuple[Tensor, Tensor]:
-    """Gain (B, U, n, V) of the players outside of each set C, and where it is known, (B, U, n, 1)."""
+def _gains(game: Game, rows: Tensor, place: Tensor, order: int) -> tuple[Tensor, Tensor]:
+    """Gain (b, U, n, V) of the players outside of each set C, and where it is known, (b, U, n, 1)."""
     n, units = game.players, place.shape[1]
     size = min(order, n - 1 - order)
     mirror = size != order
     every = math.comb(n, size)
     exact = every <= units
-    small = draw_sets(keys, n, Plan(order, size, mirror, 1, every, True))[:, 0] if exact else place < size  # (B, U, n)
+    small = draw_sets(rows, n, Plan(order, size, mirror, 1, every, True))[:, 0] if exact else place < size  # (b, U, n)
     outside = ~small
     where = outside.nonzero()  # (Q, 3)
     base = outside if mirror else small
     toggled = base[where[:, 0], where[:, 1]]
     toggled[torch.arange(len(toggled)), where[:, 2]] ^= True
-    before = game(base)  # (B, U, V)
-    after = game.values(toggled, where[:, 0])
-    known = outside.double()[..., None]
-    gain = torch.zeros(*outside.shape, before.shape[2], dtype=torch.float64)
-    change = after - before[where[:, 0], where[:, 1]]
+    before = game.values(base.flatten(0, 1), rows.repeat_interleave(base.shape[1])).unflatten(0, base.shape[:2])
+    change = game.values(toggled, rows[where[:, 0]]) - before[where[:, 0], where[:, 1]]
+    gain = torch.zeros(*outside.shape, change.shape[1], dtype=torch.float64)
     gain[where[:, 0], where[:, 1], where[:, 2]] = -change if mirror else change
+    known = outside.double()[..., None]
     if exact:  # the mean over all sets, as if every unit had found it
         mean = gain.sum(1, keepdim=True) / known.sum(1, keepdim=True)
         return mean.expand(-1, units, -1, -1), torch.ones(1, units, 1, 1, dtype=torch.float64)

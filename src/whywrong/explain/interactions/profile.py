@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.stats import t as student
+from scipy.special import stdtrit
 from torch import Tensor
 
 from whywrong.core.errors import InputError
@@ -127,13 +127,13 @@ class Profile:
             raise InputError(f"level must be in (0, 1), got {level}")
         if statistic == "overall" and self.overall is not None:
             value, se = self.overall.mean, self.overall.se
-            freedom = np.full(len(self.orders), self.overall.permutations - 1)
+            freedom = np.full(len(self.orders), self.overall.permutations - 1.0)
         elif statistic in WITH_ERRORS:
             value, se = getattr(self, statistic), getattr(self, f"{statistic}_se")
-            freedom = np.array([max(units - 1, 1) for units in self.units])
+            freedom = np.array([max(units - 1.0, 1.0) for units in self.units])
         else:
             raise InputError(f"no interval for {statistic!r}; there are {', '.join(WITH_ERRORS)}, overall")
-        half = se * torch.from_numpy(student.ppf(0.5 + level / 2, freedom))[:, None]
+        half = se * torch.from_numpy(stdtrit(freedom, 0.5 + level / 2))[:, None]
         return value - half, value + half
 
 
