@@ -263,10 +263,11 @@ def test_model_and_images_are_left_as_they_were():
     for net in (build("gap"), small_vit()):
         net.train()
         x, state = images(2), {name: value.clone() for name, value in net.state_dict().items()}
-        before = x.clone()
+        before, random_state = x.clone(), torch.get_rng_state()
         game = ImageGame(Classifier(net), x, torch.tensor([0, 1]), config=PlayersConfig(grid=4))
         estimate(game, near_pairs(4, 4, 1), config=InteractionsConfig(contexts=2, orders=(3,), permutations=0))
         assert torch.equal(x, before)
+        assert torch.equal(torch.get_rng_state(), random_state)
         assert all(part.training for part in net.modules())
         assert all(parameter.requires_grad for parameter in net.parameters())
         assert not any(part._forward_hooks for part in net.modules())
@@ -326,3 +327,16 @@ def test_a_classifier_of_labels_only_is_refused():
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(InputError, match=r"players\."):
         PlayersConfig(**settings)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("make", [lambda: build("gap"), small_vit])
+def test_an_estimate_on_a_gpu_is_that_of_the_cpu(make):
+    x, y = images(2), torch.tensor([0, 1])
+    config = InteractionsConfig(contexts=3, orders=(0, 4, 14), permutations=4)
+    found = []
+    for device in ("cpu", "cuda"):
+        classifier = Classifier(make().to(device))
+        game = ImageGame(classifier, x.to(device), y.to(device), config=PlayersConfig(grid=4))
+        found.append(estimate(game, near_pairs(4, 4).to(device), config=config))
+    torch.testing.assert_close(found[0].mean, found[1].mean, atol=5e-3, rtol=0, equal_nan=True)

@@ -102,7 +102,7 @@ def clamped_weights(rows: int, cols: int, radius: int, pairs: Tensor) -> Tensor:
 
 
 def check_pairs(pairs: Tensor, images: int, players: int) -> Tensor:
-    """Pairs as (B, P, 2) from (P, 2) or (B, P, 2).
+    """Pairs as (B, P, 2) on the CPU, from (P, 2) or (B, P, 2).
 
     Raises:
         InputError: Another shape, a player outside 0..n-1, a player with itself, or a pair twice.
@@ -110,6 +110,7 @@ def check_pairs(pairs: Tensor, images: int, players: int) -> Tensor:
     if not isinstance(pairs, Tensor) or pairs.dtype != torch.int64 or pairs.ndim not in (2, 3) or pairs.shape[-1] != 2:
         got = f"{pairs.dtype} {tuple(pairs.shape)}" if isinstance(pairs, Tensor) else type(pairs).__name__
         raise InputError(f"pairs must be int64 (P, 2) or ({images}, P, 2), got {got}")
+    pairs = pairs.cpu()
     if pairs.ndim == 2:
         pairs = pairs.expand(images, -1, -1)
     if len(pairs) != images or pairs.shape[1] == 0:
