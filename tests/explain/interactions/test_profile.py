@@ -65,6 +65,13 @@ def test_the_relative_strength_of_a_group_is_that_of_its_mean_strength(profile):
         assert found.low < found.value < found.high
 
 
+def test_the_noise_share_of_a_group_is_that_of_its_mean_square(profile):
+    found = group_profile(profile, range(6)).curves["noise_share"][1][0]
+    raw = float(profile.mean[:, 1, :, 0].square().mean())
+    assert found.value == pytest.approx(1 - float(profile.U[:, 1, 0].mean()) / raw)
+    assert 0 <= found.low < found.value < found.high <= 1
+
+
 def test_a_constant_model_has_no_relative_strength():
     found = estimate(TableGame(torch.ones(2, 16)), all_pairs(4), config=InteractionsConfig(orders=(0, 1, 2)))
     assert found.J.isnan().all()

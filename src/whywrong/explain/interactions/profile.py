@@ -5,7 +5,7 @@ Source: Deng et al. 2022, section 3 (A, J); the debiased square U and the noise 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from whywrong.core.errors import InputError
 from whywrong.core.statistics import Interval, resampled_means
 from whywrong.explain.interactions.curves import SignedMeans
-from whywrong.explain.interactions.strengths import Strengths
+from whywrong.explain.interactions.strengths import Strengths, noise_share
 
 NOISE_MARK = 0.3
 WITH_ERRORS = ("A", "M", "pos", "neg", "U")
@@ -175,17 +175,28 @@ def group_profile(profile: Profile, rows: Tensor | Sequence[int], *, draws: int 
         raise InputError(f"draws must be at least 1000 for a 95 % interval, got {draws}")
     curves: dict[str, tuple[tuple[Interval, ...], ...]] = {}
     for name in OF_GROUPS:
-        values = getattr(profile, "A" if name == "J" else name)[chosen]  # (N, R, V)
-        centre = values.mean(0)
-        resampled = torch.from_numpy(resampled_means(values.flatten(1).numpy(), draws, seed)).view(draws, *centre.shape)
-        if name == "J":
-            centre, resampled = relative(centre[None])[0], relative(resampled)
+        centre = _of_means(profile, name, lambda values: values[chosen].mean(0, keepdim=True))[0]  # (R, V)
+        resampled = _of_means(profile, name, lambda values: _resampled(values[chosen], draws, seed))  # (draws, R, V)
         low, high = resampled.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), 0)
         curves[name] = tuple(
             tuple(Interval(float(c), float(a), float(b)) for c, a, b in zip(*of_order, strict=True))
             for of_order in zip(centre, low, high, strict=True)
         )
     return GroupProfile(len(chosen), curves)
+
+
+def _of_means(profile: Profile, name: str, average: Callable[[Tensor], Tensor]) -> Tensor:
+    """A statistic of a group, (..., R, V), from the means over images that it is made of."""
+    if name == "J":
+        return relative(average(profile.A))
+    if name == "noise_share":
+        return noise_share(average(profile.U), average(profile.mean.square().nanmean(2)))
+    return average(getattr(profile, name))
+
+
+def _resampled(values: Tensor, draws: int, seed: int) -> Tensor:
+    """(draws, R, V) of (N, R, V); one seed resamples the same images for every statistic."""
+    return torch.from_numpy(resampled_means(values.flatten(1).numpy(), draws, seed)).view(draws, *values.shape[1:])
 
 
 def relative(A: Tensor) -> Tensor:

@@ -96,9 +96,14 @@ def strengths(sums: Sums) -> Strengths:
         positive=(mean > 0).double().where(mean.isfinite(), torch.nan).nanmean(1),
         U=U,
         **dict(zip(("A_se", "M_se", "pos_se", "neg_se", "U_se"), errors, strict=True)),
-        noise_share=torch.where(raw > 0, 1 - U / raw, 0.0).clamp(0, 1),
+        noise_share=noise_share(U, raw),
         disentanglement=mean.abs().nansum(1) / spread,
     )
+
+
+def noise_share(U: Tensor, raw: Tensor) -> Tensor:
+    """Share, in [0, 1], of a mean square ``raw`` that is noise, given its unbiased part; 0 where nothing interacts."""
+    return torch.where(raw > 0, 1 - U / raw, 0.0).clamp(0, 1)
 
 
 def _square(total: Tensor, squares: Tensor, count: Tensor, count_squares: Tensor) -> Tensor:
