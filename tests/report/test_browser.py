@@ -207,6 +207,6 @@ def test_the_demo_ends_in_a_report_with_the_true_causes(browser, tmp_path):
     with opened(browser, tmp_path / "demo" / "report.html") as page:
         assert page.locator("#causes tbody tr").count() == 7
         case = page.locator("article.case", has_text="spurious (mark)").first
-        assert "fish" in case.locator("h3").inner_text()
+        assert "fish" in case.locator("h3").text_content()
         page.fill("input[name=text]", "spurious")
         assert shown(page) == 40
