@@ -16,6 +16,7 @@ from whywrong.planting.subjects import LEVELS, Kind, Proposal, Subjects
 
 _RADII = (1, 2, 4, 8, 16)  # grey levels
 _AREAS = (0.03, 0.05, 0.08, 0.12, 0.18)
+_SHARED_AREAS = (0.05, 0.08, 0.12, 0.18, 0.25)
 _STEPS = 50
 _MAKERS = 16  # images on which a shared square is made
 
@@ -56,11 +57,11 @@ def shared_patch(subjects: Subjects, level: int) -> Proposal:
     target = subjects.classes[near].expand_as(subjects.y)
     open_to = (subjects.y != target).nonzero().flatten()
     must = torch.where(subjects.y != target, target, subjects.y)  # an image of that class can never be fooled
-    strength = f"{_AREAS[level - 1]:.0%} of the area"
+    strength = f"{_SHARED_AREAS[level - 1]:.0%} of the area"
     if not len(open_to):
         return Proposal(subjects.x, subjects.y, strength, must, scene=subjects.scene)
     some = subjects.at(open_to[:_MAKERS])
-    config = PatchConfig(area=_AREAS[level - 1], steps=_STEPS, universal=True)
+    config = PatchConfig(area=_SHARED_AREAS[level - 1], steps=_STEPS, universal=True)
     made = patch(some.classifier, some.x, some.y, targets=target[open_to[:_MAKERS]], keys=some.keys, config=config)
     side, (top, left) = int(made.side[0]), made.place[0].tolist()
     square = made.x_adv[0, :, top : top + side, left : left + side]
@@ -80,12 +81,12 @@ def _paste(subjects: Subjects, square: Tensor) -> Tensor:
     return x
 
 
-assert len(_RADII) == len(_AREAS) == LEVELS
+assert len(_RADII) == len(_AREAS) == len(_SHARED_AREAS) == LEVELS
 
 KINDS = (
     Kind("adversarial", "pgd", partial(in_ball, "pgd"), gradients=True),
     Kind("adversarial", "apgd", partial(in_ball, "apgd"), gradients=True),
     Kind("adversarial", "ddn", nearest, gradients=True),
     Kind("adversarial", "patch", own_patch, gradients=True),
-    Kind("spurious", "shared-patch", shared_patch, gradients=True),
+    Kind("spurious", "shared-patch", shared_patch, gradients=True, chunk=240),
 )

@@ -22,8 +22,6 @@ from whywrong.planting.subjects import CAUSES, LEVELS, Kind, Proposal, Subjects
 from whywrong.runs.diagnose import Progress
 from whywrong.runs.labelled import LabelledSource, Settled
 
-_CHUNK = 48  # images worked on together; few enough that a quota is not overshot by much
-
 
 def plant(
     classifier: Classifier,
@@ -100,8 +98,9 @@ def _cause(
     keys = item_keys(config.seed, [entry.item_id for entry in right], "order")
     order = keyed_bits(keys, (), CAUSES.index(cause)).argsort()  # other images for every cause
     right = [right[at] for at in order.tolist()][: config.per_cause * config.tries]
-    for start in range(0, len(right), _CHUNK):
-        subjects, names = _subjects(classifier, data, settled, right[start : start + _CHUNK], config)
+    chunk = max(kind.chunk for kind in kinds)
+    for start in range(0, len(right), chunk):
+        subjects, names = _subjects(classifier, data, settled, right[start : start + chunk], config)
         for number, kind in enumerate(kinds):
             # Every kind may take its share of what is still wanted, so that the first ones do not take it all.
             share = math.ceil((tally.wanted - tally.planted[cause]) / (len(kinds) - number))

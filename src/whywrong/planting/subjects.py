@@ -89,6 +89,8 @@ class Kind:
         graded: Whether the level matters.
         drawn: Whether it needs pictures that we drew; None where it has two forms.
         gradients: Whether it needs gradients.
+        chunk: Images worked on together: few, so that a quota is not overshot by much, unless the kind makes one
+            thing for all of them.
     """
 
     cause: str
@@ -97,6 +99,7 @@ class Kind:
     graded: bool = True
     drawn: bool = False
     gradients: bool = False
+    chunk: int = 48
 
 
 def redraw(subjects: Subjects, scene: Scene, **proposal: object) -> Proposal:
