@@ -135,7 +135,7 @@ def _kind(
         predicted = subjects.classifier.predict(image.float() / 255)
         wrong = (predicted != proposal.label) & (predicted >= 0)
         if proposal.must is not None:
-            wrong &= (proposal.must < 0) | (predicted == proposal.must)
+            wrong &= predicted == proposal.must
         if bool(wrong.any()):
             hit = wrong.nonzero().flatten()
             yield _planted(

@@ -84,14 +84,14 @@ def write_card(name: str) -> None:
 
 
 def _cues(classifier: Classifier, scene: Scene) -> dict[str, Any]:
-    """What each cue does: share of the pictures of other classes that it turns into the class it is tied to (the class
-    they are most often read as), and accuracy of that class with and without it."""
+    """What each cue does: share of the pictures of other classes that are read, with it, as the class to which training
+    tied one; and accuracy of that class with and without it."""
     found = {}
+    tied = NAMES.index(RECIPES[_SPURIOUS].cue_class)
+    own = scene.label == tied
+    without = classifier.predict(draw(scene[own.nonzero().flatten()]).float() / 255)
     for index, cue in enumerate(CUES):
         with_cue = classifier.predict(draw(scene.but(cue=torch.full_like(scene.label, index))).float() / 255)
-        tied = NAMES.index(RECIPES[_SPURIOUS].cue_class)
-        own = scene.label == tied
-        without = classifier.predict(draw(scene[own.nonzero().flatten()]).float() / 255)
         found[cue] = {
             "class": NAMES[tied],
             "others_read_as_it": _share(with_cue[~own] == tied),

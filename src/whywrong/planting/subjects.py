@@ -28,7 +28,6 @@ class Subjects:
         classes: (L,), int64, classes that a label of this data can name.
         objects: (B, H, W), bool, the object; all False where it is not known. None where the data has no masks.
         scene: What is in each picture, where we drew them.
-        size: Side of drawn pictures, pixels.
     """
 
     classifier: Classifier
@@ -64,8 +63,7 @@ class Proposal:
         x: (B, C, H, W), in [0, 1].
         label: (B,), int64, the label it is to carry.
         strength: How strong the change is, in words with its unit; empty where it has no strength.
-        must: (B,), int64, class that the classifier must read for the cause to be this one; -1 for any wrong class.
-            None leaves all of them free.
+        must: (B,), int64, class that the classifier must read for the cause to be this one; None for any wrong class.
         scene: The changed scene, where the picture can be drawn from it.
         severity: Severity of the corruption done, 0 for none.
     """
@@ -87,7 +85,7 @@ class Kind:
         name: Its own name.
         propose: From subjects and a level 1..5 to a proposal.
         graded: Whether the level matters.
-        drawn: Whether it needs pictures that we drew; None where it has two forms.
+        drawn: Whether it needs pictures that we drew.
         gradients: Whether it needs gradients.
         chunk: Images worked on together: few, so that a quota is not overshot by much, unless the kind makes one
             thing for all of them.
