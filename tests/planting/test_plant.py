@@ -144,6 +144,14 @@ def test_the_folder_is_read_back_as_verified(tmp_path, photographs):
         assert row["kind"] in ("random", "near") or inside.any()
 
 
+def test_a_stop_before_the_first_mistake_leaves_the_way_free(tmp_path, photographs):
+    net = Classifier(Brightness(), classes=ClassList(("dark", "light")), preprocess=InputSpec(height=32, width=32))
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match="50 mistakes a cause"):
+        plant(net, photographs, out, per_cause=50)
+    assert plant(net, photographs, out, causes=("label",), per_cause=2).planted["label"] == 2
+
+
 def test_a_folder_with_something_in_it_is_refused(tmp_path, photographs):
     net = Classifier(Brightness(), classes=ClassList(("dark", "light")), preprocess=InputSpec(height=32, width=32))
     with pytest.raises(InputError, match="is there already"):

@@ -28,6 +28,7 @@ DETAILS = ("path", "cause", "kind", "level", "strength", "true", "label", "predi
 
 class PlantedFolder:
     """Writes planted mistakes as they come; a context manager that writes the tables on leaving, also when stopped.
+    Where nothing was planted, nothing is left behind but the empty folder.
 
     Args:
         path: Folder to write; must not hold anything yet.
@@ -52,7 +53,7 @@ class PlantedFolder:
         self._details: list[dict[str, Any]] = []
         try:
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise InputError(f"{path} is there already; planted mistakes go into a folder of their own")
+                raise InputError(f"{path} is there already and not empty: remove it, or name another folder")
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EnvironmentFailure(f"{path} cannot be written: {error}") from error
@@ -63,6 +64,8 @@ class PlantedFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._details:
+            return
         _table(self.path / "mistakes" / "manifest.csv", ("path", "label", "mask", "cause"), self._mistakes)
         _table(self.path / "originals" / "manifest.csv", ("path", "label", "mask"), self._originals)
         _table(self.path / "planted.csv", DETAILS, self._details)
