@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from tests.runs import kit
 
+from whywrong.core import registry
 from whywrong.core.errors import InputError, RunFolderError
 from whywrong.runs.folder import RunFolder
 from whywrong.runs.query import json_rows
@@ -56,6 +57,17 @@ def test_a_query_can_only_read_the_run(finished, tmp_path, monkeypatch, sql):
     with pytest.raises(InputError):
         finished().query(sql)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lists_that_belong_together_become_rows_and_an_error_without_any_keeps_one(finished, monkeypatch):
+    plain = finished().query("select item_id, words from stub").to_pylist()
+    monkeypatch.setattr(registry, "BUILTIN_METHODS", (kit.method(unnest=("words",)),))
+    rows = finished().query("select item_id, words, level from stub").to_pylist()
+    assert any(row["words"] is None for row in plain)
+    assert any(len(row["words"] or ()) > 1 for row in plain)
+    due = [(row["item_id"], word) for row in plain for word in (row["words"] or [None])]
+    assert sorted((r["item_id"], r["words"] or "") for r in rows) == sorted((i, w or "") for i, w in due)
+    assert all(row["level"] is not None for row in rows)
 
 
 @pytest.mark.parametrize("sql", ["from items limit 1", "with a as (select 1 as x) select x from a", "describe items"])

@@ -34,6 +34,8 @@ class Method:
         depth: The shallowest depth that runs it.
         takes: Optional keyword inputs it understands: ``detail`` (B,) bool, rows to explain in full, and
             ``masks`` (B, H, W) bool, the object at input size, all False where unknown.
+        unnest: Columns of equally long lists that the view shows as rows of their own, one entry a row; an error
+            whose lists are empty keeps one row of nulls.
         result_version: Raised when its results change; older rows are then redone.
     """
 
@@ -45,6 +47,7 @@ class Method:
     draw: str
     depth: Depth = "quick"
     takes: frozenset[str] = frozenset()
+    unnest: tuple[str, ...] = ()
     result_version: int = 1
 
 

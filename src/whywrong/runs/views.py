@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from whywrong.core.errors import RunFolderError
+from whywrong.core.registry import methods
 from whywrong.runs.folder import RunFolder
 from whywrong.runs.schemas import FAILED_ITEMS, ITEMS, KEYS, PREDICTIONS, UNREADABLE
 from whywrong.runs.shards import FACTS_KEY, SCHEMA_FILE, read_schema, shard_indices, shard_name
@@ -105,13 +107,24 @@ def _method(connection: duckdb.DuckDBPyConnection, run: RunFolder, name: str, it
     declared = read_schema(folder / SCHEMA_FILE) if (folder / SCHEMA_FILE).exists() else KEYS
     rows = _rows(connection, folder, declared)
     columns = [row[0] for row in connection.execute(f"describe {rows}").fetchall()]
-    own = "".join(f", m.{_identifier(column)}" for column in columns if column not in (*KEYS.names, "shard"))
+    lists = methods()[name].unnest if name in methods() else ()
+    own = "".join(f", {_own(column, lists)}" for column in columns if column not in (*KEYS.names, "shard"))
     connection.execute(
         f"""create view {_identifier(name)} as select e.item_id, e.image_id, e.key, e.label, e.label_name,
             e.predicted, e.predicted_name{own}
         from errors e join ({items}) o on o.item_id = coalesce(e.same_as, e.item_id)
         join ({rows}) m on m.item_id = o.item_id and m.shard = o.shard and m.image_id = e.image_id
             and m.label = e.label and m.predicted = e.predicted"""
+    )
+
+
+def _own(column: str, lists: Collection[str]) -> str:
+    """A column of a method's view; lists that belong together become rows, side by side."""
+    name = _identifier(column)
+    return (
+        f"unnest(case when len(m.{name}) > 0 then m.{name} else [null] end) as {name}"
+        if column in lists
+        else f"m.{name}"
     )
 
 
