@@ -3,6 +3,7 @@
 from whywrong.explain.interactions.curves import PlayerMaps, SignedMeans, player_maps, signed_means
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.games import FunctionGame, Game, TableGame
+from whywrong.explain.interactions.interop import from_shapiq, to_shapiq
 from whywrong.explain.interactions.pairs import all_pairs, clamped_weights, draw_pairs, near_pairs, orders_of
 from whywrong.explain.interactions.players import ImageGame, PlayersConfig
 from whywrong.explain.interactions.profile import GroupProfile, Profile, group_profile
@@ -25,9 +26,11 @@ __all__ = [
     "class_values",
     "draw_pairs",
     "estimate",
+    "from_shapiq",
     "group_profile",
     "near_pairs",
     "orders_of",
     "player_maps",
     "signed_means",
+    "to_shapiq",
 ]
