@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from whywrong._version import __version__
 
 if TYPE_CHECKING:
-    from whywrong.api import check, diagnose, explain_image, open_run, plant, reproduce_claim, write_report
+    from whywrong.api import (
+        check,
+        diagnose,
+        explain_image,
+        open_run,
+        plant,
+        reproduce_claim,
+        reproduce_claims,
+        write_report,
+    )
     from whywrong.attacks.inverted import InvertedConfig, InvertedResult, invert
     from whywrong.core.access import Access
     from whywrong.core.classes import ClassList
@@ -26,7 +35,16 @@ if TYPE_CHECKING:
     from whywrong.runs.folder import RunFolder
 
 _HOMES = {
-    "whywrong.api": ["check", "diagnose", "explain_image", "open_run", "plant", "reproduce_claim", "write_report"],
+    "whywrong.api": [
+        "check",
+        "diagnose",
+        "explain_image",
+        "open_run",
+        "plant",
+        "reproduce_claim",
+        "reproduce_claims",
+        "write_report",
+    ],
     "whywrong.attacks.inverted": ["InvertedConfig", "InvertedResult", "invert"],
     "whywrong.core.access": ["Access"],
     "whywrong.core.classes": ["ClassList"],
@@ -66,6 +84,7 @@ __all__ = [
     "plant",
     "plot",
     "reproduce_claim",
+    "reproduce_claims",
     "write_report",
 ]
 

@@ -6,7 +6,7 @@ Heavy packages are imported inside the functions that need them: importing this 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from whywrong.data.sources import Source
     from whywrong.models.classifier import Classifier
     from whywrong.planting.mistakes import Tally
-    from whywrong.reproduce.protocol import ClaimResult
+    from whywrong.reproduce.protocol import ClaimResult, SkippedClaim
     from whywrong.runs.check import CheckReport
     from whywrong.runs.diagnose import Progress
     from whywrong.runs.folder import RunFolder
@@ -280,6 +280,8 @@ def reproduce_claim(
     data: str | Path | Source,
     settings: Mapping[str, Any] | None = None,
     *,
+    judges: Sequence[Classifier] = (),
+    progress: Callable[[Any], None] | None = None,
     decode_options: DecodeOptions | None = None,
     **reading: Any,
 ) -> ClaimResult:
@@ -290,16 +292,56 @@ def reproduce_claim(
         models: The classifiers it compares.
         data: Folder, manifest, ``.npz`` file or source.
         settings: Settings of the claim, as in ``{"limit": 500}``.
+        judges: Further classifiers, for a claim that asks them for their opinion.
+        progress: Called with what is done so far (stage, done, total) where a claim takes long.
         decode_options: How files are decoded.
         reading: As for :func:`open_data`.
 
     Raises:
-        InputError: No such claim, another number of models, or a setting that breaks its contract.
+        InputError: No such claim, another number of models, judges that it does not take, or a setting that breaks its
+            contract.
     """
     from whywrong.reproduce import run_claim
     from whywrong.runs.labelled import LabelledSource
 
-    return run_claim(name, models, LabelledSource(open_data(data, **reading), decode_options), settings)
+    labelled = LabelledSource(open_data(data, **reading), decode_options)
+    return run_claim(name, models, labelled, settings, judges=judges, progress=progress)
+
+
+def reproduce_claims(
+    family: str,
+    models: Sequence[Classifier],
+    data: str | Path | Source,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    judges: Sequence[Classifier] = (),
+    progress: Callable[[Any], None] | None = None,
+    decode_options: DecodeOptions | None = None,
+    **reading: Any,
+) -> Iterator[ClaimResult | SkippedClaim]:
+    """Test all claims of a family, as in ``inverted``; what several need is measured once.
+
+    Args:
+        family: Name of the family.
+        models: One classifier or two; without a second, claims about two are skipped.
+        data: Folder, manifest, ``.npz`` file or source.
+        settings: Each goes to the claims that have it.
+        judges: Further classifiers, for the claims that take them.
+        progress: As for :func:`reproduce_claim`.
+        decode_options: How files are decoded.
+        reading: As for :func:`open_data`.
+
+    Yields:
+        A result for each claim, or why there is none.
+
+    Raises:
+        InputError: No such family, judges that none of its claims takes, or a setting that none has.
+    """
+    from whywrong.reproduce import run_claims
+    from whywrong.runs.labelled import LabelledSource
+
+    labelled = LabelledSource(open_data(data, **reading), decode_options)
+    return run_claims(family, models, labelled, settings, judges=judges, progress=progress)
 
 
 def draw_claim(result: ClaimResult, path: str | Path) -> Path:
@@ -308,11 +350,21 @@ def draw_claim(result: ClaimResult, path: str | Path) -> Path:
     Raises:
         InputError: matplotlib knows no such format.
     """
-    from whywrong.reproduce.figures import draw_claim as draw
+    from whywrong.reproduce.figures import draw
 
-    figure = draw(result)
-    try:
-        figure.savefig(path)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+    check_figure(path)
+    draw(result).savefig(path)
     return Path(path)
+
+
+def check_figure(path: str | Path) -> None:
+    """Refuse a file for a figure before anything is computed for it.
+
+    Raises:
+        InputError: matplotlib knows no such format.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if Path(path).suffix[1:].lower() not in known:
+        raise InputError(f"{path}: figures end in {', '.join(f'.{ending}' for ending in sorted(known))}")

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from whywrong.core.errors import EnvironmentFailure
+from whywrong.core.registry import BUILTIN_CLAIMS
 
 COMMANDS = ("demo", "check", "diagnose", "explain", "report", "query", "plant", "reproduce", "doctor")
 
@@ -156,7 +157,7 @@ def test_query_prints_json_lines_without_nan(whywrong, finished):
 def test_reproduce_lists_the_claims(whywrong):
     code, out, _ = whywrong("reproduce")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["inverted.1", "inverted.3", "inverted.6"]
+    assert [line.split()[0] for line in out.splitlines()] == [claim.name for claim in BUILTIN_CLAIMS]
 
 
 def test_reproduce_prints_verdict_and_sentence_or_json(whywrong, small, tmp_path):
@@ -167,6 +168,36 @@ def test_reproduce_prints_verdict_and_sentence_or_json(whywrong, small, tmp_path
     assert (tmp_path / "c.svg").exists()
     assert "figure:" in err
     assert json.loads(whywrong(*arguments, "--json").out)["n"] == 4
+
+
+def test_reproduce_all_prints_every_claim_and_draws_each(whywrong, small, tmp_path):
+    arguments = ("reproduce", "inverted.all", small.images, "--model", small.model, "--limit", 4)
+    code, out, _ = whywrong(*arguments, "--figure", tmp_path / "new" / "{name}-a.svg")
+    assert code == 0
+    names = [claim.name for claim in BUILTIN_CLAIMS if claim.name.startswith("inverted.")]
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("inverted.")] == names
+    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == [f"{name}-a.svg" for name in names]
+    records = json.loads(whywrong(*arguments, "--json", "--figure", tmp_path / "figures").out)
+    assert [record["name"] for record in records] == names
+    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == [f"{name}.png" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("inverted.1", "--judge", "MODEL"), "inverted.1 takes no judges"),
+        (("inverted.all", "--judge", "MODEL"), "inverted.all takes no judges"),
+        (("inverted.all", "--set", "atack=sign"), 'nearest: "attack"'),
+        (("inverse.all",), "there are: "),
+        (("inverted.all", "--figure", "one.png"), "several figures"),
+        (("inverted.1", "--figure", "one.doc"), "figures end in"),
+    ],
+)
+def test_reproduce_refuses_before_it_computes(whywrong, small, arguments, words):
+    name, *rest = [small.model if word == "MODEL" else word for word in arguments]
+    code, out, err = whywrong("reproduce", name, small.images, "--model", small.model, *rest)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
 
 
 def test_doctor_names_every_requirement(whywrong):

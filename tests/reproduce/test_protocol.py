@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, replace
+
 import pytest
 import torch
 from torch import nn
 
+from whywrong.core import registry
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError
+from whywrong.core.registry import Claim
 from whywrong.models import Classifier
-from whywrong.reproduce.protocol import TensorImages, both, decide, error_batches, run_claim
+from whywrong.reproduce.figures import draw
+from whywrong.reproduce.protocol import (
+    ClaimProgress,
+    ClaimResult,
+    SkippedClaim,
+    TensorImages,
+    both,
+    decide,
+    error_batches,
+    run_claim,
+    run_claims,
+)
 
 
 class FirstPixels(nn.Module):
@@ -93,3 +109,109 @@ def test_unknown_claims_settings_and_model_counts_are_refused(classifier):
         run_claim("inverted.1", [classifier, classifier], data)
     with pytest.raises(InputError, match="at least 1"):
         run_claim("inverted.1", [classifier], data, {"limit": 0})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToyConfig:
+    """One setting of a toy claim."""
+
+    level: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherConfig:
+    """Another toy claim's setting."""
+
+    depth: int = 1
+
+
+def toy_claim(models, data, config, *, judges=(), progress=None, memory=None) -> ClaimResult:
+    """Reports a step, counts its calls in ``memory``, and ends in the number of judges."""
+    if progress is not None:
+        progress(ClaimProgress("counting", 1, 1))
+    memory["calls"] = memory.get("calls", 0) + 1
+    pictures = {"first": torch.zeros(3, 2, 2)}
+    numbers = {"calls": memory["calls"]}
+    return ClaimResult(
+        name="", title="", effect=len(judges), effect_name="judges", interval=(0.0, 1.0), n=1, verdict="holds",
+        sentence="counted.", numbers=numbers, pictures=pictures, drawing={"deep": [(1, float("inf"))]},
+    )  # fmt: skip
+
+
+def failing_claim(models, data, config) -> ClaimResult:
+    """Finds nothing to test."""
+    raise InputError("no errors:\n nothing to measure")
+
+
+def toy_figure(result):
+    """Stands for a figure."""
+    return f"figure of {result.name}"
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    """A family of four: one that takes everything, one that fails, one about two models, one with other settings."""
+    here = toy_claim.__module__
+    everything = frozenset({"judges", "progress", "memory"})
+    first = Claim(name="toy.1", title="one", function=f"{here}:toy_claim", config=f"{here}:ToyConfig", takes=everything,
+                  draw=f"{here}:toy_figure")  # fmt: skip
+    family = (
+        first,
+        replace(first, name="toy.2", function=f"{here}:failing_claim", takes=frozenset(), draw=None),
+        replace(first, name="toy.3", models=2),
+        replace(first, name="toy.4", config=f"{here}:OtherConfig"),
+    )
+    monkeypatch.setattr(registry, "BUILTIN_CLAIMS", (*registry.BUILTIN_CLAIMS, *family))
+    return family
+
+
+def test_a_family_goes_on_after_a_claim_that_fails_or_lacks_a_model(classifier, toys):
+    data = TensorImages(images([0]), torch.tensor([1]))
+    steps: list[ClaimProgress] = []
+    first, failed, skipped, last = run_claims("toy", [classifier], data, {"depth": "3"}, progress=steps.append)
+    assert isinstance(first, ClaimResult)
+    assert isinstance(last, ClaimResult)
+    assert failed == SkippedClaim("toy.2", "one", "no errors: nothing to measure", True)
+    assert isinstance(skipped, SkippedClaim)
+    assert not skipped.failed
+    assert "--model2" in skipped.reason
+    assert (first.config, last.config) == ({"level": 0.5}, {"depth": 3})
+    assert [one.numbers["calls"] for one in (first, last)] == [1, 2]  # they share a memory
+    assert steps == [ClaimProgress("counting", 1, 1)] * 2
+
+
+def test_two_models_serve_claims_about_one_and_about_two(classifier, toys):
+    data = TensorImages(images([0]), torch.tensor([1]))
+    outcomes = list(run_claims("toy", [classifier, classifier], data))
+    assert [len(one.models) for one in outcomes if isinstance(one, ClaimResult)] == [1, 2, 1]
+
+
+def test_judges_reach_only_claims_that_take_them(classifier, toys):
+    data = TensorImages(images([0]), torch.tensor([1]))
+    result = run_claim("toy.1", [classifier], data, judges=[classifier, classifier])
+    assert (result.effect, list(result.judges)) == (2, [classifier.identity] * 2)
+    with pytest.raises(InputError, match=r"toy\.2 takes no judges; claims that do: .*toy\.1"):
+        run_claim("toy.2", [classifier], data, judges=[classifier])
+
+
+def test_settings_of_a_family_are_checked_before_its_first_claim(classifier, toys):
+    data = TensorImages(images([0]), torch.tensor([1]))
+    for settings, words in (({"levle": 1}, 'nearest: "level"'), ({"depth": "deep"}, r"toy\.4\.depth")):
+        with pytest.raises(InputError, match=words):
+            run_claims("toy", [classifier], data, settings)  # not iterated
+    with pytest.raises(InputError, match=r"there are: .*inverted"):
+        run_claims("toys", [classifier], data)
+    with pytest.raises(InputError, match="one model or two"):
+        run_claims("toy", [], data)
+
+
+def test_a_claim_draws_its_own_figure(classifier, toys):
+    result = run_claim("toy.1", [classifier], TensorImages(images([0]), torch.tensor([1])))
+    assert draw(result) == "figure of toy.1"
+
+
+def test_json_has_plain_values_and_no_pictures(classifier, toys):
+    record = run_claim("toy.1", [classifier], TensorImages(images([0]), torch.tensor([1]))).to_dict()
+    assert "pictures" not in record
+    assert record["drawing"] == {"deep": [[1, None]]}
+    json.dumps(record, allow_nan=False)

@@ -109,6 +109,12 @@ class ModelOptions:
             "std": _numbers("std", self.std),
         }
 
+    def of_others(self) -> dict[str, Any]:
+        """Arguments of ``load_classifier`` for further models: what belongs to the machine, and no file or setting that
+        describes the first one."""
+        weights = self.weights if self.weights == "pretrained" else None
+        return {"weights": weights, "device": self.device, "batch_size": self.batch_size}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOptions:

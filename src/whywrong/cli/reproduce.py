@@ -3,43 +3,67 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from typer import Argument, Option
 
-from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, read_pairs, spread
+from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, read_pairs, spread
+from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import say, tell
-from whywrong.core.errors import InputError
+from whywrong.core.errors import EXIT_FAILED_ITEMS, InputError
+
+if TYPE_CHECKING:
+    from whywrong.reproduce import ClaimResult, SkippedClaim
+
+ALL = ".all"
 
 
 @spread
 def reproduce(
     *,
     name: Annotated[
-        str | None, Argument(metavar="CLAIM", help="As in inverted.1; without one, all are listed.")
+        str | None,
+        Argument(metavar="CLAIM", help="As in inverted.1, or inverted.all; without one, all are listed."),
     ] = None,
     data: Annotated[str | None, Argument(metavar="DATA", help="Labelled images.")] = None,
     model: Annotated[str | None, Option(metavar="MODEL", help=MODEL_HELP)] = None,
     model2: Annotated[str | None, Option(metavar="MODEL", help="The second model, for claims that compare.")] = None,
+    judge: Annotated[
+        list[str] | None,
+        Option(metavar="MODEL", help="A model asked for its opinion, for claims that take judges; may be repeated."),
+    ] = None,
     limit: Annotated[int | None, Option(metavar="N", help="Most errors to use; default all.", min=1)] = None,
     settings: Annotated[
         list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting of the claim; may be repeated.")
     ] = None,
-    as_json: Annotated[bool, Option("--json", help="The whole result as one JSON object.")] = False,
-    figure: Annotated[Path | None, Option(metavar="FILE", help="Also draw it: .png, .svg or .pdf.")] = None,
+    as_json: Annotated[
+        bool, Option("--json", help="The whole result as one JSON object; a list of them for all.")
+    ] = False,
+    figure: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE", help="Also draw it: .png, .svg or .pdf. For all, a folder, or a name with {name} in it."
+        ),
+    ] = None,
+    progress: Annotated[str, Option(metavar="KIND", help="auto, bar, plain, json or none.")] = "auto",
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> None:
     """Re-run a finding of a paper on your own model and images: effect, interval, verdict.
 
-    The verdict is `holds`, `does not hold`, or `undecided` where the interval covers the bound.
+    The verdict is `holds`, `does not hold`, or `undecided` where the interval covers the bound. A family name with
+    `.all` tests all of its claims. Weights and settings of a model are those of --model; further models describe
+    themselves, as FILE.py:FUNCTION does.
 
     \b
     Examples:
       whywrong reproduce
       whywrong reproduce inverted.1 photos/val --model timm:resnet50 --weights resnet50.safetensors
       whywrong reproduce inverted.1 photos/val --model nets.py:mine --set attack=sign --json
+      whywrong reproduce inverted.all photos/val --model nets.py:mine --figure figures/
     """
     from whywrong import api
 
@@ -51,24 +75,102 @@ def reproduce(
         return
     if data is None or model is None:
         raise InputError("reproduce needs images and a model: whywrong reproduce CLAIM DATA --model MODEL")
+    choose("--progress", progress, KINDS)
     options = read_pairs(settings)
     if limit is not None:
         options["limit"] = limit
-    result = api.reproduce_claim(
-        name,
-        [api.load_classifier(text, **model_options.keywords()) for text in (model, model2) if text is not None],
-        data,
-        options,
-        decode_options=data_options.decode_options(),
+    files = _figure_files(name, figure)
+    others = model_options.of_others()
+    models = [api.load_classifier(model, **model_options.keywords())]
+    if model2 is not None:
+        models.append(api.load_classifier(model2, **others))
+    relay = _Relay()
+    keywords: dict[str, Any] = {
+        "judges": [api.load_classifier(text, **others) for text in judge or ()],
+        "progress": relay,
+        "decode_options": data_options.decode_options(),
         **data_options.source_keywords(),
+    }
+    outcomes = (
+        api.reproduce_claims(name.removesuffix(ALL), models, data, options, **keywords)
+        if name.endswith(ALL)
+        else (api.reproduce_claim(*each, **keywords) for each in [(name, models, data, options)])
     )
-    if figure is not None:
-        api.draw_claim(result, figure)
-        say(f"figure: {figure}")
+    done = _print_all(outcomes, relay, progress, files, as_json=as_json)
     if as_json:
-        tell(json.dumps(result.to_dict()))
+        records = [one.to_dict() for one in done]
+        tell(json.dumps(records if name.endswith(ALL) else records[0]))
+    if any(getattr(one, "failed", False) for one in done):
+        raise typer.Exit(EXIT_FAILED_ITEMS)
+
+
+class _Relay:
+    """Hands what a claim reports to the display of that claim."""
+
+    display: ProgressDisplay | None = None
+
+    def __call__(self, done: Any) -> None:
+        if self.display is not None:
+            self.display(done)
+
+
+def _print_all(
+    outcomes: Iterator[ClaimResult | SkippedClaim],
+    relay: _Relay,
+    kind: str,
+    files: dict[str, Path],
+    *,
+    as_json: bool,
+) -> list[ClaimResult | SkippedClaim]:
+    """Each outcome as soon as it is there. A display ends before results are printed, so that they go to stdout."""
+    done: list[ClaimResult | SkippedClaim] = []
+    while True:
+        with ProgressDisplay(kind) as display:
+            relay.display = display
+            outcome = next(outcomes, None)
+        if outcome is None:
+            return done
+        done.append(outcome)
+        _print(outcome, files.get(outcome.name), as_json=as_json)
+
+
+def _print(outcome: ClaimResult | SkippedClaim, file: Path | None, *, as_json: bool) -> None:
+    from whywrong import api
+    from whywrong.reproduce import SkippedClaim
+
+    if isinstance(outcome, SkippedClaim):
+        line = f"{outcome.name}  skipped: {outcome.reason}"
+        say(line) if as_json else tell(line)
         return
-    tell(f"{result.name}  {result.title}")
-    tell(f"{result.verdict}: {result.sentence}")
-    for key, value in result.numbers.items():
-        tell(f"  {key:<28} {value if not isinstance(value, float) else format(value, '.4g')}")
+    if not as_json:
+        tell(f"{outcome.name}  {outcome.title}")
+        tell(f"{outcome.verdict}: {outcome.sentence}")
+        for key, value in outcome.numbers.items():
+            tell(f"  {key:<28} {value if not isinstance(value, float) else format(value, '.4g')}")
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        say(f"figure: {api.draw_claim(outcome, file)}")
+
+
+def _figure_files(name: str, figure: Path | None) -> dict[str, Path]:
+    """The file of each claim's figure, refused now where it could not be written later.
+
+    Raises:
+        InputError: No such claim or format, one file for several figures, or a missing folder.
+    """
+    if figure is None:
+        return {}
+    from whywrong import api
+    from whywrong.reproduce import claims_of
+
+    if not name.endswith(ALL):
+        api.check_figure(figure)
+        return {name: figure}
+    if "{name}" not in str(figure):
+        if figure.suffix and not figure.is_dir():
+            raise InputError(f"{figure}: {name} draws several figures; name a folder, or a file with {{name}} in it")
+        figure = figure / "{name}.png"
+    files = {claim.name: Path(str(figure).replace("{name}", claim.name)) for claim in claims_of(name.removesuffix(ALL))}
+    for file in files.values():
+        api.check_figure(file)
+    return files

@@ -60,7 +60,11 @@ class Claim:
         title: The claim in one sentence.
         function: ``module:attribute`` of ``claim(models, data, config) -> ClaimResult``.
         config: ``module:attribute`` of its frozen config.
-        models: How many classifiers it compares.
+        models: How many classifiers it compares, 1 or 2.
+        draw: ``module:attribute`` of ``draw(result) -> matplotlib Figure``; None for the plain one.
+        takes: Optional keyword inputs it understands: ``judges``, a sequence of further classifiers that are asked for
+            their opinion; ``progress``, a callable that is told a ``ClaimProgress`` after every step; ``memory``, a
+            dictionary that lasts over the claims of one call, so that what several need is measured once.
     """
 
     name: str
@@ -68,6 +72,8 @@ class Claim:
     function: str
     config: str
     models: int = 1
+    draw: str | None = None
+    takes: frozenset[str] = frozenset()
 
 
 BUILTIN_METHODS: tuple[Method, ...] = (

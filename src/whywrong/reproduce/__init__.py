@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from whywrong.reproduce.protocol import ClaimResult, LabelledImages, TensorImages, run_claim
+from whywrong.reproduce.protocol import (
+    ClaimProgress,
+    ClaimResult,
+    LabelledImages,
+    SkippedClaim,
+    TensorImages,
+    claims_of,
+    run_claim,
+    run_claims,
+)
 
-__all__ = ["ClaimResult", "LabelledImages", "TensorImages", "run_claim"]
+__all__ = [
+    "ClaimProgress",
+    "ClaimResult",
+    "LabelledImages",
+    "SkippedClaim",
+    "TensorImages",
+    "claims_of",
+    "run_claim",
+    "run_claims",
+]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from whywrong.core.registry import claims, resolve
 from whywrong.reproduce.protocol import ClaimResult
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ NAMES = {
     "rank": "rank of the true label among the other classes, by distance",
     "linf_grey_levels": "largest change of a pixel, grey levels of 255",
 }
+
+
+def draw(result: ClaimResult) -> Figure:
+    """The figure of a claim: its own, or the plain one of :func:`draw_claim`. Needs no display."""
+    claim = claims().get(result.name)
+    return resolve(claim.draw)(result) if claim is not None and claim.draw else draw_claim(result)
 
 
 def draw_claim(result: ClaimResult) -> Figure:
