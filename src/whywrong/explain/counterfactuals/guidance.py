@@ -1,0 +1,295 @@
+"""Guidance of the search by what the explained classifier lacks: gradients that people can read.
+
+Each class here is an objective in the sense of :mod:`whywrong.explain.counterfactuals.objectives`: value, direction
+and logits of the explained classifier, with the passes it takes. The explained classifier keeps the last word: the
+logits are always its own, and validity is judged on them.
+
+Sources: cone projection, Augustin, Boreiko, Croce and Hein 2022 (DVCE), arXiv 2210.11841, in the form of its code, with
+the explained gradient as the axis; probability ensemble, the code of the sparse counterfactuals; smoothing, Kaur, Cohen
+and Lipton 2019, arXiv 1910.08640.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from whywrong.attacks.balls import norm_of, unit
+from whywrong.core.access import Access
+from whywrong.core.errors import InputError, NotDifferentiableError
+from whywrong.core.randomness import keyed_normal, row_keys
+from whywrong.explain.counterfactuals.objectives import ClassObjective
+from whywrong.models.classifier import Classifier
+from whywrong.models.modes import EvaluationMode
+
+Denoiser = Callable[[Tensor], Tensor]
+
+
+class ConeGuidance:
+    """The explained gradient, turned toward that of an auxiliary robust classifier by at most an angle.
+
+    Where the two gradients lie within ``angle``, the explained one is taken as it is; else the direction at exactly
+    ``angle`` from it, in the plane of both, on the side of the auxiliary one. In thousands of dimensions two gradients
+    are all but orthogonal, so that nearly every step goes along the surface of the cone.
+
+    Args:
+        classifier: The explained one; grants gradients.
+        aux: The auxiliary one, of the same classes; grants gradients.
+        angle: Largest angle between direction and explained gradient, degrees, in (0, 90]. At 90 the direction is
+            orthogonal to the explained gradient.
+        temperature: Divides the logits of the explained classifier.
+
+    Attributes:
+        gradient_cost, value_cost, temperature: As in the protocol; passes of the explained classifier.
+        aux_cost: Forward and backward passes of the auxiliary one, an image and gradient.
+
+    Raises:
+        InputError: An angle out of range, other classes, or the explained classifier as its own aux.
+        AccessError: The auxiliary classifier grants no gradients.
+    """
+
+    gradient_cost = (1, 1)
+    value_cost = 1
+    aux_cost = (1, 1)
+
+    def __init__(self, classifier: Classifier, aux: Classifier, angle: float = 60.0, temperature: float = 1.0) -> None:
+        if not 0 < angle <= 90:
+            raise InputError(f"angle must be in (0, 90] degrees, got {angle}")
+        check_auxiliary(classifier, aux)
+        self.angle, self.temperature = angle, temperature
+        self._own, self._aux = ClassObjective(classifier, temperature=temperature), ClassObjective(aux)
+
+    def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability of the target (B,), direction (B, C, H, W), logits (B, K)."""
+        value, own, logits = self._own.gradient(z, target, keys)
+        _, other, _ = self._aux.gradient(z, target, keys)
+        return value, into_cone(own, other, self.angle), logits
+
+    def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Log-probability of the target (B,) and logits (B, K); the auxiliary classifier is not asked."""
+        return self._own.value(z, target, keys)
+
+
+class EnsembleGuidance:
+    """log(0.5 p + 0.5 p_aux) of the target: a change must convince one of the two, and pays most where it does both.
+
+    Args:
+        classifier: The explained one; grants gradients.
+        aux: The auxiliary one, of the same classes; grants gradients.
+        temperature: Divides the logits of the explained classifier.
+
+    Attributes:
+        gradient_cost, value_cost, temperature: As in the protocol; passes of the explained classifier.
+        aux_cost: Forward and backward passes of the auxiliary one, an image and gradient.
+
+    Raises:
+        InputError: Other classes, or the explained classifier as its own aux.
+        AccessError: The auxiliary classifier grants no gradients.
+    """
+
+    gradient_cost = (1, 1)
+    value_cost = 1
+    aux_cost = (1, 1)
+
+    def __init__(self, classifier: Classifier, aux: Classifier, temperature: float = 1.0) -> None:
+        check_auxiliary(classifier, aux)
+        self.temperature = temperature
+        self._own, self._aux = ClassObjective(classifier, temperature=temperature), ClassObjective(aux)
+
+    def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Value (B,), its gradient (B, C, H, W), logits (B, K) of the explained classifier."""
+        own, own_grad, logits = self._own.gradient(z, target, keys)
+        aux, aux_grad, _ = self._aux.gradient(z, target, keys)
+        # d log(a + b) = (a dlog a + b dlog b) / (a + b); by logarithms, so that far targets do not underflow.
+        share = torch.sigmoid(own - aux).view(-1, 1, 1, 1)
+        return _log_mean(own, aux), share * own_grad + (1 - share) * aux_grad, logits
+
+    def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Value (B,) and logits (B, K) of the explained classifier."""
+        own, logits = self._own.value(z, target, keys)
+        return _log_mean(own, self._aux.value(z, target, keys)[0]), logits
+
+
+class SmoothGuidance:
+    """Mean log-probability of the target over noisy copies; of use for a classifier that was trained with noise.
+
+    The noise comes in pairs n, -n, so that the mean is exact where the logarithm of the probability is linear; the
+    noisy copies may leave [0, 1]. Every gradient draws anew, in the order of the calls: build one object a search.
+
+    Args:
+        classifier: The explained one; grants gradients.
+        sigma: Standard deviation of the noise, [0, 1] units; positive.
+        samples: Noisy copies an image; even, at least 2.
+        temperature: Divides the logits.
+        seed: Seeds the noise where the search names no keys.
+
+    Attributes:
+        gradient_cost, value_cost, temperature: As in the protocol; one more forward pass gives the logits at ``z``.
+
+    Raises:
+        InputError: A setting out of range.
+    """
+
+    def __init__(
+        self, classifier: Classifier, sigma: float = 0.1, samples: int = 8, temperature: float = 1.0, seed: int = 0
+    ) -> None:
+        if not 0 < sigma <= 1:
+            raise InputError(f"sigma must be in (0, 1] (pixels are in [0, 1]), got {sigma}")
+        if samples < 2 or samples % 2:
+            raise InputError(f"samples must be even and at least 2: noise comes in pairs, got {samples}")
+        self.sigma, self.samples, self.temperature, self.seed = sigma, samples, temperature, seed
+        self.gradient_cost, self.value_cost = (samples + 1, samples), samples + 1
+        self._own = ClassObjective(classifier, temperature=temperature)
+        self._classifier, self._draws = classifier, 0
+
+    def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean over the copies of the log-probability (B,), its gradient (B, C, H, W), logits (B, K) at ``z``."""
+        copies, classes = self._copies(z, target, keys)
+        value, grad, _ = self._own.gradient(copies, classes)
+        value, grad = (part.unflatten(0, (self.samples, len(z))).mean(0) for part in (value, grad))
+        return value, grad, self._classifier.logits(z)
+
+    def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean over the copies of the log-probability (B,), and logits (B, K) at ``z``."""
+        copies, classes = self._copies(z, target, keys)
+        value = self._own.value(copies, classes)[0].unflatten(0, (self.samples, len(z))).mean(0)
+        return value, self._classifier.logits(z)
+
+    def _copies(self, z: Tensor, target: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(samples * B, C, H, W) noisy copies and their targets, copy by copy."""
+        keys = row_keys(self.seed, len(z), z.device) if keys is None else keys
+        pairs = self.samples // 2
+        noise = torch.stack([keyed_normal(keys, z.shape[1:], self._draws + i) for i in range(pairs)])
+        self._draws += pairs
+        copies = z + self.sigma * torch.cat([noise, -noise]).to(z.dtype)  # (samples, B, C, H, W)
+        return copies.flatten(0, 1), target.repeat(self.samples)
+
+
+class DenoisedGuidance:
+    """log-probability of the target after a denoiser: changes that the denoiser removes do not count.
+
+    Args:
+        classifier: The explained one; grants gradients.
+        denoiser: From images (b, C, H, W) in [0, 1] to denoised ones, differentiable; a module is left as it is.
+        temperature: Divides the logits.
+
+    Attributes:
+        gradient_cost, value_cost, temperature: As in the protocol; one more forward pass gives the logits at ``z``.
+
+    Raises:
+        InputError: The denoiser changes the shape.
+        NotDifferentiableError: No gradient goes through the denoiser.
+    """
+
+    gradient_cost = (2, 1)
+    value_cost = 2
+
+    def __init__(self, classifier: Classifier, denoiser: Denoiser, temperature: float = 1.0) -> None:
+        self.temperature = temperature
+        self._own = ClassObjective(classifier, temperature=temperature)
+        self._classifier, self._denoiser = classifier, denoiser
+        self._mode = EvaluationMode(denoiser if isinstance(denoiser, nn.Module) else None)
+
+    def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability after the denoiser (B,), its gradient at ``z`` (B, C, H, W), logits (B, K) at ``z``."""
+        values, grads = [], []
+        for start in range(0, len(z), self._classifier.batch_size):  # the graph of the denoiser must fit as well
+            rows = slice(start, start + self._classifier.batch_size)
+            with self._mode, torch.inference_mode(False), torch.enable_grad():
+                pixels = z[rows].detach().clone().requires_grad_()
+                clean = self._denoise(pixels)
+                if not clean.requires_grad:
+                    raise NotDifferentiableError(
+                        "no gradient goes through the denoiser; use one made of torch operations"
+                    )
+                value, slope, _ = self._own.gradient(clean.detach(), target[rows])
+                grads.append(torch.autograd.grad(clean, pixels, slope.to(clean.dtype))[0])
+            values.append(value)
+        logits = self._classifier.logits(z)
+        if not values:
+            return logits.new_zeros(0), torch.zeros_like(z), logits
+        return torch.cat(values), torch.cat(grads), logits
+
+    def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Log-probability after the denoiser (B,), and logits (B, K) at ``z``."""
+        with self._mode, torch.no_grad():
+            clean = [self._denoise(part) for part in z.split(self._classifier.batch_size)]
+        return self._own.value(torch.cat(clean), target)[0], self._classifier.logits(z)
+
+    def _denoise(self, pixels: Tensor) -> Tensor:
+        clean = self._denoiser(pixels)
+        if clean.shape != pixels.shape:
+            raise InputError(f"the denoiser must keep the shape {tuple(pixels.shape)}, it gave {tuple(clean.shape)}")
+        return clean
+
+
+def into_cone(axis: Tensor, other: Tensor, angle: float) -> Tensor:
+    """Directions on the way from ``axis`` to ``other``, at most ``angle`` away from ``axis``.
+
+    Args:
+        axis: (B, C, H, W), the explained gradient.
+        other: (B, C, H, W), the robust gradient.
+        angle: Degrees, in (0, 90].
+
+    Returns:
+        (B, C, H, W), of the length of ``axis``: ``axis`` itself where the two lie within ``angle``, and where they span
+        no plane (one is zero, or they point against each other).
+    """
+    u, v = unit(axis), unit(other)
+    cosine = (u.flatten(1).double() * v.flatten(1)).sum(1)
+    across = v - cosine.to(u.dtype).view(-1, 1, 1, 1) * u
+    across = across - (u * across).flatten(1).sum(1).view(-1, 1, 1, 1) * u  # once more: rounding left some of u
+    length = norm_of(across, "l2")
+    turned = math.cos(math.radians(angle)) * u + math.sin(math.radians(angle)) * unit(across)
+    peak = axis.flatten(1).abs().amax(1).view(-1, 1, 1, 1)  # the length of a tiny gradient underflows when squared
+    size = peak * norm_of(axis / peak.where(peak > 0, 1.0), "l2").view(-1, 1, 1, 1)
+    keep = (cosine >= math.cos(math.radians(angle))) | (length <= 1e-6)
+    # Rows that are not finite stay so: the search freezes them.
+    return torch.where(keep.view(-1, 1, 1, 1), axis, turned * size)
+
+
+def check_auxiliary(classifier: Classifier, aux: Classifier) -> None:
+    """Refuse an auxiliary classifier that cannot serve.
+
+    Raises:
+        InputError: It is the explained classifier, or has other classes.
+        AccessError: It grants no gradients.
+    """
+    aux.require(Access.GRADIENTS, "guiding a counterfactual")
+    if same_classifier(classifier, aux):
+        raise InputError("aux is the explained classifier itself; give another one that was trained to be robust")
+    check_classes_agree(classifier, aux, "aux")
+
+
+def same_classifier(first: Classifier, second: Classifier) -> bool:
+    """Whether two classifiers are one: the same object, the same module, or the same weights and preprocessing."""
+    return first is second or first.model is second.model or first.identity == second.identity
+
+
+def check_classes_agree(classifier: Classifier, other: Classifier, what: str) -> None:
+    """Refuse a second classifier whose classes are not those of the explained one; ``what`` names it.
+
+    Where one of the two does not know its classes yet, nothing is said. Names that merely count are no names.
+
+    Raises:
+        InputError: Another number of classes, or other names.
+    """
+    if classifier.classes is None or other.classes is None:
+        return
+    ours, theirs = tuple(classifier.classes.names), tuple(other.classes.names)
+    if len(ours) != len(theirs):
+        raise InputError(f"{what} has {len(theirs)} classes, the explained classifier {len(ours)}")
+    counted = tuple(str(i) for i in range(len(ours)))
+    if counted not in (ours, theirs) and ours != theirs:
+        row = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+        raise InputError(
+            f'class {row} of {what} is "{theirs[row]}", that of the explained classifier "{ours[row]}"; '
+            "both must have the same classes in the same order"
+        )
+
+
+def _log_mean(first: Tensor, second: Tensor) -> Tensor:
+    return torch.logaddexp(first, second) - math.log(2)
