@@ -1,0 +1,252 @@
+"""The rows of a counterfactual search that are still under way: what was asked, what was best, what it cost.
+
+All solvers move points inside a :class:`Domain` and ask an objective about them through one :class:`Climb`, which
+counts passes by row, remembers the best iterate, logs the way, and lets finished rows leave the flat batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from whywrong.explain.counterfactuals.domain import Domain
+from whywrong.explain.counterfactuals.objectives import Objective, log_probability
+
+Ending = int
+ENDINGS = ("steps", "confident", "stationary", "no_gradient", "non_finite")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchResult:
+    """The best points of a search. Rows are (image, target, radius) triples, as they came.
+
+    Attributes:
+        z: (B, C, H, W), float32, the best iterate: in [0, 1], in the ball, unchanged outside the region.
+        value: (B,), float32, objective at ``z``; NaN where the objective was never finite.
+        logits: (B, K), float32, of the explained classifier at ``z``.
+        gap: (B,), float64, Frank-Wolfe gap at ``z``: 0 exactly at stationary points, and for a concave objective a
+            bound on what is still to be won; NaN where it was not computed.
+        norm: (B,), float64, l_p norm of ``z - x``.
+        trajectory: (B, T), float32, log-probability of the target at the iterates in their order; NaN once a row has
+            left. The last point of the default solver is the one that was pushed to the surface of the ball.
+        steps: (B,), int64, steps taken.
+        ending: (B,), int64, index into :data:`ENDINGS`: all steps taken, confident enough, gap below tolerance, no
+            gradient at the start, a value or gradient that is not finite.
+        forwards: (B,), int64, passes of the explained classifier.
+        backwards: (B,), int64.
+    """
+
+    z: Tensor
+    value: Tensor
+    logits: Tensor
+    gap: Tensor
+    norm: Tensor
+    trajectory: Tensor
+    steps: Tensor
+    ending: Tensor
+    forwards: Tensor
+    backwards: Tensor
+
+
+class Climb:
+    """One search over a flat batch.
+
+    Args:
+        objective: What is raised.
+        domain: Where the points may lie.
+        target: (B,), int64.
+        keys: (B,), int64, or None.
+        points: Most iterates a row, for the log.
+        stop_conf: Rows leave once they are read as their target with at least this probability; None never.
+        gap_tolerance: Rows leave once their gap is at most this share of the largest gap so far; 0 never.
+
+    Attributes:
+        rows: (n,), int64, rows of the batch that are still searched; the fields below hold these rows.
+        domain: Their domains.
+        best, best_value: Their best iterate and its value.
+        current: (n,), bool, whether the best iterate is the last one asked about.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        domain: Domain,
+        target: Tensor,
+        keys: Tensor | None,
+        *,
+        points: int,
+        stop_conf: float | None,
+        gap_tolerance: float,
+    ) -> None:
+        batch, device = len(domain.x), domain.x.device
+        self.objective, self.domain, self._whole = objective, domain, domain
+        self.rows = torch.arange(batch, device=device)
+        self._target, self._keys = target, keys
+        self._stop_conf, self.gap_tolerance = stop_conf, gap_tolerance
+        self.best = domain.x
+        self.best_value = torch.full((batch,), -torch.inf, device=device)
+        self._best_logits: Tensor | None = None
+        self._largest_gap = torch.zeros(batch, dtype=torch.float64, device=device)
+        self.current = torch.zeros(batch, dtype=torch.bool, device=device)
+        self._trajectory = torch.full((batch, points), torch.nan, device=device)
+        self._asked = torch.zeros(batch, dtype=torch.int64, device=device)
+        self._steps, self._ending = torch.zeros_like(self._asked), torch.zeros_like(self._asked)
+        self._forwards, self._backwards = torch.zeros_like(self._asked), torch.zeros_like(self._asked)
+        self._gap = torch.full((batch,), torch.nan, dtype=torch.float64, device=device)
+        self._z, self._value = domain.x.clone(), torch.full((batch,), torch.nan, device=device)
+        self._logits: Tensor | None = None
+
+    # Asking.
+
+    def ask(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Value (n,) and gradient (n, C, H, W) at ``z`` (n, C, H, W), one point for each row under way."""
+        value, grad, logits = self.objective.gradient(z, self._target, self._keys)
+        self._count(*self.objective.gradient_cost)
+        self._keep(z, value, logits)
+        return value, grad.contiguous()
+
+    def _count(self, forwards: int, backwards: int) -> None:
+        self._forwards[self.rows] += forwards
+        self._backwards[self.rows] += backwards
+
+    def _keep(self, z: Tensor, value: Tensor, logits: Tensor) -> None:
+        log_p = log_probability(logits, self._target, self.objective.temperature)
+        self._trajectory[self.rows, self._asked[self.rows]] = log_p
+        self._asked[self.rows] += 1
+        better = value > self.best_value  # never where the value is NaN
+        self.current = better
+        if self._best_logits is None or bool(better.all()):
+            self.best, self.best_value, self._best_logits = z, value.where(better, -torch.inf), logits
+            return
+        self.best = torch.where(better.view(-1, 1, 1, 1), z, self.best)
+        self.best_value = torch.where(better, value, self.best_value)
+        self._best_logits = torch.where(better[:, None], logits, self._best_logits)
+
+    # Leaving.
+
+    def unusable(self, value: Tensor, grad: Tensor) -> Tensor:
+        """(n,) int64: the ending of rows that cannot go on, -1 for the others."""
+        peak = grad.flatten(1).abs().amax(1)
+        broken = ~(peak.isfinite() & value.isfinite())
+        flat = (peak == 0) & (self._steps[self.rows] == 0)
+        ending = torch.full_like(self.rows, -1)
+        ending[(peak == 0) & ~flat] = ENDINGS.index("stationary")
+        ending[flat] = ENDINGS.index("no_gradient")
+        ending[broken] = ENDINGS.index("non_finite")
+        self._gap[self.rows[peak == 0]] = 0.0
+        return ending
+
+    def confident(self) -> Tensor:
+        """(n,) bool: the last point is the best one, is read as its target, and with enough probability."""
+        if self._stop_conf is None:
+            return torch.zeros_like(self.current)
+        assert self._best_logits is not None
+        log_p = log_probability(self._best_logits, self._target, self.objective.temperature)
+        valid = self._best_logits.argmax(1) == self._target
+        return self.current & valid & (log_p.exp() >= self._stop_conf)
+
+    def gap_at(self, z: Tensor, grad: Tensor, rows: Tensor | None = None) -> Tensor:
+        """(n,) float64, Frank-Wolfe gap <grad, v - z> at points of the rows under way, or of some of them."""
+        domain = self.domain if rows is None else self.domain.at(rows)
+        vertex, _ = domain.best(grad)
+        return inner(grad, vertex - z).clamp_min_(0)
+
+    def closed(self, gain: Tensor, z: Tensor, grad: Tensor) -> Tensor:
+        """(n,) bool: rows whose gap is below tolerance.
+
+        Args:
+            gain: (n,), float64, <grad, v - z> for the vertex of the step: a lower bound of the gap, and cheap.
+            z: (n, C, H, W), points.
+            grad: (n, C, H, W), gradients there.
+        """
+        if not self.gap_tolerance:
+            return torch.zeros_like(self.current)
+        self._largest_gap = torch.maximum(self._largest_gap, gain)
+        closed = gain <= self.gap_tolerance * self._largest_gap
+        if bool(closed.any()):
+            at = closed.nonzero().flatten()
+            gap = self.gap_at(z[at], grad[at], at)
+            closed[at] = gap <= self.gap_tolerance * self._largest_gap[at]
+            here = at[self.current[at]]
+            self._gap[self.rows[here]] = gap[self.current[at]]
+        return closed
+
+    def step(self) -> None:
+        """Count a step of every row under way."""
+        self._steps[self.rows] += 1
+
+    def leave(self, ending: Tensor) -> Tensor | None:
+        """Let rows with ``ending`` (n,) of 0 or more leave; indices (m,) of those that stay, None if all do."""
+        gone = ending >= 0
+        if not bool(gone.any()):
+            return None
+        self._store(gone.nonzero().flatten())
+        self._ending[self.rows[gone]] = ending[gone]
+        stay = (~gone).nonzero().flatten()
+        self.rows, self.domain, self.current = self.rows[stay], self.domain.at(stay), self.current[stay]
+        self._target = self._target[stay]
+        self._keys = None if self._keys is None else self._keys[stay]
+        self.best, self.best_value = self.best[stay], self.best_value[stay]
+        self._largest_gap = self._largest_gap[stay]
+        if self._best_logits is not None:
+            self._best_logits = self._best_logits[stay]
+        return stay
+
+    def note_gap(self, gap: Tensor) -> None:
+        """Store the gap (n,) of the rows whose last point is their best."""
+        self._gap[self.rows[self.current]] = gap[self.current]
+
+    def _store(self, at: Tensor) -> None:
+        if self._best_logits is None:
+            return
+        if self._logits is None:
+            shape = (len(self._z), self._best_logits.shape[1])
+            self._logits = torch.full(shape, torch.nan, device=self._z.device)
+        rows = self.rows[at]
+        self._z[rows] = self.best[at]
+        self._logits[rows] = self._best_logits[at].to(self._logits.dtype)
+        self._value[rows] = self.best_value[at].where(self.best_value[at] > -torch.inf, torch.nan)
+
+    def finish(self) -> SearchResult:
+        """Close the search: every row that is still there has taken all its steps."""
+        missing = self._gap[self.rows].isnan().nonzero().flatten()
+        if len(missing):
+            self._measure(missing)
+        self.leave(torch.zeros_like(self.rows))
+        logits = self._logits if self._logits is not None else self._z.new_zeros((len(self._z), 0))
+        return SearchResult(
+            z=self._z,
+            value=self._value,
+            logits=logits,
+            gap=self._gap,
+            norm=self._whole.norm(self._z),
+            trajectory=self._trajectory,
+            steps=self._steps,
+            ending=self._ending,
+            forwards=self._forwards,
+            backwards=self._backwards,
+        )
+
+    def _measure(self, at: Tensor) -> None:
+        """The gap at the best points of some rows: one more forward and backward pass each."""
+        keys = None if self._keys is None else self._keys[at]
+        _, grad, _ = self.objective.gradient(self.best[at], self._target[at], keys)
+        forwards, backwards = self.objective.gradient_cost
+        self._forwards[self.rows[at]] += forwards
+        self._backwards[self.rows[at]] += backwards
+        self._gap[self.rows[at]] = self.gap_at(self.best[at], grad.contiguous(), at)
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """(n,) float64, inner products of the rows of two (n, C, H, W); sums of blocks are taken in float64."""
+    a, b = a.flatten(1), b.flatten(1)
+    block = 1024
+    whole = a.shape[1] // block * block
+    parts = (
+        torch.linalg.vecdot(a[:, :whole].unflatten(1, (-1, block)), b[:, :whole].unflatten(1, (-1, block)))
+        if whole
+        else a[:, :0]
+    )
+    return parts.sum(1, dtype=torch.float64) + torch.linalg.vecdot(a[:, whole:], b[:, whole:]).double()

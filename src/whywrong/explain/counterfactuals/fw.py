@@ -1,0 +1,53 @@
+"""Frank-Wolfe with momentum and a linearly falling step: the default solver.
+
+    m_i = beta m_(i-1) + (1 - beta) g_i,  v_i = argmax over the domain of <m_i, v>,  z_(i+1) = z_i + s_i (v_i - z_i)
+
+with s_i = max(1 - i/n, 0.02) and m_0 = g_0. The first step is whole, so that a linear objective is solved by it. All
+iterates lie in the domain without projection. The last point is pushed straight away from the image until it lies on
+the ball, since a convex combination of points on the ball lies inside it (specification 3.5).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from whywrong.explain.counterfactuals.climb import ENDINGS, Climb, inner
+
+_LEAST_STEP = 0.02
+
+
+def climb_fw(climb: Climb, z: Tensor, steps: int, momentum: float) -> None:
+    """Search from ``z`` (B, C, H, W), a point of the domain: ``steps`` gradients, and one at the last point."""
+    smooth = torch.empty(0)
+    for i in range(steps):
+        value, grad = climb.ask(z)
+        ending = climb.unusable(value, grad)
+        ending[climb.confident() & (ending < 0)] = ENDINGS.index("confident")
+        kept = _leave(climb, ending, z, grad)
+        if kept is not None:
+            z, grad = z[kept], grad[kept]
+            smooth = smooth[kept] if i else smooth
+        if not len(z):
+            return
+        smooth = grad if i == 0 else smooth.lerp_(grad, 1 - momentum) if i > 1 else smooth.lerp(grad, 1 - momentum)
+        vertex, _ = climb.domain.best(smooth)
+        way = vertex.sub_(z)
+        closed = climb.closed(inner(grad, way), z, grad)
+        kept = climb.leave(torch.where(closed, ENDINGS.index("stationary"), -1))
+        if kept is not None:
+            z, way, smooth = z[kept], way[kept], smooth[kept]
+            if not len(z):
+                return
+        z = torch.add(z, way, alpha=max(1 - i / steps, _LEAST_STEP)).clamp_(0, 1)
+        climb.step()
+    z = climb.domain.filled(z)
+    _, grad = climb.ask(z)
+    climb.note_gap(climb.gap_at(z, grad))
+
+
+def _leave(climb: Climb, ending: Tensor, z: Tensor, grad: Tensor) -> Tensor | None:
+    """Rows that stop here keep the gap of their last point, which costs no pass."""
+    if bool((ending == ENDINGS.index("confident")).any()):
+        climb.note_gap(climb.gap_at(z, grad))
+    return climb.leave(ending)

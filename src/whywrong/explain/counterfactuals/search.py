@@ -1,0 +1,123 @@
+"""The one door to the solvers: the best point for an objective inside an l_p ball and the pixel range."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from whywrong.core.checks import check_images, check_keys, check_labels
+from whywrong.core.errors import InputError
+from whywrong.explain.counterfactuals.climb import Climb, SearchResult
+from whywrong.explain.counterfactuals.domain import Domain
+from whywrong.explain.counterfactuals.fw import climb_fw
+from whywrong.explain.counterfactuals.objectives import Objective
+
+Solver = Literal["fw"]
+SOLVERS: tuple[Solver, ...] = ("fw",)
+
+
+def search(
+    objective: Objective,
+    x: Tensor,
+    target: Tensor,
+    *,
+    p: float = 1.5,
+    eps: float | Tensor,
+    steps: int = 30,
+    mask: Tensor | None = None,
+    keys: Tensor | None = None,
+    solver: Solver = "fw",
+    start: Tensor | None = None,
+    momentum: float = 0.5,
+    stop_conf: float | None = None,
+    gap_tolerance: float = 0.0,
+) -> SearchResult:
+    """Raise an objective by changing images inside a ball.
+
+    Rows are independent: give one row for each image, target and radius, and they are searched as one flat batch that
+    shrinks as rows finish. The caller stays inside ``with classifier:``.
+
+    Args:
+        objective: What is raised, see :class:`whywrong.explain.counterfactuals.objectives.Objective`.
+        x: (B, C, H, W), floating point, finite and in [0, 1]; left untouched.
+        target: (B,), int64, classes to reach.
+        p: Exponent of the norm over C*H*W, in [1, inf].
+        eps: Radius, positive, or one a row (B,); in the l_p norm, pixels in [0, 1].
+        steps: Steps, at least 1.
+        mask: (B, 1, H, W) or (B, H, W), bool, region that may change; None is the whole image.
+        keys: (B,), int64, seeds of the images' noise, for objectives that draw some.
+        solver: ``fw``, Frank-Wolfe with momentum.
+        start: (B, C, H, W), point to start from, pulled into the ball if need be; default ``x``.
+        momentum: Share of the earlier directions in each direction of ``fw``, in [0, 1).
+        stop_conf: Rows of ``fw`` leave once they are read as their target with this probability; None never.
+        gap_tolerance: Rows of ``fw`` leave once the Frank-Wolfe gap is at most this share of its largest value; 0
+            never.
+
+    Returns:
+        The best iterate of each row with its gap, its way and its passes.
+
+    Raises:
+        InputError: An argument breaks the contract above.
+        AccessError, NotDifferentiableError, ModelRaisedError: As ``Classifier.gradient``.
+    """
+    check_images(x)
+    check_labels(target, len(x), what="target")
+    if keys is not None:
+        check_keys(keys, len(x))
+    radii = _radii(eps, p, x)
+    if steps < 1:
+        raise InputError(f"steps must be at least 1, got {steps}")
+    if not 0 <= momentum < 1:
+        raise InputError(f"momentum must be in [0, 1), got {momentum}")
+    pixels = x.detach().float().contiguous().clamp(0, 1)
+    domain = Domain.around(pixels, radii, p, _region(mask, x))
+    climb = Climb(
+        objective,
+        domain,
+        target.to(x.device),
+        keys,
+        points=steps + 2,
+        stop_conf=stop_conf,
+        gap_tolerance=gap_tolerance,
+    )
+    if solver not in SOLVERS:
+        raise InputError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
+    climb_fw(climb, pixels if start is None else domain.shrunk(start.float()), steps, momentum)
+    return climb.finish()
+
+
+def check_exponent(p: float) -> None:
+    """Refuse an exponent outside [1, inf]: below 1 the ball is not convex.
+
+    Raises:
+        InputError: Names the range.
+    """
+    if not p >= 1:
+        raise InputError(f"p must be in [1, inf] (below 1 the ball is not convex), got {p}")
+
+
+def _radii(eps: float | Tensor, p: float, x: Tensor) -> Tensor:
+    check_exponent(p)
+    radii = torch.as_tensor(eps, dtype=torch.float64, device=x.device)
+    if radii.ndim > 1 or (radii.ndim == 1 and len(radii) != len(x)):
+        raise InputError(f"eps must be one radius, or one a row ({len(x)},), got shape {tuple(radii.shape)}")
+    if not bool((radii > 0).all()):
+        raise InputError(f"eps must be positive, got {float(radii.min()) if radii.numel() else radii}")
+    if not math.isfinite(p) and bool((radii > 255).any()):
+        raise InputError("eps is in units of the [0, 1] pixel range, for p = inf e.g. 8/255")
+    return radii.expand(len(x)).contiguous()
+
+
+def _region(mask: Tensor | None, x: Tensor) -> Tensor | None:
+    if mask is None:
+        return None
+    region = mask[:, None] if mask.ndim == 3 else mask
+    if region.dtype != torch.bool or region.ndim != 4 or region.shape[0] != len(x) or region.shape[2:] != x.shape[2:]:
+        raise InputError(
+            f"mask must be bool (B, H, W) or (B, 1, H, W) for images {tuple(x.shape)}, got {mask.dtype} "
+            f"{tuple(mask.shape)}"
+        )
+    return region.to(x.device)
