@@ -1,0 +1,24 @@
+"""Patch groups: which smallest sets of patches make a decision, break it, or mislead the model."""
+
+from whywrong.explain.patch_groups.game import PatchGame
+from whywrong.explain.patch_groups.grad_cam import grad_cam
+from whywrong.explain.patch_groups.greedy import GreedyPath, Search, greedy, greedy_order
+from whywrong.explain.patch_groups.rankings import RANKINGS, Curves, curves, order_of
+from whywrong.explain.patch_groups.rollout import rollout
+from whywrong.explain.patch_groups.shapley import shapley_by_contexts, shapley_values
+
+__all__ = [
+    "RANKINGS",
+    "Curves",
+    "GreedyPath",
+    "PatchGame",
+    "Search",
+    "curves",
+    "grad_cam",
+    "greedy",
+    "greedy_order",
+    "order_of",
+    "rollout",
+    "shapley_by_contexts",
+    "shapley_values",
+]

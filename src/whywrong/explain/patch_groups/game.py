@@ -1,0 +1,104 @@
+"""The game that patch groups are found in: values of sets of patches, and the class that wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from whywrong.core.errors import InputError, NonFiniteError
+from whywrong.explain.interactions.games import Game
+from whywrong.explain.interactions.players import ImageGame, PlayersConfig
+from whywrong.explain.interactions.tokens import CannotDropTokens, find_transformer
+from whywrong.explain.interactions.values import LOG_ODDS, ValueFunction, class_values
+from whywrong.models.classifier import Classifier
+
+WINNER = "winner"
+
+
+class PatchGame(ImageGame):
+    """An :class:`ImageGame` whose last value, ``winner``, is the class with the highest logit (the first of equals).
+
+    The whole image is remembered: asking for it again costs no pass.
+
+    Args:
+        classifier, x, y, target, functions, config: As of :class:`ImageGame`.
+
+    Attributes:
+        predicted: (B,) int64, the winner on the whole images.
+        faulty: Images of which some set had logits that are NaN or infinite.
+
+    Raises:
+        InputError, CannotDropTokens: As :class:`ImageGame`.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        functions: Sequence[ValueFunction] = LOG_ODDS,
+        config: PlayersConfig | None = None,
+    ) -> None:
+        super().__init__(classifier, x, y, target=target, functions=functions, config=config)
+        self.names = (*self.names, WINNER)
+        self.predicted = self.full.argmax(1)
+        self.faulty: set[int] = set()
+
+    def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
+        """As :meth:`Game.evaluate`."""
+        whole = masks.all(1)
+        logits = self.full[rows]
+        if not bool(whole.all()):
+            logits[~whole] = self._shown.logits(masks[~whole], rows[~whole]).cpu()
+        self.faulty.update(rows[~logits.isfinite().all(1)].tolist())
+        values = class_values(logits, self._y[rows], self.target[rows], self._functions)
+        return torch.cat([values, logits.argmax(1)[:, None].double()], 1)
+
+    def values(self, masks: Tensor, rows: Tensor) -> Tensor:
+        """As :meth:`Game.values`; passes are counted, too, where the model then gave NaN."""
+        before = self.forwards.clone()
+        try:
+            found = super().values(masks, rows)
+        except NonFiniteError:
+            self.forwards = before + rows[~masks.all(1)].bincount(minlength=self.images)
+            raise
+        self.forwards = before + rows[~masks.all(1)].bincount(minlength=self.images)
+        return found
+
+
+def column(game: Game, name: str) -> int:
+    """Where a value stands among those of a game.
+
+    Raises:
+        InputError: The game has no such value.
+    """
+    if name not in game.names:
+        raise InputError(f'the game has no value "{name}"; it has {", ".join(game.names)}')
+    return game.names.index(name)
+
+
+def coarse_grid(classifier: Classifier, height: int, width: int, most: int, *, tokens: bool) -> int | None:
+    """The largest grid of at most ``most`` players a side that divides the image, or its tokens.
+
+    Args:
+        classifier: Asked for the size of its patches.
+        height, width: Of the image, pixels.
+        most: Players a side.
+        tokens: Whether the players are to be whole patch tokens.
+
+    Returns:
+        g, at least 2; None where there is none, or where tokens are asked for and the model has none.
+    """
+    if tokens:
+        try:
+            _, vit = find_transformer(classifier)
+        except CannotDropTokens:
+            return None
+        patch: tuple[int, int] = vit.patch_embed.patch_size  # type: ignore[assignment,union-attr]
+        height, width = -(-height // patch[0]), -(-width // patch[1])
+    fitting = [g for g in range(2, most + 1) if height % g == 0 and width % g == 0]
+    return fitting[-1] if fitting else None

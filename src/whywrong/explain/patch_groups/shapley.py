@@ -1,0 +1,88 @@
+"""Shapley values of patches, estimated by sampling: the fair share of each patch in a value.
+
+Source: Castro, Gomez and Tejada 2009 (permutations); the rule of random contexts is that of Sumiyasu et al. 2024.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from whywrong.core.checks import check_keys
+from whywrong.core.errors import InputError
+from whywrong.core.randomness import keyed_bits, keyed_uniform
+from whywrong.explain.interactions.games import Game
+from whywrong.explain.patch_groups.game import column
+
+_PERMUTATIONS = 11  # streams of the keys of an image, apart from those of interactions
+_CONTEXTS = 12
+_SIZES = 13
+
+
+def shapley_values(game: Game, value: str, keys: Tensor, permutations: int = 20) -> Tensor:
+    """Shapley values from random permutations, each of which gives one marginal of every player.
+
+    Args:
+        game: Values of sets.
+        value: Name of the value to share out.
+        keys: (B,) int64, seed of each image's permutations.
+        permutations: P, at least 1. They ask for P (n - 1) sets an image, and once for nobody and for all.
+
+    Returns:
+        (B, n) float64; rows sum to v(N) - v(nobody).
+
+    Raises:
+        InputError: A setting or name breaks the contract above.
+    """
+    _check(game, keys, permutations, "permutations")
+    at, (images, players) = column(game, value), (game.images, game.players)
+    everyone = torch.arange(images)
+    ends = torch.zeros(2 * images, players, dtype=torch.bool)
+    ends[images:] = True
+    nobody, whole = game.values(ends, everyone.repeat(2))[:, at].split(images)
+    total = torch.zeros(images, players, dtype=torch.float64)
+    for draw in range(permutations):
+        order = keyed_bits(keys, (players,), (_PERMUTATIONS << 40) + draw).argsort(1)
+        rank = order.argsort(1)  # (B, n), when each player arrives
+        masks = rank[:, None, :] < torch.arange(1, players)[:, None]  # (B, n - 1, n)
+        chain = game.values(masks.flatten(0, 1), everyone.repeat_interleave(players - 1))[:, at].view(images, -1)
+        steps = torch.cat([nobody[:, None], chain, whole[:, None]], 1).diff(dim=1)  # (B, n), by arrival
+        total += steps.gather(1, rank)
+    return total / permutations
+
+
+def shapley_by_contexts(game: Game, value: str, keys: Tensor, contexts: int = 20) -> Tensor:
+    """Shapley values as the published code of MoXI samples them: one context size a repetition, shared by all players.
+
+    Args:
+        game: Values of sets.
+        value: Name of the value to share out.
+        keys: (B,) int64, seed of each image's contexts.
+        contexts: Repetitions, at least 1. They ask for 2 n sets each.
+
+    Returns:
+        (B, n) float64. A repetition draws u uniform in (0, 1), and for every player a context of int(u (n - 1)) others.
+
+    Raises:
+        InputError: A setting or name breaks the contract above.
+    """
+    _check(game, keys, contexts, "contexts")
+    at, (images, players) = column(game, value), (game.images, game.players)
+    rows = torch.arange(images).repeat_interleave(2 * players)
+    self_ = torch.eye(players, dtype=torch.bool)
+    total = torch.zeros(images, players, dtype=torch.float64)
+    for draw in range(contexts):
+        size = (keyed_uniform(keys, (1,), (_SIZES << 40) + draw)[:, 0] * (players - 1)).long()
+        bits = keyed_bits(keys, (players, players), (_CONTEXTS << 40) + draw)
+        bits = bits.masked_fill(self_, torch.iinfo(torch.int64).max)  # a player is last in its own row, never drawn
+        context = bits.argsort(2).argsort(2) < size[:, None, None]  # (B, n, n)
+        masks = torch.stack([context, context | self_], 2)  # (B, n, 2, n)
+        found = game.values(masks.flatten(0, 2), rows)[:, at].view(images, players, 2)
+        total += found[:, :, 1] - found[:, :, 0]
+    return total / contexts
+
+
+def _check(game: Game, keys: Tensor, times: int, what: str) -> None:
+    check_keys(keys, game.images)
+    if isinstance(times, bool) or not isinstance(times, int) or times < 1:
+        raise InputError(f"{what} must be at least 1, got {times!r}")
