@@ -194,9 +194,10 @@ class Climb:
             self._best_logits = self._best_logits[stay]
         return stay
 
-    def note_gap(self, gap: Tensor) -> None:
-        """Store the gap (n,) of the rows whose last point is their best."""
-        self._gap[self.rows[self.current]] = gap[self.current]
+    def note_gap(self, gap: Tensor, *, everywhere: bool = False) -> None:
+        """Store gaps (n,): of the rows whose last point is their best, or of all, where they are those of the best."""
+        known = torch.ones_like(self.current) if everywhere else self.current
+        self._gap[self.rows[known]] = gap[known]
 
     def _store(self, at: Tensor) -> None:
         if self._best_logits is None:

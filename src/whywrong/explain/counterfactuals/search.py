@@ -10,13 +10,16 @@ from torch import Tensor
 
 from whywrong.core.checks import check_images, check_keys, check_labels
 from whywrong.core.errors import InputError
+from whywrong.core.randomness import row_keys
+from whywrong.explain.counterfactuals.afw import climb_afw, random_vertex
+from whywrong.explain.counterfactuals.apgd import climb_apgd, random_point
 from whywrong.explain.counterfactuals.climb import Climb, SearchResult
 from whywrong.explain.counterfactuals.domain import Domain
 from whywrong.explain.counterfactuals.fw import climb_fw
 from whywrong.explain.counterfactuals.objectives import Objective
 
-Solver = Literal["fw"]
-SOLVERS: tuple[Solver, ...] = ("fw",)
+Solver = Literal["fw", "afw-v1", "afw-v2", "apgd"]
+SOLVERS: tuple[Solver, ...] = ("fw", "afw-v1", "afw-v2", "apgd")
 
 
 def search(
@@ -48,9 +51,11 @@ def search(
         eps: Radius, positive, or one a row (B,); in the l_p norm, pixels in [0, 1].
         steps: Steps, at least 1.
         mask: (B, 1, H, W) or (B, H, W), bool, region that may change; None is the whole image.
-        keys: (B,), int64, seeds of the images' noise, for objectives that draw some.
-        solver: ``fw``, Frank-Wolfe with momentum.
-        start: (B, C, H, W), point to start from, pulled into the ball if need be; default ``x``.
+        keys: (B,), int64, seeds of random starts and of objectives that draw noise; default (0, row).
+        solver: ``fw``, Frank-Wolfe with momentum; for reproduction ``afw-v1``, ``afw-v2`` and, for p = 1, 2 and inf,
+            ``apgd``.
+        start: (B, C, H, W), point to start from, pulled into the ball if need be; default ``x`` for ``fw``, a random
+            point for the others.
         momentum: Share of the earlier directions in each direction of ``fw``, in [0, 1).
         stop_conf: Rows of ``fw`` leave once they are read as their target with this probability; None never.
         gap_tolerance: Rows of ``fw`` leave once the Frank-Wolfe gap is at most this share of its largest value; 0
@@ -68,6 +73,7 @@ def search(
     if keys is not None:
         check_keys(keys, len(x))
     radii = _radii(eps, p, x)
+    check_solver(solver, p)
     if steps < 1:
         raise InputError(f"steps must be at least 1, got {steps}")
     if not 0 <= momentum < 1:
@@ -83,10 +89,27 @@ def search(
         stop_conf=stop_conf,
         gap_tolerance=gap_tolerance,
     )
+    if solver == "fw":
+        climb_fw(climb, pixels if start is None else domain.shrunk(start.float()), steps, momentum)
+        return climb.finish()
+    keys = row_keys(0, len(x), x.device) if keys is None else keys.to(x.device)
+    if solver == "apgd":
+        climb_apgd(climb, random_point(domain, keys) if start is None else domain.shrunk(start.float()), steps)
+    else:
+        climb_afw(climb, random_vertex(domain, keys) if start is None else domain.shrunk(start.float()), steps, solver)
+    return climb.finish()
+
+
+def check_solver(solver: str, p: float) -> None:
+    """Refuse a solver that is not known, or not for this exponent.
+
+    Raises:
+        InputError: Names the solvers, or the exponents.
+    """
     if solver not in SOLVERS:
         raise InputError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
-    climb_fw(climb, pixels if start is None else domain.shrunk(start.float()), steps, momentum)
-    return climb.finish()
+    if solver == "apgd" and p not in (1, 2, math.inf):
+        raise InputError(f"solver apgd knows p = 1, 2 and inf, got {p}; the others know every p in [1, inf]")
 
 
 def check_exponent(p: float) -> None:
