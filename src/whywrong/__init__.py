@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from whywrong.core.input_spec import InputSpec
     from whywrong.data.batches import load_images
     from whywrong.explain.cam import CamConfig, CamResult, cam
+    from whywrong.explain.patch_groups import PatchGroupsConfig, PatchGroupsResult, patch_groups
     from whywrong.models.classifier import Classifier
     from whywrong.models.zoo import load_classifier
     from whywrong.report.drawing import plot
@@ -52,6 +53,7 @@ _HOMES = {
     "whywrong.core.input_spec": ["InputSpec"],
     "whywrong.data.batches": ["load_images"],
     "whywrong.explain.cam": ["CamConfig", "CamResult", "cam"],
+    "whywrong.explain.patch_groups": ["PatchGroupsConfig", "PatchGroupsResult", "patch_groups"],
     "whywrong.models.classifier": ["Classifier"],
     "whywrong.models.zoo": ["load_classifier"],
     "whywrong.report.drawing": ["plot"],
@@ -70,6 +72,8 @@ __all__ = [
     "InputSpec",
     "InvertedConfig",
     "InvertedResult",
+    "PatchGroupsConfig",
+    "PatchGroupsResult",
     "RunFolder",
     "WhyWrongError",
     "__version__",
@@ -81,6 +85,7 @@ __all__ = [
     "load_classifier",
     "load_images",
     "open_run",
+    "patch_groups",
     "plant",
     "plot",
     "reproduce_claim",

@@ -94,6 +94,16 @@ BUILTIN_METHODS: tuple[Method, ...] = (
         draw="whywrong.report.drawing:draw_inverted",
         takes=frozenset({"detail", "masks"}),
     ),
+    Method(
+        name="patch_groups",
+        title="which patches make the decision, break it, or misled the model",
+        access=Access.SCORES,
+        function="whywrong.explain.patch_groups:patch_groups",
+        config="whywrong.explain.patch_groups:PatchGroupsConfig",
+        draw="whywrong.report.draw_patch_groups:draw_patch_groups",
+        depth="standard",
+        takes=frozenset({"detail"}),
+    ),
 )
 
 BUILTIN_CLAIMS: tuple[Claim, ...] = (

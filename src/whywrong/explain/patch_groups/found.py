@@ -1,0 +1,82 @@
+"""What the search has found so far, image by image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from whywrong.explain.patch_groups.config import PatchGroupsConfig
+from whywrong.explain.patch_groups.greedy import GreedyPath
+from whywrong.explain.patch_groups.result import GROUPS, Group, PatchGroupsResult
+
+
+@dataclass(slots=True)
+class Found:
+    """What has been found so far, of B images."""
+
+    batch: int
+    rows: int
+    cols: int = 0
+    players: str | None = None
+    fallback: str | None = None
+    status: list[str] = field(init=False)
+    reason: list[str | None] = field(init=False)
+    groups: dict[str, tuple[list[list[int] | None], list[list[float] | None], list[bool | None]]] = field(init=False)
+    numbers: Tensor = field(init=False)  # (5, B) int64: predicted, target, broken into, near ties, forwards
+    spread: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cols = self.rows
+        self.status = ["ok"] * self.batch
+        self.reason = [None] * self.batch
+        self.groups = {n: ([None] * self.batch, [None] * self.batch, [None] * self.batch) for n in GROUPS}
+        self.numbers = torch.tensor([[-1], [-1], [-1], [0], [0]]).repeat(1, self.batch)
+        self.spread = torch.full((self.batch,), torch.nan, dtype=torch.float64)
+
+    def add(self, name: str, rows: Tensor, path: GreedyPath) -> None:
+        """Note what a search found for images ``rows``."""
+        orders, values, founds = self.groups[name]
+        parts = zip(path.order.tolist(), path.values.tolist(), path.length.tolist(), path.found.tolist(), strict=True)
+        for row, (order, value, length, hit) in zip(rows.tolist(), parts, strict=True):
+            orders[row], values[row], founds[row] = order[:length], value[: length + 1], hit
+        self.numbers[3, rows] += path.near_ties
+
+    def add_right(self, rows: Tensor, difference: Tensor) -> None:
+        """Note of images that are right: nothing misled the model, and what breaks them is what supports them."""
+        for row, value in zip(rows.tolist(), difference.tolist(), strict=True):
+            for part, entry in zip(self.groups["targeted"], ([], [value], True), strict=True):
+                part[row] = entry  # type: ignore[call-overload]
+            for part, same in zip(self.groups["support"], self.groups["breaking"], strict=True):
+                part[row] = same[row]  # type: ignore[call-overload]
+
+    def refuse(self, rows: Tensor, reason: str) -> None:
+        """Mark images, and drop the groups noted for them."""
+        for row in rows.tolist():
+            self.status[row], self.reason[row] = "refused", reason
+            for parts in self.groups.values():
+                for part in parts:
+                    part[row] = None  # type: ignore[call-overload]
+        self.numbers[2, rows] = -1
+
+    def result(self, config: PatchGroupsConfig) -> PatchGroupsResult:
+        parts = {name: Group(order=o, values=v, found=f) for name, (o, v, f) in self.groups.items()}
+        predicted, target, into, ties, forwards = self.numbers
+        return PatchGroupsResult(
+            status=self.status,
+            reason=self.reason,
+            players=self.players,
+            fallback=self.fallback,
+            rows=self.rows,
+            cols=self.cols,
+            value=config.value,
+            predicted=predicted,
+            target=target,
+            broken_into=into,
+            near_ties=ties,
+            spread=self.spread,
+            forwards=forwards,
+            backwards=torch.zeros_like(forwards),
+            **parts,
+        )

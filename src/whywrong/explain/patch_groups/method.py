@@ -1,0 +1,174 @@
+"""Patch groups of images: which patches are enough for the decision, which break it, which misled the model.
+
+Source: MoXI, Sumiyasu et al. 2024, arXiv 2401.03785: Algorithms 1 and 2, and the class-targeted deletion of section 5.
+The search stops at the flip and takes ``value of y - value of t`` for the class-targeted group; both are ours in this
+form, the paper's appendix on it could not be obtained.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from whywrong.core.access import Access
+from whywrong.core.checks import bad_rows, check_images, check_labels
+from whywrong.core.errors import InputError, ModelRaisedError, NonFiniteError
+from whywrong.explain.interactions.players import PlayersConfig
+from whywrong.explain.interactions.values import CLASSES, ValueFunction
+from whywrong.explain.patch_groups.config import MOST_A_SIDE, PatchGroupsConfig
+from whywrong.explain.patch_groups.found import Found
+from whywrong.explain.patch_groups.game import PatchGame, column
+from whywrong.explain.patch_groups.greedy import GreedyPath, Search, greedy
+from whywrong.explain.patch_groups.result import PatchGroupsResult
+from whywrong.models.classifier import Classifier
+
+BAD_PIXELS = "pixels are not finite or outside [0, 1]"
+NOT_FINITE = "the model returned NaN or infinite scores for the image or for a part of it"
+CONSTANT = "the scores stay the same whatever is hidden: there is nothing to rank"
+SKIPPED = "only some errors are explained in full"
+_SAME = 1e-6  # of the size of the value above 1; float32 rounding lies below
+
+
+def patch_groups(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    keys: Tensor | None = None,
+    detail: Tensor | None = None,
+    config: PatchGroupsConfig | None = None,
+) -> PatchGroupsResult:
+    """Smallest groups of patches, found by plain greedy search, that make, break or correct the decision.
+
+    Args:
+        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), K >= 2.
+        x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
+        y: True class, (B,), int64, in 0..K-1.
+        keys: Not used, the method draws nothing.
+        detail: (B,) bool, rows to explain; None takes all.
+        config: Settings of the method; None takes the defaults.
+
+    Returns:
+        Groups, values after each step, heat maps, and the query count. With n patches and at most k of them in a group,
+        an image costs at most 2 passes and k n - k (k - 1) / 2 for each of the four groups; those that several groups
+        ask for are made once, and every search ends at its flip.
+
+    Raises:
+        InputError: A shape, type, class or grid breaks the contract above.
+        AccessError: The classifier grants labels only.
+        CannotDropTokens: Tokens were asked for and cannot be had.
+    """
+    config = config or PatchGroupsConfig()
+    check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
+    check_labels(y, len(x), classifier.num_classes if classifier.classes is not None else None)
+    classifier.require(Access.SCORES, "patch_groups")
+    if detail is not None and (detail.dtype != torch.bool or detail.shape != y.shape):
+        raise InputError(f"detail must be bool ({len(x)},), got {detail.dtype} {tuple(detail.shape)}")
+    wanted = torch.ones(len(x), dtype=torch.bool) if detail is None else detail.cpu()
+    bad = bad_rows(x).cpu()
+    players = config.players(classifier, x.shape[2], x.shape[3])
+    found = Found(len(x), players.grid or MOST_A_SIDE)
+    for row in range(len(x)):
+        if bad[row]:
+            found.status[row], found.reason[row] = "bad_input", BAD_PIXELS
+        elif not wanted[row]:
+            found.status[row], found.reason[row] = "skipped", SKIPPED
+    with classifier:
+        _search(classifier, x, y, (wanted & ~bad).nonzero().flatten(), players, config, found)
+    return found.result(config)
+
+
+def _search(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    rows: Tensor,
+    players: PlayersConfig,
+    config: PatchGroupsConfig,
+    found: Found,
+) -> None:
+    """Groups of images ``rows``; those on which the model fails are singled out, and the others asked again."""
+    if len(rows) == 0:
+        return
+    game = None
+    before = classifier.forwards
+    try:
+        functions = [ValueFunction(kind=config.value, of=of) for of in CLASSES]
+        game = PatchGame(classifier, x[rows.to(x.device)], y[rows.to(y.device)], functions=functions, config=players)
+        _all_groups(game, rows, y.cpu()[rows], config, found)
+        found.numbers[4, rows] += game.forwards
+    except InputError:
+        if classifier.classes is not None:
+            check_labels(y, len(x), classifier.num_classes)  # speaks of the row as the caller numbers it
+        raise
+    except NonFiniteError:
+        assert game is not None
+        found.numbers[4, rows] += game.forwards
+        faulty = torch.zeros(len(rows), dtype=torch.bool)
+        faulty[list(game.faulty)] = True
+        found.refuse(rows[faulty], NOT_FINITE)
+        _search(classifier, x, y, rows[~faulty], players, config, found)
+    except ModelRaisedError as error:
+        if len(rows) == 1:
+            found.numbers[4, rows] += classifier.forwards - before
+            found.refuse(rows, str(error))
+            return
+        if game is not None:
+            found.numbers[4, rows] += game.forwards
+        for half in rows.split(-(-len(rows) // 2)):
+            _search(classifier, x, y, half, players, config, found)
+
+
+def _all_groups(game: PatchGame, rows: Tensor, y: Tensor, config: PatchGroupsConfig, found: Found) -> None:
+    everyone, predicted = torch.arange(game.images), game.predicted
+    wrong = (predicted != y).nonzero().flatten()
+    true, against, difference = (column(game, f"{config.value}_{of}") for of in CLASSES)
+    of_predicted = torch.where(predicted == y, true, against)
+    steps = config.steps(game.players)
+
+    def removal(chosen: Tensor, value: Tensor, watched: Tensor, start: Tensor | None = None) -> Search:
+        return Search(
+            rows=chosen,
+            value=value,
+            adds=False,
+            highest=False,
+            steps=steps,
+            watched=watched,
+            until_wins=False,
+            start=start,
+        )
+
+    towards_true = Search(
+        rows=wrong,
+        value=torch.full_like(wrong, difference),
+        adds=False,
+        highest=True,
+        steps=steps,
+        watched=y[wrong],
+    )
+    shown = Search(rows=everyone, value=of_predicted, adds=True, highest=True, steps=steps, watched=predicted)
+    sufficient, breaking, targeted = greedy(game, [shown, removal(everyone, of_predicted, predicted), towards_true])
+    won = wrong[targeted.found]
+    present = targeted.present[targeted.found]
+    [support] = greedy(game, [removal(won, torch.full_like(won, true), y[won], present)])
+
+    found.rows, found.cols, found.players, found.fallback = game.rows, game.cols, game.kind, game.fallback
+    found.numbers[0, rows], found.numbers[1, rows] = predicted, game.target
+    found.numbers[2, rows] = torch.where(breaking.found, breaking.winner, -1)
+    found.spread[rows] = breaking.spread
+    found.add("sufficient", rows, sufficient)
+    found.add("breaking", rows, breaking)
+    found.add("targeted", rows[wrong], targeted)
+    found.add("support", rows[won], support)
+    right = (predicted == y).nonzero().flatten()
+    whole = game(torch.ones(game.images, 1, game.players, dtype=torch.bool))[:, 0]  # remembered: no pass
+    found.add_right(rows[right], whole[right, difference])
+    found.refuse(rows[_constant(sufficient, breaking)], CONSTANT)
+
+
+def _constant(sufficient: GreedyPath, breaking: GreedyPath) -> Tensor:
+    """(B,) whether nobody, everybody, and everybody but one are all worth the same."""
+    nobody, everybody, without = sufficient.values[:, 0], breaking.values[:, 0], breaking.values[:, 1]
+    allowed = _SAME * everybody.abs().clamp_min(1)
+    gap = torch.stack([(nobody - everybody).abs(), (without - everybody).abs(), breaking.spread])
+    return (gap <= allowed).all(0)
