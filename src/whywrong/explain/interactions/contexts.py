@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.randomness import keyed_bits
-from whywrong.explain.interactions.streams import context_stream
+from whywrong.explain.interactions.streams import context_stream, pilot_stream
 
 _LAST = torch.iinfo(torch.int64).max
 
@@ -33,6 +33,7 @@ class Plan:
         units: Independent draws: sets, or permutations cut into several sets.
         cuts: Sets of one unit, disjoint.
         exact: Whether all sets of this size are enumerated; one unit then.
+        pilot: Whether the sets come from the stream of the pilot.
     """
 
     order: int
@@ -41,6 +42,7 @@ class Plan:
     units: int
     cuts: int
     exact: bool
+    pilot: bool = False
 
     @property
     def sets(self) -> int:
@@ -48,7 +50,12 @@ class Plan:
         return self.units * self.cuts
 
 
-def plan_sets(players: int, order: int, contexts: int, units: int, *, balanced: bool) -> Plan:
+def usable_share(players: int, size: int) -> float:
+    """Chance that a pair lies outside of a uniform set of ``size`` players."""
+    return (players - size) * (players - size - 1) / (players * (players - 1))
+
+
+def plan_sets(players: int, order: int, contexts: float, units: int, *, balanced: bool, pilot: bool = False) -> Plan:
     """Sets that give every pair ``contexts`` draws on average, or all sets there are.
 
     Args:
@@ -57,16 +64,16 @@ def plan_sets(players: int, order: int, contexts: int, units: int, *, balanced: 
         contexts: K, draws wanted of each pair.
         units: Fewest independent permutations, so that an interval can be had.
         balanced: Whether a permutation is cut into as many disjoint sets as that leaves room for.
+        pilot: Draw from the stream of the pilot.
     """
     size = min(order, players - 2 - order)
     mirror = size != order
-    usable = (players - size) * (players - size - 1) / (players * (players - 1))
-    wanted = math.ceil(contexts / usable)
+    wanted = math.ceil(contexts / usable_share(players, size) - 1e-9)
     every = math.comb(players, size)
     if every <= wanted:
-        return Plan(order, size, mirror, units=1, cuts=every, exact=True)
+        return Plan(order, size, mirror, units=1, cuts=every, exact=True, pilot=pilot)
     cuts = max(1, min(players // size, wanted // units)) if balanced else 1
-    return Plan(order, size, mirror, units=max(2, math.ceil(wanted / cuts)), cuts=cuts, exact=False)
+    return Plan(order, size, mirror, units=max(2, math.ceil(wanted / cuts)), cuts=cuts, exact=False, pilot=pilot)
 
 
 def draw_sets(keys: Tensor, players: int, plan: Plan) -> Tensor:
@@ -79,7 +86,8 @@ def draw_sets(keys: Tensor, players: int, plan: Plan) -> Tensor:
         if plan.size:
             every.scatter_(3, torch.combinations(torch.arange(players), plan.size)[None, None], True)
         return every.expand(len(keys), -1, -1, -1)
-    place = permutations(keys, players, plan.units, context_stream(plan.order))[:, :, None]  # (B, units, 1, n)
+    stream = pilot_stream(plan.order) if plan.pilot else context_stream(plan.order)
+    place = permutations(keys, players, plan.units, stream)[:, :, None]  # (B, units, 1, n)
     start = torch.arange(plan.cuts)[:, None] * plan.size
     return (place >= start) & (place < start + plan.size)
 

@@ -59,7 +59,7 @@ def signed_means(
     """
     keys = _checked(game, orders, keys, seed, draws)
     n = game.players
-    sizes = sorted({order + more for order in orders for more in (0, 1, 2)})
+    sizes = _sizes(orders)
     place = permutations(keys, n, draws, PERMUTATIONS)  # (B, draws, n)
     curve = torch.empty(game.images, draws, len(sizes), len(game.names), dtype=torch.float64)
     inner = [number for number, size in enumerate(sizes) if 0 < size < n]
@@ -75,6 +75,17 @@ def signed_means(
     at = {size: number for number, size in enumerate(sizes)}
     second = torch.stack([curve[:, :, at[s + 2]] - 2 * curve[:, :, at[s + 1]] + curve[:, :, at[s]] for s in orders], 2)
     return SignedMeans(second.mean(1), second.std(1) / math.sqrt(draws), draws)
+
+
+def passes_of_signed_means(players: int, orders: Sequence[int], draws: int) -> int:
+    """Passes an image that :func:`signed_means` takes."""
+    sizes = _sizes(orders)
+    ends = sum(size in (0, players) for size in sizes)
+    return draws * (len(sizes) - ends) + ends
+
+
+def _sizes(orders: Sequence[int]) -> list[int]:
+    return sorted({order + more for order in orders for more in (0, 1, 2)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,14 @@ class Sums:
         count: (B, U, P), number of these draws.
         absolute: (B, P, V), sum of |D| over all units.
         exact: Whether the draws are all there are, each once.
+        ran: (B, U) bool, units that an image has; the others hold zeros. None: all of them.
     """
 
     total: Tensor
     count: Tensor
     absolute: Tensor
     exact: bool
+    ran: Tensor | None = None
 
 
 def image_blocks(images: int, units: int, masks: int, pairs: int, values: int) -> Iterator[slice]:
@@ -43,7 +45,7 @@ def image_blocks(images: int, units: int, masks: int, pairs: int, values: int) -
         yield slice(start, min(start + step, images))
 
 
-def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Plan) -> Sums:
+def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Plan, ran: Tensor | None = None) -> Sums:
     """Measure every pair outside of each drawn set C: 1 + u + p passes for p draws among u players.
 
     Args:
@@ -52,29 +54,54 @@ def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Pla
         keys: (b,) int64.
         pairs: (b, P, 2) int64.
         plan: Which sets are drawn.
+        ran: (b, U, c) bool, which of them an image gets; None for all.
     """
     small = draw_sets(keys, game.players, plan)  # (b, U, c, n)
+    ran = torch.ones(small.shape[:3], dtype=torch.bool) if ran is None else ran
     if plan.exact:
-        small = small.transpose(1, 2)  # every set for itself while they are measured
+        small, ran = small.transpose(1, 2), ran.transpose(1, 2)  # every set for itself while they are measured
     per_block = max(1, MOST_MASKS // (len(rows) * small.shape[2] * (1 + game.players + pairs.shape[1])))
-    parts = [_toggle(game, rows, block, pairs, mirror=plan.mirror) for block in small.split(per_block, 1)]
+    parts = [
+        _toggle(game, rows, block, pairs, used, mirror=plan.mirror)
+        for block, used in zip(small.split(per_block, 1), ran.split(per_block, 1), strict=True)
+    ]
     total = torch.cat([part.total for part in parts], 1)
     count = torch.cat([part.count for part in parts], 1)
     if plan.exact:
         total, count = total.sum(1, keepdim=True), count.sum(1, keepdim=True)
-    return Sums(total, count, torch.stack([part.absolute for part in parts]).sum(0), plan.exact)
+    absolute = torch.stack([part.absolute for part in parts]).sum(0)
+    return Sums(total, count, absolute, plan.exact, None if plan.exact else ran.any(2))
 
 
-def _toggle(game: Game, rows: Tensor, small: Tensor, pairs: Tensor, *, mirror: bool) -> Sums:
+def measurable(small: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """What can be measured with sets C: pairs outside of them, (b, U, c, P), and their players, (b, U, c, n); bool."""
     images, units, cuts, n = small.shape
-    first, second = (pairs[:, None, None, :, side].expand(-1, units, cuts, -1) for side in (0, 1))  # (b, U, c, P)
+    first, second = (pairs[..., side, None, None].movedim(1, 3).expand(-1, units, cuts, -1) for side in (0, 1))
     outside = ~small
     usable = outside.gather(3, first) & outside.gather(3, second)
+    involved = torch.zeros(images, n, dtype=torch.bool).scatter_(1, pairs.flatten(1), True)
+    if bool(usable.all()):
+        return usable, involved[:, None, None].expand(-1, units, cuts, -1)
     needed = torch.zeros(small.shape, dtype=torch.int32)
     for side in (first, second):
         needed.scatter_add_(3, side, usable.int())
-    base = (outside if mirror else small).reshape(-1, n)  # (b U c, n)
-    singles = (needed.reshape(-1, n) > 0).nonzero()  # (Q1, 2): set, player
+    return usable, needed > 0
+
+
+def set_passes(small: Tensor, pairs: Tensor) -> Tensor:
+    """(b, U, c) int64: passes that the measurement of sets C takes."""
+    usable, needed = measurable(small, pairs)
+    return 1 + needed.sum(3) + usable.sum(3)
+
+
+def _toggle(game: Game, rows: Tensor, small: Tensor, pairs: Tensor, ran: Tensor, *, mirror: bool) -> Sums:
+    images, units, cuts, n = small.shape
+    usable, needed = measurable(small, pairs)
+    usable, needed = usable & ran[..., None], needed & ran[..., None]
+    first, second = (pairs[:, None, None, :, side].expand(-1, units, cuts, -1) for side in (0, 1))  # (b, U, c, P)
+    base = (~small if mirror else small).reshape(-1, n)  # (b U c, n)
+    drawn = ran.flatten().nonzero()[:, 0]
+    singles = needed.reshape(-1, n).nonzero()  # (Q1, 2): set, player
     doubles = usable.reshape(-1, usable.shape[3]).nonzero()  # (Q2, 2): set, pair
     i, j = (side.reshape(-1, side.shape[3])[doubles[:, 0], doubles[:, 1]] for side in (first, second))
     one = base[singles[:, 0]]
@@ -84,9 +111,10 @@ def _toggle(game: Game, rows: Tensor, small: Tensor, pairs: Tensor, *, mirror: b
         two[torch.arange(len(two)), side] ^= True
     image = rows.repeat_interleave(units * cuts)
     v = game.values(
-        torch.cat([base, one, two]), torch.cat([image, image[singles[:, 0]], image[doubles[:, 0]]])
+        torch.cat([base[drawn], one, two]), torch.cat([image[drawn], image[singles[:, 0]], image[doubles[:, 0]]])
     )  # (Q, V)
-    v_base, v_one, v_two = v.split([len(base), len(one), len(two)])
+    v_drawn, v_one, v_two = v.split([len(drawn), len(one), len(two)])
+    v_base = v.new_zeros(len(base), v.shape[1]).index_copy_(0, drawn, v_drawn)
     place = torch.zeros(base.shape, dtype=torch.int64)
     place[singles[:, 0], singles[:, 1]] = torch.arange(len(one))
     d = v_two - v_one[place[doubles[:, 0], i]] - v_one[place[doubles[:, 0], j]] + v_base[doubles[:, 0]]

@@ -4,12 +4,15 @@
 ``shared``: every context serves all pairs outside of it; where there are few sets, all are taken.
 ``balanced``: as ``shared``, with permutations cut into disjoint contexts, so that all players come up about equally
 often, which cancels the part of D that is linear in the context.
+
+With ``precision`` the draws of an image and order are as many as the noise of a pilot asks for; the pilot's own draws
+enter no estimate, so that stopping early where they happened to look strong biases nothing.
 Source: Deng et al. 2022, section 3 and official code (``faithful``); the others are ours, unbiased for the same means.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -18,12 +21,12 @@ from torch import Tensor
 from whywrong.core.checks import check_keys
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
-from whywrong.explain.interactions.contexts import Plan, plan_sets
-from whywrong.explain.interactions.curves import signed_means
-from whywrong.explain.interactions.draws import Sums, image_blocks, pair_sums, shared_sums
+from whywrong.explain.interactions.curves import passes_of_signed_means, signed_means
+from whywrong.explain.interactions.draws import image_blocks, pair_sums, shared_sums
 from whywrong.explain.interactions.games import Game
 from whywrong.explain.interactions.pairs import check_orders, check_pairs, orders_of
 from whywrong.explain.interactions.profile import Profile
+from whywrong.explain.interactions.rounds import Request, Share, enumerated, shares
 from whywrong.explain.interactions.strengths import Strengths, strengths
 
 METHODS = ("faithful", "shared", "balanced")
@@ -36,12 +39,17 @@ class InteractionsConfig:
     Attributes:
         method: ``faithful``, ``shared`` or ``balanced``.
         contexts: K, draws of D for each pair and order; on average for ``shared`` and ``balanced``. At least 2: one
-            draw says nothing of its own noise.
+            draw says nothing of its own noise. The most there may be, where ``precision`` or ``max_passes`` is given.
         orders: s in 0..n-2, none twice; None takes floor(r (n-2)) of the 13 published ratios r.
         units: Fewest independent permutations of an order in ``balanced``; at least 2. Fewer cancel more noise, more
             make the intervals narrower for the same noise.
         permutations: Draws of the mean over all pairs by identity (c), for ``shared`` and ``balanced``; 0 leaves it
             out, else at least 2.
+        precision: Largest share, in (0, 1), of the mean square of the pairs that may be sampling noise, for every
+            value; an image's orders get contexts accordingly, up to ``contexts``. None gives all the same.
+        pilot: Contexts of the pilot that ``precision`` needs, at least 2.
+        max_passes: Most passes an image, all orders, the pilot, ``permutations`` and the game's own first pass counted;
+            None for no limit. Where it binds, all sampled orders lose contexts by the same factor.
         seed: Seeds the draws when no keys are given.
     """
 
@@ -50,18 +58,27 @@ class InteractionsConfig:
     orders: tuple[int, ...] | None = None
     units: int = 4
     permutations: int = 32
+    precision: float | None = None
+    pilot: int = 8
+    max_passes: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"interactions.method must be one of {', '.join(METHODS)}, got {self.method!r}")
-        for name in ("contexts", "units"):
+        for name in ("contexts", "units", "pilot"):
             if getattr(self, name) < 2:
                 raise InputError(f"interactions.{name} must be at least 2, got {getattr(self, name)}")
         if self.permutations < 0 or self.permutations == 1:
             raise InputError(f"interactions.permutations must be 0 or at least 2, got {self.permutations}")
         if self.orders is not None and not self.orders:
             raise InputError("interactions.orders must name at least one order, or be None")
+        if self.precision is not None and not 0 < self.precision < 1:
+            raise InputError(f"interactions.precision is a share of noise in (0, 1), got {self.precision}")
+        if self.precision is not None and self.method == "faithful":
+            raise InputError('interactions.precision needs method "shared" or "balanced": the published one is fixed')
+        if self.max_passes is not None and self.max_passes < 1:
+            raise InputError(f"interactions.max_passes must be at least 1, got {self.max_passes}")
 
 
 def estimate(
@@ -74,14 +91,14 @@ def estimate(
         pairs: (P, 2) int64, the same for every image, or (B, P, 2); players in 0..n-1, no pair twice. The shared
             estimators profit from many pairs among few players.
         keys: Seed of each image's contexts, (B,) int64; default (config.seed, row). Images with one key share their
-            contexts.
+            contexts, as far as both of them have any.
         config: Settings; None takes the defaults.
 
     Returns:
         The profile, with the passes it took.
 
     Raises:
-        InputError: Pairs, orders or keys break the contract above.
+        InputError: Pairs, orders or keys break the contract above, or the cap on passes is too low for them.
         NonFiniteError: The game returned NaN or infinity.
     """
     config = config or InteractionsConfig()
@@ -91,40 +108,105 @@ def estimate(
     keys = row_keys(config.seed, game.images) if keys is None else keys
     check_keys(keys, game.images)
     keys, before = keys.cpu(), game.forwards.clone()
-    plans = [
-        plan_sets(game.players, order, config.contexts, config.units, balanced=config.method == "balanced")
+    if config.method == "faithful":
+        return _faithful(game, orders, pairs, keys, config)
+    left = None
+    if config.max_passes is not None:
+        first = passes_of_signed_means(game.players, orders, config.permutations) if config.permutations else 0
+        left = config.max_passes - game.setup - first
+    budget = None if left is None else torch.full((game.images,), left)
+    exact = enumerated(game.players, orders, pairs.shape[1], config.contexts, left)
+    request = Request(game.players, orders, exact, pairs, keys, config.units, config.method == "balanced")
+    contexts = torch.full((game.images, len(orders)), float(config.contexts), dtype=torch.float64)
+    if config.precision is not None:
+        contexts = _by_pilot(game, request, contexts, budget, config)
+        budget = None if budget is None else budget - (game.forwards - before)
+    found = shares(request, contexts, budget)
+    parts = [_one_order(game, request, share) for share in found]
+    overall = None
+    if config.permutations:
+        overall = signed_means(game, orders, keys=keys, draws=config.permutations)
+    return Profile.of(
+        [part for part, _ in parts],
+        method=config.method,
+        players=game.players,
+        names=game.names,
+        orders=orders,
+        units=tuple(share.plan.units for share in found),
+        exact=tuple(share.plan.exact for share in found),
+        pairs=pairs,
+        overall=overall,
+        forwards=game.forwards - before,
+        units_used=torch.stack([share.units for share in found], 1),
+        passes=torch.stack([passes for _, passes in parts], 1),
+        precision=config.precision,
+    )
+
+
+def _one_order(game: Game, request: Request, share: Share) -> tuple[Strengths, Tensor]:
+    """Strengths of all images, and the passes (B,) they took."""
+    before, plan, pairs = game.forwards.clone(), share.plan, request.pairs
+    masks = plan.sets * (1 + game.players + pairs.shape[1])
+    parts: list[Strengths] = []
+    for block in image_blocks(game.images, plan.sets, masks, pairs.shape[1], len(game.names)):
+        rows = torch.arange(block.start, block.stop)
+        sums = shared_sums(game, rows, request.keys[block], pairs[block], plan, share.ran(block))
+        parts.append(strengths(sums))
+    return Strengths.join(parts), game.forwards - before
+
+
+def _by_pilot(
+    game: Game, request: Request, contexts: Tensor, budget: Tensor | None, config: InteractionsConfig
+) -> Tensor:
+    """(B, R) contexts that bring the noise down to the share asked for, judged by a few draws of their own.
+
+    Noise falls as 1/K: n the mean square of the noise of a single draw, n/K <= p (U + n/K) asks for n (1-p) / (p U).
+    """
+    assert config.precision is not None
+    sampled = [number for number, exact in enumerate(request.exact) if not exact]
+    if not sampled:
+        return contexts
+    orders = tuple(request.orders[number] for number in sampled)
+    pilot = replace(request, orders=orders, exact=(False,) * len(orders), pilot=True)
+    few = torch.full((game.images, len(sampled)), float(min(config.pilot, config.contexts)), dtype=torch.float64)
+    found = shares(pilot, few, None if budget is None else budget // 3)
+    wanted = contexts.clone()
+    for number, share in zip(sampled, found, strict=True):
+        part, _ = _one_order(game, pilot, share)
+        single = (part.mean.square().nanmean(1) - part.U) * part.draws.double().mean(1, keepdim=True)  # (B, V)
+        needed = single * (1 - config.precision) / (config.precision * part.U.clamp_min(1e-300))
+        needed = needed.nan_to_num(nan=0.0).amax(1).clamp(min(config.pilot, config.contexts), config.contexts)
+        wanted[:, number] = needed.where(share.units > 0, wanted[:, number])  # no pilot, no saving
+    return wanted
+
+
+def _faithful(game: Game, orders: tuple[int, ...], pairs: Tensor, keys: Tensor, config: InteractionsConfig) -> Profile:
+    """The published sampling: K contexts for every pair and order, the same at the end orders."""
+    contexts, before, count = config.contexts, game.forwards.clone(), pairs.shape[1]
+    if config.max_passes is not None:
+        contexts = min(contexts, (config.max_passes - game.setup) // (4 * count * len(orders)))
+        if contexts < 2:
+            raise InputError(
+                f"two contexts of {count} pairs at {len(orders)} orders take {8 * count * len(orders) + game.setup} "
+                f"passes: raise interactions.max_passes, got {config.max_passes}, or ask for fewer pairs or orders"
+            )
+    blocks = list(image_blocks(game.images, contexts, 4 * count, count, len(game.names)))
+    rows = torch.arange(game.images)
+    per_order = [
+        Strengths.join([strengths(pair_sums(game, rows[b], keys[b], pairs[b], order, contexts)) for b in blocks])
         for order in orders
     ]
-    per_order = [_one_order(game, pairs, keys, plan, config) for plan in plans]
-    overall = None
-    if config.method != "faithful" and config.permutations:
-        overall = signed_means(game, orders, keys=keys, draws=config.permutations)
-    faithful = config.method == "faithful"
     return Profile.of(
         per_order,
         method=config.method,
         players=game.players,
         names=game.names,
         orders=orders,
-        units=tuple(config.contexts if faithful else plan.units for plan in plans),
-        exact=tuple(not faithful and plan.exact for plan in plans),
+        units=(contexts,) * len(orders),
+        exact=(False,) * len(orders),
         pairs=pairs,
-        overall=overall,
+        overall=None,
         forwards=game.forwards - before,
+        units_used=torch.full((game.images, len(orders)), contexts),
+        passes=torch.full((game.images, len(orders)), 4 * contexts * count),
     )
-
-
-def _one_order(game: Game, pairs: Tensor, keys: Tensor, plan: Plan, config: InteractionsConfig) -> Strengths:
-    faithful = config.method == "faithful"
-    units = config.contexts if faithful else plan.sets
-    masks = 4 * pairs.shape[1] if faithful else 1 + game.players + pairs.shape[1]
-    parts: list[Strengths] = []
-    for block in image_blocks(game.images, units, masks, pairs.shape[1], len(game.names)):
-        rows = torch.arange(block.start, block.stop)
-        sums: Sums = (
-            pair_sums(game, rows, keys[block], pairs[block], plan.order, config.contexts)
-            if faithful
-            else shared_sums(game, rows, keys[block], pairs[block], plan)
-        )
-        parts.append(strengths(sums))
-    return Strengths.join(parts)

@@ -30,11 +30,14 @@ class Game(ABC):
 
     Attributes:
         images, players, names: As given.
-        forwards: (B,) int64, sets evaluated so far, by image.
+        setup: Passes an image took before the first set was asked.
+        forwards: (B,) int64, passes so far, by image.
 
     Raises:
         InputError: Fewer than three players, or no image.
     """
+
+    setup = 0
 
     def __init__(self, images: int, players: int, names: Sequence[str]) -> None:
         if players < FEWEST_PLAYERS:
@@ -44,7 +47,7 @@ class Game(ABC):
         self.images = images
         self.players = players
         self.names = tuple(names)
-        self.forwards = torch.zeros(images, dtype=torch.int64)
+        self.forwards = torch.full((images,), self.setup, dtype=torch.int64)
 
     @abstractmethod
     def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:

@@ -74,6 +74,8 @@ class ImageGame(Game):
         CannotDropTokens: ``tokens`` were asked for and cannot be had.
     """
 
+    setup = 1
+
     def __init__(
         self,
         classifier: Classifier,
@@ -109,7 +111,6 @@ class ImageGame(Game):
         self._y = y
         self._functions = tuple(functions)
         super().__init__(len(x), self._shown.players, [function.name for function in functions])
-        self.forwards += 1
 
     def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
         """As :meth:`Game.evaluate`."""

@@ -33,17 +33,20 @@ class Profile:
         players: n.
         names: Of the V values; every statement about a profile names one.
         orders: s, R of them; ``ratios`` gives s / (n - 2).
-        units: Independent draws behind each order's errors.
+        units: Independent draws behind each order's errors; the most that an image has.
         exact: Whether an order was enumerated: its errors are 0.
         pairs: (B, P, 2) int64.
         forwards: (B,) int64, passes.
+        overall: Signed mean over all pairs of players, not only those asked for; None where left out.
+        units_used: (B, R) int64, independent draws of each image.
+        passes: (B, R) int64, passes behind the draws; those of pilot and ``overall`` are in ``forwards`` alone.
+        reached: (B, R) bool, whether the noise share asked for was reached, for all values; None if none was.
         mean: (B, R, P, V), I of each pair; NaN where it was never drawn.
         mean_se: (B, R, P, V), its standard error.
         draws: (B, R, P) int64, contexts really used.
         A, M, pos, neg, positive, U, noise_share, disentanglement: (B, R, V), as in
             :class:`whywrong.explain.interactions.strengths.Strengths`.
         A_se, M_se, pos_se, neg_se, U_se: (B, R, V), standard errors over draws, for the pairs asked for.
-        overall: Signed mean over all pairs of players, not only those asked for; None where left out.
     """
 
     method: str
@@ -55,6 +58,9 @@ class Profile:
     pairs: Tensor
     forwards: Tensor
     overall: SignedMeans | None
+    units_used: Tensor
+    passes: Tensor
+    reached: Tensor | None
     mean: Tensor
     mean_se: Tensor
     draws: Tensor
@@ -85,10 +91,28 @@ class Profile:
         pairs: Tensor,
         overall: SignedMeans | None,
         forwards: Tensor,
+        units_used: Tensor,
+        passes: Tensor,
+        precision: float | None = None,
     ) -> Profile:
         """Put the orders side by side."""
         stacked = {f.name: torch.stack([getattr(part, f.name) for part in per_order], 1) for f in fields(Strengths)}
-        return Profile(method, players, names, orders, units, exact, pairs, forwards, overall, **stacked)
+        reached = None if precision is None else (stacked["noise_share"] <= precision).all(2)
+        return Profile(
+            method,
+            players,
+            names,
+            orders,
+            units,
+            exact,
+            pairs,
+            forwards,
+            overall,
+            units_used,
+            passes,
+            reached,
+            **stacked,
+        )
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -127,13 +151,13 @@ class Profile:
             raise InputError(f"level must be in (0, 1), got {level}")
         if statistic == "overall" and self.overall is not None:
             value, se = self.overall.mean, self.overall.se
-            freedom = np.full(len(self.orders), self.overall.permutations - 1.0)
+            freedom = np.full(value.shape[:2], self.overall.permutations - 1.0)
         elif statistic in WITH_ERRORS:
             value, se = getattr(self, statistic), getattr(self, f"{statistic}_se")
-            freedom = np.array([max(units - 1.0, 1.0) for units in self.units])
+            freedom = (self.units_used.numpy() - 1.0).clip(1)
         else:
             raise InputError(f"no interval for {statistic!r}; there are {', '.join(WITH_ERRORS)}, overall")
-        half = se * torch.from_numpy(stdtrit(freedom, 0.5 + level / 2))[:, None]
+        half = se * torch.from_numpy(stdtrit(freedom, 0.5 + level / 2))[..., None]
         return value - half, value + half
 
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 PAIRS = 1
 PERMUTATIONS = 2
 MARGINALS = 3
+BLOCKS = 4
 _CONTEXTS = 1 << 40
+_PILOTS = 1 << 41
 
 
 def context_stream(order: int, number: int = 0) -> int:
     """Stream of the contexts of an order; ``number`` tells the contexts of one pair apart."""
     return _CONTEXTS + (order << 20) + number
+
+
+def pilot_stream(order: int) -> int:
+    """Stream of the pilot's contexts of an order, which no estimate uses."""
+    return _PILOTS + order

@@ -73,7 +73,8 @@ def strengths(sums: Sums) -> Strengths:
     else:
         squares, count_squares = total.square().sum(1), count.square().sum(1)
         square = _square(all_total, squares, all_count, count_squares)
-        units = total.shape[1]
+        ran = torch.ones(total.shape[:2], dtype=torch.bool) if sums.ran is None else sums.ran
+        units = ran.sum(1).view(-1, 1, 1)
         residual = (total - count * mean[:, None]).square().sum(1)
         mean_se = (residual * units / (units - 1)).sqrt() / all_count
         left_total, left_count = all_total[:, None] - total, all_count[:, None] - count
@@ -81,7 +82,7 @@ def strengths(sums: Sums) -> Strengths:
             left_total, squares[:, None] - total.square(), left_count, count_squares[:, None] - count.square()
         )
         left = _over_pairs(left_total / left_count, left_square)
-        errors = [jackknife_se(replicates) for replicates in left]
+        errors = [jackknife_se(replicates, ran) for replicates in left]
     A, M, pos, neg, U = _over_pairs(mean, square)
     raw = mean.square().nanmean(1)
     spread = (sums.absolute / all_count).nansum(1)
@@ -119,7 +120,15 @@ def _over_pairs(mean: Tensor, square: Tensor) -> tuple[Tensor, Tensor, Tensor, T
     return A, M, pos, neg, U
 
 
-def jackknife_se(replicates: Tensor) -> Tensor:
-    """Standard error (B, ...) from replicates (B, U, ...), each with one of U units left out."""
-    units = replicates.shape[1]
-    return ((replicates - replicates.mean(1, keepdim=True)).square().sum(1) * (units - 1) / units).sqrt()
+def jackknife_se(replicates: Tensor, ran: Tensor | None = None) -> Tensor:
+    """Standard error (B, ...) from replicates (B, U, ...), each with one of U units left out.
+
+    Args:
+        replicates: The statistic, a unit less each time.
+        ran: (B, U) bool, the units that there are; None for all.
+    """
+    ran = torch.ones(replicates.shape[:2], dtype=torch.bool) if ran is None else ran
+    ran = ran.view(*ran.shape, *[1] * (replicates.ndim - 2))
+    units = ran.sum(1)
+    mean = replicates.where(ran, 0).sum(1, keepdim=True) / units[:, None]
+    return ((replicates - mean).where(ran, 0).square().sum(1) * (units - 1) / units).sqrt()

@@ -1,0 +1,224 @@
+"""How many contexts each image gets at each order: the same for all, within a cap on passes, or by a pilot's noise.
+
+Whatever is decided here looks at the image's own key, pairs and pilot alone, so that its neighbours in the batch change
+nothing; and at nothing that the estimate itself is made of, so that the estimate stays unbiased.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from whywrong.core.errors import InputError
+from whywrong.explain.interactions.contexts import Plan, draw_sets, plan_sets, usable_share
+from whywrong.explain.interactions.draws import image_blocks, set_passes
+
+FEWEST_UNITS = 2
+_AIM = 0.96  # of a cap: some sets turn out dearer than expected, and the rest is for them
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Draws of one order, by image.
+
+    Attributes:
+        plan: What every image has at most.
+        units: (B,) int64, independent units that an image gets; 0 leaves it out.
+        cuts: (B,) int64, sets in each of them.
+    """
+
+    plan: Plan
+    units: Tensor
+    cuts: Tensor
+
+    @staticmethod
+    def of(plan: Plan, units: Tensor, cuts: Tensor) -> Share:
+        """With the plan cut down to the largest numbers."""
+        most = replace(plan, units=max(1, int(units.max())), cuts=max(1, int(cuts.max())))
+        return Share(most, units, cuts)
+
+    def ran(self, block: slice) -> Tensor:
+        """(b, U, c) bool: which of the plan's sets belong to an image."""
+        unit = torch.arange(self.plan.units)[:, None] < self.units[block, None, None]
+        return unit & (torch.arange(self.plan.cuts) < self.cuts[block, None, None])
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What shares are made from.
+
+    Attributes:
+        players: n.
+        orders: s, R of them.
+        exact: Which orders are enumerated, for all images alike.
+        pairs: (B, P, 2) int64.
+        keys: (B,) int64.
+        units: Fewest permutations wanted.
+        balanced: Whether permutations are cut into several sets.
+        pilot: Whether the draws are those of the pilot, which no estimate uses.
+    """
+
+    players: int
+    orders: tuple[int, ...]
+    exact: tuple[bool, ...]
+    pairs: Tensor
+    keys: Tensor
+    units: int
+    balanced: bool
+    pilot: bool = False
+
+
+def enumerated(players: int, orders: Sequence[int], pairs: int, contexts: int, budget: int | None) -> tuple[bool, ...]:
+    """Which orders have no more sets than draws of every pair would take.
+
+    A budget may lower the contexts until an order has more; what a set costs is then taken from the number of pairs
+    alone, so that the answer is the same for all images.
+
+    Args:
+        players: n.
+        orders: s, R of them.
+        pairs: P.
+        contexts: Most draws of a pair.
+        budget: Passes of an image; None for no limit.
+    """
+    plans = [plan_sets(players, order, contexts, 2, balanced=False) for order in orders]
+    exact = [plan.exact for plan in plans]
+    partners = torch.zeros(1, players, dtype=torch.int64)
+    partners[0, : 2 * pairs] = players - 1  # the most that so many pairs could cost
+    while budget is not None:
+        fixed, price = _prices(plans, exact, players, partners, pairs)
+        sampled = float(price[0, ~torch.tensor(exact)].sum())
+        fitting = min(contexts, (_AIM * budget - float(fixed)) / sampled if sampled else contexts)
+        too_many = [
+            number
+            for number, plan in enumerate(plans)
+            if exact[number] and plan.cuts > max(1, math.ceil(fitting / usable_share(players, plan.size)))
+        ]
+        if not too_many:
+            break
+        exact[max(too_many, key=lambda number: plans[number].cuts)] = False
+    return tuple(exact)
+
+
+def shares(request: Request, contexts: Tensor, budget: Tensor | None) -> list[Share]:
+    """Shares that give each image its contexts at each order, as far as its budget goes.
+
+    Where the budget is short, the contexts of all sampled orders fall by one factor. They are planned from the passes
+    that sets cost on average, which says nothing of the sets themselves; in the rare case that an image's sets turn out
+    so dear that the budget would not hold, it loses its last units. A pilot that does not fit is left out.
+
+    Args:
+        request: Pairs, orders, keys.
+        contexts: (B, R) float64, contexts wanted by each pair; enumerated orders take all sets whatever it says.
+        budget: (B,) int64, passes; None for no limit.
+
+    Raises:
+        InputError: The budget of an image does not hold two units at each order.
+    """
+    plans = [plan_sets(request.players, order, 2, 2, balanced=False) for order in request.orders]
+    if budget is None:
+        return [_share(request, number, plan, contexts[:, number]) for number, plan in enumerate(plans)]
+    partners = torch.zeros(len(request.pairs), request.players, dtype=torch.int64)
+    partners.scatter_add_(
+        1, request.pairs.flatten(1), torch.ones(1, dtype=torch.int64).expand(request.pairs.flatten(1).shape)
+    )
+    fixed, price = _prices(plans, request.exact, request.players, partners, request.pairs.shape[1])
+    sampled = (contexts * price)[:, ~torch.tensor(request.exact)].sum(1)
+    contexts = contexts * ((_AIM * budget - fixed) / sampled.clamp_min(1e-9)).clamp(0, 1)[:, None]
+    found = [_share(request, number, plan, contexts[:, number]) for number, plan in enumerate(plans)]
+    expected = [
+        (price[:, number] * usable_share(request.players, plan.size) * share.cuts)[:, None].expand(-1, share.plan.units)
+        for number, (plan, share) in enumerate(zip(plans, found, strict=True))
+    ]
+    found = _within(request, found, expected, _AIM * budget - fixed)
+    real = [_passes(request, share) for share in found]
+    enough = sum(
+        (cost.sum(1) for cost, share in zip(real, found, strict=True) if share.plan.exact), start=torch.tensor(0)
+    )
+    return _checked(request, _within(request, found, real, budget - enough), real, budget)
+
+
+def _share(request: Request, number: int, plan: Plan, contexts: Tensor) -> Share:
+    """The share of an order that comes nearest to (B,) contexts: all sets, or at least two units."""
+    every = torch.ones(len(contexts), dtype=torch.int64)
+    plan = replace(plan, exact=request.exact[number], pilot=request.pilot)
+    if plan.exact:
+        return Share.of(plan, every, every * math.comb(request.players, plan.size))
+    wanted = (contexts / usable_share(request.players, plan.size) - 1e-9).ceil().long().clamp_min(FEWEST_UNITS)
+    most = request.players // plan.size if request.balanced else 1
+    cuts = (wanted // request.units).clamp(1, most)
+    return Share.of(plan, (-(-wanted // cuts)).clamp_min(FEWEST_UNITS), cuts)
+
+
+def _prices(
+    plans: Sequence[Plan], exact: Sequence[bool], players: int, partners: Tensor, pairs: int
+) -> tuple[Tensor, Tensor]:
+    """Expected passes of images whose players have so many ``partners`` (B, n), 0 for those that no pair names.
+
+    (B,) of the enumerated orders together, and (B, R) of one context of every pair.
+    """
+    fixed, price = torch.zeros(len(partners), dtype=torch.float64), []
+    degrees = torch.arange(int(partners.max()))
+    for plan, all_sets in zip(plans, exact, strict=True):
+        usable = usable_share(players, plan.size)
+        # All partners of a player outside of the set are inside, by how many they are: then it is not asked alone.
+        inside = ((plan.size - degrees) / (players - 1 - degrees)).clamp_min(0).double().cumprod(0)
+        asked = (1 - plan.size / players) * (1 - torch.cat([torch.ones(1, dtype=torch.float64), inside]))
+        a_set = 1 + asked[partners].sum(1) + pairs * usable
+        price.append(a_set / usable)
+        fixed += math.comb(players, plan.size) * a_set if all_sets else 0
+    return fixed, torch.stack(price, 1)
+
+
+def _within(request: Request, found: list[Share], cost: list[Tensor], left: Tensor) -> list[Share]:
+    """Drop the last units of images whose sampled units cost (B, U) more than is left; no order falls below two."""
+    sampled = [number for number, exact in enumerate(request.exact) if not exact]
+    if not sampled:
+        return found
+    rounds = max(found[number].plan.units for number in sampled)
+    unit = torch.arange(rounds)
+    run = [
+        torch.nn.functional.pad(cost[number], (0, rounds - cost[number].shape[1]))
+        * (unit < found[number].units[:, None])
+        for number in sampled
+    ]
+    # Round by round: every order gets its first two units before any gets a third.
+    spent = torch.stack(run, 2).flatten(1).cumsum(1).view(-1, rounds, len(sampled))
+    kept = ((spent <= left[:, None, None]) | (unit < FEWEST_UNITS)[:, None]).sum(1)  # (B, sampled)
+    found = list(found)
+    for place, number in enumerate(sampled):
+        share = found[number]
+        found[number] = Share.of(share.plan, torch.minimum(share.units, kept[:, place]), share.cuts)
+    return found
+
+
+def _checked(request: Request, found: list[Share], cost: list[Tensor], budget: Tensor) -> list[Share]:
+    """Refuse a budget that is too short even so; a pilot is left out instead."""
+    run = [
+        (part[:, : share.plan.units] * (torch.arange(share.plan.units) < share.units[:, None])).sum(1)
+        for part, share in zip(cost, found, strict=True)
+    ]
+    total = torch.stack(run, 1).sum(1)  # (B,)
+    short = total > budget
+    if request.pilot:
+        return [Share.of(share.plan, share.units.where(~short, 0), share.cuts) for share in found]
+    if bool(short.any()):
+        worst = int((total - budget).argmax())
+        raise InputError(
+            f"the cap on passes leaves image {worst} {int(budget[worst])} for its orders, two draws at each of them "
+            f"take {int(total[worst])}: raise interactions.max_passes, or ask for fewer pairs or orders"
+        )
+    return found
+
+
+def _passes(request: Request, share: Share) -> Tensor:
+    """(B, U) int64: passes that each unit of a share will take; known from the sets alone, without asking the game."""
+    plan, parts, pairs = share.plan, [], request.pairs.shape[1]
+    for block in image_blocks(len(request.keys), plan.sets, plan.sets * pairs // 32 + 1, pairs, 1):
+        small = draw_sets(request.keys[block], request.players, plan)  # (b, U, c, n)
+        parts.append((set_passes(small, request.pairs[block]) * share.ran(block)).sum(2))
+    return torch.cat(parts)
