@@ -51,7 +51,7 @@ class ConeGuidance:
         AccessError: The auxiliary classifier grants no gradients.
     """
 
-    gradient_cost = (1, 1)
+    gradient_cost: tuple[int, int] = (1, 1)
     value_cost = 1
     aux_cost = (1, 1)
 
@@ -90,7 +90,7 @@ class EnsembleGuidance:
         AccessError: The auxiliary classifier grants no gradients.
     """
 
-    gradient_cost = (1, 1)
+    gradient_cost: tuple[int, int] = (1, 1)
     value_cost = 1
     aux_cost = (1, 1)
 
@@ -141,7 +141,8 @@ class SmoothGuidance:
         if samples < 2 or samples % 2:
             raise InputError(f"samples must be even and at least 2: noise comes in pairs, got {samples}")
         self.sigma, self.samples, self.temperature, self.seed = sigma, samples, temperature, seed
-        self.gradient_cost, self.value_cost = (samples + 1, samples), samples + 1
+        self.gradient_cost: tuple[int, int] = (samples + 1, samples)
+        self.value_cost = samples + 1
         self._own = ClassObjective(classifier, temperature=temperature)
         self._classifier, self._draws = classifier, 0
 
@@ -184,7 +185,7 @@ class DenoisedGuidance:
         NotDifferentiableError: No gradient goes through the denoiser.
     """
 
-    gradient_cost = (2, 1)
+    gradient_cost: tuple[int, int] = (2, 1)
     value_cost = 2
 
     def __init__(self, classifier: Classifier, denoiser: Denoiser, temperature: float = 1.0) -> None:

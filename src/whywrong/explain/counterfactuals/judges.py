@@ -1,0 +1,257 @@
+"""Independent classifiers as judges of a counterfactual, and the controls that their opinion is measured against.
+
+A judge sees an image and its counterfactual and tells by how much the log-probability of the target rose. A rise
+means little by itself: any change moves it. So the judge is asked about controls of the same norm too, and agrees only
+where the rise is beyond nearly all that controls bring. The controls are, in this order of preference,
+
+``plain_counterfactuals``
+    Counterfactuals of other, ordinary classifiers for the same image into the same class. The threshold of an
+    image is the mean over its own controls, plus the 95th percentile of how far single controls lie above the others of
+    their image, over all images of the batch. With one such classifier, the percentile of all its rises.
+``permuted``
+    Where no ordinary classifiers are given: the change itself with its pixels shuffled. They are weaker than
+    counterfactuals of an ordinary classifier, so that the 95th percentile counts ``stretch`` times.
+
+Judges take no part in the search: the explained classifier and its auxiliary are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from whywrong.core.access import Access
+from whywrong.core.errors import InputError
+from whywrong.core.randomness import keyed_uniform
+from whywrong.explain.counterfactuals.domain import Domain
+from whywrong.explain.counterfactuals.guidance import check_classes_agree, same_classifier
+from whywrong.explain.counterfactuals.objectives import ClassObjective, log_probability
+from whywrong.explain.counterfactuals.search import search
+from whywrong.models.classifier import Classifier
+
+ControlKind = Literal["none", "permuted", "plain_counterfactuals"]
+FEWEST_CONTROLS = 20  # below that there is no 95th percentile to speak of
+_LEAST_SPREAD = 1e-3  # nats; what differs by less than that is rounding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Opinion:
+    """What J judges say about B counterfactuals.
+
+    Attributes:
+        rise: (B, J), nats, log-probability of the target at the counterfactual minus that at the image.
+        centre: (B, J), nats, the middle of the rises under the controls.
+        threshold: (B, J), nats, what the rise must exceed.
+        agrees: (B, J), bool, whether it does.
+        flips: (B, J), bool, whether the judge reads the counterfactual as its target.
+        score: (B,), the least convinced judge: rise above ``centre``, in units of ``threshold - centre``; above 1
+            exactly where every judge agrees. NaN without judges.
+        kind: Which controls were used.
+        controls: Rises under controls that stand behind a threshold.
+        judge_forwards: (B,), int64, passes of all judges together.
+        control_forwards: (B,), int64, passes of ordinary classifiers, for their counterfactuals.
+        control_backwards: (B,), int64.
+    """
+
+    rise: Tensor
+    centre: Tensor
+    threshold: Tensor
+    agrees: Tensor
+    flips: Tensor
+    score: Tensor
+    kind: ControlKind
+    controls: int
+    judge_forwards: Tensor
+    control_forwards: Tensor
+    control_backwards: Tensor
+
+
+def check_judges(
+    classifier: Classifier,
+    judges: Sequence[Classifier],
+    aux: Classifier | None = None,
+    plain: Sequence[Classifier] = (),
+) -> None:
+    """Refuse judges that are no independent judges, and ordinary classifiers that are no controls.
+
+    Args:
+        classifier: The explained one.
+        judges: Who is to judge.
+        aux: Who helped in the search, if anybody did.
+        plain: Ordinary classifiers whose counterfactuals are the controls.
+
+    Raises:
+        InputError: Two of them are the same, or their classes differ.
+        AccessError: A judge grants no scores, or an ordinary classifier no gradients.
+    """
+    for number, judge in enumerate(judges):
+        name = f"judge {number + 1}"
+        judge.require(Access.SCORES, "judging counterfactuals")
+        if same_classifier(judge, classifier):
+            raise InputError(f"{name} is the explained classifier; a judge must have no part in the search")
+        if aux is not None and same_classifier(judge, aux):
+            raise InputError(f"{name} is the auxiliary classifier of the search; a judge must have no part in it")
+        if any(same_classifier(judge, other) for other in judges[:number]):
+            raise InputError(f"{name} was given twice")
+        check_classes_agree(classifier, judge, name)
+    for number, net in enumerate(plain):
+        name = f"ordinary classifier {number + 1}"
+        net.require(Access.GRADIENTS, "making controls")
+        if any(same_classifier(net, other) for other in (classifier, *judges, *plain[:number])):
+            raise InputError(f"{name} also is the explained classifier, a judge, or given twice; controls need others")
+        check_classes_agree(classifier, net, name)
+
+
+def ask_judges(
+    judges: Sequence[Classifier],
+    x: Tensor,
+    vce: Tensor,
+    target: Tensor,
+    keys: Tensor,
+    *,
+    plain: Sequence[Classifier] = (),
+    p: float = 1.5,
+    controls: int = FEWEST_CONTROLS,
+    stretch: float = 2.0,
+    quantile: float = 0.95,
+    steps: int = 30,
+) -> Opinion:
+    """Ask judges about counterfactuals and about controls of the same norm.
+
+    Args:
+        judges: Checked by :func:`check_judges`.
+        x: (B, C, H, W), originals, float32 in [0, 1].
+        vce: (B, C, H, W), their counterfactuals.
+        target: (B,), int64.
+        keys: (B,), int64, seed the shuffled controls.
+        plain: Ordinary classifiers. Give all counterfactuals in one call then: their controls share one threshold.
+        p: Norm in which controls are as large as the change, in [1, inf].
+        controls: Shuffled controls an image, where there are too few others.
+        stretch: How many times the percentile of shuffled controls counts.
+        quantile: Share of the controls that a rise must exceed.
+        steps: Steps of a control's search.
+    """
+    base, _ = _read(judges, x, target)
+    log_p, flips = _read(judges, vce, target)
+    rise = log_p - base
+    kind, changed, spent = _controls(judges, x, vce, target, keys, plain=plain, p=p, controls=controls, steps=steps)
+    rises = [_read(judges, z, target)[0] - base for z in changed]
+    centre = threshold = torch.full_like(rise, torch.nan)
+    if kind == "plain_counterfactuals":
+        centre, threshold = paired_threshold(torch.stack(rises), quantile)
+    elif kind == "permuted":
+        shuffled = torch.stack(rises)  # (M, B, J)
+        centre = shuffled.quantile(0.5, dim=0)
+        threshold = centre + stretch * (shuffled.quantile(quantile, dim=0) - centre)
+    threshold = torch.maximum(threshold, centre + _LEAST_SPREAD)
+    score = (rise - centre) / (threshold - centre)
+    return Opinion(
+        rise=rise,
+        centre=centre,
+        threshold=threshold,
+        agrees=rise > threshold,
+        flips=flips,
+        score=score.amin(1) if judges else rise.new_full((len(x),), torch.nan),
+        kind=kind,
+        controls=len(rises) * (len(x) if kind == "plain_counterfactuals" else 1),
+        judge_forwards=torch.full_like(target, len(judges) * (2 + len(rises))),
+        control_forwards=spent[0],
+        control_backwards=spent[1],
+    )
+
+
+def paired_threshold(rises: Tensor, quantile: float = 0.95) -> tuple[Tensor, Tensor]:
+    """What the rise of an image is to be compared with, from the rises under L controls of each of B images.
+
+    Images differ in how easily anything moves them into a class; that part is taken from the image's own controls, the
+    spread from all of them together.
+
+    Args:
+        rises: (L, B, J), nats.
+        quantile: Share of the controls that lie below the threshold.
+
+    Returns:
+        Centre and threshold, (B, J) each. With two controls or more, the mean of an image's controls, and that plus
+        the quantile over all images of a control minus the mean of the other controls of its image; with one, median
+        and quantile of all rises.
+    """
+    number = len(rises)
+    if number == 1:
+        centre = rises[0].quantile(0.5, dim=0).expand_as(rises[0])
+        return centre, rises[0].quantile(quantile, dim=0).expand_as(centre)
+    centre = rises.mean(0)
+    above = (rises - centre) * (number / (number - 1))  # a control minus the mean of the others
+    return centre, centre + above.flatten(0, 1).quantile(quantile, dim=0)
+
+
+def permuted(x: Tensor, vce: Tensor, keys: Tensor, draw: int, p: float) -> Tensor:
+    """(B, C, H, W): images with their change put on other pixels at random, and made as large as it was.
+
+    A pixel moves with all its channels. Where a moved change leaves the pixel range it is cut, and the whole is scaled
+    until its norm is that of the change again, as far as the range allows.
+    """
+    change = (vce - x).flatten(2)
+    order = keyed_uniform(keys, (change.shape[2],), draw).argsort(dim=1)
+    moved = change.gather(2, order[:, None].expand_as(change)).view_as(x)
+    return _as_large(x, x + moved, vce, p)
+
+
+def plain_counterfactuals(
+    plain: Sequence[Classifier], x: Tensor, vce: Tensor, target: Tensor, *, p: float, steps: int
+) -> tuple[list[Tensor], Tensor]:
+    """Counterfactuals of ordinary classifiers, as large as those under trial, into the same classes.
+
+    Returns:
+        L times (B, C, H, W), and forward and backward passes (2, B) int64, all classifiers together.
+    """
+    spent = torch.zeros((2, len(x)), dtype=torch.int64, device=x.device)
+    changed = []
+    norm = Domain.around(x, x.new_ones(len(x)), p).norm(vce)
+    for net in plain:
+        with net:
+            found = search(ClassObjective(net), x, target, p=p, eps=norm.clamp_min(1e-6), steps=steps)
+        spent += torch.stack([found.forwards, found.backwards])
+        changed.append(_as_large(x, found.z, vce, p))
+    return changed, spent
+
+
+def _controls(
+    judges: Sequence[Classifier],
+    x: Tensor,
+    vce: Tensor,
+    target: Tensor,
+    keys: Tensor,
+    *,
+    plain: Sequence[Classifier],
+    p: float,
+    controls: int,
+    steps: int,
+) -> tuple[ControlKind, Iterable[Tensor], Tensor]:
+    """Which controls are used, they themselves, and the passes they took (2, B)."""
+    spent = torch.zeros((2, len(x)), dtype=torch.int64, device=x.device)
+    if not judges or not len(x):
+        return "none", [], spent
+    if len(plain) * len(x) >= FEWEST_CONTROLS:
+        changed, spent = plain_counterfactuals(plain, x, vce, target, p=p, steps=steps)
+        return "plain_counterfactuals", changed, spent
+    return "permuted", (permuted(x, vce, keys, draw, p) for draw in range(controls)), spent
+
+
+def _read(judges: Sequence[Classifier], z: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the target (B, J), and whether it is the class that each judge reads (B, J) bool."""
+    logits = [judge.logits(z) for judge in judges]
+    if not logits:
+        return z.new_zeros((len(z), 0)), torch.zeros((len(z), 0), dtype=torch.bool, device=z.device)
+    log_p = torch.stack([log_probability(scores, target) for scores in logits], 1)
+    return log_p, torch.stack([scores.argmax(1) == target for scores in logits], 1)
+
+
+def _as_large(x: Tensor, changed: Tensor, vce: Tensor, p: float) -> Tensor:
+    """``changed`` scaled away from ``x``, within the pixel range, until it is as far from it as ``vce``."""
+    norm = Domain.around(x, x.new_ones(len(x)), p).norm(vce)
+    filled = Domain.around(x, norm.clamp_min(1e-12), p).filled(changed)
+    return torch.where((norm > 0).view(-1, 1, 1, 1), filled, x)
