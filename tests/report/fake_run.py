@@ -14,6 +14,9 @@ from PIL import Image, ImageDraw
 
 _NOTHING = dict(predicted=0, confidence=0.0, true_confidence=0.0, rank_of_true=1, margin=0.0, near_tie=False, top5=[0],
                 top5_confidence=[0.0], width=1, height=1, notes=[""])  # fmt: skip
+METHODS = ("inverted", "cam", "profiles", "patch_groups", "counterfactuals")
+RATIOS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+GRID = 7
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog"]
 
 
@@ -60,7 +63,7 @@ def make_run(
     classes: list[str] | None = None,
     keys: list[str] | None = None,
     photos: list[Image.Image] | None = None,
-    methods: tuple[str, ...] = ("inverted", "cam"),
+    methods: tuple[str, ...] = METHODS,
     audited: bool = True,
     duplicates: int = 0,
     failed: int = 0,
@@ -77,6 +80,7 @@ def make_run(
     names = classes or CLASSES
     k = len(names)
     items, predictions, wrong, fixes, cams = [], [], [], [], []
+    profiles, groups, changed = [], [], []
     for i in range(images + failed + waiting):
         item = f"{i:020x}"
         label = None if errors <= i < errors + unlabelled else int(rng.integers(0, min(k, 4)))
@@ -128,6 +132,11 @@ def make_run(
             if same is None:
                 fixes.append({**base, "predicted": predicted, **_fix(rng, i, audited)})
                 cams.append({**base, "predicted": predicted, **_cam(rng, i)})
+                about = {**base, "predicted": predicted}
+                shapes = np.random.default_rng((seed, i))  # of their own: what they draw changes no other number
+                profiles += [{**about, **row} for row in _profile(shapes, i, predicted, audited)]
+                groups.append({**about, **_patch_groups(shapes, i, predicted, label, k, audited)})
+                changed += [{**about, **row} for row in _counterfactuals(shapes, i, predicted, label, audited)]
     tables = {"items": pa.Table.from_pylist(items)}
     if predictions:
         full = {**_NOTHING, **max(predictions, key=len)}
@@ -144,8 +153,15 @@ def make_run(
         tables["inverted"] = pa.Table.from_pylist(fixes)
     if "cam" in methods and cams:
         tables["cam"] = pa.Table.from_pylist(cams)
+    for name, rows in (("profiles", profiles), ("patch_groups", groups), ("counterfactuals", changed)):
+        if name in methods and rows:
+            tables[name] = pa.Table.from_pylist(rows)
     run = FakeRun(path, _meta(names, methods, images), tables)
     _fill(run, wrong, fixes if "inverted" in methods else [], cams if "cam" in methods else [], photos, side, rng)
+    if "patch_groups" in methods:
+        _fill_patch_groups(run, groups)
+    if "counterfactuals" in methods:
+        _fill_counterfactuals(run, changed, side)
     return run
 
 
@@ -180,6 +196,131 @@ def _cam(rng: np.random.Generator, i: int) -> dict[str, Any]:
                     exact=True, residual=0.12, evidence=None, rows=7, cols=7, forwards=1, backwards=0)  # fmt: skip
     return dict(status="ok", reason=None, layer="blocks.6", kind="cam", exact=True, residual=1e-6,
                 evidence=float(rng.gamma(2, 1.5)), rows=7, cols=7, forwards=1, backwards=0)  # fmt: skip
+
+
+def _profile(rng: np.random.Generator, i: int, predicted: int, detailed: bool) -> list[dict[str, Any]]:
+    """Error 4 is refused; 6 is all noise; every third falls back to pixels."""
+    same: dict[str, Any] = dict(status="ok", reason=None, players="pixels" if i % 3 == 0 else "tokens",
+                fallback="the model has no patch tokens" if i % 3 == 0 else None, rows=14, cols=14,
+                baseline="image_mean", estimator="balanced", pairs=40, target=predicted,
+                passes=2900, forwards=2900, backwards=0)  # fmt: skip
+    nothing = dict.fromkeys(("order", "ratio", "value", "class", "A", "A_se", "J", "M", "M_se", "pos", "neg", "U",
+                             "U_se", "noise_share", "noisy", "exact", "units"))  # fmt: skip
+    if i == 4 or not detailed:
+        status = "refused" if i == 4 else "not_detailed"
+        reason = "logits are not finite" if i == 4 else None
+        return [{**same, "status": status, "reason": reason, "pairs": 0, "passes": 0, "forwards": 0, **nothing}]
+    found = []
+    low, high = rng.uniform(0.1, 0.7), rng.uniform(0.05, 0.5)
+    for ratio in RATIOS:
+        for name, factor in (("true", 1.0), ("target", rng.uniform(0.8, 1.3)), ("difference", 1.7)):
+            strength = factor * (0.06 + low * np.exp(-9 * ratio) + high * np.exp(-9 * (1 - ratio)))
+            exact = ratio in (0.0, 1.0)
+            noise = 0.0 if exact else 0.95 if i == 6 else float(np.clip(rng.beta(1.2, 8), 0, 1))
+            U = strength**2 * (1 + 0.2 * rng.normal() * noise)
+            M = 0.4 * strength * (1 if ratio < 0.6 else -1)
+            found.append({
+                **same, "order": int(ratio * 194), "ratio": int(ratio * 194) / 194, "value": "log_odds", "class": name,
+                "A": 0.8 * strength, "A_se": 0.05 * strength, "J": 1.0, "M": M, "M_se": abs(M) * 0.2, "pos": abs(M),
+                "neg": 0.3 * abs(M), "U": U, "U_se": 0.0 if exact else U * (0.08 + noise), "noise_share": noise,
+                "noisy": noise > 0.3, "exact": exact, "units": 1 if exact else 24,
+            })  # fmt: skip
+    return found
+
+
+def _patch_groups(
+    rng: np.random.Generator, i: int, predicted: int, label: int, classes: int, detailed: bool
+) -> dict[str, Any]:
+    """Error 2 is refused, 8 is read as it is without any patch, 9 has no group that is enough."""
+    n = GRID * GRID
+    names = ("insertion_order", "insertion_values", "sufficient_size", "sufficient_found", "deletion_order",
+             "deletion_values", "breaking_size", "breaking_found", "broken_into", "targeted_order", "targeted_size",
+             "targeted_found", "support_order", "support_values", "support_size", "support_found",
+             "near_ties", "spread")  # fmt: skip
+    same: dict[str, Any] = dict(status="ok", reason=None, players="tokens", fallback=None, rows=GRID, cols=GRID,
+                target=predicted, value="log_odds", forwards=412, backwards=0)  # fmt: skip
+    if i == 2 or not detailed:
+        reason = "logits are not finite" if i == 2 else None
+        return {**same, "status": "refused" if i == 2 else "skipped", "reason": reason, **dict.fromkeys(names)}
+    centre, scatter = rng.integers(0, n), np.argsort(rng.random(n))
+    near = sorted(range(n), key=lambda p: (p // GRID - centre // GRID) ** 2 + (p % GRID - centre % GRID) ** 2)
+    sizes = int(rng.geometric(0.3)), int(rng.geometric(0.15)), int(rng.geometric(0.12))
+    enough, breaking, targeted = 0 if i == 8 else sizes[0], min(sizes[1], n - 1), min(sizes[2], n - 1)
+    into = label if i % 2 else (predicted + 1) % classes
+    into = label if into == predicted else into
+    return {
+        **same,
+        "insertion_order": near[:enough], "insertion_values": np.linspace(-6, 0.4, enough + 1).tolist(),
+        "sufficient_size": None if i == 9 else enough, "sufficient_found": i != 9,
+        "deletion_order": near[:breaking], "deletion_values": np.linspace(2.1, -0.3, breaking + 1).tolist(),
+        "breaking_size": breaking, "breaking_found": True, "broken_into": into,
+        "targeted_order": scatter[:targeted].tolist(), "targeted_size": targeted if i % 7 != 6 else None,
+        "targeted_found": i % 7 != 6, "support_order": near[:3], "support_values": [1.0, 0.5, 0.2, -0.1],
+        "support_size": 3, "support_found": True, "near_ties": 0, "spread": 2.5,
+    }  # fmt: skip
+
+
+def _counterfactuals(
+    rng: np.random.Generator, i: int, predicted: int, label: int, detailed: bool
+) -> list[dict[str, Any]]:
+    """Trust goes round the four words; error 1 was refused, the wrong-class change of error 7 is not valid."""
+    same: dict[str, Any] = dict(status="ok", reason=None, predicted_start=predicted, p=1.5, temperature=1.0,
+                                forwards=90, backwards=80)  # fmt: skip
+    names = (
+        "role",
+        "target",
+        "eps",
+        "valid",
+        "valid_u8",
+        "predicted_end",
+        "probability_target_start",
+        "probability_target_end",
+        "probability_target_u8",
+        "probability_source_start",
+        "probability_source_end",
+        "probability_true_start",
+        "probability_true_end",
+        "margin_end",
+        "norm",
+        "norm_u8",
+        "pix90",
+        "l0",
+        "object_share",
+        "gap",
+        "steps",
+        "ending",
+        "trajectory",
+        "trust",
+        "trust_score",
+        "trust_reason",
+    )
+    nothing = dict.fromkeys(names)
+    if i == 1 or not detailed:
+        reason = "the gradient is zero everywhere" if i == 1 else None
+        return [{**same, "status": "refused" if i == 1 else "not_detailed", "reason": reason, **nothing}]
+    found = []
+    for j, (role, target) in enumerate((("true", label), ("wrong", predicted))):
+        start, end = (0.03, 0.82) if role == "true" else (0.6, 0.97)
+        trust = ("semantic", "adversarial", "semantic", "undecided", "unchecked")[(i + 2 * j) % 5]
+        valid = not (i == 7 and role == "wrong")
+        steps = np.linspace(0, 1, 31)
+        reason = {
+            "semantic": "2 of 2 judges agree beyond the controls, and the change lasts",
+            "adversarial": "its gradients have no common direction (cosine 0.12 under small noise)",
+            "undecided": "1 of 2 judges agree; the change lasts and gradients keep their direction",
+        }.get(trust)
+        for share in (0.5, 1.0):  # two radii; the pictures are those of the larger
+            found.append({
+                **same, "role": role, "target": target, "eps": 5.6 * share, "valid": valid, "valid_u8": valid,
+                "predicted_end": target if valid else label, "probability_target_start": start,
+                "probability_target_end": end * share, "probability_target_u8": end * share,
+                "probability_source_start": 0.6, "probability_source_end": 0.1, "probability_true_start": 0.03,
+                "probability_true_end": 0.5, "margin_end": 1.2, "norm": 5.5 * share, "norm_u8": 5.52 * share,
+                "pix90": 0.41, "l0": 0.45, "object_share": 0.3 if i % 3 == 0 else None, "gap": 0.02, "steps": 30,
+                "ending": "steps", "trajectory": np.log(start + (end - start) * steps**0.4).tolist(), "trust": trust,
+                "trust_score": float(rng.uniform(-1, 2)), "trust_reason": reason,
+            })  # fmt: skip
+    return found
 
 
 def _empty(like: pa.Table, columns: list[str]) -> pa.Table:
@@ -246,3 +387,29 @@ def _fill(run: FakeRun, wrong, fixes, cams, photos, side: int, rng: np.random.Ge
                 "image_u8": image,
                 "fix_u8": (image + change).astype(np.uint8),
             }
+
+
+def _fill_patch_groups(run: FakeRun, groups: list[dict[str, Any]]) -> None:
+    for row in groups:
+        if row["status"] == "ok":
+            maps = run.stored["patch_groups", row["item_id"]] = {}
+            for name, path in (("sufficient", "insertion"), ("breaking", "deletion"), ("targeted", "targeted")):
+                heat, order = np.zeros(GRID * GRID, dtype=np.float32), row[f"{path}_order"]
+                heat[order] = 1 - np.arange(len(order)) / max(len(order), 1)
+                maps[name] = heat.reshape(GRID, GRID)
+
+
+def _fill_counterfactuals(run: FakeRun, changed: list[dict[str, Any]], side: int) -> None:
+    for row in changed:
+        if row["status"] != "ok":
+            continue
+        stored = run.stored.setdefault(("counterfactuals", row["item_id"]), {})
+        if "image_u8" not in stored:
+            thumb = Image.open(io.BytesIO(run.thumbs[row["item_id"]]["jpeg"])).convert("RGB")
+            stored["image_u8"] = np.moveaxis(np.asarray(thumb.resize((side, side))), -1, 0)
+        rng = np.random.default_rng((int(row["item_id"], 16), row["role"] == "true"))
+        blob = 90 * _blob(rng, side, side)[None] * rng.uniform(0.2, 1, (3, 1, 1))
+        after = np.clip(stored["image_u8"] + blob, 0, 255).astype(np.uint8)
+        stored[f"{row['role']}_u8"] = after
+        change = (after.astype(np.float32) - stored["image_u8"]).sum(0) / 255
+        stored[f"{row['role']}_change"] = change.astype(np.float32)

@@ -11,6 +11,7 @@ from whywrong.core.statistics import Interval, wilson
 from whywrong.report.tables import Tables
 
 GRADES = ("meaningful", "mixed", "noise-like")
+SKIPPED = ("skipped", "not_detailed")  # statuses of errors that were not to be explained in full
 CONFIDENT = 0.9  # a confidence from which the report calls a wrong answer confident
 
 
@@ -40,6 +41,10 @@ class Facts:
         distances: (N,) smallest linf change known for each fixed error, grey levels, ascending; None if no fix ran.
         statuses: Outcomes of the inverted attack; empty if it did not run.
         grades: Grades given; ``audited`` fixes were explained in full.
+        refused: How often a method gave a reason why it shows nothing, by view and reason.
+        enough: (N,) smallest number of patches that was found enough for the answer, of each error, ascending; None if
+            patch groups did not run. ``grouped`` errors were searched, in images of ``patches`` patches.
+        targeted: (M,) smallest number of patches found whose absence makes the labelled class win, ascending.
         passes: Forwards and backwards spent, by method.
     """
 
@@ -61,7 +66,11 @@ class Facts:
     u8_fixed: int = 0
     audited: int = 0
     evidence: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    enough: np.ndarray | None = None
+    targeted: np.ndarray | None = None
+    grouped: int = 0
+    patches: int = 0
     passes: dict[str, tuple[int, int]] = field(default_factory=dict)
     seconds: float | None = None
 
@@ -100,13 +109,21 @@ def gather(tables: Tables) -> Facts:
         _inverted(tables, facts)
     if tables.has("cam"):
         facts.evidence = tables.value("select count(*) from cam where status = 'ok'")
-        for row in tables.rows("select reason, count(*) as n from cam where status <> 'ok' group by reason"):
-            facts.refused[row["reason"] or "no reason given"] += row["n"]
-    for view in ("inverted", "cam"):
+    if tables.has("patch_groups", "sufficient_size", "targeted_size"):
+        _patch_groups(tables, facts)
+    for view in ("cam", "patch_groups", "profiles", "counterfactuals"):
+        if tables.has(view, "status", "reason"):
+            for row in tables.rows(
+                f"select reason, count(distinct item_id) as n from {view}"
+                f" where status <> 'ok' and status not in {SKIPPED} group by reason"
+            ):
+                facts.refused[view, row["reason"] or "no reason given"] += row["n"]
+    for view in ("inverted", "cam", "patch_groups", "profiles", "counterfactuals"):
         if tables.has(view, "forwards", "backwards"):
             row = tables.rows(
-                f"select sum(forwards) as f, sum(backwards) as b from {view} join items using (item_id)"
-                " where same_as is null"  # a repeated image was not computed again
+                "select sum(f) as f, sum(b) as b from (select any_value(forwards) as f, any_value(backwards) as b"
+                f" from {view} join items using (item_id)"
+                " where same_as is null group by item_id)"  # a repeated image was not computed again
             )[0]
             facts.passes[view] = (int(row["f"] or 0), int(row["b"] or 0))
     facts.seconds = tables.seconds()
@@ -141,6 +158,14 @@ def _errors(tables: Tables, facts: Facts) -> None:
         f" count_if(confidence >= {CONFIDENT} and rank_of_true > 5) as suspects from errors"
     )[0]
     facts.confident, facts.suspects = row["confident"] or 0, row["suspects"] or 0
+
+
+def _patch_groups(tables: Tables, facts: Facts) -> None:
+    row = tables.rows("select count(*) as n, mode(rows * cols) as patches from patch_groups where status = 'ok'")[0]
+    facts.grouped, facts.patches = row["n"], int(row["patches"] or 0)
+    sizes = "select {0}_size from patch_groups where status = 'ok' and {0}_found"
+    facts.enough = np.sort(tables.array(sizes.format("sufficient")))
+    facts.targeted = np.sort(tables.array(sizes.format("targeted")))
 
 
 def _inverted(tables: Tables, facts: Facts) -> None:

@@ -43,6 +43,7 @@ def headline(facts: Facts, names: Names) -> tuple[str, list[str]]:
             " far more likely than a model this bad: check these before anything else."
         )
     more += _distance_sentences(facts) + _pair_sentences(facts, names) + _grade_sentences(facts)
+    more += _patch_sentences(facts)
     return first, more + _unlabelled(facts)
 
 
@@ -97,6 +98,22 @@ def _grade_sentences(facts: Facts) -> list[str]:
     return [
         f"Controls graded {facts.audited:,}{of} fixes: {listed(parts)}."
         + (" The map of a noise-like fix shows nothing to act on." if facts.grades["noise-like"] else "")
+    ]
+
+
+def _patch_sentences(facts: Facts) -> list[str]:
+    if facts.enough is None or len(facts.enough) < 5:
+        return []
+    # Errors without a known group need more patches than any that was found, so the median counts them as well.
+    sizes = np.concatenate([facts.enough, np.full(facts.grouped - len(facts.enough), np.inf)])
+    median = float(np.median(sizes))
+    if not np.isfinite(median):
+        return []
+    verb = "is" if median <= 1 else "are"
+    most = f"{int(median):,} of {facts.patches:,} patches"
+    return [
+        f"In half of {count(facts.grouped, 'error')}, at most {most}"
+        f" {verb} enough for the wrong answer, with everything else hidden."
     ]
 
 

@@ -22,6 +22,7 @@ from whywrong.report.causes import planted_causes
 from whywrong.report.numbers import count
 from whywrong.report.selection import distance, select
 from whywrong.report.tables import Names, Run, Tables
+from whywrong.report.together import together
 
 STATIC = Path(__file__).parent / "static"
 
@@ -59,6 +60,7 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
             for number, row in enumerate(chosen, start=1)
         ]
         causes = planted_causes(tables, cases)
+        common = together(tables, facts)
     first, lede = headline.headline(facts, names)
     confusions = figures.confusions(facts, names)
     _illustrate(confusions, cases)
@@ -77,6 +79,7 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         histogram=figures.distances(facts),
         confusions=confusions,
         matrix=figures.matrix(facts, names),
+        together=common,
         full_bar=_full_bar(facts),
         grades=counted.GRADES,
         method=method,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from whywrong.core.registry import methods
-from whywrong.report.facts import Facts
+from whywrong.report.facts import SKIPPED, Facts
 from whywrong.report.numbers import count, shown
 from whywrong.report.tables import Tables
 
@@ -24,11 +24,46 @@ PAPERS = {
         "HiResCAM: R. L. Draelos, L. Carin, “Use HiResCAM instead of Grad-CAM for faithful explanations of"
         " convolutional neural networks”, 2020, arXiv:2011.08891.",
     ),
+    "profiles": (
+        "Multi-order interactions of misclassified images: Y. Sumiyasu et al., “Game-Theoretic Understanding of"
+        " Misclassification”, 2022, arXiv:2210.03349.",
+        "Strength of interactions by order: H. Deng et al., “Discovering and Explaining the Representation"
+        " Bottleneck of DNNs”, ICLR 2022, arXiv:2111.06236. The unbiased square, its interval and the noise share are"
+        " ours.",
+    ),
+    "patch_groups": (
+        "Patch groups (MoXI): K. Sumiyasu, K. Kawamoto, H. Kera, “Identifying Important Group of Pixels using"
+        " Interactions”, CVPR 2024, arXiv:2401.03785. The stop at the flip is ours.",
+    ),
+    "counterfactuals": (
+        "Sparse counterfactuals: V. Boreiko, M. Augustin, F. Croce, P. Berens, M. Hein, “Sparse Visual Counterfactual"
+        " Explanations in Image Space”, GCPR 2022, LNCS 13485, arXiv:2205.07972. The trust verdict is ours.",
+    ),
+}
+LIMITS = {
+    "profiles": (
+        "An interaction profile says how strongly neighbouring patches work together for one class and one value"
+        " function; with another class or value function it may look different. It names no cause by itself.",
+    ),
+    "patch_groups": (
+        "Patch groups are found greedily: a smaller group may exist. A model shown a few patches sees an image unlike"
+        " any it was trained on.",
+    ),
+    "counterfactuals": (
+        "A counterfactual shows what moves this model. Only where its change is trusted does it show something that a"
+        " person would call the class.",
+    ),
 }
 INTERVALS = (
     "Wilson interval: E. B. Wilson, “Probable Inference, the Law of Succession, and Statistical Inference”, JASA 22"
     " (1927), pp. 209–212."
 )
+NOUNS = {
+    "cam": ("evidence map",),
+    "patch_groups": ("search for patch groups", "searches for patch groups"),
+    "profiles": ("interaction profile",),
+    "counterfactuals": ("search for counterfactuals", "searches for counterfactuals"),
+}
 NOT_TESTED = (
     "Causes were not tested: wrong or ambiguous labels, damaged images, misleading cues, occlusion and unfamiliar"
     " images are not told apart here.",
@@ -62,7 +97,7 @@ class Description:
     warnings: list[str] = field(default_factory=list)
     failed: list[tuple[str, str, str]] = field(default_factory=list)
     unlisted: int = 0
-    refused: list[tuple[str, int]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
     limits: tuple[str, ...] = NOT_TESTED
     papers: list[str] = field(default_factory=list)
 
@@ -91,12 +126,13 @@ def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
         if name not in asked and not tables.has(name):
             continue
         entry = asked.get(name) or {}
-        n = tables.value(f"select count(*) from {name}") if tables.has(name) else 0
+        n = _treated(tables, name)
         settings = [(shown(key), shown(_setting(value))) for key, value in _flat(entry.get("config") or {})]
         papers = PAPERS.get(name, ())
         rows = f"{count(n, 'error')} treated" if n else "nothing stored yet"
         text.ran.append(Ran(name, method.title, rows, settings, papers))
         text.papers += papers
+        text.limits += LIMITS.get(name, ())
     text.papers.append(INTERVALS)
     text.health = [(shown(finding["level"]), shown(finding["text"])) for finding in meta.get("health") or ()]
     data = meta.get("data") or {}
@@ -119,8 +155,18 @@ def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
         rows = tables.rows(f"select key, stage, reason from failed_items order by stage, key limit {listed}")
         text.failed = [(shown(r["key"]), shown(r["stage"]), shown(r["reason"])) for r in rows]
         text.unlisted = total - len(rows)
-    text.refused = [(shown(reason), n) for reason, n in facts.refused.most_common()]
+    text.refused = [
+        (count(n, *NOUNS.get(view, (view,))), shown(reason)) for (view, reason), n in facts.refused.most_common()
+    ]
     return text
+
+
+def _treated(tables: Tables, view: str) -> int:
+    """Errors that a method looked at; those that were not to be explained in full are none of them."""
+    if not tables.has(view):
+        return 0
+    kept = f" where status is null or status not in {SKIPPED}" if tables.has(view, "status") else ""
+    return tables.value(f"select count(distinct item_id) from {view}{kept}")
 
 
 def _identities(meta: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -12,6 +12,8 @@ from PIL import Image
 from scipy import ndimage
 
 TRUE_RGB, WRONG_RGB = (37, 99, 201), (226, 104, 12)  # blue speaks for the true class, orange for the wrong one
+LIGHT_RGB, DARK_RGB = (158, 224, 214), (0, 84, 78)  # ends of the ramp of magnitudes, one hue
+BRIGHTER_RGB, DARKER_RGB = (0, 148, 92), (134, 32, 168)  # of a change; apart from the two colours of the classes
 MAX_ALPHA = 0.74
 FACTORS = (1, 2, 4, 5, 10, 20, 40, 60, 80, 100, 120)
 
@@ -36,9 +38,9 @@ def smoothed(contribution: np.ndarray, longest: int = 56) -> np.ndarray:
     return padded.reshape(rows, block, cols, block).sum(axis=(1, 3))
 
 
-def common_scale(maps: list[np.ndarray]) -> float:
-    """The absolute value at which colours saturate: the largest 95th percentile among the maps of one image."""
-    peaks = [float(np.quantile(np.abs(values), 0.95)) for values in maps if values.size]
+def common_scale(maps: list[np.ndarray], share: float = 0.95) -> float:
+    """The absolute value at which colours saturate: the largest ``share`` quantile among the maps of one image."""
+    peaks = [float(np.quantile(np.abs(values), share)) for values in maps if values.size]
     return max(peaks, default=0.0)
 
 
@@ -83,6 +85,49 @@ def _path(line: np.ndarray) -> str:
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points[bends]) + "Z"
 
 
+def cells_path(cells: np.ndarray) -> str:
+    """Cells (h, w) bool as an SVG path along their common border in a box of w x h units; empty where none is set."""
+    padded = np.pad(np.asarray(cells, dtype=bool), 1)
+    inside = padded[1:-1, 1:-1]
+    # Directed edges with the inside on the right; neighbours in the set share no edge, so only the border remains.
+    ends: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for beside, start, end in (
+        (padded[:-2, 1:-1], (0, 0), (1, 0)),
+        (padded[1:-1, 2:], (1, 0), (1, 1)),
+        (padded[2:, 1:-1], (1, 1), (0, 1)),
+        (padded[1:-1, :-2], (0, 1), (0, 0)),
+    ):
+        for y, x in np.argwhere(inside & ~beside).tolist():
+            ends.setdefault((x + start[0], y + start[1]), []).append((x + end[0], y + end[1]))
+    path = ""
+    while ends:
+        first = next(iter(ends))
+        loop, at = [first], _next(ends, first)
+        while at != first:
+            loop.append(at)
+            at = _next(ends, at)
+        path += _path(np.array([*loop, first]))
+    return path
+
+
+def _next(ends: dict[tuple[int, int], list[tuple[int, int]]], at: tuple[int, int]) -> tuple[int, int]:
+    end = ends[at].pop()
+    if not ends[at]:
+        del ends[at]
+    return end
+
+
+def magnitude_png(values: np.ndarray) -> str:
+    """A map (h, w) in [0, 1] in one hue: the higher, the less transparent; zero is transparent."""
+    image = Image.fromarray(np.round(254 * np.clip(values, 0, 1)).astype(np.uint8), mode="P")
+    share = np.arange(255) / 254
+    # From a light to a dark teal, so that the order is seen by lightness as well.
+    colours = np.array(LIGHT_RGB) + share[:, None] * (np.array(DARK_RGB) - np.array(LIGHT_RGB))
+    image.putpalette(np.round(colours).astype(np.uint8).tobytes())
+    alpha = np.where(share > 0, 0.18 + 0.67 * share, 0)
+    return data_uri(_saved(image, "PNG", transparency=np.round(255 * alpha).astype(np.uint8).tobytes()), "png")
+
+
 def amplification(change: np.ndarray) -> int:
     """The factor that makes a change in grey levels plain to see, from :data:`FACTORS`."""
     peak = float(np.quantile(np.abs(change), 0.995)) or float(np.abs(change).max())
@@ -112,6 +157,44 @@ def tile(photo: Image.Image, side: int = 160) -> str:
         return data_uri(_saved(square, "PNG"), "png")
     square = square.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return data_uri(_saved(square, "JPEG", quality=74), "jpeg")
+
+
+def picture(pixels: np.ndarray, longest: int = 224) -> str:
+    """Pixels (C, H, W) in grey levels; exact up to 64 pixels a side, else compressed like a photograph."""
+    image = _image(pixels)
+    if max(image.size) <= 64:
+        return data_uri(_saved(image, "PNG"), "png")
+    image.thumbnail((longest, longest))
+    return data_uri(_saved(image, "WEBP", quality=72), "webp")
+
+
+def grey_picture(pixels: np.ndarray, longest: int = 72) -> str:
+    """Pixels (C, H, W) in grey levels as a small picture without colours."""
+    image = _image(pixels).convert("L")
+    image.thumbnail((longest, longest))
+    if max(pixels.shape[-2:]) <= 64:
+        return data_uri(_saved(image, "PNG"), "png")
+    return data_uri(_saved(image, "WEBP", quality=60), "webp")
+
+
+def changed_picture(pixels: np.ndarray, change: np.ndarray, scale: float, longest: int = 168) -> str:
+    """Where pixels (C, H, W) became brighter (green) or darker (violet): a change (H, W) over the pale image."""
+    grey = np.asarray(_image(pixels).convert("L"), dtype=np.float32)[..., None]
+    pale = 128 + 0.55 * (grey - 128)
+    level = np.zeros(change.shape) if scale <= 0 else np.clip(change / scale, -1, 1)
+    colour = np.where(level[..., None] < 0, DARKER_RGB, BRIGHTER_RGB)
+    alpha = 0.9 * np.abs(level)[..., None] ** 0.8
+    image = Image.fromarray(np.round(pale + alpha * (colour - pale)).astype(np.uint8))
+    if max(image.size) <= 64:
+        return data_uri(_saved(image, "PNG"), "png")
+    image.thumbnail((longest, longest))
+    return data_uri(_saved(image, "WEBP", quality=68), "webp")
+
+
+def _image(pixels: np.ndarray) -> Image.Image:
+    """Pixels (C, H, W) with 1 or 3 channels, in grey levels."""
+    levels = np.moveaxis(np.clip(np.round(pixels), 0, 255).astype(np.uint8), 0, -1)
+    return Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
 
 
 def _saved(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -73,10 +73,17 @@ class Tables:
 
     def by_item(self, view: str, item_ids: Iterable[str]) -> dict[str, Row]:
         """Rows of ``view`` for these items, by item_id; empty where there is no such view."""
+        return {item: rows[0] for item, rows in self.grouped_by_item(view, item_ids).items()}
+
+    def grouped_by_item(self, view: str, item_ids: Iterable[str]) -> dict[str, list[Row]]:
+        """All rows of ``view`` for these items, by item_id, in the order of the view; empty where there is none."""
         ids = ", ".join("'" + item.replace("'", "''") + "'" for item in item_ids)
         if not ids or not self.has(view, "item_id"):
             return {}
-        return {row["item_id"]: row for row in self.rows(f"select * from {view} where item_id in ({ids})")}
+        found: dict[str, list[Row]] = {}
+        for row in self.rows(f"select * from {view} where item_id in ({ids})"):
+            found.setdefault(row["item_id"], []).append(row)
+        return found
 
     def seconds(self) -> float | None:
         """Time spent on the shards, summed over workers, from the metadata of the parts; None where not recorded."""

@@ -1,6 +1,17 @@
 "use strict";
 (() => {
   document.documentElement.classList.add("js");
+
+  // The slider mixes the image with a counterfactual: below zero the one deeper into the predicted class.
+  document.addEventListener("input", (event) => {
+    const slider = event.target.closest(".slide input");
+    if (!slider) return;
+    const at = Number(slider.value);
+    const end = at > 0 ? slider.dataset.true : slider.dataset.wrong;
+    slider.closest(".morph").style.setProperty("--at", String(at / 100));
+    slider.setAttribute("aria-valuetext", at === 0 ? "as it is" : `${Math.abs(at)} % of the way to ${end}`);
+  });
+
   const form = document.querySelector(".filters");
   if (!form) return;
   const gallery = document.querySelector(".gallery");

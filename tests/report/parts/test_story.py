@@ -2,21 +2,26 @@
 
 import numpy as np
 import pytest
+from tests.report.parts.context import ERROR, NAMES, context, plain
 
-from whywrong.report.tables import Names, Row
-from whywrong.report.words import caveats, controls, half_cells, reading
+from whywrong.report.parts import answer
+from whywrong.report.parts.evidence import half_cells, sentence
+from whywrong.report.parts.evidence import part as evidence_part
+from whywrong.report.parts.fix import part as fix_part
+from whywrong.report.tables import Row
 
-NAMES = Names(["envelope, mail", "ice cream", "crane, bird", "crane, machine"])
-ERROR = Row(label=0, predicted=1, confidence=0.71, true_confidence=0.03, rank_of_true=2, near_tie=False, notes=[])
 FIX = Row(
     status="fixed", rho_linf=0.31 / 255, q_candidates=1, detailed=True, grade="meaningful", region_fixed=True,
     region_count=1, region_area=0.032, region_linf=12 / 255, u8_fixed=True, unstable=False, contribution_residual=0.001,
+    rho_lin_linf=0.3 / 255, rho_l2=0.02, rho_lin_l2=0.02, margin_before=1.0, margin_after=-0.1, u8_linf=1 / 255,
+    q_shrink=14, forwards=60, backwards=30, region_l2=0.4,
 )  # fmt: skip
 
 
-def text(fix=FIX, cam=None, error=ERROR, nearer=0.8) -> str:
-    sentences = " ".join(str(s) for s in reading(error, fix, cam, NAMES, nearer)).replace("\u00a0", " ")
-    return sentences.replace("<em class='wrong'>", "").replace("<em class='true'>", "").replace("</em>", "")
+def text(fix=FIX, error=ERROR, nearer=0.8) -> str:
+    told = answer.sentences(error, NAMES)
+    part = fix_part(context(nearer, inverted=fix))
+    return plain(told + (part.sentences if part else []))
 
 
 def test_an_error_is_told_as_a_person_would():
@@ -55,13 +60,17 @@ def test_a_lift_that_may_be_chance_says_so():
 
 
 def test_evidence_names_both_classes_and_its_cells():
-    cam = Row(status="ok", evidence=3.21, rows=7, cols=7, half_cells=6)
-    assert "exceeds that for envelope by 3.21 logits; 6 of 49 cells hold half" in text(cam=cam)
-    assert "favours envelope by 1 logits" in text(cam=Row(cam, evidence=-1.0))
+    cam = Row(status="ok", evidence=3.21, rows=7, cols=7)
+    told = sentence(cam, 6, "ice cream", "envelope").striptags()
+    assert "exceeds that for envelope by 3.21 logits; 6 of 49 cells hold half" in told
+    assert "favours envelope by 1 logits" in sentence(Row(cam, evidence=-1.0), 0, "ice cream", "envelope").striptags()
 
 
 def test_refused_evidence_is_not_told():
-    assert "evidence" not in text(cam=Row(status="refused", evidence=None, rows=7, cols=7, half_cells=0))
+    part = evidence_part(context(cam=Row(status="refused", reason="odd", evidence=None, rows=7, cols=7)))
+    assert part is not None
+    assert part.sentences == part.overlays == []
+    assert part.blocks[0].summary == "refused"
 
 
 @pytest.mark.parametrize(
@@ -71,15 +80,14 @@ def test_half_of_the_evidence_lies_in_the_fewest_cells(values, cells):
     assert half_cells(np.array(values, float)) == cells
 
 
-def test_controls_are_named_by_their_outcome():
-    assert controls(["class", "random", "small_noise"], ["class"]) == (
-        "passed: class control; failed: random control and small-noise control"
-    )
-    assert controls([], []) == "no control ran"
-
-
 def test_caveats_name_what_limits_the_reading():
-    fix = Row(FIX, unstable=True, contribution_residual=0.05)
-    found = caveats(Row(ERROR, notes=["PNG named .jpg"]), fix, Row(status="ok", exact=False))
-    assert len(found) == 4
-    assert caveats(ERROR, FIX, None) == []
+    part = fix_part(context(inverted=Row(FIX, unstable=True, contribution_residual=0.05)))
+    assert part is not None
+    assert len(part.caveats) == 2
+    assert answer.caveats(Row(ERROR, notes=["PNG named .jpg"])) == ["Reading the file: PNG named .jpg."]
+    fine = fix_part(context(inverted=FIX))
+    assert fine is not None
+    assert fine.caveats == []
+    evidence = evidence_part(context(cam=Row(status="ok", exact=False)))
+    assert evidence is not None
+    assert "approximate" in evidence.caveats[0]

@@ -1,0 +1,175 @@
+"""Small charts as plain data in the units of their SVG box, which the templates draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whywrong.report.numbers import sig
+
+WIDTH, HEIGHT = 392, 212
+LEFT, RIGHT, TOP, BOTTOM = 40, 112, 14, 40  # space for ticks, direct labels and the name of the x axis
+LABEL_GAP = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line to be drawn: values at shares of the x axis, with their interval.
+
+    Attributes:
+        role: ``true`` or ``wrong``, its colour; anything else is drawn in the accent.
+        label: A few words that stand at its end.
+        at: x of each point, in [0, 1], ascending.
+        value, low, high: y of each point and its 95 % interval, at least 0.
+        doubtful: Points that are mostly noise; drawn hollow.
+    """
+
+    role: str
+    label: str
+    at: Sequence[float]
+    value: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    doubtful: Sequence[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A series in the units of the box: path of the line and of its band, points (x, y, hollow, text)."""
+
+    role: str
+    label: str
+    label_y: float
+    path: str
+    band: str
+    points: list[tuple[float, float, bool, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class LineChart:
+    """Lines over a share from 0 to 100 %, from a baseline at zero.
+
+    Attributes:
+        x_ticks, y_ticks: Place and text.
+        described: What it shows, for those who do not see it.
+    """
+
+    width: int
+    height: int
+    left: float
+    right: float
+    top: float
+    bottom: float
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    x_title: str
+    y_title: str
+    lines: list[Line]
+    described: str
+
+
+def line_chart(series: Sequence[Series], *, x_title: str, y_title: str, described: str) -> LineChart:
+    """A chart of one or more series; bands that leave the frame are cut off at it."""
+    values = [v for one in series for v in one.value]
+    tops = [h for one in series for h in one.high]
+    # One wide interval must not press all lines to the ground.
+    most = min(max(tops, default=0.0), 2.0 * max(values, default=0.0)) or 1.0
+    steps = ticks(most)
+    most = max(most, steps[-1])
+    left, right, top, bottom = LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM
+
+    def x(share: float) -> float:
+        return round(left + (right - left) * share, 1)
+
+    def y(value: float) -> float:
+        return round(bottom - (bottom - top) * min(max(value / most, 0.0), 1.0), 1)
+
+    lines = []
+    for one in series:
+        upper = [(x(a), y(h)) for a, h in zip(one.at, one.high, strict=True)]
+        lower = [(x(a), y(low)) for a, low in zip(one.at, one.low, strict=True)]
+        points = [
+            (x(a), y(v), bool(hollow), f"{sig(100 * a)} %: {sig(v)} ({sig(low, 2)} to {sig(high, 2)})")
+            for a, v, low, high, hollow in zip(one.at, one.value, one.low, one.high, one.doubtful, strict=True)
+        ]
+        lines.append(
+            Line(
+                one.role,
+                one.label,
+                points[-1][1] if points else bottom,
+                _path([(px, py) for px, py, *_ in points]),
+                _path([*upper, *reversed(lower)]) + "Z" if len(upper) > 1 else "",
+                points,
+            )
+        )
+    return LineChart(
+        WIDTH,
+        HEIGHT,
+        left,
+        right,
+        top,
+        bottom,
+        [(x(share), f"{round(100 * share)}") for share in (0, 0.25, 0.5, 0.75, 1)],
+        [(y(step), sig(step)) for step in steps],
+        x_title,
+        y_title,
+        _apart(lines, top, bottom),
+        described,
+    )
+
+
+def ticks(most: float, number: int = 3) -> list[float]:
+    """Round values from 0 up to about ``most``, some ``number`` steps apart by 1, 2 or 5 times a power of ten."""
+    size = 10.0 ** math.floor(math.log10(most / number))
+    step = next(factor * size for factor in (1, 2, 5, 10) if factor * size >= most / number * 0.999)
+    return [step * i for i in range(int(most / step * 1.001) + 1)]
+
+
+def _apart(lines: list[Line], top: float, bottom: float) -> list[Line]:
+    """Labels moved so far apart that none covers another."""
+    order = sorted(range(len(lines)), key=lambda i: lines[i].label_y)
+    places = [lines[i].label_y for i in order]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + LABEL_GAP)
+    over = max(0.0, places[-1] - bottom) if places else 0.0
+    for i in reversed(range(len(places))):
+        places[i] -= over
+        over = max(0.0, over) if i and places[i] - places[i - 1] < LABEL_GAP else 0.0
+    moved = dict(zip(order, places, strict=True))
+    return [
+        Line(line.role, line.label, round(max(moved[i], top), 1), line.path, line.band, line.points)
+        for i, line in enumerate(lines)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sparkline:
+    """The course of one number, too small for axes: its line, where it ends, and the ends in words."""
+
+    width: int
+    height: int
+    path: str
+    end: tuple[float, float]
+    start_text: str
+    end_text: str
+    described: str
+
+
+def sparkline(values: Sequence[float], *, start: str, end: str, described: str) -> Sparkline | None:
+    """A number in [0, 1] over steps; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    width, height, edge = 120, 28, 3
+    points = [
+        (
+            round(edge + (width - 2 * edge) * i / (len(values) - 1), 1),
+            round(height - edge - (height - 2 * edge) * min(max(value, 0.0), 1.0), 1),
+        )
+        for i, value in enumerate(values)
+    ]
+    return Sparkline(width, height, _path(points), points[-1], start, end, described)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points) if points else ""

@@ -1,0 +1,53 @@
+"""What is known of every error, whatever ran: how the model reads the image, and what it is labelled."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from whywrong.report.numbers import known, ordinal, percent, shown, sig
+from whywrong.report.parts.pieces import Block, true_class, wrong_class
+from whywrong.report.tables import Names, Row
+
+
+def sentences(error: Row, names: Names) -> list[Markup]:
+    """The first lines of the story.
+
+    Args:
+        error: A row of view ``errors``.
+        names: Class names.
+    """
+    found = [_answer(error, names)]
+    if error["near_tie"]:
+        found.append(Markup("The two best classes are as good as tied, so this error may flip by rounding alone."))
+    return found
+
+
+def _answer(error: Row, names: Names) -> Markup:
+    rank, classes = error["rank_of_true"], len(names)
+    place = Markup("")
+    if known(error["true_confidence"]):
+        place = Markup(" ({}").format(percent(error["true_confidence"]))
+        if known(rank):
+            place += Markup(", {} of {}").format(ordinal(int(rank)), f"{classes:,}")
+        place += Markup(")")
+    confidence = error["confidence"]
+    sure = Markup(" ({})").format(percent(confidence)) if known(confidence) else Markup("")
+    return Markup("The model reads this as {}{}. It is labelled {}{}.").format(
+        wrong_class(names[error["predicted"]]), sure, true_class(names[error["label"]]), place
+    )
+
+
+def block(error: Row) -> Block:
+    """The margin and the identity of the image, folded."""
+    margin = error["margin"]
+    facts = [
+        ("margin", f"{sig(margin)} logits", "best other class minus the labelled one; positive is wrong"),
+        ("image", f"{error['width']} × {error['height']} pixels", f"image_id {(error['image_id'] or '')[:16]}…"),
+        ("item", error["item_id"], "item_id"),
+    ]
+    return Block("Image and margin", f"margin {sig(margin)} logits" if known(margin) else "", facts)
+
+
+def caveats(error: Row) -> list[str]:
+    """What was odd about the file."""
+    return [f"Reading the file: {shown(note)}." for note in error["notes"] or ()]

@@ -1,0 +1,71 @@
+"""Figures over all errors: means over errors, with intervals over errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.report.fake_run import make_run
+
+from whywrong.report.facts import Facts, gather
+from whywrong.report.tables import Tables
+from whywrong.report.together import enough_patches, mean_profile, together
+
+
+def test_the_mean_profile_is_the_root_of_the_mean_square(tmp_path):
+    with Tables(make_run(tmp_path, images=60, errors=40, duplicates=3)) as tables:
+        panel = mean_profile(tables)
+        rows = tables.rows("select * from profiles where status = 'ok' and players = 'tokens' and class = 'target'")
+    assert panel is not None
+    assert panel.table is not None
+    shown = [row for row in panel.table.rows if row[1] == "predicted"]
+    assert len(shown) == 13
+    ratios = sorted({row["ratio"] for row in rows})
+    for row, ratio in zip(shown, ratios, strict=True):
+        root = np.sqrt(np.mean([r["U"] for r in rows if r["ratio"] == ratio]))
+        assert float(row[2]) == pytest.approx(root, rel=6e-3)
+        low, high = map(float, row[3].split(" to "))
+        assert low <= float(row[2]) * 1.03
+        assert high >= float(row[2]) * 0.97
+
+
+def test_few_errors_get_no_figure_over_all(tmp_path):
+    run = make_run(tmp_path, errors=4)
+    with Tables(run) as tables:
+        assert not together(tables, gather(tables))
+
+
+def test_bars_double_and_count_every_error():
+    facts = Facts(enough=np.array([0, 1, 1, 2, 3, 4, 9.0]), grouped=9, patches=49, targeted=np.array([5.0, 8.0]))
+    found = enough_patches(facts)
+    assert found is not None
+    assert [(bar.label, bar.number) for bar in found.bars] == [
+        ("0", 1), ("1", 2), ("2 to 3", 2), ("4 to 7", 1), ("8 to 15", 1), ("none found", 2),
+    ]  # fmt: skip
+    assert found.readings[0].replace("\u00a0", " ") == (
+        "For 44.4 % (4 of 9) of the errors, at most 2 patches of 49 alone are enough for the wrong answer."
+    )
+    assert sum(bar.number for bar in found.bars) == facts.grouped
+
+
+def test_the_last_bar_ends_at_the_number_of_patches():
+    found = enough_patches(Facts(enough=np.array([40.0] * 6), grouped=6, patches=49))
+    assert found is not None
+    assert found.bars[-1].label == "32 to 49"
+
+
+def test_the_lede_counts_errors_without_a_group_as_needing_more(tmp_path):
+    from whywrong.report.headline import headline
+    from whywrong.report.tables import Names
+
+    facts = Facts(items=20, read=20, labelled=20, errors=9, grouped=9, patches=49, pairs=[])
+    facts.pairs = gather_pairs()
+    facts.enough = np.array([1.0, 1, 2, 2, 3])
+    assert "at most 3 of 49 patches are enough" in " ".join(headline(facts, Names(["a", "b"]))[1])
+    facts.enough = np.array([1.0, 1, 2, 2])
+    assert "patches" not in " ".join(headline(facts, Names(["a", "b"]))[1])
+
+
+def gather_pairs():
+    from whywrong.report.facts import Pair
+
+    return [Pair(0, 1, 9, 10)]
