@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def _frame(axis: Axes, title: str, photo: np.ndarray | None) -> None:
         axis.imshow(photo)
 
 
-def _size(size: int | None, taken: int, players: int) -> str:
+def _size(size: Any, taken: int, players: int) -> str:
     if size is None:
         return f"not found within {taken} of {players} patches"
     return f"{size} of {players} patches ({size / players:.0%} of the area)"

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from whywrong.explain.patch_groups.config import PatchGroupsConfig
-from whywrong.explain.patch_groups.greedy import GreedyPath
 from whywrong.explain.patch_groups.result import GROUPS, Group, PatchGroupsResult
+from whywrong.explain.patch_groups.search import GreedyPath
 
 
 @dataclass(slots=True)

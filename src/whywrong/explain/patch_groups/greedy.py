@@ -8,7 +8,6 @@ the deletion form phi(b) - I(S, b); the deletion formula as printed has another 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,64 +16,7 @@ from torch import Tensor
 from whywrong.core.errors import InputError
 from whywrong.explain.interactions.games import Game
 from whywrong.explain.patch_groups.game import WINNER, column
-
-TIE = 1e-5  # values this near to the best, relative to its size above 1, are equal: the lowest player is taken
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Search:
-    """One question put to some images of a game.
-
-    Attributes:
-        rows: (R,) int64, the images.
-        value: (R,) int64, column of the game's values that decides.
-        adds: Whether players are added one by one; else they are removed.
-        highest: Whether the highest value is taken; else the lowest.
-        steps: Most players added or removed, at least 0.
-        start: (R, n) bool, players present at the start; None takes nobody where players are added, else all.
-        watched: (R,) int64, class whose win or loss ends the search; None goes on to the last step.
-        until_wins: Whether the search of an image ends when ``watched`` wins; else when it no longer does.
-        ask_start: Whether the start is asked about, one pass; without it its value is NaN. Needed with ``watched``.
-        tie: Values this near to the best count as equal to it, relative to its size above 1.
-    """
-
-    rows: Tensor
-    value: Tensor
-    adds: bool
-    highest: bool
-    steps: int
-    start: Tensor | None = None
-    watched: Tensor | None = None
-    until_wins: bool = True
-    ask_start: bool = True
-    tie: float = TIE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GreedyPath:
-    """What a search found, one entry an image.
-
-    Attributes:
-        order: (R, K) int64, players in the order they were taken; -1 after the end.
-        values: (R, K + 1) float64, the deciding value at the start and after each step; NaN after the end.
-        length: (R,) int64, steps taken.
-        found: (R,) bool, whether the watched class won or lost as asked; False where none is watched.
-        winner: (R,) int64, the winning class at the end; -1 where the game does not tell.
-        present: (R, n) bool, players present at the end.
-        last: (R, n) float64, value of each candidate of the last step; NaN for the others.
-        spread: (R,) float64, highest minus lowest value of the first step; NaN where there was none.
-        near_ties: (R,) int64, steps that a tie decided.
-    """
-
-    order: Tensor
-    values: Tensor
-    length: Tensor
-    found: Tensor
-    winner: Tensor
-    present: Tensor
-    last: Tensor
-    spread: Tensor
-    near_ties: Tensor
+from whywrong.explain.patch_groups.search import TIE, GreedyPath, Search
 
 
 class _Progress:
@@ -88,64 +30,100 @@ class _Progress:
         movable = (~start if search.adds else start).sum(1)
         self.most = movable.clamp(max=search.steps)  # (R,)
         self.winner_column = game.names.index(WINNER) if WINNER in game.names else None
-        if search.watched is not None and (self.winner_column is None or not search.ask_start):
-            raise InputError(f'a search that ends at a flip needs a game with the value "{WINNER}" and its start asked')
+        if search.watched is not None and self.winner_column is None:
+            raise InputError(f'a search that ends at a flip needs a game with the value "{WINNER}"')
+        if (search.watched is not None or search.lazy) and not search.ask_start:
+            raise InputError("a search that ends at a flip, or is lazy, has to ask about its start")
         steps = int(self.most.max()) if images else 0
         self.order = torch.full((images, steps), -1)
         self.values = torch.full((images, steps + 1), torch.nan, dtype=torch.float64)
         self.length = torch.zeros(images, dtype=torch.int64)
         self.found = torch.zeros(images, dtype=torch.bool)
         self.winner = torch.full((images,), -1)
-        self.last = torch.full((images, players), torch.nan, dtype=torch.float64)
         self.spread = torch.full((images,), torch.nan, dtype=torch.float64)
         self.near_ties = torch.zeros(images, dtype=torch.int64)
-        self.active = torch.arange(images) if not search.ask_start else torch.zeros(0, dtype=torch.int64)
+        # Of every candidate: its value at this step, the class that wins with it, its value and gain when last asked.
+        self.fresh = torch.full((images, players), torch.nan, dtype=torch.float64)
+        self.won = torch.full((images, players), -1)
+        self.last = self.fresh.clone()
+        self.gain = torch.full_like(self.fresh, torch.inf)
+        self.active = torch.zeros(0, dtype=torch.int64) if search.ask_start else (self.most > 0).nonzero().flatten()
 
     def begin(self, answers: Tensor) -> None:
         """Values of all starts, (R, V)."""
         here = torch.arange(len(self.length))
         self.values[:, 0] = answers[here, self.search.value]
-        self._settle(here, answers)
+        self._settle(here, self._winners(answers))
 
     def candidates(self) -> tuple[Tensor, Tensor]:
         """Sets (Q, n) that are one step away, and their images (Q,)."""
-        movable = ~self.present[self.active] if self.search.adds else self.present[self.active]
-        self.number, self.player = movable.nonzero(as_tuple=True)
-        self.sets = self.present[self.active][self.number]
-        self.sets[torch.arange(len(self.sets)), self.player] = self.search.adds
-        return self.sets, self.search.rows[self.active][self.number]
+        wanted = self._open()
+        if self.search.lazy:
+            gain = self.gain[self.active].masked_fill(~wanted, -torch.inf)
+            place = gain.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+            wanted &= (place < self.search.lazy) | gain.isposinf()  # those never asked go together
+        self.number, self.player = wanted.nonzero(as_tuple=True)
+        sets = self.present[self.active][self.number]
+        sets[torch.arange(len(sets)), self.player] = self.search.adds
+        return sets, self.search.rows[self.active][self.number]
 
     def take(self, answers: Tensor) -> None:
-        """The best candidate of each image; ``answers`` (Q, V) are those of :meth:`candidates`."""
-        here, search = self.active, self.search
-        value = answers.gather(1, search.value[here][self.number][:, None])[:, 0]
-        table = torch.full((len(here), self.present.shape[1]), torch.nan, dtype=torch.float64)
-        table[self.number, self.player] = value
-        score = table.nan_to_num(nan=-torch.inf) if search.highest else (-table).nan_to_num(nan=-torch.inf)
+        """Note answers (Q, V) to :meth:`candidates`; images that need no more of them take their best one."""
+        row = self.active[self.number]
+        value = answers.gather(1, self.search.value[row][:, None])[:, 0]
+        self.fresh[row, self.player] = self.last[row, self.player] = value
+        self.won[row, self.player] = self._winners(answers)
+        change = value - self.values[row, self.length[row]]
+        self.gain[row, self.player] = change if self.search.highest else -change
+        if self.search.lazy:
+            ready = self._best_beats_the_rest()
+            self._commit(self.active[ready])
+        else:
+            self._commit(self.active)
+
+    def _open(self) -> Tensor:
+        """(A, n) bool: candidates of the active images that were not asked about at this step."""
+        return (self.present[self.active] != self.search.adds) & self.fresh[self.active].isnan()
+
+    def _best_beats_the_rest(self) -> Tensor:
+        """(A,) bool: no candidate that was not asked about had a larger gain when it was."""
+        gain, still_open = self.gain[self.active], self._open()
+        asked = gain.masked_fill(self.fresh[self.active].isnan(), -torch.inf)
+        return asked.amax(1) > gain.masked_fill(~still_open, -torch.inf).amax(1)
+
+    def _commit(self, here: Tensor) -> None:
+        """Images ``here`` take their best candidate."""
+        search, table = self.search, self.fresh[here]
+        score = (table if search.highest else -table).nan_to_num(nan=-torch.inf)
         best = score.amax(1, keepdim=True)
         equal = score >= best - search.tie * best.abs().clamp_min(1)
         chosen = torch.where(equal, torch.arange(score.shape[1]), score.shape[1]).amin(1)
-        at = torch.full(table.shape, -1)
-        at[self.number, self.player] = torch.arange(len(value))
-        place = torch.arange(len(here))
         step = self.length[here]
         self.spread[here] = torch.where(step == 0, _range(table), self.spread[here])
-        self.last[here] = table
         self.near_ties[here] += (equal.sum(1) > 1).long()
         self.order[here, step] = chosen
-        self.values[here, step + 1] = table[place, chosen]
+        self.values[here, step + 1] = table[torch.arange(len(here)), chosen]
         self.present[here, chosen] = search.adds
         self.length[here] += 1
-        self._settle(here, answers[at[place, chosen]])
+        self.fresh[here] = torch.nan
+        self._settle(here, self.won[here, chosen])
 
-    def _settle(self, here: Tensor, answers: Tensor) -> None:
+    def _winners(self, answers: Tensor) -> Tensor:
+        if self.winner_column is None:
+            return torch.full((len(answers),), -1)
+        return answers[:, self.winner_column].long()
+
+    def _settle(self, here: Tensor, winner: Tensor) -> None:
         """Note who wins now, and let images that are done leave."""
-        if self.winner_column is not None:
-            self.winner[here] = answers[:, self.winner_column].long()
+        self.winner[here] = winner
         if self.search.watched is not None:
-            wins = self.winner[here] == self.search.watched[here]
+            wins = winner == self.search.watched[here]
             self.found[here] = wins if self.search.until_wins else ~wins
-        self.active = here[~self.found[here] & (self.length[here] < self.most[here])]
+        done = self.found | (self.length >= self.most)
+        still = torch.zeros_like(done)
+        still[self.active] = True
+        still[here] = True
+        self.active = (still & ~done).nonzero().flatten()
 
     def path(self) -> GreedyPath:
         return GreedyPath(
@@ -164,8 +142,9 @@ class _Progress:
 def greedy(game: Game, searches: Sequence[Search]) -> list[GreedyPath]:
     """Answer questions about images of a game, each by plain greedy search.
 
-    Every round takes one step of every search of every image that is not done; a set that several searches want is
-    asked for once. No image waits for another: those that are done leave the batch.
+    Every round takes one step of every search of every image that is not done (of a lazy search, possibly a part of a
+    step); a set that several searches want is asked for once. No image waits for another: those that are done leave the
+    batch.
 
     Args:
         game: Values of sets.
@@ -214,6 +193,7 @@ def greedy_order(
     watched: Tensor | None = None,
     ask_start: bool = True,
     tie: float = TIE,
+    lazy: int = 0,
 ) -> GreedyPath:
     """The order of patches of every image of a game, by insertion or by deletion.
 
@@ -224,12 +204,11 @@ def greedy_order(
             the one whose absence lowers it most.
         steps: k, most players taken; None takes all n.
         watched: (B,) int64, class at whose win (insertion) or loss (deletion) an image leaves; None for no such stop.
-        ask_start: As of :class:`Search`.
-        tie: As of :class:`Search`.
+        ask_start, tie, lazy: As of :class:`Search`.
 
     Returns:
-        The path. It asks for k n - k (k - 1) / 2 sets an image, n (n + 1) / 2 for the full order, and for the start;
-        the whole image is free in a :class:`~whywrong.explain.patch_groups.game.PatchGame`.
+        The path. Unless lazy, it asks for k n - k (k - 1) / 2 sets an image, n (n + 1) / 2 for the full order, and for
+        the start; the whole image is free in a :class:`~whywrong.explain.patch_groups.game.PatchGame`.
 
     Raises:
         InputError: No such value; or steps below 1 or above n.
@@ -248,6 +227,7 @@ def greedy_order(
         until_wins=adds,
         ask_start=ask_start,
         tie=tie,
+        lazy=lazy,
     )
     return greedy(game, [search])[0]
 

@@ -18,8 +18,9 @@ from whywrong.explain.interactions.values import CLASSES, ValueFunction
 from whywrong.explain.patch_groups.config import MOST_A_SIDE, PatchGroupsConfig
 from whywrong.explain.patch_groups.found import Found
 from whywrong.explain.patch_groups.game import PatchGame, column
-from whywrong.explain.patch_groups.greedy import GreedyPath, Search, greedy
+from whywrong.explain.patch_groups.greedy import greedy
 from whywrong.explain.patch_groups.result import PatchGroupsResult
+from whywrong.explain.patch_groups.search import GreedyPath, Search
 from whywrong.models.classifier import Classifier
 
 BAD_PIXELS = "pixels are not finite or outside [0, 1]"

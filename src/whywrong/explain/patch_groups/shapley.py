@@ -52,7 +52,10 @@ def shapley_values(game: Game, value: str, keys: Tensor, permutations: int = 20)
 
 
 def shapley_by_contexts(game: Game, value: str, keys: Tensor, contexts: int = 20) -> Tensor:
-    """Shapley values as the published code of MoXI samples them: one context size a repetition, shared by all players.
+    """Shapley values nearly as the published code of MoXI samples them: one context size a repetition for all players.
+
+    There the size is int(u (n - 1)), u uniform in (0, 1), which never is n - 1 and so biases the estimate; here it is
+    int(u n), uniform on 0..n - 1.
 
     Args:
         game: Values of sets.
@@ -61,7 +64,7 @@ def shapley_by_contexts(game: Game, value: str, keys: Tensor, contexts: int = 20
         contexts: Repetitions, at least 1. They ask for 2 n sets each.
 
     Returns:
-        (B, n) float64. A repetition draws u uniform in (0, 1), and for every player a context of int(u (n - 1)) others.
+        (B, n) float64; every player has a context of its own in each repetition.
 
     Raises:
         InputError: A setting or name breaks the contract above.
@@ -72,7 +75,7 @@ def shapley_by_contexts(game: Game, value: str, keys: Tensor, contexts: int = 20
     self_ = torch.eye(players, dtype=torch.bool)
     total = torch.zeros(images, players, dtype=torch.float64)
     for draw in range(contexts):
-        size = (keyed_uniform(keys, (1,), (_SIZES << 40) + draw)[:, 0] * (players - 1)).long()
+        size = (keyed_uniform(keys, (1,), (_SIZES << 40) + draw)[:, 0] * players).long()
         bits = keyed_bits(keys, (players, players), (_CONTEXTS << 40) + draw)
         bits = bits.masked_fill(self_, torch.iinfo(torch.int64).max)  # a player is last in its own row, never drawn
         context = bits.argsort(2).argsort(2) < size[:, None, None]  # (B, n, n)
