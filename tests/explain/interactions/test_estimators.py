@@ -11,7 +11,7 @@ from tests.explain.interactions.game_tables import random_tables, smooth_table, 
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.core.randomness import row_keys
+from whywrong.core.randomness import keyed_normal, row_keys
 from whywrong.explain.interactions import draws
 from whywrong.explain.interactions.contexts import draw_pair_contexts, draw_sets, permutations, plan_sets
 from whywrong.explain.interactions.curves import player_maps, signed_means
@@ -20,6 +20,7 @@ from whywrong.explain.interactions.exact import exact_interactions, exact_order_
 from whywrong.explain.interactions.games import FunctionGame, TableGame
 from whywrong.explain.interactions.pairs import all_pairs, near_pairs
 from whywrong.explain.interactions.strengths import strengths
+from whywrong.explain.interactions.windows import bases
 
 N = 9
 PAIRS = near_pairs(3, 3, 1)
@@ -144,7 +145,7 @@ def test_noise_makes_the_strength_too_large_and_the_debiased_strength_not():
 
 
 def test_sharing_and_balancing_lower_the_error_of_a_pair_at_equal_passes():
-    values = smooth_table(12, seed=3)
+    values = smooth_table(12, seed=7)
     pairs, orders = all_pairs(12), (2, 8)
     truth = exact_interactions(TableGame(values), pairs)[0, list(orders), :, 0]
     error, passes = {}, {}
@@ -253,13 +254,51 @@ def test_contexts_have_their_size_and_never_hold_their_pair():
         assert not context.gather(2, pairs).any()
 
 
-def test_balanced_sets_of_one_permutation_are_disjoint():
-    plan = plan_sets(64, 6, 40, 4, balanced=True)
-    assert plan.units >= 4
-    assert plan.cuts > 1
+def test_windows_of_one_permutation_go_round_the_players_once():
+    plan = plan_sets(64, 6, 44, 4, balanced=True)
+    assert (plan.units, plan.cuts) == (4, 11)
     found = draw_sets(row_keys(0, 2), 64, plan)
     assert (found.sum(3) == 6).all()
-    assert int(found.sum(2).max()) == 1
+    assert set(found.sum(2).unique().tolist()) == {1, 2}  # 66 places for 64 players
+
+
+@pytest.mark.parametrize("order", [6, 20, 31, 40, 57])
+def test_every_window_serves_every_pair_once_with_a_context_of_the_order(order):
+    """Also its contexts hold the other players about equally often, whatever the pair: that is what is balanced."""
+    pairs = near_pairs(8, 8)[None, ::7]
+    plan = plan_sets(64, order, 60, 2, balanced=True)
+    drawn = bases(row_keys(1, 1), 64, pairs, plan, torch.ones(1, plan.units, plan.cuts, dtype=torch.bool))
+    assert (drawn.usable.view(1, plan.units, plan.cuts, 3, -1).sum(3) == 1).all()
+    for number, (i, j) in enumerate(pairs[0].tolist()):
+        base = drawn.sets[0, 0][drawn.usable[0, 0, :, number]]  # (cuts, n)
+        inside = base[:, [i, j]].sum(1)
+        sign = drawn.sign[drawn.usable[0, 0, :, number]]
+        assert torch.equal(sign, torch.where(inside == 1, -1.0, 1.0).double())
+        base[:, [i, j]] = False
+        assert (base.sum(1) == order).all()
+        often = base.sum(0).double()[[k for k in range(64) if k not in (i, j)]]
+        expected = plan.cuts * order / 62
+        assert float((often - expected).abs().max()) <= 2
+        independent = expected * (1 - order / 62)
+        assert float(often.var()) < 0.8 * independent
+
+
+def test_a_part_of_d_that_is_linear_in_the_context_adds_next_to_no_noise():
+    """v holds products of three players only: D(i, j, S) is a sum over the players of S."""
+    weights = keyed_normal(row_keys(6, 1), (40, 40, 40)).double()[0].numpy()
+
+    def value(masks):
+        x = masks.astype(float)
+        return ((x @ weights.reshape(40, -1)).reshape(-1, 40, 40) @ x[:, :, None])[:, :, 0].__mul__(x).sum(1)
+
+    pairs = near_pairs(2, 4, 2)
+    for order in (4, 8, 30, 34):
+        error = {}
+        for method in ("shared", "balanced"):
+            config = InteractionsConfig(method=method, contexts=40, orders=(order,), units=4, permutations=0)
+            game = FunctionGame([value] * 12, 40)
+            error[method] = float(estimate(game, pairs, config=config).mean.var(0).mean())
+        assert error["balanced"] < 0.25 * error["shared"], order
 
 
 def test_more_permutations_only_add_to_fewer():

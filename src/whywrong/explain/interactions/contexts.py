@@ -7,7 +7,7 @@ image and its source that share a key share their contexts (common random number
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,15 +24,17 @@ class Plan:
 
     A set C of ``size`` players is small, at most (n-2)/2. Where ``mirror`` is false the context is C and players are
     added to it; where it is true they are taken from the complement of C, which holds order + 2 players. In both forms
-    the pairs that can be measured are those outside of C.
+    the pairs that can be measured are those outside of C; ``windows`` measures the others too, see
+    :mod:`whywrong.explain.interactions.windows`.
 
     Attributes:
         order: s.
         size: min(s, n - 2 - s).
         mirror: Whether players are taken away.
-        units: Independent draws: sets, or permutations cut into several sets.
-        cuts: Sets of one unit, disjoint.
+        units: Independent draws: sets, or permutations with several windows.
+        cuts: Sets, or windows, of one unit.
         exact: Whether all sets of this size are enumerated; one unit then.
+        windows: Whether a unit is a permutation with windows that serve every pair.
         pilot: Whether the sets come from the stream of the pilot.
     """
 
@@ -42,6 +44,7 @@ class Plan:
     units: int
     cuts: int
     exact: bool
+    windows: bool = False
     pilot: bool = False
 
     @property
@@ -49,10 +52,22 @@ class Plan:
         """Sets altogether."""
         return self.units * self.cuts
 
+    @property
+    def stream(self) -> int:
+        """Of the draws."""
+        return pilot_stream(self.order) if self.pilot else context_stream(self.order)
 
-def usable_share(players: int, size: int) -> float:
-    """Chance that a pair lies outside of a uniform set of ``size`` players."""
-    return (players - size) * (players - size - 1) / (players * (players - 1))
+
+def usable_share(players: int, plan: Plan) -> float:
+    """Chance that a set of a plan serves a pair: that the pair lies outside of it, but for windows."""
+    if plan.windows and not plan.exact:
+        return 1.0
+    return (players - plan.size) * (players - plan.size - 1) / (players * (players - 1))
+
+
+def most_cuts(players: int, plan: Plan) -> int:
+    """Windows that go once round a permutation, or nearly so; 1 for sets that stand alone."""
+    return max(1, round(players / plan.size)) if plan.windows and plan.size else 1
 
 
 def plan_sets(players: int, order: int, contexts: float, units: int, *, balanced: bool, pilot: bool = False) -> Plan:
@@ -63,17 +78,17 @@ def plan_sets(players: int, order: int, contexts: float, units: int, *, balanced
         order: s, in 0..n-2.
         contexts: K, draws wanted of each pair.
         units: Fewest independent permutations, so that an interval can be had.
-        balanced: Whether a permutation is cut into as many disjoint sets as that leaves room for.
+        balanced: Whether a unit is a permutation with windows.
         pilot: Draw from the stream of the pilot.
     """
     size = min(order, players - 2 - order)
-    mirror = size != order
-    wanted = math.ceil(contexts / usable_share(players, size) - 1e-9)
-    every = math.comb(players, size)
-    if every <= wanted:
-        return Plan(order, size, mirror, units=1, cuts=every, exact=True, pilot=pilot)
-    cuts = max(1, min(players // size, wanted // units)) if balanced else 1
-    return Plan(order, size, mirror, units=max(2, math.ceil(wanted / cuts)), cuts=cuts, exact=False, pilot=pilot)
+    plan = Plan(order, size, size != order, units=1, cuts=math.comb(players, size), exact=True, pilot=pilot)
+    if plan.cuts <= math.ceil(contexts / usable_share(players, plan) - 1e-9):
+        return plan
+    plan = replace(plan, exact=False, windows=balanced)
+    wanted = math.ceil(contexts / usable_share(players, plan) - 1e-9)
+    cuts = max(1, min(most_cuts(players, plan), wanted // units))
+    return replace(plan, units=max(2, math.ceil(wanted / cuts)), cuts=cuts)
 
 
 def draw_sets(keys: Tensor, players: int, plan: Plan) -> Tensor:
@@ -86,10 +101,9 @@ def draw_sets(keys: Tensor, players: int, plan: Plan) -> Tensor:
         if plan.size:
             every.scatter_(3, torch.combinations(torch.arange(players), plan.size)[None, None], True)
         return every.expand(len(keys), -1, -1, -1)
-    stream = pilot_stream(plan.order) if plan.pilot else context_stream(plan.order)
-    place = permutations(keys, players, plan.units, stream)[:, :, None]  # (B, units, 1, n)
+    place = permutations(keys, players, plan.units, plan.stream)[:, :, None]  # (B, units, 1, n)
     start = torch.arange(plan.cuts)[:, None] * plan.size
-    return (place >= start) & (place < start + plan.size)
+    return (place - start) % players < plan.size
 
 
 def permutations(keys: Tensor, players: int, count: int, stream: int) -> Tensor:

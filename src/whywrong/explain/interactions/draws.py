@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from whywrong.explain.interactions.contexts import Plan, draw_pair_contexts, draw_sets
+from whywrong.explain.interactions.contexts import Plan, draw_pair_contexts
 from whywrong.explain.interactions.games import Game
+from whywrong.explain.interactions.windows import Bases, bases
 
 MOST_MASKS = 2**17  # sets held at once; of 256 players, 32 MiB
 _MOST_SUMS = 2**23  # numbers held at once, 64 MiB
@@ -46,7 +47,7 @@ def image_blocks(images: int, units: int, masks: int, pairs: int, values: int) -
 
 
 def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Plan, ran: Tensor | None = None) -> Sums:
-    """Measure every pair outside of each drawn set C: 1 + u + p passes for p draws among u players.
+    """Measure the pairs that the drawn sets serve: a pass a pair, one a player, one a base.
 
     Args:
         game: The values.
@@ -56,14 +57,16 @@ def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Pla
         plan: Which sets are drawn.
         ran: (b, U, c) bool, which of them an image gets; None for all.
     """
-    small = draw_sets(keys, game.players, plan)  # (b, U, c, n)
-    ran = torch.ones(small.shape[:3], dtype=torch.bool) if ran is None else ran
-    if plan.exact:
-        small, ran = small.transpose(1, 2), ran.transpose(1, 2)  # every set for itself while they are measured
-    per_block = max(1, MOST_MASKS // (len(rows) * small.shape[2] * (1 + game.players + pairs.shape[1])))
+    ran = torch.ones(len(rows), plan.units, plan.cuts, dtype=torch.bool) if ran is None else ran
+    drawn = bases(keys, game.players, pairs, plan, ran)
+    sets, usable, sign = drawn.sets, drawn.usable, drawn.sign.expand(plan.units, -1)
+    if plan.exact:  # every set for itself while they are measured
+        sets, usable, sign = sets.transpose(1, 2), usable.transpose(1, 2), sign.T
+    masks = sets.shape[2] * (1 + game.players) + max(1, plan.cuts // sets.shape[1]) * pairs.shape[1]
+    per_block = max(1, MOST_MASKS // (len(rows) * masks))
     parts = [
-        _toggle(game, rows, block, pairs, used, mirror=plan.mirror)
-        for block, used in zip(small.split(per_block, 1), ran.split(per_block, 1), strict=True)
+        _toggle(game, rows, Bases(*part), pairs)
+        for part in zip(sets.split(per_block, 1), usable.split(per_block, 1), sign.split(per_block), strict=True)
     ]
     total = torch.cat([part.total for part in parts], 1)
     count = torch.cat([part.count for part in parts], 1)
@@ -73,55 +76,34 @@ def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Pla
     return Sums(total, count, absolute, plan.exact, None if plan.exact else ran.any(2))
 
 
-def measurable(small: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """What can be measured with sets C: pairs outside of them, (b, U, c, P), and their players, (b, U, c, n); bool."""
-    images, units, cuts, n = small.shape
-    first, second = (pairs[..., side, None, None].movedim(1, 3).expand(-1, units, cuts, -1) for side in (0, 1))
-    outside = ~small
-    usable = outside.gather(3, first) & outside.gather(3, second)
-    involved = torch.zeros(images, n, dtype=torch.bool).scatter_(1, pairs.flatten(1), True)
-    if bool(usable.all()):
-        return usable, involved[:, None, None].expand(-1, units, cuts, -1)
-    needed = torch.zeros(small.shape, dtype=torch.int32)
-    for side in (first, second):
-        needed.scatter_add_(3, side, usable.int())
-    return usable, needed > 0
-
-
-def set_passes(small: Tensor, pairs: Tensor) -> Tensor:
-    """(b, U, c) int64: passes that the measurement of sets C takes."""
-    usable, needed = measurable(small, pairs)
-    return 1 + needed.sum(3) + usable.sum(3)
-
-
-def _toggle(game: Game, rows: Tensor, small: Tensor, pairs: Tensor, ran: Tensor, *, mirror: bool) -> Sums:
-    images, units, cuts, n = small.shape
-    usable, needed = measurable(small, pairs)
-    usable, needed = usable & ran[..., None], needed & ran[..., None]
-    first, second = (pairs[:, None, None, :, side].expand(-1, units, cuts, -1) for side in (0, 1))  # (b, U, c, P)
-    base = (~small if mirror else small).reshape(-1, n)  # (b U c, n)
-    drawn = ran.flatten().nonzero()[:, 0]
-    singles = needed.reshape(-1, n).nonzero()  # (Q1, 2): set, player
+def _toggle(game: Game, rows: Tensor, drawn: Bases, pairs: Tensor) -> Sums:
+    images, units, cuts, n = drawn.sets.shape
+    usable = drawn.usable
+    base = drawn.sets.reshape(-1, n)  # (b U C, n)
+    asked = usable.any(3).flatten().nonzero()[:, 0]
+    singles = drawn.needed(pairs).reshape(-1, n).nonzero()  # (Q1, 2): set, player
     doubles = usable.reshape(-1, usable.shape[3]).nonzero()  # (Q2, 2): set, pair
-    i, j = (side.reshape(-1, side.shape[3])[doubles[:, 0], doubles[:, 1]] for side in (first, second))
+    image = torch.arange(images).repeat_interleave(units * cuts)
+    i, j = pairs[image[doubles[:, 0]], doubles[:, 1]].unbind(1)
     one = base[singles[:, 0]]
     one[torch.arange(len(one)), singles[:, 1]] ^= True
     two = base[doubles[:, 0]]
     for side in (i, j):
         two[torch.arange(len(two)), side] ^= True
-    image = rows.repeat_interleave(units * cuts)
+    of_set = rows[image]
     v = game.values(
-        torch.cat([base[drawn], one, two]), torch.cat([image[drawn], image[singles[:, 0]], image[doubles[:, 0]]])
+        torch.cat([base[asked], one, two]), torch.cat([of_set[asked], of_set[singles[:, 0]], of_set[doubles[:, 0]]])
     )  # (Q, V)
-    v_drawn, v_one, v_two = v.split([len(drawn), len(one), len(two)])
-    v_base = v.new_zeros(len(base), v.shape[1]).index_copy_(0, drawn, v_drawn)
+    v_asked, v_one, v_two = v.split([len(asked), len(one), len(two)])
+    v_base = v.new_zeros(len(base), v.shape[1]).index_copy_(0, asked, v_asked)
     place = torch.zeros(base.shape, dtype=torch.int64)
     place[singles[:, 0], singles[:, 1]] = torch.arange(len(one))
     d = v_two - v_one[place[doubles[:, 0], i]] - v_one[place[doubles[:, 0], j]] + v_base[doubles[:, 0]]
+    d *= drawn.sign.flatten().repeat(images)[doubles[:, 0], None]
     count = usable.sum(2)  # (b, U, P)
     unit = (doubles[:, 0] // cuts) * usable.shape[3] + doubles[:, 1]
     total = d.new_zeros(count.numel(), v.shape[1]).index_add_(0, unit, d)
-    in_pair = (doubles[:, 0] // (cuts * units)) * usable.shape[3] + doubles[:, 1]
+    in_pair = image[doubles[:, 0]] * usable.shape[3] + doubles[:, 1]
     absolute = d.new_zeros(images * usable.shape[3], v.shape[1]).index_add_(0, in_pair, d.abs())
     return Sums(total.view(*count.shape, -1), count, absolute.view(images, usable.shape[3], -1), exact=False)
 

@@ -2,8 +2,8 @@
 
 ``faithful``: contexts drawn for every pair and order alone, four passes a draw, the same at the end orders.
 ``shared``: every context serves all pairs outside of it; where there are few sets, all are taken.
-``balanced``: as ``shared``, with permutations cut into disjoint contexts, so that all players come up about equally
-often, which cancels the part of D that is linear in the context.
+``balanced``: contexts are windows that go round a permutation, and every window serves every pair, so that all players
+come up about equally often in the contexts of a pair, which cancels the part of D that is linear in the context.
 
 With ``precision`` the draws of an image and order are as many as the noise of a pilot asks for; the pilot's own draws
 enter no estimate, so that stopping early where they happened to look strong biases nothing.
@@ -115,7 +115,9 @@ def estimate(
         first = passes_of_signed_means(game.players, orders, config.permutations) if config.permutations else 0
         left = config.max_passes - game.setup - first
     budget = None if left is None else torch.full((game.images,), left)
-    exact = enumerated(game.players, orders, pairs.shape[1], config.contexts, left)
+    exact = enumerated(
+        game.players, orders, pairs.shape[1], config.contexts, left, balanced=config.method == "balanced"
+    )
     request = Request(game.players, orders, exact, pairs, keys, config.units, config.method == "balanced")
     contexts = torch.full((game.images, len(orders)), float(config.contexts), dtype=torch.float64)
     if config.precision is not None:

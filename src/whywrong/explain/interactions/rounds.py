@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.explain.interactions.contexts import Plan, draw_sets, plan_sets, usable_share
-from whywrong.explain.interactions.draws import image_blocks, set_passes
+from whywrong.explain.interactions.contexts import Plan, most_cuts, plan_sets, usable_share
+from whywrong.explain.interactions.draws import image_blocks
+from whywrong.explain.interactions.windows import BASES, bases
 
 FEWEST_UNITS = 2
 _AIM = 0.96  # of a cap: some sets turn out dearer than expected, and the rest is for them
+_BISECTIONS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,9 @@ class Request:
     pilot: bool = False
 
 
-def enumerated(players: int, orders: Sequence[int], pairs: int, contexts: int, budget: int | None) -> tuple[bool, ...]:
+def enumerated(
+    players: int, orders: Sequence[int], pairs: int, contexts: int, budget: int | None, *, balanced: bool
+) -> tuple[bool, ...]:
     """Which orders have no more sets than draws of every pair would take.
 
     A budget may lower the contexts until an order has more; what a set costs is then taken from the number of pairs
@@ -84,24 +88,25 @@ def enumerated(players: int, orders: Sequence[int], pairs: int, contexts: int, b
         pairs: P.
         contexts: Most draws of a pair.
         budget: Passes of an image; None for no limit.
+        balanced: As in :class:`Request`.
     """
-    plans = [plan_sets(players, order, contexts, 2, balanced=False) for order in orders]
-    exact = [plan.exact for plan in plans]
+    plans = [plan_sets(players, order, contexts, 2, balanced=balanced) for order in orders]
     partners = torch.zeros(1, players, dtype=torch.int64)
     partners[0, : 2 * pairs] = players - 1  # the most that so many pairs could cost
     while budget is not None:
-        fixed, price = _prices(plans, exact, players, partners, pairs)
-        sampled = float(price[0, ~torch.tensor(exact)].sum())
+        fixed, price = _prices(plans, players, partners, pairs)
+        sampled = float(price[0, [not plan.exact for plan in plans]].sum())
         fitting = min(contexts, (_AIM * budget - float(fixed)) / sampled if sampled else contexts)
         too_many = [
             number
             for number, plan in enumerate(plans)
-            if exact[number] and plan.cuts > max(1, math.ceil(fitting / usable_share(players, plan.size)))
+            if plan.exact and plan.cuts > max(1, math.ceil(fitting / usable_share(players, plan)))
         ]
         if not too_many:
             break
-        exact[max(too_many, key=lambda number: plans[number].cuts)] = False
-    return tuple(exact)
+        worst = max(too_many, key=lambda number: plans[number].cuts)
+        plans[worst] = replace(plans[worst], exact=False, windows=balanced)
+    return tuple(plan.exact for plan in plans)
 
 
 def shares(request: Request, contexts: Tensor, budget: Tensor | None) -> list[Share]:
@@ -119,19 +124,17 @@ def shares(request: Request, contexts: Tensor, budget: Tensor | None) -> list[Sh
     Raises:
         InputError: The budget of an image does not hold two units at each order.
     """
-    plans = [plan_sets(request.players, order, 2, 2, balanced=False) for order in request.orders]
+    plans = [_plan(request, number) for number in range(len(request.orders))]
     if budget is None:
-        return [_share(request, number, plan, contexts[:, number]) for number, plan in enumerate(plans)]
-    partners = torch.zeros(len(request.pairs), request.players, dtype=torch.int64)
-    partners.scatter_add_(
-        1, request.pairs.flatten(1), torch.ones(1, dtype=torch.int64).expand(request.pairs.flatten(1).shape)
-    )
-    fixed, price = _prices(plans, request.exact, request.players, partners, request.pairs.shape[1])
-    sampled = (contexts * price)[:, ~torch.tensor(request.exact)].sum(1)
-    contexts = contexts * ((_AIM * budget - fixed) / sampled.clamp_min(1e-9)).clamp(0, 1)[:, None]
-    found = [_share(request, number, plan, contexts[:, number]) for number, plan in enumerate(plans)]
+        return [_share(request, plan, contexts[:, number]) for number, plan in enumerate(plans)]
+    count, players = request.pairs.shape[1], request.pairs.flatten(1)
+    partners = torch.zeros(len(players), request.players, dtype=torch.int64)
+    partners.scatter_add_(1, players, torch.ones_like(players))
+    fixed, price = _prices(plans, request.players, partners, count)
+    contexts = _scaled(contexts, price * ~torch.tensor(request.exact), _AIM * budget - fixed, plans, request.players)
+    found = [_share(request, plan, contexts[:, number]) for number, plan in enumerate(plans)]
     expected = [
-        (price[:, number] * usable_share(request.players, plan.size) * share.cuts)[:, None].expand(-1, share.plan.units)
+        (price[:, number] * usable_share(request.players, plan) * share.cuts)[:, None].expand(-1, share.plan.units)
         for number, (plan, share) in enumerate(zip(plans, found, strict=True))
     ]
     found = _within(request, found, expected, _AIM * budget - fixed)
@@ -142,36 +145,59 @@ def shares(request: Request, contexts: Tensor, budget: Tensor | None) -> list[Sh
     return _checked(request, _within(request, found, real, budget - enough), real, budget)
 
 
-def _share(request: Request, number: int, plan: Plan, contexts: Tensor) -> Share:
+def _plan(request: Request, number: int) -> Plan:
+    plan = plan_sets(request.players, request.orders[number], 2, 2, balanced=request.balanced, pilot=request.pilot)
+    exact = request.exact[number]
+    return replace(plan, exact=exact, windows=request.balanced and not exact)
+
+
+def _share(request: Request, plan: Plan, contexts: Tensor) -> Share:
     """The share of an order that comes nearest to (B,) contexts: all sets, or at least two units."""
-    every = torch.ones(len(contexts), dtype=torch.int64)
-    plan = replace(plan, exact=request.exact[number], pilot=request.pilot)
     if plan.exact:
+        every = torch.ones(len(contexts), dtype=torch.int64)
         return Share.of(plan, every, every * math.comb(request.players, plan.size))
-    wanted = (contexts / usable_share(request.players, plan.size) - 1e-9).ceil().long().clamp_min(FEWEST_UNITS)
-    most = request.players // plan.size if request.balanced else 1
-    cuts = (wanted // request.units).clamp(1, most)
-    return Share.of(plan, (-(-wanted // cuts)).clamp_min(FEWEST_UNITS), cuts)
+    wanted = (contexts / usable_share(request.players, plan) - 1e-9).clamp_min(FEWEST_UNITS)
+    cuts = (wanted / request.units).floor().long().clamp(1, most_cuts(request.players, plan))
+    return Share.of(plan, (wanted / cuts).ceil().long(), cuts)
 
 
-def _prices(
-    plans: Sequence[Plan], exact: Sequence[bool], players: int, partners: Tensor, pairs: int
-) -> tuple[Tensor, Tensor]:
+def _scaled(contexts: Tensor, price: Tensor, left: Tensor, plans: Sequence[Plan], players: int) -> Tensor:
+    """Contexts (B, R) times one factor of at most 1 an image, at least two sets an order, so that they cost no more
+    than is ``left`` (B,), if that can be; ``price`` (B, R) is 0 where an order costs nothing."""
+    least = torch.tensor([FEWEST_UNITS * usable_share(players, plan) for plan in plans], dtype=torch.float64)
+    low, high = torch.zeros(len(contexts), 1, dtype=torch.float64), torch.ones(len(contexts), 1, dtype=torch.float64)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        fits = (torch.maximum(contexts * middle, least) * price).sum(1, keepdim=True) <= left[:, None]
+        low, high = middle.where(fits, low), high.where(fits, middle)
+    whole = (torch.maximum(contexts, least) * price).sum(1, keepdim=True) <= left[:, None]
+    return torch.maximum(contexts * low.where(~whole, 1.0), least)
+
+
+def _prices(plans: Sequence[Plan], players: int, partners: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
     """Expected passes of images whose players have so many ``partners`` (B, n), 0 for those that no pair names.
 
     (B,) of the enumerated orders together, and (B, R) of one context of every pair.
     """
     fixed, price = torch.zeros(len(partners), dtype=torch.float64), []
-    degrees = torch.arange(int(partners.max()))
-    for plan, all_sets in zip(plans, exact, strict=True):
-        usable = usable_share(players, plan.size)
-        # All partners of a player outside of the set are inside, by how many they are: then it is not asked alone.
-        inside = ((plan.size - degrees) / (players - 1 - degrees)).clamp_min(0).double().cumprod(0)
-        asked = (1 - plan.size / players) * (1 - torch.cat([torch.ones(1, dtype=torch.float64), inside]))
-        a_set = 1 + asked[partners].sum(1) + pairs * usable
-        price.append(a_set / usable)
-        fixed += math.comb(players, plan.size) * a_set if all_sets else 0
+    for plan in plans:
+        outside = 1 - plan.size / players
+        none_in, none_out = _all_among(players - plan.size, players), _all_among(plan.size, players)
+        if plan.windows:  # a player of either kind is toggled for partners of either kind
+            asked = 2 - none_in - none_out
+            a_set = BASES + asked[partners].sum(1) + pairs
+        else:
+            a_set = 1 + (outside * (1 - none_out))[partners].sum(1) + pairs * usable_share(players, plan)
+        price.append(a_set / usable_share(players, plan))
+        fixed += plan.cuts * a_set if plan.exact else 0
     return fixed, torch.stack(price, 1)
+
+
+def _all_among(size: int, players: int) -> Tensor:
+    """(n,) chance that all d partners of a player are among ``size`` uniform others, by d."""
+    degree = torch.arange(players - 1)
+    chance = ((size - degree) / (players - 1 - degree)).clamp_min(0).double().cumprod(0)
+    return torch.cat([torch.ones(1, dtype=torch.float64), chance])
 
 
 def _within(request: Request, found: list[Share], cost: list[Tensor], left: Tensor) -> list[Share]:
@@ -218,7 +244,7 @@ def _checked(request: Request, found: list[Share], cost: list[Tensor], budget: T
 def _passes(request: Request, share: Share) -> Tensor:
     """(B, U) int64: passes that each unit of a share will take; known from the sets alone, without asking the game."""
     plan, parts, pairs = share.plan, [], request.pairs.shape[1]
-    for block in image_blocks(len(request.keys), plan.sets, plan.sets * pairs // 32 + 1, pairs, 1):
-        small = draw_sets(request.keys[block], request.players, plan)  # (b, U, c, n)
-        parts.append((set_passes(small, request.pairs[block]) * share.ran(block)).sum(2))
+    for block in image_blocks(len(request.keys), plan.sets, plan.sets * pairs // 16 + 1, pairs, 1):
+        drawn = bases(request.keys[block], request.players, request.pairs[block], plan, share.ran(block))
+        parts.append(drawn.passes(request.pairs[block]))
     return torch.cat(parts)
