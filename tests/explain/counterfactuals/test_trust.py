@@ -165,7 +165,7 @@ def test_coherence_is_the_mean_cosine_with_the_gradient_at_the_counterfactual():
         value = net(z).log_softmax(1)[torch.arange(3), target]
         return torch.autograd.grad(value.sum(), z)[0].flatten(1)
 
-    noisy = [slope(x + 0.1 * keyed_normal(keys, (3, 8, 8), (1 << 20) + draw)) for draw in range(2)]
+    noisy = [slope((x + 0.1 * keyed_normal(keys, (3, 8, 8), (1 << 20) + draw)).clamp(0, 1)) for draw in range(2)]
     expected = torch.stack([torch.cosine_similarity(slope(x), g) for g in noisy]).mean(0)
     torch.testing.assert_close(found.coherence, expected, atol=1e-5, rtol=1e-4)
 

@@ -114,6 +114,7 @@ def ask_judges(
     keys: Tensor,
     *,
     plain: Sequence[Classifier] = (),
+    plain_vces: Sequence[Tensor] = (),
     p: float = 1.5,
     controls: int = FEWEST_CONTROLS,
     stretch: float = 2.0,
@@ -129,6 +130,8 @@ def ask_judges(
         target: (B,), int64.
         keys: (B,), int64, seed the shuffled controls.
         plain: Ordinary classifiers. Give all counterfactuals in one call then: their controls share one threshold.
+        plain_vces: Counterfactuals of further ordinary classifiers for the same images into the same classes, that are
+            there already; (B, C, H, W) each, of any norm.
         p: Norm in which controls are as large as the change, in [1, inf].
         controls: Shuffled controls an image, where there are too few others.
         stretch: How many times the percentile of shuffled controls counts.
@@ -138,7 +141,17 @@ def ask_judges(
     base, _ = _read(judges, x, target)
     log_p, flips = _read(judges, vce, target)
     rise = log_p - base
-    kind, changed, spent = _controls(judges, x, vce, target, keys, plain=plain, p=p, controls=controls, steps=steps)
+    number = len(plain) + len(plain_vces)
+    spent = torch.zeros((2, len(x)), dtype=torch.int64, device=x.device)
+    kind: ControlKind = "none"
+    changed: Iterable[Tensor] = ()
+    if judges and number * len(x) >= FEWEST_CONTROLS:
+        kind = "plain_counterfactuals"
+        made, spent = plain_counterfactuals(plain, x, vce, target, p=p, steps=steps)
+        changed = [*made, *(as_large(x, z, vce, p) for z in plain_vces)]
+    elif judges and len(x):
+        kind = "permuted"
+        changed = (permuted(x, vce, keys, draw, p) for draw in range(controls))
     rises = [_read(judges, z, target)[0] - base for z in changed]
     centre = threshold = torch.full_like(rise, torch.nan)
     if kind == "plain_counterfactuals":
@@ -197,7 +210,7 @@ def permuted(x: Tensor, vce: Tensor, keys: Tensor, draw: int, p: float) -> Tenso
     change = (vce - x).flatten(2)
     order = keyed_uniform(keys, (change.shape[2],), draw).argsort(dim=1)
     moved = change.gather(2, order[:, None].expand_as(change)).view_as(x)
-    return _as_large(x, x + moved, vce, p)
+    return as_large(x, x + moved, vce, p)
 
 
 def plain_counterfactuals(
@@ -215,30 +228,8 @@ def plain_counterfactuals(
         with net:
             found = search(ClassObjective(net), x, target, p=p, eps=norm.clamp_min(1e-6), steps=steps)
         spent += torch.stack([found.forwards, found.backwards])
-        changed.append(_as_large(x, found.z, vce, p))
+        changed.append(as_large(x, found.z, vce, p))
     return changed, spent
-
-
-def _controls(
-    judges: Sequence[Classifier],
-    x: Tensor,
-    vce: Tensor,
-    target: Tensor,
-    keys: Tensor,
-    *,
-    plain: Sequence[Classifier],
-    p: float,
-    controls: int,
-    steps: int,
-) -> tuple[ControlKind, Iterable[Tensor], Tensor]:
-    """Which controls are used, they themselves, and the passes they took (2, B)."""
-    spent = torch.zeros((2, len(x)), dtype=torch.int64, device=x.device)
-    if not judges or not len(x):
-        return "none", [], spent
-    if len(plain) * len(x) >= FEWEST_CONTROLS:
-        changed, spent = plain_counterfactuals(plain, x, vce, target, p=p, steps=steps)
-        return "plain_counterfactuals", changed, spent
-    return "permuted", (permuted(x, vce, keys, draw, p) for draw in range(controls)), spent
 
 
 def _read(judges: Sequence[Classifier], z: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -250,8 +241,8 @@ def _read(judges: Sequence[Classifier], z: Tensor, target: Tensor) -> tuple[Tens
     return log_p, torch.stack([scores.argmax(1) == target for scores in logits], 1)
 
 
-def _as_large(x: Tensor, changed: Tensor, vce: Tensor, p: float) -> Tensor:
-    """``changed`` scaled away from ``x``, within the pixel range, until it is as far from it as ``vce``."""
+def as_large(x: Tensor, changed: Tensor, vce: Tensor, p: float) -> Tensor:
+    """``changed`` scaled away from ``x``, within the pixel range, until it is as far from it as ``vce`` in l_p."""
     norm = Domain.around(x, x.new_ones(len(x)), p).norm(vce)
     filled = Domain.around(x, norm.clamp_min(1e-12), p).filled(changed)
     return torch.where((norm > 0).view(-1, 1, 1, 1), filled, x)

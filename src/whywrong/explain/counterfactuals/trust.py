@@ -148,6 +148,7 @@ def trust(
     judges: Sequence[Classifier] = (),
     aux: Classifier | None = None,
     plain: Sequence[Classifier] = (),
+    plain_vces: Sequence[Tensor] = (),
     p: float = 1.5,
     keys: Tensor | None = None,
     config: TrustConfig | None = None,
@@ -164,6 +165,8 @@ def trust(
         aux: The auxiliary classifier of the search, if one helped; it may not judge.
         plain: Ordinary classifiers, neither explained nor judging, whose counterfactuals are the controls. With them
             the thresholds are those of the whole batch; without, of each image alone.
+        plain_vces: Counterfactuals of further ordinary classifiers for the same images and targets that are there
+            already, (B, C, H, W) each; they are scaled to the norm of ``vce``.
         p: Norm of the search, in which controls are as large as the change.
         keys: Seeds of each image's noise and controls, (B,), int64; default (config.seed, row).
         config: Settings; default :class:`TrustConfig`.
@@ -177,8 +180,10 @@ def trust(
     """
     config = config or TrustConfig()
     check_images(x)
-    if vce.shape != x.shape:
-        raise InputError(f"counterfactuals must have the shape of the images {tuple(x.shape)}, got {tuple(vce.shape)}")
+    for changed in (vce, *plain_vces):
+        if changed.shape != x.shape:
+            shapes = f"{tuple(x.shape)}, got {tuple(changed.shape)}"
+            raise InputError(f"counterfactuals must have the shape of the images {shapes}")
     check_labels(target, len(x), None if classifier.classes is None else len(classifier.classes), what="target")
     check_judges(classifier, judges, aux, plain)
     if keys is None:
@@ -186,11 +191,11 @@ def trust(
     check_keys(keys, len(x))
     x, vce = x.detach().float(), vce.detach().float()
     with classifier:
-        coherence, at_vce, at_noisy = _coherence(classifier, vce, target, keys, config)
+        coherence, at_vce, at_noisy = mean_cosine(classifier, vce, target, keys, config)
         rise, survival, kept = _survival(classifier, x, vce, target, keys, at_vce, at_noisy, config)
     opinion = ask_judges(
-        judges, x, vce, target, keys, plain=plain, p=p, controls=config.controls, stretch=config.stretch,
-        quantile=config.quantile, steps=config.control_steps,
+        judges, x, vce, target, keys, plain=plain, plain_vces=plain_vces, p=p, controls=config.controls,
+        stretch=config.stretch, quantile=config.quantile, steps=config.control_steps,
     )  # fmt: skip
     verdict, reason = _verdicts(rise, kept, coherence, opinion, len(judges), config)
     each = torch.ones_like(target)
@@ -209,16 +214,21 @@ def trust(
     )
 
 
-def _coherence(
-    classifier: Classifier, vce: Tensor, target: Tensor, keys: Tensor, config: TrustConfig
+def mean_cosine(
+    classifier: Classifier, x: Tensor, target: Tensor, keys: Tensor, config: TrustConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean cosine (B,), and log-probability of the target at the counterfactual (B,) and at noisy copies (B,)."""
+    """Coherence of gradients, inside ``with classifier:``.
+
+    Returns:
+        Mean cosine (B,) between the gradient at ``x`` (B, C, H, W) and at noisy copies; log-probability of ``target``
+        (B,) at ``x``; and its mean over the copies (B,).
+    """
     objective = ClassObjective(classifier)
-    value, grad, _ = objective.gradient(vce, target)
+    value, grad, _ = objective.gradient(x, target)
     axis = _direction(grad)
     cosines, values = [], []
     for draw in range(config.draws):
-        noisy_value, noisy_grad, _ = objective.gradient(vce + _noise(vce, keys, draw, config), target)
+        noisy_value, noisy_grad, _ = objective.gradient(_noisy(x, keys, draw, config), target)
         cosines.append((axis * _direction(noisy_grad)).sum(1))
         values.append(noisy_value)
     return torch.stack(cosines).mean(0).float(), value, torch.stack(values).mean(0)
@@ -230,8 +240,9 @@ def _direction(grad: Tensor) -> Tensor:
     return flat / flat.norm(dim=1, keepdim=True)
 
 
-def _noise(x: Tensor, keys: Tensor, draw: int, config: TrustConfig) -> Tensor:
-    return config.sigma * keyed_normal(keys, x.shape[1:], _NOISE_DRAW + draw).to(x.dtype)
+def _noisy(x: Tensor, keys: Tensor, draw: int, config: TrustConfig) -> Tensor:
+    """A noisy copy, in [0, 1] like everything that a classifier is asked about."""
+    return (x + config.sigma * keyed_normal(keys, x.shape[1:], _NOISE_DRAW + draw).to(x.dtype)).clamp(0, 1)
 
 
 def _survival(
@@ -256,7 +267,7 @@ def _survival(
         "8-bit": [log_p((z * 255).round() / 255) for z in (x, vce)],
         "JPEG": [log_p(jpeg_compression(z, keys, quality)) if pictures else unknown for z in (x, vce)],
         "noise": [
-            torch.stack([log_p(x + _noise(x, keys, draw, config)) for draw in range(config.draws)]).mean(0),
+            torch.stack([log_p(_noisy(x, keys, draw, config)) for draw in range(config.draws)]).mean(0),
             at_noisy,
         ],
         "blur": [log_p(gaussian_filter(z, config.blur)) for z in (x, vce)],
