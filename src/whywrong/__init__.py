@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from whywrong.core.input_spec import InputSpec
     from whywrong.data.batches import load_images
     from whywrong.explain.cam import CamConfig, CamResult, cam
+    from whywrong.explain.counterfactuals import CounterfactualConfig, CounterfactualResult, counterfactual
     from whywrong.explain.patch_groups import PatchGroupsConfig, PatchGroupsResult, patch_groups
     from whywrong.models.classifier import Classifier
     from whywrong.models.zoo import load_classifier
@@ -53,6 +54,7 @@ _HOMES = {
     "whywrong.core.input_spec": ["InputSpec"],
     "whywrong.data.batches": ["load_images"],
     "whywrong.explain.cam": ["CamConfig", "CamResult", "cam"],
+    "whywrong.explain.counterfactuals": ["CounterfactualConfig", "CounterfactualResult", "counterfactual"],
     "whywrong.explain.patch_groups": ["PatchGroupsConfig", "PatchGroupsResult", "patch_groups"],
     "whywrong.models.classifier": ["Classifier"],
     "whywrong.models.zoo": ["load_classifier"],
@@ -69,6 +71,8 @@ __all__ = [
     "ClaimResult",
     "ClassList",
     "Classifier",
+    "CounterfactualConfig",
+    "CounterfactualResult",
     "InputSpec",
     "InvertedConfig",
     "InvertedResult",
@@ -79,6 +83,7 @@ __all__ = [
     "__version__",
     "cam",
     "check",
+    "counterfactual",
     "diagnose",
     "explain_image",
     "invert",

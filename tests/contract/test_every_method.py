@@ -317,6 +317,8 @@ def test_a_randomised_model_changes_its_map(method):
     one = reference(method.name, "gap").maps()
     two = run(method, Classifier(other), x[rows], y[rows], keys=KEYS[rows]).maps()
     for name, found in two.items():
+        if name == "image_u8":  # the image itself, which no model has a say in
+            continue
         a, b = torch.nan_to_num(one[name][rows].float()), torch.nan_to_num(found.float())
         assert a.shape != b.shape or not torch.allclose(a, b, atol=1e-3), name
 

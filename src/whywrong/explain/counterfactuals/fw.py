@@ -2,7 +2,8 @@
 
     m_i = beta m_(i-1) + (1 - beta) g_i,  v_i = argmax over the domain of <m_i, v>,  z_(i+1) = z_i + s_i (v_i - z_i)
 
-with s_i = max(1 - i/n, 0.02) and m_0 = g_0. The first step is whole, so that a linear objective is solved by it. All
+with s_i = max(1 - i/n, 0.02) and m_0 = g_0. The first step is whole, so that a linear objective is solved by it; a
+warm start takes shorter ones. All
 iterates lie in the domain without projection. The last point is pushed straight away from the image until it lies on
 the ball, since a convex combination of points on the ball lies inside it (specification 3.5).
 """
@@ -17,7 +18,7 @@ from whywrong.explain.counterfactuals.climb import ENDINGS, Climb, inner
 _LEAST_STEP = 0.02
 
 
-def climb_fw(climb: Climb, z: Tensor, steps: int, momentum: float) -> None:
+def climb_fw(climb: Climb, z: Tensor, steps: int, *, momentum: float, first_step: float = 1.0) -> None:
     """Search from ``z`` (B, C, H, W), a point of the domain: ``steps`` gradients, and one at the last point."""
     smooth = torch.empty(0)
     for i in range(steps):
@@ -39,7 +40,7 @@ def climb_fw(climb: Climb, z: Tensor, steps: int, momentum: float) -> None:
             z, way, smooth = z[kept], way[kept], smooth[kept]
             if not len(z):
                 return
-        z = torch.add(z, way, alpha=max(1 - i / steps, _LEAST_STEP)).clamp_(0, 1)
+        z = torch.add(z, way, alpha=max(first_step * (1 - i / steps), _LEAST_STEP)).clamp_(0, 1)
         climb.step()
     z = climb.domain.filled(z)
     _, grad = climb.ask(z)

@@ -21,17 +21,22 @@ OBJECTIVES: tuple[ObjectiveName, ...] = ("log_probability", "margin")
 
 
 class Objective(Protocol):
-    """A function of images and target classes, to be raised.
+    """A function of images and target classes, to be raised."""
 
-    Attributes:
-        gradient_cost: Forward and backward passes of the explained classifier that :meth:`gradient` takes an image.
-        value_cost: Forward passes of it that :meth:`value` takes an image.
-        temperature: Divides the logits before the softmax wherever a probability is reported.
-    """
+    @property
+    def gradient_cost(self) -> tuple[int, int]:
+        """Forward and backward passes of the explained classifier that :meth:`gradient` takes an image."""
+        ...
 
-    gradient_cost: tuple[int, int]
-    value_cost: int
-    temperature: float
+    @property
+    def value_cost(self) -> int:
+        """Forward passes of the explained classifier that :meth:`value` takes an image."""
+        ...
+
+    @property
+    def temperature(self) -> float:
+        """Divides the logits before the softmax wherever a probability is reported."""
+        ...
 
     def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Value, direction of ascent, logits.

@@ -14,7 +14,7 @@ def checkpoints(steps: int) -> list[int]:
     while at + length <= steps:
         at += length
         found.append(at)
-        length = max(length - max(int(0.03 * steps), 1), max(int(0.06 * steps), 1))
+        length = max(length - max(int(0.03 * steps), 1), int(0.06 * steps), 1)
     return found
 
 

@@ -35,6 +35,7 @@ def search(
     solver: Solver = "fw",
     start: Tensor | None = None,
     momentum: float = 0.5,
+    first_step: float = 1.0,
     stop_conf: float | None = None,
     gap_tolerance: float = 0.0,
 ) -> SearchResult:
@@ -57,6 +58,7 @@ def search(
         start: (B, C, H, W), point to start from, pulled into the ball if need be; default ``x`` for ``fw``, a random
             point for the others.
         momentum: Share of the earlier directions in each direction of ``fw``, in [0, 1).
+        first_step: Length of the first step of ``fw``, in (0, 1]; 1 forgets ``start`` but for its gradient.
         stop_conf: Rows of ``fw`` leave once they are read as their target with this probability; None never.
         gap_tolerance: Rows of ``fw`` leave once the Frank-Wolfe gap is at most this share of its largest value; 0
             never.
@@ -78,6 +80,8 @@ def search(
         raise InputError(f"steps must be at least 1, got {steps}")
     if not 0 <= momentum < 1:
         raise InputError(f"momentum must be in [0, 1), got {momentum}")
+    if not 0 < first_step <= 1:
+        raise InputError(f"first_step must be in (0, 1], got {first_step}")
     pixels = x.detach().float().contiguous().clamp(0, 1)
     domain = Domain.around(pixels, radii, p, _region(mask, x))
     climb = Climb(
@@ -90,7 +94,8 @@ def search(
         gap_tolerance=gap_tolerance,
     )
     if solver == "fw":
-        climb_fw(climb, pixels if start is None else domain.shrunk(start.float()), steps, momentum)
+        begin = pixels if start is None else domain.shrunk(start.float())
+        climb_fw(climb, begin, steps, momentum=momentum, first_step=first_step)
         return climb.finish()
     keys = row_keys(0, len(x), x.device) if keys is None else keys.to(x.device)
     if solver == "apgd":

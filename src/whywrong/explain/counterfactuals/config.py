@@ -1,0 +1,93 @@
+"""Settings of counterfactuals, and radii that mean the same at every resolution."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from whywrong.core.errors import InputError
+from whywrong.explain.counterfactuals.objectives import OBJECTIVES, ObjectiveName
+from whywrong.explain.counterfactuals.search import Solver, check_exponent, check_solver
+
+_REFERENCE_ENTRIES = 3 * 224 * 224
+_REFERENCE_RADII = ((0.0, 8 / 255), (1 / 2, 18.0), (2 / 3, 75.0), (1.0, 600.0))  # (1/p, radius) there
+
+
+def default_radius(p: float, entries: int) -> float:
+    """The radius for images of ``entries`` = C*H*W numbers, in the l_p norm, pixels in [0, 1].
+
+    At 3 x 224 x 224 it is 600, 75, 18 and 8/255 for p = 1, 1.5, 2 and inf (logarithms are interpolated over 1/p in
+    between); at other sizes the mean change of a pixel is kept: a factor (entries / 150,528)^(1/p).
+
+    Source: radii of arXiv 2205.07972 (middle of three); the one for inf and the scaling are ours.
+    """
+    check_exponent(p)
+    inverse = 0.0 if p == math.inf else 1 / p
+    at, radii = zip(*_REFERENCE_RADII, strict=True)
+    logarithm = float(np.interp(inverse, at, np.log(radii)))
+    return math.exp(logarithm) * (entries / _REFERENCE_ENTRIES) ** inverse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterfactualConfig:
+    """Settings of :func:`whywrong.explain.counterfactuals.counterfactual`, checked once, when built.
+
+    Attributes:
+        p: Exponent of the norm that bounds the change, over all channels and pixels together, in [1, inf]. Towards 1
+            few pixels change much, towards inf all change a little; 1.5 squares the gradient.
+        radii: Radii to search in that norm, pixels in [0, 1]; empty takes :func:`default_radius` of the image size.
+        steps: Steps a search; 30 do the work of 75 of the published solver.
+        solver: ``fw`` is the default; ``afw-v1``, ``afw-v2`` and, for p = 1, 2 and inf, ``apgd`` are kept for
+            reproduction.
+        objective: ``log_probability`` of the target, or its ``margin`` over the best other class.
+        temperature: Divides the logits before the softmax, in the search and wherever a probability is reported.
+        momentum: Share of earlier directions in each direction of ``fw``, in [0, 1).
+        stop_conf: A search ends once the image is read as its target with this probability; None goes on to the end.
+        gap_tolerance: A search ends once its Frank-Wolfe gap is at most this share of its largest value; 0 never.
+        warm: With several radii, start the smaller ones from the answer of the largest, with half the steps.
+        smallest: Also look for the smallest radius at which the first target is reached.
+        smallest_solves: Searches for it, each from the answer before.
+        smallest_steps: Steps of each of them.
+        trust: Also judge whether the change means what it shows (:func:`whywrong.explain.counterfactuals.trust.trust`
+            with its default settings): 16 forward and 5 backward passes a counterfactual.
+        seed: Seeds noise and random starts where the caller names no keys.
+    """
+
+    p: float = 1.5
+    radii: tuple[float, ...] = ()
+    steps: int = 30
+    solver: Solver = "fw"
+    objective: ObjectiveName = "log_probability"
+    temperature: float = 1.0
+    momentum: float = 0.5
+    stop_conf: float | None = None
+    gap_tolerance: float = 1e-4
+    warm: bool = False
+    smallest: bool = False
+    smallest_solves: int = 6
+    smallest_steps: int = 6
+    trust: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_exponent(self.p)
+        check_solver(self.solver, self.p)
+        for radius in self.radii:
+            if not 0 < radius < math.inf:
+                raise InputError(f"radii must be positive and finite (pixels are in [0, 1]), got {radius}")
+            if self.p == math.inf and radius > 1:
+                raise InputError(f"radii for p = inf must be in (0, 1], got {radius}; 8 grey levels are 8/255")
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
+        for name in ("steps", "smallest_solves", "smallest_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.temperature < math.inf:
+            raise InputError(f"temperature must be positive and finite, got {self.temperature}")
+        for name in ("momentum", "gap_tolerance"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.stop_conf is not None and not 0 <= self.stop_conf <= 1:
+            raise InputError(f"stop_conf must be a probability in [0, 1], got {self.stop_conf}")
