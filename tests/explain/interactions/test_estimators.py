@@ -14,7 +14,7 @@ from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_normal, row_keys
 from whywrong.explain.interactions import draws
 from whywrong.explain.interactions.contexts import draw_pair_contexts, draw_sets, permutations, plan_sets
-from whywrong.explain.interactions.curves import player_maps, signed_means
+from whywrong.explain.interactions.curves import passes_of_signed_means, player_maps, signed_means
 from whywrong.explain.interactions.estimators import METHODS, InteractionsConfig, estimate
 from whywrong.explain.interactions.exact import exact_interactions, exact_order_shapley
 from whywrong.explain.interactions.games import FunctionGame, TableGame
@@ -320,10 +320,21 @@ def test_expected_draws_are_the_contexts_asked_for_at_every_order():
 # Curves and maps.
 
 
-def test_signed_means_of_all_orders_need_each_size_once():
+def test_signed_means_cost_a_star_for_each_order_and_draw():
     game = TableGame(random_tables(2, N))
-    signed_means(game, tuple(range(N - 1)), draws=10)
-    assert game.forwards.tolist() == [10 * (N - 1) + 2] * 2
+    signed_means(game, (0, 3, N - 2), draws=10)
+    assert game.forwards.tolist() == [10 * 3 * (1 + 6 + 15)] * 2
+    assert passes_of_signed_means(N, (0, 3, N - 2), 10) == 660
+    small = TableGame(random_tables(1, 4))
+    signed_means(small, (0, 1, 2), draws=2)
+    assert small.forwards.tolist() == [passes_of_signed_means(4, (0, 1, 2), 2)]
+
+
+def test_differences_between_players_are_no_noise_of_signed_means():
+    """A chain of nested sets would measure them; nothing interacts here."""
+    found = signed_means(TableGame(table(N, lambda x: sum(i * v for i, v in enumerate(x)))), tuple(range(N - 1)))
+    assert float(found.mean.abs().max()) < 1e-12
+    assert float(found.se.max()) < 1e-12
 
 
 def test_player_maps_are_unbiased_and_exact_at_both_ends():

@@ -53,7 +53,7 @@ def test_a_cap_counts_every_pass_and_is_used_up_to_a_tenth(method, cap):
     game = large_game(4, 256, setup=1)
     pairs = draw_pairs(row_keys(0, 4), near_pairs(3, 16, 2), 24)
     found = estimate(
-        game, pairs, config=InteractionsConfig(method=method, contexts=400, max_passes=cap, permutations=8)
+        game, pairs, config=InteractionsConfig(method=method, contexts=400, max_passes=cap, permutations=2)
     )
     assert int(game.forwards.max()) <= cap
     assert (found.forwards + 1 == game.forwards).all()

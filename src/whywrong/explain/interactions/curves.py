@@ -1,7 +1,9 @@
 """Signed curves nearly for free, and maps of single players.
 
-By identity (c) the mean of I^(s) over all pairs is F(s+2) - 2 F(s+1) + F(s), F(k) the mean value of sets of k players:
-three nested sets a draw. By identity (b) the mean of I^(s)(i, j) over j is phi^(s+1)(i) - phi^(s)(i). Both are
+By identity (c) the mean of I^(s) over all pairs is F(s+2) - 2 F(s+1) + F(s), F(k) the mean value of sets of k players.
+A draw of the three is a star: a set of s players, the same with each one of q more, and with each two of them. A star
+costs 1 + q + q (q-1) / 2 passes and has as much to say as q (q-1) / 2 draws of D, while a mere chain of three nested
+sets carries the differences between players as noise, many times as large as D. By identity (b) the mean of I^(s)(i, j) over j is phi^(s+1)(i) - phi^(s)(i). Both are
 statements about all pairs, not about those within a radius.
 Source: Yao et al. 2023 for (b); (c) is the mean of (b) over players.
 """
@@ -25,6 +27,8 @@ from whywrong.explain.interactions.pairs import check_orders
 from whywrong.explain.interactions.streams import MARGINALS, PERMUTATIONS
 from whywrong.explain.interactions.strengths import jackknife_se
 
+ARMS = 6  # q: more would share one set of s players among too many draws
+
 
 @dataclass(frozen=True, slots=True)
 class SignedMeans:
@@ -32,7 +36,7 @@ class SignedMeans:
 
     Attributes:
         mean: (B, R, V), signed, by order.
-        se: (B, R, V), standard error over permutations; 0 where all three sizes have one set only.
+        se: (B, R, V), standard error over permutations.
         permutations: Number of independent draws.
     """
 
@@ -42,50 +46,62 @@ class SignedMeans:
 
 
 def signed_means(
-    game: Game, orders: Sequence[int], *, keys: Tensor | None = None, draws: int = 32, seed: int = 0
+    game: Game, orders: Sequence[int], *, keys: Tensor | None = None, draws: int = 8, seed: int = 0
 ) -> SignedMeans:
-    """Mean over all pairs of I^(s), from nested sets of random permutations.
+    """Mean over all pairs of I^(s), from stars of random permutations.
 
     Args:
         game: The values.
         orders: R different orders in 0..n-2.
         keys: (B,) int64; default (seed, row).
-        draws: Permutations, at least 2; each costs as many passes as there are different sizes among s, s+1, s+2. The
-            empty and the full set are asked once.
+        draws: Permutations, at least 2; the same for all orders, so that neighbouring ones have common noise. Each
+            costs :func:`passes_of_signed_means` / ``draws`` passes.
         seed: For the default keys.
 
     Raises:
         InputError: An argument breaks the contract above.
     """
     keys = _checked(game, orders, keys, seed, draws)
-    n = game.players
-    sizes = _sizes(orders)
-    place = permutations(keys, n, draws, PERMUTATIONS)  # (B, draws, n)
-    curve = torch.empty(game.images, draws, len(sizes), len(game.names), dtype=torch.float64)
-    inner = [number for number, size in enumerate(sizes) if 0 < size < n]
-    step = max(1, MOST_MASKS // (game.images * max(1, len(inner))))
-    if inner:
-        limits = torch.tensor([sizes[number] for number in inner])[:, None]
+    ring = permutations(keys, game.players, draws, PERMUTATIONS).argsort(-1)  # (B, draws, n), players in their order
+    found = torch.empty(game.images, draws, len(orders), len(game.names), dtype=torch.float64)
+    for number, order in enumerate(orders):
+        step = max(1, MOST_MASKS // (game.images * _star(game.players, order)))
         for start in range(0, draws, step):
-            sets = place[:, start : start + step, None] < limits  # (B, d, sizes, n)
-            curve[:, start : start + step, inner] = game(sets.flatten(1, 2)).unflatten(1, sets.shape[1:3])
-    for number, size in enumerate(sizes):
-        if size in (0, n):
-            curve[:, :, number] = game(torch.full((game.images, 1, n), size == n))
-    at = {size: number for number, size in enumerate(sizes)}
-    second = torch.stack([curve[:, :, at[s + 2]] - 2 * curve[:, :, at[s + 1]] + curve[:, :, at[s]] for s in orders], 2)
-    return SignedMeans(second.mean(1), second.std(1) / math.sqrt(draws), draws)
+            some = slice(start, start + step)
+            found[:, some, number] = _stars(game, ring[:, some], order)
+    return SignedMeans(found.mean(1), found.std(1) / math.sqrt(draws), draws)
 
 
 def passes_of_signed_means(players: int, orders: Sequence[int], draws: int) -> int:
     """Passes an image that :func:`signed_means` takes."""
-    sizes = _sizes(orders)
-    ends = sum(size in (0, players) for size in sizes)
-    return draws * (len(sizes) - ends) + ends
+    return draws * sum(_star(players, order) for order in orders)
 
 
-def _sizes(orders: Sequence[int]) -> list[int]:
-    return sorted({order + more for order in orders for more in (0, 1, 2)})
+def _star(players: int, order: int) -> int:
+    arms = _arms(players, order)
+    return 1 + arms + arms * (arms - 1) // 2
+
+
+def _arms(players: int, order: int) -> int:
+    return min(ARMS, players - min(order, players - 2 - order))
+
+
+def _stars(game: Game, ring: Tensor, order: int) -> Tensor:
+    """(B, d, V): mean of D over the pairs of arms, of stars (B, d, n)."""
+    n, size = game.players, min(order, game.players - 2 - order)
+    arms = _arms(n, order)
+    base = torch.zeros(*ring.shape[:2], 1, n, dtype=torch.bool).scatter_(3, ring[:, :, None, :size], True)
+    if size != order:
+        base = ~base  # players are taken from order + 2 of them
+    pairs = torch.combinations(torch.arange(arms))
+    toggled = torch.cat([torch.eye(arms, dtype=torch.bool), torch.zeros(len(pairs), arms, dtype=torch.bool)])
+    toggled[arms:].scatter_(1, pairs, True)  # (stars' sets, arms)
+    chosen = ring[:, :, None, size : size + arms].expand(-1, -1, len(toggled), -1)
+    change = torch.zeros(*ring.shape[:2], len(toggled), n, dtype=torch.bool)
+    change.scatter_(3, chosen, toggled.expand_as(chosen))
+    values = game(torch.cat([base, base ^ change], 2).flatten(1, 2)).unflatten(1, (ring.shape[1], -1))
+    centre, one, two = values[:, :, 0], values[:, :, 1 : 1 + arms], values[:, :, 1 + arms :]
+    return two.mean(2) - 2 * one.mean(2) + centre
 
 
 @dataclass(frozen=True, slots=True)
