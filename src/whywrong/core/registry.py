@@ -163,6 +163,14 @@ BUILTIN_CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.inverted:true_label_is_near",
         config="whywrong.reproduce.inverted:InvertedClaimConfig",
     ),
+    Claim(
+        name="counterfactuals.C6",
+        title="changes of an ordinary model convince no independent judge; guided by a robust one they do more often",
+        function="whywrong.reproduce.counterfactuals_trust:guidance_convinces",
+        config="whywrong.reproduce.counterfactuals_trust:TrustClaimConfig",
+        models=2,
+        takes=frozenset({"judges", "progress"}),
+    ),
 )
 
 R = TypeVar("R", Method, Claim)
