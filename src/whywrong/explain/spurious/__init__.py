@@ -1,0 +1,46 @@
+"""Spurious features: what a classifier takes for a class and that is not the object.
+
+Class-wise neural PCA splits the logit of a class into components; a person says which of them are spurious; held-out
+images tell which do harm; SpuFix takes them away without retraining. The counterfactual route is in ``change_mass``.
+"""
+
+from __future__ import annotations
+
+from whywrong.explain.spurious.change_mass import ClassChange, class_change, mass_inside, mass_outside
+from whywrong.explain.spurious.features import ComponentMaps, Features, component_maps, image_features
+from whywrong.explain.spurious.harmful import Harm, HarmfulConfig, harmful, taken_away
+from whywrong.explain.spurious.levels import Levels, find_levels
+from whywrong.explain.spurious.neural_pca import ClassComponents, NeuralPCAConfig, class_components
+from whywrong.explain.spurious.scores import average_precision, roc_area
+from whywrong.explain.spurious.spufix import Fix, fixed_logits, fixes_of, make_fix, matched_fix, repair
+from whywrong.explain.spurious.spuriosity import Spuriosity, spuriosity
+
+__all__ = [
+    "ClassChange",
+    "ClassComponents",
+    "ComponentMaps",
+    "Features",
+    "Fix",
+    "Harm",
+    "HarmfulConfig",
+    "Levels",
+    "NeuralPCAConfig",
+    "Spuriosity",
+    "average_precision",
+    "class_change",
+    "class_components",
+    "component_maps",
+    "find_levels",
+    "fixed_logits",
+    "fixes_of",
+    "harmful",
+    "image_features",
+    "make_fix",
+    "mass_inside",
+    "mass_outside",
+    "matched_fix",
+    "repair",
+    "roc_area",
+    "spuriosity",
+    "taken_away",
+]

@@ -1,0 +1,249 @@
+"""SpuFix: take away what components add to a class, without retraining.
+
+Source: Neuhaus et al. 2023, arXiv 2212.04871, read in its published code; specification "counterfactuals", section
+3.7 (c). Published form: f_k <- f_k - sum_l max(alpha_l, 0), where alpha_l = 0 is the mean of the class. A feature that
+nearly every image of its class carries sits in that mean, so that an image of another class with the feature has
+alpha_l below 0 and keeps all of it. The default here counts from the level of other classes instead,
+f_k <- f_k - sum_l max(alpha_l - level_l, 0); ``start="class"`` is the published form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from whywrong.core.errors import InputError, ModelError
+from whywrong.explain.spurious.levels import FREE, Levels, quantile
+from whywrong.explain.spurious.neural_pca import ClassComponents
+from whywrong.models.answers import read_scores
+from whywrong.models.classifier import Classifier
+from whywrong.models.last_layer import LastLayer, find_last_layer, tapped
+
+Start = Literal["others", "class"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fix:
+    """What is taken off the logit of one class: the positive part of each row of ``(phi - centre) @ taken^T``.
+
+    Attributes:
+        index: Class k.
+        taken: (L, D), float32: <1, v_l> v_l * w_k.
+        offset: (L,), float32, logits, subtracted before the positive part.
+    """
+
+    index: int
+    taken: Tensor
+    offset: Tensor
+
+    def __call__(self, phi: Tensor) -> Tensor:
+        """(B,), logits to subtract, for features (B, D)."""
+        return (phi @ self.taken.T - self.offset).clamp_min(0).sum(1)
+
+
+def make_fix(
+    components: ClassComponents, chosen: Sequence[int], levels: Levels | None = None, start: Start = "others"
+) -> Fix:
+    """The fix for some components of one class.
+
+    Args:
+        components: Neural PCA of the class.
+        chosen: Numbers of the components that are spurious, from 0.
+        levels: Of these components; needed for ``start="others"``.
+        start: From where a component counts: ``others``, the level of other classes, or ``class``, the mean of the
+            class itself, as published.
+
+    Raises:
+        InputError: A component that is not there, or no levels.
+    """
+    wrong = [number for number in chosen if not 0 <= number < len(components)]
+    if wrong:
+        raise InputError(f"class {components.index} has components 0..{len(components) - 1}, got {wrong[0]}")
+    if start not in ("others", "class"):
+        raise InputError(f'start must be "others" or "class", got {start!r}')
+    rows = torch.tensor(sorted(set(chosen)), dtype=torch.int64)
+    directions, pulls = components.directions[rows], components.pulls[rows]
+    offset = (directions @ components.mean) * pulls
+    if start == "others":
+        if levels is None:
+            raise InputError('start="others" needs the levels of the components')
+        offset = offset + levels.others[rows]
+    return Fix(components.index, (directions * components.weight * pulls[:, None]).float(), offset.float())
+
+
+def matched_fix(
+    fixed: ClassComponents,
+    chosen: Sequence[int],
+    reference: Tensor,
+    phi: Tensor,
+    weight: Tensor,
+    index: int,
+    *,
+    others: Tensor | None = None,
+    start: Start = "others",
+) -> Fix:
+    """The fix of one model carried over to another: the directions there that vary with the components here.
+
+    For each component, ``v`` is the unit vector of largest covariance between psi of the other model and alpha of this
+    one; several are taken in their common span, by least squares.
+
+    Args:
+        fixed: Neural PCA of the class in the model where the components were judged.
+        chosen: Their numbers.
+        reference: (N, D), features of that model of images of the class.
+        phi: (N, D2), features of the other model of the same images, in the same order.
+        weight: (D2,), row of the other model's last layer.
+        index: The class in the other model.
+        others: (M, D2), features of the other model of images of other classes; needed for ``start="others"``.
+        start: As in :func:`make_fix`.
+
+    Raises:
+        InputError: Different numbers of images, or a component that does not vary with anything there.
+    """
+    if len(reference) != len(phi):
+        raise InputError(f"the models saw {len(reference)} and {len(phi)} images; matching needs the same ones")
+    alpha = fixed.alphas(reference)[:, list(chosen)]  # (N, L)
+    weight = weight.double()
+    psi = phi.double() * weight
+    mean = psi.mean(0)
+    directions = (alpha - alpha.mean(0)).T @ (psi - mean)  # (L, D2)
+    norms = directions.norm(dim=1, keepdim=True)
+    if bool((norms <= 1e-12 * psi.norm() * alpha.norm(dim=0)[:, None]).any()):
+        raise InputError("a component does not vary together with any feature of the other model")
+    directions = directions / norms
+    # Coordinates of psi - mean in the span of the directions: each takes only what the others do not explain.
+    dual = torch.linalg.pinv(directions).T  # (L, D2); <dual_i, v_j> = 1 if i = j, else 0
+    pulls = directions.sum(1)
+    offset = (dual @ mean) * pulls
+    if start == "others":
+        if others is None or not len(others):
+            raise InputError('start="others" needs features of images of other classes')
+        beside = ((others.double() * weight - mean) @ dual.T) * pulls
+        offset = offset + quantile(beside, FREE)
+    return Fix(index, (dual * weight * pulls[:, None]).float(), offset.float())
+
+
+def fixed_logits(logits: Tensor, phi: Tensor, fixes: Sequence[Fix]) -> Tensor:
+    """(B, K): the logits with all fixes applied, from features (B, D); the given ones are left untouched."""
+    logits = logits.clone()
+    for fix in fixes:
+        logits[:, fix.index] -= fix(phi).to(logits.dtype)
+    return logits
+
+
+class RepairedModule(nn.Module):
+    """A classifier with fixes behind it: one pass of it, and one small product."""
+
+    def __init__(self, model: nn.Module, output: str, last: LastLayer, fixes: Sequence[Fix]) -> None:
+        super().__init__()
+        self.model = model
+        self.output = output
+        self._last = last
+        for number, fix in enumerate(fixes):
+            self.register_buffer(f"taken{number}", fix.taken.to(last.weight.device))
+            self.register_buffer(f"offset{number}", fix.offset.to(last.weight.device))
+        self._indices = tuple(fix.index for fix in fixes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with tapped(self._last) as tap:
+            logits = read_scores(self.model(x), self.output, len(x))
+        if tap.features is None:
+            raise ModelError("the model did not pass through its last layer; it was found in another state")
+        phi = tap.features.float()
+        less = torch.zeros_like(logits)
+        for number, index in enumerate(self._indices):
+            taken, offset = self.get_buffer(f"taken{number}"), self.get_buffer(f"offset{number}")
+            less[:, index] = less[:, index] + (phi @ taken.T - offset).clamp_min(0).sum(1)
+        return logits - less
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RepairedRecipe:
+    """Rebuilds a repaired classifier in another process.
+
+    Attributes:
+        recipe: Of the classifier that was repaired.
+        fixes: What was taken off.
+    """
+
+    recipe: Any
+    fixes: tuple[Fix, ...]
+
+    def build(self) -> Classifier:
+        """The repaired classifier."""
+        return repair(self.recipe.build(), self.fixes)
+
+
+def repair(classifier: Classifier, fixes: Sequence[Fix]) -> Classifier:
+    """A classifier that no longer counts the components of ``fixes``; the given one is left as it is.
+
+    Gradients pass through the fix, and each image costs one pass, as before.
+
+    Args:
+        classifier: Must grant access to its layers.
+        fixes: At most one a class.
+
+    Raises:
+        InputError: No fix, two for one class, or a fix for another width or number of classes.
+        AccessError: The classifier does not let us see its layers.
+        ModelError: It has no linear last layer.
+    """
+    _check_unique(fixes)
+    if classifier.preprocess is None:
+        raise InputError("repair needs the input size of the classifier: give it a preprocess")
+    spec = classifier.preprocess
+    last = find_last_layer(classifier, (spec.channels, spec.height, spec.width))
+    for fix in fixes:
+        if not 0 <= fix.index < len(last.weight) or fix.taken.shape[1] != last.width:
+            raise InputError(
+                f"a fix for class {fix.index} and {fix.taken.shape[1]} features does not fit this classifier of "
+                f"{len(last.weight)} classes and {last.width} features"
+            )
+    assert classifier.module is not None
+    module = RepairedModule(classifier.module, classifier.output, last, fixes)
+    return Classifier(
+        module,
+        classes=classifier.classes,
+        preprocess=spec,
+        access=classifier.access,
+        device=classifier.device,
+        batch_size=classifier.batch_size,
+        identity=_identity(classifier.identity, fixes),
+        recipe=RepairedRecipe(recipe=classifier.recipe, fixes=tuple(fixes)) if classifier.recipe is not None else None,
+    )
+
+
+def fixes_of(
+    components: Mapping[int, ClassComponents],
+    levels: Mapping[int, Levels],
+    spurious: Mapping[int, Sequence[int]],
+    start: Start = "others",
+) -> list[Fix]:
+    """One fix for each class of ``spurious``, which names its components by number."""
+    return [
+        make_fix(components[index], chosen, levels[index], start)
+        for index, chosen in sorted(spurious.items())
+        if len(chosen)
+    ]
+
+
+def _check_unique(fixes: Sequence[Fix]) -> None:
+    indices = [fix.index for fix in fixes]
+    if not indices:
+        raise InputError("nothing to repair: no component is named spurious")
+    if len(set(indices)) < len(indices):
+        raise InputError("two fixes for one class; join their components in one")
+
+
+def _identity(inner: str, fixes: Sequence[Fix]) -> str:
+    digest = hashlib.sha256(inner.encode())
+    for fix in fixes:
+        digest.update(str(fix.index).encode())
+        for part in (fix.taken, fix.offset):
+            digest.update(part.contiguous().numpy().tobytes())
+    return digest.hexdigest()
