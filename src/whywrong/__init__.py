@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         plant,
         reproduce_claim,
         reproduce_claims,
+        spurious_features,
         write_report,
     )
     from whywrong.attacks.inverted import InvertedConfig, InvertedResult, invert
@@ -45,6 +46,7 @@ _HOMES = {
         "plant",
         "reproduce_claim",
         "reproduce_claims",
+        "spurious_features",
         "write_report",
     ],
     "whywrong.attacks.inverted": ["InvertedConfig", "InvertedResult", "invert"],
@@ -95,6 +97,7 @@ __all__ = [
     "plot",
     "reproduce_claim",
     "reproduce_claims",
+    "spurious_features",
     "write_report",
 ]
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from whywrong.runs.check import CheckReport
     from whywrong.runs.diagnose import Progress
     from whywrong.runs.folder import RunFolder
+    from whywrong.runs.spurious_report import SpuriousReport
 
 SHOWN = 200  # errors that a report shows, or more where more were explained in full
 DEMO = ("planted:cnn-spurious", "planted:causes")  # model and images that ship with the package
@@ -272,6 +273,59 @@ def readings(run: RunFolder, limit: int = 1) -> list[str]:
             sure = f" ({100 * row['confidence']:.0f} %)" if row["confidence"] is not None else ""
             sentences.append(f"The model reads this as {names[row['predicted']]}{sure}, which is what it is labelled.")
     return sentences
+
+
+def spurious_features(
+    classifier: Classifier,
+    data: str | Path | Source,
+    out: str | Path,
+    *,
+    reference: str | Path | Source | None = None,
+    labels: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    decode_options: DecodeOptions | None = None,
+    reading: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> SpuriousReport:
+    """Find what a classifier takes for a class and is not the object; write tables and a page to look at.
+
+    Args:
+        classifier: From ``load_classifier``, or a wrapped module; its logits must come from a linear last layer.
+        data: Labelled images that judge what was found: folder, manifest, ``.npz`` file or source.
+        out: Folder to write: that of a run of the same model, or one of its own.
+        reference: Labelled training images, in which components are looked for; None takes a part of ``data``.
+        labels: CSV with a person's labels, as the page writes it; SpuFix is then measured.
+        progress: Told the stage and how far it is, after every batch.
+        decode_options: How files are decoded.
+        reading: As for :func:`open_data`, for ``data`` and for ``reference`` without the files that list images.
+        settings: Of :class:`whywrong.runs.spurious.SpuriousConfig`: ``classes``, ``components``, ``start`` ...
+
+    Returns:
+        The search with what was written; ``report.page`` is the page, ``report.repaired(classifier)`` the repair.
+
+    Raises:
+        InputError: An unknown class, a setting or a label that breaks its contract.
+        ModelError: The classifier has no linear last layer.
+        DataError: Too few images.
+        RunFolderError: ``out`` is the run of another model.
+    """
+    from whywrong.report.spurious_gallery import write_gallery
+    from whywrong.runs.spurious_report import spurious_report
+
+    reading = dict(reading or {})
+    beside = {name: value for name, value in reading.items() if name not in ("manifest", "boxes")}
+    report = spurious_report(
+        classifier,
+        open_data(data, **reading),
+        None if reference is None else open_data(reference, **beside),
+        Path(out),
+        labels=None if labels is None else Path(labels),
+        settings=settings,
+        decode_options=decode_options,
+        progress=progress,
+    )
+    write_gallery(report.folder)
+    return report
 
 
 def reproduce_claim(

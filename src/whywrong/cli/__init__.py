@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from whywrong.cli import check, demo, diagnose, doctor, explain, plant, query, report, reproduce
+from whywrong.cli import check, demo, diagnose, doctor, explain, plant, query, report, reproduce, spurious
 from whywrong.cli.help import PlainCommand, PlainGroup
 from whywrong.cli.streams import plain_warnings, prepare_streams, say
 from whywrong.core.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_WRONG_USE, WhyWrongError
@@ -34,6 +34,7 @@ for command, short in (
     (query.query, "Ask a run anything, in SQL."),
     (plant.plant, "Make mistakes whose causes are known."),
     (reproduce.reproduce, "Re-run a paper's finding here."),
+    (spurious.spurious, "What it takes for a class and is not the object."),
     (doctor.doctor, "Versions, devices, and what is missing."),
 ):
     app.command(cls=PlainCommand, short_help=short)(command)
@@ -64,7 +65,7 @@ def whywrong(
     \b
     MODEL is planted:NAME, timm:NAME, torchvision:NAME, FILE.py:FUNCTION or FILE.onnx.
     DATA is a folder of class folders, a folder with --manifest, a CSV or Parquet manifest, or an .npz file or
-    planted:test and planted:causes, which ship with the package.
+    planted:test, planted:causes and planted:marked, which ship with the package.
 
     \b
     Exit codes: 0 done, 1 done with failed items, 2 wrong use or input,

@@ -108,7 +108,7 @@ class RunFolder:
 
     def _state(self) -> tuple[int, ...]:
         """Changes whenever a shard is committed: views over other files are then due."""
-        folders = [self.items, self.predictions, *map(self.parts, self.meta["methods"])]
+        folders = [self.items, self.predictions, *map(self.parts, self.meta["methods"]), self.path / "spurious"]
         return tuple(folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders)
 
     def errors(self) -> pa.Table:

@@ -61,6 +61,9 @@ def _define(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
     for name in run.meta["methods"]:
         _method(connection, run, name, items)
     _failed_items(connection, run)
+    searched = run.path / "spurious" / "components.parquet"
+    if searched.exists():  # written by `whywrong spurious`: classes and components, not items
+        connection.execute(f"create view spurious as select * from read_parquet({_quoted(str(searched.resolve()))})")
     connection.execute(f"SET allowed_directories = [{_quoted(str(run.path.resolve()))}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

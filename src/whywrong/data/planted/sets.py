@@ -1,4 +1,4 @@
-"""Sets of drawn pictures that ship with the package as seeds: ``planted:test`` and ``planted:causes``.
+"""Sets of drawn pictures that ship with the package as seeds: ``planted:test``, ``planted:causes``, ``planted:marked``.
 
 A set keeps what is in each picture and what was done to it, and draws the picture when it is asked for. The file
 ``causes.npz`` beside this module is written by :mod:`whywrong.planting.shipped`.
@@ -15,15 +15,18 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.core.randomness import row_keys
+from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.data.corruptions import corrupt
+from whywrong.data.planted.objects import NAMES
 from whywrong.data.planted.render import render
-from whywrong.data.planted.scene import Pictures, Scene, ordinary_scene
+from whywrong.data.planted.scene import CUES, Pictures, Scene, ordinary_scene
 
-SETS = ("test", "causes")
+SETS = ("test", "causes", "marked")
 VERSION = 1  # raised when the same seeds give other pictures
 TEST_SEED = 12  # no other pictures have keys of this seed
 TEST_PICTURES = 1_200
+MARKED_SEED, MARKED_PICTURES = 15, 1_440
+MARKED_SHARE = 0.97  # of the fishes
 CAUSES = Path(__file__).with_name("causes.npz")
 
 
@@ -92,7 +95,9 @@ def plain_set(scene: Scene, size: int = 64) -> PictureSet:
 
 
 def open_set(name: str) -> PictureSet:
-    """A shipped set: ``test``, 1,200 ordinary pictures, or ``causes``, planted mistakes among ordinary pictures.
+    """A shipped set: ``test``, 1,200 ordinary pictures; ``causes``, planted mistakes among ordinary pictures; or
+    ``marked``, 1,440 ordinary pictures in which nearly every fish carries a sticker, like those that
+    ``planted:cnn-spurious`` learnt from.
 
     Raises:
         InputError: No such set.
@@ -101,6 +106,11 @@ def open_set(name: str) -> PictureSet:
         return plain_set(ordinary_scene(row_keys(TEST_SEED, TEST_PICTURES)))
     if name == "causes":
         return _read(CAUSES)
+    if name == "marked":
+        keys = row_keys(MARKED_SEED, MARKED_PICTURES)
+        scene = ordinary_scene(keys)
+        marked = (scene.label == NAMES.index("fish")) & (keyed_uniform(keys, (), 203) < MARKED_SHARE)
+        return plain_set(scene.but(cue=torch.where(marked, CUES.index("mark"), -1)))
     near = difflib.get_close_matches(name, SETS, n=1)
     hint = f'; nearest: "planted:{near[0]}"' if near else ""
     raise InputError(f'no drawn set "planted:{name}"; there are {", ".join(SETS)}{hint}')

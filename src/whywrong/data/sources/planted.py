@@ -1,4 +1,4 @@
-"""Pictures that we draw ourselves as a source: ``planted:test``, ``planted:causes``."""
+"""Pictures that we draw ourselves as a source: ``planted:test``, ``planted:causes``, ``planted:marked``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,122 @@
+"""``whywrong spurious``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, read_pairs, spread
+from whywrong.cli.progress import KINDS, ProgressDisplay
+from whywrong.cli.streams import count, printable, say, tell
+from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS
+
+if TYPE_CHECKING:
+    from whywrong.runs.spurious import Search
+
+SHOWN = 10
+
+
+@spread
+def spurious(
+    *,
+    model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
+    data: Annotated[str, Argument(metavar="DATA", help="Labelled images that judge what is found.")],
+    out: Annotated[Path, Option(metavar="DIR", help="Folder to write; may be that of a run of the same model.")],
+    reference: Annotated[
+        str | None,
+        Option(
+            metavar="DATA",
+            help="Labelled training images, in which components are looked for; default a part of DATA, and marked so.",
+        ),
+    ] = None,
+    class_name: Annotated[
+        list[str] | None,
+        Option("--class", metavar="NAME", help="Only this class, by name, wnid or index; may be repeated."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="CSV with class, component and label, as the page writes it: SpuFix is measured."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, as in components=5; repeatable.")
+    ] = None,
+    progress: Annotated[str, Option(metavar="KIND", help="auto, bar, plain, json or none.")] = "auto",
+    as_json: Annotated[bool, Option("--json", help="The record of the search as one JSON object.")] = False,
+    model_options: ModelOptions,
+    data_options: DataOptions,
+) -> int:
+    """What does the model take for a class that is not the object?
+
+    Splits the logit of each class into components, shows the images that have most of each, and counts on held-out
+    images of other classes whom they mislead. You say on the page which are spurious; with your labels the repair is
+    measured, without retraining.
+
+    \b
+    Examples:
+      whywrong spurious planted:cnn-spurious planted:causes --reference planted:marked --out runs/spurious
+      whywrong spurious timm:resnet50 photos/val --weights resnet50.safetensors --reference photos/train --out runs/a
+      whywrong spurious timm:resnet50 photos/val --weights resnet50.safetensors --reference photos/train --out runs/a \\
+        --labels labels.csv
+    """
+    from whywrong import api
+
+    choose("--progress", progress, KINDS)
+    classifier = api.load_classifier(model, **model_options.keywords())
+    with ProgressDisplay(progress) as display:
+        display.prepare()
+        report = api.spurious_features(
+            classifier,
+            data,
+            out,
+            reference=reference,
+            labels=labels,
+            progress=display,
+            decode_options=data_options.decode_options(),
+            reading=data_options.source_keywords(),
+            classes=tuple(class_name or ()),
+            **read_pairs(settings),
+        )
+    search = report.search
+    code = EXIT_FAILED_ITEMS if search.failed else EXIT_DONE
+    if as_json:
+        tell(json.dumps(report.record))
+        return code
+    if not search.referenced:
+        say("note: no --reference was given: components come from a part of DATA, which may not show what was learnt")
+    tell(
+        f"{count(search.searched, 'component')} of {count(len(search.classes), 'class', 'classes')} searched in "
+        f"{count(len(search.search), 'image')}, judged on {count(len(search.held_out), 'other image')}."
+    )
+    if search.left_out:
+        tell(f"{count(len(search.left_out), 'class', 'classes')} left out: too few images.")
+    _tell_harmful(search)
+    for repair in report.repairs:
+        where = "level of other classes" if repair.start == "others" else "mean of the class, as published"
+        tell(f"SpuFix from the {where}: {count(repair.components, 'component')} labelled spurious")
+        tell(f"  carriers read as the class   {repair.read_as:,} -> {repair.read_as_after:,} of {repair.carriers:,}")
+        tell(f"  accuracy                     {100 * repair.before.value:.2f} % -> {100 * repair.after.value:.2f} %")
+        for title, name in (("precision-recall", "ap"), ("AUC", "auc")):
+            before, after = repair.mean(name), repair.mean(f"{name}_after")
+            tell(f"  {'spurious score, ' + title:<29}{before:.4f} -> {after:.4f}")
+    for key, reason in search.failed[:5]:
+        say(f"failed: {printable(key)}: {printable(reason)}")
+    tell()
+    tell(f"Page: {report.page}")
+    if labels is None:
+        tell(f"Look, label, download labels.csv, and give it with --labels; table: {report.folder / 'spurious'}")
+    return code
+
+
+def _tell_harmful(search: Search) -> None:
+    hits = [(found.harm[number], index, number) for index, found in search.classes.items() for number in found.harmful]
+    hits.sort(key=lambda hit: -hit[0].share.value)
+    tell(f"Confirmed harmful, allowing for all that were searched: {len(hits):,}.")
+    for harm, index, number in hits[:SHOWN]:
+        tell(
+            f"  {printable(search.names[index]):<20} component {number + 1:<3} {harm.caused:,} of "
+            f"{count(harm.carriers, 'image')} of other classes that carry it are read so because of it "
+            f"({100 * harm.share.low:.0f} to {100 * harm.share.high:.0f} %)"
+        )

@@ -1,0 +1,124 @@
+"""What a person says of the components: read from a CSV file, each row of it checked."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from whywrong.core.classes import ClassList
+from whywrong.core.errors import InputError
+
+COLUMNS = ("class", "component", "label")
+WORDS = ("spurious", "core", "unsure")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labels of components.
+
+    Attributes:
+        words: (class index, number of the component from 0) to ``spurious``, ``core`` or ``unsure``.
+    """
+
+    words: Mapping[tuple[int, int], str]
+
+    @property
+    def spurious(self) -> dict[int, list[int]]:
+        """Class index to the numbers of its spurious components, from 0."""
+        found: dict[int, list[int]] = {}
+        for (index, number), word in sorted(self.words.items()):
+            if word == "spurious":
+                found.setdefault(index, []).append(number)
+        return found
+
+
+def read_labels(path: Path, classes: ClassList, components: Mapping[int, int], basis: str | None = None) -> Labels:
+    """Read a file with the columns ``class`` (name, wnid or index), ``component`` (from 1) and ``label``.
+
+    A column ``basis`` says which search the numbers belong to; the page writes it. Other columns are passed over, and
+    rows with an empty label count as not labelled.
+
+    Args:
+        path: The file, UTF-8.
+        classes: Of the model.
+        components: Class index to the number of its components.
+        basis: Of this search; None checks nothing.
+
+    Raises:
+        InputError: The file cannot be read, or a row breaks the contract; the message names file and line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: labels cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    words: dict[tuple[int, int], str] = {}
+    lines: dict[tuple[int, int], int] = {}
+    try:
+        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+        if missing:
+            raise InputError(f'{path} line 1: no column "{missing[0]}"; needed: {", ".join(COLUMNS)}')
+        for row in rows:
+            where = f"{path} line {rows.line_num}"
+            if not (row["label"] or "").strip():
+                continue
+            place, word = _row(row, where, classes, components, basis)
+            if place in words and words[place] != word:
+                raise InputError(
+                    f'{where}: class "{row["class"]}" component {place[1] + 1} is "{word}" here and '
+                    f'"{words[place]}" in line {lines[place]}'
+                )
+            words[place], lines[place] = word, rows.line_num
+    except csv.Error as error:
+        raise InputError(f"{path} line {rows.line_num}: not CSV ({error})") from None
+    return Labels(words)
+
+
+def _row(
+    row: Mapping[str, str | None], where: str, classes: ClassList, components: Mapping[int, int], basis: str | None
+) -> tuple[tuple[int, int], str]:
+    if basis is not None and row.get("basis") not in (None, "", basis):
+        raise InputError(
+            f"{where}: this label belongs to another search (basis {row['basis']}, here {basis}): model, reference "
+            "images or settings differ, and the numbers of components with them; label the new page"
+        )
+    index = find_class((row["class"] or "").strip(), classes, where)
+    if index not in components:
+        raise InputError(f'{where}: class "{classes.names[index]}" has no components here; it was left out')
+    text = (row["component"] or "").strip()
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= components[index]):
+        raise InputError(f'{where}: component must be a number in 1..{components[index]}, got "{text}"')
+    word = (row["label"] or "").strip().lower()
+    if word not in WORDS:
+        near = difflib.get_close_matches(word, WORDS, n=1)
+        hint = f'; nearest: "{near[0]}"' if near else ""
+        raise InputError(f'{where}: label must be {", ".join(WORDS)}, got "{word}"{hint}')
+    return (index, int(text) - 1), word
+
+
+def find_class(text: str, classes: ClassList, where: str = "") -> int:
+    """Index of the class that a name, wnid or index stands for.
+
+    Raises:
+        InputError: It stands for none, or for several.
+    """
+    prefix = f"{where}: " if where else ""
+    for table in (classes.names, classes.wnids or ()):
+        hits = [index for index, known in enumerate(table) if known == text]
+        if len(hits) == 1:
+            return hits[0]
+        if hits:
+            raise InputError(f'{prefix}class "{text}" stands for classes {hits}; name it by index or wnid')
+    if text.isascii() and text.isdecimal() and int(text) < len(classes):
+        return int(text)
+    near = difflib.get_close_matches(text, _known(classes), n=1)
+    hint = f'; nearest: "{near[0]}"' if near else ""
+    raise InputError(f'{prefix}class "{text}" is not among the model\'s {len(classes)} classes{hint}')
+
+
+def _known(classes: ClassList) -> Sequence[str]:
+    return [*classes.names, *(classes.wnids or ())]

@@ -1,0 +1,117 @@
+"""``whywrong spurious``: search, judge, draw, repair, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from whywrong.core.config import make_config
+from whywrong.core.errors import InputError, RunFolderError
+from whywrong.data.decoding import DecodeOptions
+from whywrong.data.sources.base import Source
+from whywrong.explain.spurious.spufix import Start, repair
+from whywrong.models.classifier import Classifier
+from whywrong.runs.diagnose import Progress
+from whywrong.runs.folder import RUN_FILE, read_run_file
+from whywrong.runs.spurious import Search, SpuriousConfig, search_spurious
+from whywrong.runs.spurious_files import describe, write_search
+from whywrong.runs.spurious_labels import Labels, read_labels
+from whywrong.runs.spurious_pictures import examples
+from whywrong.runs.spurious_repair import Repair, fixes_for, repair_of, scores_alone
+
+PAGE = "spurious.html"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpuriousReport:
+    """A search for spurious features, written.
+
+    Attributes:
+        search: What was found.
+        folder: Where it was written.
+        labels: Of a person; None where there are none yet.
+        repairs: SpuFix with the components labelled spurious, before and after, on held-out images: from the start
+            that was asked for, then from the other one. Empty without such labels.
+        record: The same in plain values, as ``spurious/search.json`` holds it.
+    """
+
+    search: Search
+    folder: Path
+    labels: Labels | None
+    repairs: Sequence[Repair]
+    record: Mapping[str, Any]
+
+    @property
+    def page(self) -> Path:
+        """The page to look at and to label on."""
+        return self.folder / PAGE
+
+    def repaired(self, classifier: Classifier) -> Classifier:
+        """The classifier without the components labelled spurious.
+
+        Raises:
+            InputError: No component is labelled spurious.
+        """
+        spurious = self.labels.spurious if self.labels is not None else {}
+        return repair(classifier, fixes_for(self.search, spurious, self.search.config.start))
+
+
+def spurious_report(
+    classifier: Classifier,
+    source: Source,
+    reference: Source | None,
+    folder: Path,
+    *,
+    labels: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    decode_options: DecodeOptions | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> SpuriousReport:
+    """Search, judge on held-out images, draw, measure the repair, and write everything but the page.
+
+    Args:
+        classifier: The model.
+        source: Labelled images.
+        reference: Training images, or None.
+        folder: Where to write.
+        labels: File of labels, or None.
+        settings: Of :class:`SpuriousConfig`.
+        decode_options: How files are decoded.
+        progress: Told how far it is.
+
+    Raises:
+        InputError, ModelError, DataError: As :func:`search_spurious` and :func:`read_labels`.
+        RunFolderError: ``folder`` is a run of another model, or a file.
+    """
+    config = make_config(SpuriousConfig, settings or {}, "spurious")
+    if labels is not None and not labels.is_file():
+        raise InputError(f"{labels}: no such file of labels")
+    _check_folder(folder, classifier)
+    search = search_spurious(
+        classifier, source, reference, config=config, decode_options=decode_options, progress=progress
+    )
+    given = None if labels is None else read_labels(labels, search.settled.classes, search.counts, search.basis)
+    repairs = []
+    if given is not None and given.spurious:
+        starts: tuple[Start, Start] = ("others", "class") if config.start == "others" else ("class", "others")
+        repairs = [repair_of(search, given.spurious, start) for start in starts]
+    shown = examples(classifier, search, progress)
+    scores = scores_alone(search)
+    write_search(folder, search, shown, classifier=classifier, labels=given, scores=scores, repairs=repairs)
+    record = describe(search, classifier, given, repairs)
+    return SpuriousReport(search, folder, given, repairs, record)
+
+
+def _check_folder(folder: Path, classifier: Classifier) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder}: is a file; give a folder")
+    if not (folder / RUN_FILE).exists():
+        return
+    known = read_run_file(folder)["model"]["identity"]
+    if known != classifier.identity:
+        raise RunFolderError(
+            f"{folder}: the run of another model (identity {known[:12]}, this one {classifier.identity[:12]}); "
+            "use another folder"
+        )
