@@ -2,7 +2,8 @@
 
 A claim is one line in ``core/registry.py``; its function is ``claim(models, data, config) -> ClaimResult``, in
 which ``models`` is a sequence of classifiers and ``data`` an object like :class:`LabelledImages`. Where its line says
-so in ``takes``, the function gets ``judges``, ``progress`` or ``memory`` as keyword arguments too.
+so in ``takes``, the function gets ``judges``, ``progress`` or ``memory`` as keyword arguments too; the memory names
+all claims of the call under ``claims``, so that the first one can measure what the others will ask for.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ def run_claim(
         raise InputError(f"claim {name} takes {claim.models} model(s), got {len(models)}")
     _check_judges(name, [claim], judges)
     config = make_config(resolve(claim.config), settings or {}, name)
-    return _run(claim, config, models, data, judges=judges, progress=progress, memory={})
+    return _run(claim, config, models, data, judges=judges, progress=progress, memory={"claims": (name,)})
 
 
 def run_claims(
@@ -223,7 +224,7 @@ def _run_all(
     judges: Sequence[Classifier],
     progress: Callable[[ClaimProgress], None] | None,
 ) -> Iterator[ClaimResult | SkippedClaim]:
-    memory: dict[Any, Any] = {}
+    memory: dict[Any, Any] = {"claims": tuple(claim.name for claim in chosen)}
     for claim, config in zip(chosen, configs, strict=True):
         if claim.models > len(models):
             yield SkippedClaim(claim.name, claim.title, "it compares two models; name the second with --model2", False)

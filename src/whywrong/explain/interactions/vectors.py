@@ -1,0 +1,94 @@
+"""Whether groups of images differ in a whole profile: one test over all orders.
+
+Source: Anderson 2001, "A new method for non-parametric multivariate analysis of variance" (permutation of the share of
+squared distances between groups).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from whywrong.core.errors import InputError
+from whywrong.explain.interactions.comparison import Effect
+from whywrong.explain.interactions.measured import Features
+
+
+def shape_vectors(features: Features, statistic: str, value: int) -> np.ndarray:
+    """(G, R): a profile of each image.
+
+    Args:
+        features: Of a group.
+        statistic: ``A``, ``M``, ``pos_share``, or ``J`` for A through its mean over the orders.
+        value: Which value function, 0 for the true class, 1 for the class t.
+
+    Raises:
+        InputError: Another statistic.
+    """
+    if statistic in ("A", "M"):
+        return getattr(features, statistic)[:, :, value]
+    if statistic == "J":
+        A = features.A[:, :, value]
+        level = A.mean(1, keepdims=True)
+        return np.divide(A, level, out=np.full_like(A, np.nan), where=level > 0)
+    if statistic == "pos_share":
+        pos, neg = features.pos[:, :, value], features.neg[:, :, value]
+        return np.divide(pos, pos + neg, out=np.full_like(pos, 0.5), where=pos + neg > 0)
+    raise InputError(f"profiles are compared by A, J, M or pos_share, got {statistic!r}")
+
+
+def vectors_differ(groups: Sequence[np.ndarray], *, draws: int = 2000, seed: int = 0) -> Effect:
+    """How much of the variance of vectors their group explains, and whether chance would explain as much.
+
+    Every order counts the same: it is divided by its standard deviation over all images. Images without a profile (NaN)
+    are left out. The share is adjusted, so that chance explains 0 on average; p comes from dealing the images anew.
+
+    Args:
+        groups: Two or more of (G, R).
+        draws: Permutations, and resamples of the images within their groups for the interval.
+        seed: One seed, one answer.
+
+    Raises:
+        InputError: Fewer than two groups, or a group of fewer than two images with a profile.
+    """
+    kept = [vectors[np.isfinite(vectors).all(1)] for vectors in groups]
+    if len(kept) < 2 or min(map(len, kept)) < 2:
+        raise InputError(f"profiles are compared between groups of at least 2 images, got {[len(v) for v in kept]}")
+    pooled = np.concatenate(kept)
+    spread = pooled.std(0)
+    pooled = (pooled - pooled.mean(0)) / np.where(spread > 0, spread, 1.0)
+    sizes = np.array([len(vectors) for vectors in kept])
+    label = np.repeat(np.arange(len(sizes)), sizes)
+    rng = np.random.default_rng(seed)
+    observed = _explained(pooled, label[None], sizes)[0]
+    dealt = np.stack([label[rng.permutation(len(label))] for _ in range(draws)])
+    chance = _explained(pooled, dealt, sizes)
+    p = (1 + int((chance >= observed - 1e-12).sum())) / (1 + draws)
+    starts = np.concatenate([[0], sizes[:-1].cumsum()])
+    again = [
+        _explained(
+            pooled[
+                np.concatenate([start + rng.integers(0, size, size) for start, size in zip(starts, sizes, strict=True)])
+            ],
+            label[None],
+            sizes,
+        )[0]
+        for _ in range(draws)
+    ]
+    low, high = np.quantile(again, [0.025, 0.975])
+    return Effect(float(observed), float(low), float(high), p, p)
+
+
+def _explained(pooled: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """(D,) adjusted share of the squared distances from the mean that lies between groups, for labels (D, N)."""
+    n, k = len(pooled), len(sizes)
+    centred = pooled - pooled.mean(0)
+    total = np.square(centred).sum()
+    if total == 0:
+        return np.zeros(len(labels))
+    between = sum(
+        np.square((labels == group).astype(np.float64) @ centred / sizes[group]).sum(1) * sizes[group]
+        for group in range(k)
+    )
+    return 1 - (1 - between / total) * (n - 1) / (n - k)

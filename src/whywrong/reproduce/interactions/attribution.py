@@ -1,0 +1,157 @@
+"""Claim C7: at which orders an attack takes the value of the true class away.
+
+By efficiency, v(N) - v(0) is the sum of what players do alone and of all interactions, those of order s with weight
+c_s = n - 1 - s on the second difference of the mean curve F. Summed over a band of orders it telescopes to F at the
+ends of the band, so that bands are attributed exactly, from few sizes.
+Source: Ren et al. 2021 (order attribution of an attack); the summation by parts is ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whywrong.core.statistics import Interval, resampled_means
+from whywrong.explain.interactions.contexts import permutations
+from whywrong.explain.interactions.games import Game
+from whywrong.explain.interactions.measured import SeveralTargets
+from whywrong.explain.interactions.streams import PERMUTATIONS
+from whywrong.models.classifier import Classifier
+from whywrong.reproduce.interactions.config import InteractionsClaimConfig
+from whywrong.reproduce.interactions.groups import CLASS_WORDS, decide_sign
+from whywrong.reproduce.interactions.measuring import Memory, Progress, measured_groups
+from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, LabelledImages, both
+
+PARTS = ("alone", "low", "mid", "high")
+_CHUNK = 16
+
+
+def attacks_act_on_high_orders(
+    models: Sequence[Classifier],
+    data: LabelledImages,
+    config: InteractionsClaimConfig,
+    *,
+    progress: Progress = None,
+    memory: Memory = None,
+) -> ClaimResult:
+    """C7: an attack takes most of the true class's value away at high orders.
+
+    The second half of the claim, that adversarially trained nets have less of their low-order interactions cancel,
+    takes a comparison: the disentanglement at low orders is among the numbers, to be compared between models.
+    """
+    measured = measured_groups(models[0], data, config, ("correct", "adv_mis"), progress=progress, memory=memory)
+    attacked = measured.groups["adv_mis"]
+    group, source = attacked.group, attacked.source_x
+    assert source is not None, "attacked images have sources"
+    players = config.of_measure(models[0], source).players
+    parts: list[Tensor] = []
+    with models[0]:
+        for x in (source, group.x):
+            for chunk in torch.arange(len(group)).split(_CHUNK):
+                game = SeveralTargets(
+                    models[0],
+                    x[chunk.to(x.device)],
+                    group.y[chunk],
+                    targets=group.target[chunk, None],
+                    value=config.value,
+                    config=players,
+                )
+                parts.append(band_parts(game, group.keys[chunk], config.permutations))
+                if progress is not None:
+                    progress(ClaimProgress("attribute", sum(map(len, parts)), 2 * len(group)))
+    before, after = torch.cat(parts).numpy().reshape(2, len(group), len(PARTS), -1)
+    fall = before - after  # (G, parts, V)
+    centre, draws = fall.mean(0), resampled_means(fall.reshape(len(fall), -1), config.draws, config.seed)
+    draws = draws.reshape(-1, *centre.shape)
+    numbers: dict[str, Any] = {}
+    effects: dict[str, Interval] = {}
+    for v, word in enumerate(CLASS_WORDS[:2]):
+        total, totals = centre[:, v].sum(), draws[:, :, v].sum(1)
+        numbers[f"change_{word}"] = -float(total)
+        for place, name in enumerate(PARTS):
+            share = _interval(centre[place, v] / total, draws[:, place, v] / totals)
+            numbers |= {
+                f"share_{name}_{word}": share.value,
+                f"share_{name}_{word}_from": share.low,
+                f"share_{name}_{word}_to": share.high,
+            }
+        effects[word] = _interval((centre[3, v] - centre[1, v]) / total, (draws[:, 3, v] - draws[:, 1, v]) / totals)
+        numbers[f"verdict_{word}"] = decide_sign(effects[word], above=True)
+        low = np.asarray(measured.ratios) <= 0.2 + 1e-9
+        for name in ("correct", "adv_mis"):
+            rows = measured.groups[name].own.disentanglement[:, low, v]
+            numbers[f"disentanglement_low_{name}_{word}"] = float(np.nanmean(rows))
+    numbers |= {"groups": measured.settings, "players": measured.players, "permutations": config.permutations}
+    true, predicted = effects["true"], effects["predicted"]
+    shares = ", ".join(f"{name} {100 * numbers[f'share_{name}_true']:.0f} %" for name in PARTS)
+    kind = config.value.replace("_", "-")
+    sentence = (
+        f"the attack changes the {kind} of the true class by {numbers['change_true']:+.3g} in {len(group)} images; "
+        f"by order: {shares} (players alone, r <= 0.2, between, r >= 0.8). High minus low orders: "
+        f"{100 * true.value:+.0f} % of the change (95 % interval {100 * true.low:.0f} to {100 * true.high:.0f} %); in "
+        f"the {kind} of the predicted class "
+        f"{100 * predicted.value:+.0f} % ({100 * predicted.low:.0f} to {100 * predicted.high:.0f} %)."
+    )
+    return ClaimResult(
+        name="",
+        title="",
+        effect=true.value,
+        effect_name=f"share of the change of {measured.names[0]} at high orders minus share at low orders",
+        interval=(true.low, true.high),
+        n=len(group),
+        verdict=both(numbers["verdict_true"], numbers["verdict_predicted"]),
+        sentence=sentence,
+        numbers=numbers,
+        drawing={
+            "parts": list(PARTS),
+            "names": list(measured.names[:2]),
+            "settings": measured.settings,
+            "shares": {
+                name: [[numbers[f"share_{part}_{word}{end}"] for end in ("", "_from", "_to")] for part in PARTS]
+                for name, word in zip(measured.names, CLASS_WORDS[:2], strict=False)
+            },
+            "n": len(group),
+        },
+    )
+
+
+def band_parts(game: Game, keys: Tensor, draws: int) -> Tensor:
+    """(B, 4, V) float64: what players alone, and interactions of low, middle and high orders add to v(N) - v(0).
+
+    They sum to it exactly, whatever the draws: the mean curve is estimated, its telescoping sum is not.
+
+    Args:
+        game: The values.
+        keys: (B,) int64, seed of each image's permutations.
+        draws: Permutations, nested sets of which give F at the sizes needed.
+    """
+    n = game.players
+    # orders a..b-1 of the bands r <= 0.2, between, r >= 0.8
+    ends = (0, math.floor(0.2 * (n - 2) + 1e-9) + 1, math.ceil(0.8 * (n - 2) - 1e-9), n - 1)
+    sizes = sorted({size + more for size in ends for more in (0, 1)} | {0, 1})
+    inner = [size for size in sizes if 0 < size < n]
+    place = permutations(keys, n, draws, PERMUTATIONS)  # (B, draws, n)
+    sets = place[:, :, None] < torch.tensor(inner)[:, None]  # (B, draws, sizes, n)
+    found = game(sets.flatten(1, 2)).unflatten(1, sets.shape[1:3]).mean(1)  # (B, sizes, V)
+    whole = game(torch.stack([torch.zeros(n), torch.ones(n)]).bool().expand(game.images, 2, -1))
+    F = {size: found[:, place] for place, size in enumerate(inner)} | {0: whole[:, 0], n: whole[:, 1]}
+
+    def slope(size: int) -> Tensor:
+        return F[size + 1] - F[size]
+
+    bands = [
+        (n - b) * slope(b) - (n - 1 - a) * slope(a) + F[b] - F[a + 1] if b > a else torch.zeros_like(F[0])
+        for a, b in pairwise(ends)
+    ]
+    return torch.stack([n * slope(0), *bands], 1)
+
+
+def _interval(value: float, draws: np.ndarray) -> Interval:
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Interval(float(value), float(low), float(high))

@@ -1,0 +1,165 @@
+"""Settings of the claims about interactions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from whywrong.core.errors import InputError
+from whywrong.explain.interactions.groups import GROUPS, GroupsConfig
+from whywrong.explain.interactions.measured import MeasureConfig
+from whywrong.explain.interactions.pixels import Baseline
+from whywrong.explain.interactions.players import PlayersConfig
+from whywrong.explain.interactions.values import ValueFunction
+from whywrong.explain.patch_groups.config import PatchGroupsConfig
+from whywrong.models.classifier import Classifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InteractionsClaimConfig:
+    """Settings of the claims ``interactions.C1`` to ``C7``.
+
+    Attributes:
+        limit: Most images in each group.
+        pool: Most right images to read, from which errors are made.
+        value: Value function: ``log_odds``, ``log_prob``, ``logit`` or ``margin``.
+        eps: Radius of the linf attack, [0, 1] units.
+        step_size: Length of its steps, [0, 1] units.
+        steps: Its steps.
+        kinds: Corruptions, with commas between.
+        severity: 1 to 5; none takes the smallest that makes an image wrong.
+        matched_drop: Fall of the true class's log-odds that attack and corruption are brought to, in nats, or
+            ``corrupt_mis`` for that of the corrupted error of the same image; none leaves them as they are.
+        players: ``auto``, ``tokens`` or ``pixels``. C4 always takes pixels, so that both models see the same.
+        grid: g for g x g players; none takes the largest up to 8 x 8 of whole patch tokens, or that divides the
+            image.
+        baseline: What hides cells of pixels: ``image_mean``, ``data_mean`` or ``blur``.
+        blocks: Blocks of neighbouring players whose pairs are measured.
+        side: Players a side of a block.
+        contexts: Draws of each pair at low and high orders.
+        middle: Times as many between.
+        permutations: Of the mean curve F(k) in C7.
+        draws: Bootstrap resamples, at least 1000.
+        seed: Seeds the keys of the images, and all resampling.
+    """
+
+    limit: int = 50
+    pool: int = 400
+    value: Literal["log_odds", "log_prob", "logit", "margin"] = "log_odds"
+    eps: float = 8 / 255
+    step_size: float = 2 / 255
+    steps: int = 20
+    kinds: str = "gaussian_noise,fog"
+    severity: int | None = None
+    matched_drop: float | Literal["corrupt_mis"] | None = None
+    players: Literal["auto", "tokens", "pixels"] = "auto"
+    grid: int | None = None
+    baseline: Baseline = "image_mean"
+    blocks: int = 1
+    side: int = 2
+    contexts: int = 16
+    middle: float = 2.5
+    permutations: int = 64
+    draws: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.limit < 2:
+            raise InputError(f"limit must be at least 2, got {self.limit}")
+        if self.pool < self.limit:
+            raise InputError(f"pool must be at least limit ({self.limit}), got {self.pool}")
+        if self.permutations < 2:
+            raise InputError(f"permutations must be at least 2, got {self.permutations}")
+        if self.draws < 1000:
+            raise InputError(f"draws must be at least 1000 for a 95 % interval, got {self.draws}")
+        self.of_groups()
+        self.on_pixels(self.grid or 8)
+
+    def of_groups(self, names: tuple[str, ...] = GROUPS) -> GroupsConfig:
+        """How groups are made."""
+        return GroupsConfig(
+            groups=names,
+            per_group=self.limit,
+            eps=self.eps,
+            step_size=self.step_size,
+            steps=self.steps,
+            kinds=tuple(name.strip() for name in self.kinds.split(",")),
+            severity=self.severity,
+            matched_drop=self.matched_drop if "corrupt_mis" in names else None,
+            skip_empty=True,
+            seed=self.seed,
+        )
+
+    def of_measure(self, classifier: Classifier, x: Tensor) -> MeasureConfig:
+        """How images (N, C, H, W) are measured: the same contexts in all, seeded by their keys."""
+        coarse = PatchGroupsConfig(kind=self.players, grid=self.grid, baseline=self.baseline)
+        return self._measure(coarse.players(classifier, *x.shape[2:]))
+
+    def on_pixels(self, grid: int) -> MeasureConfig:
+        """The same with g x g cells of pixels as players."""
+        return self._measure(PlayersConfig(kind="pixels", grid=grid, baseline=self.baseline))
+
+    def _measure(self, players: PlayersConfig) -> MeasureConfig:
+        return MeasureConfig(
+            value=self.value,
+            players=players,
+            contexts=self.contexts,
+            middle=self.middle,
+            blocks=self.blocks,
+            side=self.side,
+            seed=self.seed,
+        )
+
+
+def common_grid(sizes: Sequence[tuple[int, int]], most: int = 8) -> int:
+    """The largest grid of at most ``most`` cells a side that divides images of all sizes (height, width).
+
+    Raises:
+        InputError: There is none.
+    """
+    fitting = [g for g in range(2, most + 1) if all(h % g == 0 and w % g == 0 for h, w in sizes)]
+    if not fitting:
+        raise InputError(f"no grid of 2 to {most} cells a side divides all of {list(sizes)}; name one with grid")
+    return fitting[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchClaimConfig:
+    """Settings of the claim ``interactions.C8``.
+
+    Attributes:
+        limit: Right images to look at, the first in the order of the data.
+        value: Value function that the search follows, of the true class.
+        share: Largest share of patches shown or hidden, in (0, 1).
+        players: ``auto``, ``tokens`` or ``pixels``.
+        grid: g for g x g patches; none takes at most 8 x 8.
+        baseline: What hides cells of pixels.
+        permutations: Of the sampled Shapley values.
+        draws: Bootstrap resamples, at least 1000.
+        seed: Seeds the keys of the images.
+    """
+
+    limit: int = 50
+    value: Literal["log_odds", "log_prob", "logit", "margin"] = "log_odds"
+    share: float = 0.1
+    players: Literal["auto", "tokens", "pixels"] = "auto"
+    grid: int | None = None
+    baseline: Baseline = "image_mean"
+    permutations: int = 20
+    draws: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.limit < 2:
+            raise InputError(f"limit must be at least 2, got {self.limit}")
+        if not 0 < self.share < 1:
+            raise InputError(f"share must be in (0, 1), got {self.share}")
+        if self.permutations < 2:
+            raise InputError(f"permutations must be at least 2, got {self.permutations}")
+        if self.draws < 1000:
+            raise InputError(f"draws must be at least 1000 for a 95 % interval, got {self.draws}")
+        PlayersConfig(kind=self.players, grid=self.grid, baseline=self.baseline)
+        ValueFunction(kind=self.value)

@@ -1,0 +1,104 @@
+"""The images and groups that the claims speak of, measured once for all claims of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from whywrong.core.errors import InputError
+from whywrong.core.randomness import item_keys
+from whywrong.explain.interactions.groups import GROUPS, REMEDY, make_groups
+from whywrong.explain.interactions.measured import MeasuredGroups, measure_groups
+from whywrong.models.classifier import Classifier
+from whywrong.reproduce.interactions.config import InteractionsClaimConfig
+from whywrong.reproduce.protocol import ClaimProgress, LabelledImages
+
+Progress = Callable[[ClaimProgress], None] | None
+Memory = MutableMapping[Any, Any] | None
+
+
+def measured_groups(
+    classifier: Classifier,
+    data: LabelledImages,
+    config: InteractionsClaimConfig,
+    needed: tuple[str, ...],
+    *,
+    progress: Progress,
+    memory: Memory,
+) -> MeasuredGroups:
+    """The groups that a claim needs; all of them where other claims of the same call will want more.
+
+    Raises:
+        InputError: A group that is needed came out empty; the message says what to do.
+    """
+    memory = {} if memory is None else memory
+    several = len([name for name in memory.get("claims", ()) if name.startswith("interactions.")]) > 1
+    wanted = tuple(name for name in GROUPS if several or name in needed)
+    if config.matched_drop is not None and "adv_mis" in wanted and "corrupt_mis" not in wanted:
+        wanted = tuple(name for name in GROUPS if name in wanted or name == "corrupt_mis")
+    key = ("groups", classifier.identity, config, wanted)
+    if key not in memory:
+        x, y, ids = first_images(classifier, data, wrong=config.limit, right=config.pool, progress=progress)
+        keys = item_keys(config.seed, ids, "interactions")
+        with classifier:
+            groups = make_groups(classifier, x, y, keys=keys, config=config.of_groups(wanted))
+            memory[key] = measure_groups(
+                classifier, groups, config=config.of_measure(classifier, x), progress=told(progress, "measure")
+            )
+    found: MeasuredGroups = memory[key]
+    for name in needed:
+        if name not in found.groups:
+            raise InputError(f"group {name} is empty: {REMEDY[name]}")
+        if len(found.groups[name].group) < 2:
+            raise InputError(f"group {name} has one image, which has no interval: {REMEDY[name]}")
+    return found
+
+
+def first_images(
+    classifier: Classifier, data: LabelledImages, *, wrong: int, right: int, progress: Progress = None
+) -> tuple[Tensor, Tensor, list[str]]:
+    """The first images that the classifier gets wrong and right, in the order of the data; no more is read than needed.
+
+    Args:
+        classifier: Asked once an image; rows without a finite answer are left out.
+        data: Labelled images.
+        wrong, right: Most of each.
+        progress: Told how many are found.
+
+    Raises:
+        InputError: There is no image at all.
+    """
+    held: list[tuple[Tensor, Tensor, list[str]]] = []
+    missing = {False: wrong, True: right}
+    with classifier:
+        for x, y, ids in data.batches(classifier):
+            logits, _ = classifier.logits_or_faults(x)
+            hit, finite = (logits.argmax(1).cpu() == y.cpu()), logits.isfinite().all(1).cpu()
+            kept = torch.zeros(len(x), dtype=torch.bool)
+            for is_right in (False, True):
+                rows = ((hit == is_right) & finite).nonzero().flatten()[: missing[is_right]]
+                kept[rows] = True
+                missing[is_right] -= len(rows)
+            rows = kept.nonzero().flatten()
+            if len(rows):
+                held.append(
+                    (x[rows.to(x.device)], y[rows.to(y.device)].cpu(), [str(ids[row]) for row in rows.tolist()])
+                )
+            if progress is not None:
+                progress(ClaimProgress("read", wrong + right - sum(missing.values()), wrong + right))
+            if not any(missing.values()):
+                break
+    if not held:
+        raise InputError("no labelled image with a finite answer: nothing to measure")
+    images, labels, names = zip(*held, strict=True)
+    return torch.cat(images), torch.cat(labels), [name for part in names for name in part]
+
+
+def told(progress: Progress, stage: str) -> Callable[[int, int, int], None] | None:
+    """A reporter of steps and passes, for measurements that do not know what a claim is."""
+    if progress is None:
+        return None
+    return lambda done, total, passes: progress(ClaimProgress(stage, done, total, passes=passes))

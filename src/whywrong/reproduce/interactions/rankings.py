@@ -1,0 +1,135 @@
+"""Claim C8: patches chosen together (MoXI) show and break a decision better than patches ranked one by one.
+
+Source: Sumiyasu et al. 2024, arXiv 2401.03785, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from whywrong.core.errors import InputError, ModelError
+from whywrong.core.randomness import item_keys
+from whywrong.core.statistics import Interval, bootstrap
+from whywrong.explain.interactions.values import ValueFunction
+from whywrong.explain.patch_groups.config import PatchGroupsConfig
+from whywrong.explain.patch_groups.game import PatchGame
+from whywrong.explain.patch_groups.rankings import DIRECTIONAL, curves, order_of
+from whywrong.models.classifier import Classifier
+from whywrong.reproduce.interactions.config import PatchClaimConfig
+from whywrong.reproduce.interactions.groups import decide_sign
+from whywrong.reproduce.interactions.measuring import Memory, Progress, first_images
+from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, LabelledImages, Verdict, both
+
+RIVALS = ("shapley", "grad_cam", "rollout")
+
+
+def groups_beat_rankings(
+    models: Sequence[Classifier],
+    data: LabelledImages,
+    config: PatchClaimConfig,
+    *,
+    progress: Progress = None,
+    memory: Memory = None,
+) -> ClaimResult:
+    """C8: insertion above, deletion below Shapley values, Grad-CAM and rollout, with few patches shown or hidden."""
+    classifier = models[0]
+    x, y, ids = first_images(classifier, data, wrong=0, right=config.limit, progress=progress)
+    if len(y) < 2:
+        raise InputError(f"{len(y)} images are read rightly: the curves need at least 2")
+    keys = item_keys(config.seed, ids, "patch_groups")
+    with classifier:
+        hits, left_out, players = _curves(classifier, x, y, keys, config, progress)
+    numbers: dict[str, Any] = {"players": players, "steps": hits["moxi"].shape[2] - 1}
+    margins: list[tuple[str, str, Interval]] = []
+    for side, word in enumerate(("insertion", "deletion")):
+        for name, hit in hits.items():
+            numbers[f"{word}_{name}"] = float(hit[side, :, 1:].mean())
+            numbers[f"{word}_{name}_last"] = float(hit[side, :, -1].mean())
+        for name in [name for name in RIVALS if name in hits]:
+            gain = (hits["moxi"] - hits[name])[side, :, 1:].mean(1) * (1 if word == "insertion" else -1)
+            margins.append((word, name, bootstrap(gain, draws=config.draws, seed=config.seed)))
+    for word, name, margin in margins:
+        numbers |= {f"{word}_gain_on_{name}": margin.value, f"{word}_gain_on_{name}_from": margin.low}
+        numbers[f"{word}_gain_on_{name}_to"] = margin.high
+    for name, reason in left_out.items():
+        numbers[f"left_out_{name}"] = reason
+    verdicts: list[Verdict] = [decide_sign(margin, above=True) for _, _, margin in margins]
+    word, rival, least = min(margins, key=lambda entry: entry[2].value)
+    missing = f" Left out: {', '.join(left_out)}." if left_out else ""
+    sentence = (
+        f"with up to {100 * config.share:g} % of {players} patches, {len(y)} images: MoXI keeps "
+        f"{100 * numbers['insertion_moxi']:.0f} % read rightly when shown, against "
+        f"{_list(numbers, 'insertion', hits)}, and {100 * numbers['deletion_moxi']:.0f} % when hidden, against "
+        f"{_list(numbers, 'deletion', hits)}. Smallest advantage: {100 * least.value:+.0f} points over {rival} in "
+        f"{word} (95 % interval {100 * least.low:.0f} to {100 * least.high:.0f}).{missing}"
+    )
+    return ClaimResult(
+        name="",
+        title="",
+        effect=least.value,
+        effect_name=f"smallest advantage of MoXI in accuracy, over {rival} in {word}",
+        interval=(least.low, least.high),
+        n=len(y),
+        verdict=both(*verdicts),
+        sentence=sentence,
+        numbers=numbers,
+        drawing={
+            "players": players,
+            "n": len(y),
+            "share": config.share,
+            "curves": {
+                word: {name: hit[side].mean(0).tolist() for name, hit in hits.items()}
+                for side, word in enumerate(("insertion", "deletion"))
+            },
+        },
+    )
+
+
+def _curves(
+    classifier: Classifier,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    keys: torch.Tensor,
+    config: PatchClaimConfig,
+    progress: Progress,
+) -> tuple[dict[str, np.ndarray], dict[str, str], int]:
+    """Ranking to whether each image is read rightly, (2, N, K + 1) for insertion and deletion; rankings that the model
+    does not allow, with the reason; and the number of patches."""
+    players = PatchGroupsConfig(kind=config.players, grid=config.grid, baseline=config.baseline).players(
+        classifier, *x.shape[2:]
+    )
+    game = PatchGame(classifier, x, y, functions=(ValueFunction(kind=config.value),), config=players)
+    steps = max(1, int(config.share * game.players + 1e-9))
+    hits: dict[str, np.ndarray] = {}
+    left_out: dict[str, str] = {}
+    names = ("moxi", *RIVALS)
+    for done, name in enumerate(names, start=1):
+        ask = (name, classifier, x, y.to(x.device), game, keys)
+        more: dict[str, Any] = {
+            "value": f"{config.value}_true",
+            "steps": steps,
+            "permutations": config.permutations,
+        }
+        try:
+            order = order_of(*ask, **more)
+            removal = order_of(*ask, **more, deletion=True) if name in DIRECTIONAL else order
+        except ModelError as error:
+            left_out[name] = str(error)
+            continue
+        found = curves(game, order, value=f"{config.value}_true", deletion_order=removal, steps=steps)
+        won = torch.stack([found.insertion_winner, found.deletion_winner])
+        hits[name] = (won == y[None, :, None]).double().numpy()
+        if progress is not None:
+            progress(ClaimProgress("rank", done, len(names)))
+    if len(hits) < 2:
+        raise InputError(f"no ranking besides MoXI can be had from this model: {'; '.join(left_out.values())}")
+    return hits, left_out, game.players
+
+
+def _list(numbers: dict[str, Any], word: str, hits: dict[str, np.ndarray]) -> str:
+    words = {"shapley": "Shapley values", "grad_cam": "Grad-CAM", "rollout": "attention rollout"}
+    return ", ".join(f"{100 * numbers[f'{word}_{name}']:.0f} % by {words[name]}" for name in RIVALS if name in hits)

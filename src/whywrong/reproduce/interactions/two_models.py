@@ -1,0 +1,143 @@
+"""Claim C4: the profiles of two models, on the same images and the same cells.
+
+Source: Sumiyasu et al. 2022, arXiv 2210.03349, abstract (vision transformers differ from convolutional nets; no
+direction could be read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whywrong.core.errors import InputError
+from whywrong.core.randomness import item_keys
+from whywrong.core.statistics import extreme_share, holm, resampled_means, signs_of
+from whywrong.explain.interactions.groups import make_groups
+from whywrong.explain.interactions.measured import MeasuredGroups, measure_groups
+from whywrong.models.classifier import Classifier
+from whywrong.reproduce.interactions.config import InteractionsClaimConfig, common_grid
+from whywrong.reproduce.interactions.groups import CLASS_WORDS
+from whywrong.reproduce.interactions.measuring import Memory, Progress, first_images, told
+from whywrong.reproduce.protocol import ClaimResult, LabelledImages, Verdict, both
+
+
+def transformer_differs(
+    models: Sequence[Classifier],
+    data: LabelledImages,
+    config: InteractionsClaimConfig,
+    *,
+    progress: Progress = None,
+    memory: Memory = None,
+) -> ClaimResult:
+    """C4: the form J of the profile differs between a vision transformer and a convolutional net.
+
+    Both read the same images rightly, with the same cells of pixels hidden; each image is compared with itself. How
+    far two models of one kind are apart is for a second call to say: the distance is printed to be compared.
+    """
+    found = _both_right(models, data, config, progress)
+    x, y, keys = found
+    grid = config.grid or common_grid([(images.shape[2], images.shape[3]) for images in x])
+    profiles: list[MeasuredGroups] = []
+    for model, images in zip(models, x, strict=True):
+        groups = make_groups(model, images, y, keys=keys, config=config.of_groups(("correct",)))
+        stage = f"model {len(profiles) + 1}"
+        profiles.append(measure_groups(model, groups, config=config.on_pixels(grid), progress=told(progress, stage)))
+    measured = profiles[0]
+    features = [profile.groups["correct"].own for profile in profiles]
+    numbers: dict[str, Any] = {
+        "players": f"{grid * grid} cells of pixels",
+        "passes_an_image": measured.forwards / len(y),
+    }
+    verdicts: dict[str, Verdict] = {}
+    distance: dict[str, tuple[float, float, float, float]] = {}
+    drawing: dict[str, Any] = {"ratios": list(measured.ratios), "names": list(measured.names[:2]), "lines": {}}
+    for v, word in enumerate(CLASS_WORDS[:2]):
+        first, second = (part.A[:, :, v] for part in features)
+        distance[word], per_order, lines = _distance(first, second, config)
+        verdicts[word] = "holds" if distance[word][3] < 0.05 else "undecided"
+        numbers |= {f"distance_{word}{end}": distance[word][i] for i, end in enumerate(("", "_from", "_to", "_p"))}
+        numbers[f"verdict_{word}"] = verdicts[word]
+        drawing["lines"][measured.names[v]] = lines
+        drawing.setdefault("difference", {})[measured.names[v]] = per_order
+    kind = config.value.replace("_", "-")
+    value, low, high, p = distance["true"]
+    sentence = (
+        f"on {len(y)} images that both read rightly, J of the {kind} of the true class is {value:.2g} apart between "
+        f"the two models (root mean square over orders; 95 % interval {low:.2g} to {high:.2g}, sign-flip p {p:.2g}), "
+        f"and {distance['predicted'][0]:.2g} for the runner-up (p {distance['predicted'][3]:.2g}). Whether their kind "
+        "is the reason takes the distance of two models of one kind beside it."
+    )
+    return ClaimResult(
+        name="",
+        title="",
+        effect=value,
+        effect_name=f"distance of J between the models, {measured.names[0]}",
+        interval=(low, high),
+        n=len(y),
+        verdict=both(*verdicts.values()),
+        sentence=sentence,
+        numbers=numbers,
+        drawing={**drawing, "n": len(y)},
+    )
+
+
+def _both_right(
+    models: Sequence[Classifier], data: LabelledImages, config: InteractionsClaimConfig, progress: Progress
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Images at the input size of each model, labels and keys, of items that both read rightly."""
+    read = [first_images(model, data, wrong=0, right=config.pool, progress=progress) for model in models]
+    shared = [name for name in read[0][2] if name in set(read[1][2])][: config.limit]
+    if len(shared) < 2:
+        raise InputError(f"the models read {len(shared)} images rightly that are the same: give more images")
+    places = [{name: row for row, name in enumerate(names)} for _, _, names in read]
+    rows = [torch.tensor([place[name] for name in shared]) for place in places]
+    x = [images[row.to(images.device)] for (images, _, _), row in zip(read, rows, strict=True)]
+    return x, read[0][1][rows[0]], item_keys(config.seed, shared, "interactions")
+
+
+def _distance(
+    first: np.ndarray, second: np.ndarray, config: InteractionsClaimConfig
+) -> tuple[tuple[float, float, float, float], list[list[float]], dict[str, list[list[float]]]]:
+    """How far J is apart between two models, from A (N, R) of the same images.
+
+    Returns:
+        Root mean square over orders of the mean difference of J, its interval and p; the difference by order with
+        interval and p after Holm; the mean J of both models.
+    """
+    forms = np.stack([_form(first), _form(second)])  # (2, N, R)
+    forms = forms[:, np.isfinite(forms).all((0, 2))]
+    n = forms.shape[1]
+    if n < 2:
+        raise InputError("fewer than two images have a profile in both models: nothing interacts")
+    gap = (forms[0] - forms[1]).mean(0)
+    drawn = np.stack([resampled_means(form, config.draws, config.seed) for form in forms])  # (2, D, R)
+    gaps = drawn[0] - drawn[1]
+    signs, exact = signs_of(n, 9999, config.seed)
+    chance = signs @ (forms[0] - forms[1]) / n
+    p = float(extreme_share(_rms(chance)[:, None], _rms(gap)[None], exact=exact)[0])
+    # Chance alone puts the profiles apart: what it adds to the mean square, once here and twice in a resample, is
+    # taken off.
+    by_chance = gaps.var(0).mean()
+    value = np.sqrt(max(float(np.square(gap).mean() - by_chance), 0.0))
+    low, high = np.quantile(np.sqrt(np.maximum(np.square(gaps).mean(1) - 2 * by_chance, 0.0)), [0.025, 0.975])
+    bounds = np.quantile(gaps, [0.025, 0.975], axis=0)
+    per_order = np.stack([gap, *bounds, holm(extreme_share(chance, gap, exact=exact))], 1).tolist()
+    lines = {
+        name: np.stack([form.mean(0), *np.quantile(draws, [0.025, 0.975], axis=0)], 1).tolist()
+        for name, form, draws in zip(("model", "model2"), forms, drawn, strict=True)
+    }
+    return (float(value), float(low), float(high), p), per_order, lines
+
+
+def _form(A: np.ndarray) -> np.ndarray:
+    """J of each image; NaN where nothing interacts."""
+    level = A.mean(-1, keepdims=True)
+    return np.divide(A, level, out=np.full_like(A, np.nan), where=level > 0)
+
+
+def _rms(gap: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(gap).mean(-1))
