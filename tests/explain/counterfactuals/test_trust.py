@@ -219,6 +219,36 @@ def test_controls_of_ordinary_classifiers_are_their_counterfactuals_of_equal_nor
     assert not found.opinion.agrees.any()
 
 
+def test_without_help_the_explained_classifier_is_the_control_of_its_guided_counterfactuals():
+    """The guide knows what the judge knows, the explained one does not: its own counterfactuals move no judge."""
+    net, aux, judge = Pattern(5, 4.0), Classifier(Pattern(0, 4.0)), Classifier(Pattern(0, 2.0))
+    x, plain_vce, target = along(net, n=24)
+    both = net.pattern.detach() / net.pattern.detach().norm() + aux.model.pattern.detach() / 4.0
+    vce = (x + 1.5 * both / both.norm()).clamp(0, 1)
+    explained = Classifier(net)
+    config = TrustConfig(control_steps=3)
+    found = trust(explained, x, vce, target, judges=[judge], aux=aux, plain=[explained], p=2.0, config=config)
+    assert found.opinion.kind == "plain_counterfactuals"
+    assert found.opinion.agrees.all()
+    assert found.verdict == ["semantic"] * 24
+    assert explained.forwards == int(found.forwards.sum()) > 24 * 16
+    assert explained.backwards == int(found.backwards.sum()) > 24 * 5
+    assert int(found.opinion.control_forwards.sum()) == 0
+    alone = trust(explained, x, plain_vce, target, judges=[judge], aux=aux, plain=[explained], p=2.0, config=config)
+    assert float(alone.opinion.agrees.float().mean()) <= 0.1
+
+
+def test_shuffled_controls_are_too_weak_for_gradients_without_a_direction():
+    net = Wild(0)
+    x, vce, target = along(net.base, size=3.0)
+    knows = Classifier(Pattern(0, 2.0))
+    found = trust(Classifier(net), x, vce, target, judges=[knows], config=TrustConfig(kept=1e-6))
+    assert found.opinion.agrees.all()
+    moved = [i for i, up in enumerate(found.rise.tolist()) if up > 0]
+    assert "semantic" not in found.verdict
+    assert any("too weak" in found.reason[i] for i in moved)
+
+
 def test_too_few_controls_of_ordinary_classifiers_fall_back_to_shuffled_ones():
     net = own()
     x, vce, target = along(net, n=6)
@@ -322,8 +352,10 @@ def test_who_takes_part_in_the_search_is_no_judge():
         trust(explained, x, vce, target, judges=[Classifier(Pattern(1)), aux], aux=aux)
     with pytest.raises(InputError, match="judge 2 was given twice"):
         trust(explained, x, vce, target, judges=[aux, aux])
-    with pytest.raises(InputError, match="ordinary classifier 1 also is"):
+    with pytest.raises(InputError, match="ordinary classifier 1 also judges"):
         trust(explained, x, vce, target, judges=[aux], plain=[aux])
+    with pytest.raises(InputError, match="a control only where aux guided"):
+        trust(explained, x, vce, target, judges=[aux], plain=[explained])
 
 
 def test_a_judge_of_other_classes_or_without_scores_is_refused():
@@ -349,6 +381,7 @@ def test_a_judge_of_other_classes_or_without_scores_is_refused():
         ({"blur": 0.0}, "blur must be positive"),
         ({"kept": 1.0}, r"kept must be in \(0, 1\)"),
         ({"incoherent": 1.5}, "incoherent must be a cosine"),
+        ({"coherent": 0.2}, r"coherent must be a cosine in \[incoherent, 1\)"),
     ],
 )
 def test_a_wrong_setting_is_refused(settings, words):

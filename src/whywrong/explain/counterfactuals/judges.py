@@ -53,8 +53,10 @@ class Opinion:
         kind: Which controls were used.
         controls: Rises under controls that stand behind a threshold.
         judge_forwards: (B,), int64, passes of all judges together.
-        control_forwards: (B,), int64, passes of ordinary classifiers, for their counterfactuals.
+        control_forwards: (B,), int64, passes of ordinary classifiers, for their counterfactuals, without those of the
+            explained one.
         control_backwards: (B,), int64.
+        own_passes: (2, B), int64, forward and backward passes of the explained classifier, where it is its own control.
     """
 
     rise: Tensor
@@ -68,6 +70,7 @@ class Opinion:
     judge_forwards: Tensor
     control_forwards: Tensor
     control_backwards: Tensor
+    own_passes: Tensor
 
 
 def check_judges(
@@ -82,7 +85,7 @@ def check_judges(
         classifier: The explained one.
         judges: Who is to judge.
         aux: Who helped in the search, if anybody did.
-        plain: Ordinary classifiers whose counterfactuals are the controls.
+        plain: Ordinary classifiers whose counterfactuals are the controls; the explained one only where ``aux`` helped.
 
     Raises:
         InputError: Two of them are the same, or their classes differ.
@@ -101,8 +104,10 @@ def check_judges(
     for number, net in enumerate(plain):
         name = f"ordinary classifier {number + 1}"
         net.require(Access.GRADIENTS, "making controls")
-        if any(same_classifier(net, other) for other in (classifier, *judges, *plain[:number])):
-            raise InputError(f"{name} also is the explained classifier, a judge, or given twice; controls need others")
+        if any(same_classifier(net, other) for other in (*judges, *plain[:number])):
+            raise InputError(f"{name} also judges, or was given twice; controls need others")
+        if aux is None and same_classifier(net, classifier):
+            raise InputError(f"{name} is the explained classifier, which is a control only where aux guided the search")
         check_classes_agree(classifier, net, name)
 
 
@@ -120,6 +125,7 @@ def ask_judges(
     stretch: float = 2.0,
     quantile: float = 0.95,
     steps: int = 30,
+    explained: Classifier | None = None,
 ) -> Opinion:
     """Ask judges about counterfactuals and about controls of the same norm.
 
@@ -137,17 +143,20 @@ def ask_judges(
         stretch: How many times the percentile of shuffled controls counts.
         quantile: Share of the controls that a rise must exceed.
         steps: Steps of a control's search.
+        explained: Whose passes are counted apart, where it is among ``plain``.
     """
     base, _ = _read(judges, x, target)
     log_p, flips = _read(judges, vce, target)
     rise = log_p - base
     number = len(plain) + len(plain_vces)
-    spent = torch.zeros((2, len(x)), dtype=torch.int64, device=x.device)
+    spent = torch.zeros((2, 2, len(x)), dtype=torch.int64, device=x.device)  # of others, of the explained one
     kind: ControlKind = "none"
     changed: Iterable[Tensor] = ()
     if judges and number * len(x) >= FEWEST_CONTROLS:
         kind = "plain_counterfactuals"
-        made, spent = plain_counterfactuals(plain, x, vce, target, p=p, steps=steps)
+        made, passes = plain_counterfactuals(plain, x, vce, target, p=p, steps=steps)
+        for net, one in zip(plain, passes, strict=True):
+            spent[int(explained is not None and same_classifier(net, explained))] += one
         changed = [*made, *(as_large(x, z, vce, p) for z in plain_vces)]
     elif judges and len(x):
         kind = "permuted"
@@ -172,8 +181,9 @@ def ask_judges(
         kind=kind,
         controls=len(rises) * (len(x) if kind == "plain_counterfactuals" else 1),
         judge_forwards=torch.full_like(target, len(judges) * (2 + len(rises))),
-        control_forwards=spent[0],
-        control_backwards=spent[1],
+        control_forwards=spent[0, 0],
+        control_backwards=spent[0, 1],
+        own_passes=spent[1],
     )
 
 
@@ -215,19 +225,18 @@ def permuted(x: Tensor, vce: Tensor, keys: Tensor, draw: int, p: float) -> Tenso
 
 def plain_counterfactuals(
     plain: Sequence[Classifier], x: Tensor, vce: Tensor, target: Tensor, *, p: float, steps: int
-) -> tuple[list[Tensor], Tensor]:
+) -> tuple[list[Tensor], list[Tensor]]:
     """Counterfactuals of ordinary classifiers, as large as those under trial, into the same classes.
 
     Returns:
-        L times (B, C, H, W), and forward and backward passes (2, B) int64, all classifiers together.
+        L times (B, C, H, W), and L times forward and backward passes (2, B) int64.
     """
-    spent = torch.zeros((2, len(x)), dtype=torch.int64, device=x.device)
-    changed = []
+    spent, changed = [], []
     norm = Domain.around(x, x.new_ones(len(x)), p).norm(vce)
     for net in plain:
         with net:
             found = search(ClassObjective(net), x, target, p=p, eps=norm.clamp_min(1e-6), steps=steps)
-        spent += torch.stack([found.forwards, found.backwards])
+        spent.append(torch.stack([found.forwards, found.backwards]))
         changed.append(as_large(x, found.z, vce, p))
     return changed, spent
 

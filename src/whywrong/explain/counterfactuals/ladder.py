@@ -138,7 +138,7 @@ def choose_guide(
         sigma: Of the smoothing, [0, 1] units.
         samples: Noisy copies of the smoothing.
         temperature: Divides the logits of the explained classifier.
-        config: Its ``incoherent`` is the bound of the first rung; default :class:`TrustConfig`.
+        config: Its ``coherent`` is the bound of the first rung; default :class:`TrustConfig`.
 
     Raises:
         InputError: A setting is out of range, or ``aux`` cannot serve.
@@ -146,7 +146,7 @@ def choose_guide(
     """
     if way not in ("ensemble", "cone"):
         raise InputError(f"way must be one of ensemble, cone, got {way!r}")
-    bound = (config or TrustConfig()).incoherent
+    bound = (config or TrustConfig()).coherent
     steps = _steps(coherence, bound, aux, copy, trained_with_noise, denoiser)
     taken = next(step for step in steps if step.available)
     explained, objective, helper = classifier, ClassObjective(classifier, temperature=temperature), None

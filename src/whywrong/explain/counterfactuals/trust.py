@@ -26,7 +26,7 @@ from whywrong.core.randomness import keyed_normal, row_keys
 from whywrong.core.result import MethodResult
 from whywrong.data.corruptions.digital import jpeg_compression
 from whywrong.data.corruptions.filters import gaussian_filter
-from whywrong.explain.counterfactuals.judges import FEWEST_CONTROLS, Opinion, ask_judges, check_judges
+from whywrong.explain.counterfactuals.judges import FEWEST_CONTROLS, ControlKind, Opinion, ask_judges, check_judges
 from whywrong.explain.counterfactuals.objectives import ClassObjective, log_probability
 from whywrong.models.classifier import Classifier
 
@@ -53,6 +53,8 @@ class TrustConfig:
         kept: Share of the rise of the target's log-probability that must be left after each damage but the blur, or
             the change is fragile; in (0, 1).
         incoherent: Mean cosine of gradients below which they are those of an ordinary classifier, in (-1, 1).
+        coherent: Mean cosine from which on they are those of a robust classifier, in [incoherent, 1). Below it, judges
+            that were measured against shuffled controls alone make nothing semantic.
         seed: Seeds noise and controls where the caller names no keys.
     """
 
@@ -65,7 +67,8 @@ class TrustConfig:
     jpeg_quality: int = 75
     blur: float = 0.7
     kept: float = 0.5
-    incoherent: float = 0.6
+    incoherent: float = 0.45
+    coherent: float = 0.6
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,6 +91,8 @@ class TrustConfig:
             raise InputError(f"kept must be in (0, 1), got {self.kept}")
         if not -1 < self.incoherent < 1:
             raise InputError(f"incoherent must be a cosine in (-1, 1), got {self.incoherent}")
+        if not self.incoherent <= self.coherent < 1:
+            raise InputError(f"coherent must be a cosine in [incoherent, 1), got {self.coherent}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,8 +168,9 @@ def trust(
         judges: Independent classifiers of the same classes; best are such that were trained to be robust. Without any
             the verdict is never ``semantic``.
         aux: The auxiliary classifier of the search, if one helped; it may not judge.
-        plain: Ordinary classifiers, neither explained nor judging, whose counterfactuals are the controls. With them
-            the thresholds are those of the whole batch; without, of each image alone.
+        plain: Ordinary classifiers whose counterfactuals are the controls; they may not judge. The explained one may
+            be among them where ``aux`` guided the search: its counterfactuals without help are the controls of those
+            with help. With ``plain`` the thresholds are those of the whole batch; without, of each image alone.
         plain_vces: Counterfactuals of further ordinary classifiers for the same images and targets that are there
             already, (B, C, H, W) each; they are scaled to the norm of ``vce``.
         p: Norm of the search, in which controls are as large as the change.
@@ -195,7 +201,7 @@ def trust(
         rise, survival, kept = _survival(classifier, x, vce, target, keys, at_vce, at_noisy, config)
     opinion = ask_judges(
         judges, x, vce, target, keys, plain=plain, plain_vces=plain_vces, p=p, controls=config.controls,
-        stretch=config.stretch, quantile=config.quantile, steps=config.control_steps,
+        stretch=config.stretch, quantile=config.quantile, steps=config.control_steps, explained=classifier,
     )  # fmt: skip
     verdict, reason = _verdicts(rise, kept, coherence, opinion, len(judges), config)
     each = torch.ones_like(target)
@@ -209,8 +215,8 @@ def trust(
         survival=survival,
         kept=kept,
         coherence=coherence,
-        forwards=each * (6 + jpeg + 2 * config.draws),
-        backwards=each * (1 + config.draws),
+        forwards=each * (6 + jpeg + 2 * config.draws) + opinion.own_passes[0],
+        backwards=each * (1 + config.draws) + opinion.own_passes[1],
     )
 
 
@@ -285,12 +291,19 @@ def _verdicts(
     columns = (rise, worst, damage, coherence, opinion.agrees.sum(1))
     found: list[tuple[TrustVerdict, str]] = []
     for up, left, which, cosine, agreeing in zip(*(column.tolist() for column in columns), strict=True):
-        found.append(_verdict(up, left, which, cosine, agreeing, judges, config))
+        found.append(_verdict(up, left, which, cosine, agreeing, judges, opinion.kind, config))
     return [verdict for verdict, _ in found], [reason for _, reason in found]
 
 
 def _verdict(
-    rise: float, kept: float, damage: int, coherence: float, agreeing: int, judges: int, config: TrustConfig
+    rise: float,
+    kept: float,
+    damage: int,
+    coherence: float,
+    agreeing: int,
+    judges: int,
+    controls: ControlKind,
+    config: TrustConfig,
 ) -> tuple[TrustVerdict, str]:
     """One verdict with its reason.
 
@@ -309,8 +322,11 @@ def _verdict(
     if not judges:
         lacking = "no independent classifier judged it"
         return ("adversarial", said) if signs else ("undecided", f"{said}, but {lacking}")
-    who = f"{agreeing} of {judges} judges agree{'s' if agreeing == 1 and judges == 1 else ''}"
+    who = f"{agreeing} of {judges} judges agree{'s' if judges == 1 else ''}"
     if agreeing == judges and not fragile:
+        if controls == "permuted" and not coherence >= config.coherent:
+            weak = "but only against shuffled controls, which are too weak for gradients of such coherence"
+            return "undecided", f"{who}, {weak} ({coherence:.2f}): give ordinary classifiers for controls"
         return "semantic", f"{who} beyond the controls, and the change lasts"
     if agreeing == 0 and signs:
         return "adversarial", f"{who}, and {said}"
