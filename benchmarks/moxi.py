@@ -9,7 +9,8 @@ Passes are those that an order takes; the few that read accuracy off an order ar
 greedy order of the first N images, counted and timed.
 
     python benchmarks/moxi.py --data ../shared/data --limit 50 --grid 7
-    python benchmarks/moxi.py --data ../shared/data --limit 50 --seconds 1500
+    python benchmarks/moxi.py --data ../shared/data --limit 50 --grid 7 --first 24 2> rest.lines
+    python benchmarks/moxi.py --lines first.lines rest.lines
     python benchmarks/moxi.py --data ../shared/data --limit 0 --full 3
 """
 
@@ -49,6 +50,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--net", default="deit_tiny")
     parser.add_argument("--limit", type=int, default=50, help="images of the table")
+    parser.add_argument("--first", type=int, default=0, help="images of the table to pass over")
+    parser.add_argument("--lines", type=Path, nargs="+", help="files of lines of earlier runs, made into one table")
     parser.add_argument("--full", type=int, default=0, help="images whose full order is found")
     parser.add_argument("--grid", type=int, help="patches a side; default every token")
     parser.add_argument("--shown", type=float, nargs="+", default=[0.04, 0.1, 0.2], help="shares of patches shown")
@@ -56,12 +59,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1e9, help="no further image is begun after this time")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.lines:
+        lines = (line for file in options.lines for line in file.read_text().splitlines() if line.startswith("{"))
+        rows = [row for row in map(json.loads, lines) if "moxi" in row]
+        assert len({row["image"] for row in rows}) == len(rows)
+        print(json.dumps({"images": len(rows), "players": rows[0]["players"], "table": table(rows, options.shown)}))
+        return
     start = time.perf_counter()
     classifier = build(options.data, options.net)
     x, y, seen = right_photographs(classifier, options.data, max(options.limit, options.full), options.seed)
     players = PlayersConfig(grid=options.grid)
     rows = []
-    for number in range(min(options.limit, len(y))):
+    for number in range(options.first, min(options.limit, len(y))):
         if time.perf_counter() - start > options.seconds:
             break
         rows.append(one_image(classifier, x[number : number + 1], y[number : number + 1], number, players, options))
