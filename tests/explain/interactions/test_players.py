@@ -11,7 +11,7 @@ from tests.contract.nets import build
 from torch import Tensor, nn
 
 from whywrong.core.access import Access
-from whywrong.core.errors import AccessError, InputError, NonFiniteError
+from whywrong.core.errors import AccessError, InputError, ModelError, NonFiniteError
 from whywrong.core.input_spec import InputSpec
 from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
@@ -168,7 +168,7 @@ def test_a_grid_that_splits_tokens_falls_back_to_pixels():
 # Pixels.
 
 
-@pytest.mark.parametrize("baseline", ["image_mean", "data_mean", "blur"])
+@pytest.mark.parametrize("baseline", ["image_mean", "data_mean", "blur", "inpainted"])
 def test_a_cell_changes_its_own_pixels_only_and_all_cells_give_the_image(baseline):
     spec = InputSpec(height=SIDE, width=SIDE, mean=(0.4, 0.5, 0.6), std=(1.0, 1.0, 1.0))
     x = images(2)
@@ -203,6 +203,39 @@ def test_cells_like_the_baseline_are_counted():
     x[1, :, :8, :8] = 0.9
     x[1, :, -8:, -8:] = 0.1
     assert PixelCells(Classifier(build("gap")), x, 4).near_baseline().tolist() == [1.0, 14 / 16]
+
+
+def test_hidden_cells_are_filled_from_the_visible_ones_of_the_same_set():
+    x = torch.zeros(1, 3, SIDE, SIDE)
+    x[:, 0, :, : SIDE // 2] = 1.0  # red on the left, black on the right
+    shown = PixelCells(Classifier(build("gap")), x, 4, "inpainted")
+    masks = torch.ones(2, 16, dtype=torch.bool)
+    masks[0, 4] = False  # in the red half, among red cells
+    masks[1, ::4] = masks[1, 1::4] = False  # all of the red half
+    filled = shown.masked(masks, torch.zeros(2, dtype=torch.int64))
+    assert float(filled[0, 0, 8:16, :4].min()) == 1.0  # red again: the whole pixel blocks around are red
+    assert float(filled[1].max()) == 0.0  # nothing of the red half leaks through
+    assert shown.near_baseline().shape == (1,)
+    assert (
+        float(
+            PixelCells(
+                Classifier(build("gap")), x[:, :1].expand(-1, 3, -1, -1) * 0 + 0.5, 4, "inpainted"
+            ).near_baseline()
+        )
+        == 1
+    )
+
+
+def test_the_game_says_what_hides_its_cells_and_how_many_look_the_same():
+    x, y = torch.full((2, 3, SIDE, SIDE), 0.5), torch.tensor([0, 1])
+    x[1, :, :8, :8] = 0.9
+    game = ImageGame(Classifier(build("gap")), x, y, config=PlayersConfig(grid=4, baseline="blur"))
+    assert game.baseline == "blur"
+    assert game.near_baseline()[0] == 1
+    assert game.near_baseline()[1] < 1
+    tokens = ImageGame(Classifier(small_vit()), images(2), y)
+    assert tokens.baseline is None
+    assert tokens.near_baseline() is None
 
 
 def test_cells_need_not_be_square_but_must_divide_the_image():
@@ -280,6 +313,71 @@ class Fragile(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         z = x.mean((2, 3))
         return torch.where((x[:, :1, 0, 0] == 1), z, z / 0)
+
+
+def test_a_model_of_one_logit_has_that_logit_as_its_log_odds():
+    class OneLogit(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 8 * (x[:, :1, :16].mean((2, 3)) - 0.5)
+
+    x = images(2)
+    game = ImageGame(Classifier(OneLogit(), output="binary"), x, torch.tensor([1, 0]), config=PlayersConfig(grid=4))
+    found = game(torch.ones(2, 1, 16, dtype=torch.bool))[:, 0]
+    z = OneLogit()(x)[:, 0].double()
+    torch.testing.assert_close(found[:, 0], torch.stack([z[0], -z[1]]), atol=1e-6, rtol=1e-6)
+    assert game.target.tolist() == [0, 1]
+
+
+def test_a_model_that_says_the_same_of_all_images_has_no_interactions():
+    class Constant(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tensor([[1.0, 2.0, 0.5]]).expand(len(x), -1)
+
+    game = ImageGame(Classifier(Constant()), images(2), torch.tensor([0, 1]), config=PlayersConfig(grid=4))
+    config = InteractionsConfig(contexts=4, orders=(0, 7, 14), precision=0.1)
+    found = estimate(game, near_pairs(4, 4, 1), config=config)
+    assert float(found.A.abs().max()) == float(found.U.abs().max()) == float(found.noise_share.max()) == 0
+    assert found.J.isnan().all()
+    assert found.reached.all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused_where_it_rounds_interactions_away(dtype):
+    class Smooth(nn.Module):
+        def __init__(self, offset: float) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor(4.0))
+            self.offset = offset
+
+        def forward(self, x: Tensor) -> Tensor:
+            brightness = self.weight * x.mean((1, 2, 3)).square()
+            return torch.stack([brightness + self.offset, torch.zeros_like(brightness)], 1)
+
+    x, y = images(2), torch.tensor([0, 1])
+    net = Smooth(30.0).to(dtype)
+    classifier = Classifier(net)
+    with pytest.raises(ModelError, match=f"{str(dtype)[6:]} interactions of order .* load the model in float32"):
+        ImageGame(classifier, x, y, config=PlayersConfig(grid=4))
+    assert net.weight.dtype == dtype
+    ImageGame(Classifier(Smooth(30.0)), x, y, config=PlayersConfig(grid=4))
+
+
+def test_half_precision_that_agrees_with_float32_is_taken_and_its_probe_is_no_query():
+    class Steps(nn.Module):
+        """Whole numbers, which half precision holds exactly."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor(1.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            score = self.weight * (x[:, 0, 4::8, 4::8] > 0.4).sum((1, 2)).square().to(x.dtype)
+            return torch.stack([score, torch.zeros_like(score)], 1)
+
+    classifier = Classifier(Steps().half())
+    game = ImageGame(classifier, images(2), torch.tensor([0, 1]), config=PlayersConfig(grid=4))
+    assert game.forwards.tolist() == [1, 1]
+    assert classifier.forwards == 2
 
 
 def test_scores_that_are_not_finite_stop_with_image_and_players():

@@ -3,8 +3,8 @@
 By identity (c) the mean of I^(s) over all pairs is F(s+2) - 2 F(s+1) + F(s), F(k) the mean value of sets of k players.
 A draw of the three is a star: a set of s players, the same with each one of q more, and with each two of them. A star
 costs 1 + q + q (q-1) / 2 passes and has as much to say as q (q-1) / 2 draws of D, while a mere chain of three nested
-sets carries the differences between players as noise, many times as large as D. By identity (b) the mean of I^(s)(i, j) over j is phi^(s+1)(i) - phi^(s)(i). Both are
-statements about all pairs, not about those within a radius.
+sets carries the differences between players as noise, many times as large as D. By identity (b) the mean of
+I^(s)(i, j) over j is phi^(s+1)(i) - phi^(s)(i). Both speak of all pairs, not of those within a radius.
 Source: Yao et al. 2023 for (b); (c) is the mean of (b) over players.
 """
 

@@ -5,6 +5,7 @@ Source: Deng et al. 2022, official code (neighbours within a Chebyshev radius, c
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -69,17 +70,20 @@ def draw_pairs(keys: Tensor, pairs: Tensor, count: int, weights: Tensor | None =
     Args:
         keys: (B,) int64, one an image.
         pairs: (P, 2) int64 to draw from.
-        count: Pairs an image, in 1..P.
+        count: Pairs an image, at least 1; where there are fewer, all of them are taken, with a warning.
         weights: (P,) chance of each pair at every draw, of those not drawn before; None for equal ones.
 
     Returns:
         (B, count, 2) int64.
 
     Raises:
-        InputError: More pairs asked for than there are.
+        InputError: Not one pair is asked for.
     """
-    if not 1 <= count <= len(pairs):
-        raise InputError(f"{count} pairs were asked for, there are {len(pairs)}")
+    if count < 1:
+        raise InputError(f"at least one pair must be asked for, got {count}")
+    if count > len(pairs):
+        warnings.warn(f"{count} pairs were asked for, there are {len(pairs)}: all of them are taken", stacklevel=2)
+        count = len(pairs)
     chance = torch.ones(len(pairs), dtype=torch.float64) if weights is None else weights.double()
     # Drawing one by one and rejecting repetitions has the law of the smallest exponential waiting times.
     waiting = -keyed_uniform(keys, (len(pairs),), PAIRS).double().log() / chance

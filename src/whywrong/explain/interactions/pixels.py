@@ -1,5 +1,8 @@
-"""Players that are cells of pixels: an absent cell takes the values of a baseline image.
+"""Players that are cells of pixels: an absent cell takes the values of a baseline image, or of its surroundings.
 
+No baseline is neutral: a flat colour makes edges that the photograph has not, a blur keeps coarse content, and a filled
+cell depends on the cells that are visible, so that hiding one cell changes what stands in for its hidden neighbours.
+Results name theirs; where it matters, compare.
 Source: Deng et al. 2022 and Ren et al. 2021 (cells of a g x g grid at the data's mean colour).
 """
 
@@ -12,10 +15,11 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError
 from whywrong.data.corruptions.filters import gaussian_filter
+from whywrong.explain.interactions.inpainting import inpaint
 from whywrong.models.classifier import Classifier
 
-Baseline = Literal["image_mean", "data_mean", "blur"]
-BASELINES = ("image_mean", "data_mean", "blur")
+Baseline = Literal["image_mean", "data_mean", "blur", "inpainted"]
+BASELINES = ("image_mean", "data_mean", "blur", "inpainted")
 
 
 class PixelCells:
@@ -26,12 +30,13 @@ class PixelCells:
         x: (B, C, H, W) in [0, 1]; left untouched.
         grid: g; cell k covers rows (k // g) H/g and columns (k mod g) W/g onwards, all channels together.
         baseline: What hides a cell: ``image_mean``, the mean colour of the image itself; ``data_mean``, the mean of the
-            classifier's normalisation, which is zero after it; ``blur``, the image after a Gaussian.
+            classifier's normalisation, which is zero after it; ``blur``, the image after a Gaussian; ``inpainted``,
+            what :func:`whywrong.explain.interactions.inpainting.inpaint` makes of the cells that are shown.
         blur_sigma: Standard deviation of that Gaussian, in pixels; None takes the longer side of a cell.
 
     Attributes:
         rows, cols: g and g.
-        baseline_image: (B, C, H, W) in [0, 1].
+        baseline_image: (B, C, H, W) in [0, 1]: what is seen where no cell is shown.
         full: (B, K) float32, logits of the whole images, one pass each.
 
     Raises:
@@ -53,7 +58,9 @@ class PixelCells:
         self.rows = self.cols = grid
         self._classifier = classifier
         self._x = x.detach()
-        self.baseline_image = _baseline(classifier, self._x, baseline, blur_sigma or max(height, width) / grid)
+        self._inpainted = baseline == "inpainted"
+        self._hidden = _baseline(classifier, self._x, baseline, blur_sigma or max(height, width) / grid)
+        self.baseline_image = self._hidden.expand_as(self._x)
         self.full = classifier.logits(self._x)
 
     @property
@@ -61,31 +68,55 @@ class PixelCells:
         """n."""
         return self.rows * self.cols
 
-    def masked(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """(Q, C, H, W): images ``rows`` (Q,) with the cells of ``masks`` (Q, n) shown and the others hidden."""
+    def masked(self, masks: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
+        """(Q, C, H, W): images ``rows`` (Q,) with the cells of ``masks`` (Q, n) shown and the others hidden.
+
+        ``out`` of that shape is written into where it can be, and spares the memory.
+        """
         rows = rows.to(self._x.device)
-        shown = masks.to(self._x.device).view(len(masks), 1, self.rows, 1, self.cols, 1)
-        image = torch.where(shown, self._cells(self._x[rows]), self._cells(self.baseline_image[rows]))
-        return image.reshape(len(masks), *self._x.shape[1:])
+        height, width = self._x.shape[2:]
+        shown = masks.to(self._x.device).view(len(masks), 1, self.rows, self.cols)
+        shown = shown.repeat_interleave(height // self.rows, 2).repeat_interleave(width // self.cols, 3)
+        if self._inpainted:
+            return inpaint(self._x[rows], shown, self._hidden[rows])
+        if len(rows) and bool((rows == rows[0]).all()):  # the usual case: no copies of one image
+            return torch.where(shown, self._x[rows[:1]], self._hidden[rows[:1]], out=out)
+        image = torch.index_select(self._x, 0, rows, out=out)
+        return torch.where(shown, image, self._hidden[rows], out=image)
 
     def near_baseline(self, tolerance: float = 4 / 255) -> Tensor:
-        """(B,) share of cells all of whose pixels are within ``tolerance`` of the baseline: they cannot interact."""
-        gap = self._cells((self._x - self.baseline_image).abs()).amax((1, 3, 5))  # (B, g, g)
-        return (gap <= tolerance).double().mean((1, 2))
+        """(B,) share of cells that look the same, within ``tolerance``, when they alone are hidden.
+
+        They can hardly interact, and lower the mean strength of the image. A filled cell is often among them.
+        """
+        if not self._inpainted:
+            return self._alike(self._x, self.baseline_image, tolerance).double().mean((1, 2))
+        others = ~torch.eye(self.players, dtype=torch.bool)
+        share = torch.zeros(len(self._x), dtype=torch.float64)
+        for row in range(len(self._x)):
+            for cells in torch.arange(self.players).split(64):
+                hidden = self.masked(others[cells], torch.full_like(cells, row))
+                alike = self._alike(self._x[row].expand_as(hidden), hidden, tolerance).flatten(1)  # (c, n)
+                share[row] += float(alike[torch.arange(len(cells)), cells].sum()) / self.players
+        return share
+
+    def _alike(self, x: Tensor, other: Tensor, tolerance: float) -> Tensor:
+        """(B, g, g) bool: cells without a pixel that differs by more than ``tolerance``."""
+        channels, height, width = x.shape[1:]
+        gap = (x - other).abs().reshape(-1, channels, self.rows, height // self.rows, self.cols, width // self.cols)
+        return gap.amax((1, 3, 5)).cpu() <= tolerance
 
     def logits(self, masks: Tensor, rows: Tensor) -> Tensor:
         """(Q, K) float32 of masked images, made and asked a batch at a time."""
-        step = self._classifier.batch_size
+        step, parts = self._classifier.batch_size, list[Tensor]()
+        # One buffer for all batches: fresh memory of this size costs more than what is written to it.
+        buffer = self._x.new_empty(min(step, len(masks)), *self._x.shape[1:])
         with self._classifier:
-            parts = [
-                self._classifier.logits(self.masked(masks[start : start + step], rows[start : start + step]))
-                for start in range(0, len(masks), step)
-            ]
+            for start in range(0, len(masks), step):
+                some = slice(start, min(start + step, len(masks)))
+                image = self.masked(masks[some], rows[some], buffer[: some.stop - start])
+                parts.append(self._classifier.logits(image))
         return torch.cat(parts)
-
-    def _cells(self, image: Tensor) -> Tensor:
-        channels, height, width = image.shape[1:]
-        return image.reshape(-1, channels, self.rows, height // self.rows, self.cols, width // self.cols)
 
 
 def check_grid(grid: int, height: int, width: int) -> None:
@@ -117,8 +148,9 @@ def default_grid(height: int, width: int) -> int:
 
 
 def _baseline(classifier: Classifier, x: Tensor, baseline: str, sigma: float) -> Tensor:
-    if baseline == "image_mean":
-        return x.mean((2, 3), keepdim=True).expand_as(x)
+    """(B, C, 1, 1) of one colour, or (B, C, H, W)."""
+    if baseline in ("image_mean", "inpainted"):
+        return x.mean((2, 3), keepdim=True)
     if baseline == "blur":
         return gaussian_filter(x, sigma).clamp(0, 1)
     mean = classifier.preprocess.mean if classifier.preprocess else None
@@ -126,4 +158,4 @@ def _baseline(classifier: Classifier, x: Tensor, baseline: str, sigma: float) ->
         raise InputError(
             'the classifier names no mean colour of its data (it takes images in [0, 1]); use baseline "image_mean"'
         )
-    return x.new_tensor(mean).view(1, -1, 1, 1).expand_as(x)
+    return x.new_tensor(mean).view(1, -1, 1, 1).expand(len(x), -1, -1, -1)

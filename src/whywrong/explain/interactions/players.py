@@ -15,6 +15,7 @@ from whywrong.core.errors import InputError
 from whywrong.core.margins import best_other
 from whywrong.explain.interactions.games import Game
 from whywrong.explain.interactions.pixels import BASELINES, Baseline, PixelCells, default_grid
+from whywrong.explain.interactions.precision import check_precision, in_float32, reduced_precision
 from whywrong.explain.interactions.tokens import CannotDropTokens, PatchTokens, why_not
 from whywrong.explain.interactions.values import LOG_ODDS, ValueFunction, check_value_functions, class_values
 from whywrong.models.classifier import Classifier
@@ -29,7 +30,7 @@ class PlayersConfig:
             model can leave them out, else pixels, with the reason in ``ImageGame.fallback``.
         grid: g for g x g players; None takes every patch token, or the largest grid up to 16 x 16 that divides the
             image. With ``auto``, a grid that is no block of whole tokens takes pixels.
-        baseline: What hides cells of pixels: ``image_mean``, ``data_mean`` or ``blur``.
+        baseline: What hides cells of pixels: ``image_mean``, ``data_mean``, ``blur`` or ``inpainted``.
         blur_sigma: Of ``blur``, in pixels; None takes the side of a cell.
     """
 
@@ -64,6 +65,7 @@ class ImageGame(Game):
     Attributes:
         kind: ``tokens`` or ``pixels``.
         fallback: Why pixels took the place of tokens; None where they did not.
+        baseline: What hides cells of pixels; None for tokens.
         rows, cols: Grid of players, numbered by rows.
         target: (B,) int64, the class t.
         full: (B, K) float32, logits of the whole images.
@@ -72,6 +74,8 @@ class ImageGame(Game):
     Raises:
         InputError: A shape, class, grid or pixel breaks the contract above; bad pixels name their row.
         CannotDropTokens: ``tokens`` were asked for and cannot be had.
+        ModelError: Weights in half precision that do not pass their probe, see
+            :mod:`whywrong.explain.interactions.precision`.
     """
 
     setup = 1
@@ -106,11 +110,28 @@ class ImageGame(Game):
             target = torch.where(predicted == y, best_other(self.full, y), predicted)
         check_labels(target, len(x), self.full.shape[1], what="target class")
         self.kind = self._shown.kind
+        self.baseline = config.baseline if self.kind == "pixels" else None
         self.rows, self.cols = self._shown.rows, self._shown.cols
         self.target = target.cpu()
         self._y = y
         self._functions = tuple(functions)
         super().__init__(len(x), self._shown.players, [function.name for function in functions])
+        dtype = reduced_precision(classifier.module)
+        if dtype is not None:
+            self._probe(classifier, x[:1], dtype, config)
+
+    def _probe(self, classifier: Classifier, x: Tensor, dtype: torch.dtype, config: PlayersConfig) -> None:
+        """Refuse half precision that rounds interactions away; not counted as queries."""
+        before = classifier.forwards, self.forwards.clone()
+        twin = ImageGame(
+            in_float32(classifier), x, self._y[:1], target=self.target[:1], functions=self._functions, config=config
+        )
+        check_precision(self, twin, dtype)
+        classifier.forwards, self.forwards = before
+
+    def near_baseline(self, tolerance: float = 4 / 255) -> Tensor | None:
+        """(B,) share of cells that look the same when hidden, see :meth:`PixelCells.near_baseline`; None for tokens."""
+        return self._shown.near_baseline(tolerance) if isinstance(self._shown, PixelCells) else None
 
     def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
         """As :meth:`Game.evaluate`."""
