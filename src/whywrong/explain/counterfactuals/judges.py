@@ -145,8 +145,8 @@ def ask_judges(
         steps: Steps of a control's search.
         explained: Whose passes are counted apart, where it is among ``plain``.
     """
-    base, _ = _read(judges, x, target)
-    log_p, flips = _read(judges, vce, target)
+    base, _ = read_target(judges, x, target)
+    log_p, flips = read_target(judges, vce, target)
     rise = log_p - base
     number = len(plain) + len(plain_vces)
     spent = torch.zeros((2, 2, len(x)), dtype=torch.int64, device=x.device)  # of others, of the explained one
@@ -161,7 +161,7 @@ def ask_judges(
     elif judges and len(x):
         kind = "permuted"
         changed = (permuted(x, vce, keys, draw, p) for draw in range(controls))
-    rises = [_read(judges, z, target)[0] - base for z in changed]
+    rises = [read_target(judges, z, target)[0] - base for z in changed]
     centre = threshold = torch.full_like(rise, torch.nan)
     if kind == "plain_counterfactuals":
         centre, threshold = paired_threshold(torch.stack(rises), quantile)
@@ -241,8 +241,8 @@ def plain_counterfactuals(
     return changed, spent
 
 
-def _read(judges: Sequence[Classifier], z: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the target (B, J), and whether it is the class that each judge reads (B, J) bool."""
+def read_target(judges: Sequence[Classifier], z: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the target (B, J), nats, and whether it is what each judge reads from ``z`` (B, J) bool."""
     logits = [judge.logits(z) for judge in judges]
     if not logits:
         return z.new_zeros((len(z), 0)), torch.zeros((len(z), 0), dtype=torch.bool, device=z.device)
