@@ -15,7 +15,7 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys, keyed_uniform
-from whywrong.core.statistics import bootstrap
+from whywrong.core.statistics import bootstrap, wilson
 from whywrong.explain.counterfactuals.config import default_radius
 from whywrong.explain.counterfactuals.guidance import ConeGuidance, EnsembleGuidance
 from whywrong.explain.counterfactuals.judges import (
@@ -42,7 +42,7 @@ class TrustClaimConfig:
         steps: Steps of a search.
         way: How the second model guides: ``ensemble`` of probabilities, or ``cone`` around the explained gradient.
         angle: Of the cone, degrees, in (0, 90].
-        convinced: Share of counterfactuals without help that a judge may read as their target, at most. Nobody reads
+        convinced: Share of counterfactuals without help that any judge may read as their target, at most. Nobody reads
             the target from the images as they are. 0.1 is ours.
         seed: Seeds the targets.
     """
@@ -165,8 +165,8 @@ def _result(told: dict[str, _Told], config: TrustClaimConfig) -> ClaimResult:
     plain, guided = told["plain"], told["guided"]
     n, judges = plain.rise.shape
     gain = bootstrap((guided.rise - plain.rise).mean(1).numpy(), seed=config.seed)
-    # The share of judges that read the target, one value an image: judges of one image are no independent trials.
-    flips = {name: bootstrap(one.flips.double().mean(1).numpy(), seed=config.seed) for name, one in told.items()}
+    # By image: several judges of one image are no independent trials.
+    flips = {name: wilson(int(one.flips.any(1).sum()), n) for name, one in told.items()}
     first: Verdict = "undecided"
     if n:
         first = decide(flips["plain"].low, flips["plain"].high, float(np.nextafter(config.convinced, 1.0)), above=False)
@@ -183,9 +183,9 @@ def _result(told: dict[str, _Told], config: TrustClaimConfig) -> ClaimResult:
     sentence = "no images: nothing to measure."
     if n:
         sentence = (
-            f"without help, judges read {_percent(flips['plain'].value)} of {n} counterfactuals as their target (95 % "
+            f"without help, a judge reads {_percent(flips['plain'].value)} of {n} counterfactuals as their target (95 % "
             f"interval {_percent(flips['plain'].low)} to {_percent(flips['plain'].high)}), with guidance "
-            f"({config.way}) {_percent(flips['guided'].value)}; their log-probability of the target rises by "
+            f"({config.way}) {_percent(flips['guided'].value)}; judges' log-probability of the target rises by "
             f"{gain.value:.2f} nats more with guidance ({gain.low:.2f} to {gain.high:.2f})."
         )
     return ClaimResult(
