@@ -95,11 +95,11 @@ def test_the_smallest_one_is_valid_also_as_a_picture_and_never_farther_than_a_lo
         long = smallest(
             ClassObjective(classifier, "margin"),
             x,
-            y,
+            entries.target[chosen],
             p=1.5,
             eps=default_radius(1.5, x[0].numel()),
             solves=10,
-            steps=100,
+            steps=30,
         )
     assert bool((entries.norm[chosen] <= 1.1 * long.radius).all())
 

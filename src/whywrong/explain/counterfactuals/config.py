@@ -47,7 +47,7 @@ class CounterfactualConfig:
         stop_conf: A search ends once the image is read as its target with this probability; None goes on to the end.
         gap_tolerance: A search ends once its Frank-Wolfe gap is at most this share of its largest value; 0 never.
         warm: With several radii, start the smaller ones from the answer of the largest, with half the steps.
-        smallest: Also look for the smallest radius at which the first target is reached.
+        smallest: Also look for the smallest radius at which the first target is reached, by its margin.
         smallest_solves: Searches for it, each from the answer before.
         smallest_steps: Steps of each of them.
         trust: Also judge whether the change means what it shows (:func:`whywrong.explain.counterfactuals.trust.trust`

@@ -156,6 +156,8 @@ class _Session:
                 raise InputError(f"{name} must be bool {expected}, got {mask.dtype} {tuple(mask.shape)}")
         self.masks, self.region = (None if mask is None else mask.to(x.device) for mask in (masks, region))
         self.objective = objective or ClassObjective(classifier, config.objective, config.temperature)
+        # The boundary is where the margin is 0: beside it the probability follows other classes too.
+        self.boundary = objective or ClassObjective(classifier, "margin", config.temperature)
         self.y = y.to(x.device)
         self.status = [OK] * len(x)
         self.reason: list[str | None] = [None] * len(x)
@@ -323,7 +325,7 @@ class _Session:
             return plan, found
         rows, config = plan.row[at], self.config
         small = smallest(
-            self.objective,
+            self.boundary,
             self.x[rows],
             plan.target[at],
             p=config.p,

@@ -60,7 +60,7 @@ def smallest(
     """Look for the change of least l_p norm that is read as the target.
 
     Args:
-        objective: What the searches raise.
+        objective: What the searches raise; the margin of the target is best, since the boundary is where it is 0.
         x: (B, C, H, W), float32, in [0, 1].
         target: (B,), int64.
         p: Exponent, in [1, inf].
