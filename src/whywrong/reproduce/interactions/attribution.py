@@ -81,8 +81,14 @@ def attacks_act_on_high_orders(
                 f"share_{name}_{word}_from": share.low,
                 f"share_{name}_{word}_to": share.high,
             }
-        effects[word] = _interval((centre[3, v] - centre[1, v]) / total, (draws[:, 3, v] - draws[:, 1, v]) / totals)
-        numbers[f"verdict_{word}"] = decide_sign(effects[word], above=True)
+        rivals = [
+            _interval(
+                (centre[3, v] - part * centre[place, v]) / total, (draws[:, 3, v] - part * draws[:, place, v]) / totals
+            )
+            for place, part in ((1, 1.0), (2, 1 / 3))
+        ]
+        effects[word] = min(rivals, key=lambda interval: interval.value)
+        numbers[f"verdict_{word}"] = both(*[decide_sign(rival, above=True) for rival in rivals])
         low = np.asarray(measured.ratios) <= 0.2 + 1e-9
         for name in ("correct", "adv_mis"):
             rows = measured.groups[name].own.disentanglement[:, low, v]
@@ -93,16 +99,16 @@ def attacks_act_on_high_orders(
     kind = config.value.replace("_", "-")
     sentence = (
         f"the attack changes the {kind} of the true class by {numbers['change_true']:+.3g} in {len(group)} images; "
-        f"by order: {shares} (players alone, r <= 0.2, between, r >= 0.8). High minus low orders: "
-        f"{100 * true.value:+.0f} % of the change (95 % interval {100 * true.low:.0f} to {100 * true.high:.0f} %); in "
-        f"the {kind} of the predicted class "
-        f"{100 * predicted.value:+.0f} % ({100 * predicted.low:.0f} to {100 * predicted.high:.0f} %)."
+        f"by order: {shares} (players alone, r <= 0.2, between, r >= 0.8). The share of the highest fifth of the orders "
+        f"exceeds the largest other, of the lowest fifth or of a fifth between, by {100 * true.value:.0f} points (95 % "
+        f"interval {100 * true.low:.0f} to {100 * true.high:.0f}); in the {kind} of the predicted class by "
+        f"{100 * predicted.value:.0f} points ({100 * predicted.low:.0f} to {100 * predicted.high:.0f})."
     )
     return ClaimResult(
         name="",
         title="",
         effect=true.value,
-        effect_name=f"share of the change of {measured.names[0]} at high orders minus share at low orders",
+        effect_name=f"share of the change of {measured.names[0]} in the highest fifth of the orders minus any other",
         interval=(true.low, true.high),
         n=len(group),
         verdict=both(numbers["verdict_true"], numbers["verdict_predicted"]),
