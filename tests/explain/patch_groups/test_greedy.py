@@ -263,6 +263,34 @@ def test_nothing_to_do_asks_for_nothing():
     assert game.forwards.sum() == 0
 
 
+@given(st.integers(0, 10_000), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_flip_that_one_player_makes_is_never_missed_where_flips_go_first(seed, adds):
+    game = random_table(4, 5, seed, winners=True)
+    start = 0 if adds else 31
+    watched = torch.zeros(4, dtype=torch.int64) if adds else game.table[:, 31, 1].long()
+    search = Search(
+        rows=torch.arange(4),
+        value=torch.zeros(4, dtype=torch.int64),
+        adds=adds,
+        highest=adds,
+        steps=5,
+        watched=watched,
+        until_wins=adds,
+        flip_first=True,
+    )
+    [found] = greedy(game, [search])
+    for row in range(4):
+        single = game.table[row, [start ^ 1 << p for p in range(5)]]
+        ends = (single[:, 1] == watched[row]) == adds
+        if bool(found.found[row]) and int(found.length[row]) == 0:
+            continue
+        assert bool(ends.any()) == (int(found.length[row]) == 1)
+        if ends.any():
+            best = single[ends, 0].max() if adds else single[ends, 0].min()
+            assert float(found.values[row, 1]) == pytest.approx(float(best), abs=1e-5)
+
+
 # Ties.
 
 

@@ -95,6 +95,9 @@ class _Progress:
         """Images ``here`` take their best candidate."""
         search, table = self.search, self.fresh[here]
         score = (table if search.highest else -table).nan_to_num(nan=-torch.inf)
+        if search.flip_first and search.watched is not None:
+            ends = ((self.won[here] == search.watched[here, None]) == search.until_wins) & ~table.isnan()
+            score = score.masked_fill(ends.any(1, keepdim=True) & ~ends, -torch.inf)
         best = score.amax(1, keepdim=True)
         equal = score >= best - search.tie * best.abs().clamp_min(1)
         chosen = torch.where(equal, torch.arange(score.shape[1]), score.shape[1]).amin(1)

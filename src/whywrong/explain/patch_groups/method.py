@@ -1,8 +1,8 @@
 """Patch groups of images: which patches are enough for the decision, which break it, which misled the model.
 
 Source: MoXI, Sumiyasu et al. 2024, arXiv 2401.03785: Algorithms 1 and 2, and the class-targeted deletion of section 5.
-The search stops at the flip and takes ``value of y - value of t`` for the class-targeted group; both are ours in this
-form, the paper's appendix on it could not be obtained.
+The search stops at the flip, at every step a patch that flips goes before those that do not, and the class-targeted
+group is chosen by ``value of y - value of t``; these are ours, the appendix on that group could not be obtained.
 """
 
 from __future__ import annotations
@@ -136,6 +136,7 @@ def _all_groups(game: PatchGame, rows: Tensor, y: Tensor, config: PatchGroupsCon
             steps=steps,
             watched=watched,
             until_wins=False,
+            flip_first=True,
             start=start,
         )
 
@@ -146,8 +147,17 @@ def _all_groups(game: PatchGame, rows: Tensor, y: Tensor, config: PatchGroupsCon
         highest=True,
         steps=steps,
         watched=y[wrong],
+        flip_first=True,
     )
-    shown = Search(rows=everyone, value=of_predicted, adds=True, highest=True, steps=steps, watched=predicted)
+    shown = Search(
+        rows=everyone,
+        value=of_predicted,
+        adds=True,
+        highest=True,
+        steps=steps,
+        watched=predicted,
+        flip_first=True,
+    )
     sufficient, breaking, targeted = greedy(game, [shown, removal(everyone, of_predicted, predicted), towards_true])
     won = wrong[targeted.found]
     present = targeted.present[targeted.found]

@@ -22,6 +22,8 @@ class Search:
         start: (R, n) bool, players present at the start; None takes nobody where players are added, else all.
         watched: (R,) int64, class whose win or loss ends the search; None goes on to the last step.
         until_wins: Whether the search of an image ends when ``watched`` wins; else when it no longer does.
+        flip_first: Whether a candidate that ends the search goes before all that do not; of several, the best. It is
+            free, and finds a group of one wherever there is one. Plain greedy search looks at values alone.
         ask_start: Whether the start is asked about, one pass; without it its value is NaN. Needed with ``watched``.
         tie: Values this near to the best count as equal to it, relative to its size above 1.
         lazy: 0 asks about every candidate at every step. Else this many at a time, the one that last changed the value
@@ -37,6 +39,7 @@ class Search:
     start: Tensor | None = None
     watched: Tensor | None = None
     until_wins: bool = True
+    flip_first: bool = False
     ask_start: bool = True
     tie: float = TIE
     lazy: int = 0
