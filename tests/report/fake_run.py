@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ class FakeRun:
             connection.register(name, table)
         return connection
 
+    def rewrite(self, view: str, change: Callable[[Any], Any]) -> None:
+        """Change every value of a view."""
+        table = self._views[view]
+        rows = [{name: change(value) for name, value in row.items()} for row in table.to_pylist()]
+        self._views[view] = pa.Table.from_pylist(rows, schema=table.schema)
+
     def maps(self, method: str, item_id: str) -> dict[str, np.ndarray]:
         return self.stored.get((method, item_id), {})
 
@@ -53,6 +60,17 @@ def drawn_photo(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
     shape = draw.ellipse if seed % 2 else draw.rectangle
     shape((x - r, y - r, x + r, y + r), fill=tuple(int(v) for v in rng.uniform(30, 255, 3)))
     return image
+
+
+def textured_photo(seed: int, side: int = 320) -> Image.Image:
+    """Random detail of every size, which takes as many bytes as a photograph does."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((side, side, 3))
+    for cells in (4, 8, 16, 32, 64, 128, 256):
+        noise = Image.fromarray(rng.integers(0, 256, (cells, cells, 3)).astype(np.uint8))
+        image += np.asarray(noise.resize((side, side), Image.Resampling.BICUBIC), np.float64) / cells**0.5
+    low, high = image.min(), image.max()
+    return Image.fromarray(((image - low) / (high - low) * 255).astype(np.uint8))
 
 
 def make_run(

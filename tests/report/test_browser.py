@@ -152,6 +152,69 @@ def test_an_overlay_lies_on_the_part_that_the_model_sees(browser, report):
         assert layer["x"] - photo["x"] == pytest.approx((photo["width"] - layer["width"]) / 2, abs=1)
 
 
+def test_patches_that_are_hidden_cover_the_photograph_by_keyboard(browser, report):
+    with opened(browser, report) as page:
+        case = page.locator("article", has=page.locator(".o-enough")).first
+        case.locator(".o-enough + label").click()
+        assert case.locator("svg.l-enough").is_visible()
+        assert case.locator(".legend.l-enough").is_visible()
+        case.locator(".o-enough").focus()
+        page.keyboard.press("ArrowRight")
+        assert not case.locator("svg.l-enough").is_visible()
+        assert case.locator("svg.l-breaking").is_visible()
+
+
+def test_the_slider_mixes_the_image_with_its_counterfactuals_by_keyboard(browser, report):
+    with opened(browser, report) as page:
+        panel = page.locator(".morph", has=page.locator(".f-wrong")).filter(has=page.locator(".f-true")).first
+        panel.scroll_into_view_if_needed()
+        slider = panel.get_by_role("slider")
+
+        def opacity(role: str) -> float:
+            return float(panel.locator(f".f-{role} img").evaluate("e => getComputedStyle(e).opacity"))
+
+        assert (opacity("true"), opacity("wrong"), opacity("image")) == (0, 0, 1)
+        slider.focus()
+        page.keyboard.press("ArrowRight")
+        assert (opacity("true"), opacity("wrong")) == (0.05, 0)
+        page.keyboard.press("End")
+        assert (opacity("true"), opacity("wrong")) == (1, 0)
+        assert slider.get_attribute("aria-valuetext").startswith("100 % of the way to ")
+        page.keyboard.press("Home")
+        assert (opacity("true"), opacity("wrong")) == (0, 1)
+        boxes = [panel.locator(f".f-{role} img").bounding_box() for role in ("true", "image", "wrong")]
+        assert boxes[0] == boxes[1] == boxes[2]
+
+
+def test_without_javascript_the_pictures_stand_side_by_side(browser, report):
+    with opened(browser, report, java_script_enabled=False) as page:
+        panel = page.locator(".morph", has=page.locator(".f-wrong")).filter(has=page.locator(".f-true")).first
+        assert not panel.locator(".slide").is_visible()
+        lefts = [panel.locator(f".f-{role} img").bounding_box()["x"] for role in ("wrong", "image", "true")]
+        assert lefts == sorted(set(lefts))
+        assert panel.locator("figcaption").nth(1).text_content() == "as it is"
+        opacities = panel.locator(".frame img").evaluate_all("all => all.map((e) => getComputedStyle(e).opacity)")
+        assert opacities == ["1", "1", "1"]
+
+
+def test_a_change_that_is_not_trusted_is_small_and_grey(browser, report):
+    with opened(browser, report) as page:
+        picture = page.locator(".doubt img").first
+        picture.scroll_into_view_if_needed()
+        assert picture.bounding_box()["width"] <= 60
+        assert "grayscale(1)" in picture.evaluate("e => getComputedStyle(e).filter")
+        assert "explanation" in page.locator(".doubt p").first.inner_text()
+
+
+def test_a_chart_and_its_table_hold_the_same_points(browser, report):
+    with opened(browser, report) as page:
+        panel = page.locator("article .panel", has=page.locator("svg.plot")).first
+        assert panel.locator("circle").count() == 26
+        assert not panel.locator("table").is_visible()
+        panel.locator("summary").click()
+        assert panel.locator("tbody tr").count() == 13
+
+
 def test_next_follows_the_filter(browser, report):
     with opened(browser, report) as page:
         page.locator("select[name=grade]").select_option("mixed")

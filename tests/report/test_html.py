@@ -11,12 +11,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.report.fake_run import CLASSES, make_run
+from tests.report.fake_run import CLASSES, METHODS, make_run, textured_photo
 
 from whywrong.core.errors import EnvironmentFailure
 from whywrong.report import write_report
 
 VOID = {"meta", "link", "img", "input", "br", "path"}
+TEXTS = {
+    "logits are not finite", "the gradient is zero everywhere", "the model has no patch tokens",
+    "2 of 2 judges agree beyond the controls, and the change lasts", "log_odds", "steps",
+}  # fmt: skip
 HOSTILE = [
     "<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>",
     "' autofocus onfocus='alert(1)", "{{ 7*7 }}{% raw %}",
@@ -123,11 +127,37 @@ def test_one_section_holds_story_numbers_checks_and_caveats(page):
     assert "PNG named .jpg" in page.words
     assert re.search(r"8-bit fix × \d+, otherwise invisible", page.words)
     assert "the sum misses the logits by 12 %" in page.words
+    for words in ("of 49 patches", "How patches work together", "By the log-odds of", "hollow point",
+                  "What would have to change", "adversarial noise, not an explanation"):  # fmt: skip
+        assert words in page.words.replace("\u00a0", " ")
+
+
+def test_all_errors_together_are_told_once(page):
+    assert page.words.count("What the errors have in common") == 1
+    for words in ("How many patches are enough", "What counterfactuals show", "the predicted class"):
+        assert words in page.words
+    assert "#together" in page.values("href")
+
+
+@pytest.mark.parametrize("method", ["profiles", "patch_groups", "counterfactuals"])
+def test_a_run_without_a_method_shows_nothing_of_it(tmp_path, method):
+    words = {
+        "profiles": ("How patches work together", "Game-Theoretic", "interaction profile says"),
+        "patch_groups": ("patches are enough", "of 49 patches", "Identifying Important"),
+        "counterfactuals": ("have to change", "What counterfactuals show", "Sparse Visual"),
+    }[method]
+    rest = tuple(name for name in METHODS if name != method)
+    page = Page(write_report(make_run(tmp_path, images=40, errors=20, methods=rest)))
+    for text in words:
+        assert text not in page.words
+    assert f"{method} (" in page.words.split("Did not run")[1]
 
 
 def test_method_and_limits_name_what_ran_what_failed_and_whom_to_cite(page):
     for words in (
         "truncated file", "accuracy is near chance", "samples", "c0ffee", "Explaining Image Misclassification",
+        "Identifying Important Group of Pixels", "Game-Theoretic Understanding", "Sparse Visual Counterfactual",
+        "1 interaction profile: logits are not finite", "1 search for patch groups: logits are not finite",
         "Causes were not tested", "2 items repeat an earlier image", "4 still to do",
     ):  # fmt: skip
         assert words in page.words.replace("\u00a0", " ")
@@ -147,7 +177,8 @@ def test_hostile_names_stay_text(tmp_path):
 
 def test_hostile_text_in_every_field_of_the_run_stays_text(tmp_path):
     def told(folder: Path, text: str) -> Page:
-        run = make_run(folder, images=8, errors=3, failed=1)
+        run = make_run(folder, images=8, errors=6, failed=1)
+        storable = text.encode("utf-8", "backslashreplace").decode()
         run.meta["model"] |= {"source": text, "identity": text, "input": {text: text}}
         run.meta["data"] |= {"source": {"path": text}, "warnings": [text], "ignored": {text: 1}}
         run.meta["methods"]["inverted"]["config"] = {text: text}
@@ -155,6 +186,8 @@ def test_hostile_text_in_every_field_of_the_run_stays_text(tmp_path):
             "notes": [text], "refused": {"other": text, "cam": text}, "created": text, "machine": {text: text},
             "health": [{"level": text, "name": "x", "text": text}], "versions": {text: text}, "depth": text,
         }  # fmt: skip
+        for view in ("profiles", "patch_groups", "counterfactuals"):
+            run.rewrite(view, lambda value: storable if isinstance(value, str) and value in TEXTS else value)
         return Page(write_report(run))
 
     plain = told(tmp_path / "plain", "harmless")
@@ -239,10 +272,12 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatc
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_two_hundred_errors_stay_far_under_20_mb(tmp_path):
+def test_two_hundred_errors_with_everything_stay_under_20_mb(tmp_path):
     names = [f"class {i}" for i in range(1000)]
-    path = write_report(make_run(tmp_path, images=500, errors=200, classes=names, side=224))
-    assert path.stat().st_size < 18e6
+    photos = [textured_photo(i) for i in range(20)]
+    run = make_run(tmp_path, images=500, errors=200, classes=names, side=224, photos=photos)
+    run.rewrite("counterfactuals", lambda value: "semantic" if value in ("adversarial", "undecided") else value)
+    assert write_report(run).stat().st_size < 20e6
 
 
 def test_classes_up_to_thirty_get_a_matrix(tmp_path):

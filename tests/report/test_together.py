@@ -8,7 +8,7 @@ from tests.report.fake_run import make_run
 
 from whywrong.report.facts import Facts, gather
 from whywrong.report.tables import Tables
-from whywrong.report.together import enough_patches, mean_profile, together
+from whywrong.report.together import enough_patches, mean_profile, together, trust
 
 
 def test_the_mean_profile_is_the_root_of_the_mean_square(tmp_path):
@@ -17,15 +17,14 @@ def test_the_mean_profile_is_the_root_of_the_mean_square(tmp_path):
         rows = tables.rows("select * from profiles where status = 'ok' and players = 'tokens' and class = 'target'")
     assert panel is not None
     assert panel.table is not None
-    shown = [row for row in panel.table.rows if row[1] == "predicted"]
-    assert len(shown) == 13
-    ratios = sorted({row["ratio"] for row in rows})
-    for row, ratio in zip(shown, ratios, strict=True):
+    assert panel.table.head[:3] == ["others present", "predicted", "95 % interval"]
+    assert len(panel.table.rows) == 13
+    for row, ratio in zip(panel.table.rows, sorted({row["ratio"] for row in rows}), strict=True):
         root = np.sqrt(np.mean([r["U"] for r in rows if r["ratio"] == ratio]))
-        assert float(row[2]) == pytest.approx(root, rel=6e-3)
-        low, high = map(float, row[3].split(" to "))
-        assert low <= float(row[2]) * 1.03
-        assert high >= float(row[2]) * 0.97
+        assert float(row[1]) == pytest.approx(root, rel=6e-3)
+        low, high = map(float, row[2].split(" to "))
+        assert low <= float(row[1]) * 1.03
+        assert high >= float(row[1]) * 0.97
 
 
 def test_few_errors_get_no_figure_over_all(tmp_path):
@@ -69,3 +68,13 @@ def gather_pairs():
     from whywrong.report.facts import Pair
 
     return [Pair(0, 1, 9, 10)]
+
+
+def test_trust_is_that_of_the_largest_radius_and_every_error_counts_once(tmp_path):
+    with Tables(make_run(tmp_path, images=60, errors=40, duplicates=3)) as tables:
+        chart = trust(tables)
+        items = tables.value("select count(distinct item_id) from counterfactuals where role = 'true'")
+    assert chart is not None
+    assert sum(bar.number for bar in chart.bars) == items
+    assert [bar.label for bar in chart.bars] == ["semantic", "undecided", "adversarial", "unchecked"]
+    assert "All other changes say what moves this model" in chart.readings[0]

@@ -27,7 +27,7 @@ STARTS = tuple(kind for kind in KINDS if kind not in ("breaking", "targeted", "o
 
 @dataclass(slots=True)
 class Case:
-    """One error, ready to be shown."""
+    """One error, ready to be shown; ``tile`` is its picture in the gallery, ``mark`` the one in lists."""
 
     number: int
     keys: list[str]
@@ -37,6 +37,7 @@ class Case:
     wrong_name: str
     photo: str
     tile: str
+    mark: str
     width: int
     height: int
     crop: tuple[float, float, float, float] | None
@@ -99,6 +100,7 @@ def build(tables: Tables, row: Row, names: Names, number: int, nearer: float) ->
         wrong_name=names[row["predicted"]],
         photo=overlays.data_uri(photo, "png" if photo[:4] == b"\x89PNG" else "jpeg") if photo else "",
         tile=overlays.tile(Image.open(io.BytesIO(photo))) if photo else "",
+        mark=overlays.tile(Image.open(io.BytesIO(photo)), 72) if photo else "",
         width=width,
         height=height,
         crop=crop,

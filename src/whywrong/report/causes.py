@@ -59,6 +59,6 @@ def planted_causes(tables: Tables, cases: Sequence[Case]) -> list[Cause]:
             distance = grey_levels(255 * more["distance"])
         if more is not None and more["audited"]:
             grades = f"{percent(more['meaningful'] / more['audited'])} of {more['audited']}"
-        tiles = [(case.anchor, case.tile, case.cause) for case in cases if case.cause.split(" ")[0] == row["cause"]]
+        tiles = [(case.anchor, case.mark, case.cause) for case in cases if case.cause.split(" ")[0] == row["cause"]]
         found.append(Cause(row["cause"], row["planted"], row["errors"], distance, grades, tiles[:TILES]))
     return found

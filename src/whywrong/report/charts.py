@@ -36,14 +36,14 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A series in the units of the box: path of the line and of its band, points (x, y, hollow, text)."""
+    """A series in the units of the box: path of the line and of its band, points (x, y, hollow)."""
 
     role: str
     label: str
     label_y: float
     path: str
     band: str
-    points: list[tuple[float, float, bool, str]]
+    points: list[tuple[float, float, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,7 @@ def line_chart(series: Sequence[Series], *, x_title: str, y_title: str, describe
     for one in series:
         upper = [(x(a), y(h)) for a, h in zip(one.at, one.high, strict=True)]
         lower = [(x(a), y(low)) for a, low in zip(one.at, one.low, strict=True)]
-        points = [
-            (x(a), y(v), bool(hollow), f"{sig(100 * a)} %: {sig(v)} ({sig(low, 2)} to {sig(high, 2)})")
-            for a, v, low, high, hollow in zip(one.at, one.value, one.low, one.high, one.doubtful, strict=True)
-        ]
+        points = [(x(a), y(v), bool(hollow)) for a, v, hollow in zip(one.at, one.value, one.doubtful, strict=True)]
         lines.append(
             Line(
                 one.role,

@@ -124,7 +124,7 @@ def _illustrate(confusions: figures.Confusions, cases: list[Case], most: int = 6
         by_pair.setdefault((case.label, case.predicted), []).append(case)
     for row in [*confusions.first, *confusions.rest]:
         for case in by_pair.get((row.label, row.predicted), [])[:most]:
-            row.tiles.append((case.anchor, case.tile, case.keys[0]))
+            row.tiles.append((case.anchor, case.mark, case.keys[0]))
 
 
 def _replace(target: Path, pieces: Iterator[str]) -> None:

@@ -134,10 +134,11 @@ def amplification(change: np.ndarray) -> int:
     return max(factor for factor in FACTORS if factor <= max(100 / max(peak, 1e-6), 1))
 
 
-def amplified(change: np.ndarray) -> tuple[str, int]:
+def amplified(change: np.ndarray, longest: int = 1024) -> tuple[str, int]:
     """A change (C, H, W) in grey levels on mid grey, and the factor it was multiplied with.
 
-    A change of at most 64 pixels stays exact in a PNG; a larger one is compressed like a photograph.
+    A change of at most 64 pixels stays exact in a PNG; a larger one is compressed like a photograph, with ``longest``
+    pixels at most.
     """
     factor = amplification(change)
     pixels = np.clip(np.round(128 + factor * np.asarray(change, dtype=np.float32)), 0, 255).astype(np.uint8)
@@ -145,6 +146,7 @@ def amplified(change: np.ndarray) -> tuple[str, int]:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     if max(image.size) <= 64:
         return data_uri(_saved(image, "PNG"), "png"), factor
+    image.thumbnail((longest, longest))
     return data_uri(_saved(image, "JPEG", quality=50), "jpeg"), factor
 
 
@@ -159,13 +161,13 @@ def tile(photo: Image.Image, side: int = 160) -> str:
     return data_uri(_saved(square, "JPEG", quality=74), "jpeg")
 
 
-def picture(pixels: np.ndarray, longest: int = 224) -> str:
+def picture(pixels: np.ndarray, longest: int = 176) -> str:
     """Pixels (C, H, W) in grey levels; exact up to 64 pixels a side, else compressed like a photograph."""
     image = _image(pixels)
     if max(image.size) <= 64:
         return data_uri(_saved(image, "PNG"), "png")
     image.thumbnail((longest, longest))
-    return data_uri(_saved(image, "WEBP", quality=72), "webp")
+    return data_uri(_saved(image, "WEBP", quality=58), "webp")
 
 
 def grey_picture(pixels: np.ndarray, longest: int = 72) -> str:
@@ -177,7 +179,7 @@ def grey_picture(pixels: np.ndarray, longest: int = 72) -> str:
     return data_uri(_saved(image, "WEBP", quality=60), "webp")
 
 
-def changed_picture(pixels: np.ndarray, change: np.ndarray, scale: float, longest: int = 168) -> str:
+def changed_picture(pixels: np.ndarray, change: np.ndarray, scale: float, longest: int = 144) -> str:
     """Where pixels (C, H, W) became brighter (green) or darker (violet): a change (H, W) over the pale image."""
     grey = np.asarray(_image(pixels).convert("L"), dtype=np.float32)[..., None]
     pale = 128 + 0.55 * (grey - 128)

@@ -10,11 +10,12 @@ from markupsafe import Markup
 from whywrong.core.statistics import resampled_means
 from whywrong.report.charts import line_chart
 from whywrong.report.facts import Facts
-from whywrong.report.numbers import count, percent, share, sig
-from whywrong.report.parts.pieces import ChartPanel, Table
-from whywrong.report.parts.profiles import LABELS, ROLES, VALUES, Curve, both_readings, noise_note, series
+from whywrong.report.numbers import count, percent, share
+from whywrong.report.parts.pieces import ChartPanel
+from whywrong.report.parts.profiles import LABELS, ROLES, VALUES, Curve, both_readings, noise_note, series, table
 from whywrong.report.tables import Row, Tables
 
+OUTCOMES = ("semantic", "undecided", "adversarial", "unchecked", "not reached")
 FEWEST = 5  # errors from which a figure over all of them is drawn
 DRAWS = 2000
 
@@ -53,7 +54,8 @@ class Together:
 
 def together(tables: Tables, facts: Facts) -> Together:
     """Every figure over all errors that the run allows."""
-    return Together(mean_profile(tables), [bars for bars in (enough_patches(facts),) if bars is not None])
+    bars = (enough_patches(facts), trust(tables))
+    return Together(mean_profile(tables), [chart for chart in bars if chart is not None])
 
 
 def mean_profile(tables: Tables) -> ChartPanel | None:
@@ -92,21 +94,8 @@ def mean_profile(tables: Tables) -> ChartPanel | None:
         f"Root of the mean square over {count(errors, 'error')}, {kind[2]} × {kind[3]} patches, {what}. Bands: 95 %"
         " interval over errors.",
     ]
-    body = [
-        [
-            percent(round(ratio, 3)),
-            LABELS[name].removesuffix(" class"),
-            sig(float(found.value[i])),
-            f"{sig(float(found.low[i]), 2)} to {sig(float(found.high[i]), 2)}",
-            f"{sig(float(found.sign[i]), 2)} ± {sig(float(found.sign_half[i]), 2)}",
-            percent(float(found.noise[i])),
-        ]
-        for name, found in curves.items()
-        for i, ratio in enumerate(found.at.tolist())
-    ]
-    table = Table(["present", "class", "strength", "95 % interval", "signed mean", "noise"], body)
     readings = both_readings([(curves[name], names[name]) for name in curves], value)
-    return ChartPanel("profile", "How patches work together", readings, chart, [n for n in notes if n], table)
+    return ChartPanel("profile", "How patches work together", readings, chart, [n for n in notes if n], table(curves))
 
 
 def _most_common(rows: list[Row]) -> tuple[list[Row], tuple[str, str, int, int]]:
@@ -207,3 +196,37 @@ def _patch_readings(facts: Facts) -> list[str]:
             f" need at most {count(median, 'hidden patch', 'hidden patches')}."
         )
     return found
+
+
+def trust(tables: Tables) -> Bars | None:
+    """What became of the counterfactuals into the true class, at the largest radius, by trust verdict."""
+    if not tables.has("counterfactuals", "role", "eps", "trust", "valid"):
+        return None
+    rows = tables.rows(
+        "select role, case when valid then trust else 'not reached' end as verdict, count(*) as n from"
+        " (select role, arg_max(trust, eps) as trust, arg_max(valid, eps) as valid"
+        " from counterfactuals c join items using (item_id)"
+        " where c.status = 'ok' and same_as is null and role in ('true', 'wrong') group by item_id, role)"
+        " group by 1, 2"
+    )
+    numbers = {(row["role"], row["verdict"]): row["n"] for row in rows}
+    total = {role: sum(n for (of, _), n in numbers.items() if of == role) for role in ("true", "wrong")}
+    if total["true"] < FEWEST:
+        return None
+    bars = [(word, numbers.get(("true", word), 0)) for word in OUTCOMES]
+    believed = numbers.get(("true", "semantic"), 0)
+    readings = [
+        f"For {share(believed, total['true'])} of the errors, a change into the true class was found that means"
+        " something to others as well."
+        + (" All other changes say what moves this model, and nothing more." if believed < total["true"] else "")
+    ]
+    if total["wrong"]:
+        deeper = share(numbers.get(("wrong", "semantic"), 0), total["wrong"])
+        readings.append(f"Deeper into the predicted class it is so for {deeper}.")
+    return Bars(
+        "trust",
+        "What counterfactuals show",
+        readings,
+        f"trust in the change into the true class, {count(total['true'], 'error')}",
+        _bars([bar for bar in bars if bar[1]], total["true"]),
+    )

@@ -74,15 +74,15 @@ def trusted(row: Row) -> bool:
 def _panel(chosen: dict[str, Row], context: Context) -> CounterfactualPanel:
     stored = context.maps("counterfactuals")
     image = stored.get("image_u8")
-    drawn = {role: row for role, row in chosen.items() if image is not None and f"{role}_u8" in stored}
-    good = [role for role, row in drawn.items() if trusted(row)]
+    good = [role for role, row in chosen.items() if trusted(row)]
     changes = {role: _change_of(stored, role) for role in good}
     scale = overlays.common_scale([change for change in changes.values() if change is not None], 0.99)
-    pictures = _pictures(good, stored, context) if image is not None and good else []
+    drawn = [role for role in good if image is not None and f"{role}_u8" in stored]
+    pictures = _pictures(drawn, stored, context) if drawn else []
     width = 0 if image is None else max(image.shape[-2:])
     panel = CounterfactualPanel(
         kind="counterfactuals",
-        title="What would have to change",
+        title="What would have to change" if good else "What would have to change: nothing that can be trusted",
         pictures=pictures,
         changes=[],
         doubted=[],
@@ -114,8 +114,8 @@ def _pictures(good: list[str], stored: dict[str, np.ndarray], context: Context) 
 
 def _change_of(stored: dict[str, np.ndarray], role: str) -> np.ndarray | None:
     """What was added, (H, W), mean of the colours, in [-1, 1]."""
-    change, image = stored.get(f"{role}_change"), stored["image_u8"]
-    return None if change is None else change / image.shape[0]
+    change, image = stored.get(f"{role}_change"), stored.get("image_u8")
+    return None if change is None or image is None else change / image.shape[0]
 
 
 def _change(

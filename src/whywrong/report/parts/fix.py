@@ -59,7 +59,7 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
         found.append(Overlay("contribution", "Contribution", caption, cells=cells, resolution=size, noise=noise))
     change = stored["fix_u8"] - stored["image_u8"] if {"fix_u8", "image_u8"} <= stored.keys() else None
     if change is not None and change.any():
-        image, factor = overlays.amplified(change)
+        image, factor = overlays.amplified(change, 72 if noise else 1024)
         most = grey_levels(float(np.abs(change).max()))
         caption = f"8-bit fix × {factor}" + (", otherwise invisible" if factor >= 20 else "")
         caption += f": the true change is at most {most}; mid grey is no change."

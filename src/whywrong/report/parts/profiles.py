@@ -72,7 +72,7 @@ def part(context: Context) -> Part | None:
     part = Part(caveats=_caveats(first))
     notes = [noise_note(curves.values()), _how(first)]
     part.panels.append(
-        ChartPanel("profile", "How patches work together", readings, chart, list(filter(None, notes)), _table(rows))
+        ChartPanel("profile", "How patches work together", readings, chart, list(filter(None, notes)), table(curves))
     )
     return part
 
@@ -203,25 +203,26 @@ def _how(row: Row) -> str:
     return text + ". Bands: 95 % interval over the draws, for these pairs."
 
 
-def _table(rows: Sequence[Row]) -> Table:
-    head = ["present", "class", "strength", "95 % interval", "mean of A", "signed mean", "noise"]
-    body = []
-    for name in ROLES:
-        found = curve(rows, name)
-        if found is None:
-            continue
-        a = {row["ratio"]: row["A"] for row in rows if row["class"] == name}
-        for i, ratio in enumerate(found.at.tolist()):
-            noisy = "" if found.solid[i] else ": mostly noise" if found.noise[i] > 0.5 else ": largely noise"
-            body.append([
-                percent(round(ratio, 3)),
-                LABELS[name].removesuffix(" class"),
+def table(curves: dict[str, Curve]) -> Table:
+    """The numbers of curves over the same orders: one row an order, four columns a class."""
+    head, columns = ["others present"], []
+    for name, found in curves.items():
+        short = LABELS[name].removesuffix(" class")
+        head += [short, "95 % interval", "signed mean", "noise"]
+        columns.append([
+            (
                 sig(float(found.value[i])),
                 f"{sig(float(found.low[i]), 2)} to {sig(float(found.high[i]), 2)}",
-                sig(a.get(ratio, float("nan"))),
                 f"{sig(float(found.sign[i]), 2)} ± {sig(float(found.sign_half[i]), 2)}",
-                percent(float(found.noise[i])) + noisy,
-            ])  # fmt: skip
+                percent(round(float(found.noise[i]), 2)),
+            )
+            for i in range(len(found.at))
+        ])  # fmt: skip
+    places = next(iter(curves.values())).at.tolist()
+    body = [
+        [percent(round(ratio, 3)), *(text for column in columns for text in (column[i] if i < len(column) else ()))]
+        for i, ratio in enumerate(places)
+    ]
     return Table(head, body)
 
 
