@@ -88,7 +88,7 @@ def attacks_act_on_high_orders(
             for place, part in ((1, 1.0), (2, 1 / 3))
         ]
         effects[word] = min(rivals, key=lambda interval: interval.value)
-        numbers[f"verdict_{word}"] = both(*[decide_sign(rival, above=True) for rival in rivals])
+        numbers[f"verdict_{word}"] = both(decide_sign(rivals[0], above=True), decide_sign(rivals[1], above=True))
         low = np.asarray(measured.ratios) <= 0.2 + 1e-9
         for name in ("correct", "adv_mis"):
             rows = measured.groups[name].own.disentanglement[:, low, v]
@@ -99,7 +99,7 @@ def attacks_act_on_high_orders(
     kind = config.value.replace("_", "-")
     sentence = (
         f"the attack changes the {kind} of the true class by {numbers['change_true']:+.3g} in {len(group)} images; "
-        f"by order: {shares} (players alone, r <= 0.2, between, r >= 0.8). The share of the highest fifth of the orders "
+        f"by order: {shares} (players alone, r <= 0.2, between, r >= 0.8). The share of the highest fifth of orders "
         f"exceeds the largest other, of the lowest fifth or of a fifth between, by {100 * true.value:.0f} points (95 % "
         f"interval {100 * true.low:.0f} to {100 * true.high:.0f}); in the {kind} of the predicted class by "
         f"{100 * predicted.value:.0f} points ({100 * predicted.low:.0f} to {100 * predicted.high:.0f})."

@@ -59,12 +59,13 @@ def draw_band(result: ClaimResult) -> Figure:
         bottom.axhline(0, color=INK, linewidth=0.8)
         bottom.fill_between(ratios, values[:, 1], values[:, 2], color=colour, alpha=0.18, linewidth=0)
         bottom.plot(ratios, values[:, 0], color=colour, linewidth=1.6)
+        _label_ends(bottom, [(values[-1, 0], STYLES[group][2], colour), *_control(bottom, ratios, shown, name)])
         sure = values[:, 3] < 0.05
         bottom.plot(ratios[sure], values[sure, 0], "o", color=colour, markersize=4.5)
         bottom.plot(ratios[~sure], values[~sure, 0], "o", mfc="white", mec=colour, markersize=4.5)
         bottom.set_xlabel(ORDER, fontsize=8)
     axes[0][0].set_ylabel(AXES["A"], fontsize=8)
-    axes[1][0].set_ylabel(f"{STYLES[group][2]} minus source", fontsize=8)
+    axes[1][0].set_ylabel("A minus A of the source", fontsize=8)
     _foot(axes, "bands: 95 % intervals over images; filled points: p < 0.05 after Holm; grey: the orders in question")
     return figure
 
@@ -221,6 +222,15 @@ def _label_ends(place: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
             color=colour,
             annotation_clip=False,
         )
+
+
+def _control(place: Axes, ratios: np.ndarray, shown: Mapping[str, Any], name: str) -> list[tuple[float, str, str]]:
+    """The difference of the control to its sources, a thin line; its end and name."""
+    if not shown["control"]:
+        return []
+    colour, dash, label = STYLES["control"]
+    place.plot(ratios, shown["control"][name], color=colour, linestyle=dash, linewidth=1.4)
+    return [(shown["control"][name][-1], label, colour)]
 
 
 def _noisy(shown: Mapping[str, Any], name: str, groups: Mapping[str, str]) -> dict[str, Sequence[bool]]:

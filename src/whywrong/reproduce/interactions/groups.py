@@ -56,7 +56,7 @@ def corruption_lowers_low_orders(
 ) -> ClaimResult:
     """C2: in corrupted images that are read wrong, interactions of low orders are weaker than in their sources."""
     needed = ("correct", "corrupt_mis")
-    measured = measured_groups(models[0], data, config, (*needed,), progress=progress, memory=memory)
+    measured = measured_groups(models[0], data, config, needed, useful=("control",), progress=progress, memory=memory)
     return _one_band(measured, config, "corrupt_mis", "low", above=False)
 
 
@@ -152,6 +152,10 @@ def _one_band(
         numbers |= _spread(f"A_{word}_against_correct", unpaired.bands["A"][name][band])
         numbers[f"verdict_{word}"] = verdicts[word]
     numbers |= _common(measured, group)
+    control, aside = _control(measured, config, band) if group == "corrupt_mis" else (None, "")
+    if control is not None:
+        for word, name in zip(CLASS_WORDS, measured.names, strict=True):
+            numbers |= _spread(f"A_{word}_control", control.bands["A"][name][band])
     first, second = (paired.bands["A"][name][band] for name in measured.names[:2])
     verdict = both(verdicts["true"], verdicts["predicted"])
     where = "high orders (r >= 0.8)" if band == "high" else "low orders (r <= 0.2)"
@@ -159,7 +163,7 @@ def _one_band(
     sentence = (
         f"in {paired.n} images of {group}, each against its own source, the mean size A of interactions at {where} "
         f"{_moved(first, numbers['A_true_percent'])} in {_of(measured, 0)} and "
-        f"{_moved(second, numbers['A_predicted_percent'])} in {_of(measured, 1)}.{split}"
+        f"{_moved(second, numbers['A_predicted_percent'])} in {_of(measured, 1)}.{split}{aside}"
     )
     return _result(
         effect=first,
@@ -168,7 +172,24 @@ def _one_band(
         verdict=verdict,
         sentence=sentence,
         numbers=numbers,
-        drawing=_drawing(measured, config, (group,), "A", paired, band=band),
+        drawing=_drawing(measured, config, (group,), "A", paired, control=control, band=band),
+    )
+
+
+def _control(measured: MeasuredGroups, config: InteractionsClaimConfig, band: str) -> tuple[Comparison | None, str]:
+    """What the same corruptions do to images that stay right, compared with their sources, and a sentence of it."""
+    if "control" not in measured.groups or len(measured.groups["control"].group) < 2:
+        return None, ""
+    paired = compare(measured, "control", "source", draws=config.draws, seed=config.seed)
+    sources = curves(measured, "control", source=True, draws=config.draws, seed=config.seed)
+    first, second = (
+        _moved(paired.bands["A"][name][band], _percent_of(paired.bands["A"][name][band].value, level))
+        for name in measured.names[:2]
+        for level in [sources.bands["A"][name][band].value]
+    )
+    return paired, (
+        f" In {paired.n} images that stay right under the same corruptions it {first.rstrip(',')}, and, for the "
+        f"runner-up, {second.rstrip(',')}: what is alike in both comes with the corruption, not with the error."
     )
 
 
@@ -229,6 +250,7 @@ def _drawing(
     statistic: str,
     paired: Comparison | None,
     *,
+    control: Comparison | None = None,
     band: str = "",
 ) -> dict[str, Any]:
     """What the figure shows: profiles of groups, or of a group and its sources with their difference."""
@@ -258,6 +280,9 @@ def _drawing(
             group: {name: list(line.noisy[name]) for name in measured.names[:2]} for group, line in lines.items()
         },
         "n": {group: line.n for group, line in lines.items()},
+        "control": None
+        if control is None
+        else {name: [e.value for e in control.orders[statistic][name]] for name in measured.names[:2]},
         "difference": None
         if paired is None
         else {

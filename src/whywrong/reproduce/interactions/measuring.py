@@ -26,17 +26,20 @@ def measured_groups(
     config: InteractionsClaimConfig,
     needed: tuple[str, ...],
     *,
+    useful: tuple[str, ...] = (),
     progress: Progress,
     memory: Memory,
 ) -> MeasuredGroups:
-    """The groups that a claim needs; all of them where other claims of the same call will want more.
+    """The groups that a claim needs, and those that are useful and not empty.
+
+    All groups are made where other claims of the same call will want more.
 
     Raises:
         InputError: A group that is needed came out empty; the message says what to do.
     """
     memory = {} if memory is None else memory
     several = len([name for name in memory.get("claims", ()) if name.startswith("interactions.")]) > 1
-    wanted = tuple(name for name in GROUPS if several or name in needed)
+    wanted = tuple(name for name in GROUPS if several or name in needed + useful)
     if config.matched_drop is not None and "adv_mis" in wanted and "corrupt_mis" not in wanted:
         wanted = tuple(name for name in GROUPS if name in wanted or name == "corrupt_mis")
     key = ("groups", classifier.identity, config, wanted)

@@ -119,10 +119,10 @@ def _curves(
             removal = order_of(*ask, **more, deletion=True) if name in DIRECTIONAL else order
         except ModelError as error:
             left_out[name] = str(error)
-            continue
-        found = curves(game, order, value=f"{config.value}_true", deletion_order=removal, steps=steps)
-        won = torch.stack([found.insertion_winner, found.deletion_winner])
-        hits[name] = (won == y[None, :, None]).double().numpy()
+        else:
+            found = curves(game, order, value=f"{config.value}_true", deletion_order=removal, steps=steps)
+            won = torch.stack([found.insertion_winner, found.deletion_winner])
+            hits[name] = (won == y[None, :, None]).double().numpy()
         if progress is not None:
             progress(ClaimProgress("rank", done, len(names)))
     if len(hits) < 2:
