@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.randomness import item_keys
-from whywrong.explain.interactions.comparison import band_of, compare, curves, sampling_noise
+from whywrong.explain.interactions.comparison import band_of, compare, curves_of, sampling_noise
 from whywrong.explain.interactions.groups import GROUPS, make_groups
 from whywrong.explain.interactions.measured import Features, MeasuredGroups, measure_groups
 from whywrong.models.classifier import Classifier
@@ -93,12 +93,12 @@ def claims(measured: MeasuredGroups) -> dict:
     """C1 and C2 for each class: paired change of A in its band, what J says, and the share that is noise."""
     found: dict = {}
     for name, group, band, above in (("C1", "adv_mis", "high", True), ("C2", "corrupt_mis", "low", False)):
-        paired, sources = compare(measured, group, "source"), curves(measured, group, source=True)
+        paired, sources = compare(measured, group, "source"), curves_of(measured, group, source=True)
         inside = band_of(measured.ratios)[0 if band == "low" else 2]
         for value in measured.names:
             effect = paired.bands["A"][value][band]
             level = sources.bands["A"][value][band].value
-            own, before = (np.array(part.noise[value])[inside] for part in (curves(measured, group), sources))
+            own, before = (np.array(part.noise[value])[inside] for part in (curves_of(measured, group), sources))
             found[f"{name} {value}"] = {
                 "change_of_A": [effect.value, effect.low, effect.high],
                 "percent": 100 * effect.value / level,
@@ -169,7 +169,7 @@ def main() -> None:
             "sampling_noise": noise(measured),
             "noise_share_of_group_curves": {
                 name: {
-                    value: [round(share, 3) for share in curves(measured, name).noise[value]]
+                    value: [round(share, 3) for share in curves_of(measured, name).noise[value]]
                     for value in measured.names[:2]
                 }
                 for name in measured.groups

@@ -16,7 +16,7 @@ from whywrong.explain.interactions.comparison import (
     STATISTICS,
     band_of,
     compare,
-    curves,
+    curves_of,
     group_draws,
     sampling_noise,
 )
@@ -89,7 +89,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 
 def test_statistics_are_what_their_formulas_say():
     A = noisy_profiles(9, 4)
-    profile = curves(measured(correct=(features(A, sign=-1), None)), "correct")
+    profile = curves_of(measured(correct=(features(A, sign=-1), None)), "correct")
     mean = A.mean(0)
     get = {name: np.array([i.value for i in profile.orders[name]["log_odds_true"]]) for name in STATISTICS}
     np.testing.assert_allclose(get["A"], mean)
@@ -147,7 +147,7 @@ def test_what_cannot_be_compared_is_named():
         with pytest.raises(InputError, match=words):
             compare(few, *arguments)
     with pytest.raises(InputError, match="at least 1000"):
-        curves(few, "correct", draws=10)
+        curves_of(few, "correct", draws=10)
 
 
 def test_vectors_of_groups_that_differ_in_form_are_told_apart():

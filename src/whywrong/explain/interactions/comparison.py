@@ -116,7 +116,9 @@ class Curves:
     empty: dict[str, Interval]
 
 
-def curves(measured: MeasuredGroups, group: str, *, source: bool = False, draws: int = 2000, seed: int = 0) -> Curves:
+def curves_of(
+    measured: MeasuredGroups, group: str, *, source: bool = False, draws: int = 2000, seed: int = 0
+) -> Curves:
     """Profile of a group, or of the images it was made from, with intervals from the bootstrap over images.
 
     Args:
@@ -222,7 +224,7 @@ def group_draws(
     """A statistic of a group, (R, V), and of its resamples, (draws, R, V): for statements about several orders.
 
     Raises:
-        InputError: As :func:`curves`, or no such statistic.
+        InputError: As :func:`curves_of`, or no such statistic.
     """
     if statistic not in STATISTICS:
         raise InputError(f"statistics are {', '.join(STATISTICS)}; got {statistic!r}")

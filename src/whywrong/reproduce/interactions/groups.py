@@ -19,7 +19,7 @@ from whywrong.explain.interactions.comparison import (
     Effect,
     band_of,
     compare,
-    curves,
+    curves_of,
     group_draws,
 )
 from whywrong.explain.interactions.measured import MeasuredGroups
@@ -138,7 +138,7 @@ def _one_band(
     """A claim about one band of orders in one group, paired with its sources, for both classes."""
     paired = compare(measured, group, "source", draws=config.draws, seed=config.seed)
     unpaired = compare(measured, group, "correct", draws=config.draws, seed=config.seed)
-    sources = curves(measured, group, source=True, draws=config.draws, seed=config.seed)
+    sources = curves_of(measured, group, source=True, draws=config.draws, seed=config.seed)
     numbers: dict[str, Any] = {}
     verdicts: dict[str, Verdict] = {}
     for word, name in zip(CLASS_WORDS, measured.names, strict=True):
@@ -181,7 +181,7 @@ def _control(measured: MeasuredGroups, config: InteractionsClaimConfig, band: st
     if "control" not in measured.groups or len(measured.groups["control"].group) < 2:
         return None, ""
     paired = compare(measured, "control", "source", draws=config.draws, seed=config.seed)
-    sources = curves(measured, "control", source=True, draws=config.draws, seed=config.seed)
+    sources = curves_of(measured, "control", source=True, draws=config.draws, seed=config.seed)
     first, second = (
         _moved(paired.bands["A"][name][band], _percent_of(paired.bands["A"][name][band].value, level))
         for name in measured.names[:2]
@@ -206,7 +206,7 @@ def _vectors(
             numbers |= _spread(f"{name}_explained_{word}", found) | {f"{name}_p_{word}": found.p}
             if name == statistic:
                 outcomes[word] = found
-    profiles = {group: curves(measured, group, draws=config.draws, seed=config.seed) for group in groups}
+    profiles = {group: curves_of(measured, group, draws=config.draws, seed=config.seed) for group in groups}
     for group, profile in profiles.items():
         for v, word in enumerate(CLASS_WORDS[:2]):
             for band in BANDS:
@@ -257,10 +257,12 @@ def _drawing(
     lines: dict[str, Curves] = {}
     shown = ("correct", *groups) if "correct" not in groups and "correct" in measured.groups else groups
     for group in shown:
-        lines[group] = curves(measured, group, draws=config.draws, seed=config.seed)
+        lines[group] = curves_of(measured, group, draws=config.draws, seed=config.seed)
     if paired is not None:
         lines = {groups[0]: lines[groups[0]]}
-        lines[f"{groups[0]}, sources"] = curves(measured, groups[0], source=True, draws=config.draws, seed=config.seed)
+        lines[f"{groups[0]}, sources"] = curves_of(
+            measured, groups[0], source=True, draws=config.draws, seed=config.seed
+        )
     return {
         "ratios": list(measured.ratios),
         "orders": list(measured.orders),
@@ -302,7 +304,10 @@ def _common(measured: MeasuredGroups, group: str | None = None) -> dict[str, Any
     }
     for name in [group] if group else list(measured.groups):
         for source in (False, True) if group and measured.groups[name].source is not None else (False,):
-            profile, label = curves(measured, name, source=source, draws=1000), f"{name}{'_source' if source else ''}"
+            profile, label = (
+                curves_of(measured, name, source=source, draws=1000),
+                f"{name}{'_source' if source else ''}",
+            )
             for word, value in zip(CLASS_WORDS[:2], measured.names, strict=False):
                 numbers[f"noise_share_{label}_{word}"] = max(profile.noise[value])
                 numbers[f"value_whole_{label}_{word}"] = profile.full[value].value
