@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _TITLES = {"true": "into the true class", "wrong": "deeper into the wrong class", "runner_up": "into the runner-up"}
-_NOT_SHOWN = "adversarial"
+_SIDES = {"true": ("true",), "wrong": ("wrong", "runner_up")}
+_NOT_SHOWN, _DOUBTED = "adversarial", "undecided"
 _WORDS = {
     "semantic": "trust: semantic",
-    "undecided": "trust: undecided",
+    "undecided": "trust undecided: maybe no explanation",
     "unchecked": "trust was not checked",
 }
 
@@ -28,7 +29,8 @@ def draw_counterfactuals(result: MethodResult, x: Tensor, rows: Sequence[int]) -
     """One line an image: the image; per side the counterfactual and the signed change, channels summed.
 
     Changes of one image share a scale: red is brighter than before, blue darker. A counterfactual that was found to be
-    adversarial is not drawn: it shows noise that moves this classifier, not what the class looks like to it.
+    adversarial is not drawn: it shows noise that moves this classifier, not what the class looks like to it. One that
+    is undecided is drawn without colours, since it may be no explanation either.
     """
     from matplotlib.figure import Figure
 
@@ -45,16 +47,15 @@ def draw_counterfactuals(result: MethodResult, x: Tensor, rows: Sequence[int]) -
         for side, (left, right) in zip(_SIDES, (line[1:3], line[3:5]), strict=True):
             entry = drawn.get(side)
             if entry is not None and np.isfinite(maps[f"{side}_u8"][row]).all():
-                _picture(left, maps[f"{side}_u8"][row] / 255, _TITLES.get(entry["role"], side))
+                grey = entry["trust"] == _DOUBTED
+                pixels = maps[f"{side}_u8"][row] / 255
+                _picture(left, pixels.mean(0, keepdims=True) if grey else pixels, _TITLES.get(entry["role"], side))
                 left.set_xlabel(_caption(entry))
-                _change(right, maps[f"{side}_change"][row], scale)
+                _change(right, maps[f"{side}_change"][row], scale, grey=grey)
             else:
                 _empty(left, _why_not(columns, row, shown[side]))
                 _empty(right, "")
     return figure
-
-
-_SIDES = {"true": ("true",), "wrong": ("wrong", "runner_up")}
 
 
 def _entry(columns: Any, row: int, roles: Sequence[str]) -> dict[str, Any] | None:
@@ -89,8 +90,8 @@ def _picture(axis: Axes, pixels: np.ndarray, title: str) -> None:
     _plain(axis, title)
 
 
-def _change(axis: Axes, change: np.ndarray, scale: float) -> None:
-    axis.imshow(change, cmap="seismic", vmin=-scale or -1, vmax=scale or 1, interpolation="nearest")
+def _change(axis: Axes, change: np.ndarray, scale: float, *, grey: bool) -> None:
+    axis.imshow(change, cmap="gray" if grey else "seismic", vmin=-scale or -1, vmax=scale or 1, interpolation="nearest")
     _plain(axis, "what was added")
     axis.set_xlabel(f"full colour at ± {sig(scale, 2)}, channels summed")
 
