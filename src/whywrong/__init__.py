@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from whywrong.data.batches import load_images
     from whywrong.explain.cam import CamConfig, CamResult, cam
     from whywrong.explain.counterfactuals import CounterfactualConfig, CounterfactualResult, counterfactual
+    from whywrong.explain.interactions.method import ProfilesConfig, ProfilesResult, interactions
     from whywrong.explain.patch_groups import PatchGroupsConfig, PatchGroupsResult, patch_groups
     from whywrong.models.classifier import Classifier
     from whywrong.models.zoo import load_classifier
@@ -58,6 +59,7 @@ _HOMES = {
     "whywrong.explain.cam": ["CamConfig", "CamResult", "cam"],
     "whywrong.explain.counterfactuals": ["CounterfactualConfig", "CounterfactualResult", "counterfactual"],
     "whywrong.explain.patch_groups": ["PatchGroupsConfig", "PatchGroupsResult", "patch_groups"],
+    "whywrong.explain.interactions.method": ["ProfilesConfig", "ProfilesResult", "interactions"],
     "whywrong.models.classifier": ["Classifier"],
     "whywrong.models.zoo": ["load_classifier"],
     "whywrong.report.drawing": ["plot"],
@@ -80,6 +82,8 @@ __all__ = [
     "InvertedResult",
     "PatchGroupsConfig",
     "PatchGroupsResult",
+    "ProfilesConfig",
+    "ProfilesResult",
     "RunFolder",
     "WhyWrongError",
     "__version__",
@@ -88,6 +92,7 @@ __all__ = [
     "counterfactual",
     "diagnose",
     "explain_image",
+    "interactions",
     "invert",
     "load_classifier",
     "load_images",

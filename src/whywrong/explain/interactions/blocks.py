@@ -1,0 +1,50 @@
+"""Pairs in a few blocks of neighbouring players, spread over the grid: what a small budget is spent on.
+
+A context serves all pairs outside of it, and costs one pass a player besides one a pair; pairs of few players among
+each other are therefore cheap, and blocks at several places keep the pairs from speaking of one corner only.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from whywrong.core.errors import InputError
+from whywrong.core.randomness import keyed_uniform
+from whywrong.explain.interactions.pairs import near_pairs
+from whywrong.explain.interactions.streams import BLOCKS
+
+
+def block_pairs(keys: Tensor, rows: int, cols: int, *, side: int = 3, blocks: int = 2, radius: int = 2) -> Tensor:
+    """All pairs within a radius inside of blocks that do not overlap, other places for every image.
+
+    The blocks are drawn without repetition from a tiling of the grid whose origin is drawn too, so that the players of
+    the rim take part.
+
+    Args:
+        keys: (B,) int64, one an image; images with one key get the same blocks.
+        rows: Of the grid, players numbered by rows.
+        cols: Of the grid.
+        side: Players a side of a block, at least 2; a smaller grid makes blocks of its own size.
+        blocks: How many; fewer where the grid holds no more.
+        radius: Largest distance of a pair, in rows and columns.
+
+    Returns:
+        (B, P, 2) int64, i < j.
+
+    Raises:
+        InputError: A side below 2, no block, a radius below 1, or a grid of one player.
+    """
+    if side < 2 or blocks < 1:
+        raise InputError(f"blocks have at least 2 players a side and there is at least one, got {side} and {blocks}")
+    down, across = min(side, rows), min(side, cols)
+    inside = near_pairs(down, across, radius)  # (p, 2)
+    tiles_down, tiles_across = rows // down, cols // across
+    draws = keyed_uniform(keys, (2 + tiles_down * tiles_across,), BLOCKS).double()  # (B, 2 + T)
+    top = (draws[:, 0] * (rows - tiles_down * down + 1)).long()
+    left = (draws[:, 1] * (cols - tiles_across * across + 1)).long()
+    chosen = draws[:, 2:].topk(min(blocks, tiles_down * tiles_across), sorted=True).indices  # (B, N)
+    first_row = top[:, None] + chosen // tiles_across * down
+    first_col = left[:, None] + chosen % tiles_across * across
+    row = first_row[:, :, None, None] + inside // across  # (B, N, p, 2)
+    col = first_col[:, :, None, None] + inside % across
+    return (row * cols + col).flatten(1, 2)

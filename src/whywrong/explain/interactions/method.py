@@ -1,0 +1,291 @@
+"""The profile of single errors: how strongly patches cooperate, over the number of other patches that are visible.
+
+Source: Deng et al. 2022 (orders and strength), Sumiyasu et al. 2022 (misclassified images, vision transformers); the
+unbiased square U, its error and the noise share are ours. Evidence of one image is small: the profile says how strong
+and of which sign its cooperation is, order by order, with the noise of that statement beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from whywrong.core.access import Access
+from whywrong.core.checks import bad_rows, check_images, check_keys, check_labels
+from whywrong.core.errors import InputError
+from whywrong.core.randomness import row_keys
+from whywrong.core.result import MethodResult
+from whywrong.explain.interactions.blocks import block_pairs
+from whywrong.explain.interactions.coarse import coarse_players
+from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
+from whywrong.explain.interactions.pairs import orders_of
+from whywrong.explain.interactions.pixels import Baseline
+from whywrong.explain.interactions.players import ImageGame, PlayersConfig
+from whywrong.explain.interactions.profile import Profile
+from whywrong.explain.interactions.values import CLASSES, KINDS, ValueFunction
+from whywrong.models.classifier import Classifier
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NUMBERS = ("A", "A_se", "J", "M", "M_se", "pos", "neg", "U", "U_se", "noise_share")
+LISTS = ("order", "ratio", "value", "class", *NUMBERS, "noisy", "exact", "units")
+RATIOS = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)
+BAD_PIXELS = "pixels are not finite or outside [0, 1]"
+SKIPPED = "only some errors are explained in full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfilesConfig:
+    """Settings of :func:`interactions`, checked once, when built.
+
+    Attributes:
+        value: ``log_odds``, ``log_prob``, ``logit`` or ``margin``: what a set of visible patches is worth, for the true
+            class, the wrong one, and their difference, all from the same passes.
+        estimator: ``balanced``, ``shared`` or ``faithful``.
+        max_passes: Most passes through the model for one error, all included.
+        contexts: Most contexts of a pair at one order; the cap on passes usually binds first.
+        precision: Share in (0, 1) of the mean square that may be sampling noise: an order that needs no more contexts
+            gets no more, which saves passes where the cap is high. Its pilot takes up to a third of the passes, so
+            None, all the cap allows, tells more at the default cap.
+        ratios: Orders, as shares in [0, 1] of the n - 2 other patches that are visible. Fewer orders than the 13 of
+            the comparisons of groups, so that each can be told from noise in one image.
+        blocks: Blocks of neighbouring patches whose pairs are measured, spread over the image.
+        side: Patches a side of a block.
+        radius: Largest distance of a pair, in patches.
+        players: ``auto``, ``tokens`` or ``pixels``: see ``PlayersConfig``.
+        grid: g for g x g patches; None takes the largest grid up to 8 x 8 of whole patch tokens, or that divides the
+            image. The comparisons of groups take finer ones.
+        baseline: What hides cells of pixels.
+        seed: Seeds blocks and contexts when no keys are given.
+    """
+
+    value: Literal["log_odds", "log_prob", "logit", "margin"] = "log_odds"
+    estimator: Literal["balanced", "shared", "faithful"] = "balanced"
+    max_passes: int = 3000
+    contexts: int = 256
+    precision: float | None = None
+    ratios: tuple[float, ...] = RATIOS
+    blocks: int = 3
+    side: int = 2
+    radius: int = 1
+    players: Literal["auto", "tokens", "pixels"] = "auto"
+    grid: int | None = None
+    baseline: Baseline = "image_mean"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.value not in KINDS:
+            raise InputError(f"profiles.value must be one of {', '.join(KINDS)}, got {self.value!r}")
+        for name, least in (("blocks", 1), ("side", 2), ("radius", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"profiles.{name} must be at least {least}, got {getattr(self, name)}")
+        self.estimation((0,))
+        PlayersConfig(kind=self.players, grid=self.grid, baseline=self.baseline)
+        orders_of(1000, self.ratios)
+
+    def estimation(self, orders: tuple[int, ...]) -> InteractionsConfig:
+        """How these orders are estimated."""
+        return InteractionsConfig(
+            method=self.estimator,
+            contexts=self.contexts,
+            orders=orders,
+            permutations=0,
+            precision=None if self.estimator == "faithful" else self.precision,
+            max_passes=self.max_passes,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProfilesResult(MethodResult):
+    """Profiles of a batch; the lists of a row have one entry an order and class.
+
+    Attributes:
+        status: (B,) ``ok``, ``bad_input``, or ``skipped`` for rows that were not to be explained in full.
+        reason: (B,) why a row has no profile, else None.
+        profile: Of the rows that are ``ok``, in their order; None where there are none.
+        rows: (N,) int64, which rows these are.
+        kind: ``tokens`` or ``pixels``.
+        fallback: Why pixels took the place of tokens; None where they did not.
+        grid: Rows and columns of players.
+        baseline: What hid cells of pixels; None for tokens.
+        value: Value function.
+        estimator: How it was estimated.
+        target: (B,) int64, class t that stands against y: the predicted one of an error, else the runner-up; -1 if
+            unknown.
+        forwards: (B,) int64, times each image went through the classifier, masked or whole.
+        backwards: (B,) int64, zero.
+    """
+
+    status: Sequence[str]
+    reason: Sequence[str | None]
+    profile: Profile | None
+    rows: Tensor
+    kind: str | None
+    fallback: str | None
+    grid: tuple[int, int]
+    baseline: str | None
+    value: str
+    estimator: str
+    target: Tensor
+    forwards: Tensor
+    backwards: Tensor
+
+    @property
+    def checks(self) -> Mapping[str, Tensor]:
+        """``noise_share`` (B,): the largest over orders and classes; over 0.3, the profile is marked."""
+        worst = torch.full((len(self.status),), torch.nan, dtype=torch.float64)
+        if self.profile is not None:
+            worst[self.rows] = self.profile.noise_share.amax((1, 2))
+        return {"noise_share": worst}
+
+    def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
+        """The columns of view ``profiles``, in which the lists become rows."""
+        batch = len(self.status)
+        lists = self._lists()
+        pairs = 0 if self.profile is None else self.profile.pairs.shape[1]
+        held = set(self.rows.tolist())
+        return {
+            "status": self.status,
+            "reason": self.reason,
+            "players": [self.kind] * batch,
+            "fallback": [self.fallback] * batch,
+            "rows": torch.full((batch,), self.grid[0]),
+            "cols": torch.full((batch,), self.grid[1]),
+            "baseline": [self.baseline] * batch,
+            "estimator": [self.estimator] * batch,
+            "pairs": [pairs if row in held else 0 for row in range(batch)],
+            "target": self.target,
+            **{name: [lists[row][name] if row in lists else [] for row in range(batch)] for name in LISTS},
+            "passes": self.forwards,
+        }
+
+    def _lists(self) -> dict[int, dict[str, list[Any]]]:
+        """Row to its lists: orders outside, classes inside."""
+        if self.profile is None:
+            return {}
+        found, profile = {}, self.profile
+        every = {name: getattr(profile, name) for name in NUMBERS} | {"noisy": profile.noisy}
+        each, orders = len(CLASSES), len(profile.orders)
+        for number, row in enumerate(self.rows.tolist()):
+            found[row] = {
+                "order": _repeated(profile.orders, each),
+                "ratio": _repeated(profile.ratios, each),
+                "value": [self.value] * (orders * each),
+                "class": list(CLASSES) * orders,
+                **{name: values[number].flatten().tolist() for name, values in every.items()},
+                "exact": _repeated(profile.exact, each),
+                "units": _repeated(profile.units_used[number].tolist(), each),
+            }
+        return found
+
+    @staticmethod
+    def schema() -> pa.Schema:
+        """Types of the columns, which stay the same where every row of a column is null."""
+        import pyarrow as pa
+
+        lists = {
+            "order": pa.int64(),
+            "ratio": pa.float64(),
+            "value": pa.string(),
+            "class": pa.string(),
+            **dict.fromkeys(NUMBERS, pa.float64()),
+            "noisy": pa.bool_(),
+            "exact": pa.bool_(),
+            "units": pa.int64(),
+        }
+        kinds = {
+            **dict.fromkeys(("status", "reason", "players", "fallback"), pa.string()),
+            **dict.fromkeys(("rows", "cols"), pa.int64()),
+            **dict.fromkeys(("baseline", "estimator"), pa.string()),
+            **dict.fromkeys(("pairs", "target"), pa.int64()),
+            **{name: pa.list_(kind) for name, kind in lists.items()},
+            **dict.fromkeys(("passes", "forwards", "backwards"), pa.int64()),
+        }
+        return pa.schema(list(kinds.items()))
+
+
+def _repeated(values: Sequence[Any], times: int) -> list[Any]:
+    return [value for value in values for _ in range(times)]
+
+
+def interactions(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    keys: Tensor | None = None,
+    detail: Tensor | None = None,
+    config: ProfilesConfig | None = None,
+) -> ProfilesResult:
+    """How strongly neighbouring patches cooperate for the true and for the wrong class, order by order.
+
+    Args:
+        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), K >= 2.
+        x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
+        y: True class, (B,), int64, in 0..K-1.
+        keys: Seed of each image's blocks and contexts, (B,), int64; default (config.seed, row).
+        detail: (B,) bool, rows to explain; None takes all.
+        config: Settings of the method; None takes the defaults.
+
+    Returns:
+        Profiles, with the passes they took: at most ``config.max_passes`` an image.
+
+    Raises:
+        InputError: A shape, type, class or grid breaks the contract above, or the cap on passes is too low.
+        AccessError: The classifier grants labels only.
+        CannotDropTokens: Tokens were asked for and cannot be had.
+        NonFiniteError: The model returned NaN or infinity for an image or a part of it.
+    """
+    config = config or ProfilesConfig()
+    check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
+    check_labels(y, len(x), classifier.num_classes if classifier.classes is not None else None)
+    classifier.require(Access.SCORES, "profiles")
+    if detail is not None and (detail.dtype != torch.bool or detail.shape != y.shape):
+        raise InputError(f"detail must be bool ({len(x)},), got {detail.dtype} {tuple(detail.shape)}")
+    keys = row_keys(config.seed, len(x)) if keys is None else keys
+    check_keys(keys, len(x))
+    wanted = torch.ones(len(x), dtype=torch.bool) if detail is None else detail.cpu()
+    bad = bad_rows(x).cpu()
+    status = ["bad_input" if b else "ok" if w else "skipped" for b, w in zip(bad, wanted, strict=True)]
+    reasons = {"bad_input": BAD_PIXELS, "skipped": SKIPPED, "ok": None}
+    rows = (wanted & ~bad).nonzero().flatten()
+    target, forwards = torch.full((len(x),), -1), torch.zeros(len(x), dtype=torch.int64)
+    game = profile = None
+    if len(rows):
+        with classifier:
+            game, profile = _measure(classifier, x[rows.to(x.device)], y.cpu()[rows], keys.cpu()[rows], config)
+        target[rows], forwards[rows] = game.target, game.forwards
+    return ProfilesResult(
+        status=status,
+        reason=[reasons[text] for text in status],
+        profile=profile,
+        rows=rows,
+        kind=game.kind if game else None,
+        fallback=game.fallback if game else None,
+        grid=(game.rows, game.cols) if game else (0, 0),
+        baseline=config.baseline if game and game.kind == "pixels" else None,
+        value=config.value,
+        estimator=config.estimator,
+        target=target,
+        forwards=forwards,
+        backwards=torch.zeros_like(forwards),
+    )
+
+
+def _measure(
+    classifier: Classifier, x: Tensor, y: Tensor, keys: Tensor, config: ProfilesConfig
+) -> tuple[ImageGame, Profile]:
+    functions = [ValueFunction(kind=config.value, of=of) for of in CLASSES]
+    players = coarse_players(
+        classifier, x.shape[2], x.shape[3], kind=config.players, grid=config.grid, baseline=config.baseline
+    )
+    game = ImageGame(classifier, x, y, functions=functions, config=players)
+    pairs = block_pairs(keys, game.rows, game.cols, side=config.side, blocks=config.blocks, radius=config.radius)
+    orders = orders_of(game.players, config.ratios)
+    return game, estimate(game, pairs, keys=keys, config=config.estimation(orders))
