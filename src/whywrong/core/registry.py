@@ -313,6 +313,13 @@ BUILTIN_CLAIMS: tuple[Claim, ...] = (
         models=2,
         takes=frozenset({"judges", "progress"}),
     ),
+    Claim(
+        name="counterfactuals.C7",
+        title="taking harmful components away raises the spurious score and leaves accuracy about as it was",
+        function="whywrong.reproduce.spurious:repair_helps",
+        config="whywrong.reproduce.spurious:SpuriousClaimConfig",
+        takes=frozenset({"progress"}),
+    ),
 )
 
 R = TypeVar("R", Method, Claim)

@@ -10,11 +10,15 @@ from torch import Tensor
 from whywrong.explain.spurious.neural_pca import ClassComponents
 
 FREE, CARRIES, OWN = 0.95, 0.99, 0.75  # quantiles: of other classes, twice, and of the class itself
+_OUTLIER = 5 * 1.4826  # median absolute deviations; of a normal distribution, five standard deviations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
     """How the components of one class stand in its own images and in those of other classes.
+
+    Images of other classes may carry the feature, too: those more than five robust standard deviations above the
+    median are left out of both quantiles of other classes.
 
     Attributes:
         others: (L,), float64, logits, what 95 % of the images of other classes stay below: the level without the
@@ -36,18 +40,29 @@ def find_levels(components: ClassComponents, own: Tensor, others: Tensor) -> Lev
         own: (N, D), features of images of the class.
         others: (M, D), features of images of other classes; without any, the mean of the class is the level.
     """
-    alpha = components.alphas(own)
-    bar = quantile(alpha, OWN)
+    bar = quantile(components.alphas(own), OWN)
     if not len(others):
         return Levels(torch.zeros_like(bar), bar)
-    beside = components.alphas(others)
+    beside = without_outliers(components.alphas(others))
     return Levels(quantile(beside, FREE), torch.minimum(bar, quantile(beside, CARRIES)))
 
 
+def without_outliers(values: Tensor) -> Tensor:
+    """(N, L) with NaN in place of values far above the median of their column."""
+    middle = quantile(values, 0.5)
+    width = quantile((values - middle).abs(), 0.5)
+    far = (values > middle + _OUTLIER * width) & (width > 0)
+    return values.masked_fill(far, torch.nan)
+
+
 def quantile(values: Tensor, q: float) -> Tensor:
-    """(L,), of each column of (N, L), between neighbours in proportion; torch.quantile refuses 16 million values."""
-    ordered = values.sort(0).values
-    at = q * (len(values) - 1)
-    low = int(at)
-    high = min(low + 1, len(values) - 1)
-    return ordered[low] + (at - low) * (ordered[high] - ordered[low])
+    """(L,), of each column of (N, L), NaN left out, between neighbours in proportion.
+
+    torch.quantile refuses more than 16 million values.
+    """
+    ordered = values.sort(0).values  # NaN last
+    at = q * ((~values.isnan()).sum(0) - 1).double()  # (L,)
+    low = at.long()
+    high = torch.minimum(low + 1, (~values.isnan()).sum(0) - 1)
+    below, above = (ordered.gather(0, rows[None])[0] for rows in (low, high))
+    return below + (at - low) * (above - below)

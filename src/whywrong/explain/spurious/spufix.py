@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from whywrong.core.errors import InputError, ModelError
-from whywrong.explain.spurious.levels import FREE, Levels, quantile
+from whywrong.explain.spurious.levels import FREE, Levels, quantile, without_outliers
 from whywrong.explain.spurious.neural_pca import ClassComponents
 from whywrong.models.answers import read_scores
 from whywrong.models.classifier import Classifier
@@ -124,7 +124,7 @@ def matched_fix(
         if others is None or not len(others):
             raise InputError('start="others" needs features of images of other classes')
         beside = ((others.double() * weight - mean) @ dual.T) * pulls
-        offset = offset + quantile(beside, FREE)
+        offset = offset + quantile(without_outliers(beside), FREE)
     return Fix(index, (dual * weight * pulls[:, None]).float(), offset.float())
 
 
