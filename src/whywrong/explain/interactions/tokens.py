@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from whywrong.core.access import Access
 from whywrong.core.errors import InputError, ModelError, WhyWrongError
+from whywrong.explain.interactions.encoders import EncoderTokens, NoEncoder
 from whywrong.models.capture import SpatialLayer
 from whywrong.models.classifier import Classifier
 from whywrong.models.grids import Layout
@@ -32,7 +33,8 @@ class PatchTokens:
     Where the scores are read off the mean over patch tokens and no patch is left, one zero token stands in for them.
 
     Args:
-        classifier: Around a transformer of timm's ``VisionTransformer`` design.
+        classifier: Around a transformer of timm's ``VisionTransformer`` design, or around one encoder of PyTorch or
+            torchvision, see :mod:`whywrong.explain.interactions.encoders`.
         x: (B, C, H, W) in [0, 1]; embedded once an image, by one plain pass.
         grid: g, players of whole blocks of tokens; None makes every patch token a player.
 
@@ -48,21 +50,18 @@ class PatchTokens:
     kind = "tokens"
 
     def __init__(self, classifier: Classifier, x: Tensor, grid: int | None = None) -> None:
-        name, vit = find_transformer(classifier)
-        layer = _after_embedding(name, vit, x)
-        down, across = layer.grid
+        source = _source(classifier, x[:1])
+        down, across = source.grid
         if grid is not None and (grid < 2 or down % grid or across % grid):
             raise InputError(f"players of whole tokens need a grid that divides {down} x {across}, got {grid}")
         self.rows, self.cols = (grid, grid) if grid else (down, across)
         places = torch.arange(down * across)
         row, col = places // across * self.rows // down, places % across * self.cols // across
         self._owner = row * self.cols + col  # (tokens,) player of each token
-        self._prefix = layer.prefix_tokens
-        self._needs_patch = self._prefix == 0 or getattr(vit, "global_pool", "token") != "token"
+        self._prefix, self._needs_patch = source.prefix, source.needs_patch
         self._classifier = classifier
-        self._rest = Classifier(_Rest(vit), output=classifier.output, batch_size=classifier.batch_size)
-        self._probe(layer, x[:1])
-        self.full, self._tokens = self._embed(layer, x)
+        self._rest = Classifier(source.rest, output=classifier.output, batch_size=classifier.batch_size)
+        self.full, self._tokens = source.embed(x)
 
     @property
     def players(self) -> int:
@@ -105,19 +104,36 @@ class PatchTokens:
         self._classifier.forwards += self._rest.forwards - before
         return answer
 
-    def _embed(self, layer: SpatialLayer, x: Tensor) -> tuple[Tensor, Tensor]:
+
+class TimmTokens:
+    """Tokens after the embedding of timm's ``VisionTransformer``; attributes as of ``EncoderTokens``.
+
+    Raises:
+        CannotDropTokens: Another kind of model, or one that does more than blocks and head after its tokens.
+    """
+
+    def __init__(self, classifier: Classifier, x: Tensor) -> None:
+        name, vit = find_transformer(classifier)
+        self._layer = _after_embedding(name, vit, x)
+        self._classifier = classifier
+        self.grid, self.prefix = self._layer.grid, self._layer.prefix_tokens
+        self.rest = _Rest(vit)
+        self.needs_patch = self.prefix == 0 or getattr(vit, "global_pool", "token") != "token"
+        self._probe(x)
+
+    def embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K) of plain passes, and all tokens (B, T, D) on their way to the first block."""
         with self._classifier:
-            parts = read_layer(self._classifier, x, layer, lambda logits, tokens, rows: (logits, tokens.detach()))
+            parts = read_layer(self._classifier, x, self._layer, lambda logits, tokens, rows: (logits, tokens.detach()))
         logits, tokens = (torch.cat(part) for part in zip(*parts, strict=True))
         return logits, tokens
 
-    def _probe(self, layer: SpatialLayer, x: Tensor) -> None:
+    def _probe(self, x: Tensor) -> None:
         """All tokens kept must give the plain forward pass of one image; not counted as a query."""
         before = self._classifier.forwards
         try:
-            plain, tokens = self._embed(layer, x)
-            answer = self._rest.logits(tokens[:, None]).to(plain.device)
+            plain, tokens = self.embed(x)
+            answer = Classifier(self.rest, output=self._classifier.output).logits(tokens[:, None]).to(plain.device)
         except ModelError as error:
             raise CannotDropTokens(f"its tokens do not run through timm's blocks and head alone: {error}") from error
         finally:
@@ -129,6 +145,16 @@ class PatchTokens:
                 f"with all tokens kept the scores differ from those of the plain forward pass by {gap:.2g}: "
                 "the model does more than a transformer's blocks and head after its tokens"
             )
+
+
+def _source(classifier: Classifier, x: Tensor) -> TimmTokens | EncoderTokens:
+    try:
+        return TimmTokens(classifier, x)
+    except CannotDropTokens as error:
+        try:
+            return EncoderTokens(classifier, x)
+        except NoEncoder:
+            raise error from None  # of the better known design
 
 
 def find_transformer(classifier: Classifier) -> tuple[str, nn.Module]:
