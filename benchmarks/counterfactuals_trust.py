@@ -175,7 +175,7 @@ def guided(
     rows: dict[str, Any] = {}
     right = (net.predict(x) != target) & (nets[judge].predict(x) != target)
     x, target = x[right], target[right]
-    plain_vces = [vce[right] for name, vce in controls.items() if name != explained]
+    controls = {name: vce[right] for name, vce in controls.items()}
     source = net.predict(x)
     for name, objective in {"untouched": None, **objectives, "aux gradient only": ClassObjective(help_)}.items():
         start = time.perf_counter()
@@ -187,7 +187,10 @@ def guided(
         } | {"seconds": seconds, "n": len(x)}
         if objective is None:
             continue
-        result = trust(net, x, z, target, judges=[nets[judge]], aux=help_, plain_vces=plain_vces, p=P)
+        result = trust(
+            net, x, z, target, judges=[nets[judge]], aux=None if name == "plain gradient" else help_,
+            plain_vces=[vce for q, vce in controls.items() if q != explained or name != "plain gradient"], p=P,
+        )  # fmt: skip
         rows[name]["trust"] = told(result)
         rows[name]["pix90"] = float(pix90(x, z).nanmean())
         rows[name]["cout"] = float(cout(net, x[:40], z[:40], target[:40], source[:40]).mean())

@@ -249,6 +249,20 @@ def test_shuffled_controls_are_too_weak_for_gradients_without_a_direction():
     assert any("too weak" in found.reason[i] for i in moved)
 
 
+def test_gradients_without_a_direction_make_nothing_semantic_unless_the_search_was_guided():
+    net, knows, config = Wild(0), Classifier(Pattern(0, 2.0)), TrustConfig(kept=1e-6)
+    x, vce, target = along(net.base, n=24, size=3.0)
+    fragile = [along(Pattern(seed, smooth=False), n=24, size=3.0)[1] for seed in (7, 8)]
+    controls = {"plain_vces": fragile, "p": 2.0, "config": config}
+    alone, guided = (
+        trust(Classifier(net), x, vce, target, judges=[knows], guided=guided, **controls) for guided in (False, True)
+    )
+    assert alone.opinion.agrees.all()
+    assert "semantic" not in alone.verdict
+    assert "nothing guided the search" in " ".join(alone.reason)
+    assert "semantic" in guided.verdict
+
+
 def test_too_few_controls_of_ordinary_classifiers_fall_back_to_shuffled_ones():
     net = own()
     x, vce, target = along(net, n=6)
@@ -354,7 +368,7 @@ def test_who_takes_part_in_the_search_is_no_judge():
         trust(explained, x, vce, target, judges=[aux, aux])
     with pytest.raises(InputError, match="ordinary classifier 1 also judges"):
         trust(explained, x, vce, target, judges=[aux], plain=[aux])
-    with pytest.raises(InputError, match="a control only where aux guided"):
+    with pytest.raises(InputError, match="a control only where something guided"):
         trust(explained, x, vce, target, judges=[aux], plain=[explained])
 
 

@@ -78,6 +78,8 @@ def check_judges(
     judges: Sequence[Classifier],
     aux: Classifier | None = None,
     plain: Sequence[Classifier] = (),
+    *,
+    guided: bool = False,
 ) -> None:
     """Refuse judges that are no independent judges, and ordinary classifiers that are no controls.
 
@@ -85,7 +87,9 @@ def check_judges(
         classifier: The explained one.
         judges: Who is to judge.
         aux: Who helped in the search, if anybody did.
-        plain: Ordinary classifiers whose counterfactuals are the controls; the explained one only where ``aux`` helped.
+        plain: Ordinary classifiers whose counterfactuals are the controls; the explained one only where
+            the search was guided.
+        guided: Whether it was.
 
     Raises:
         InputError: Two of them are the same, or their classes differ.
@@ -106,8 +110,8 @@ def check_judges(
         net.require(Access.GRADIENTS, "making controls")
         if any(same_classifier(net, other) for other in (*judges, *plain[:number])):
             raise InputError(f"{name} also judges, or was given twice; controls need others")
-        if aux is None and same_classifier(net, classifier):
-            raise InputError(f"{name} is the explained classifier, which is a control only where aux guided the search")
+        if not guided and same_classifier(net, classifier):
+            raise InputError(f"{name} is the explained classifier, a control only where something guided the search")
         check_classes_agree(classifier, net, name)
 
 

@@ -123,7 +123,7 @@ def counterfactual(
         result = _Session(classifier, x, y, keys, config, targets, masks, region, objective).run()
         if config.trust:
             keys = row_keys(config.seed, len(x), x.device) if keys is None else keys.to(x.device)
-            return _trusted(result, classifier, keys, judges, plain, aux, config)
+            return _trusted(result, classifier, keys, judges, plain, aux, config, guided=objective is not None)
         return result
 
 
@@ -448,6 +448,8 @@ def _trusted(
     plain: Sequence[Classifier],
     aux: Classifier | None,
     config: CounterfactualConfig,
+    *,
+    guided: bool,
 ) -> CounterfactualResult:
     """The result with a verdict on every counterfactual, and the passes that this took."""
     entries = result.entries
@@ -461,6 +463,7 @@ def _trusted(
         judges=judges,
         plain=plain,
         aux=aux,
+        guided=guided,
         p=config.p,
         keys=keys[entries.row],
         config=TrustConfig(seed=config.seed),

@@ -152,6 +152,7 @@ def trust(
     *,
     judges: Sequence[Classifier] = (),
     aux: Classifier | None = None,
+    guided: bool = False,
     plain: Sequence[Classifier] = (),
     plain_vces: Sequence[Tensor] = (),
     p: float = 1.5,
@@ -168,8 +169,10 @@ def trust(
         judges: Independent classifiers of the same classes; best are such that were trained to be robust. Without any
             the verdict is never ``semantic``.
         aux: The auxiliary classifier of the search, if one helped; it may not judge.
+        guided: Whether something else than the plain gradient led the search; implied by ``aux``. Without guidance,
+            gradients without a direction make nothing semantic, whatever judges say.
         plain: Ordinary classifiers whose counterfactuals are the controls; they may not judge. The explained one may
-            be among them where ``aux`` guided the search: its counterfactuals without help are the controls of those
+            be among them where the search was guided: its counterfactuals without help are the controls of those
             with help. With ``plain`` the thresholds are those of the whole batch; without, of each image alone.
         plain_vces: Counterfactuals of further ordinary classifiers for the same images and targets that are there
             already, (B, C, H, W) each; they are scaled to the norm of ``vce``.
@@ -191,7 +194,8 @@ def trust(
             shapes = f"{tuple(x.shape)}, got {tuple(changed.shape)}"
             raise InputError(f"counterfactuals must have the shape of the images {shapes}")
     check_labels(target, len(x), None if classifier.classes is None else len(classifier.classes), what="target")
-    check_judges(classifier, judges, aux, plain)
+    guided = guided or aux is not None
+    check_judges(classifier, judges, aux, plain, guided=guided)
     if keys is None:
         keys = row_keys(config.seed, len(x), x.device)
     check_keys(keys, len(x))
@@ -203,7 +207,7 @@ def trust(
         judges, x, vce, target, keys, plain=plain, plain_vces=plain_vces, p=p, controls=config.controls,
         stretch=config.stretch, quantile=config.quantile, steps=config.control_steps, explained=classifier,
     )  # fmt: skip
-    verdict, reason = _verdicts(rise, kept, coherence, opinion, len(judges), config)
+    verdict, reason = _verdicts(rise, kept, coherence, opinion, len(judges), config, guided=guided)
     each = torch.ones_like(target)
     jpeg = 2 if x.shape[1] in (1, 3) else 0
     return TrustResult(
@@ -285,13 +289,13 @@ def _survival(
 
 
 def _verdicts(
-    rise: Tensor, kept: Tensor, coherence: Tensor, opinion: Opinion, judges: int, config: TrustConfig
+    rise: Tensor, kept: Tensor, coherence: Tensor, opinion: Opinion, judges: int, config: TrustConfig, *, guided: bool
 ) -> tuple[list[TrustVerdict], list[str]]:
     worst, damage = torch.nan_to_num(kept[:, :_DECISIVE], nan=torch.inf).min(dim=1)
     columns = (rise, worst, damage, coherence, opinion.agrees.sum(1))
     found: list[tuple[TrustVerdict, str]] = []
     for up, left, which, cosine, agreeing in zip(*(column.tolist() for column in columns), strict=True):
-        found.append(_verdict(up, left, which, cosine, agreeing, judges, opinion.kind, config))
+        found.append(_verdict(up, left, which, cosine, agreeing, judges, opinion.kind, config, guided=guided))
     return [verdict for verdict, _ in found], [reason for _, reason in found]
 
 
@@ -304,11 +308,14 @@ def _verdict(
     judges: int,
     controls: ControlKind,
     config: TrustConfig,
+    *,
+    guided: bool,
 ) -> tuple[TrustVerdict, str]:
     """One verdict with its reason.
 
-    Semantic takes every judge, and a change that lasts. Adversarial takes a sign of it in the classifier (gradients
-    without a direction, or a change that does not last) and no judge that agrees. The rest is undecided.
+    Semantic takes every judge, a change that lasts, and gradients with a direction or guidance. Adversarial takes a
+    sign of it in the classifier (gradients without a direction, or a change that does not last) and no judge that
+    agrees. The rest is undecided.
     """
     if not rise > 0:
         return "undecided", "the explained classifier itself did not move toward the target"
@@ -327,6 +334,8 @@ def _verdict(
         if controls == "permuted" and not coherence >= config.coherent:
             weak = "but only against shuffled controls, which are too weak for gradients of such coherence"
             return "undecided", f"{who}, {weak} ({coherence:.2f}): give ordinary classifiers for controls"
+        if incoherent and not guided:
+            return "undecided", f"{who}, but {said}, and nothing guided the search"
         return "semantic", f"{who} beyond the controls, and the change lasts"
     if agreeing == 0 and signs:
         return "adversarial", f"{who}, and {said}"
