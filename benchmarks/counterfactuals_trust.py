@@ -279,7 +279,7 @@ def main() -> None:
     report["trust_settings"] = str(TrustConfig())
     nets, x, y = cifar(options.data, options.limit)
     report["images"], target = len(x), targets(y, 10)
-    for eps in options.eps:
+    for eps in options.eps if options.guidance or not options.no_separation else ():
         chosen = PLAIN if options.no_separation else (*PLAIN, *ROBUST)
         vces = {name: changed(ClassObjective(nets[name]), nets[name], x, target, eps) for name in chosen}
         print(f"eps {eps}: searched", file=sys.stderr, flush=True)
