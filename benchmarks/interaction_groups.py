@@ -29,12 +29,14 @@ from torch import Tensor
 
 from whywrong.core.randomness import item_keys
 from whywrong.explain.interactions.comparison import band_of, compare, curves_of, sampling_noise
-from whywrong.explain.interactions.groups import GROUPS, make_groups
-from whywrong.explain.interactions.measured import Features, MeasuredGroups, measure_groups
+from whywrong.explain.interactions.features import Features
+from whywrong.explain.interactions.groups import GROUPS
+from whywrong.explain.interactions.making import make_groups
+from whywrong.explain.interactions.measured import MeasuredGroups, measure_groups
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
-from whywrong.reproduce.interactions.groups import decide_sign
 from whywrong.reproduce.interactions.measuring import first_images
+from whywrong.reproduce.interactions.wording import decide_sign
 from whywrong.reproduce.protocol import TensorImages
 
 

@@ -20,9 +20,9 @@ from whywrong.explain.interactions.comparison import (
     group_draws,
     sampling_noise,
 )
+from whywrong.explain.interactions.features import Features
 from whywrong.explain.interactions.groups import Group, Groups
 from whywrong.explain.interactions.measured import (
-    Features,
     MeasureConfig,
     MeasuredGroups,
     measure_groups,

@@ -9,7 +9,8 @@ from torch import nn
 from whywrong.core.errors import AccessError, InputError
 from whywrong.core.randomness import row_keys
 from whywrong.data.corruptions import corrupt
-from whywrong.explain.interactions.groups import GROUPS, Groups, GroupsConfig, make_groups
+from whywrong.explain.interactions.groups import GROUPS, Groups, GroupsConfig
+from whywrong.explain.interactions.making import make_groups
 from whywrong.explain.interactions.values import ValueFunction, class_values
 from whywrong.models.classifier import Classifier
 

@@ -4,8 +4,9 @@ from whywrong.explain.interactions.comparison import Comparison, compare, curves
 from whywrong.explain.interactions.curves import PlayerMaps, SignedMeans, player_maps, signed_means
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.games import FunctionGame, Game, TableGame
-from whywrong.explain.interactions.groups import Groups, GroupsConfig, make_groups
+from whywrong.explain.interactions.groups import Groups, GroupsConfig
 from whywrong.explain.interactions.interop import from_shapiq, to_shapiq
+from whywrong.explain.interactions.making import make_groups
 from whywrong.explain.interactions.measured import MeasureConfig, MeasuredGroups, measure_groups
 from whywrong.explain.interactions.pairs import all_pairs, clamped_weights, draw_pairs, near_pairs, orders_of
 from whywrong.explain.interactions.players import ImageGame, PlayersConfig

@@ -9,20 +9,19 @@ Source: Ren et al. 2021 (paired differences), Yao et al. 2023 (bands of low and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from whywrong.core.errors import InputError
-from whywrong.core.statistics import Interval, extreme_share, holm, signs_of
-from whywrong.explain.interactions.measured import HIGH, LOW, Features, MeasuredGroups
+from whywrong.core.statistics import Interval, extreme_share, holm
+from whywrong.explain.interactions.features import Features
+from whywrong.explain.interactions.measured import HIGH, LOW, MeasuredGroups
 from whywrong.explain.interactions.profile import NOISE_MARK
+from whywrong.explain.interactions.resampling import Means, dealt, means_of, resamples, swapped
 
 BANDS = ("low", "mid", "high")
-_MEANS = ("A", "M", "pos", "neg", "positive", "U", "raw")
-
-Means = Mapping[str, np.ndarray]  # each (..., R, V), a mean over images
 
 
 def _j(means: Means) -> np.ndarray:
@@ -133,8 +132,8 @@ def curves_of(
     """
     features = _features(measured, group, source=source)
     _check(draws, len(features))
-    weights = _resamples(len(features), draws, seed)
-    centre, resampled = _means(features, np.full((1, len(features)), 1 / len(features))), _means(features, weights)
+    weights = resamples(len(features), draws, seed)
+    centre, resampled = means_of(features, np.full((1, len(features)), 1 / len(features))), means_of(features, weights)
     orders: dict[str, dict[str, tuple[Interval, ...]]] = {}
     bands: dict[str, dict[str, dict[str, Interval]]] = {}
     for name, statistic in STATISTICS.items():
@@ -195,16 +194,16 @@ def compare(
     other = _features(measured, group if paired else against, source=paired)
     _check(draws, min(len(own), len(other)))
     if paired:
-        weights = _resamples(len(own), draws, seed)
-        resampled = _means(own, weights), _means(other, weights)
-        null, exact = _swapped(own, other, flips, seed)
+        weights = resamples(len(own), draws, seed)
+        resampled = means_of(own, weights), means_of(other, weights)
+        null, exact = swapped(own, other, flips, seed)
     else:
         resampled = (
-            _means(own, _resamples(len(own), draws, seed)),
-            _means(other, _resamples(len(other), draws, seed + 1)),
+            means_of(own, resamples(len(own), draws, seed)),
+            means_of(other, resamples(len(other), draws, seed + 1)),
         )
-        null, exact = _dealt(own, other, flips, seed), False
-    centre = tuple(_means(part, np.full((1, len(part)), 1 / len(part))) for part in (own, other))
+        null, exact = dealt(own, other, flips, seed), False
+    centre = tuple(means_of(part, np.full((1, len(part)), 1 / len(part))) for part in (own, other))
     orders: dict[str, dict[str, tuple[Effect, ...]]] = {}
     bands: dict[str, dict[str, dict[str, Effect]]] = {}
     for name, statistic in STATISTICS.items():
@@ -231,7 +230,7 @@ def group_draws(
     features = _features(measured, group, source=source)
     _check(draws, len(features))
     once = np.full((1, len(features)), 1 / len(features))
-    parts = (_means(features, weights) for weights in (once, _resamples(len(features), draws, seed)))
+    parts = (means_of(features, weights) for weights in (once, resamples(len(features), draws, seed)))
     centre, resampled = (STATISTICS[statistic](means) for means in parts)
     return centre[0], resampled
 
@@ -268,54 +267,6 @@ def _check(draws: int, images: int) -> None:
         raise InputError("an interval of a group needs at least 2 images")
     if draws < 1000:
         raise InputError(f"draws must be at least 1000 for a 95 % interval, got {draws}")
-
-
-def _columns(features: Features) -> dict[str, np.ndarray]:
-    """What means are taken of, (G, R, V) or (G, 1, V) each."""
-    gap = np.abs(features.full - features.empty)[:, None]
-    return {**{name: getattr(features, name) for name in _MEANS}, "gap": gap}
-
-
-def _means(features: Features, weights: np.ndarray) -> Means:
-    """Weighted means over images, (D, R, V) each; weights (D, G) sum to 1."""
-    return {
-        name: (weights @ values.reshape(len(values), -1)).reshape(len(weights), *values.shape[1:])
-        for name, values in _columns(features).items()
-    }
-
-
-def _resamples(images: int, draws: int, seed: int) -> np.ndarray:
-    """(draws, images): how often each image came up, as shares."""
-    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), draws) / images
-
-
-def _swapped(own: Features, other: Features, flips: int, seed: int) -> tuple[tuple[Means, Means], bool]:
-    """Means of both sides after each pair was swapped or not."""
-    signs, exact = signs_of(len(own), flips, seed)
-    sides = _columns(own), _columns(other)
-    first: dict[str, np.ndarray] = {}
-    second: dict[str, np.ndarray] = {}
-    for name, a in sides[0].items():
-        b = sides[1][name]
-        middle, half = ((a + b) / 2).mean(0), ((a - b) / 2).reshape(len(a), -1)
-        shift = (signs @ half / len(a)).reshape(len(signs), *a.shape[1:])
-        first[name], second[name] = middle + shift, middle - shift
-    return (first, second), exact
-
-
-def _dealt(own: Features, other: Features, draws: int, seed: int) -> tuple[Means, Means]:
-    """Means of both groups after their images were dealt anew."""
-    a, b = len(own), len(other)
-    rank = np.random.default_rng(seed).random((draws, a + b)).argsort(1).argsort(1)
-    mine = (rank < a).astype(np.float64)
-    first: dict[str, np.ndarray] = {}
-    second: dict[str, np.ndarray] = {}
-    sides = _columns(own), _columns(other)
-    for name in sides[0]:
-        pooled = np.concatenate([sides[0][name], sides[1][name]])
-        flat, shape = pooled.reshape(a + b, -1), (draws, *pooled.shape[1:])
-        first[name], second[name] = (mine @ flat / a).reshape(shape), ((1 - mine) @ flat / b).reshape(shape)
-    return first, second
 
 
 def _banded(values: np.ndarray, measured: MeasuredGroups) -> np.ndarray:

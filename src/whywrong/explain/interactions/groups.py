@@ -11,41 +11,23 @@ ours); Ren et al. 2021 (attacks brought to one strength, the fall of the true cl
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from whywrong.attacks.pgd import PGDConfig, pgd
-from whywrong.core.access import Access
-from whywrong.core.checks import bad_rows, check_classes, check_images, check_keys, check_labels
+from whywrong.attacks.pgd import PGDConfig
 from whywrong.core.errors import InputError
-from whywrong.core.margins import best_other
-from whywrong.core.randomness import row_keys
-from whywrong.data.corruptions import KINDS, SEVERITIES, corrupt
-from whywrong.explain.interactions.values import ValueFunction, class_values
-from whywrong.models.classifier import Classifier
+from whywrong.data.corruptions import KINDS, SEVERITIES
 
 GROUPS = ("correct", "clean_mis", "adv_mis", "corrupt_mis", "control")
 MADE = ("adv_mis", "corrupt_mis", "control")
-FEWEST = 20
-_CHUNK = 64  # correct images tried at a time
-_HALVINGS = 12
-REMEDY = {
-    "correct": "the model reads no image as labelled: check the labels with `whywrong check`",
-    "clean_mis": "give more images, or leave this group out",
-    "adv_mis": "raise eps or steps, or lower matched_drop",
-    "corrupt_mis": "raise severity or name harsher kinds, or change matched_drop",
-    "control": "give more images, lower severity, or leave this group out",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupsConfig:
-    """Settings of :func:`make_groups`, checked once, when built.
+    """Settings of :func:`whywrong.explain.interactions.making.make_groups`, checked once, when built.
 
     Attributes:
         groups: Which to make, of :data:`GROUPS`.
@@ -167,234 +149,6 @@ class Groups:
         return self.groups[name]
 
 
-def make_groups(
-    classifier: Classifier, x: Tensor, y: Tensor, *, keys: Tensor | None = None, config: GroupsConfig | None = None
-) -> Groups:
-    """Sort images into right and wrong, and make wrong ones of the right ones.
-
-    Right images are tried in their order, a batch at a time, until every group is full; so ``correct`` and the sources
-    of the errors are the same images where that is possible.
-
-    Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients where ``adv_mis`` is asked for.
-        x: Images, (N, C, H, W), floating point, in [0, 1]; left untouched.
-        y: True classes, (N,), int64.
-        keys: Seed of each image's attack and corruption, (N,) int64; default (config.seed, row).
-        config: Settings; None takes the defaults.
-
-    Raises:
-        InputError: An argument breaks the contract above, or a group comes out empty; the message says what to do.
-        AccessError: An attack was asked for and the classifier grants no gradients.
-    """
-    config = config or GroupsConfig()
-    check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
-    check_labels(y, len(x))
-    bad = bad_rows(x).nonzero().flatten()
-    if len(bad):
-        raise InputError(f"pixels of image {int(bad[0])} are not finite or outside [0, 1]")
-    keys = row_keys(config.seed, len(x)) if keys is None else keys
-    check_keys(keys, len(x))
-    classifier.require(Access.GRADIENTS if "adv_mis" in config.groups else Access.SCORES, "making groups")
-    maker = _Maker(classifier, x.detach(), y.cpu(), keys.cpu(), config)
-    with classifier:
-        return maker.run()
-
-
-class _Maker:
-    """Making the groups of one set of images."""
-
-    def __init__(self, classifier: Classifier, x: Tensor, y: Tensor, keys: Tensor, config: GroupsConfig) -> None:
-        self.classifier, self.x, self.y, self.keys, self.config = classifier, x, y, keys, config
-        self.counts = classifier.forwards, classifier.backwards
-        self.logits = self.ask(x)
-        check_classes(self.logits.shape[1])
-        check_labels(y, len(x), self.logits.shape[1])
-        self.usable = self.logits.isfinite().all(1)
-        self.right = ((self.logits.argmax(1) == y) & self.usable).nonzero().flatten()
-        self.log_odds = self.true_log_odds(self.logits, y)
-
-    def ask(self, x: Tensor) -> Tensor:
-        """Logits on the CPU; NaN where there is no answer."""
-        return self.classifier.logits_or_faults(x)[0].cpu()
-
-    @staticmethod
-    def true_log_odds(logits: Tensor, y: Tensor) -> Tensor:
-        """(B,) float64."""
-        return class_values(logits, y, y, (ValueFunction(of="true"),))[:, 0]
-
-    def run(self) -> Groups:
-        """All groups that were asked for."""
-        wanted, most = self.config.groups, self.config.per_group
-        found: dict[str, Group] = {}
-        if "correct" in wanted:
-            found["correct"] = self.as_they_came("correct", self.right[:most])
-        if "clean_mis" in wanted:
-            wrong = ((self.logits.argmax(1) != self.y) & self.usable).nonzero().flatten()
-            found["clean_mis"] = self.as_they_came("clean_mis", wrong[:most])
-        if "corrupt_mis" in wanted or "control" in wanted:
-            found |= {name: group for name, group in self.corrupted().items() if name in wanted}
-        if "adv_mis" in wanted:
-            matched = self.config.matched_drop
-            tried = found["corrupt_mis"].rows if isinstance(matched, str) else self.right
-            drop = found["corrupt_mis"].drop if isinstance(matched, str) else torch.full((len(tried),), matched or 0.0)
-            found["adv_mis"] = self.attacked(tried, drop)
-        notes: list[str] = []
-        for name in wanted:
-            if not len(found[name]):
-                text = f"group {name} is empty ({len(self.right)} images are right): {REMEDY[name]}"
-                if not self.config.skip_empty:
-                    raise InputError(text)
-                notes.append(text)
-                del found[name]
-            elif len(found[name]) < min(FEWEST, most):
-                notes.append(f"group {name} has {len(found[name])} images; below {FEWEST} its intervals say little")
-        if most < FEWEST:
-            notes.append(f"groups hold at most {most} images; below {FEWEST} their intervals say little")
-        for note in notes:
-            warnings.warn(note, stacklevel=4)
-        forwards, backwards = self.classifier.forwards - self.counts[0], self.classifier.backwards - self.counts[1]
-        ordered = {name: found[name] for name in GROUPS if name in found}
-        return Groups(ordered, self.x, _sentence(ordered, self.config), tuple(notes), forwards, backwards)
-
-    def as_they_came(self, name: str, rows: Tensor) -> Group:
-        """A group of images to which nothing was done."""
-        return self.group(name, rows, self.x[rows.to(self.x.device)], self.logits[rows], [""] * len(rows))
-
-    def group(self, name: str, rows: Tensor, x: Tensor, logits: Tensor, made_by: Sequence[str]) -> Group:
-        """A group from its images and their logits."""
-        y, predicted = self.y[rows], logits.argmax(1)
-        target = torch.where(predicted == y, best_other(logits, y), predicted) if len(rows) else y
-        log_odds = self.true_log_odds(logits, y)
-        fallen = self.log_odds[rows] - log_odds
-        return Group(name, x, rows, self.keys[rows], y, target, log_odds, fallen, tuple(made_by))
-
-    def attacked(self, right: Tensor, drop: Tensor) -> Group:
-        """The first of the right images (N,) that the attack makes wrong; falls ``drop`` (N,) where strengths match."""
-        rows: list[Tensor] = []
-        images: list[Tensor] = []
-        logits: list[Tensor] = []
-        for tried, drops in zip(right.split(_CHUNK), drop.split(_CHUNK), strict=True):
-            place = tried.to(self.x.device)
-            result = pgd(
-                self.classifier,
-                self.x[place],
-                self.y[tried].to(self.x.device),
-                keys=self.keys[tried].to(self.x.device),
-                config=self.config.attack,
-            )
-            x, z = result.x_adv, result.logits.cpu()
-            fits = torch.ones(len(tried), dtype=torch.bool)
-            if self.config.matched_drop is not None:
-                x, z, fits = self.weakened(tried, x, drops)
-            kept = ((z.argmax(1) != self.y[tried]) & z.isfinite().all(1) & fits).nonzero().flatten()
-            rows.append(tried[kept])
-            images.append(x[kept.to(x.device)])
-            logits.append(z[kept])
-            if sum(map(len, rows)) >= self.config.per_group:
-                break
-        if not len(right):
-            return self.as_they_came("adv_mis", right)  # empty
-        taken, x, z = (torch.cat(part)[: self.config.per_group] for part in (rows, images, logits))
-        return self.group("adv_mis", taken, x, z, ["pgd"] * len(taken))
-
-    def weakened(self, rows: Tensor, attacked: Tensor, drop: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Changes shortened until the log-odds of the true class have fallen by ``drop`` (B,), by bisection.
-
-        Returns:
-            Images, logits, and whether the log-odds had fallen so far at all.
-        """
-        x, y = self.x[rows.to(self.x.device)], self.y[rows]
-        change = attacked - x
-        low, high = torch.zeros(len(rows)), torch.ones(len(rows))
-
-        def at(share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            image = x + share.to(x).view(-1, 1, 1, 1) * change
-            logits = self.ask(image)
-            return image, logits, self.log_odds[rows] - self.true_log_odds(logits, y)
-
-        reaches = at(high)[2] >= drop
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            beyond = at(middle)[2] >= drop
-            high, low = torch.where(beyond, middle, high), torch.where(beyond, low, middle)
-        image, logits, _ = at(high)
-        return image, logits, reaches
-
-    def corrupted(self) -> dict[str, Group]:
-        """Right images that a corruption makes wrong, and those that the same corruptions leave right."""
-        config, most = self.config, self.config.per_group
-        levels = SEVERITIES if config.severity is None else (config.severity,)
-        options = [(kind, level) for kind in config.kinds for level in levels]
-        taken = dict.fromkeys(config.kinds, 0)
-        errors: list[tuple[int, int]] = []  # image, option
-        stays: list[tuple[int, Tensor]] = []  # image, (options,) bool
-        for tried in self.right.split(_CHUNK):
-            wrong, right, drop = self.under(tried, options)
-            choice = _choose(wrong.unflatten(1, (len(config.kinds), -1)), drop, config)  # (B, kinds), -1 for none
-            for row, image in enumerate(tried.tolist()):
-                stays.append((image, right[row]))
-                open_to = [number for number in range(len(config.kinds)) if choice[row, number] >= 0]
-                if open_to and len(errors) < most:
-                    kind = min(open_to, key=lambda number: taken[config.kinds[number]])
-                    taken[config.kinds[kind]] += 1
-                    errors.append((image, kind * len(levels) + int(choice[row, kind])))
-            if len(errors) >= most and len(stays) >= 2 * most:
-                break
-        control = _controls(errors, stays)
-        return {
-            "corrupt_mis": self.with_corruption("corrupt_mis", errors, options),
-            "control": self.with_corruption("control", control, options),
-        }
-
-    def under(self, rows: Tensor, options: Sequence[tuple[str, int]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Wrong, right, and the fall of the log-odds, (B, options) each; an image without an answer is neither."""
-        x, keys = self.x[rows.to(self.x.device)], self.keys[rows].to(self.x.device)
-        asked = [self.ask(corrupt(x, kind, level, keys=keys)) for kind, level in options]
-        finite = torch.stack([logits.isfinite().all(1) for logits in asked], 1)
-        right = torch.stack([logits.argmax(1) == self.y[rows] for logits in asked], 1)
-        drop = torch.stack([self.log_odds[rows] - self.true_log_odds(logits, self.y[rows]) for logits in asked], 1)
-        return ~right & finite, right & finite, drop
-
-    def with_corruption(self, name: str, chosen: list[tuple[int, int]], options: Sequence[tuple[str, int]]) -> Group:
-        """A group of corrupted images, made again from their keys."""
-        chosen = sorted(chosen)
-        rows = torch.tensor([image for image, _ in chosen], dtype=torch.int64)
-        option = torch.tensor([number for _, number in chosen], dtype=torch.int64)
-        x = self.x[rows.to(self.x.device)].clone()
-        for number in option.unique().tolist():
-            mine = (option == number).nonzero().flatten()
-            kind, level = options[number]
-            place = mine.to(x.device)
-            x[place] = corrupt(x[place], kind, level, keys=self.keys[rows[mine]].to(x.device))
-        logits = self.ask(x) if len(rows) else self.logits[:0]
-        return self.group(name, rows, x, logits, ["{} {}".format(*options[number]) for number in option.tolist()])
-
-
-def _choose(wrong: Tensor, drop: Tensor, config: GroupsConfig) -> Tensor:
-    """(B, kinds) int64: which severity of each kind makes an image wrong at the strength asked for; -1 where none."""
-    if config.matched_drop is None or isinstance(config.matched_drop, str):
-        distance = torch.arange(wrong.shape[2], dtype=torch.float64).expand(wrong.shape)
-        limit = torch.inf
-    else:
-        distance = (drop.view(wrong.shape) - config.matched_drop).abs()
-        limit = config.drop_tolerance * config.matched_drop
-    distance = torch.where(wrong & (distance <= limit), distance, torch.inf)
-    nearest = distance.min(2)
-    return torch.where(nearest.values.isfinite(), nearest.indices, -1)
-
-
-def _controls(errors: list[tuple[int, int]], stays: list[tuple[int, Tensor]]) -> list[tuple[int, int]]:
-    """For each error another image that the same corruption leaves right, each image once, in their order."""
-    used: set[int] = set()
-    found: list[tuple[int, int]] = []
-    for _, option in errors:
-        image = next((image for image, right in stays if right[option] and image not in used), None)
-        if image is not None:
-            used.add(image)
-            found.append((image, option))
-    return found
-
-
 def check_names(setting: str, names: Sequence[str], known: Sequence[str]) -> None:
     """Refuse an empty list of names, a repetition, or a name that is not known.
 
@@ -406,28 +160,3 @@ def check_names(setting: str, names: Sequence[str], known: Sequence[str]) -> Non
         raise InputError(f"{setting} are of {', '.join(known)}; got {odd[0]!r}")
     if not names or len(set(names)) != len(names):
         raise InputError(f"{setting} must name at least one and none twice, got {list(names)}")
-
-
-def _sentence(groups: dict[str, Group], config: GroupsConfig) -> str:
-    """What was done to the images, and how far the true class fell."""
-    parts: list[str] = []
-
-    def fell(name: str) -> str:
-        return f"log-odds of the true class down by {float(groups[name].drop.median()):.3g} nats (median)"
-
-    if "adv_mis" in groups:
-        start = ", random start" if config.random_start else ""
-        steps = f"{config.steps} steps of {255 * config.step_size:.3g}/255"
-        parts.append(f"adv_mis: linf PGD, eps {255 * config.eps:.3g}/255, {steps}{start}, {fell('adv_mis')}")
-    if "corrupt_mis" in groups:
-        how = "smallest severity that makes it wrong" if config.severity is None else f"severity {config.severity}"
-        if isinstance(config.matched_drop, float):
-            how = "severity nearest to the fall asked for"
-        parts.append(f"corrupt_mis: {' or '.join(config.kinds)}, {how}, {fell('corrupt_mis')}")
-    if "control" in groups:
-        parts.append(f"control: the same corruptions on images that stay right, {fell('control')}")
-    if isinstance(config.matched_drop, str):
-        parts.append("the attack is weakened until it is as strong as the corruption of the same image")
-    elif config.matched_drop is not None and parts:
-        parts.append(f"strengths matched at {config.matched_drop:g} nats")
-    return "; ".join(parts)

@@ -20,12 +20,14 @@ from torch import Tensor
 from whywrong.core.errors import InputError
 from whywrong.explain.interactions.blocks import block_pairs
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
+from whywrong.explain.interactions.features import Features
 from whywrong.explain.interactions.games import Game
 from whywrong.explain.interactions.groups import MADE, Group, Groups
 from whywrong.explain.interactions.pairs import RATIOS, orders_of
-from whywrong.explain.interactions.players import ImageGame, PlayersConfig
+from whywrong.explain.interactions.players import PlayersConfig
 from whywrong.explain.interactions.profile import Profile
-from whywrong.explain.interactions.values import CLASSES, KINDS, ValueFunction, class_values
+from whywrong.explain.interactions.several_targets import SeveralTargets
+from whywrong.explain.interactions.values import KINDS
 from whywrong.models.classifier import Classifier
 
 LOW, HIGH = 0.2 + 1e-9, 0.8 - 1e-9  # ratios of the orders that count as low, up to, and as high, from
@@ -84,46 +86,6 @@ class MeasureConfig:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Features:
-    """What is known of each image of a group: float64, G images, R orders, V = 3 classes (true, target, difference).
-
-    Attributes:
-        A, M, pos, neg, positive, U: (G, R, V), as in :class:`whywrong.explain.interactions.profile.Profile`.
-        raw: (G, R, V), mean square over pairs before the noise is taken out.
-        disentanglement: (G, R, V), as in ``Profile``.
-        A_se, M_se, U_se: (G, R, V), sampling errors.
-        full, empty: (G, V), value of the whole image and of the one in which every player is absent.
-    """
-
-    A: np.ndarray
-    M: np.ndarray
-    pos: np.ndarray
-    neg: np.ndarray
-    positive: np.ndarray
-    U: np.ndarray
-    raw: np.ndarray
-    disentanglement: np.ndarray
-    A_se: np.ndarray
-    M_se: np.ndarray
-    U_se: np.ndarray
-    full: np.ndarray
-    empty: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.A)
-
-    def pick(self, rows: np.ndarray, slots: np.ndarray) -> Features:
-        """Of rows (G,), the true class and the class in slot (G,) of each; here V is 1 + 2 T."""
-        columns = np.stack([np.zeros_like(slots), 1 + 2 * slots, 2 + 2 * slots], 1)  # (G, 3)
-        picked: dict[str, np.ndarray] = {}
-        for entry in fields(self):
-            values = getattr(self, entry.name)[rows]
-            index = columns if values.ndim == 2 else columns[:, None]
-            picked[entry.name] = np.take_along_axis(values, index, -1)
-        return Features(**picked)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Measured:
     """One group, measured.
 
@@ -174,34 +136,6 @@ class MeasuredGroups:
     notes: tuple[str, ...]
 
 
-class SeveralTargets(ImageGame):
-    """An image game with T classes t for each image, all from the same passes.
-
-    The values are that of the true class, then, for each of the T classes, its value and the difference to it.
-
-    Args:
-        classifier, x, y, config: As for :class:`ImageGame`.
-        targets: (B, T) int64.
-        value: Kind of value function.
-    """
-
-    def __init__(
-        self, classifier: Classifier, x: Tensor, y: Tensor, *, targets: Tensor, value: str, config: PlayersConfig
-    ) -> None:
-        self._both = tuple(ValueFunction(kind=value, of=of) for of in CLASSES)
-        super().__init__(classifier, x, y, target=targets[:, 0].clone(), functions=self._both, config=config)
-        self.targets = targets.cpu()
-        slots = range(1, self.targets.shape[1])
-        self.names = (*self.names, *(f"{name}_{slot}" for slot in slots for name in self.names[1:]))
-
-    def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """As :meth:`Game.evaluate`."""
-        logits = self._shown.logits(masks, rows).cpu()
-        y, targets = self._y[rows], self.targets[rows]
-        values = [class_values(logits, y, targets[:, slot], self._both) for slot in range(targets.shape[1])]
-        return torch.cat([values[0], *(one[:, 1:] for one in values[1:])], 1)
-
-
 def measure_groups(
     classifier: Classifier,
     groups: Groups,
@@ -213,7 +147,7 @@ def measure_groups(
 
     Args:
         classifier: Images to logits.
-        groups: From :func:`whywrong.explain.interactions.groups.make_groups`.
+        groups: From :func:`whywrong.explain.interactions.making.make_groups`.
         config: Settings; None takes the defaults.
         progress: Told, after every few images, how many are measured, how many there are, and the passes so far.
 

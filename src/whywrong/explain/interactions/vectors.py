@@ -12,7 +12,7 @@ import numpy as np
 
 from whywrong.core.errors import InputError
 from whywrong.explain.interactions.comparison import Effect
-from whywrong.explain.interactions.measured import Features
+from whywrong.explain.interactions.features import Features
 
 
 def shape_vectors(features: Features, statistic: str, value: int) -> np.ndarray:

@@ -20,12 +20,12 @@ from torch import Tensor
 from whywrong.core.statistics import Interval, resampled_means
 from whywrong.explain.interactions.contexts import permutations
 from whywrong.explain.interactions.games import Game
-from whywrong.explain.interactions.measured import SeveralTargets
+from whywrong.explain.interactions.several_targets import SeveralTargets
 from whywrong.explain.interactions.streams import PERMUTATIONS
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
-from whywrong.reproduce.interactions.groups import CLASS_WORDS, decide_sign
 from whywrong.reproduce.interactions.measuring import Memory, Progress, measured_groups
+from whywrong.reproduce.interactions.wording import CLASS_WORDS, decide_sign, interval_of
 from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, LabelledImages, both
 
 PARTS = ("alone", "low", "mid", "high")
@@ -75,14 +75,14 @@ def attacks_act_on_high_orders(
         total, totals = centre[:, v].sum(), draws[:, :, v].sum(1)
         numbers[f"change_{word}"] = -float(total)
         for place, name in enumerate(PARTS):
-            share = _interval(centre[place, v] / total, draws[:, place, v] / totals)
+            share = interval_of(centre[place, v] / total, draws[:, place, v] / totals)
             numbers |= {
                 f"share_{name}_{word}": share.value,
                 f"share_{name}_{word}_from": share.low,
                 f"share_{name}_{word}_to": share.high,
             }
         rivals = [
-            _interval(
+            interval_of(
                 (centre[3, v] - part * centre[place, v]) / total, (draws[:, 3, v] - part * draws[:, place, v]) / totals
             )
             for place, part in ((1, 1.0), (2, 1 / 3))
@@ -156,8 +156,3 @@ def band_parts(game: Game, keys: Tensor, draws: int) -> Tensor:
         for a, b in pairwise(ends)
     ]
     return torch.stack([n * slope(0), *bands], 1)
-
-
-def _interval(value: float, draws: np.ndarray) -> Interval:
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Interval(float(value), float(low), float(high))

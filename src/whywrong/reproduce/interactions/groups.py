@@ -12,25 +12,29 @@ from typing import Any, Literal
 import numpy as np
 
 from whywrong.core.statistics import Interval
-from whywrong.explain.interactions.comparison import (
-    BANDS,
-    Comparison,
-    Curves,
-    Effect,
-    band_of,
-    compare,
-    curves_of,
-    group_draws,
-)
+from whywrong.explain.interactions.comparison import BANDS, Comparison, Effect, compare, curves_of, group_draws
 from whywrong.explain.interactions.measured import MeasuredGroups
 from whywrong.explain.interactions.vectors import shape_vectors, vectors_differ
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
 from whywrong.reproduce.interactions.measuring import Memory, Progress, measured_groups
-from whywrong.reproduce.protocol import ClaimResult, LabelledImages, Verdict, both, decide
+from whywrong.reproduce.interactions.wording import (
+    CLASS_WORDS,
+    claim_result,
+    common,
+    decide_sign,
+    drawing_of,
+    interval_of,
+    moved,
+    of_class,
+    percent,
+    percent_of,
+    signed,
+    spread,
+)
+from whywrong.reproduce.protocol import ClaimResult, LabelledImages, Verdict, both
 
 ERRORS = ("clean_mis", "adv_mis", "corrupt_mis")
-CLASS_WORDS = ("true", "predicted", "difference")
 
 
 def attacks_raise_high_orders(
@@ -105,30 +109,30 @@ def both_ends_are_high(
     rises: dict[tuple[str, str], Interval] = {}
     for v, word in enumerate(CLASS_WORDS[:2]):
         for name, end in zip(("low", "high"), ends, strict=True):
-            rise = _interval(
+            rise = interval_of(
                 centre[end, v].mean() - centre[middle, v].mean(), draws[:, end, v].mean(1) - draws[:, middle, v].mean(1)
             )
             rises[word, name] = rise
-            numbers |= _spread(f"rise_at_{name}_orders_{word}", rise)
+            numbers |= spread(f"rise_at_{name}_orders_{word}", rise)
         verdicts[word] = both(decide_sign(rises[word, "low"], above=True), decide_sign(rises[word, "high"], above=True))
         numbers[f"verdict_{word}"] = verdicts[word]
     smaller = min(("low", "high"), key=lambda name: rises["true", name].value)
     effect = rises["true", smaller]
     sentence = (
-        f"in {len(measured.groups['correct'].group)} images that are read rightly, J of {_of(measured, 0)} is "
-        f"{_signed(rises['true', 'low'])} at orders r <= 0.1 and {_signed(rises['true', 'high'])} at r >= 0.9, each "
-        f"against r in 0.3..0.7; for the runner-up, {_signed(rises['predicted', 'low'])} and "
-        f"{_signed(rises['predicted', 'high'])}."
+        f"in {len(measured.groups['correct'].group)} images that are read rightly, J of {of_class(measured, 0)} is "
+        f"{signed(rises['true', 'low'])} at orders r <= 0.1 and {signed(rises['true', 'high'])} at r >= 0.9, each "
+        f"against r in 0.3..0.7; for the runner-up, {signed(rises['predicted', 'low'])} and "
+        f"{signed(rises['predicted', 'high'])}."
     )
-    return _result(
+    return claim_result(
         effect=effect,
         effect_name=f"J at orders r {'<= 0.1' if smaller == 'low' else '>= 0.9'} minus J at r in 0.3..0.7, "
         f"{measured.names[0]}",
         n=len(measured.groups["correct"].group),
         verdict=verdicts["true"],
         sentence=sentence,
-        numbers={**numbers, **_common(measured)},
-        drawing=_drawing(measured, config, ("correct",), "J", None),
+        numbers={**numbers, **common(measured)},
+        drawing=drawing_of(measured, config, ("correct",), "J", None),
     )
 
 
@@ -145,34 +149,34 @@ def _one_band(
         effect = paired.bands["A"][name][band]
         level = sources.bands["A"][name][band].value
         verdicts[word] = decide_sign(effect, above=above)
-        numbers |= _spread(f"A_{word}", effect)
-        numbers |= {f"A_{word}_p_holm": effect.p_holm, f"A_{word}_percent": _percent_of(effect.value, level)}
+        numbers |= spread(f"A_{word}", effect)
+        numbers |= {f"A_{word}_p_holm": effect.p_holm, f"A_{word}_percent": percent_of(effect.value, level)}
         for statistic in ("J", "strength", "A_scaled"):
-            numbers |= _spread(f"{statistic}_{word}", paired.bands[statistic][name][band])
-        numbers |= _spread(f"A_{word}_against_correct", unpaired.bands["A"][name][band])
+            numbers |= spread(f"{statistic}_{word}", paired.bands[statistic][name][band])
+        numbers |= spread(f"A_{word}_against_correct", unpaired.bands["A"][name][band])
         numbers[f"verdict_{word}"] = verdicts[word]
-    numbers |= _common(measured, group)
+    numbers |= common(measured, group)
     control, aside = _control(measured, config, band) if group == "corrupt_mis" else (None, "")
     if control is not None:
         for word, name in zip(CLASS_WORDS, measured.names, strict=True):
-            numbers |= _spread(f"A_{word}_control", control.bands["A"][name][band])
+            numbers |= spread(f"A_{word}_control", control.bands["A"][name][band])
     first, second = (paired.bands["A"][name][band] for name in measured.names[:2])
     verdict = both(verdicts["true"], verdicts["predicted"])
     where = "high orders (r >= 0.8)" if band == "high" else "low orders (r <= 0.2)"
     split = "" if verdicts["true"] == verdicts["predicted"] else " The answer depends on the class."
     sentence = (
         f"in {paired.n} images of {group}, each against its own source, the mean size A of interactions at {where} "
-        f"{_moved(first, numbers['A_true_percent'])} in {_of(measured, 0)} and "
-        f"{_moved(second, numbers['A_predicted_percent'])} in {_of(measured, 1)}.{split}{aside}"
+        f"{moved(first, numbers['A_true_percent'])} in {of_class(measured, 0)} and "
+        f"{moved(second, numbers['A_predicted_percent'])} in {of_class(measured, 1)}.{split}{aside}"
     )
-    return _result(
+    return claim_result(
         effect=first,
         effect_name=f"change of A at {where}, {measured.names[0]}, paired with the source",
         n=paired.n,
         verdict=verdict,
         sentence=sentence,
         numbers=numbers,
-        drawing=_drawing(measured, config, (group,), "A", paired, control=control, band=band),
+        drawing=drawing_of(measured, config, (group,), "A", paired, control=control, band=band),
     )
 
 
@@ -183,7 +187,7 @@ def _control(measured: MeasuredGroups, config: InteractionsClaimConfig, band: st
     paired = compare(measured, "control", "source", draws=config.draws, seed=config.seed)
     sources = curves_of(measured, "control", source=True, draws=config.draws, seed=config.seed)
     first, second = (
-        _moved(paired.bands["A"][name][band], _percent_of(paired.bands["A"][name][band].value, level))
+        moved(paired.bands["A"][name][band], percent_of(paired.bands["A"][name][band].value, level))
         for name in measured.names[:2]
         for level in [sources.bands["A"][name][band].value]
     )
@@ -203,7 +207,7 @@ def _vectors(
         for name in dict.fromkeys((statistic, "A" if statistic == "J" else statistic)):
             vectors = [shape_vectors(measured.groups[group].own, name, v) for group in groups]
             found = vectors_differ(vectors, draws=config.draws, seed=config.seed)
-            numbers |= _spread(f"{name}_explained_{word}", found) | {f"{name}_p_{word}": found.p}
+            numbers |= spread(f"{name}_explained_{word}", found) | {f"{name}_p_{word}": found.p}
             if name == statistic:
                 outcomes[word] = found
     profiles = {group: curves_of(measured, group, draws=config.draws, seed=config.seed) for group in groups}
@@ -214,143 +218,23 @@ def _vectors(
     verdicts: dict[str, Verdict] = {
         word: "holds" if outcome.p < 0.05 else "undecided" for word, outcome in outcomes.items()
     }
-    numbers |= {f"verdict_{word}": verdict for word, verdict in verdicts.items()} | _common(measured)
+    numbers |= {f"verdict_{word}": verdict for word, verdict in verdicts.items()} | common(measured)
     true, predicted = outcomes["true"], outcomes["predicted"]
     total = sum(len(measured.groups[group].group) for group in groups)
     sentence = (
         f"{words}, over the orders, differs between {', '.join(groups)} ({total} images): which group an image is from "
-        f"explains {_percent(true.value)} of its variance in {_of(measured, 0)} "
-        f"({_percent(true.low)} to {_percent(true.high)}, permutation p {true.p:.2g}) and {_percent(predicted.value)} "
-        f"in {_of(measured, 1)} (p {predicted.p:.2g})."
+        f"explains {percent(true.value)} of its variance in {of_class(measured, 0)} "
+        f"({percent(true.low)} to {percent(true.high)}, permutation p {true.p:.2g}) and {percent(predicted.value)} "
+        f"in {of_class(measured, 1)} (p {predicted.p:.2g})."
     )
     if both(*verdicts.values()) != "holds":
         sentence = sentence.replace("differs between", "was not shown to differ between", 1)
-    return _result(
+    return claim_result(
         effect=true,
         effect_name=f"share of the variance of {statistic}, over orders, that the group explains, {measured.names[0]}",
         n=total,
         verdict=both(*verdicts.values()),
         sentence=sentence,
         numbers=numbers,
-        drawing=_drawing(measured, config, groups, statistic, None),
+        drawing=drawing_of(measured, config, groups, statistic, None),
     )
-
-
-def decide_sign(effect: Interval | Effect, *, above: bool) -> Verdict:
-    """Whether an interval lies above zero (or below); undecided where it covers zero."""
-    if np.isnan(effect.low) or np.isnan(effect.high) or effect.low <= 0 <= effect.high:
-        return "undecided"
-    return decide(effect.low, effect.high, 0.0, above=above)
-
-
-def _drawing(
-    measured: MeasuredGroups,
-    config: InteractionsClaimConfig,
-    groups: tuple[str, ...],
-    statistic: str,
-    paired: Comparison | None,
-    *,
-    control: Comparison | None = None,
-    band: str = "",
-) -> dict[str, Any]:
-    """What the figure shows: profiles of groups, or of a group and its sources with their difference."""
-    lines: dict[str, Curves] = {}
-    shown = ("correct", *groups) if "correct" not in groups and "correct" in measured.groups else groups
-    for group in shown:
-        lines[group] = curves_of(measured, group, draws=config.draws, seed=config.seed)
-    if paired is not None:
-        lines = {groups[0]: lines[groups[0]]}
-        lines[f"{groups[0]}, sources"] = curves_of(
-            measured, groups[0], source=True, draws=config.draws, seed=config.seed
-        )
-    return {
-        "ratios": list(measured.ratios),
-        "orders": list(measured.orders),
-        "players": measured.players,
-        "names": list(measured.names[:2]),
-        "statistic": statistic,
-        "band": band,
-        "bands": band_of(measured.ratios).tolist(),
-        "settings": measured.settings,
-        "lines": {
-            group: {
-                name: [[i.value, i.low, i.high] for i in line.orders[statistic][name]] for name in measured.names[:2]
-            }
-            for group, line in lines.items()
-        },
-        "noisy": {
-            group: {name: list(line.noisy[name]) for name in measured.names[:2]} for group, line in lines.items()
-        },
-        "n": {group: line.n for group, line in lines.items()},
-        "control": None
-        if control is None
-        else {name: [e.value for e in control.orders[statistic][name]] for name in measured.names[:2]},
-        "difference": None
-        if paired is None
-        else {
-            name: [[e.value, e.low, e.high, e.p_holm] for e in paired.orders[statistic][name]]
-            for name in measured.names[:2]
-        },
-    }
-
-
-def _common(measured: MeasuredGroups, group: str | None = None) -> dict[str, Any]:
-    """What every claim states of its measurement: how, noise, ends of the game."""
-    numbers: dict[str, Any] = {
-        "groups": measured.settings or "images as they came",
-        "players": f"{measured.players} {'patch tokens' if measured.kind == 'tokens' else 'cells of pixels'}",
-        "pairs_an_image": measured.pairs,
-        "passes_an_image": measured.forwards / measured.images,
-    }
-    for name in [group] if group else list(measured.groups):
-        for source in (False, True) if group and measured.groups[name].source is not None else (False,):
-            profile, label = (
-                curves_of(measured, name, source=source, draws=1000),
-                f"{name}{'_source' if source else ''}",
-            )
-            for word, value in zip(CLASS_WORDS[:2], measured.names, strict=False):
-                numbers[f"noise_share_{label}_{word}"] = max(profile.noise[value])
-                numbers[f"value_whole_{label}_{word}"] = profile.full[value].value
-                numbers[f"value_empty_{label}_{word}"] = profile.empty[value].value
-    for number, note in enumerate(measured.notes, start=1):
-        numbers[f"note_{number}"] = note
-    return numbers
-
-
-def _of(measured: MeasuredGroups, v: int) -> str:
-    """The value function in words."""
-    kind = measured.names[0].removesuffix("_true").replace("_", "-")
-    return f"the {kind} of the {'true class' if v == 0 else 'predicted class'}"
-
-
-def _moved(effect: Effect, percent: float | None) -> str:
-    share = "" if percent is None else f" ({percent:+.0f} %)"
-    verb = "rose" if effect.low > 0 else "fell" if effect.high < 0 else "changed"
-    amount = effect.value if verb == "changed" else abs(effect.value)
-    bounds = sorted((effect.low, effect.high)) if verb != "fell" else sorted((-effect.low, -effect.high))
-    return f"{verb} by {amount:.2g}{share}, 95 % interval {bounds[0]:.2g} to {bounds[1]:.2g},"
-
-
-def _signed(interval: Interval) -> str:
-    return f"{interval.value:+.2g} (95 % interval {interval.low:.2g} to {interval.high:.2g})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
-
-
-def _percent_of(change: float, level: float) -> float | None:
-    return 100 * change / level if level > 0 else None
-
-
-def _spread(name: str, effect: Interval | Effect) -> dict[str, float]:
-    return {name: effect.value, f"{name}_from": effect.low, f"{name}_to": effect.high}
-
-
-def _interval(value: float, draws: np.ndarray) -> Interval:
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Interval(float(value), float(low), float(high))
-
-
-def _result(*, effect: Interval | Effect, **fields: Any) -> ClaimResult:
-    return ClaimResult(name="", title="", effect=effect.value, interval=(effect.low, effect.high), **fields)

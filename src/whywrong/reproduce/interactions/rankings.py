@@ -20,8 +20,8 @@ from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.rankings import DIRECTIONAL, curves, order_of
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.config import PatchClaimConfig
-from whywrong.reproduce.interactions.groups import decide_sign
 from whywrong.reproduce.interactions.measuring import Memory, Progress, first_images
+from whywrong.reproduce.interactions.wording import decide_sign
 from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, LabelledImages, Verdict, both
 
 RIVALS = ("shapley", "grad_cam", "rollout")

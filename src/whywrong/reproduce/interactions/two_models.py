@@ -16,12 +16,12 @@ from torch import Tensor
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys
 from whywrong.core.statistics import extreme_share, holm, resampled_means, signs_of
-from whywrong.explain.interactions.groups import make_groups
+from whywrong.explain.interactions.making import make_groups
 from whywrong.explain.interactions.measured import MeasuredGroups, measure_groups
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig, common_grid
-from whywrong.reproduce.interactions.groups import CLASS_WORDS
 from whywrong.reproduce.interactions.measuring import Memory, Progress, first_images, told
+from whywrong.reproduce.interactions.wording import CLASS_WORDS
 from whywrong.reproduce.protocol import ClaimResult, LabelledImages, Verdict, both
 
 

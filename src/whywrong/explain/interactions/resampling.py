@@ -1,0 +1,62 @@
+"""Means over images of what a group's statistics are made of: as they are, resampled, swapped with sources, dealt anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from whywrong.core.statistics import signs_of
+from whywrong.explain.interactions.features import Features
+
+_MEANS = ("A", "M", "pos", "neg", "positive", "U", "raw")
+
+Means = Mapping[str, np.ndarray]  # each (..., R, V), a mean over images
+
+
+def columns(features: Features) -> dict[str, np.ndarray]:
+    """What means are taken of, (G, R, V) or (G, 1, V) each."""
+    gap = np.abs(features.full - features.empty)[:, None]
+    return {**{name: getattr(features, name) for name in _MEANS}, "gap": gap}
+
+
+def means_of(features: Features, weights: np.ndarray) -> Means:
+    """Weighted means over images, (D, R, V) each; weights (D, G) sum to 1."""
+    return {
+        name: (weights @ values.reshape(len(values), -1)).reshape(len(weights), *values.shape[1:])
+        for name, values in columns(features).items()
+    }
+
+
+def resamples(images: int, draws: int, seed: int) -> np.ndarray:
+    """(draws, images): how often each image came up, as shares."""
+    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), draws) / images
+
+
+def swapped(own: Features, other: Features, flips: int, seed: int) -> tuple[tuple[Means, Means], bool]:
+    """Means of both sides after each pair was swapped or not."""
+    signs, exact = signs_of(len(own), flips, seed)
+    sides = columns(own), columns(other)
+    first: dict[str, np.ndarray] = {}
+    second: dict[str, np.ndarray] = {}
+    for name, a in sides[0].items():
+        b = sides[1][name]
+        middle, half = ((a + b) / 2).mean(0), ((a - b) / 2).reshape(len(a), -1)
+        shift = (signs @ half / len(a)).reshape(len(signs), *a.shape[1:])
+        first[name], second[name] = middle + shift, middle - shift
+    return (first, second), exact
+
+
+def dealt(own: Features, other: Features, draws: int, seed: int) -> tuple[Means, Means]:
+    """Means of both groups after their images were dealt anew."""
+    a, b = len(own), len(other)
+    rank = np.random.default_rng(seed).random((draws, a + b)).argsort(1).argsort(1)
+    mine = (rank < a).astype(np.float64)
+    first: dict[str, np.ndarray] = {}
+    second: dict[str, np.ndarray] = {}
+    sides = columns(own), columns(other)
+    for name in sides[0]:
+        pooled = np.concatenate([sides[0][name], sides[1][name]])
+        flat, shape = pooled.reshape(a + b, -1), (draws, *pooled.shape[1:])
+        first[name], second[name] = (mine @ flat / a).reshape(shape), ((1 - mine) @ flat / b).reshape(shape)
+    return first, second

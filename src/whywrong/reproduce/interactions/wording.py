@@ -1,0 +1,135 @@
+"""What the claims about groups have in common: verdict by sign, numbers stated, words, and what their figures show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from whywrong.core.statistics import Interval
+from whywrong.explain.interactions.comparison import Comparison, Curves, Effect, band_of, curves_of
+from whywrong.explain.interactions.measured import MeasuredGroups
+from whywrong.reproduce.interactions.config import InteractionsClaimConfig
+from whywrong.reproduce.protocol import ClaimResult, Verdict, decide
+
+CLASS_WORDS = ("true", "predicted", "difference")
+
+
+def decide_sign(effect: Interval | Effect, *, above: bool) -> Verdict:
+    """Whether an interval lies above zero (or below); undecided where it covers zero."""
+    if np.isnan(effect.low) or np.isnan(effect.high) or effect.low <= 0 <= effect.high:
+        return "undecided"
+    return decide(effect.low, effect.high, 0.0, above=above)
+
+
+def drawing_of(
+    measured: MeasuredGroups,
+    config: InteractionsClaimConfig,
+    groups: tuple[str, ...],
+    statistic: str,
+    paired: Comparison | None,
+    *,
+    control: Comparison | None = None,
+    band: str = "",
+) -> dict[str, Any]:
+    """What the figure shows: profiles of groups, or of a group and its sources with their difference."""
+    lines: dict[str, Curves] = {}
+    shown = ("correct", *groups) if "correct" not in groups and "correct" in measured.groups else groups
+    for group in shown:
+        lines[group] = curves_of(measured, group, draws=config.draws, seed=config.seed)
+    if paired is not None:
+        lines = {groups[0]: lines[groups[0]]}
+        lines[f"{groups[0]}, sources"] = curves_of(
+            measured, groups[0], source=True, draws=config.draws, seed=config.seed
+        )
+    return {
+        "ratios": list(measured.ratios),
+        "orders": list(measured.orders),
+        "players": measured.players,
+        "names": list(measured.names[:2]),
+        "statistic": statistic,
+        "band": band,
+        "bands": band_of(measured.ratios).tolist(),
+        "settings": measured.settings,
+        "lines": {
+            group: {
+                name: [[i.value, i.low, i.high] for i in line.orders[statistic][name]] for name in measured.names[:2]
+            }
+            for group, line in lines.items()
+        },
+        "noisy": {
+            group: {name: list(line.noisy[name]) for name in measured.names[:2]} for group, line in lines.items()
+        },
+        "n": {group: line.n for group, line in lines.items()},
+        "control": None
+        if control is None
+        else {name: [e.value for e in control.orders[statistic][name]] for name in measured.names[:2]},
+        "difference": None
+        if paired is None
+        else {
+            name: [[e.value, e.low, e.high, e.p_holm] for e in paired.orders[statistic][name]]
+            for name in measured.names[:2]
+        },
+    }
+
+
+def common(measured: MeasuredGroups, group: str | None = None) -> dict[str, Any]:
+    """What every claim states of its measurement: how, noise, ends of the game."""
+    numbers: dict[str, Any] = {
+        "groups": measured.settings or "images as they came",
+        "players": f"{measured.players} {'patch tokens' if measured.kind == 'tokens' else 'cells of pixels'}",
+        "pairs_an_image": measured.pairs,
+        "passes_an_image": measured.forwards / measured.images,
+    }
+    for name in [group] if group else list(measured.groups):
+        for source in (False, True) if group and measured.groups[name].source is not None else (False,):
+            profile, label = (
+                curves_of(measured, name, source=source, draws=1000),
+                f"{name}{'_source' if source else ''}",
+            )
+            for word, value in zip(CLASS_WORDS[:2], measured.names, strict=False):
+                numbers[f"noise_share_{label}_{word}"] = max(profile.noise[value])
+                numbers[f"value_whole_{label}_{word}"] = profile.full[value].value
+                numbers[f"value_empty_{label}_{word}"] = profile.empty[value].value
+    for number, note in enumerate(measured.notes, start=1):
+        numbers[f"note_{number}"] = note
+    return numbers
+
+
+def of_class(measured: MeasuredGroups, v: int) -> str:
+    """The value function in words."""
+    kind = measured.names[0].removesuffix("_true").replace("_", "-")
+    return f"the {kind} of the {'true class' if v == 0 else 'predicted class'}"
+
+
+def moved(effect: Effect, percent: float | None) -> str:
+    share = "" if percent is None else f" ({percent:+.0f} %)"
+    verb = "rose" if effect.low > 0 else "fell" if effect.high < 0 else "changed"
+    amount = effect.value if verb == "changed" else abs(effect.value)
+    bounds = sorted((effect.low, effect.high)) if verb != "fell" else sorted((-effect.low, -effect.high))
+    return f"{verb} by {amount:.2g}{share}, 95 % interval {bounds[0]:.2g} to {bounds[1]:.2g},"
+
+
+def signed(interval: Interval) -> str:
+    return f"{interval.value:+.2g} (95 % interval {interval.low:.2g} to {interval.high:.2g})"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def percent_of(change: float, level: float) -> float | None:
+    return 100 * change / level if level > 0 else None
+
+
+def spread(name: str, effect: Interval | Effect) -> dict[str, float]:
+    return {name: effect.value, f"{name}_from": effect.low, f"{name}_to": effect.high}
+
+
+def interval_of(value: float, draws: np.ndarray) -> Interval:
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Interval(float(value), float(low), float(high))
+
+
+def claim_result(*, effect: Interval | Effect, **fields: Any) -> ClaimResult:
+    return ClaimResult(name="", title="", effect=effect.value, interval=(effect.low, effect.high), **fields)
