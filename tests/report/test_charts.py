@@ -51,6 +51,27 @@ def test_labels_keep_their_distance(ends):
     assert places[-1] <= chart.bottom + 0.1
 
 
+def test_a_band_has_a_gap_where_the_interval_is_unknown():
+    at, nan = [0.0, 0.25, 0.5, 0.75, 1.0], float("nan")
+    chart = line_chart(
+        [Series("true", "a", at, [1.0] * 5, [0.5, 0.5, nan, 0.5, 0.5], [1.5, 1.5, nan, 1.5, 1.5], [False] * 5)],
+        x_title="x", y_title="y", described="d",
+    )  # fmt: skip
+    assert chart.lines[0].band.count("Z") == 2
+    assert "nan" not in chart.lines[0].band
+    assert chart.lines[0].path.count("L") == 4
+
+
+def test_a_line_is_broken_off_at_hollow_points():
+    at = [0.0, 0.25, 0.5, 0.75, 1.0]
+    hollow = [False, False, True, False, False]
+    chart = line_chart(
+        [Series("true", "a", at, [1.0] * 5, [1.0] * 5, [1.0] * 5, hollow)], x_title="x", y_title="y", described="d"
+    )
+    assert (chart.lines[0].path.count("M"), chart.lines[0].path.count("L")) == (2, 2)
+    assert (chart.lines[0].doubtful.count("M"), chart.lines[0].doubtful.count("L")) == (1, 2)
+
+
 def test_a_chart_of_nothing_but_zeros_is_drawn():
     chart = line_chart(
         [Series("true", "a", [0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [False, False])],

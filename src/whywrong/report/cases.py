@@ -112,7 +112,9 @@ def build(tables: Tables, row: Row, names: Names, number: int, nearer: float) ->
         scale=sig(scale, 2) if scale else "",
         panels=[panel for share in shares for panel in share.panels],
         blocks=[*(block for share in shares for block in share.blocks), answer.block(row)],
-        caveats=[*answer.caveats(row), *(text for share in shares for text in share.caveats)],
+        caveats=list(
+            dict.fromkeys([*answer.caveats(row), *(text for share in shares for text in share.caveats)])
+        ),  # two methods may have the same one
         grade=grade,
         distance=away,
         distance_text=_distance_text(away),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from whywrong.report.numbers import sig
 
@@ -21,7 +22,7 @@ class Series:
         role: ``true`` or ``wrong``, its colour; anything else is drawn in the accent.
         label: A few words that stand at its end.
         at: x of each point, in [0, 1], ascending.
-        value, low, high: y of each point and its 95 % interval, at least 0.
+        value, low, high: y of each point and its 95 % interval, at least 0; NaN where the interval is unknown.
         doubtful: Points that are mostly noise; drawn hollow.
     """
 
@@ -36,12 +37,13 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A series in the units of the box: path of the line and of its band, points (x, y, hollow)."""
+    """A series in the units of the box: points (x, y, hollow), paths of line, doubtful parts and band."""
 
     role: str
     label: str
     label_y: float
     path: str
+    doubtful: str
     band: str
     points: list[tuple[float, float, bool]]
 
@@ -72,9 +74,9 @@ class LineChart:
 def line_chart(series: Sequence[Series], *, x_title: str, y_title: str, described: str) -> LineChart:
     """A chart of one or more series; bands that leave the frame are cut off at it."""
     values = [v for one in series for v in one.value]
-    tops = [h for one in series for h in one.high]
+    tops = [h for one in series for h in one.high if math.isfinite(h)]
     # One wide interval must not press all lines to the ground.
-    most = min(max(tops, default=0.0), 2.0 * max(values, default=0.0)) or 1.0
+    most = max(min(max(tops, default=0.0), 2.0 * max(values, default=0.0)), max(values, default=0.0)) or 1.0
     steps = ticks(most)
     most = max(most, steps[-1])
     left, right, top, bottom = LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM
@@ -87,16 +89,17 @@ def line_chart(series: Sequence[Series], *, x_title: str, y_title: str, describe
 
     lines = []
     for one in series:
-        upper = [(x(a), y(h)) for a, h in zip(one.at, one.high, strict=True)]
-        lower = [(x(a), y(low)) for a, low in zip(one.at, one.low, strict=True)]
+        upper = [(x(a), y(h) if math.isfinite(h) else h) for a, h in zip(one.at, one.high, strict=True)]
+        lower = [(x(a), y(low) if math.isfinite(low) else low) for a, low in zip(one.at, one.low, strict=True)]
         points = [(x(a), y(v), bool(hollow)) for a, v, hollow in zip(one.at, one.value, one.doubtful, strict=True)]
         lines.append(
             Line(
                 one.role,
                 one.label,
                 points[-1][1] if points else bottom,
-                _path([(px, py) for px, py, *_ in points]),
-                _path([*upper, *reversed(lower)]) + "Z" if len(upper) > 1 else "",
+                "".join(_path(run) for run in _runs(points, hollow=False)),
+                "".join(_path(run) for run in _runs(points, hollow=True)),
+                _band(upper, lower),
                 points,
             )
         )
@@ -134,10 +137,7 @@ def _apart(lines: list[Line], top: float, bottom: float) -> list[Line]:
         places[i] -= over
         over = max(0.0, over) if i and places[i] - places[i - 1] < LABEL_GAP else 0.0
     moved = dict(zip(order, places, strict=True))
-    return [
-        Line(line.role, line.label, round(max(moved[i], top), 1), line.path, line.band, line.points)
-        for i, line in enumerate(lines)
-    ]
+    return [replace(line, label_y=round(max(moved[i], top), 1)) for i, line in enumerate(lines)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +166,32 @@ def sparkline(values: Sequence[float], *, start: str, end: str, described: str) 
         for i, value in enumerate(values)
     ]
     return Sparkline(width, height, _path(points), points[-1], start, end, described)
+
+
+def _runs(points: Sequence[tuple[float, float, bool]], *, hollow: bool) -> list[list[tuple[float, float]]]:
+    """Stretches of a line that touch no hollow point, or those that do."""
+    found: list[list[tuple[float, float]]] = []
+    for (x0, y0, a), (x1, y1, b) in pairwise(points):
+        if (a or b) is not hollow:
+            continue
+        if found and found[-1][-1] == (x0, y0):
+            found[-1].append((x1, y1))
+        else:
+            found.append([(x0, y0), (x1, y1)])
+    return found
+
+
+def _band(upper: Sequence[tuple[float, float]], lower: Sequence[tuple[float, float]]) -> str:
+    """The area between two lines, with a gap where one of them is unknown."""
+    path, run = "", []
+    for pair in [*zip(upper, lower, strict=True), None]:
+        if pair is not None and math.isfinite(pair[0][1]) and math.isfinite(pair[1][1]):
+            run.append(pair)
+            continue
+        if len(run) > 1:
+            path += _path([*(above for above, _ in run), *(below for _, below in reversed(run))]) + "Z"
+        run = []
+    return path
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

@@ -141,6 +141,10 @@ def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
     if sum(ignored.values()):
         kinds = ", ".join(f"{shown(name)} ({n:,})" for name, n in ignored.items())
         text.warnings.append(f"Left out of the data: {kinds}.")
+    for view in ("profiles", "patch_groups"):
+        if tables.has(view, "fallback"):
+            rows = tables.rows(f"select distinct fallback from {view} where fallback is not null order by 1")
+            text.warnings += [f"{view}: {shown(row['fallback'])}." for row in rows]
     if facts.duplicates:
         text.warnings.append(
             f"{count(facts.duplicates, 'item')} repeat an earlier image with the same label: computed once, counted"

@@ -50,8 +50,8 @@ def test_a_strength_that_is_mostly_noise_is_never_named():
     assert "0.8 with none" in said([0.8, 0.1, 0.1, 0.2, 0.4], noise=0.3)
 
 
-def test_intervals_that_overlap_everywhere_say_about_equally():
-    assert "about equally" in said([0.2, 0.21, 0.2, 0.2, 0.2], U_se=0.02, exact=False, units=20)
+def test_intervals_that_overlap_everywhere_let_no_order_stand_out():
+    assert "does not clearly depend on" in said([0.2, 0.21, 0.2, 0.2, 0.2], U_se=0.02, exact=False, units=20)
 
 
 def test_no_interaction_is_said():
@@ -65,6 +65,22 @@ def test_the_band_is_that_of_the_square_by_students_t_over_the_draws():
     assert found.low[1] == pytest.approx(np.sqrt(0.25 - half))
     assert found.high[1] == pytest.approx(np.sqrt(0.25 + half))
     assert found.low[0] == found.value[0] == found.high[0] == 0.5  # an exact order has no interval
+
+
+def test_an_unknown_interval_is_no_narrow_one():
+    strengths = rows([0.2, 5.0, 0.1, 0.1, 0.2])
+    strengths[1]["U_se"] = None  # two draws leave no interval
+    found = curve(strengths, "target")
+    assert found is not None
+    assert np.isnan(found.high[1])
+    assert found.solid.tolist() == [True, False, True, True, True]
+    assert read(found).numbers.startswith(" (0.2 with")
+    assert "as far as noise lets see" in read(found).statement
+    part_of = part(context(profiles=strengths))
+    assert part_of is not None
+    (panel,) = part_of.panels
+    assert panel.table.rows[1][2] == "unknown"  # type: ignore[union-attr]
+    assert any("too few draws" in note for note in panel.notes)
 
 
 def test_a_square_below_zero_is_no_strength():
@@ -109,4 +125,5 @@ def test_refused_and_skipped_profiles_draw_nothing():
 def test_a_fallback_to_pixels_is_a_caveat():
     found = part(context(profiles=rows([0.8, 0.5, 0.1, 0.2, 0.3], fallback="no patch tokens")))
     assert found is not None
-    assert "no patch tokens" in found.caveats[0]
+    assert "covered with pixels" in found.caveats[0]
+    assert "no patch tokens" in found.panels[0].table.note  # type: ignore[union-attr]

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from whywrong.report import overlays
 from whywrong.report.numbers import count, known, shown, sig
-from whywrong.report.parts.pieces import Block, Context, Overlay, Part, true_class, wrong_class
+from whywrong.report.parts.pieces import COVERED, Block, Context, Overlay, Part, true_class, wrong_class
 from whywrong.report.tables import Row
 
 GROUP = "Patches"
@@ -149,12 +149,9 @@ def _spread(length: int, most: int = 6) -> list[int]:
 
 def _players(row: Row) -> str:
     how = "tokens of the model left out" if row["players"] == "tokens" else "squares of pixels covered"
-    return f"{row['rows']} × {row['cols']} patches, {how}"
+    why = f" ({shown(row['fallback'])})" if row["fallback"] else ""
+    return f"{row['rows']} × {row['cols']} patches, {how}{why}"
 
 
 def _caveats(row: Row) -> list[str]:
-    if not row["fallback"]:
-        return []
-    return [
-        f"Patches were covered, not left out ({shown(row['fallback'])}): covering may add a cue of its own."
-    ]  # fmt: skip
+    return [COVERED] if row["fallback"] else []

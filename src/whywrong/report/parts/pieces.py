@@ -50,10 +50,11 @@ class Overlay:
 
 @dataclass(slots=True)
 class Table:
-    """Numbers behind a figure: names of the columns, then rows of texts."""
+    """Numbers behind a figure: names of the columns, rows of texts, and what else is to be known of them."""
 
     head: list[str]
     rows: list[list[str]]
+    note: str = ""
 
 
 @dataclass(slots=True)
@@ -70,6 +71,7 @@ class ChartPanel:
     """A small chart with its one-sentence reading above it and its data a click away."""
 
     template: ClassVar[str] = "panel_chart.html.j2"
+    beside: ClassVar[str] = "photograph"
     kind: str
     title: str
     readings: list[Markup]
@@ -121,6 +123,7 @@ class CounterfactualPanel:
     """Counterfactuals of one image: trusted ones with a slider, others small and grey."""
 
     template: ClassVar[str] = "panel_counterfactuals.html.j2"
+    beside: ClassVar[str] = "story"
     kind: str
     title: str
     pictures: list[Picture]
@@ -182,6 +185,9 @@ class Context:
         found = self.tables.run.maps(method, self.row["item_id"])
         arrays = {name: np.asarray(values, dtype=np.float32) for name, values in found.items()}
         return {name: values for name, values in arrays.items() if np.isfinite(values).all()}
+
+
+COVERED = "Patches were covered with pixels, since this model cannot leave them out: covering may add a cue of its own."
 
 
 def true_class(name: str) -> Markup:

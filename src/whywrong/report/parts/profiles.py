@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 
 from whywrong.report.charts import Series, line_chart
 from whywrong.report.numbers import count, known, percent, shown, sig
-from whywrong.report.parts.pieces import Block, ChartPanel, Context, Part, Table, true_class, wrong_class
+from whywrong.report.parts.pieces import COVERED, Block, ChartPanel, Context, Part, Table, true_class, wrong_class
 from whywrong.report.tables import Row
 
 VALUES = {"log_odds": "log-odds", "log_prob": "log-probability", "logit": "logit", "margin": "margin"}
@@ -28,7 +28,8 @@ class Curve:
 
     Attributes:
         at: s / (n - 2), ascending.
-        value: sqrt(max(U, 0)); ``low`` and ``high`` are the same of the 95 % interval of U.
+        value: sqrt(max(U, 0)); ``low`` and ``high`` are the same of the 95 % interval of U, NaN where too few draws
+            leave it unknown.
         noise: Share of the mean square that is sampling noise.
         sign, sign_half: Signed mean and half the width of its 95 % interval.
     """
@@ -43,8 +44,8 @@ class Curve:
 
     @property
     def solid(self) -> np.ndarray:
-        """(R,) bool: strengths that are more than noise."""
-        return self.noise <= NOISE_MARK
+        """(R,) bool: strengths that are more than noise, and whose interval is known."""
+        return (self.noise <= NOISE_MARK) & np.isfinite(self.high)
 
 
 def part(context: Context) -> Part | None:
@@ -72,7 +73,9 @@ def part(context: Context) -> Part | None:
     part = Part(caveats=_caveats(first))
     notes = [noise_note(curves.values()), _how(first)]
     part.panels.append(
-        ChartPanel("profile", "How patches work together", readings, chart, list(filter(None, notes)), table(curves))
+        ChartPanel(
+            "profile", "How patches work together", readings, chart, list(filter(None, notes)), table(curves, first)
+        )
     )
     return part
 
@@ -87,15 +90,15 @@ def curve(rows: Sequence[Row], name: str) -> Curve | None:
         return None
 
     def column(key: str) -> np.ndarray:
-        return np.array([row[key] if known(row[key]) else 0.0 for row in chosen], dtype=np.float64)
+        return np.array([row[key] if known(row[key]) else np.nan for row in chosen], dtype=np.float64)
 
-    freedom = np.maximum(column("units") - 1, 1)
+    freedom = np.maximum(np.nan_to_num(column("units")) - 1, 1)
     t = stdtrit(freedom, 0.975)
     exact = np.array([bool(row["exact"]) for row in chosen])
     U, half = column("U"), np.where(exact, 0, t * column("U_se"))
     return Curve(
-        column("ratio"), _root(U), _root(U - half), _root(U + half), column("noise_share"), column("M"),
-        np.where(exact, 0, t * column("M_se")),
+        column("ratio"), _root(U), _root(U - half), _root(U + half), np.nan_to_num(column("noise_share"), nan=1.0),
+        column("M"),        np.where(exact, 0, t * column("M_se")),
     )  # fmt: skip
 
 
@@ -152,8 +155,13 @@ def read(curve: Curve) -> Reading:
     unclear = [place for place in others if curve.high[place] >= curve.low[top]]
     if not others or curve.high[bottom] >= curve.low[top]:
         level = sig(float(np.median(curve.value[solid])), 2)
-        return Reading("patches interact about equally however much else is visible", f" (around {level})")
+        return Reading(
+            "how strongly patches interact does not clearly depend on how much else is visible", f" (around {level})"
+        )
     most = "most" if not unclear else "probably most"
+    hollow = [place for place in range(len(curve.at)) if not curve.solid[place]]
+    if any(not curve.high[place] < curve.low[top] for place in hollow):
+        most += ", as far as noise lets see,"
     numbers = f" ({sig(float(curve.value[top]), 2)} with {_present(curve.at[top])} of the others present,"
     numbers += f" {sig(float(curve.value[bottom]), 2)} with {_present(curve.at[bottom])})"
     sign = _sign(float(curve.sign[top]), float(curve.sign_half[top]))
@@ -177,7 +185,7 @@ def _when(ratio: Any) -> str:
 
 
 def _sign(mean: float, half: float) -> str:
-    if abs(mean) <= half or mean == 0:
+    if not abs(mean) > half:
         return "; there, helping each other and repeating each other balance"
     return f"; there, they mostly {'help' if mean > 0 else 'repeat or contradict'} each other"
 
@@ -189,7 +197,8 @@ def noise_note(curves: Iterable[Curve]) -> str:
         return ""
     return (
         f"{'The hollow point is' if hollow == 1 else f'The {hollow} hollow points are'} largely sampling noise (over"
-        f" {percent(NOISE_MARK)}) and not to be read as a strength."
+        f" {percent(NOISE_MARK)}) or {'rests' if hollow == 1 else 'rest'} on too few draws for an interval: not to be"
+        " read as a strength."
     )
 
 
@@ -203,7 +212,7 @@ def _how(row: Row) -> str:
     return text + ". Bands: 95 % interval over the draws, for these pairs."
 
 
-def table(curves: dict[str, Curve]) -> Table:
+def table(curves: dict[str, Curve], row: Row | None = None) -> Table:
     """The numbers of curves over the same orders: one row an order, four columns a class."""
     head, columns = ["others present"], []
     for name, found in curves.items():
@@ -212,7 +221,7 @@ def table(curves: dict[str, Curve]) -> Table:
         columns.append([
             (
                 sig(float(found.value[i])),
-                f"{sig(float(found.low[i]), 2)} to {sig(float(found.high[i]), 2)}",
+                _interval(found, i),
                 f"{sig(float(found.sign[i]), 2)} ± {sig(float(found.sign_half[i]), 2)}",
                 percent(round(float(found.noise[i]), 2)),
             )
@@ -223,13 +232,17 @@ def table(curves: dict[str, Curve]) -> Table:
         [percent(round(ratio, 3)), *(text for column in columns for text in (column[i] if i < len(column) else ()))]
         for i, ratio in enumerate(places)
     ]
-    return Table(head, body)
+    why = f"Patches were covered: {shown(row['fallback'])}." if row is not None and row["fallback"] else ""
+    return Table(head, body, why)
+
+
+def _interval(curve: Curve, i: int) -> str:
+    if not np.isfinite(curve.high[i]):
+        return "unknown"
+    return f"{sig(float(curve.low[i]), 2)} to {sig(float(curve.high[i]), 2)}"
 
 
 def _caveats(row: Row) -> list[str]:
     if not row["fallback"]:
         return []
-    return [
-        f"In the profile, patches were covered, not left out ({shown(row['fallback'])}): covering may add a cue of its"
-        " own."
-    ]
+    return [COVERED]
