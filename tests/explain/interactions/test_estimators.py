@@ -178,6 +178,9 @@ def coverage(method: str, runs: int) -> dict[str, Tensor]:
         low, high = found.interval(name)
         held = (low <= exact[name][list(orders)]) & (exact[name][list(orders)] <= high)
         shares[name] = held.double().mean(0)[:, 0]
+    low, high = found.pair_interval()
+    held = (low <= truth[list(orders)]) & (truth[list(orders)] <= high)
+    shares["pairs"] = held.double().mean((0, 2))[:, 0]
     return shares
 
 

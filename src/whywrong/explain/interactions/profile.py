@@ -147,18 +147,34 @@ class Profile:
         Raises:
             InputError: Another statistic or level, or ``overall`` where it was left out.
         """
-        if not 0 < level < 1:
-            raise InputError(f"level must be in (0, 1), got {level}")
         if statistic == "overall" and self.overall is not None:
-            value, se = self.overall.mean, self.overall.se
-            freedom = np.full(value.shape[:2], self.overall.permutations - 1.0)
-        elif statistic in WITH_ERRORS:
-            value, se = getattr(self, statistic), getattr(self, f"{statistic}_se")
-            freedom = (self.units_used.numpy() - 1.0).clip(1)
-        else:
+            freedom = np.full(self.overall.mean.shape[:2], self.overall.permutations - 1.0)
+            return _bounds(self.overall.mean, self.overall.se, freedom, level)
+        if statistic not in WITH_ERRORS:
             raise InputError(f"no interval for {statistic!r}; there are {', '.join(WITH_ERRORS)}, overall")
-        half = se * torch.from_numpy(stdtrit(freedom, 0.5 + level / 2))[..., None]
-        return value - half, value + half
+        return _bounds(getattr(self, statistic), getattr(self, f"{statistic}_se"), self._freedom, level)
+
+    def pair_interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """Bounds (B, R, P, V) each of the interaction of single pairs; as :meth:`interval`.
+
+        Raises:
+            InputError: A level outside (0, 1).
+        """
+        return _bounds(self.mean, self.mean_se, self._freedom, level)
+
+    @property
+    def _freedom(self) -> np.ndarray:
+        """(B, R) degrees of freedom."""
+        return (self.units_used.numpy() - 1.0).clip(1)
+
+
+def _bounds(value: Tensor, se: Tensor, freedom: np.ndarray, level: float) -> tuple[Tensor, Tensor]:
+    """By Student's t, with (B, R) degrees of freedom."""
+    if not 0 < level < 1:
+        raise InputError(f"level must be in (0, 1), got {level}")
+    times = torch.from_numpy(stdtrit(freedom, 0.5 + level / 2))
+    half = se * times.view(*times.shape, *[1] * (value.ndim - 2))
+    return value - half, value + half
 
 
 @dataclass(frozen=True, slots=True, eq=False)
