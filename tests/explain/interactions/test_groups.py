@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -221,3 +222,20 @@ def test_bad_pixels_and_unknown_groups_are_named(classifier, images):
     groups = make_groups(classifier, x, y, config=GroupsConfig(groups=("correct",), per_group=20))
     with pytest.raises(InputError, match="no group adv_mis"):
         groups["adv_mis"]
+
+
+@pytest.mark.slow
+def test_all_groups_of_a_real_net_are_full_and_two_of_them_equally_strong(shared_data, shared_models):
+    with np.load(shared_data / "cifar10_test_a" / "test_lossless.npz") as arrays:
+        x = torch.from_numpy(arrays["images"]).permute(0, 3, 1, 2).contiguous().float() / 255
+        y = torch.from_numpy(arrays["labels"]).long()
+    net = Classifier(shared_models("resnet20"), batch_size=64)
+    groups = make_groups(net, x[:250], y[:250], config=GroupsConfig(per_group=20, matched_drop="corrupt_mis"))
+    assert all(len(group) >= 18 for group in groups.groups.values())
+    fall = dict(zip(groups["corrupt_mis"].rows.tolist(), groups["corrupt_mis"].drop.tolist(), strict=True))
+    gaps = [
+        drop - fall[row]
+        for row, drop in zip(groups["adv_mis"].rows.tolist(), groups["adv_mis"].drop.tolist(), strict=True)
+    ]
+    assert np.abs(gaps).max() < 0.5  # nats, of about 15
+    assert groups["adv_mis"].x.sub(x[groups["adv_mis"].rows]).abs().max() < 8 / 255

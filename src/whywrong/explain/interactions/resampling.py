@@ -1,4 +1,4 @@
-"""Means over images of what a group's statistics are made of: as they are, resampled, swapped with sources, dealt anew."""
+"""Means over images that a group's statistics are made of: as they are, resampled, swapped with sources, dealt anew."""
 
 from __future__ import annotations
 

@@ -66,7 +66,11 @@ def draw_band(result: ClaimResult) -> Figure:
         bottom.set_xlabel(ORDER, fontsize=8)
     axes[0][0].set_ylabel(AXES["A"], fontsize=8)
     axes[1][0].set_ylabel("A minus A of the source", fontsize=8)
-    _foot(axes, "bands: 95 % intervals over images; filled points: p < 0.05 after Holm; grey: the orders in question")
+    _foot(
+        axes,
+        "bands: 95 % intervals over images; filled points: p < 0.05 after Holm; "
+        "crosses: over 30 % sampling noise; grey: the orders in question",
+    )
     return figure
 
 
@@ -86,7 +90,9 @@ def draw_profiles(result: ClaimResult) -> Figure:
         place.set_xlabel(ORDER, fontsize=8)
     axes[0][0].set_ylabel(AXES[shown["statistic"]], fontsize=8)
     level = {"J": "; line: the mean over orders", "pos_share": "; line: as much positive as negative"}
-    _foot(axes, f"bands: 95 % intervals over images{level.get(shown['statistic'], '')}")
+    _foot(
+        axes, f"bands: 95 % intervals over images{level.get(shown['statistic'], '')}; crosses: over 30 % sampling noise"
+    )
     return figure
 
 

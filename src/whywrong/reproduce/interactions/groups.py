@@ -164,6 +164,12 @@ def _one_band(
     verdict = both(verdicts["true"], verdicts["predicted"])
     where = "high orders (r >= 0.8)" if band == "high" else "low orders (r <= 0.2)"
     split = "" if verdicts["true"] == verdicts["predicted"] else " The answer depends on the class."
+    debiased = [decide_sign(paired.bands["strength"][name][band], above=above) for name in measured.names[:2]]
+    if debiased != [verdicts["true"], verdicts["predicted"]]:
+        split += (
+            f" By the strength without sampling noise it is: {debiased[0]} for the true class, {debiased[1]} for the "
+            "predicted one."
+        )
     sentence = (
         f"in {paired.n} images of {group}, each against its own source, the mean size A of interactions at {where} "
         f"{moved(first, numbers['A_true_percent'])} in {of_class(measured, 0)} and "
