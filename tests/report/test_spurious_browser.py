@@ -1,0 +1,80 @@
+"""Labelling in a real browser: keys, filters, the file that is downloaded, contrast, width."""
+
+from __future__ import annotations
+
+import pytest
+from tests.report.test_browser import CHROMIUM, CONTRAST, browser, opened
+from tests.report.test_spurious_gallery import HOSTILE, make_search
+
+from whywrong.core.classes import ClassList
+from whywrong.report.spurious_gallery import write_gallery
+from whywrong.runs.spurious_labels import read_labels
+
+__all__ = ["browser"]  # the fixture
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory):
+    return write_gallery(make_search(tmp_path_factory.mktemp("search"), HOSTILE))
+
+
+def test_labels_set_by_keyboard_are_downloaded_and_read_back(browser, page_file, tmp_path):
+    with opened(browser, page_file, accept_downloads=True) as page:
+        for key in ("j", "s", "j", "c", "j", "u", "x", "j", "u", "k", "k", "k", "j"):
+            page.keyboard.press(key)
+        assert page.locator("output").inner_text() == "3 of 24 labelled"
+        assert page.locator(".sp-card.here").get_attribute("id") == "c0-2"
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="Download labels.csv").click()
+        waiting.value.save_as(tmp_path / "labels.csv")
+    classes = ClassList(tuple(HOSTILE))
+    labels = read_labels(tmp_path / "labels.csv", classes, dict.fromkeys(range(8), 3), "0123456789ab")
+    assert labels.words == {(0, 0): "spurious", (0, 1): "core", (1, 0): "unsure"}
+
+
+def test_filters_leave_what_fits(browser, page_file):
+    with opened(browser, page_file) as page:
+        page.locator("select[name=verdict]").select_option("harmful")
+        assert page.locator(".sp-card:visible").count() == 8
+        page.keyboard.press("Escape")
+        page.locator("h1").click()
+        page.keyboard.press("j")
+        page.keyboard.press("s")
+        page.locator("select[name=label]").select_option("none")
+        assert page.locator(".sp-card:visible").count() == 7
+        page.locator("select[name=label]").select_option("core")
+        assert page.get_by_text("No component matches.").is_visible()
+        page.locator("[data-reset]").click()
+        assert page.locator(".sp-card:visible").count() == 24
+
+
+def test_labels_outlive_a_reload_and_can_be_cleared(browser, page_file):
+    page = browser.new_context().new_page()
+    page.goto(page_file.as_uri())
+    page.locator(".sp-card").first.locator("label", has_text="spurious").click()
+    page.reload()
+    first = page.locator(".sp-card").first
+    assert first.get_attribute("data-label") == "spurious"
+    first.get_by_role("button", name="clear").click()
+    assert page.locator("output").inner_text() == "0 of 24 labelled"
+    page.context.close()
+
+
+def test_maps_can_be_switched_off(browser, page_file):
+    with opened(browser, page_file) as page:
+        assert page.locator(".sp-look").first.is_visible()
+        page.keyboard.press("m")
+        assert not page.locator(".sp-look").first.is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_text_has_contrast_and_nothing_sticks_out(browser, page_file, scheme, width):
+    with opened(browser, page_file, width=width, color_scheme=scheme) as page:
+        page.keyboard.press("j")
+        page.keyboard.press("s")
+        page.add_style_tag(content="details > * { display: revert } .sp-card { content-visibility: visible }")
+        assert page.evaluate(CONTRAST) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
