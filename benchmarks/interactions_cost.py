@@ -113,10 +113,10 @@ def permutations_for(ratio: float) -> tuple[int, int]:
     return units, units * windows
 
 
-def cost_of_pairs(bench: Bench, seed: int) -> dict[str, Any]:
+def cost_of_pairs(bench: Bench, seed: int, ratios: list[float]) -> dict[str, Any]:
     """Passes at equal mean squared error of a pair, by ratio; and the single contexts of the end orders."""
     found = {}
-    for ratio in RATIOS:
+    for ratio in ratios:
         units, contexts = permutations_for(ratio)
         drawn = bench.estimate(ratio, seed, method="shared", contexts=16)
         variance = float((drawn.mean_se.square() * drawn.draws[..., None]).nanmean())  # of single draws of D
@@ -241,6 +241,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=3)
     parser.add_argument("--block", type=int, default=4, help="players a side of the block whose pairs are measured")
     parser.add_argument("--repeats", type=int, default=4, help="runs behind the errors of the group statistics")
+    parser.add_argument("--ratios", nargs="*", type=float, default=list(RATIOS), choices=RATIOS, help="orders of pairs")
     parser.add_argument("--parts", nargs="*", default=["pairs", "signed", "groups", "time"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -261,7 +262,7 @@ def main() -> None:
             numbers["time"] = time_of_a_pass(bench, 3, (0.1, 0.5, 0.9) if bench.kind == "pixels" else thirteen)
             print(f"  time: {numbers['time']}", file=sys.stderr, flush=True)
         if "pairs" in options.parts:
-            numbers["pairs"] = cost_of_pairs(bench, options.seed)
+            numbers["pairs"] = cost_of_pairs(bench, options.seed, options.ratios)
         if "signed" in options.parts:
             numbers["signed"] = cost_of_signed_means(bench, options.seed)
         if "groups" in options.parts:
