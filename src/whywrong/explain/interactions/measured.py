@@ -58,7 +58,7 @@ class MeasureConfig:
     players: PlayersConfig = field(default_factory=PlayersConfig)
     method: Literal["balanced", "shared", "faithful"] = "balanced"
     contexts: int = 16
-    middle: float = 2.5
+    middle: float = 2.0
     units: int = 4
     ratios: tuple[float, ...] = RATIOS
     blocks: int = 1

@@ -61,7 +61,7 @@ class InteractionsClaimConfig:
     blocks: int = 1
     side: int = 2
     contexts: int = 16
-    middle: float = 2.5
+    middle: float = 2.0
     permutations: int = 64
     draws: int = 2000
     seed: int = 0
