@@ -256,7 +256,8 @@ def _patch_groups(
              "targeted_found", "support_order", "support_values", "support_size", "support_found",
              "near_ties", "spread")  # fmt: skip
     same: dict[str, Any] = dict(status="ok", reason=None, players="pixels" if i % 3 == 0 else "tokens", rows=GRID,
-                fallback="the model has no patch tokens" if i % 3 == 0 else None, cols=GRID, target=predicted, value="log_odds", forwards=412, backwards=0)  # fmt: skip
+                fallback="the model has no patch tokens" if i % 3 == 0 else None, cols=GRID, target=predicted,
+                value="log_odds", forwards=412, backwards=0)  # fmt: skip
     if i == 2 or not detailed:
         reason = "logits are not finite" if i == 2 else None
         return {**same, "status": "refused" if i == 2 else "skipped", "reason": reason, **dict.fromkeys(names)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from whywrong.core.registry import methods
 from whywrong.report.facts import SKIPPED, Facts
-from whywrong.report.numbers import count, shown
+from whywrong.report.numbers import count, listed, shown
 from whywrong.report.tables import Tables
 
 PAPERS = {
@@ -58,6 +58,29 @@ INTERVALS = (
     "Wilson interval: E. B. Wilson, “Probable Inference, the Law of Succession, and Statistical Inference”, JASA 22"
     " (1927), pp. 209–212."
 )
+WORDS = {
+    "inverted": (
+        ("fix", "the least changed image found that the classifier reads as the labelled class"),
+        ("8-bit fix", "a fix with whole grey levels, tested again"),
+        ("region fix", "a fix confined to few superpixels"),
+        ("grade", "meaningful, mixed or noise-like: what the controls say about the map of a fix"),
+        ("lift", "a share of the map divided by the share of the area; 1 is chance"),
+    ),
+    "profiles": (
+        ("log-odds", "logit of a class minus the log-sum-exp of all other logits; 0 is a probability of one half"),
+        (
+            "interaction",
+            "what two patches do to the log-odds together beyond what each does alone",
+        ),
+        ("strength", "root of the mean square of the interactions, the share of noise taken off"),
+    ),
+    "patch_groups": (("enough", "patches that, with all others hidden, give the answer of the whole image"),),
+    "counterfactuals": (
+        ("counterfactual", "the image changed, within a bound, until the model reads it as a class that was chosen"),
+        ("semantic", "the change lasts, and classifiers that took no part in the search see it, too"),
+        ("adversarial", "the change moves this model only"),
+    ),
+}
 NOUNS = {
     "cam": ("evidence map",),
     "patch_groups": ("search for patch groups", "searches for patch groups"),
@@ -100,6 +123,9 @@ class Description:
     refused: list[tuple[str, str]] = field(default_factory=list)
     limits: tuple[str, ...] = NOT_TESTED
     papers: list[str] = field(default_factory=list)
+    words: list[tuple[str, str]] = field(
+        default_factory=lambda: [("error", "an item whose predicted class differs from its label")]
+    )
 
 
 def subject(meta: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -113,7 +139,7 @@ def subject(meta: Mapping[str, Any]) -> tuple[str, str, str]:
     return model.rsplit("/", 1)[-1], data.rstrip("/").rsplit("/", 1)[-1], shown(meta.get("created") or "")[:10]
 
 
-def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
+def describe(tables: Tables, facts: Facts, most: int = 200) -> Description:
     """Everything that is needed to judge the report, and to make it again."""
     meta = tables.meta
     text = Description(run=_identities(meta))
@@ -134,6 +160,8 @@ def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
         text.papers += papers
         text.limits += LIMITS.get(name, ())
     text.papers.append(INTERVALS)
+    for name in (ran.name for ran in text.ran):
+        text.words += WORDS.get(name, ())
     text.health = [(shown(finding["level"]), shown(finding["text"])) for finding in meta.get("health") or ()]
     data = meta.get("data") or {}
     text.warnings = [shown(warning) for warning in [*(data.get("warnings") or ()), *(meta.get("notes") or ())]]
@@ -141,10 +169,7 @@ def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
     if sum(ignored.values()):
         kinds = ", ".join(f"{shown(name)} ({n:,})" for name, n in ignored.items())
         text.warnings.append(f"Left out of the data: {kinds}.")
-    for view in ("profiles", "patch_groups"):
-        if tables.has(view, "fallback"):
-            rows = tables.rows(f"select distinct fallback from {view} where fallback is not null order by 1")
-            text.warnings += [f"{view}: {shown(row['fallback'])}." for row in rows]
+    text.warnings += _fallbacks(tables)
     if facts.duplicates:
         text.warnings.append(
             f"{count(facts.duplicates, 'item')} repeat an earlier image with the same label: computed once, counted"
@@ -156,13 +181,24 @@ def describe(tables: Tables, facts: Facts, listed: int = 200) -> Description:
         )
     if tables.has("failed_items"):
         total = tables.value("select count(*) from failed_items")
-        rows = tables.rows(f"select key, stage, reason from failed_items order by stage, key limit {listed}")
+        rows = tables.rows(f"select key, stage, reason from failed_items order by stage, key limit {most}")
         text.failed = [(shown(r["key"]), shown(r["stage"]), shown(r["reason"])) for r in rows]
         text.unlisted = total - len(rows)
     text.refused = [
         (count(n, *NOUNS.get(view, (view,))), shown(reason)) for (view, reason), n in facts.refused.most_common()
     ]
     return text
+
+
+def _fallbacks(tables: Tables) -> list[str]:
+    """Why patches had to be covered with pixels, each reason once."""
+    found: dict[str, list[str]] = {}
+    for view in ("profiles", "patch_groups"):
+        if tables.has(view, "fallback"):
+            rows = tables.rows(f"select distinct fallback from {view} where fallback is not null order by 1")
+            for row in rows:
+                found.setdefault(row["fallback"], []).append(view)
+    return [f"{listed(views)}: {shown(reason)}." for reason, views in found.items()]
 
 
 def _treated(tables: Tables, view: str) -> int:
