@@ -138,7 +138,7 @@ def test_before_and_after_are_shown_with_both_scores(tmp_path):
     assert "30 are read as its class before and 4 after SpuFix" in page
     assert "accuracy on all 120 held-out images goes from 90 % to 89 %" in page
     assert "Spurious score, precision-recall</th><td>0.7</td><td>0.9</td>" in page
-    assert "Change of accuracy −1 points (−2 points to 0 points)." in page
+    assert "Change of accuracy −1 points (−2 to 0 points)." in page
 
 
 def test_undetermined_is_said_in_the_sentence(tmp_path):

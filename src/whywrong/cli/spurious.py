@@ -96,11 +96,15 @@ def spurious(
     for repair in report.repairs:
         where = "level of other classes" if repair.start == "others" else "mean of the class, as published"
         tell(f"SpuFix from the {where}: {count(repair.components, 'component')} labelled spurious")
-        tell(f"  carriers read as the class   {repair.read_as:,} -> {repair.read_as_after:,} of {repair.carriers:,}")
-        tell(f"  accuracy                     {100 * repair.before.value:.2f} % -> {100 * repair.after.value:.2f} %")
+        rows = [
+            ("carriers read as the class", f"{repair.read_as:,}", f"{repair.read_as_after:,} of {repair.carriers:,}"),
+            ("accuracy", *(f"{100 * side.value:.2f} %" for side in (repair.before, repair.after))),
+        ]
         for title, name in (("precision-recall", "ap"), ("AUC", "auc")):
             before, after = repair.mean(name), repair.mean(f"{name}_after")
-            tell(f"  {'spurious score, ' + title:<29}{before:.4f} -> {after:.4f}")
+            rows.append((f"spurious score, {title}", f"{before:.4f}", f"{after:.4f}"))
+        for title, before, after in rows:
+            tell(f"  {title:<34}{before} -> {after}")
     for key, reason in search.failed[:5]:
         say(f"failed: {printable(key)}: {printable(reason)}")
     tell()

@@ -222,8 +222,7 @@ def _repairs(record: Row) -> list[dict[str, Any]]:
                     ("Accuracy, all classes", *(_share(repair[side]) for side in ("before", "after"))),
                     ("Accuracy, repaired classes", *(_share(repair[side]) for side in ("own_before", "own_after"))),
                 ],
-                "note": f"Change of accuracy {_points(change['value'])} "
-                f"({_points(change['low'])} to {_points(change['high'])}).",
+                "note": f"Change of accuracy {_points(change['value'])} ({_span(change['low'], change['high'])}).",
             }
         )
     return found
@@ -240,6 +239,10 @@ def _points(value: float | None) -> str:
         return "n/a"
     text = sig(100 * float(value or 0), 2)
     return f"{text if text.startswith(chr(0x2212)) or text == '0' else '+' + text}\u00a0points"
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return f"{_points(low)} to {_points(high)}".replace("\u00a0points to", " to")
 
 
 def _cards(record: Row, rows: Sequence[Row], pictures: Sequence[Row]) -> list[Card]:
@@ -273,7 +276,7 @@ def _card(row: Row, drawn: Sequence[Row], names: Sequence[str]) -> Card:
         adds = "" if row["map"] == "exact" else " The map is approximate for this model: it need not add up."
         unit = (
             f"{rows_cols} cells. Orange adds to the class, blue takes away; full colour from ± {sig(scale, 2)} logits "
-            f"per 1 % of the area, for all images of this component; small values fade.{adds}"
+            f"per 1\u00a0% of the area, for all images of this component; small values fade.{adds}"
         )
     return Card(
         anchor=f"c{row['class']}-{row['component']}",
@@ -375,7 +378,7 @@ def _sentences(row: Row) -> list[Markup]:
 
 def _numbers(row: Row) -> list[tuple[str, str, str]]:
     harm = Interval(row["harm"] if known(row["harm"]) else float("nan"), row["harm_low"], row["harm_high"])
-    bias = f"{_points(row['bias'])} ({_points(row['bias_low'])} to {_points(row['bias_high'])})"
+    bias = f"{_points(row['bias'])} ({_span(row['bias_low'], row['bias_high'])})"
     scores = [(row["score_ap"], row["score_ap_fixed"]), (row["score_auc"], row["score_auc_fixed"])]
     return [
         ("Share of variance", percent(row["share"]), f"{sig(row['spread'])} logits within the class"),
