@@ -144,6 +144,16 @@ def test_default_radii_keep_the_mean_change_of_a_pixel():
     assert default_radius(math.inf, 12) == pytest.approx(8 / 255)
 
 
+def test_pixels_just_outside_the_range_are_clamped_in_a_copy():
+    net, x, y = errors(3)
+    x[0, 0, 0, 0], x[1, 0, 0, 0] = 1 + 5e-7, 1.01
+    given = x.clone()
+    result = counterfactual(Classifier(net), x, y, config=QUICK)
+    assert torch.equal(x, given)
+    assert result.status == ("ok", "bad_input", "ok")
+    assert float(result.entries.z.max()) <= 1
+
+
 def test_a_model_that_looks_at_nothing_is_refused():
     result = counterfactual(Classifier(Constant()), images(2), torch.tensor([0, 1]), config=QUICK)
     assert result.status == ("refused", "refused")
