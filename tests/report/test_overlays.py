@@ -12,9 +12,12 @@ from whywrong.report.overlays import (
     WRONG_RGB,
     amplification,
     amplified,
+    cells_path,
     common_scale,
     density,
+    magnitude_png,
     outline,
+    picture,
     signed_png,
     smoothed,
     tile,
@@ -108,3 +111,33 @@ def test_a_tile_is_square_and_small_images_keep_their_pixels():
     assert opened(tile(Image.new("RGB", (320, 200)))).size == (160, 160)
     small = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8))
     np.testing.assert_array_equal(np.asarray(opened(tile(small))), np.asarray(small))
+
+
+def test_cells_are_outlined_along_their_common_border():
+    assert cells_path(np.array([[1, 1], [0, 0]], bool)) == "M0 0L2 0L2 1L0 1Z"
+    assert cells_path(np.zeros((2, 2), bool)) == ""
+    hole = np.ones((3, 3), bool)
+    hole[1, 1] = False
+    assert cells_path(hole).count("M") == 2
+
+
+def test_cells_that_touch_at_a_corner_are_both_outlined():
+    path = cells_path(np.array([[1, 0], [0, 1]], bool))
+    corners = {tuple(map(float, corner.split())) for loop in path.strip("MZ").split("ZM") for corner in loop.split("L")}
+    assert {(0, 0), (2, 2), (1, 0), (2, 1), (0, 1), (1, 2)} <= corners
+
+
+def test_a_magnitude_is_transparent_at_zero_and_darker_the_higher():
+    pixels = np.asarray(opened(magnitude_png(np.array([[0.0, 0.3, 1.0]]))).convert("RGBA"))[0].astype(int)
+    assert pixels[0, 3] == 0
+    assert 0 < pixels[1, 3] < pixels[2, 3]
+    assert pixels[1, :3].sum() > pixels[2, :3].sum()
+
+
+def test_pictures_of_few_pixels_stay_exact():
+    levels = np.random.default_rng(0).integers(0, 256, (3, 32, 32)).astype(np.uint8)
+    assert (np.moveaxis(np.asarray(opened(picture(levels))), -1, 0) == levels).all()
+    large = picture(np.repeat(np.repeat(levels, 10, axis=1), 10, axis=2))
+    assert max(opened(large).size) < 320
+    assert np.asarray(opened(picture(levels[:1]))).shape == (32, 32)
+    assert np.asarray(opened(picture(np.concatenate([levels, levels[:2]])))).shape == (32, 32)  # channels, no colours

@@ -141,9 +141,7 @@ def amplified(change: np.ndarray, longest: int = 1024) -> tuple[str, int]:
     pixels at most.
     """
     factor = amplification(change)
-    pixels = np.clip(np.round(128 + factor * np.asarray(change, dtype=np.float32)), 0, 255).astype(np.uint8)
-    pixels = np.moveaxis(pixels, 0, -1)
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image = _image(128 + factor * np.asarray(change, dtype=np.float32))
     if max(image.size) <= 64:
         return data_uri(_saved(image, "PNG"), "png"), factor
     image.thumbnail((longest, longest))
@@ -181,20 +179,28 @@ def grey_picture(pixels: np.ndarray, longest: int = 72) -> str:
 
 def changed_picture(pixels: np.ndarray, change: np.ndarray, scale: float, longest: int = 144) -> str:
     """Where pixels (C, H, W) became brighter (green) or darker (violet): a change (H, W) over the pale image."""
-    grey = np.asarray(_image(pixels).convert("L"), dtype=np.float32)[..., None]
-    pale = 128 + 0.55 * (grey - 128)
+    photo = _image(pixels).convert("L")
+    small = max(photo.size) <= 64
+    if not small:  # mixed at the size at which it is shown: means of the pixels under each
+        photo.thumbnail((longest, longest))
+        resized = Image.fromarray(np.ascontiguousarray(change, dtype=np.float32)).resize(
+            photo.size, Image.Resampling.BOX
+        )
+        change = np.asarray(resized)
+    pale = 128 + 0.55 * (np.asarray(photo, dtype=np.float32)[..., None] - 128)
     level = np.zeros(change.shape) if scale <= 0 else np.clip(change / scale, -1, 1)
     colour = np.where(level[..., None] < 0, DARKER_RGB, BRIGHTER_RGB)
     alpha = 0.9 * np.abs(level)[..., None] ** 0.8
     image = Image.fromarray(np.round(pale + alpha * (colour - pale)).astype(np.uint8))
-    if max(image.size) <= 64:
+    if small:
         return data_uri(_saved(image, "PNG"), "png")
-    image.thumbnail((longest, longest))
     return data_uri(_saved(image, "WEBP", quality=68), "webp")
 
 
 def _image(pixels: np.ndarray) -> Image.Image:
-    """Pixels (C, H, W) with 1 or 3 channels, in grey levels."""
+    """Pixels (C, H, W) in grey levels; of channels that are no colours, the mean."""
+    if len(pixels) not in (1, 3):
+        pixels = np.mean(pixels, axis=0, keepdims=True)
     levels = np.moveaxis(np.clip(np.round(pixels), 0, 255).astype(np.uint8), 0, -1)
     return Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
 
