@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+# Of each group: what it does, what the patches taken do where none was found, and its colour.
 _PANELS = {
-    "sufficient": ("enough for class {predicted}", WRONG_RGB),
-    "breaking": ("class {predicted} falls without", WRONG_RGB),
-    "targeted": ("hide these, and the true class wins", TRUE_RGB),
+    "sufficient": ("enough for class {predicted}", "not enough for class {predicted}", WRONG_RGB),
+    "breaking": ("class {predicted} falls without", "class {predicted} stands without", WRONG_RGB),
+    "targeted": ("hide these, and the true class wins", "without these the true class still loses", TRUE_RGB),
 }
 _HIDDEN = 0.45  # grey of what is not shown in the panel of the sufficient group
 
@@ -37,15 +38,17 @@ def draw_patch_groups(result: MethodResult, x: Tensor, rows: Sequence[int]) -> F
         photo = np.moveaxis(np.clip(x[row].detach().cpu().float().numpy(), 0, 1), 0, -1)
         photo = np.broadcast_to(photo, (*photo.shape[:2], 3)) if photo.shape[-1] == 1 else photo
         _frame(line[0], "image", photo)
-        for axis, (name, (title, colour)) in zip(line[1:], _PANELS.items(), strict=True):
+        for axis, (name, (title, missed, colour)) in zip(line[1:], _PANELS.items(), strict=True):
             heat = maps[name][row]
             if not np.isfinite(heat).all():
                 reason = columns["reason"][row] or "not searched"
                 _frame(axis, f"{columns['status'][row]}: {reason}"[:60], None)
                 continue
             _panel(axis, photo, heat, name, colour)
+            size = columns[f"{name}_size"][row]
+            title = missed if size is None else title
             _frame(axis, title.format(predicted=int(columns["predicted"][row])), None)
-            axis.set_xlabel(_size(columns[f"{name}_size"][row], int((heat > 0).sum()), heat.size))
+            axis.set_xlabel(_size(size, int((heat > 0).sum()), heat.size))
     return figure
 
 

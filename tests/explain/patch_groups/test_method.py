@@ -261,6 +261,9 @@ def test_every_kind_of_row_is_drawn(wrong):
     assert titles[:4] == ["image", "enough for class 1", "class 1 falls without", "hide these, and the true class wins"]
     assert figure.axes[1].get_xlabel() == "1 of 16 patches (6% of the area)"
     assert titles[-1].startswith("bad_input")
+    limited = plot(groups(classifier, x, torch.tensor([0, 1, 0]), most=0.01), x, rows=[0])
+    assert limited.axes[3].get_title() == "without these the true class still loses"
+    assert limited.axes[3].get_xlabel() == "not found within 1 of 16 patches"
 
 
 def test_results_are_frozen():
