@@ -360,6 +360,12 @@ def _sentences(row: Row) -> list[Markup]:
                 percent(row["base_adjusted_high"]),
             )
         )
+    if row["verdict"] == "harmful":
+        found.append(
+            Markup("Taken away, it changes accuracy by {} in all, and by {} on images of {}.").format(
+                _points(row["accuracy_change"]), _points(row["own_change"]), name
+            )
+        )
     if known(row["outside"]):
         found.append(
             Markup("On its strongest images {} of what it adds lies outside the object.").format(

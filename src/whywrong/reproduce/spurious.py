@@ -2,7 +2,8 @@
 
 Source: Neuhaus et al. 2023, arXiv 2212.04871 (direction from its abstract and code; its figures are in pictures);
 specification "counterfactuals", section 5. Nobody is asked here which components are spurious: those that are
-confirmed harmful on one part of the images are taken, and what taking them away does is measured on another.
+confirmed harmful on one part of the images, and can be done without there, are taken; what taking them away does is
+measured on another part.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class SpuriousClaimConfig:
         min_images: Fewest images of a class, in the part where components are found.
         min_carriers: Fewest images of other classes that must carry a component before it is judged.
         start: From where a component counts: ``others`` or, as published, ``class``.
-        loss: Loss of accuracy that still counts as none, a share; 0.01 is ours.
+        loss: Loss of accuracy that still counts as none, a share; 0.01 is ours. A component whose loss on the judging
+            part is larger is the object's own, and is left where it is.
         found_in: Share of the images in which components are found; the rest is halved, to judge and to measure.
         seed: Seeds the parts and the resamples.
     """
@@ -208,7 +210,11 @@ def _harmful(found: Found, judge: Features, config: SpuriousClaimConfig) -> dict
     chosen: dict[int, list[int]] = {}
     for index, (parts, levels) in found.items():
         harms = harmful(parts, levels, judge, searched=searched, config=config.harm)
-        numbers = [number for number, harm in enumerate(harms) if harm.verdict == "harmful"]
+        numbers = [
+            number
+            for number, harm in enumerate(harms)
+            if harm.verdict == "harmful" and harm.accuracy_change >= -config.loss
+        ]
         if numbers:
             chosen[index] = numbers
     return chosen
@@ -275,7 +281,7 @@ def _nothing(images: int, searched: int, config: SpuriousClaimConfig) -> ClaimRe
         interval=(float("nan"), float("nan")),
         n=0,
         verdict="undecided",
-        sentence=f"none of {searched:,} components is confirmed harmful on a part of {images:,} images: nothing to "
-        "take away.",
+        sentence=f"none of {searched:,} components is confirmed harmful and dispensable on a part of {images:,} "
+        "images: nothing to take away.",
         numbers={"components_searched": searched, "harmful": 0},
     )

@@ -19,7 +19,7 @@ from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
 from whywrong.explain.spurious.features import Features
 from whywrong.explain.spurious.harmful import Harm, HarmfulConfig, harmful
-from whywrong.explain.spurious.levels import Levels, find_levels
+from whywrong.explain.spurious.levels import Levels, levels_of
 from whywrong.explain.spurious.neural_pca import ClassComponents, NeuralPCAConfig, class_components
 from whywrong.explain.spurious.spufix import Start
 from whywrong.explain.spurious.spuriosity import Spuriosity, spuriosity
@@ -30,6 +30,7 @@ from whywrong.runs.labelled import LabelledSource, Settled
 from whywrong.runs.spurious_labels import find_class
 from whywrong.runs.spurious_reading import Pool, read_pool, split_by_name
 
+_BESIDE = 20_000  # images of other classes, at most, that say what their level is
 EXACT = 1e-4  # largest residual of the split of a logit, as a share of its absolute terms
 
 
@@ -232,6 +233,7 @@ def _components(
     last = find_last_layer(classifier, (spec.channels, spec.height, spec.width))
     weight, bias = last.weight.cpu(), last.bias.cpu()
     features = pool.features
+    beside = features[slice(None, None, -(-len(features) // _BESIDE))]  # spread over the listing
     wanted = sorted(set(asked)) or list(range(len(weight)))
     found: dict[int, tuple[ClassComponents, Levels]] = {}
     left_out: dict[int, str] = {}
@@ -248,7 +250,8 @@ def _components(
                 f"the components of class {index} miss its logit by {components.residual:.2g} of its terms, at most "
                 f"{EXACT:g} is allowed: something comes behind the last linear layer of this model"
             )
-        found[index] = components, find_levels(components, own.phi, features.phi[features.label != index])
+        others = components.alphas(beside.phi64)[beside.label != index]
+        found[index] = components, levels_of(components.alphas(own.phi), others)
         tell(Progress("components", done, len(wanted), 0, 0))
     return found, left_out
 
@@ -265,7 +268,7 @@ def _judge(
     components: ClassComponents, levels: Levels, held_out: Features, searched: int, config: SpuriousConfig
 ) -> ClassSearch:
     own = (held_out.label == components.index).nonzero().flatten()
-    alpha = components.alphas(held_out.phi[own])
+    alpha = components.alphas(held_out.phi64[own])
     right = held_out.predicted[own] == components.index
     return ClassSearch(
         components,

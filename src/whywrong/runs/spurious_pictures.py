@@ -125,7 +125,7 @@ def _plan(search: Search, found: ClassSearch) -> dict[str, dict[int, list[int]]]
     inside, held_out = search.search, search.held_out
     own = (inside.features.label == index).nonzero().flatten()
     own_alpha = found.components.alphas(inside.features.phi[own])
-    alpha = found.components.alphas(held_out.features.phi)
+    alpha = found.components.alphas(held_out.features.phi64)
     tops: dict[int, list[int]] = {}
     carriers: dict[int, list[int]] = {}
     for number in shown_components(search, found):

@@ -101,7 +101,7 @@ def repair_of(search: Search, spurious: Mapping[int, Sequence[int]], start: Star
     read_as, read_as_after = carries.clone(), carries.clone()
     scores = []
     for index, numbers in sorted(spurious.items()):
-        alpha = search.classes[index].components.alphas(features.phi)[:, list(numbers)]
+        alpha = search.classes[index].components.alphas(features.phi64)[:, list(numbers)]
         carry = (alpha >= search.classes[index].levels.bar[list(numbers)]) & (features.label != index)[:, None]
         chances, read = (features.chance(index), fixed.chance(index)), (features.predicted, fixed.predicted)
         scores += [
@@ -143,7 +143,7 @@ def scores_alone(search: Search) -> dict[tuple[int, int], Score]:
     features = search.held_out.features
     found = {}
     for index, one in search.classes.items():
-        alpha = one.components.alphas(features.phi)
+        alpha = one.components.alphas(features.phi64)
         before, own = features.chance(index), features.label == index
         for number in range(len(one.components)):
             less = taken_away(alpha[:, number], one.levels, number, search.config.start)

@@ -48,6 +48,11 @@ class Features:
         return self.logits.argmax(1)
 
     @cached_property
+    def phi64(self) -> Tensor:
+        """``phi`` in double precision, kept: every class asks for it."""
+        return self.phi.double()
+
+    @cached_property
     def _first_two(self) -> tuple[Tensor, Tensor]:
         best = self.logits.topk(2, dim=1)
         return best.values, best.indices

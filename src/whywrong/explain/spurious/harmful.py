@@ -99,7 +99,7 @@ def harmful(
     if searched < len(components):
         raise InputError(f"{searched} components searched in all, this class alone has {len(components)}")
     index = components.index
-    alpha = components.alphas(held_out.phi)
+    alpha = components.alphas(held_out.phi64)
     own = held_out.label == index
     read_as = held_out.predicted == index
     z = NormalDist().inv_cdf(1 - config.level / searched)

@@ -40,10 +40,15 @@ def find_levels(components: ClassComponents, own: Tensor, others: Tensor) -> Lev
         own: (N, D), features of images of the class.
         others: (M, D), features of images of other classes; without any, the mean of the class is the level.
     """
-    bar = quantile(components.alphas(own), OWN)
+    return levels_of(components.alphas(own), components.alphas(others))
+
+
+def levels_of(own: Tensor, others: Tensor) -> Levels:
+    """The same from alpha itself: (N, L) of the class and (M, L) of other classes."""
+    bar = quantile(own, OWN)
     if not len(others):
         return Levels(torch.zeros_like(bar), bar)
-    beside = without_outliers(components.alphas(others))
+    beside = without_outliers(others)
     return Levels(quantile(beside, FREE), torch.minimum(bar, quantile(beside, CARRIES)))
 
 
