@@ -14,6 +14,7 @@ from whywrong.core.randomness import keyed_bits, row_keys
 from whywrong.explain.interactions.players import ImageGame, PlayersConfig
 from whywrong.explain.patch_groups.config import PatchGroupsConfig
 from whywrong.explain.patch_groups.game import PatchGame, coarse_grid
+from whywrong.explain.patch_groups.rankings import order_of
 from whywrong.models.classifier import Classifier
 
 
@@ -81,3 +82,28 @@ def test_the_grid_of_tokens_divides_the_tokens():
     assert config.players(classifier, 32, 32).grid == 4
     assert config.players(Classifier(build("gap")), 16, 16).grid == 8
     assert PatchGroupsConfig(grid=2).players(classifier, 32, 32).grid == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "passes"),
+    [
+        ({}, 136),
+        pytest.param(
+            {"img_size": 224, "patch_size": 16, "embed_dim": 4, "depth": 1, "num_heads": 1},
+            19_306,
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_full_order_of_every_token_costs_half_of_n_times_n_plus_one(changes, passes):
+    vit = tiny_vit(**changes)
+    side = vit.patch_embed.img_size[0]
+    x = images(1).repeat_interleave(side // 32, 2).repeat_interleave(side // 32, 3)
+    for adds in (True, False):
+        classifier = Classifier(vit, batch_size=256)
+        game = PatchGame(classifier, x, torch.tensor([1]))
+        path = greedy_order(game, "log_odds_true", adds=adds, ask_start=False)
+        assert path.length.tolist() == [game.players]
+        assert (
+            classifier.forwards == int(game.forwards) == passes + (0 if adds else 1)
+        )  # nobody left is asked about, too

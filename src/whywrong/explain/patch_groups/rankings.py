@@ -55,14 +55,16 @@ def order_of(
 
     Returns:
         (B, n) int64, each row a permutation of the players; of equals, the lowest number comes first. Passes are
-        counted by ``classifier``, and those for sets by ``game``: ``steps n - steps (steps - 1) / 2`` for ``moxi``, n
-        for ``moxi_minus``, ``permutations (n - 1) + 1`` for ``shapley``, 1 for the others.
+        counted by ``classifier``, and those for sets by ``game``: ``steps n - steps (steps - 1) / 2`` for ``moxi``,
+        n (n + 1) / 2 - 1 where all are searched, n for ``moxi_minus``, ``permutations (n - 1) + 1`` for ``shapley``, 1
+        for the others.
 
     Raises:
         InputError: No such ranking, or an argument breaks the contract above.
         ModelError: The classifier has no attention, or no spatial layer, that could be read.
     """
     if name == "moxi":
+        steps = game.players - 1 if steps is None else steps  # who comes last needs no asking
         path = greedy_order(game, value, adds=not deletion, steps=steps, ask_start=False)
         return whole_order(path, highest=not deletion)
     if name == "moxi_minus":
