@@ -21,6 +21,7 @@ from whywrong.explain.counterfactuals.guidance import (
     SmoothGuidance,
     into_cone,
 )
+from whywrong.explain.counterfactuals.search import search
 from whywrong.models.classifier import Classifier
 
 
@@ -253,3 +254,37 @@ def test_an_auxiliary_of_other_classes_or_without_gradients_is_refused():
 def test_a_wrong_setting_is_refused(build, words):
     with pytest.raises(InputError, match=words):
         build(Classifier(SmallNet(0)), Classifier(SmallNet(1)))
+
+
+@pytest.mark.parametrize("way", ["cone", "ensemble", "smoothing", "denoiser"])
+def test_a_guided_search_counts_the_explained_classifier_and_reports_its_logits(way):
+    own, aux, x = Classifier(SmallNet(0)), Classifier(SmallNet(1)), images(5)
+    target = torch.arange(5)
+    guidance = {
+        "cone": lambda: ConeGuidance(own, aux, 45.0),
+        "ensemble": lambda: EnsembleGuidance(own, aux),
+        "smoothing": lambda: SmoothGuidance(own, samples=2),
+        "denoiser": lambda: DenoisedGuidance(own, lambda z: 0.9 * z),
+    }[way]()
+    with own, aux:
+        found = search(guidance, x, target, p=1.5, eps=2.0, steps=4, keys=row_keys(0, 5))
+    assert own.forwards == int(found.forwards.sum())
+    assert own.backwards == int(found.backwards.sum())
+    torch.testing.assert_close(found.logits, own.logits(found.z), atol=1e-5, rtol=1e-5)
+    start = torch.log_softmax(own.logits(x), 1)[torch.arange(5), target]
+    end = torch.log_softmax(found.logits, 1)[torch.arange(5), target]
+    assert float((end - start).mean()) > 0
+
+
+def test_a_cone_around_a_linear_gradient_moves_both_models_to_the_target():
+    """Margins are linear: the plain step brings the other model nothing, one at 60 degrees half its own length."""
+    w = torch.zeros(2, 48)
+    w[1, 0], v = 1.0, torch.zeros(2, 48)
+    v[1, 1] = 1.0
+    own, aux = Classifier(Linear(w, torch.zeros(2))), Classifier(Linear(v, torch.zeros(2)))
+    x, target = torch.full((1, 3, 4, 4), 0.5), torch.tensor([1])
+    with own, aux:
+        z = search(ConeGuidance(own, aux, 60.0), x, target, p=2.0, eps=0.2, steps=1).z
+    change = (z - x).flatten()
+    torch.testing.assert_close(change[:2], 0.2 * torch.tensor([0.5, math.sqrt(3) / 2]), atol=1e-5, rtol=0)
+    assert float(change[2:].abs().max()) == 0
