@@ -201,7 +201,7 @@ def full_order(classifier: Classifier, x: Tensor, y: Tensor, players: PlayersCon
     """Insertion order of every patch of one image, counted and timed."""
     start, before = time.perf_counter(), classifier.forwards
     game = PatchGame(classifier, x, y, config=players)
-    order = greedy_order(game, VALUE, adds=True, ask_start=False).order[0]
+    order = order_of("moxi", classifier, x, y, game, value=VALUE)[0]
     seconds, passes = time.perf_counter() - start, classifier.forwards - before
     n = game.players
     assert sorted(order.tolist()) == list(range(n))

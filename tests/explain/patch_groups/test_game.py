@@ -99,11 +99,10 @@ def test_a_full_order_of_every_token_costs_half_of_n_times_n_plus_one(changes, p
     vit = tiny_vit(**changes)
     side = vit.patch_embed.img_size[0]
     x = images(1).repeat_interleave(side // 32, 2).repeat_interleave(side // 32, 3)
-    for adds in (True, False):
+    y = torch.tensor([1])
+    for deletion in (False, True):
         classifier = Classifier(vit, batch_size=256)
-        game = PatchGame(classifier, x, torch.tensor([1]))
-        path = greedy_order(game, "log_odds_true", adds=adds, ask_start=False)
-        assert path.length.tolist() == [game.players]
-        assert (
-            classifier.forwards == int(game.forwards) == passes + (0 if adds else 1)
-        )  # nobody left is asked about, too
+        game = PatchGame(classifier, x, y)
+        order = order_of("moxi", classifier, x, y, game, deletion=deletion)
+        assert order[0].sort().values.tolist() == list(range(game.players))
+        assert classifier.forwards == int(game.forwards) == passes  # with the whole image
