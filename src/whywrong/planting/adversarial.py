@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from whywrong.attacks.apgd import APGDConfig, apgd
 from whywrong.attacks.ddn import DDNConfig, ddn
 from whywrong.attacks.patch import PatchConfig, patch
 from whywrong.attacks.pgd import PGDConfig, pgd
-from whywrong.core.randomness import keyed_uniform
 from whywrong.planting.subjects import LEVELS, Kind, Proposal, Subjects
 
 _RADII = (1, 2, 4, 8, 16)  # grey levels
@@ -50,8 +49,8 @@ def own_patch(subjects: Subjects, level: int) -> Proposal:
 def shared_patch(subjects: Subjects, level: int) -> Proposal:
     """One painted square, made on a few images, which the classifier reads as one class on others too.
 
-    It stands in for a spurious cue on a classifier that never learnt one: the same mark, tied to one class, on images
-    of other classes.
+    It stands in for a spurious cue on a classifier that never learnt one: the same mark in the same corner, as a
+    watermark is, tied to one class, on images of other classes.
     """
     near = subjects.logits[:, subjects.classes].mean(0).argmax()  # the class that these images come nearest to
     target = subjects.classes[near].expand_as(subjects.y)
@@ -61,24 +60,15 @@ def shared_patch(subjects: Subjects, level: int) -> Proposal:
     if not len(open_to):
         return Proposal(subjects.x, subjects.y, strength, must, scene=subjects.scene)
     some = subjects.at(open_to[:_MAKERS])
-    config = PatchConfig(area=_SHARED_AREAS[level - 1], steps=_STEPS, universal=True)
+    height, width = subjects.x.shape[2:]
+    side = min(height, width, round(math.sqrt(_SHARED_AREAS[level - 1] * height * width)))
+    config = PatchConfig(
+        area=_SHARED_AREAS[level - 1], steps=_STEPS, universal=True, place=(height - side, width - side)
+    )
     made = patch(some.classifier, some.x, some.y, targets=target[open_to[:_MAKERS]], keys=some.keys, config=config)
-    side, (top, left) = int(made.side[0]), made.place[0].tolist()
-    square = made.x_adv[0, :, top : top + side, left : left + side]
-    return Proposal(_paste(subjects, square), subjects.y, strength, must, scene=subjects.scene)
-
-
-def _paste(subjects: Subjects, square: Tensor) -> Tensor:
-    """The images (B, C, H, W) with ``square`` (C, s, s) somewhere on each."""
     x = subjects.x.clone()
-    (batch, channels, height, width), side = x.shape, square.shape[-1]
-    r = keyed_uniform(subjects.keys, (2,), 322)
-    span = torch.arange(side)
-    rows = (r[:, 0] * (height - side + 1)).long()[:, None] + span  # (B, s)
-    columns = (r[:, 1] * (width - side + 1)).long()[:, None] + span
-    image, channel = torch.arange(batch)[:, None, None, None], torch.arange(channels)[None, :, None, None]
-    x[image, channel, rows[:, None, :, None], columns[:, None, None, :]] = square
-    return x
+    x[:, :, height - side :, width - side :] = made.x_adv[0, :, height - side :, width - side :]
+    return Proposal(x, subjects.y, strength, must, scene=subjects.scene)
 
 
 assert len(_RADII) == len(_AREAS) == len(_SHARED_AREAS) == LEVELS
