@@ -325,7 +325,8 @@ def _verdict(
         signs.append(f"its gradients have no common direction (cosine {coherence:.2f} under small noise)")
     if fragile:
         signs.append(f"{DAMAGES[damage]} leaves {max(kept, 0):.0%} of the change's effect")
-    said = " and ".join(signs) if signs else "the change lasts and gradients keep their direction"
+    kept_direction = "their direction" if coherence >= config.coherent else "some of their direction"
+    said = " and ".join(signs) if signs else f"the change lasts and gradients keep {kept_direction}"
     if not judges:
         lacking = "no independent classifier judged it"
         return ("adversarial", said) if signs else ("undecided", f"{said}, but {lacking}")
