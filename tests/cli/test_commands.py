@@ -10,7 +10,7 @@ import pytest
 from whywrong.core.errors import EnvironmentFailure
 from whywrong.core.registry import BUILTIN_CLAIMS
 
-COMMANDS = ("demo", "check", "diagnose", "explain", "report", "query", "plant", "reproduce", "doctor")
+COMMANDS = ("demo", "check", "diagnose", "explain", "report", "query", "plant", "reproduce", "spurious", "doctor")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
