@@ -337,6 +337,16 @@ def test_the_paired_threshold_is_the_images_mean_and_the_spread_of_all():
     torch.testing.assert_close(threshold - centre, torch.full((3, 1), expected))
 
 
+def test_an_image_without_an_answer_has_no_threshold_and_changes_no_other():
+    rises = torch.randn((2, 30, 1), generator=torch.Generator().manual_seed(0))
+    broken = rises.clone()
+    broken[0, 7] = torch.nan
+    keep = torch.arange(30) != 7
+    for made, left in zip(paired_threshold(broken), paired_threshold(rises[:, keep]), strict=True):
+        assert made[7].isnan().all()
+        torch.testing.assert_close(made[keep], left)
+
+
 def test_with_one_control_an_image_the_threshold_is_the_percentile_of_all():
     rises = torch.arange(101.0).view(1, 101, 1)
     centre, threshold = paired_threshold(rises, 0.95)

@@ -208,11 +208,12 @@ def paired_threshold(rises: Tensor, quantile: float = 0.95) -> tuple[Tensor, Ten
     """
     number = len(rises)
     if number == 1:
-        centre = rises[0].quantile(0.5, dim=0).expand_as(rises[0])
-        return centre, rises[0].quantile(quantile, dim=0).expand_as(centre)
+        centre = rises[0].nanquantile(0.5, dim=0).expand_as(rises[0])
+        return centre, rises[0].nanquantile(quantile, dim=0).expand_as(centre)
     centre = rises.mean(0)
     above = (rises - centre) * (number / (number - 1))  # a control minus the mean of the others
-    return centre, centre + above.flatten(0, 1).quantile(quantile, dim=0)
+    # An image to which a judge gives no finite answer has no threshold, and does not touch that of the others.
+    return centre, centre + above.flatten(0, 1).nanquantile(quantile, dim=0)
 
 
 def permuted(x: Tensor, vce: Tensor, keys: Tensor, draw: int, p: float) -> Tensor:
