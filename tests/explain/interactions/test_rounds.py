@@ -62,6 +62,13 @@ def test_a_cap_counts_every_pass_and_is_used_up_to_a_tenth(method, cap):
     assert int(found.units_used[:, 1:-1].min()) >= 2
 
 
+def test_contexts_that_fill_whole_permutations_do_so():
+    config = InteractionsConfig(contexts=40, units=4, orders=(25, 127), permutations=0)
+    found = estimate(large_game(1, 256), near_pairs(2, 16, 1), config=config)
+    assert found.units == (4, 20)  # windows of 25 go round 256 players in ten steps, of 127 in two
+    assert found.draws.unique().tolist() == [40]
+
+
 def test_a_cap_that_does_not_bind_changes_nothing():
     values = random_tables(2, N)
     free = estimate(TableGame(values), PAIRS, config=InteractionsConfig(contexts=6, orders=(0, 2, 5)))

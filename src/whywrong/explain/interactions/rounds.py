@@ -21,6 +21,7 @@ from whywrong.explain.interactions.windows import BASES, bases
 FEWEST_UNITS = 2
 _AIM = 0.96  # of a cap: some sets turn out dearer than expected, and the rest is for them
 _BISECTIONS = 40
+_SLACK = 1e-9  # 16 contexts that came out as 15.99... are 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +157,9 @@ def _share(request: Request, plan: Plan, contexts: Tensor) -> Share:
     if plan.exact:
         every = torch.ones(len(contexts), dtype=torch.int64)
         return Share.of(plan, every, every * math.comb(request.players, plan.size))
-    wanted = (contexts / usable_share(request.players, plan) - 1e-9).clamp_min(FEWEST_UNITS)
-    cuts = (wanted / request.units).floor().long().clamp(1, most_cuts(request.players, plan))
-    return Share.of(plan, (wanted / cuts).ceil().long(), cuts)
+    wanted = (contexts / usable_share(request.players, plan)).clamp_min(FEWEST_UNITS)
+    cuts = (wanted / request.units + _SLACK).floor().long().clamp(1, most_cuts(request.players, plan))
+    return Share.of(plan, (wanted / cuts - _SLACK).ceil().long(), cuts)
 
 
 def _scaled(contexts: Tensor, price: Tensor, left: Tensor, plans: Sequence[Plan], players: int) -> Tensor:
