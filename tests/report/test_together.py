@@ -77,4 +77,15 @@ def test_trust_is_that_of_the_largest_radius_and_every_error_counts_once(tmp_pat
     assert chart is not None
     assert sum(bar.number for bar in chart.bars) == items
     assert [bar.label for bar in chart.bars] == ["semantic", "undecided", "adversarial", "unchecked"]
-    assert "All other changes say what moves this model" in chart.readings[0]
+    assert "not to be read as explanations" in chart.readings[0]
+
+
+def test_where_nothing_is_trusted_nothing_is_claimed(tmp_path):
+    run = make_run(tmp_path, images=60, errors=20)
+    run.rewrite("counterfactuals", lambda value: "undecided" if value == "semantic" else value)
+    with Tables(run) as tables:
+        chart = trust(tables)
+    assert chart is not None
+    assert len(chart.readings) == 1
+    assert "none is shown as an explanation" in chart.readings[0]
+    assert "semantic" not in [bar.label for bar in chart.bars]

@@ -215,18 +215,26 @@ def trust(tables: Tables) -> Bars | None:
         return None
     bars = [(word, numbers.get(("true", word), 0)) for word in OUTCOMES]
     believed = numbers.get(("true", "semantic"), 0)
-    readings = [
-        f"For {share(believed, total['true'])} of the errors, a change into the true class was found that means"
-        " something to others as well."
-        + (" All other changes say what moves this model, and nothing more." if believed < total["true"] else "")
-    ]
-    if total["wrong"]:
-        deeper = share(numbers.get(("wrong", "semantic"), 0), total["wrong"])
-        readings.append(f"Deeper into the predicted class it is so for {deeper}.")
+    deeper = numbers.get(("wrong", "semantic"), 0)
     return Bars(
         "trust",
         "What counterfactuals show",
-        readings,
+        _trust_readings(believed, total["true"], deeper, total["wrong"]),
         f"trust in the change into the true class, {count(total['true'], 'error')}",
         _bars([bar for bar in bars if bar[1]], total["true"]),
     )
+
+
+def _trust_readings(believed: int, errors: int, deeper: int, others: int) -> list[str]:
+    if not believed and not deeper:
+        return [
+            f"In {count(errors, 'error')}, no change is known to mean anything to others: none is shown as an"
+            " explanation."
+        ]
+    found = [
+        f"For {share(believed, errors)} of the errors, a change into the true class was found that means something to"
+        " others as well." + (" The other changes are not to be read as explanations." if believed < errors else "")
+    ]
+    if others:
+        found.append(f"Deeper into the predicted class it is so for {share(deeper, others)}.")
+    return found

@@ -150,7 +150,7 @@ def _where(row: Row) -> str:
 
 def _doubted(role: str, row: Row, stored: dict[str, np.ndarray], context: Context) -> Doubted:
     name = _name(role, context)
-    reached = Markup("A change that makes it {}").format(name)
+    reached = Markup("A change that makes it {}" if role == "true" else "A change deeper into {}").format(name)
     if not row["valid"]:
         reached = Markup("A change towards {}, which it does not reach,").format(name)
     reason = f": {shown(row['trust_reason'])}" if row["trust_reason"] else ""
