@@ -12,8 +12,8 @@ Three questions, each beside its floor:
    and of pictures without, on the four places where stickers are. The net knows no places (its head is a mean), and
    may draw what stands for a sticker anywhere: so beside it stand the share of the gain in the logit of fish that
    comes through component 1, and the share of the change inside the one window of 16 pixels (a sticker measures 14),
-   and of 24, where component 1 gains most. On the net itself, and on a robust copy of it (--copy, fine-tuned here; the net is not
-   robust, so that its own changes are noise, as they should be).
+   and of 24, where component 1 gains most. On the net itself, and on a robust copy of it (--copy, fine-tuned here; the
+   net is not robust, so that its own changes are noise, as they should be).
 
     python benchmarks/planted_spurious.py --limit 480 --changes 40 --copy 2400
 """
@@ -262,7 +262,7 @@ def through_cue(net: Classifier, components: ClassComponents, x: Tensor, changed
 def where_it_gains(
     net: Classifier, components: ClassComponents, x: Tensor, changed: Tensor, cells: int
 ) -> dict[str, Any]:
-    """Share of the change inside the square window, of ``cells`` by ``cells`` of the map, where component 1 gains most."""
+    """Share of the change inside the window, ``cells`` by ``cells`` of the map, where component 1 gains most."""
     after, before = (component_maps(net, images, components).maps[:, :1] for images in (changed, x))
     sums = torch.nn.functional.avg_pool2d(after - before, cells, stride=1)[:, 0]  # (B, n, n)
     best = sums.flatten(1).argmax(1)
