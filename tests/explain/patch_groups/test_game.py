@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from whywrong.core.errors import NonFiniteError
 from whywrong.core.randomness import keyed_bits, row_keys
 from whywrong.explain.interactions.players import ImageGame, PlayersConfig
-from whywrong.explain.patch_groups.config import PatchGroupsConfig
-from whywrong.explain.patch_groups.game import PatchGame, coarse_grid
+from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.rankings import order_of
 from whywrong.models.classifier import Classifier
 
@@ -66,22 +65,6 @@ def test_an_answer_that_is_not_finite_names_its_image_and_is_counted():
         game(masks)
     assert game.faulty == {1}
     assert game.forwards.tolist() == [3, 3, 3]
-
-
-@pytest.mark.parametrize(("side", "grid"), [(32, 8), (224, 8), (28, 7), (97, None), (6, 6)])
-def test_the_grid_is_the_largest_of_at_most_eight_that_divides_the_image(side, grid):
-    assert coarse_grid(Classifier(build("gap")), side, side, 8, tokens=False) == grid
-
-
-def test_the_grid_of_tokens_divides_the_tokens():
-    classifier = Classifier(tiny_vit())
-    assert coarse_grid(classifier, 32, 32, 8, tokens=True) == 4
-    assert coarse_grid(classifier, 32, 32, 3, tokens=True) == 2
-    assert coarse_grid(Classifier(build("gap")), 16, 16, 8, tokens=True) is None
-    config = PatchGroupsConfig()
-    assert config.players(classifier, 32, 32).grid == 4
-    assert config.players(Classifier(build("gap")), 16, 16).grid == 8
-    assert PatchGroupsConfig(grid=2).players(classifier, 32, 32).grid == 2
 
 
 @pytest.mark.parametrize(

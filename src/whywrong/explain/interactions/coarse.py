@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from torch import Tensor
+
+from whywrong.core.errors import ModelError
+from whywrong.explain.interactions.encoders import EncoderTokens
 from whywrong.explain.interactions.pixels import Baseline
 from whywrong.explain.interactions.players import PlayersConfig
 from whywrong.explain.interactions.tokens import CannotDropTokens, find_transformer
@@ -14,8 +18,7 @@ MOST_A_SIDE = 8
 
 def coarse_players(
     classifier: Classifier,
-    height: int,
-    width: int,
+    x: Tensor,
     *,
     kind: Literal["auto", "tokens", "pixels"] = "auto",
     grid: int | None = None,
@@ -24,38 +27,34 @@ def coarse_players(
     """Players of at most 8 x 8, where no grid is asked for: of whole patch tokens where the model has such.
 
     Args:
-        classifier: Asked for the size of its patches.
-        height, width: Of the images, pixels.
+        classifier: Asked for its tokens; passes that it takes to find them are not counted.
+        x: (B, C, H, W), images of the size in question; their pixels do not matter.
         kind, grid, baseline: As in :class:`PlayersConfig`; a ``grid`` that is given stays.
 
     Raises:
         InputError: As :class:`PlayersConfig`.
     """
-    if grid is None and kind != "pixels":
-        grid = coarse_grid(classifier, height, width, MOST_A_SIDE, tokens=True)
+    if grid is None and kind != "pixels" and (tokens := _token_grid(classifier, x)) is not None:
+        grid = coarse_grid(*tokens)
     if grid is None and kind != "tokens":
-        grid = coarse_grid(classifier, height, width, MOST_A_SIDE, tokens=False)
+        grid = coarse_grid(x.shape[2], x.shape[3])
     return PlayersConfig(kind=kind, grid=grid, baseline=baseline)
 
 
-def coarse_grid(classifier: Classifier, height: int, width: int, most: int, *, tokens: bool) -> int | None:
-    """The largest grid of at most ``most`` players a side that divides the image, or its tokens.
-
-    Args:
-        classifier: Asked for the size of its patches.
-        height, width: Of the image, pixels.
-        most: Players a side.
-        tokens: Whether the players are to be whole patch tokens.
-
-    Returns:
-        g, at least 2; None where there is none, or where tokens are asked for and the model has none.
-    """
-    if tokens:
-        try:
-            _, vit = find_transformer(classifier)
-        except CannotDropTokens:
-            return None
-        patch: tuple[int, int] = vit.patch_embed.patch_size  # type: ignore[assignment,union-attr]
-        height, width = -(-height // patch[0]), -(-width // patch[1])
+def coarse_grid(height: int, width: int, most: int = MOST_A_SIDE) -> int | None:
+    """The largest grid of 2 to ``most`` players a side that divides ``height`` x ``width``; None where none does."""
     fitting = [g for g in range(2, most + 1) if height % g == 0 and width % g == 0]
     return fitting[-1] if fitting else None
+
+
+def _token_grid(classifier: Classifier, x: Tensor) -> tuple[int, int] | None:
+    """Rows and columns of patch tokens, None where the model has none that could be left out."""
+    try:
+        _, vit = find_transformer(classifier)
+    except CannotDropTokens:
+        try:
+            return EncoderTokens(classifier, x.new_full((1, *x.shape[1:]), 0.5)).grid
+        except ModelError:
+            return None
+    patch: tuple[int, int] = vit.patch_embed.patch_size  # type: ignore[assignment,union-attr]
+    return -(-x.shape[2] // patch[0]), -(-x.shape[3] // patch[1])

@@ -282,9 +282,7 @@ def _measure(
     classifier: Classifier, x: Tensor, y: Tensor, keys: Tensor, config: ProfilesConfig
 ) -> tuple[ImageGame, Profile]:
     functions = [ValueFunction(kind=config.value, of=of) for of in CLASSES]
-    players = coarse_players(
-        classifier, x.shape[2], x.shape[3], kind=config.players, grid=config.grid, baseline=config.baseline
-    )
+    players = coarse_players(classifier, x, kind=config.players, grid=config.grid, baseline=config.baseline)
     game = ImageGame(classifier, x, y, functions=functions, config=players)
     pairs = block_pairs(keys, game.rows, game.cols, side=config.side, blocks=config.blocks, radius=config.radius)
     orders = orders_of(game.players, config.ratios)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from whywrong.core.errors import InputError
+from whywrong.explain.interactions.coarse import coarse_players
 from whywrong.explain.interactions.pixels import Baseline
 from whywrong.explain.interactions.players import PlayersConfig
 from whywrong.explain.interactions.values import ValueFunction
-from whywrong.explain.patch_groups.game import coarse_grid
 from whywrong.models.classifier import Classifier
-
-MOST_A_SIDE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +45,6 @@ class PatchGroupsConfig:
         """Most patches of a group, at least 1."""
         return max(1, int(self.most * players + 1e-9))
 
-    def players(self, classifier: Classifier, height: int, width: int) -> PlayersConfig:
-        """What the players of images of ``height`` x ``width`` pixels are."""
-        grid = self.grid
-        if grid is None and self.kind != "pixels":
-            grid = coarse_grid(classifier, height, width, MOST_A_SIDE, tokens=True)
-        if grid is None and self.kind != "tokens":
-            grid = coarse_grid(classifier, height, width, MOST_A_SIDE, tokens=False)
-        return PlayersConfig(kind=self.kind, grid=grid, baseline=self.baseline)
+    def players(self, classifier: Classifier, x: Tensor) -> PlayersConfig:
+        """What the players of images of the size of ``x`` (B, C, H, W) are."""
+        return coarse_players(classifier, x, kind=self.kind, grid=self.grid, baseline=self.baseline)

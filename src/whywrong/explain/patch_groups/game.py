@@ -10,7 +10,6 @@ from torch import Tensor
 from whywrong.core.errors import InputError, NonFiniteError
 from whywrong.explain.interactions.games import Game
 from whywrong.explain.interactions.players import ImageGame, PlayersConfig
-from whywrong.explain.interactions.tokens import CannotDropTokens, find_transformer
 from whywrong.explain.interactions.values import LOG_ODDS, ValueFunction, class_values
 from whywrong.models.classifier import Classifier
 
@@ -79,26 +78,3 @@ def column(game: Game, name: str) -> int:
     if name not in game.names:
         raise InputError(f'the game has no value "{name}"; it has {", ".join(game.names)}')
     return game.names.index(name)
-
-
-def coarse_grid(classifier: Classifier, height: int, width: int, most: int, *, tokens: bool) -> int | None:
-    """The largest grid of at most ``most`` players a side that divides the image, or its tokens.
-
-    Args:
-        classifier: Asked for the size of its patches.
-        height, width: Of the image, pixels.
-        most: Players a side.
-        tokens: Whether the players are to be whole patch tokens.
-
-    Returns:
-        g, at least 2; None where there is none, or where tokens are asked for and the model has none.
-    """
-    if tokens:
-        try:
-            _, vit = find_transformer(classifier)
-        except CannotDropTokens:
-            return None
-        patch: tuple[int, int] = vit.patch_embed.patch_size  # type: ignore[assignment,union-attr]
-        height, width = -(-height // patch[0]), -(-width // patch[1])
-    fitting = [g for g in range(2, most + 1) if height % g == 0 and width % g == 0]
-    return fitting[-1] if fitting else None

@@ -13,9 +13,10 @@ from torch import Tensor
 from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_images, check_labels
 from whywrong.core.errors import InputError, ModelRaisedError, NonFiniteError
+from whywrong.explain.interactions.coarse import MOST_A_SIDE
 from whywrong.explain.interactions.players import PlayersConfig
 from whywrong.explain.interactions.values import CLASSES, ValueFunction
-from whywrong.explain.patch_groups.config import MOST_A_SIDE, PatchGroupsConfig
+from whywrong.explain.patch_groups.config import PatchGroupsConfig
 from whywrong.explain.patch_groups.found import Found
 from whywrong.explain.patch_groups.game import PatchGame, column
 from whywrong.explain.patch_groups.greedy import greedy
@@ -67,7 +68,7 @@ def patch_groups(
         raise InputError(f"detail must be bool ({len(x)},), got {detail.dtype} {tuple(detail.shape)}")
     wanted = torch.ones(len(x), dtype=torch.bool) if detail is None else detail.cpu()
     bad = bad_rows(x).cpu()
-    players = config.players(classifier, x.shape[2], x.shape[3])
+    players = config.players(classifier, x)
     found = Found(len(x), players.grid or MOST_A_SIDE)
     for row in range(len(x)):
         if bad[row]:

@@ -9,12 +9,12 @@ from typing import Literal
 from torch import Tensor
 
 from whywrong.core.errors import InputError
+from whywrong.explain.interactions.coarse import coarse_players
 from whywrong.explain.interactions.groups import GROUPS, GroupsConfig
 from whywrong.explain.interactions.measured import MeasureConfig
 from whywrong.explain.interactions.pixels import Baseline
 from whywrong.explain.interactions.players import PlayersConfig
 from whywrong.explain.interactions.values import ValueFunction
-from whywrong.explain.patch_groups.config import PatchGroupsConfig
 from whywrong.models.classifier import Classifier
 
 
@@ -95,8 +95,7 @@ class InteractionsClaimConfig:
 
     def of_measure(self, classifier: Classifier, x: Tensor) -> MeasureConfig:
         """How images (N, C, H, W) are measured: the same contexts in all, seeded by their keys."""
-        coarse = PatchGroupsConfig(kind=self.players, grid=self.grid, baseline=self.baseline)
-        return self._measure(coarse.players(classifier, *x.shape[2:]))
+        return self._measure(coarse_players(classifier, x, kind=self.players, grid=self.grid, baseline=self.baseline))
 
     def on_pixels(self, grid: int) -> MeasureConfig:
         """The same with g x g cells of pixels as players."""
