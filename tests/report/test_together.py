@@ -59,7 +59,7 @@ def test_the_lede_counts_errors_without_a_group_as_needing_more(tmp_path):
     facts = Facts(items=20, read=20, labelled=20, errors=9, grouped=9, patches=49, pairs=[])
     facts.pairs = gather_pairs()
     facts.enough = np.array([1.0, 1, 2, 2, 3])
-    assert "at most 3 of 49 patches are enough" in " ".join(headline(facts, Names(["a", "b"]))[1])
+    assert "need at most 3 of 49 patches for the wrong answer" in " ".join(headline(facts, Names(["a", "b"]))[1])
     facts.enough = np.array([1.0, 1, 2, 2])
     assert "patches" not in " ".join(headline(facts, Names(["a", "b"]))[1])
 

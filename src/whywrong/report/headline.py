@@ -109,11 +109,9 @@ def _patch_sentences(facts: Facts) -> list[str]:
     median = float(np.median(sizes))
     if not np.isfinite(median):
         return []
-    verb = "is" if median <= 1 else "are"
-    most = f"{int(median):,} of {facts.patches:,} patches"
     return [
-        f"In half of {count(facts.grouped, 'error')}, at most {most}"
-        f" {verb} enough for the wrong answer, with everything else hidden."
+        f"Half of the {facts.grouped:,} errors searched for patch groups need at most {int(median):,} of"
+        f" {facts.patches:,} patches for the wrong answer; everything else may be hidden."
     ]
 
 
