@@ -27,7 +27,7 @@ class SearchResult:
         value: (B,), float32, objective at ``z``; NaN where the objective was never finite.
         logits: (B, K), float32, of the explained classifier at ``z``.
         gap: (B,), float64, Frank-Wolfe gap at ``z``: 0 exactly at stationary points, and for a concave objective a
-            bound on what is still to be won; NaN where it was not computed.
+            bound on what is still to be won; NaN where a value or gradient was not finite.
         norm: (B,), float64, l_p norm of ``z - x``.
         trajectory: (B, T), float32, log-probability of the target at the iterates in their order; NaN once a row has
             left. The last point of the default solver is the one that was pushed to the surface of the ball.
@@ -115,7 +115,7 @@ class Climb:
         log_p = log_probability(logits, self._target, self.objective.temperature)
         self._trajectory[self.rows, self._asked[self.rows]] = log_p
         self._asked[self.rows] += 1
-        better = value > self.best_value  # never where the value is NaN
+        better = (value > self.best_value) & value.isfinite()
         self.current = better
         if self._best_logits is None or bool(better.all()):
             self.best, self.best_value, self._best_logits = z, value.where(better, -torch.inf), logits
@@ -135,7 +135,7 @@ class Climb:
         ending[(peak == 0) & ~flat] = ENDINGS.index("stationary")
         ending[flat] = ENDINGS.index("no_gradient")
         ending[broken] = ENDINGS.index("non_finite")
-        self._gap[self.rows[peak == 0]] = 0.0
+        self._gap[self.rows[(peak == 0) & self.current]] = 0.0
         return ending
 
     def confident(self) -> Tensor:
@@ -182,6 +182,9 @@ class Climb:
         gone = ending >= 0
         if not bool(gone.any()):
             return None
+        unknown = gone & (ending != ENDINGS.index("non_finite")) & self._gap[self.rows].isnan()
+        if bool(unknown.any()):  # an earlier iterate was the best
+            self._measure(unknown.nonzero().flatten())
         self._store(gone.nonzero().flatten())
         self._ending[self.rows[gone]] = ending[gone]
         stay = (~gone).nonzero().flatten()
@@ -212,9 +215,6 @@ class Climb:
 
     def finish(self) -> SearchResult:
         """Close the search: every row that is still there has taken all its steps."""
-        missing = self._gap[self.rows].isnan().nonzero().flatten()
-        if len(missing):
-            self._measure(missing)
         self.leave(torch.zeros_like(self.rows))
         logits = self._logits if self._logits is not None else self._z.new_zeros((len(self._z), 0))
         return SearchResult(

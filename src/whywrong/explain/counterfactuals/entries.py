@@ -31,7 +31,7 @@ def entries_of(session: Session, plan: Plan, found: Found, z_u8: Tensor, u8: Ten
     x = session.x[rows]
     stored = z_u8.float() / 255
     start, end, after = (
-        (logits.double() / session.config.temperature).softmax(1).float()
+        (logits.double() / session.objective.temperature).softmax(1).float()
         for logits in (session.start[rows], found.logits, u8)
     )
     source, true = session.predicted[rows], session.y[rows]

@@ -118,7 +118,7 @@ class Session:
             reason=tuple(self.reason),
             predicted_start=self.predicted,
             p=self.config.p,
-            temperature=self.config.temperature,
+            temperature=self.objective.temperature,
             x=self.x,
             entries=entries_of(self, plan, found, z_u8, u8),
             forwards=self.forwards,
@@ -265,7 +265,7 @@ class Session:
             stuck[row].add(found.ending[entry])
             way, target = found.trajectory[entry], int(plan.target[entry])
             if way and self.config.solver == "fw" and not self.config.warm:
-                scaled = self.start[row].double() / self.config.temperature
+                scaled = self.start[row].double() / self.objective.temperature
                 first = float(scaled.log_softmax(0)[target])
                 if abs(first - way[0]) > _SAME_ANSWER * (1 + float(scaled.abs().max())):
                     random.add(row)
