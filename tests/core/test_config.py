@@ -140,3 +140,17 @@ def test_the_hash_is_the_same_in_every_process():
         for seed in ("1", "2")
     }
     assert len(hashes) == 1
+
+
+@dataclass(frozen=True)
+class Lists:
+    radii: tuple[float, ...] = ()
+    name: str = ""
+
+
+def test_text_with_commas_is_read_as_a_tuple():
+    assert make_config(Lists, {"radii": "2, 5.6", "name": "a,b"}) == Lists((2.0, 5.6), "a,b")
+    assert make_config(Lists, {"radii": "3"}) == Lists((3.0,))
+    assert make_config(Lists, {"radii": ""}) == Lists()
+    with pytest.raises(InputError, match="radii"):
+        make_config(Lists, {"radii": "2,x"})

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from whywrong.core.errors import InputError
 
@@ -20,7 +20,7 @@ def make_config(config_class: type[C], options: Mapping[str, Any], where: str = 
 
     Args:
         config_class: A frozen dataclass that checks itself in ``__post_init__``.
-        options: Setting to value; text is read as the type of the setting.
+        options: Setting to value; text is read as the type of the setting, a tuple with commas between.
         where: Name of the method, for messages.
 
     Raises:
@@ -41,7 +41,7 @@ def make_config(config_class: type[C], options: Mapping[str, Any], where: str = 
         if (isinstance(value, float) and math.isnan(value)) or str(value).strip().lower() == "nan":
             raise InputError(f"setting {prefix}{key} is not a number (NaN)")
     try:
-        return TypeAdapter(config_class).validate_python(dict(options))
+        return TypeAdapter(config_class).validate_python(_split_lists(config_class, options))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "?"
@@ -51,6 +51,17 @@ def make_config(config_class: type[C], options: Mapping[str, Any], where: str = 
             if isinstance(cause, InputError)
             else f"setting {prefix}{key}: {first['msg']}, got {first['input']!r}"
         ) from None
+
+
+def _split_lists(config_class: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Text with commas between, where the setting is a tuple."""
+    kinds = get_type_hints(config_class)
+    return {
+        name: tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, str) and get_origin(kinds[name]) is tuple
+        else value
+        for name, value in options.items()
+    }
 
 
 def check_radius(name: str, value: float) -> None:
