@@ -16,6 +16,7 @@ from whywrong.core.classes import ClassList
 from whywrong.core.errors import AccessError, InputError
 from whywrong.core.randomness import keyed_normal, row_keys
 from whywrong.explain.counterfactuals.judges import ask_judges, paired_threshold, permuted
+from whywrong.explain.counterfactuals.metrics import judge_agreement
 from whywrong.explain.counterfactuals.objectives import log_probability
 from whywrong.explain.counterfactuals.trust import TrustConfig, trust
 from whywrong.models.classifier import Classifier
@@ -90,6 +91,21 @@ def test_a_judge_that_does_not_know_the_class_does_not_agree():
     assert not found.opinion.agrees.any()
     assert found.verdict == ["undecided"] * 6  # the explained gradients are coherent, so nothing speaks against it
     assert "0 of 1 judges" in found.reason[0]
+
+
+def test_the_agreement_of_judges_counts_images_on_which_all_do():
+    net = own()
+    x, vce, target = along(net)
+    judges = [Classifier(Pattern(0, strength=2.0)), Classifier(Pattern(5, strength=2.0))]
+    one, two = (
+        judge_agreement(trust(Classifier(net), x, vce, target, judges=j, p=2.0).opinion) for j in (judges[:1], judges)
+    )
+    assert (one.agree.value, one.n, one.controls) == (1.0, 6, "permuted")
+    assert two.agree.value == 0.0
+    assert two.mean_rise < one.mean_rise
+    assert one.flips.value == float((judges[0].predict(vce) == 1).float().mean())
+    with pytest.raises(InputError, match="no judges were asked"):
+        judge_agreement(trust(Classifier(net), x, vce, target).opinion)
 
 
 def test_one_judge_in_doubt_leaves_it_undecided_and_the_score_is_that_of_the_doubter():

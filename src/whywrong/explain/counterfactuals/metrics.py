@@ -1,4 +1,4 @@
-"""What a set of counterfactuals is worth: validity, closeness, sparsity, sufficiency, realism, diversity.
+"""What a set of counterfactuals is worth: validity, closeness, sparsity, sufficiency, judges, realism, diversity.
 
 Every metric is a pure function of a batch; those that must ask a classifier say how often. Realism is measured in the
 features of the user's own robust classifier and is never called FID, which names other features.
@@ -19,6 +19,8 @@ from torch import Tensor
 from whywrong.core.checks import check_images, check_labels
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform, row_keys
+from whywrong.core.statistics import Interval, wilson
+from whywrong.explain.counterfactuals.judges import Opinion
 from whywrong.models.classifier import Classifier
 from whywrong.models.layers import read_layer, spatial_layer
 
@@ -188,6 +190,43 @@ def _cout(
     path = torch.stack([probability[torch.arange(batch), :, classes] for classes in (target, source)])
     areas = torch.trapezoid(path, dx=1 / steps, dim=2)  # (2, b)
     return areas[0] - areas[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeAgreement:
+    """What independent judges say about a set of counterfactuals.
+
+    Attributes:
+        agree: Share with which every judge agrees beyond the controls, with its 95 % interval.
+        flips: Share that every judge reads as the target, with its 95 % interval.
+        mean_rise: Of the judges' log-probability of the target, nats.
+        controls: Which controls the agreement was measured against.
+        n: Counterfactuals.
+    """
+
+    agree: Interval
+    flips: Interval
+    mean_rise: float
+    controls: str
+    n: int
+
+
+def judge_agreement(opinion: Opinion) -> JudgeAgreement:
+    """Non-adversarialness of a set, from what :func:`whywrong.explain.counterfactuals.trust.trust` asked judges.
+
+    Raises:
+        InputError: There were no judges.
+    """
+    n, judges = opinion.rise.shape
+    if not judges:
+        raise InputError("no judges were asked: give trust(..., judges=[...])")
+    return JudgeAgreement(
+        agree=wilson(int(opinion.agrees.all(1).sum()), n),
+        flips=wilson(int(opinion.flips.all(1).sum()), n),
+        mean_rise=float(opinion.rise.mean()),
+        controls=opinion.kind,
+        n=n,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
