@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from whywrong.core.classes import ClassList
-from whywrong.report.spurious_gallery import headline, write_gallery
+from whywrong.report.spurious_gallery import write_gallery
+from whywrong.report.spurious_words import headline
 from whywrong.runs.shards import write_table
 from whywrong.runs.spurious_files import SCHEMA
 from whywrong.runs.spurious_labels import find_class, read_labels

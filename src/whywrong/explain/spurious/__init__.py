@@ -1,7 +1,7 @@
 """Spurious features: what a classifier takes for a class and that is not the object.
 
 Class-wise neural PCA splits the logit of a class into components; a person says which of them are spurious; held-out
-images tell which do harm; SpuFix takes them away without retraining. The counterfactual route is in ``change_mass``.
+images tell which do harm; SpuFix takes them away without retraining. ``changes_into`` is the counterfactual route.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from whywrong.explain.spurious.features import ComponentMaps, Features, componen
 from whywrong.explain.spurious.harmful import Harm, HarmfulConfig, harmful, taken_away
 from whywrong.explain.spurious.levels import Levels, find_levels
 from whywrong.explain.spurious.neural_pca import ClassComponents, NeuralPCAConfig, class_components
+from whywrong.explain.spurious.route import Route, RouteConfig, changes_into
 from whywrong.explain.spurious.scores import average_precision, roc_area
 from whywrong.explain.spurious.spufix import Fix, fixed_logits, fixes_of, make_fix, matched_fix, repair
 from whywrong.explain.spurious.spuriosity import Spuriosity, spuriosity
@@ -25,8 +26,11 @@ __all__ = [
     "HarmfulConfig",
     "Levels",
     "NeuralPCAConfig",
+    "Route",
+    "RouteConfig",
     "Spuriosity",
     "average_precision",
+    "changes_into",
     "class_change",
     "class_components",
     "component_maps",
