@@ -7,9 +7,9 @@ import math
 
 import pytest
 import torch
-from attack_nets import Ball, Linear, SmallNet
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.attacks.attack_nets import Ball, Linear, SmallNet
 
 from whywrong.attacks.inverted import InvertedConfig, InvertedResult, invert
 from whywrong.attacks.inverted.result import STATUSES

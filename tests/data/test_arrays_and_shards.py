@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import encode, noise
+from tests.data.pictures import encode, noise
 
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import BadItemError, DataError, InputError

@@ -11,8 +11,8 @@ import zlib
 
 import numpy as np
 import pytest
-from pictures import chunk, encode, noise, png
 from PIL import Image, ImageFile
+from tests.data.pictures import chunk, encode, noise, png
 
 from whywrong.core.errors import BadItemError, InputError
 from whywrong.data.decoding import DecodeOptions, decode, decode_mask

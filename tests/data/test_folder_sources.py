@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import encode, noise, write
+from tests.data.pictures import encode, noise, write
 
 from whywrong.core.errors import BadItemError, DataError
 from whywrong.core.input_spec import InputSpec

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import noise
 from PIL import Image
+from tests.data.pictures import noise
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from whywrong.core.errors import InputError

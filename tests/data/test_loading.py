@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import encode, noise, write
+from tests.data.pictures import encode, noise, write
 
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import BadItemError, DataError, InputError

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pictures import encode, write
+from tests.data.pictures import encode, write
 
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import BadItemError, DataError, InputError
