@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from whywrong.core.access import Access
 from whywrong.core.errors import AccessError, InputError
+from whywrong.core.input_spec import InputSpec
 from whywrong.core.registry import find_method
 from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual, default_radius, smallest
 from whywrong.explain.counterfactuals.lmo import lp_norm
@@ -234,6 +235,13 @@ def test_bad_arguments_are_refused(options, message):
     net, x, y = errors(3)
     with pytest.raises(InputError, match=message):
         counterfactual(Classifier(net), x, y, config=QUICK, **options)
+
+
+def test_channels_last_are_refused_where_the_input_is_known():
+    net, x, y = errors(3)
+    known = Classifier(net, preprocess=InputSpec(channels=3, height=16, width=16))
+    with pytest.raises(InputError, match="takes 3 channels"):
+        counterfactual(known, x.permute(0, 2, 3, 1), y, config=QUICK)
 
 
 def test_scores_alone_are_not_enough():

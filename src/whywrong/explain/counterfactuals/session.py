@@ -67,7 +67,7 @@ class Session:
         region: Tensor | None,
         objective: Objective | None,
     ) -> None:
-        check_images(x)
+        check_images(x, None if classifier.preprocess is None else classifier.preprocess.channels)
         self.classifier, self.config = classifier, config
         self.x, self.y = x.detach().to(torch.float32, copy=True), y
         self.targets = None if targets is None else (targets[:, None] if targets.ndim == 1 else targets)
