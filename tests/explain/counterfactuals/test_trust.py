@@ -146,7 +146,8 @@ def test_a_change_that_noise_and_jpeg_remove_is_fragile():
     """One-pixel checks of a grey level or two carry the class: JPEG leaves nothing of them."""
     draw = torch.Generator().manual_seed(1)
     checks = torch.randn((1, 3, SIDE, SIDE), generator=draw).sign()
-    net = Linear(torch.cat([-checks, checks]).flatten(1), torch.zeros(2))
+    weights = torch.cat([-checks, checks]).flatten(1)
+    net = Linear(weights, -0.5 * weights.sum(1))  # even odds at grey
     x = torch.full((4, 3, SIDE, SIDE), 0.5)
     vce, target = x + 2 / 255 * checks, torch.ones(4, dtype=torch.int64)
     found = trust(Classifier(net), x, vce, target, config=TrustConfig(jpeg_quality=30))
@@ -162,6 +163,17 @@ def test_a_target_that_did_not_rise_is_undecided():
     assert found.verdict == ["undecided"] * 6
     assert "did not move toward the target" in found.reason[0]
     assert found.kept.isnan().all()
+
+
+def test_a_class_that_was_certain_before_leaves_too_little_to_judge():
+    net = own()
+    x, vce, target = along(net, size=3.0)
+    deeper = (x + 0.9 * (vce - x)).clamp(0, 1)
+    found = trust(Classifier(net), deeper, vce, target, judges=[Classifier(Pattern(0, 2.0))])
+    assert (found.rise > 0).all()
+    assert (found.rise < 0.01).all()
+    assert found.verdict == ["undecided"] * 6
+    assert "too little to judge" in found.reason[0]
 
 
 def test_the_gradient_of_a_linear_log_odds_is_coherent():

@@ -33,6 +33,7 @@ from whywrong.models.classifier import Classifier
 TrustVerdict = Literal["semantic", "adversarial", "undecided"]
 DAMAGES = ("8-bit", "JPEG", "noise", "blur")
 _DECISIVE = 3  # the first three; a blur takes from real detail too and is only shown
+_LEAST_RISE = 0.01  # nats; of a class that was certain before, next to nothing can rise, last, or convince
 _NOISE_DRAW = 1 << 20  # keeps the noise apart from other draws of the same keys
 
 
@@ -319,6 +320,8 @@ def _verdict(
     """
     if not rise > 0:
         return "undecided", "the explained classifier itself did not move toward the target"
+    if rise < _LEAST_RISE:
+        return "undecided", f"the target's log-probability rose by {rise:.1g} nats only: there is too little to judge"
     fragile, incoherent = kept < config.kept, coherence < config.incoherent
     signs = []
     if incoherent:
