@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 
 from whywrong.core.randomness import item_keys
-from whywrong.explain.interactions.comparison import band_of, compare, curves_of, sampling_noise
+from whywrong.explain.interactions.bands import band_of
+from whywrong.explain.interactions.comparison import compare, curves_of, sampling_noise
 from whywrong.explain.interactions.features import Features
 from whywrong.explain.interactions.groups import GROUPS
 from whywrong.explain.interactions.making import make_groups
@@ -96,7 +97,7 @@ def claims(measured: MeasuredGroups) -> dict:
     found: dict = {}
     for name, group, band, above in (("C1", "adv_mis", "high", True), ("C2", "corrupt_mis", "low", False)):
         paired, sources = compare(measured, group, "source"), curves_of(measured, group, source=True)
-        inside = band_of(measured.ratios)[0 if band == "low" else 2]
+        inside = band_of(measured.orders, measured.players)[0 if band == "low" else 2]
         for value in measured.names:
             effect = paired.bands["A"][value][band]
             level = sources.bands["A"][value][band].value

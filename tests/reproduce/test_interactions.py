@@ -12,6 +12,7 @@ from torch import nn
 
 from whywrong.core.errors import InputError
 from whywrong.core.registry import BUILTIN_CLAIMS
+from whywrong.explain.interactions.bands import band_of
 from whywrong.explain.interactions.games import TableGame
 from whywrong.explain.interactions.measured import MeasuredGroups
 from whywrong.models.classifier import Classifier
@@ -157,9 +158,8 @@ def test_what_only_sets_of_a_size_know_is_credited_to_their_orders(size, part):
     slope = np.array([float(k + 1 == size) for k in range(n)])
     weight = np.arange(n - 1, 0, -1)
     by_order = weight * np.diff(slope)  # (n-1-s) F''(s)
-    ratio = np.arange(n - 1) / (n - 2)
-    expected = [n * slope[0], by_order[ratio <= 0.2].sum(), by_order[(ratio > 0.2) & (ratio < 0.8)].sum(),
-                by_order[ratio >= 0.8].sum()]  # fmt: skip
+    low, mid, high = (by_order[band].sum() for band in band_of(range(n - 1), n))
+    expected = [n * slope[0], low, mid, high]
     np.testing.assert_allclose(parts, expected, atol=1e-12)
     assert parts[part] != 0
 

@@ -12,9 +12,9 @@ from tests.explain.interactions.profiles_kit import NAMES, features, measured, n
 from torch import nn
 
 from whywrong.core.errors import InputError
+from whywrong.explain.interactions.bands import band_of, within
 from whywrong.explain.interactions.comparison import (
     STATISTICS,
-    band_of,
     compare,
     curves_of,
     group_draws,
@@ -27,6 +27,7 @@ from whywrong.explain.interactions.measured import (
     MeasuredGroups,
     measure_groups,
 )
+from whywrong.explain.interactions.pairs import orders_of
 from whywrong.explain.interactions.players import PlayersConfig
 from whywrong.explain.interactions.vectors import shape_vectors, vectors_differ
 from whywrong.models.classifier import Classifier
@@ -106,12 +107,13 @@ def test_statistics_are_what_their_formulas_say():
     assert high == pytest.approx(mean[3:].mean())
 
 
-def test_bands_split_at_a_fifth_from_either_end():
-    assert band_of((0.0, 0.2, 0.21, 0.79, 0.8, 1.0)).tolist() == [
-        [True, True, False, False, False, False],
-        [False, False, True, True, False, False],
-        [False, False, False, False, True, True],
-    ]
+def test_bands_hold_the_orders_that_their_ratios_stand_for():
+    orders = orders_of(64)  # r = 0.2 is s = 12, r = 0.8 is s = 49, which is 0.79 of 62
+    low, mid, high = (np.array(orders)[band].tolist() for band in band_of(orders, 64))
+    assert low == [0, 3, 6, 12]
+    assert mid == [18, 24, 31, 37, 43]
+    assert high == [49, 55, 58, 62]
+    assert within(orders, 64, 0.9, 1).tolist() == [order >= 55 for order in orders]
 
 
 def test_draws_of_a_group_centre_on_its_statistic():

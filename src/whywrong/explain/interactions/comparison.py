@@ -9,19 +9,18 @@ Source: Ren et al. 2021 (paired differences), Yao et al. 2023 (bands of low and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from whywrong.core.errors import InputError
 from whywrong.core.statistics import Interval, extreme_share, holm
+from whywrong.explain.interactions.bands import BANDS, band_of
 from whywrong.explain.interactions.features import Features
-from whywrong.explain.interactions.measured import HIGH, LOW, MeasuredGroups
+from whywrong.explain.interactions.measured import MeasuredGroups
 from whywrong.explain.interactions.profile import NOISE_MARK
 from whywrong.explain.interactions.resampling import Means, dealt, means_of, resamples, swapped
-
-BANDS = ("low", "mid", "high")
 
 
 def _j(means: Means) -> np.ndarray:
@@ -235,13 +234,6 @@ def group_draws(
     return centre[0], resampled
 
 
-def band_of(ratios: Sequence[float]) -> np.ndarray:
-    """(3, R) bool: which orders are low (r <= 0.2), mid, and high (r >= 0.8)."""
-    r = np.asarray(ratios)
-    low, high = r <= LOW, r >= HIGH
-    return np.stack([low, ~low & ~high, high])
-
-
 def sampling_noise(features: Features) -> dict[str, np.ndarray]:
     """Sampling noise as a share of the variance between images, by order and value: mean over images of the squared
     standard error of an image's value, through the variance of these values; (R, V) for ``A``, ``M`` and ``U``."""
@@ -271,7 +263,7 @@ def _check(draws: int, images: int) -> None:
 
 def _banded(values: np.ndarray, measured: MeasuredGroups) -> np.ndarray:
     """(..., 3, V): mean over the orders of each band, of (..., R, V); NaN for a band without orders."""
-    bands = band_of(measured.ratios).astype(np.float64)
+    bands = band_of(measured.orders, measured.players).astype(np.float64)
     count = bands.sum(1, keepdims=True)
     weights = np.divide(bands, count, out=np.full_like(bands, np.nan), where=count > 0)
     return np.einsum("br,...rv->...bv", weights, values)

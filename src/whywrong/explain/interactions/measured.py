@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
+from whywrong.explain.interactions.bands import band_of
 from whywrong.explain.interactions.blocks import block_pairs
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.features import Features
@@ -30,7 +31,6 @@ from whywrong.explain.interactions.several_targets import SeveralTargets
 from whywrong.explain.interactions.values import KINDS
 from whywrong.models.classifier import Classifier
 
-LOW, HIGH = 0.2 + 1e-9, 0.8 - 1e-9  # ratios of the orders that count as low, up to, and as high, from
 _CHUNK = 16  # images measured together, between two reports of progress
 
 
@@ -44,7 +44,7 @@ class MeasureConfig:
         players: What the players are.
         method: Estimator: ``balanced``, ``shared`` or ``faithful``.
         contexts: K, draws of each pair at the low and high orders, the same in every image; at least 2.
-        middle: Times as many at the orders with ratios between 0.2 and 0.8, where interactions are weak and their noise
+        middle: Times as many at the orders between, where interactions are weak and their noise
             is not; at least 1.
         units: Fewest independent permutations of an order, at least 2.
         ratios: Orders, as shares in [0, 1] of the n - 2 other players.
@@ -261,7 +261,7 @@ def _jobs(groups: Groups) -> tuple[_Jobs, dict[str, dict[str, tuple[np.ndarray, 
 def _bands(game: Game, pairs: Tensor, keys: Tensor, config: MeasureConfig) -> list[Profile]:
     """Profiles of the low, middle and high orders, those in the middle with more contexts."""
     orders = orders_of(game.players, config.ratios)
-    middle = [LOW < order / (game.players - 2) < HIGH for order in orders]
+    middle = band_of(orders, game.players)[1].tolist()
     return [
         estimate(
             game,

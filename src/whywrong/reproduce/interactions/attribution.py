@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.statistics import Interval, resampled_means
+from whywrong.explain.interactions.bands import band_of
 from whywrong.explain.interactions.contexts import permutations
 from whywrong.explain.interactions.games import Game
 from whywrong.explain.interactions.several_targets import SeveralTargets
@@ -89,7 +90,7 @@ def attacks_act_on_high_orders(
         ]
         effects[word] = min(rivals, key=lambda interval: interval.value)
         numbers[f"verdict_{word}"] = both(decide_sign(rivals[0], above=True), decide_sign(rivals[1], above=True))
-        low = np.asarray(measured.ratios) <= 0.2 + 1e-9
+        low = band_of(measured.orders, measured.players)[0]
         for name in ("correct", "adv_mis"):
             rows = measured.groups[name].own.disentanglement[:, low, v]
             numbers[f"disentanglement_low_{name}_{word}"] = float(np.nanmean(rows))
@@ -139,7 +140,7 @@ def band_parts(game: Game, keys: Tensor, draws: int) -> Tensor:
     """
     n = game.players
     # orders a..b-1 of the bands r <= 0.2, between, r >= 0.8
-    ends = (0, math.floor(0.2 * (n - 2) + 1e-9) + 1, math.ceil(0.8 * (n - 2) - 1e-9), n - 1)
+    ends = (0, math.floor(0.2 * (n - 2) + 1e-9) + 1, math.floor(0.8 * (n - 2) + 1e-9), n - 1)
     sizes = sorted({size + more for size in ends for more in (0, 1)} | {0, 1})
     inner = [size for size in sizes if 0 < size < n]
     place = permutations(keys, n, draws, PERMUTATIONS)  # (B, draws, n)

@@ -251,16 +251,5 @@ def _words(name: str, group: str) -> str:
 
 
 def _foot(places: list[list[Axes]], text: str) -> None:
-    """A line of small print below the last row of axes."""
-    places[-1][0].annotate(
-        text,
-        (0, 0),
-        xycoords="axes fraction",
-        xytext=(0, -38),
-        textcoords="offset points",
-        ha="left",
-        va="top",
-        fontsize=7.5,
-        color=GREY,
-        annotation_clip=False,
-    )
+    """A line of small print below the axes, for which the layout makes room."""
+    places[-1][0].figure.supxlabel(text, x=0.012, ha="left", fontsize=7.5, color=GREY)

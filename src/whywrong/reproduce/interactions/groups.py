@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from whywrong.core.statistics import Interval
-from whywrong.explain.interactions.comparison import BANDS, Comparison, Effect, compare, curves_of, group_draws
+from whywrong.explain.interactions.bands import BANDS, within
+from whywrong.explain.interactions.comparison import Comparison, Effect, compare, curves_of, group_draws
 from whywrong.explain.interactions.measured import MeasuredGroups
 from whywrong.explain.interactions.vectors import shape_vectors, vectors_differ
 from whywrong.models.classifier import Classifier
@@ -100,9 +99,9 @@ def both_ends_are_high(
 ) -> ClaimResult:
     """C6: J at the lowest and at the highest orders lies above J at r in 0.3..0.7, in images that are read rightly."""
     measured = measured_groups(models[0], data, config, ("correct",), progress=progress, memory=memory)
-    ratios = np.asarray(measured.ratios)
-    ends = (ratios <= 0.1 + 1e-9, ratios >= 0.9 - 1e-9)
-    middle = (ratios >= 0.3 - 1e-9) & (ratios <= 0.7 + 1e-9)
+    orders, players = measured.orders, measured.players
+    ends = (within(orders, players, 0, 0.1), within(orders, players, 0.9, 1))
+    middle = within(orders, players, 0.3, 0.7)
     centre, draws = group_draws(measured, "correct", "J", draws=config.draws, seed=config.seed)  # (R, V), (D, R, V)
     numbers: dict[str, Any] = {}
     verdicts: dict[str, Verdict] = {}
@@ -110,7 +109,8 @@ def both_ends_are_high(
     for v, word in enumerate(CLASS_WORDS[:2]):
         for name, end in zip(("low", "high"), ends, strict=True):
             rise = interval_of(
-                centre[end, v].mean() - centre[middle, v].mean(), draws[:, end, v].mean(1) - draws[:, middle, v].mean(1)
+                centre[end, v].mean() - centre[middle, v].mean(),
+                draws[:, end, v].mean(1) - draws[:, middle, v].mean(1),
             )
             rises[word, name] = rise
             numbers |= spread(f"rise_at_{name}_orders_{word}", rise)

@@ -14,8 +14,8 @@ import torch
 from whywrong.core.errors import InputError, ModelError
 from whywrong.core.randomness import item_keys
 from whywrong.core.statistics import Interval, bootstrap
+from whywrong.explain.interactions.coarse import coarse_players
 from whywrong.explain.interactions.values import ValueFunction
-from whywrong.explain.patch_groups.config import PatchGroupsConfig
 from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.rankings import DIRECTIONAL, curves, order_of
 from whywrong.models.classifier import Classifier
@@ -99,9 +99,7 @@ def _curves(
 ) -> tuple[dict[str, np.ndarray], dict[str, str], int]:
     """Ranking to whether each image is read rightly, (2, N, K + 1) for insertion and deletion; rankings that the model
     does not allow, with the reason; and the number of patches."""
-    players = PatchGroupsConfig(kind=config.players, grid=config.grid, baseline=config.baseline).players(
-        classifier, *x.shape[2:]
-    )
+    players = coarse_players(classifier, x, kind=config.players, grid=config.grid, baseline=config.baseline)
     game = PatchGame(classifier, x, y, functions=(ValueFunction(kind=config.value),), config=players)
     steps = max(1, int(config.share * game.players + 1e-9))
     hits: dict[str, np.ndarray] = {}

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from whywrong.core.statistics import Interval
-from whywrong.explain.interactions.comparison import Comparison, Curves, Effect, band_of, curves_of
+from whywrong.explain.interactions.bands import band_of
+from whywrong.explain.interactions.comparison import Comparison, Curves, Effect, curves_of
 from whywrong.explain.interactions.measured import MeasuredGroups
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
 from whywrong.reproduce.protocol import ClaimResult, Verdict, decide
@@ -49,7 +50,7 @@ def drawing_of(
         "names": list(measured.names[:2]),
         "statistic": statistic,
         "band": band,
-        "bands": band_of(measured.ratios).tolist(),
+        "bands": band_of(measured.orders, measured.players).tolist(),
         "settings": measured.settings,
         "lines": {
             group: {
