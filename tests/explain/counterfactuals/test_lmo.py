@@ -121,6 +121,16 @@ def test_meets_the_optimality_conditions(seed, p, d):
         assert bool((level[full] <= level[free].max() + 1e-7).all())
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), p=st.sampled_from(EXPONENTS), d=st.integers(1, 60))
+def test_no_feasible_point_is_better(seed, p, d):
+    w, x, eps = instance(seed, d, p)
+    best = (w * solve(w, x, eps, p)).sum()
+    change = keyed_uniform(row_keys(seed, 20), (d,), 3).double() - x  # anywhere in the range, then pulled into the ball
+    change = change * (eps / lp_norm(change, p)).clamp_max(1)[:, None]
+    assert bool(((w * change).sum(1) <= best + 1e-9 * w.abs().max()).all())
+
+
 @pytest.mark.parametrize("p", EXPONENTS)
 @pytest.mark.parametrize("scale", [1e-30, 1e-9, 1.0, 1e12, 1e30])
 def test_no_scale_of_the_slopes_matters(p, scale):
