@@ -6,8 +6,8 @@ their difference from the same passes. One thread: processor seconds, beside the
 the time of a plain pass of the same model at the same batch size in the same process.
 
 Sampling noise: mean over images of the squared standard error of an image's A, M or U, through the variance of these
-values between images, by order; over all images measured, and in the worst group. Then claims C1 and C2, for both
-classes, as `whywrong reproduce` decides them.
+values between images, over all images measured: by order, and of the mean over each band of orders, on which claims C1
+and C2 rest. Then these claims, for both classes, as `whywrong reproduce` decides them.
 
     python benchmarks/interaction_groups.py --data ../shared/data --limit 50 --out interaction_groups.json
 """
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.randomness import item_keys
-from whywrong.explain.interactions.bands import band_of
+from whywrong.explain.interactions.bands import BANDS, band_of
 from whywrong.explain.interactions.comparison import compare, curves_of, sampling_noise
 from whywrong.explain.interactions.features import Features
 from whywrong.explain.interactions.groups import GROUPS
@@ -72,22 +72,24 @@ def plain_pass(classifier: Classifier, x: Tensor) -> float:
 
 
 def noise(measured: MeasuredGroups) -> dict:
-    """Sampling noise by statistic and class: over all images, and in the worst group."""
+    """Sampling noise by statistic and class, over all images: by order, and of the mean over each band of orders."""
     parts = [group.own for group in measured.groups.values()]
     pooled = Features(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Features)})
-    alone = {name: sampling_noise(group.own) for name, group in measured.groups.items()}
+    weights = band_of(measured.orders, measured.players).astype(float)
+    weights /= weights.sum(1, keepdims=True)  # (3, R)
     found: dict = {}
     for statistic, shares in sampling_noise(pooled).items():
+        values, errors = getattr(pooled, statistic), getattr(pooled, f"{statistic}_se")
+        in_bands = np.einsum("br,nrv->nbv", weights, values)
+        # Orders draw their contexts independently of each other.
+        noise_in_bands = np.einsum("br,nrv->nbv", weights**2, np.square(errors)).mean(0)
+        of_bands = noise_in_bands / in_bands.var(0, ddof=1)  # (3, V)
         for v, name in enumerate(measured.names[:2]):
-            by_group = {group: shares_of[statistic][:, v] for group, shares_of in alone.items()}
-            worst = max(by_group, key=lambda group: by_group[group].mean())
             found[f"{statistic}_{name}"] = {
-                "mean": float(shares[:, v].mean()),
-                "worst": float(shares[:, v].max()),
+                "mean_over_orders": float(shares[:, v].mean()),
+                "worst_order": float(shares[:, v].max()),
                 "by_order": shares[:, v].round(4).tolist(),
-                "worst_group": worst,
-                "worst_group_mean": float(by_group[worst].mean()),
-                "worst_group_worst": float(by_group[worst].max()),
+                "by_band": dict(zip(BANDS, of_bands[:, v].round(4).tolist(), strict=True)),
             }
     return found
 

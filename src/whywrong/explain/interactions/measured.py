@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.explain.interactions.bands import band_of
+from whywrong.explain.interactions.bands import within
 from whywrong.explain.interactions.blocks import block_pairs
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.features import Features
@@ -31,6 +31,7 @@ from whywrong.explain.interactions.several_targets import SeveralTargets
 from whywrong.explain.interactions.values import KINDS
 from whywrong.models.classifier import Classifier
 
+MIDDLE = (0.1, 0.7)
 _CHUNK = 16  # images measured together, between two reports of progress
 
 
@@ -43,9 +44,9 @@ class MeasureConfig:
             difference.
         players: What the players are.
         method: Estimator: ``balanced``, ``shared`` or ``faithful``.
-        contexts: K, draws of each pair at the low and high orders, the same in every image; at least 2.
-        middle: Times as many at the orders between, where interactions are weak and their noise
-            is not; at least 1.
+        contexts: K, draws of each pair at the outer orders, the same in every image; at least 2.
+        middle: Times as many at the orders from r = 0.1 to 0.7, where interactions are weak and their noise is not; at
+            least 1.
         units: Fewest independent permutations of an order, at least 2.
         ratios: Orders, as shares in [0, 1] of the n - 2 other players.
         blocks: Blocks of neighbouring players whose pairs are measured, at places drawn with each image's key.
@@ -259,9 +260,9 @@ def _jobs(groups: Groups) -> tuple[_Jobs, dict[str, dict[str, tuple[np.ndarray, 
 
 
 def _bands(game: Game, pairs: Tensor, keys: Tensor, config: MeasureConfig) -> list[Profile]:
-    """Profiles of the low, middle and high orders, those in the middle with more contexts."""
+    """Profiles of the orders at either end, and of those between, which get more contexts."""
     orders = orders_of(game.players, config.ratios)
-    middle = band_of(orders, game.players)[1].tolist()
+    middle = within(orders, game.players, *MIDDLE).tolist()
     return [
         estimate(
             game,

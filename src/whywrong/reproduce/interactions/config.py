@@ -39,8 +39,8 @@ class InteractionsClaimConfig:
         baseline: What hides cells of pixels: ``image_mean``, ``data_mean`` or ``blur``.
         blocks: Blocks of neighbouring players whose pairs are measured.
         side: Players a side of a block.
-        contexts: Draws of each pair at low and high orders.
-        middle: Times as many between.
+        contexts: Draws of each pair at the outer orders.
+        middle: Times as many from r = 0.1 to 0.7.
         permutations: Of the mean curve F(k) in C7.
         draws: Bootstrap resamples, at least 1000.
         seed: Seeds the keys of the images, and all resampling.
