@@ -6,11 +6,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from whywrong.core.errors import ModelError
-from whywrong.explain.interactions.encoders import EncoderTokens
 from whywrong.explain.interactions.pixels import Baseline
 from whywrong.explain.interactions.players import PlayersConfig
-from whywrong.explain.interactions.tokens import CannotDropTokens, find_transformer
+from whywrong.explain.interactions.tokens import CannotDropTokens, token_source
 from whywrong.models.classifier import Classifier
 
 MOST_A_SIDE = 8
@@ -50,11 +48,6 @@ def coarse_grid(height: int, width: int, most: int = MOST_A_SIDE) -> int | None:
 def _token_grid(classifier: Classifier, x: Tensor) -> tuple[int, int] | None:
     """Rows and columns of patch tokens, None where the model has none that could be left out."""
     try:
-        _, vit = find_transformer(classifier)
+        return token_source(classifier, (x.shape[1], x.shape[2], x.shape[3])).grid
     except CannotDropTokens:
-        try:
-            return EncoderTokens(classifier, x.new_full((1, *x.shape[1:]), 0.5)).grid
-        except ModelError:
-            return None
-    patch: tuple[int, int] = vit.patch_embed.patch_size  # type: ignore[assignment,union-attr]
-    return -(-x.shape[2] // patch[0]), -(-x.shape[3] // patch[1])
+        return None

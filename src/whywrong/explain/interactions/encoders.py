@@ -31,7 +31,7 @@ class EncoderTokens:
 
     Args:
         classifier: Around a module.
-        x: (1, C, H, W) in [0, 1], to try it out on; these passes are not counted.
+        x: (1, C, H, W) in [0, 1], to try it out on; these passes are not counted. The classifier itself is not kept.
 
     Attributes:
         grid: Rows and columns of patch tokens.
@@ -46,13 +46,12 @@ class EncoderTokens:
     def __init__(self, classifier: Classifier, x: Tensor) -> None:
         if classifier.access < Access.INTERNALS or classifier.module is None:
             raise NoEncoder("the classifier grants no access to its layers")
-        self._classifier = classifier
         self._encoder = _find(classifier.module)
         before = classifier.forwards
         try:
-            plain, tokens, self.grid = self._try(x)
+            plain, tokens, self.grid = self._try(classifier, x)
             self.prefix = tokens.shape[1] - self.grid[0] * self.grid[1]
-            self._check_patches(x)
+            self._check_patches(classifier, x)
             self.rest = _Rest(classifier.module, self._encoder, x)
             asked = Classifier(self.rest, output=classifier.output)
             self._check_order(asked, plain, tokens)
@@ -60,28 +59,28 @@ class EncoderTokens:
         finally:
             classifier.forwards = before
 
-    def embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def embed(self, classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K) of plain passes, and all tokens (B, T, D) on their way into the encoder."""
         parts: list[Tensor] = []
         logits: list[Tensor] = []
-        with self._classifier, _listen(self._encoder, parts):
-            for some in x.split(self._classifier.batch_size):
-                logits.append(self._classifier.logits(some))
+        with classifier, _listen(self._encoder, parts):
+            for some in x.split(classifier.batch_size):
+                logits.append(classifier.logits(some))
         if len(parts) != len(logits):
             raise NoEncoder(f"its encoder runs {len(parts)} times in {len(logits)} passes")
         return torch.cat(logits), torch.cat(parts)
 
-    def _try(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    def _try(self, classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Logits, tokens and grid of one image."""
         maps: list[tuple[int, int]] = []
-        assert self._classifier.module is not None
+        assert classifier.module is not None
         handles = [
             part.register_forward_hook(lambda _module, _args, answer: maps.append(tuple(answer.shape[-2:])))
-            for part in self._classifier.module.modules()
+            for part in classifier.module.modules()
             if isinstance(part, nn.Conv2d) and part.kernel_size == part.stride and part.stride[0] > 1
         ]
         try:
-            logits, tokens = self.embed(x)
+            logits, tokens = self.embed(classifier, x)
         finally:
             for handle in handles:
                 handle.remove()
@@ -92,7 +91,7 @@ class EncoderTokens:
             raise NoEncoder(f"no convolution cuts the image into the {tokens.shape[1]} tokens of its encoder")
         return logits, tokens, fitting.pop()
 
-    def _check_patches(self, x: Tensor) -> None:
+    def _check_patches(self, classifier: Classifier, x: Tensor) -> None:
         """Changing a patch must change its own token and no other."""
         (down, across), (height, width) = self.grid, x.shape[2:]
         count = down * across
@@ -102,7 +101,7 @@ class EncoderTokens:
             rows = slice(row * height // down, (row + 1) * height // down)
             cols = slice(col * width // across, (col + 1) * width // across)
             changed[:, :, rows, cols] = 1 - changed[:, :, rows, cols].round()
-            (_, first), (_, second) = self.embed(x), self.embed(changed)
+            (_, first), (_, second) = self.embed(classifier, x), self.embed(classifier, changed)
             moved = (first - second).abs().amax(2)[0] > 0
             if moved.nonzero().flatten().tolist() not in ([self.prefix + patch], []):
                 raise NoEncoder("its tokens see beyond their own patch, or stand in another order")

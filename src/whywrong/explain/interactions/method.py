@@ -257,10 +257,12 @@ def interactions(
     rows = (wanted & ~bad).nonzero().flatten()
     target, forwards = torch.full((len(x),), -1), torch.zeros(len(x), dtype=torch.int64)
     game = profile = None
-    if len(rows):
-        with classifier:
-            game, profile = _measure(classifier, x[rows.to(x.device)], y.cpu()[rows], keys.cpu()[rows], config)
-        target[rows], forwards[rows] = game.target, game.forwards
+    with classifier:
+        players = coarse_players(classifier, x, kind=config.players, grid=config.grid, baseline=config.baseline)
+        if len(rows):
+            images = (x[rows.to(x.device)], y.cpu()[rows], keys.cpu()[rows])
+            game, profile = _measure(classifier, *images, players, config)
+            target[rows], forwards[rows] = game.target, game.forwards
     return ProfilesResult(
         status=status,
         reason=[reasons[text] for text in status],
@@ -279,10 +281,9 @@ def interactions(
 
 
 def _measure(
-    classifier: Classifier, x: Tensor, y: Tensor, keys: Tensor, config: ProfilesConfig
+    classifier: Classifier, x: Tensor, y: Tensor, keys: Tensor, players: PlayersConfig, config: ProfilesConfig
 ) -> tuple[ImageGame, Profile]:
     functions = [ValueFunction(kind=config.value, of=of) for of in CLASSES]
-    players = coarse_players(classifier, x, kind=config.players, grid=config.grid, baseline=config.baseline)
     game = ImageGame(classifier, x, y, functions=functions, config=players)
     pairs = block_pairs(keys, game.rows, game.cols, side=config.side, blocks=config.blocks, radius=config.radius)
     orders = orders_of(game.players, config.ratios)

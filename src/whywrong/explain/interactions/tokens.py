@@ -8,12 +8,14 @@ Source: Sumiyasu et al. 2024 (MoXI), section 4.
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from whywrong.core.access import Access
 from whywrong.core.errors import InputError, ModelError, WhyWrongError
+from whywrong.core.randomness import keyed_uniform
 from whywrong.explain.interactions.encoders import EncoderTokens, NoEncoder
 from whywrong.models.capture import SpatialLayer
 from whywrong.models.classifier import Classifier
@@ -50,7 +52,7 @@ class PatchTokens:
     kind = "tokens"
 
     def __init__(self, classifier: Classifier, x: Tensor, grid: int | None = None) -> None:
-        source = _source(classifier, x[:1])
+        source = token_source(classifier, (x.shape[1], x.shape[2], x.shape[3]))
         down, across = source.grid
         if grid is not None and (grid < 2 or down % grid or across % grid):
             raise InputError(f"players of whole tokens need a grid that divides {down} x {across}, got {grid}")
@@ -61,7 +63,7 @@ class PatchTokens:
         self._prefix, self._needs_patch = source.prefix, source.needs_patch
         self._classifier = classifier
         self._rest = Classifier(source.rest, output=classifier.output, batch_size=classifier.batch_size)
-        self.full, self._tokens = source.embed(x)
+        self.full, self._tokens = source.embed(classifier, x)
 
     @property
     def players(self) -> int:
@@ -115,29 +117,28 @@ class TimmTokens:
     def __init__(self, classifier: Classifier, x: Tensor) -> None:
         name, vit = find_transformer(classifier)
         self._layer = _after_embedding(name, vit, x)
-        self._classifier = classifier
         self.grid, self.prefix = self._layer.grid, self._layer.prefix_tokens
         self.rest = _Rest(vit)
         self.needs_patch = self.prefix == 0 or getattr(vit, "global_pool", "token") != "token"
-        self._probe(x)
+        self._probe(classifier, x)
 
-    def embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def embed(self, classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K) of plain passes, and all tokens (B, T, D) on their way to the first block."""
-        with self._classifier:
-            parts = read_layer(self._classifier, x, self._layer, lambda logits, tokens, rows: (logits, tokens.detach()))
+        with classifier:
+            parts = read_layer(classifier, x, self._layer, lambda logits, tokens, rows: (logits, tokens.detach()))
         logits, tokens = (torch.cat(part) for part in zip(*parts, strict=True))
         return logits, tokens
 
-    def _probe(self, x: Tensor) -> None:
+    def _probe(self, classifier: Classifier, x: Tensor) -> None:
         """All tokens kept must give the plain forward pass of one image; not counted as a query."""
-        before = self._classifier.forwards
+        before = classifier.forwards
         try:
-            plain, tokens = self.embed(x)
-            answer = Classifier(self.rest, output=self._classifier.output).logits(tokens[:, None]).to(plain.device)
+            plain, tokens = self.embed(classifier, x)
+            answer = Classifier(self.rest, output=classifier.output).logits(tokens[:, None]).to(plain.device)
         except ModelError as error:
             raise CannotDropTokens(f"its tokens do not run through timm's blocks and head alone: {error}") from error
         finally:
-            self._classifier.forwards = before
+            classifier.forwards = before
         gap = float((answer - plain).abs().max()) if answer.shape == plain.shape else float("inf")
         rounding = max(_ROUNDING, 16 * torch.finfo(tokens.dtype).eps)
         if not gap <= rounding * max(float(plain.abs().max()), 1.0):
@@ -147,7 +148,34 @@ class TimmTokens:
             )
 
 
-def _source(classifier: Classifier, x: Tensor) -> TimmTokens | EncoderTokens:
+_FOUND: WeakKeyDictionary[Classifier, dict[tuple[int, int, int], TimmTokens | EncoderTokens | str]] = (
+    WeakKeyDictionary()
+)
+
+
+def token_source(classifier: Classifier, size: tuple[int, int, int]) -> TimmTokens | EncoderTokens:
+    """Where the patch tokens of a classifier come from, tried out once on a made-up image that is not counted.
+
+    Args:
+        classifier: Asked once for every size.
+        size: (C, H, W) of its images.
+
+    Raises:
+        CannotDropTokens: It has none that could be left out; the message says why.
+    """
+    known = _FOUND.setdefault(classifier, {})
+    if size not in known:
+        try:
+            known[size] = _look(classifier, keyed_uniform(torch.zeros(1, dtype=torch.int64), size))
+        except CannotDropTokens as error:
+            known[size] = str(error)
+    found = known[size]
+    if isinstance(found, str):
+        raise CannotDropTokens(found)
+    return found
+
+
+def _look(classifier: Classifier, x: Tensor) -> TimmTokens | EncoderTokens:
     try:
         return TimmTokens(classifier, x)
     except CannotDropTokens as error:
