@@ -112,7 +112,7 @@ BUILTIN_METHODS: tuple[Method, ...] = (
         config="whywrong.explain.counterfactuals:CounterfactualConfig",
         draw="whywrong.report.draw_counterfactuals:draw_counterfactuals",
         depth="deep",
-        takes=frozenset({"masks"}),
+        takes=frozenset({"detail", "masks"}),
         unnest=(
             "role",
             "target",

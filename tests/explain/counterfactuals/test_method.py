@@ -248,3 +248,23 @@ def test_scores_alone_are_not_enough():
     net, x, y = errors(3)
     with pytest.raises(AccessError, match="GRADIENTS"):
         counterfactual(Classifier(net, access=Access.SCORES), x, y)
+
+
+def test_rows_outside_of_detail_cost_nothing_and_say_why():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 4 * 4, 3))
+    x = torch.rand(3, 3, 4, 4)
+    y = net(x).argsort(1, descending=True)[:, 1]
+    detail = torch.tensor([True, False, True])
+    some = counterfactual(Classifier(net), x, y, detail=detail, config=CounterfactualConfig(steps=3))
+    every = counterfactual(Classifier(net), x, y, config=CounterfactualConfig(steps=3))
+    assert some.status == ("ok", "skipped", "ok")
+    assert "only some errors" in str(some.reason[1])
+    assert (int(some.forwards[1]), int(some.backwards[1])) == (0, 0)
+    assert [some.columns()["target"][row] for row in range(3)] == [
+        every.columns()["target"][0],
+        [],
+        every.columns()["target"][2],
+    ]
+    with pytest.raises(InputError, match="detail must be bool"):
+        counterfactual(Classifier(net), x, y, detail=torch.ones(3))

@@ -28,6 +28,7 @@ def counterfactual(
     keys: Tensor | None = None,
     config: CounterfactualConfig | None = None,
     targets: Tensor | None = None,
+    detail: Tensor | None = None,
     masks: Tensor | None = None,
     region: Tensor | None = None,
     objective: Objective | None = None,
@@ -47,6 +48,7 @@ def counterfactual(
         keys: Seeds of random starts, (B,), int64; default (config.seed, row).
         config: Settings; default :class:`CounterfactualConfig`.
         targets: Classes to reach instead, (B,) or (B, T), int64; -1 is an empty place.
+        detail: (B,), bool, images to explain; None takes all.
         masks: (B, H, W), bool, the object; all False where unknown. The share of the change on it is reported.
         region: (B, H, W), bool, where the image may change; default everywhere.
         objective: What is raised instead of that of the config, such as one with guidance by another model. Its passes
@@ -68,7 +70,7 @@ def counterfactual(
     config = config or CounterfactualConfig()
     classifier.require(Access.GRADIENTS, "a counterfactual")
     with classifier:
-        session = Session(classifier, x, y, keys, config, targets, masks, region, objective)
+        session = Session(classifier, x, y, keys, config, targets, detail, masks, region, objective)
         result = session.run()
         if config.trust:
             return _trusted(result, classifier, session.keys, judges, plain, aux, config, guided=objective is not None)

@@ -19,6 +19,7 @@ OK = "ok"
 BAD_INPUT = "bad_input"
 NO_ANSWER = "no_answer"
 REFUSED = "refused"
+SKIPPED = "skipped"
 
 TRUE, WRONG, RUNNER_UP, TARGET, SMALLEST = "true", "wrong", "runner_up", "target", "smallest"
 UNCHECKED = "unchecked"
@@ -140,9 +141,9 @@ class CounterfactualResult(MethodResult):
     """Counterfactuals of a batch, with what they cost.
 
     Attributes:
-        status: ``ok``; ``refused`` where no search could move or the classifier gives different answers to the same
-            image; ``no_answer`` where its scores are not finite; ``bad_input`` where the pixels are not finite or
-            outside [0, 1].
+        status: ``ok``; ``skipped`` for rows that were not to be explained; ``refused`` where no search could move or
+            the classifier gives different answers to the same image; ``no_answer`` where its scores are not finite;
+            ``bad_input`` where the pixels are not finite or outside [0, 1].
         reason: Why not, or what to know; None otherwise.
         predicted_start: (B,), int64, class read from the image; -1 where there is none.
         p: Exponent of the norm.

@@ -22,6 +22,7 @@ from whywrong.explain.counterfactuals.result import (
     OK,
     REFUSED,
     RUNNER_UP,
+    SKIPPED,
     SMALLEST,
     TARGET,
     TRUE,
@@ -63,6 +64,7 @@ class Session:
         keys: Tensor | None,
         config: CounterfactualConfig,
         targets: Tensor | None,
+        detail: Tensor | None,
         masks: Tensor | None,
         region: Tensor | None,
         objective: Objective | None,
@@ -75,6 +77,9 @@ class Session:
         if keys is not None:
             check_keys(keys, len(x))
         self.keys = row_keys(config.seed, len(x), x.device) if keys is None else keys.to(x.device)
+        if detail is not None and (detail.dtype != torch.bool or detail.shape != (len(x),)):
+            raise InputError(f"detail must be bool ({len(x)},), got {detail.dtype} {tuple(detail.shape)}")
+        self.wanted = torch.ones(len(x), dtype=torch.bool, device=x.device) if detail is None else detail.to(x.device)
         for name, mask in (("masks", masks), ("region", region)):
             if mask is not None and (mask.dtype != torch.bool or mask.shape != (len(x), *x.shape[2:])):
                 expected = (len(x), *x.shape[2:])
@@ -131,7 +136,9 @@ class Session:
         for row in bad.nonzero().flatten().tolist():
             self._refuse(row, BAD_INPUT, "pixels are not finite or outside [0, 1]")
         self.predicted = torch.full_like(self.y, -1)
-        rows = (~bad).nonzero().flatten()
+        for row in (~bad & ~self.wanted).nonzero().flatten().tolist():
+            self._refuse(row, SKIPPED, "only some errors are explained in full")
+        rows = (~bad & self.wanted).nonzero().flatten()
         if not len(rows):
             return rows
         self.x[rows] = self.x[rows].clamp(0, 1)
