@@ -14,7 +14,8 @@ import torch
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-torch.set_num_threads(2)
+# Workers of pytest-xdist share the cores among themselves.
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture(scope="session")

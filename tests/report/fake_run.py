@@ -225,7 +225,7 @@ def _profile(rng: np.random.Generator, i: int, predicted: int, detailed: bool) -
     nothing = dict.fromkeys(("order", "ratio", "value", "class", "A", "A_se", "J", "M", "M_se", "pos", "neg", "U",
                              "U_se", "noise_share", "noisy", "exact", "units"))  # fmt: skip
     if i == 4 or not detailed:
-        status = "refused" if i == 4 else "not_detailed"
+        status = "refused" if i == 4 else "skipped"
         reason = "logits are not finite" if i == 4 else None
         return [{**same, "status": status, "reason": reason, "pairs": 0, "passes": 0, "forwards": 0, **nothing}]
     found = []
@@ -316,7 +316,7 @@ def _counterfactuals(
     nothing = dict.fromkeys(names)
     if i == 1 or not detailed:
         reason = "the gradient is zero everywhere" if i == 1 else None
-        return [{**same, "status": "refused" if i == 1 else "not_detailed", "reason": reason, **nothing}]
+        return [{**same, "status": "refused" if i == 1 else "skipped", "reason": reason, **nothing}]
     found = []
     for j, (role, target) in enumerate((("true", label), ("wrong", predicted))):
         start, end = (0.03, 0.82) if role == "true" else (0.6, 0.97)

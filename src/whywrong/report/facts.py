@@ -11,7 +11,7 @@ from whywrong.core.statistics import Interval, wilson
 from whywrong.report.tables import Tables
 
 GRADES = ("meaningful", "mixed", "noise-like")
-SKIPPED = ("skipped", "not_detailed")  # statuses of errors that were not to be explained in full
+SKIPPED = "skipped"  # status of errors that were not to be explained in full
 CONFIDENT = 0.9  # a confidence from which the report calls a wrong answer confident
 
 
@@ -115,7 +115,7 @@ def gather(tables: Tables) -> Facts:
         if tables.has(view, "status", "reason"):
             for row in tables.rows(
                 f"select reason, count(distinct item_id) as n from {view}"
-                f" where status <> 'ok' and status not in {SKIPPED} group by reason"
+                f" where status <> 'ok' and status <> '{SKIPPED}' group by reason"
             ):
                 facts.refused[view, row["reason"] or "no reason given"] += row["n"]
     for view in ("inverted", "cam", "patch_groups", "profiles", "counterfactuals"):

@@ -205,7 +205,7 @@ def _treated(tables: Tables, view: str) -> int:
     """Errors that a method looked at; those that were not to be explained in full are none of them."""
     if not tables.has(view):
         return 0
-    kept = f" where status is null or status not in {SKIPPED}" if tables.has(view, "status") else ""
+    kept = f" where status is null or status <> '{SKIPPED}'" if tables.has(view, "status") else ""
     return tables.value(f"select count(distinct item_id) from {view}{kept}")
 
 

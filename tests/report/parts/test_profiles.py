@@ -118,7 +118,7 @@ def test_refused_and_skipped_profiles_draw_nothing():
     assert refused is not None
     assert refused.panels == []
     assert refused.blocks[0].rows[0][2] == "logits are not finite"
-    assert part(context(profiles=[Row(status="not_detailed")])) is None
+    assert part(context(profiles=[Row(status="skipped")])) is None
     assert part(context()) is None
 
 

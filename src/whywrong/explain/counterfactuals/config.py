@@ -52,6 +52,9 @@ class CounterfactualConfig:
         smallest_steps: Steps of each of them.
         trust: Also judge whether the change means what it shows (:func:`whywrong.explain.counterfactuals.trust.trust`
             with its default settings): 16 forward and 5 backward passes a counterfactual.
+        judges: Models that judge where the caller hands over none, by the names that ``load_classifier`` takes, as in
+            ``nets.py:robust``; best adversarially trained, of the same classes and input size. Without a judge no
+            change is called semantic, and none is drawn as an explanation.
         seed: Seeds noise and random starts where the caller names no keys.
     """
 
@@ -69,6 +72,7 @@ class CounterfactualConfig:
     smallest_solves: int = 6
     smallest_steps: int = 6
     trust: bool = True
+    judges: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:

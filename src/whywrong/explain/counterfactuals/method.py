@@ -12,7 +12,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from whywrong.core.access import Access
+from whywrong.core.checks import check_images
 from whywrong.explain.counterfactuals.config import CounterfactualConfig
+from whywrong.explain.counterfactuals.named import named_judges
 from whywrong.explain.counterfactuals.objectives import Objective
 from whywrong.explain.counterfactuals.result import CounterfactualResult
 from whywrong.explain.counterfactuals.session import Session
@@ -53,8 +55,8 @@ def counterfactual(
         region: (B, H, W), bool, where the image may change; default everywhere.
         objective: What is raised instead of that of the config, such as one with guidance by another model. Its passes
             of this classifier are counted.
-        judges: Independent classifiers that say whether the change means something to them; without any, no
-            counterfactual is called semantic.
+        judges: Independent classifiers that say whether the change means something to them; default those that the
+            config names. Without any, no counterfactual is called semantic.
         plain: Ordinary classifiers, neither explained nor judging, whose counterfactuals are the judges' controls.
         aux: The auxiliary classifier inside ``objective``, which may not judge.
 
@@ -70,6 +72,8 @@ def counterfactual(
     config = config or CounterfactualConfig()
     classifier.require(Access.GRADIENTS, "a counterfactual")
     with classifier:
+        check_images(x)
+        judges = judges or named_judges(config.judges, x)
         session = Session(classifier, x, y, keys, config, targets, detail, masks, region, objective)
         result = session.run()
         if config.trust:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from whywrong.report import overlays
 from whywrong.report.charts import Sparkline, sparkline
+from whywrong.report.facts import SKIPPED
 from whywrong.report.numbers import count, known, percent, shown, sig
 from whywrong.report.parts.pieces import (
     Block,
@@ -28,7 +29,6 @@ from whywrong.report.parts.pieces import (
 )
 from whywrong.report.tables import Row
 
-SKIPPED = ("skipped", "not_detailed")
 TRUSTED = "semantic"
 ROLES = ("true", "wrong")
 VERDICTS = {
@@ -42,7 +42,7 @@ VERDICTS = {
 def part(context: Context) -> Part | None:
     """What counterfactuals show of one error; None where there is no row of them."""
     rows: list[Row] | None = context.row["counterfactuals"]
-    if not rows or rows[0]["status"] in SKIPPED:
+    if not rows or rows[0]["status"] == SKIPPED:
         return None
     first = rows[0]
     if first["status"] != "ok":

@@ -8,18 +8,18 @@ import numpy as np
 from markupsafe import Markup
 
 from whywrong.report import overlays
+from whywrong.report.facts import SKIPPED
 from whywrong.report.numbers import count, known, shown, sig
 from whywrong.report.parts.pieces import COVERED, Block, Context, Overlay, Part, true_class, wrong_class
 from whywrong.report.tables import Row
 
 GROUP = "Patches"
-SKIPPED = ("skipped", "not_detailed")
 
 
 def part(context: Context) -> Part | None:
     """What patch groups show of one error; None where there is no row of it or it was not to be explained in full."""
     row = context.row["patch_groups"]
-    if row is None or row["status"] in SKIPPED:
+    if row is None or row["status"] == SKIPPED:
         return None
     if row["status"] != "ok":
         reason = shown(row["reason"] or "no reason given")

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from scipy.special import stdtrit
 
 from whywrong.report.charts import Series, line_chart
+from whywrong.report.facts import SKIPPED
 from whywrong.report.numbers import count, known, percent, shown, sig
 from whywrong.report.parts.pieces import COVERED, Block, ChartPanel, Context, Part, Table, true_class, wrong_class
 from whywrong.report.tables import Row
@@ -51,7 +52,7 @@ class Curve:
 def part(context: Context) -> Part | None:
     """The profile of one error; None where there is none or it was not to be explained in full."""
     rows: list[Row] | None = context.row["profiles"]
-    if not rows or rows[0]["status"] in ("not_detailed", "skipped"):
+    if not rows or rows[0]["status"] == SKIPPED:
         return None
     first = rows[0]
     if first["status"] != "ok":
