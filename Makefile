@@ -33,7 +33,7 @@ demo: $(VENV)/.run
 	$(BIN)/whywrong demo --out runs/demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -m slow --timeout 3600
