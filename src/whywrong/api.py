@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from whywrong.runs.check import CheckReport
     from whywrong.runs.diagnose import Progress
     from whywrong.runs.folder import RunFolder
-    from whywrong.runs.spurious_report import SpuriousReport
+    from whywrong.runs.spurious.report import SpuriousReport
 
 SHOWN = 200  # errors that a report shows, or more where more were explained in full
 DEMO = ("planted:cnn-spurious", "planted:causes")  # model and images that ship with the package
@@ -298,7 +298,7 @@ def spurious_features(
         progress: Told the stage and how far it is, after every batch.
         decode_options: How files are decoded.
         reading: As for :func:`open_data`, for ``data`` and for ``reference`` without the files that list images.
-        settings: Of :class:`whywrong.runs.spurious.SpuriousConfig`: ``classes``, ``components``, ``start`` ...
+        settings: Of :class:`whywrong.runs.spurious.search.SpuriousConfig`: ``classes``, ``components``, ``start`` ...
 
     Returns:
         The search with what was written; ``report.page`` is the page, ``report.repaired(classifier)`` the repair.
@@ -310,7 +310,7 @@ def spurious_features(
         RunFolderError: ``out`` is the run of another model.
     """
     from whywrong.report.spurious_gallery import write_gallery
-    from whywrong.runs.spurious_report import spurious_report
+    from whywrong.runs.spurious.report import spurious_report
 
     reading = dict(reading or {})
     beside = {name: value for name, value in reading.items() if name not in ("manifest", "boxes")}

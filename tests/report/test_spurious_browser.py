@@ -8,7 +8,7 @@ from tests.report.test_spurious_gallery import HOSTILE, make_search
 
 from whywrong.core.classes import ClassList
 from whywrong.report.spurious_gallery import write_gallery
-from whywrong.runs.spurious_labels import read_labels
+from whywrong.runs.spurious.labels import read_labels
 
 __all__ = ["browser"]  # the fixture
 

@@ -17,8 +17,8 @@ from whywrong.core.classes import ClassList
 from whywrong.report.spurious_gallery import write_gallery
 from whywrong.report.spurious_words import headline
 from whywrong.runs.shards import write_table
-from whywrong.runs.spurious_files import SCHEMA
-from whywrong.runs.spurious_labels import find_class, read_labels
+from whywrong.runs.spurious.files import SCHEMA
+from whywrong.runs.spurious.labels import find_class, read_labels
 
 HOSTILE = ['<script>alert("x")</script>', 'a,"b"\nc', "12", "crane", "crane", "'; DROP", "\u202eright", "=1+1"]
 

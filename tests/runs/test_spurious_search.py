@@ -13,10 +13,10 @@ from tests.explain.spurious.toys import NAMES, SIDE, toy_classifier, toy_images
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import DataError, InputError, RunFolderError
 from whywrong.data.sources import open_source
-from whywrong.runs.spurious import SpuriousConfig, search_spurious
-from whywrong.runs.spurious_files import SCHEMA, read_search
-from whywrong.runs.spurious_labels import find_class, read_labels
-from whywrong.runs.spurious_report import spurious_report
+from whywrong.runs.spurious.files import SCHEMA, read_search
+from whywrong.runs.spurious.labels import find_class, read_labels
+from whywrong.runs.spurious.report import spurious_report
+from whywrong.runs.spurious.search import SpuriousConfig, search_spurious
 
 CLASSES = ClassList(NAMES, wnids=("n1", "n2", "n3"))
 

@@ -14,7 +14,7 @@ from whywrong.cli.streams import count, printable, say, tell
 from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS
 
 if TYPE_CHECKING:
-    from whywrong.runs.spurious import Search
+    from whywrong.runs.spurious.search import Search
 
 SHOWN = 10
 

@@ -1,6 +1,6 @@
 """The page of ``whywrong spurious``: components to look at, their evidence, and labels set by keyboard.
 
-One self-contained HTML file made from what :mod:`whywrong.runs.spurious_files` wrote; loads no torch.
+One self-contained HTML file made from what :mod:`whywrong.runs.spurious.files` wrote; loads no torch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from whywrong.report import spurious_words as words
 from whywrong.report.html import STATIC, _replace
 from whywrong.report.numbers import count, shown, sig
 from whywrong.report.overlays import data_uri, density, signed_png
-from whywrong.runs.spurious_files import read_search
+from whywrong.runs.spurious.files import read_search
 
 Row = Mapping[str, Any]
 

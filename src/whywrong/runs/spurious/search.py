@@ -27,8 +27,8 @@ from whywrong.models.classifier import Classifier
 from whywrong.models.last_layer import find_last_layer
 from whywrong.runs.diagnose import Progress
 from whywrong.runs.labelled import LabelledSource, Settled
-from whywrong.runs.spurious_labels import find_class
-from whywrong.runs.spurious_reading import Pool, read_pool, split_by_name
+from whywrong.runs.spurious.labels import find_class
+from whywrong.runs.spurious.reading import Pool, read_pool, split_by_name
 
 _BESIDE = 20_000  # images of other classes, at most, that say what their level is
 EXACT = 1e-4  # largest residual of the split of a logit, as a share of its absolute terms

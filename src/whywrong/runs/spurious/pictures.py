@@ -17,8 +17,8 @@ from whywrong.explain.spurious.features import ComponentMaps, component_maps
 from whywrong.explain.spurious.harmful import taken_away
 from whywrong.models.classifier import Classifier
 from whywrong.runs.diagnose import Progress
-from whywrong.runs.spurious import ClassSearch, Search
-from whywrong.runs.spurious_reading import Pool
+from whywrong.runs.spurious.reading import Pool
+from whywrong.runs.spurious.search import ClassSearch, Search
 
 CARRIERS = 6  # images of other classes shown with each component
 SIDE = 160  # pixels; larger inputs are reduced to it

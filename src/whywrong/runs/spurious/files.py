@@ -24,10 +24,10 @@ from whywrong.runs.shards import read_table, write_table
 
 if TYPE_CHECKING:
     from whywrong.models.classifier import Classifier
-    from whywrong.runs.spurious import ClassSearch, Search
-    from whywrong.runs.spurious_labels import Labels
-    from whywrong.runs.spurious_pictures import Example
-    from whywrong.runs.spurious_repair import Repair, Score
+    from whywrong.runs.spurious.labels import Labels
+    from whywrong.runs.spurious.pictures import Example
+    from whywrong.runs.spurious.repair import Repair, Score
+    from whywrong.runs.spurious.search import ClassSearch, Search
 
 FOLDER = "spurious"
 COMPONENTS, EXAMPLES, SEARCH = "components.parquet", "examples.parquet", "search.json"

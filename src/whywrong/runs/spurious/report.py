@@ -15,11 +15,11 @@ from whywrong.explain.spurious.spufix import Start, repair
 from whywrong.models.classifier import Classifier
 from whywrong.runs.diagnose import Progress
 from whywrong.runs.folder import RUN_FILE, read_run_file
-from whywrong.runs.spurious import Search, SpuriousConfig, search_spurious
-from whywrong.runs.spurious_files import describe, write_search
-from whywrong.runs.spurious_labels import Labels, read_labels
-from whywrong.runs.spurious_pictures import examples
-from whywrong.runs.spurious_repair import Repair, fixes_for, repair_of, scores_alone
+from whywrong.runs.spurious.files import describe, write_search
+from whywrong.runs.spurious.labels import Labels, read_labels
+from whywrong.runs.spurious.pictures import examples
+from whywrong.runs.spurious.repair import Repair, fixes_for, repair_of, scores_alone
+from whywrong.runs.spurious.search import Search, SpuriousConfig, search_spurious
 
 PAGE = "spurious.html"
 

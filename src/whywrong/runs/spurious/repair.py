@@ -15,7 +15,7 @@ from whywrong.explain.spurious.features import Features
 from whywrong.explain.spurious.harmful import taken_away
 from whywrong.explain.spurious.scores import average_precision, roc_area
 from whywrong.explain.spurious.spufix import Fix, Start, fixed_logits, fixes_of
-from whywrong.runs.spurious import Search
+from whywrong.runs.spurious.search import Search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
