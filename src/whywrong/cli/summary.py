@@ -17,13 +17,15 @@ SHOWN_FAILURES = 5
 
 
 def end_run(run: RunFolder, out: Path, *, sentences: bool = True, open_report: bool = False) -> int:
-    """Print the headline (``sentences``) and the report of a run; name what could not be read."""
+    """Print the headline (``sentences``) and the report of a run; name what could not be run or read."""
     from whywrong import api
 
     if sentences:
         first, more = api.headline(run)
         for sentence in (first, *more):
             tell(textwrap.fill(printable(sentence), 88))
+    for name, reason in (run.meta.get("refused") or {}).items():
+        say(f"refused: {name}: {printable(reason)}")
     failed = run.query("select key, reason from failed_items order by key").to_pylist()
     for row in failed[:SHOWN_FAILURES]:
         say(f"failed: {printable(row['key'])}: {printable(row['reason'])}")
