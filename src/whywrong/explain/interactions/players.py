@@ -135,7 +135,14 @@ class ImageGame(Game):
 
     def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
         """As :meth:`Game.evaluate`."""
-        logits = self._shown.logits(masks, rows).cpu()
+        return self.of_logits(self.logits(masks, rows), rows)
+
+    def logits(self, masks: Tensor, rows: Tensor) -> Tensor:
+        """(Q, K) float32 on the CPU: scores of sets ``masks`` (Q, n) of images ``rows`` (Q,); not counted here."""
+        return self._shown.logits(masks, rows).cpu()
+
+    def of_logits(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """(Q, V) float64: the values of scores (Q, K) of images ``rows`` (Q,)."""
         return class_values(logits, self._y[rows], self.target[rows], self._functions)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from whywrong.core.errors import InputError, NonFiniteError
 from whywrong.explain.interactions.games import Game
 from whywrong.explain.interactions.players import ImageGame, PlayersConfig
-from whywrong.explain.interactions.values import LOG_ODDS, ValueFunction, class_values
+from whywrong.explain.interactions.values import LOG_ODDS, ValueFunction
 from whywrong.models.classifier import Classifier
 
 WINNER = "winner"
@@ -52,10 +52,9 @@ class PatchGame(ImageGame):
         whole = masks.all(1)
         logits = self.full[rows]
         if not bool(whole.all()):
-            logits[~whole] = self._shown.logits(masks[~whole], rows[~whole]).cpu()
+            logits[~whole] = self.logits(masks[~whole], rows[~whole])
         self.faulty.update(rows[~logits.isfinite().all(1)].tolist())
-        values = class_values(logits, self._y[rows], self.target[rows], self._functions)
-        return torch.cat([values, logits.argmax(1)[:, None].double()], 1)
+        return torch.cat([self.of_logits(logits, rows), logits.argmax(1)[:, None].double()], 1)
 
     def values(self, masks: Tensor, rows: Tensor) -> Tensor:
         """As :meth:`Game.values`; passes are counted, too, where the model then gave NaN."""
