@@ -39,7 +39,7 @@ def test_diagnose_ends_with_a_summary_and_the_report(whywrong, small, tmp_path):
 
 def test_a_method_that_could_not_run_is_named_with_its_reason(whywrong, small, tmp_path):
     options = ("--methods", "patch_groups", "--set", "patch_groups.grid=5", "--progress", "none")
-    code, out, err = whywrong("diagnose", small.model, small.images, "--out", tmp_path / "run", *options)
+    _, out, err = whywrong("diagnose", small.model, small.images, "--out", tmp_path / "run", *options)
     assert "refused: patch_groups: a grid of 5 x 5 cells does not divide 16 x 16; these do: 2, 4, 8, 16" in err
     assert "refused" not in out
 
