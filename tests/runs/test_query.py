@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from tests.runs import kit
 
-from whywrong.core import registry
+from whywrong.core.columns import rows_field
 from whywrong.core.errors import InputError, RunFolderError
 from whywrong.runs.folder import RunFolder
 from whywrong.runs.query import json_rows
@@ -59,10 +59,13 @@ def test_a_query_can_only_read_the_run(finished, tmp_path, monkeypatch, sql):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_lists_that_belong_together_become_rows_and_an_error_without_any_keeps_one(finished, monkeypatch):
+def test_lists_that_belong_together_become_rows_and_an_error_without_any_keeps_one(finished, tmp_path, monkeypatch):
     plain = finished().query("select item_id, words from stub").to_pylist()
-    monkeypatch.setattr(registry, "BUILTIN_METHODS", (kit.method(unnest=("words",)),))
-    rows = finished().query("select item_id, words, level from stub").to_pylist()
+    schema = kit.StubResult.schema()
+    marked = schema.set(schema.get_field_index("words"), rows_field("words", pa.string()))
+    monkeypatch.setattr(kit.StubResult, "schema", staticmethod(lambda: marked))
+    run = kit.diagnosed(tmp_path / "run", kit.array_source(tmp_path, 40))
+    rows = run.query("select item_id, words, level from stub").to_pylist()
     assert any(row["words"] is None for row in plain)
     assert any(len(row["words"] or ()) > 1 for row in plain)
     due = [(row["item_id"], word) for row in plain for word in (row["words"] or [None])]

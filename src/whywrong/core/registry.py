@@ -34,8 +34,6 @@ class Method:
         depth: The shallowest depth that runs it.
         takes: Optional keyword inputs it understands: ``detail`` (B,) bool, rows to explain in full, and
             ``masks`` (B, H, W) bool, the object at input size, all False where unknown.
-        unnest: Columns of equally long lists that the view shows as rows of their own, one entry a row; an error
-            whose lists are empty keeps one row of nulls.
         result_version: Raised when its results change; older rows are then redone.
     """
 
@@ -47,7 +45,6 @@ class Method:
     draw: str
     depth: Depth = "quick"
     takes: frozenset[str] = frozenset()
-    unnest: tuple[str, ...] = ()
     result_version: int = 1
 
 
@@ -113,34 +110,6 @@ BUILTIN_METHODS: tuple[Method, ...] = (
         draw="whywrong.report.draw_counterfactuals:draw_counterfactuals",
         depth="deep",
         takes=frozenset({"detail", "masks"}),
-        unnest=(
-            "role",
-            "target",
-            "eps",
-            "valid",
-            "valid_u8",
-            "predicted_end",
-            "probability_target_start",
-            "probability_target_end",
-            "probability_target_u8",
-            "probability_source_start",
-            "probability_source_end",
-            "probability_true_start",
-            "probability_true_end",
-            "margin_end",
-            "norm",
-            "norm_u8",
-            "pix90",
-            "l0",
-            "object_share",
-            "gap",
-            "steps",
-            "ending",
-            "trajectory",
-            "trust",
-            "trust_score",
-            "trust_reason",
-        ),
     ),
     Method(
         name="profiles",
@@ -151,25 +120,6 @@ BUILTIN_METHODS: tuple[Method, ...] = (
         draw="whywrong.report.draw_profiles:draw_profiles",
         depth="standard",
         takes=frozenset({"detail"}),
-        unnest=(
-            "order",
-            "ratio",
-            "value",
-            "class",
-            "A",
-            "A_se",
-            "J",
-            "M",
-            "M_se",
-            "pos",
-            "neg",
-            "U",
-            "U_se",
-            "noise_share",
-            "noisy",
-            "exact",
-            "units",
-        ),
     ),
 )
 

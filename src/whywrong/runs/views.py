@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from whywrong.core.columns import shown_as_rows
 from whywrong.core.errors import RunFolderError
-from whywrong.core.registry import methods
 from whywrong.runs.folder import RunFolder
 from whywrong.runs.schemas import FAILED_ITEMS, ITEMS, KEYS, PREDICTIONS, UNREADABLE
 from whywrong.runs.shards import FACTS_KEY, SCHEMA_FILE, read_schema, shard_indices, shard_name
@@ -110,7 +110,7 @@ def _method(connection: duckdb.DuckDBPyConnection, run: RunFolder, name: str, it
     declared = read_schema(folder / SCHEMA_FILE) if (folder / SCHEMA_FILE).exists() else KEYS
     rows = _rows(connection, folder, declared)
     columns = [row[0] for row in connection.execute(f"describe {rows}").fetchall()]
-    lists = methods()[name].unnest if name in methods() else ()
+    lists = shown_as_rows(declared)
     own = "".join(f", {_own(column, lists)}" for column in columns if column not in (*KEYS.names, "shard"))
     connection.execute(
         f"""create view {_identifier(name)} as select e.item_id, e.image_id, e.key, e.label, e.label_name,

@@ -13,13 +13,13 @@ from tests.explain.counterfactuals.analytic import Constant, Linear, images
 from torch import Tensor, nn
 
 from whywrong.core.access import Access
+from whywrong.core.columns import shown_as_rows
 from whywrong.core.errors import AccessError, InputError
 from whywrong.core.input_spec import InputSpec
-from whywrong.core.registry import find_method
 from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual, default_radius, smallest
 from whywrong.explain.counterfactuals.lmo import lp_norm
 from whywrong.explain.counterfactuals.objectives import ClassObjective
-from whywrong.explain.counterfactuals.result import LISTS
+from whywrong.explain.counterfactuals.result import LISTS, CounterfactualResult
 from whywrong.models.classifier import Classifier
 
 QUICK = CounterfactualConfig(steps=10, trust=False)
@@ -196,8 +196,8 @@ def test_trust_is_asked_and_paid_for():
     assert int(result.backwards.sum()) == classifier.backwards
 
 
-def test_the_registry_unnests_exactly_the_lists():
-    assert set(find_method("counterfactuals").unnest) == set(LISTS)
+def test_the_view_shows_exactly_the_lists_as_rows():
+    assert shown_as_rows(CounterfactualResult.schema()) == list(LISTS)
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,8 @@ class CounterfactualResult(MethodResult):
         """Types of the columns, which stay the same where every list is empty."""
         import pyarrow as pa
 
+        from whywrong.core.columns import rows_field
+
         kinds = {
             **dict.fromkeys(_TEXTS, pa.string()),
             **dict.fromkeys(_CLASSES, pa.int64()),
@@ -233,7 +235,7 @@ class CounterfactualResult(MethodResult):
             ("predicted_start", pa.int64()),
             ("p", pa.float64()),
             ("temperature", pa.float64()),
-            *((name, pa.list_(kinds[name])) for name in LISTS),
+            *(rows_field(name, kinds[name]) for name in LISTS),
             ("forwards", pa.int64()),
             ("backwards", pa.int64()),
         ]

@@ -189,6 +189,8 @@ class ProfilesResult(MethodResult):
         """Types of the columns, which stay the same where every row of a column is null."""
         import pyarrow as pa
 
+        from whywrong.core.columns import rows_field
+
         lists = {
             "order": pa.int64(),
             "ratio": pa.float64(),
@@ -199,15 +201,15 @@ class ProfilesResult(MethodResult):
             "exact": pa.bool_(),
             "units": pa.int64(),
         }
-        kinds = {
+        before = {
             **dict.fromkeys(("status", "reason", "players", "fallback"), pa.string()),
             **dict.fromkeys(("rows", "cols"), pa.int64()),
             **dict.fromkeys(("baseline", "estimator"), pa.string()),
             **dict.fromkeys(("pairs", "target"), pa.int64()),
-            **{name: pa.list_(kind) for name, kind in lists.items()},
-            **dict.fromkeys(("passes", "forwards", "backwards"), pa.int64()),
         }
-        return pa.schema(list(kinds.items()))
+        after = dict.fromkeys(("passes", "forwards", "backwards"), pa.int64())
+        rows = [rows_field(name, kind) for name, kind in lists.items()]
+        return pa.schema([*before.items(), *rows, *after.items()])
 
 
 def _repeated(values: Sequence[Any], times: int) -> list[Any]:

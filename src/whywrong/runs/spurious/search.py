@@ -261,7 +261,11 @@ def _require_some(found: Mapping[int, object], left_out: Mapping[int, str], aske
     if short:
         raise InputError(f'class "{names[short[0]]}": {left_out[short[0]]}; give more images, or lower min_images')
     if not found:
-        raise DataError("every class has too few images to take components from: " + next(iter(left_out.values()), ""))
+        raise DataError(
+            "every class has too few images to take components from ("
+            + next(iter(left_out.values()), "none")
+            + "): give more with --reference, or lower --set min_images"
+        )
 
 
 def _judge(
