@@ -11,6 +11,7 @@ from whywrong.core.access import Access
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import ModelError, NonFiniteError
 from whywrong.core.input_spec import InputSpec
+from whywrong.data.batches import load_images
 from whywrong.models.classifier import Classifier
 from whywrong.models.health import HealthReport, accuracy_findings, check_nonfinite_share, probe
 from whywrong.models.zoo import load_classifier
@@ -216,6 +217,50 @@ def test_a_preparation_under_which_accuracy_rises_is_named(change, spec, finding
     assert finding in names(report)
     assert report.accuracy is not None
     assert report.accuracy < 0.7
+
+
+def photographs(shared_data, net: str, shared_models) -> tuple[nn.Module, Tensor, Tensor]:
+    """A real net with every 30th JPEG-compressed CIFAR-10 test image."""
+    with np.load(shared_data / "cifar10_test_a" / "test_jpeg.npz") as arrays:
+        x = torch.from_numpy(arrays["images"][::30]).permute(0, 3, 1, 2).contiguous().float() / 255
+        y = torch.from_numpy(arrays["labels"][::30])
+    return shared_models(net), x, y
+
+
+@pytest.mark.parametrize("net", ["resnet20", "resnet56"])
+def test_a_real_net_is_told_its_channel_order_only_where_it_is_swapped(shared_data, shared_models, net):
+    model, x, y = photographs(shared_data, net, shared_models)
+    assert "channel order" not in names(probe(Classifier(model), x, y))
+    swapped = probe(Classifier(model), x.flip(1), y)
+    assert "channel order" in names(swapped)
+    assert " of 100 images" in text(swapped, "channel order")
+
+
+def planted_causes(net: str) -> tuple[Classifier, Tensor, Tensor]:
+    """A planted net on ``planted:causes``: half of its pictures were collected for being errors of cnn-spurious."""
+    classifier = load_classifier(f"planted:{net}")
+    names = classifier.classes.names
+    items = [item for batch in load_images("planted:causes") for item in batch.items]
+    x = torch.stack([torch.from_numpy(item.pixels) for item in items]).float() / 255
+    return classifier, x, torch.tensor([names.index(item.entry.label) for item in items])
+
+
+def test_errors_that_another_channel_order_happens_to_break_do_not_say_how_the_model_is_wired():
+    classifier, x, y = planted_causes("cnn-spurious")
+    right, otherwise = (classifier.predict(pixels) == y for pixels in (x, x.flip(1)))
+    assert int((otherwise & ~right).sum()) > 50 * int((right & ~otherwise).sum())  # a yellow sticker turns cyan
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        rows = torch.randperm(len(x), generator=generator)[:128]
+        assert "channel order" not in names(probe(classifier, x[rows], y[rows]))
+
+
+def test_labels_alone_are_judged_by_the_count_of_right_images():
+    x, y = data()
+    order = torch.tensor([2, 1, 0])
+    classes = ClassList(tuple(map(str, range(K))))
+    report = probe(Classifier(lambda v: Colours()(v[:, order]).argmax(1), output="labels", classes=classes), x, y)
+    assert "channel order" in names(report)
 
 
 # Labels: rows 31 and 38

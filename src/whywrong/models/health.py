@@ -59,6 +59,8 @@ def probe(classifier: Classifier, x: Tensor, y: Tensor | None = None) -> HealthR
             predicted = classifier.predict(x)
             findings += check_repeats(classifier, x, predicted[:, None].float(), labels_as_scores)
             keep = predicted >= 0
+            x, predicted = x[keep], predicted[keep]
+            answers = predicted[:, None]
         else:
             try:
                 logits, faults = classifier.logits_or_faults(x)
@@ -66,8 +68,9 @@ def probe(classifier: Classifier, x: Tensor, y: Tensor | None = None) -> HealthR
                 return HealthReport((*findings, Finding("stop", "answer", str(error))), access, len(x), None, 0)
             findings += check_faults(faults, len(x))
             keep = torch.tensor([row not in faults for row in range(len(x))], dtype=torch.bool, device=x.device)
-            x, logits, predicted = x[keep], logits[keep], logits[keep].argmax(1)
-            findings += check_scores(classifier, x, logits)
+            x, answers = x[keep], logits[keep]
+            predicted = answers.argmax(1)
+            findings += check_scores(classifier, x, answers)
             more, access = check_gradient(classifier, x[:8])
             findings += more
         if y is not None and len(predicted):
@@ -78,7 +81,7 @@ def probe(classifier: Classifier, x: Tensor, y: Tensor | None = None) -> HealthR
             names = classifier.classes.names if classifier.classes else None
             findings += accuracy_findings(predicted, y, classes, names)
             if accuracy < 1 and classifier.classes:
-                findings += check_alternatives(classifier, x, y, predicted)
+                findings += check_alternatives(classifier, x, y, answers)
     return HealthReport(tuple(findings), access, len(x), accuracy, classifier.forwards - start)
 
 

@@ -17,13 +17,22 @@ LEAST_FOR_CHANCE = 20
 
 
 def gains(new: Tensor, old: Tensor, classes: int) -> bool:
-    """Whether ``new`` (B,) bool is right clearly more often than ``old`` (B,) bool on the same images."""
-    wins, losses = int((new & ~old).sum()), int((old & ~new).sum())
-    if wins - losses < max(LEAST_GAIN * len(new), 1):
+    """Whether ``new`` (B,) bool is right clearly more often than ``old`` (B,) bool on the same images: sign test."""
+    if not worthwhile(new, old):
         return False
+    wins, losses = int((new & ~old).sum()), int((old & ~new).sum())
     better = float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue) < SIGNIFICANCE
-    # Where nothing was right, guessing is already a gain: it must be clearly more than that.
-    return better and float(binom.sf(int(new.sum()) - 1, len(new), 1 / classes)) < SIGNIFICANCE / 10
+    return better and beats_chance(new, classes)
+
+
+def worthwhile(new: Tensor, old: Tensor) -> bool:
+    """Whether the gain of ``new`` (B,) bool over ``old`` (B,) bool is large enough to speak of."""
+    return int(new.sum()) - int(old.sum()) >= max(LEAST_GAIN * len(new), 1)
+
+
+def beats_chance(right: Tensor, classes: int) -> bool:
+    """Whether ``right`` (B,) bool is clearly more than guessing: where nothing was right, a guess is a gain."""
+    return float(binom.sf(int(right.sum()) - 1, len(right), 1 / classes)) < SIGNIFICANCE / 10
 
 
 def check_accuracy(
