@@ -64,6 +64,25 @@ def test_the_planted_cue_is_found_labelled_and_repaired(whywrong, planted, tmp_p
     assert "Before and after SpuFix" in page
 
 
+def test_a_named_guide_leads_and_an_ordinary_net_without_one_is_not_drawn(whywrong, planted, tmp_path):
+    val, train = planted / "val.npz", planted / "train.npz"
+    arguments = ("spurious", "planted:cnn", val, "--reference", train, "--out", tmp_path, *FEW, "--class", "fish")
+    few = ("--changes", "--set", "changed_steps=2", "--set", "changed_images=20")
+    code, out, _ = whywrong(*arguments, *few)
+    assert code == 0
+    assert "are not drawn as an explanation" in out
+    page = (tmp_path / "spurious.html").read_text(encoding="utf-8")
+    assert "These changes are noise to anybody but the model" in page
+    assert 'class="sp-window"' not in page
+    code, out, _ = whywrong(*arguments, *few, "--guide", "planted:cnn-robust")
+    assert code == 0
+    assert "guided by a robust classifier of the same classes" in out
+    assert 'class="sp-window"' in (tmp_path / "spurious.html").read_text(encoding="utf-8")
+    code, _, err = whywrong(*arguments, "--guide", "planted:cnn-robust")
+    assert code == 2
+    assert "ask for changes, too" in err
+
+
 def test_a_run_folder_gets_the_view_and_another_model_is_refused(whywrong, small, finished, tmp_path):
     import shutil
 

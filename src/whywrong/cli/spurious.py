@@ -14,6 +14,7 @@ from whywrong.cli.streams import count, printable, say, tell
 from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS
 
 if TYPE_CHECKING:
+    from whywrong.runs.spurious.changes import Changes
     from whywrong.runs.spurious.search import Search
 
 SHOWN = 10
@@ -40,6 +41,22 @@ def spurious(
         Path | None,
         Option(metavar="FILE", help="CSV with class, component and label, as the page writes it: SpuFix is measured."),
     ] = None,
+    changes: Annotated[
+        bool,
+        Option(
+            "--changes",
+            help="Also change images of other classes into each class and show what comes again (the counterfactual "
+            "route): for up to 12 classes 24 images each, 26 forward and backward passes an image.",
+        ),
+    ] = False,
+    guide: Annotated[
+        str | None,
+        Option(
+            metavar="copy|MODEL",
+            help="Help for --changes where the model is not robust: copy fine-tunes a robust copy of it; or name a "
+            "robust model of the same classes. Without help the changes of an ordinary model are noise, and not drawn.",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, as in components=5; repeatable.")
     ] = None,
@@ -60,10 +77,16 @@ def spurious(
       whywrong spurious timm:resnet50 photos/val --weights resnet50.safetensors --reference photos/train --out runs/a
       whywrong spurious timm:resnet50 photos/val --weights resnet50.safetensors --reference photos/train --out runs/a \\
         --labels labels.csv
+      whywrong spurious planted:cnn-spurious planted:marked --out runs/spurious --changes --guide copy
     """
     from whywrong import api
 
     choose("--progress", progress, KINDS)
+    given = read_pairs(settings)
+    if changes:
+        given["changes"] = True
+    if guide is not None:
+        given["guide"] = guide
     classifier = api.load_classifier(model, **model_options.keywords())
     with ProgressDisplay(progress) as display:
         display.prepare()
@@ -77,7 +100,7 @@ def spurious(
             decode_options=data_options.decode_options(),
             reading=data_options.source_keywords(),
             classes=tuple(class_name or ()),
-            **read_pairs(settings),
+            **given,
         )
     search = report.search
     code = EXIT_FAILED_ITEMS if search.failed else EXIT_DONE
@@ -93,6 +116,8 @@ def spurious(
     if search.left_out:
         tell(f"{count(len(search.left_out), 'class', 'classes')} left out: too few images.")
     _tell_harmful(search)
+    if report.changes is not None:
+        _tell_changes(report.changes, search)
     for repair in report.repairs:
         where = "level of other classes" if repair.start == "others" else "mean of the class, as published"
         tell(f"SpuFix from the {where}: {count(repair.components, 'component')} labelled spurious")
@@ -124,3 +149,18 @@ def _tell_harmful(search: Search) -> None:
             f"{count(harm.carriers, 'image')} of other classes that carry it are read so because of it "
             f"({100 * harm.share.low:.0f} to {100 * harm.share.high:.0f} %)"
         )
+
+
+def _tell_changes(changes: Changes, search: Search) -> None:
+    found = list(changes.classes.values())
+    images = sum(len(one.rows) for one in found)
+    classes = count(len(found), "class", "classes")
+    tell(f"Changed {count(images, 'image')} into {classes} of {changes.wanted:,}: {changes.guide.words}.")
+    for one in found:
+        change = one.route.change
+        line = f"  {printable(search.names[one.index]):<20} reached by {one.route.valid.value:.0%}"
+        if change.known:
+            line += f", {change.outside.value:.0%} of the change outside the object ({change.area:.0%} of the area)"
+        if changes.readable and one.others:
+            line += f", {sum(tried.confirmed for tried in one.others)} of {len(one.others)} crops work on other images"
+        tell(line)

@@ -21,6 +21,8 @@ from whywrong.report import spurious_words as words
 from whywrong.report.html import STATIC, _replace
 from whywrong.report.numbers import count, shown, sig
 from whywrong.report.overlays import data_uri, density, signed_png
+from whywrong.report.spurious_changes import change_section
+from whywrong.runs.spurious.change_files import read_changes
 from whywrong.runs.spurious.files import read_search
 
 Row = Mapping[str, Any]
@@ -113,6 +115,7 @@ def write_gallery(folder: Path, path: Path | None = None) -> Path:
         classes=list(dict.fromkeys(card.class_name for card in cards)),
         total=len(cards),
         basis=record["basis"],
+        changes=change_section(record, read_changes(folder, record)),
         method=words.method(record),
         left_out=[(shown(name), reason) for name, reason in record["left_out"].items()],
         failed=[(shown(key), shown(reason)) for key, reason in record["failed"][:20]],

@@ -42,12 +42,15 @@ def test_a_class_shows_its_common_changes_as_medoids():
     x, moved, objects = changed_images()
     found = class_change(x, moved, 3, objects=objects, side=4, clusters=2)
     assert (found.target, found.images, found.known) == (3, 24, 24)
-    assert found.outside == pytest.approx(0.75)
+    assert found.outside.value == pytest.approx(0.75)
+    assert 0.5 < found.outside.low < 0.75 < found.outside.high < 1.0
+    assert found.area == 0.5  # of an even change, half would lie outside
     assert found.members.tolist() == [12, 12]
     assert sorted((row < 12) for row in found.rows.tolist()) == [False, True]  # one medoid of each kind
     corner = int((found.rows < 12).nonzero())
     assert found.places[corner].tolist() == [0, 0]
     torch.testing.assert_close(found.crops[corner], torch.full((3, 4, 4), 0.9))
+    torch.testing.assert_close(found.deltas[corner], torch.full((3, 4, 4), 0.4))
     torch.testing.assert_close(found.mean[0, 0], torch.tensor(0.6))  # 0.4 in 3 channels, on half of the images
 
 

@@ -25,7 +25,7 @@ def test_a_linear_net_is_changed_in_what_pays_most_and_is_readable():
     assert route.valid.value == 1.0
     delta = (route.changed - x).abs().sum((2, 3)).mean(0)
     assert delta.argmax() == 2  # blue carries the largest weight
-    assert route.change.outside == pytest.approx(0.5, abs=0.02)  # the net knows no places
+    assert route.change.outside.value == pytest.approx(0.5, abs=0.02)  # the net knows no places
     assert route.change.images == 24
     assert route.coherence > 0.9  # the gradient of logits that are linear hardly turns
     assert route.readable

@@ -1,4 +1,4 @@
-"""Judges that a setting names, so that a run can ask them: each is loaded once in a process."""
+"""Judges and helpers that a setting names, so that a run can ask them: each is loaded once in a process."""
 
 from __future__ import annotations
 
@@ -22,15 +22,23 @@ def named_judges(names: Sequence[str], x: Tensor) -> tuple[Classifier, ...]:
         InputError: No such model, or one that takes images of another size.
         ModelError: It cannot be loaded.
     """
-    judges = tuple(_load(name) for name in names)
-    for name, judge in zip(names, judges, strict=True):
-        spec = judge.preprocess
-        if spec is not None and (spec.channels, spec.height, spec.width) != tuple(x.shape[1:]):
-            raise InputError(
-                f"judge {name} takes images of {spec.channels} x {spec.height} x {spec.width}, the explained one "
-                f"{' x '.join(map(str, x.shape[1:]))}: name one of the same input size"
-            )
-    return judges
+    return tuple(_fitting(name, x, "judge") for name in names)
+
+
+def named_helper(name: str, x: Tensor) -> Classifier:
+    """The auxiliary classifier of a guided search, by its name; as :func:`named_judges`."""
+    return _fitting(name, x, "helper")
+
+
+def _fitting(name: str, x: Tensor, what: str) -> Classifier:
+    classifier = _load(name)
+    spec = classifier.preprocess
+    if spec is not None and (spec.channels, spec.height, spec.width) != tuple(x.shape[1:]):
+        raise InputError(
+            f"{what} {name} takes images of {spec.channels} x {spec.height} x {spec.width}, the explained one "
+            f"{' x '.join(map(str, x.shape[1:]))}: name one of the same input size"
+        )
+    return classifier
 
 
 @lru_cache(maxsize=8)

@@ -15,6 +15,7 @@ from whywrong.explain.spurious.route import Route, RouteConfig, changes_into
 from whywrong.explain.spurious.scores import average_precision, roc_area
 from whywrong.explain.spurious.spufix import Fix, fixed_logits, fixes_of, make_fix, matched_fix, repair
 from whywrong.explain.spurious.spuriosity import Spuriosity, spuriosity
+from whywrong.explain.spurious.transplant import Transplant, transplant
 
 __all__ = [
     "ClassChange",
@@ -29,6 +30,7 @@ __all__ = [
     "Route",
     "RouteConfig",
     "Spuriosity",
+    "Transplant",
     "average_precision",
     "changes_into",
     "class_change",
@@ -47,4 +49,5 @@ __all__ = [
     "roc_area",
     "spuriosity",
     "taken_away",
+    "transplant",
 ]

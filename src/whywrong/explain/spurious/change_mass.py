@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
+from whywrong.core.statistics import Interval, bootstrap
 
 FEWEST = 20  # images behind a mean change; of fewer, one odd image is most of it
 
@@ -61,9 +62,12 @@ class ClassChange:
         target: The class.
         images: Counterfactuals behind it.
         mean: (H, W), mean of the change, values of [0, 1] summed over channels.
-        outside: Mean share outside the object over the images whose object is known; NaN without any.
+        outside: Mean share outside the object over the images whose object is known, with its 95 % bootstrap interval;
+            NaN without any.
+        area: Mean share of the area outside the object, over the same images: what an even change would give.
         known: Images whose object is known.
         crops: (M, C, s, s), the medoids: crops of counterfactuals around their largest change.
+        deltas: (M, C, s, s), the change inside them.
         rows: (M,), int64, the images that the medoids come from.
         places: (M, 2), int64, row and column of each crop's upper left corner.
         members: (M,), int64, images in the cluster of each medoid, largest cluster first.
@@ -72,9 +76,11 @@ class ClassChange:
     target: int
     images: int
     mean: Tensor
-    outside: float
+    outside: Interval
+    area: float
     known: int
     crops: Tensor
+    deltas: Tensor
     rows: Tensor
     places: Tensor
     members: Tensor
@@ -111,16 +117,18 @@ def class_change(
     if objects is not None:
         outside = mass_outside(x, changed, objects)
     known = ~outside.isnan()
-    side = side or max(4, min(x.shape[2:]) // 4)
+    side = min(side or max(4, min(x.shape[2:]) // 4), *x.shape[2:])
     crops, places = strongest_crops(changed, moved, side)
     rows, members = medoids(_looks(crops, changed - x, places), clusters)
     return ClassChange(
         target=target,
         images=len(x),
         mean=moved.mean(0),
-        outside=float(outside[known].mean()) if bool(known.any()) else float("nan"),
+        outside=bootstrap(outside[known].cpu().numpy()),
+        area=float((~objects[known]).double().mean()) if objects is not None and bool(known.any()) else float("nan"),
         known=int(known.sum()),
         crops=crops[rows],
+        deltas=_cut((changed - x)[rows], places[rows, 0], places[rows, 1], side),
         rows=rows,
         places=places[rows],
         members=members,
@@ -145,6 +153,7 @@ def strongest_crops(changed: Tensor, moved: Tensor, side: int) -> tuple[Tensor, 
 
 
 def _cut(images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
+    """(B, C, side, side), a window of each image."""
     span = torch.arange(side)
     rows, columns = (top[:, None] + span)[:, None, :, None], (left[:, None] + span)[:, None, None, :]
     batch, channel = torch.arange(len(images))[:, None, None, None], torch.arange(images.shape[1])[None, :, None, None]

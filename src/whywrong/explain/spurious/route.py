@@ -16,7 +16,7 @@ from whywrong.core.errors import InputError
 from whywrong.core.statistics import Interval, wilson
 from whywrong.explain.counterfactuals.config import default_radius
 from whywrong.explain.counterfactuals.ladder import gradient_coherence
-from whywrong.explain.counterfactuals.objectives import ClassObjective, Objective
+from whywrong.explain.counterfactuals.objectives import ClassObjective, Objective, log_probability
 from whywrong.explain.counterfactuals.search import check_exponent, search
 from whywrong.explain.counterfactuals.trust import TrustConfig
 from whywrong.explain.spurious.change_mass import FEWEST, ClassChange, class_change
@@ -60,6 +60,7 @@ class Route:
         change: What they have in common: mean change, share outside the object, medoids of the strongest crops.
         changed: (B, C, H, W), float32, the counterfactuals.
         valid: Share of them that the classifier reads as the class.
+        start, end: (B,), float32, probability of the class in the images and in their counterfactuals.
         coherence: Median cosine between the gradient at a counterfactual and at noisy copies of it.
         readable: Whether that is the gradient of a robust classifier; without it the changes are noise, and what they
             have in common tells nothing.
@@ -69,6 +70,8 @@ class Route:
     change: ClassChange
     changed: Tensor
     valid: Interval
+    start: Tensor
+    end: Tensor
     coherence: float
     readable: bool
     forwards: Tensor
@@ -122,6 +125,8 @@ def changes_into(
         change=change,
         changed=found.z,
         valid=wilson(int((found.logits.argmax(1) == targets.to(found.logits.device)).sum()), len(x)),
+        start=found.trajectory[:, 0].exp(),
+        end=log_probability(found.logits, targets.to(found.logits.device)).exp(),
         coherence=coherence,
         readable=coherence >= trust.coherent,
         forwards=found.forwards + passes,

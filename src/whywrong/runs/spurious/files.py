@@ -2,6 +2,7 @@
 
 spurious/components.parquet   one row a class and component: the view ``spurious``
 spurious/examples.parquet     the images shown with them, with maps and pictures
+spurious/changes.parquet      what changes into each class have in common, where they were asked for
 spurious/search.json          settings, identities, counts, what was left out, before and after SpuFix
 spurious/labels.csv           the labels that were given, as they were read
 """
@@ -21,9 +22,11 @@ from whywrong._version import __version__
 from whywrong.core.errors import RunFolderError
 from whywrong.runs.files import BLANK, MARK, commit
 from whywrong.runs.shards import read_table, write_table
+from whywrong.runs.spurious.change_files import describe_changes, write_changes
 
 if TYPE_CHECKING:
     from whywrong.models.classifier import Classifier
+    from whywrong.runs.spurious.changes import Changes
     from whywrong.runs.spurious.labels import Labels
     from whywrong.runs.spurious.pictures import Example
     from whywrong.runs.spurious.repair import Repair, Score
@@ -59,6 +62,7 @@ def write_search(
     labels: Labels | None = None,
     scores: Mapping[tuple[int, int], Score] | None = None,
     repairs: Sequence[Repair] = (),
+    changes: Changes | None = None,
 ) -> Path:
     """Write a search into ``folder/spurious``, each file in one step.
 
@@ -70,6 +74,7 @@ def write_search(
         labels: Of a person, if there are any.
         scores: Class and number to the spurious score of each component; None leaves them out.
         repairs: Before and after SpuFix with all labels: the chosen start first.
+        changes: The counterfactual route over classes, where it was asked for.
 
     Returns:
         ``folder/spurious``.
@@ -85,6 +90,7 @@ def write_search(
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     write_table(place / COMPONENTS, table, facts)
     write_table(place / EXAMPLES, _examples(shown), facts)
+    write_changes(place, search, changes)
     if labels is not None:
         names = search.names
         lines = ["class,component,label,basis"]
@@ -93,13 +99,17 @@ def write_search(
             for (index, number), word in sorted(labels.words.items())
         ]
         commit(place / "labels.csv", ("\n".join(lines) + "\n").encode())
-    record = describe(search, classifier, labels, repairs) | {"seal": (MARK + BLANK).decode()}
+    record = describe(search, classifier, labels, repairs, changes) | {"seal": (MARK + BLANK).decode()}
     commit(place / SEARCH, (json.dumps(_finite(record), indent=1) + "\n").encode())
     return place
 
 
 def describe(
-    search: Search, classifier: Classifier, labels: Labels | None, repairs: Sequence[Repair]
+    search: Search,
+    classifier: Classifier,
+    labels: Labels | None,
+    repairs: Sequence[Repair],
+    changes: Changes | None = None,
 ) -> dict[str, Any]:
     """What the page and ``--json`` say of a search beside its tables."""
     names = search.names
@@ -126,6 +136,7 @@ def describe(
         "passes": {"forwards": classifier.forwards, "backwards": classifier.backwards},
         "labelled": None if labels is None else len(labels.words),
         "repairs": [repair.to_dict() for repair in repairs],
+        "changes": None if changes is None else describe_changes(search, changes),
         "failed": [list(pair) for pair in search.failed],
     }  # fmt: skip
 

@@ -83,7 +83,7 @@ def examples(
     seen: dict[str, dict[int, _Seen]] = {group: {} for group in pools}
     for group, pool in pools.items():
         for row, item in pool.load(wanted[group]):
-            seen[group][row] = _Seen(item.pixels, item.mask, _picture(item.pixels))
+            seen[group][row] = _Seen(item.pixels, item.mask, small_picture(item.pixels))
             tell(Progress("pictures", sum(map(len, seen.values())), total, 0, 0))
     with classifier:
         for done, (index, chosen) in enumerate(plan.items(), start=1):
@@ -204,7 +204,7 @@ def _outside(grid: np.ndarray | None, mask: np.ndarray | None) -> float:
     return 1 - float(spread[torch.from_numpy(mask)].sum()) / total if total > 0 else float("nan")
 
 
-def _picture(pixels: np.ndarray) -> bytes:
+def small_picture(pixels: np.ndarray) -> bytes:
     """What the model sees, small: exact for tiny inputs."""
     array = np.moveaxis(pixels, 0, -1)
     image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array[..., :3])

@@ -15,6 +15,7 @@ from whywrong.explain.spurious.spufix import Start, repair
 from whywrong.models.classifier import Classifier
 from whywrong.runs.diagnose import Progress
 from whywrong.runs.folder import RUN_FILE, read_run_file
+from whywrong.runs.spurious.changes import Changes, change_classes
 from whywrong.runs.spurious.files import describe, write_search
 from whywrong.runs.spurious.labels import Labels, read_labels
 from whywrong.runs.spurious.pictures import examples
@@ -35,6 +36,7 @@ class SpuriousReport:
         repairs: SpuFix with the components labelled spurious, before and after, on held-out images: from the start
             that was asked for, then from the other one. Empty without such labels.
         record: The same in plain values, as ``spurious/search.json`` holds it.
+        changes: The counterfactual route over classes; None where it was not asked for.
     """
 
     search: Search
@@ -42,6 +44,7 @@ class SpuriousReport:
     labels: Labels | None
     repairs: Sequence[Repair]
     record: Mapping[str, Any]
+    changes: Changes | None = None
 
     @property
     def page(self) -> Path:
@@ -99,9 +102,12 @@ def spurious_report(
         repairs = [repair_of(search, given.spurious, start) for start in starts]
     shown = examples(classifier, search, progress)
     scores = scores_alone(search)
-    write_search(folder, search, shown, classifier=classifier, labels=given, scores=scores, repairs=repairs)
-    record = describe(search, classifier, given, repairs)
-    return SpuriousReport(search, folder, given, repairs, record)
+    changes = change_classes(classifier, search, progress) if config.changes else None
+    write_search(
+        folder, search, shown, classifier=classifier, labels=given, scores=scores, repairs=repairs, changes=changes
+    )
+    record = describe(search, classifier, given, repairs, changes)
+    return SpuriousReport(search, folder, given, repairs, record, changes)
 
 
 def _check_folder(folder: Path, classifier: Classifier) -> None:

@@ -17,6 +17,9 @@ from torch import Tensor
 from whywrong.core.errors import DataError, InputError, ModelError
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
+from whywrong.explain.counterfactuals.ladder import Way
+from whywrong.explain.counterfactuals.search import check_exponent
+from whywrong.explain.spurious.change_mass import FEWEST
 from whywrong.explain.spurious.features import Features
 from whywrong.explain.spurious.harmful import Harm, HarmfulConfig, harmful
 from whywrong.explain.spurious.levels import Levels, levels_of
@@ -31,6 +34,7 @@ from whywrong.runs.spurious.labels import find_class
 from whywrong.runs.spurious.reading import Pool, read_pool, split_by_name
 
 _BESIDE = 20_000  # images of other classes, at most, that say what their level is
+COPY = "copy"  # the guide that is a fine-tuned copy, and no model's name
 EXACT = 1e-4  # largest residual of the split of a logit, as a share of its absolute terms
 
 
@@ -50,6 +54,16 @@ class SpuriousConfig:
         top: Images shown of each component.
         shown_classes: Most classes drawn on the page; the table has all.
         shown_components: Components drawn of each class, beside those found harmful.
+        changes: Also change images of other classes into each class (the counterfactual route): for each class and
+            image, ``changed_steps`` + 6 forward and backward passes.
+        changed_classes: Most classes that images are changed into, those first that the page shows first.
+        changed_images: Images changed into each class, at least 20; as many others test what came again.
+        changed_steps: Steps of a search.
+        changed_p: Exponent of the norm that bounds a change, in [1, inf].
+        guide: Help for a model that is not robust: ``copy`` fine-tunes a robust copy on up to 640 of the images in
+            which components are found; any other text names a robust model of the same classes and input size, as
+            ``load_classifier`` takes it; empty is none.
+        guide_way: How a named model guides: ``cone`` or ``ensemble``.
     """
 
     classes: tuple[str, ...] = ()
@@ -63,16 +77,30 @@ class SpuriousConfig:
     top: int = 8
     shown_classes: int = 24
     shown_components: int = 5
+    changes: bool = False
+    changed_classes: int = 12
+    changed_images: int = 24
+    changed_steps: int = 20
+    changed_p: float = 1.5
+    guide: str = ""
+    guide_way: Way = "cone"
 
     def __post_init__(self) -> None:
         _ = self.pca, self.harm  # both check themselves
+        check_exponent(self.changed_p)
+        if self.changed_images < FEWEST:
+            raise InputError(f"changed_images must be at least {FEWEST}, got {self.changed_images}")
+        if self.guide_way not in ("cone", "ensemble"):
+            raise InputError(f'guide_way must be "cone" or "ensemble", got {self.guide_way!r}')
+        if self.guide and not self.changes:
+            raise InputError(f'guide "{self.guide}" helps to change images: ask for changes, too')
         if not 0 < self.holdout < 1:
             raise InputError(f"holdout must be in (0, 1), got {self.holdout}")
         if self.start not in ("others", "class"):
             raise InputError(f'start must be "others" or "class", got {self.start!r}')
         if not 0 < self.ends <= 0.5:
             raise InputError(f"ends must be in (0, 0.5], got {self.ends}")
-        for name in ("top", "shown_classes", "shown_components"):
+        for name in ("top", "shown_classes", "shown_components", "changed_classes", "changed_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
