@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+import pytest
+
 from whywrong.cli.progress import ProgressDisplay
 from whywrong.cli.streams import printable
 
@@ -16,6 +18,8 @@ class At(NamedTuple):
     errors: int = 0
     failed: int = 0
     passes: int = 0
+    share: float | None = None
+    method: str = ""
 
 
 def shown(kind: str, steps: list[tuple[float, At]]) -> list[str]:
@@ -57,6 +61,36 @@ def test_failed_items_are_named():
 def test_a_long_stage_shows_that_images_pass():
     steps = [(float(second), At("explain", 0, 64, passes=120 * second)) for second in range(21)]
     assert shown("plain", steps) == ["explain 0/64, 1,200 passes", "explain 0/64, 2,400 passes"]
+
+
+def test_a_stage_with_a_share_says_how_much_is_done_and_roughly_what_is_left():
+    steps = [
+        (float(second), At("explain", 0, 64, passes=120 * second, share=second / 60, method="profiles"))
+        for second in range(0, 50, 10)
+    ]
+    assert shown("plain", [*steps, (60.0, At("explain", 64, 64, 64, passes=7200, share=1.0))]) == [
+        "explain 16 % of 64 errors, profiles, 1,200 passes, about 50 s left",
+        "explain 33 % of 64 errors, profiles, 2,400 passes, about 40 s left",
+        "explain 50 % of 64 errors, profiles, 3,600 passes, about 30 s left",
+        "explain 66 % of 64 errors, profiles, 4,800 passes, about 20 s left",
+        "explain 64/64, 7,200 passes, 1 min 00 s",
+    ]
+
+
+@pytest.mark.parametrize(("share", "left"), [(0.5, "3 min"), (0.05, "1 h 00 min"), (0.99, "5 s"), (0.02, None)])
+def test_time_left_is_told_as_roughly_as_it_is_known(share, left):
+    [line] = shown("plain", [(0, At("explain", 0, 9, share=0.0)), (190, At("explain", 0, 9, share=share))])
+    assert line == f"explain {round(100 * share)} % of 9 errors" + (f", about {left} left" if left else "")
+
+
+def test_a_stage_is_never_said_to_be_done_before_it_is():
+    [line] = shown("plain", [(0, At("explain", 0, 3, share=0.0)), (20, At("explain", 2, 3, share=1.0))])
+    assert line.startswith("explain 99 % of 3 errors")
+
+
+def test_json_tells_the_share_where_there_is_one():
+    [first] = map(json.loads, shown("json", [(0, At("explain", 0, 8, share=0.0, method="cam"))]))
+    assert (first["share"], first["method"]) == (0.0, "cam")
 
 
 def test_json_lines_carry_every_number():

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from whywrong.cli.streams import is_terminal, say
+from whywrong.cli.streams import count, is_terminal, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 KINDS = ("auto", "bar", "plain", "json", "none")
 EVERY = 10.0  # seconds between plain lines of one stage
 EVERY_JSON = 0.5
+_TELLING = 10.0, 0.03  # seconds and share of the work after which the time left can be told
 
 
 class ProgressDisplay:
@@ -55,7 +56,11 @@ class ProgressDisplay:
             self._task = self._bar.add_task("prepare", total=None, rest="")
 
     def __call__(self, progress: Any) -> None:
-        """``progress`` has ``stage``, ``done``, ``total``, ``errors``, ``failed`` and ``passes``."""
+        """``progress`` has ``stage``, ``done``, ``total``, ``errors``, ``failed`` and ``passes``.
+
+        Where it also has ``share``, how much of the work is done counts instead of how many items are, and ``method``
+        names the method in hand.
+        """
         if progress.total == 0:
             return  # nothing of this stage is left to do
         now = self._clock()
@@ -75,9 +80,11 @@ class ProgressDisplay:
             fields = ("stage", "done", "total", "errors", "failed", "passes")
             record: dict[str, Any] = {name: getattr(progress, name) for name in fields}
             record |= {"seconds": round(seconds, 3), "per_second": round(rate, 3) if rate else None}
+            if _share(progress) is not None:
+                record |= {"share": round(progress.share, 4), "method": progress.method}
             self._write(json.dumps(record))
         else:
-            self._write(_line(progress, rate, seconds))
+            self._write(_line(progress, rate, seconds) if _share(progress) is None else _share_line(progress, seconds))
 
     def _rate(self, done: int, now: float) -> float | None:
         fresh, seconds = done - self._first, now - self._start
@@ -90,7 +97,15 @@ class ProgressDisplay:
                 if not task.finished:
                     self._bar.remove_task(task.id)  # the preparation, or a stage with nothing to do
             self._task = self._bar.add_task(progress.stage, total=progress.total, rest="")
-        self._bar.update(self._task, completed=progress.done, total=progress.total, rest=_rest(progress))
+        share = _share(progress)
+        completed = progress.done if share is None else progress.total * min(share, 1.0)
+        if progress.done >= progress.total:
+            completed = progress.total
+        seconds = self._clock() - self._start
+        left = _left(share, seconds) if share is not None and completed < progress.total else None
+        self._bar.update(
+            self._task, completed=completed, total=progress.total, rest=_rest(progress), share=share, left=left
+        )
 
 
 def _line(progress: Any, rate: float | None, seconds: float) -> str:
@@ -102,12 +117,43 @@ def _line(progress: Any, rate: float | None, seconds: float) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def _share_line(progress: Any, seconds: float) -> str:
+    """The line of a stage in which little is finished for long: how much of its work is done."""
+    if progress.done >= progress.total:
+        return _line(progress, None, seconds) + f", {_duration(seconds)}"
+    left = _left(progress.share, seconds)
+    errors = count(progress.total, "error")
+    parts = [f"{progress.stage} {_percent(progress.share)} of {errors}", _rest(progress)]
+    return ", ".join(part for part in [*parts, f"about {left} left" if left else ""] if part)
+
+
+def _share(progress: Any) -> float | None:
+    return getattr(progress, "share", None)
+
+
+def _percent(share: float) -> str:
+    return f"{min(int(100 * share), 99)} %"  # 100 only when it is over
+
+
+def _left(share: float, seconds: float) -> str | None:
+    """Time left, roughly: methods differ in what a pass takes. None while too little is known."""
+    least, part = _TELLING
+    if seconds < least or share < part:
+        return None
+    left = seconds * (1 - share) / share
+    if left < 57.5:
+        return f"{max(5, 5 * round(left / 5))} s"
+    minutes = round(left / 60) if left < 3600 else 10 * round(left / 600)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def _rest(progress: Any) -> str:
     found = progress.errors and progress.errors != progress.done  # where only errors are worked on, all are wrong
-    parts = [f"{progress.errors:,} wrong"] if found else []
+    parts = [getattr(progress, "method", ""), f"{progress.errors:,} wrong" if found else ""]
     if progress.stage == "explain" and progress.passes:
         parts.append(f"{progress.passes:,} passes")
-    return ", ".join(parts + ([f"{progress.failed:,} failed"] if progress.failed else []))
+    parts.append(f"{progress.failed:,} failed" if progress.failed else "")
+    return ", ".join(part for part in parts if part)
 
 
 def _duration(seconds: float) -> str:
@@ -137,8 +183,19 @@ def _bar() -> Bar:
         """Images a second."""
 
         def render(self, task: Task) -> Text:
+            if task.fields.get("share") is not None:
+                return Text("")
             speed = task.finished_speed or task.speed
             return Text(f"{speed:.3g}/s" if speed else "", style="dim")
+
+    class Done(MofNCompleteColumn):
+        """Items done, or the share of the work where items are finished only together."""
+
+        def render(self, task: Task) -> Text:
+            share = task.fields.get("share")
+            if share is None or task.finished:
+                return super().render(task)
+            return Text(f"{_percent(share)} of {task.total:,}", style="progress.download")
 
     class TimeLeft(ProgressColumn):
         """Time left, and once the stage is over the time it took."""
@@ -148,12 +205,14 @@ def _bar() -> Bar:
             self._left, self._spent = TimeRemainingColumn(compact=True), TimeElapsedColumn()
 
         def render(self, task: Task) -> Text:
+            if task.fields.get("share") is not None and not task.finished:
+                return Text(f"about {task.fields['left']} left" if task.fields["left"] else "", style="dim")
             return Text(str(self._spent.render(task) if task.finished else self._left.render(task)), style="dim")
 
     return Progress(
         TextColumn("{task.description:<12}"),
         BarColumn(bar_width=24, complete_style="blue", finished_style="blue"),
-        MofNCompleteColumn(),
+        Done(),
         Rate(),
         TimeLeft(),
         TextColumn("{task.fields[rest]}", style="dim"),

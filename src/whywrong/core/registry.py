@@ -34,6 +34,8 @@ class Method:
         depth: The shallowest depth that runs it.
         takes: Optional keyword inputs it understands: ``detail`` (B,) bool, rows to explain in full, and
             ``masks`` (B, H, W) bool, the object at input size, all False where unknown.
+        passes: Images that it usually sends through the model, forward and backward, for one error, and for one
+            explained in full. Only the progress of a run leans on it, until it has seen what the method takes here.
         result_version: Raised when its results change; older rows are then redone.
     """
 
@@ -45,6 +47,7 @@ class Method:
     draw: str
     depth: Depth = "quick"
     takes: frozenset[str] = frozenset()
+    passes: tuple[int, int] = (100, 100)
     result_version: int = 1
 
 

@@ -14,8 +14,9 @@ from whywrong.core.errors import BadItemError
 from whywrong.data.items import image_id_of, load_item
 from whywrong.data.sources.base import Source
 from whywrong.models.classifier import Classifier
+from whywrong.runs.effort import Effort
 from whywrong.runs.folder import RunFolder
-from whywrong.runs.job import Job, Report, Unit
+from whywrong.runs.job import Job, Report, Sign, Unit
 from whywrong.runs.listing import entry_of
 from whywrong.runs.lookahead import LookAhead
 from whywrong.runs.plan import ExplainPlan, Pending, Row, plan_explain, plan_predictions
@@ -76,6 +77,9 @@ class Bench:
         self.stopping = stopping
         self.at = at
         self.refused: dict[str, str] = {}
+        self.effort = Effort(lambda: classifier.forwards + classifier.backwards)
+        self._unit: Unit | None = None
+        self._told = classifier.forwards + classifier.backwards
         self._plans: dict[Unit, Pending | ExplainPlan] = {}
         self._ahead: LookAhead[tuple[Row, bool], Loaded] = LookAhead(
             lambda wanted: self.load(*wanted), threads=job.load_threads, capacity=max(2 * job.batch_size, 16)
@@ -102,9 +106,20 @@ class Bench:
         from whywrong.runs.predict import predict
 
         plan = self.prepare(unit)
+        self._unit = unit
         report = predict(self, unit, plan) if isinstance(plan, Pending) else explain(self, unit, plan)
         del self._plans[unit]
         return report
+
+    def sign(self) -> Sign | None:
+        """What has happened since the last sign; None where no image has passed."""
+        unit, passes = self._unit, self.classifier.forwards + self.classifier.backwards
+        passed, self._told = passes - self._told, passes
+        if unit is None or not passed:
+            return None
+        if unit.stage == "predict":
+            return Sign(shard=unit.shard, passed=passed)
+        return Sign(shard=unit.shard, passed=passed, share=self.effort.share(), method=self.effort.method)
 
     def close(self) -> None:
         """End the background threads."""

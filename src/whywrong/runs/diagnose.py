@@ -21,12 +21,13 @@ from whywrong.data.sources.base import Source
 from whywrong.models.classifier import Classifier
 from whywrong.models.health import accuracy_findings, check_nonfinite_share
 from whywrong.runs.bench import Bench
+from whywrong.runs.effort import expected
 from whywrong.runs.engine import Engine, InProcess, Processes
 from whywrong.runs.folder import RunFolder, write_run_file
 from whywrong.runs.guard import adopt, open_for_writing
 from whywrong.runs.identity import describe, identity, step_record
 from whywrong.runs.interrupts import Interrupted, Stop, StopNow
-from whywrong.runs.job import Job, Report, Step, Unit
+from whywrong.runs.job import Job, Report, Sign, Step, Unit
 from whywrong.runs.listing import write_listing
 from whywrong.runs.lock import RunLock
 from whywrong.runs.plan import plan_explain, plan_predictions
@@ -52,6 +53,9 @@ class Progress:
         errors: Wrong items that this call has found.
         failed: Items that could not be used, in this call.
         passes: Images, counted forward and backward, that this stage has sent through the model.
+        share: Of ``explain``: how much of its work is done, 0 to 1, by the passes spent and those still expected; None
+            in other stages. It moves while a method works, ``done`` only with finished shards.
+        method: Of ``explain``: the method in hand; empty where there is none.
     """
 
     stage: str
@@ -60,6 +64,8 @@ class Progress:
     errors: int
     failed: int
     passes: int = 0
+    share: float | None = None
+    method: str = ""
 
 
 def diagnose(
@@ -256,18 +262,20 @@ class _Diagnosis:
     def _explain(self, run: RunFolder, engine: Engine, progress: Callable[[Progress], None]) -> None:
         run = RunFolder(self.folder)
         details = select_details(run, self.meta["limit"])
-        units, total = [], 0
+        units, total, work = [], 0, {}
         for shard in run.shards():
             chosen = details.get(shard, frozenset())
             plan = plan_explain(run, shard, self.steps, chosen)
             if plan.due:
                 units.append(Unit(stage="explain", shard=shard, details=chosen))
                 total += len(plan.rows)
+                work[shard] = expected(plan, tuple(self.steps), units[-1])
         done = failed = 0
-        shown = _Ticker(progress, Progress("explain", 0, total, 0, 0))
+        shown = _Ticker(progress, Progress("explain", 0, total, 0, 0, share=0.0), work)
         for report in engine.run(units, shown.alive):
             self._note(report)
             done, failed = done + report.done, failed + report.failed
+            shown.over(report.unit.shard)
             shown.show(done=done, errors=done, failed=failed)
 
     def _note(self, report: Report) -> None:
@@ -277,10 +285,20 @@ class _Diagnosis:
 
 
 class _Ticker:
-    """Shows a stage as it goes: after every unit, and twice a second while images pass."""
+    """Shows a stage as it goes: after every unit, and twice a second while images pass.
 
-    def __init__(self, progress: Callable[[Progress], None], start: Progress) -> None:
+    Args:
+        progress: Who is told.
+        start: The stage as it begins.
+        work: Passes expected of each shard, where the share of the work is shown.
+    """
+
+    def __init__(
+        self, progress: Callable[[Progress], None], start: Progress, work: Mapping[int, float] | None = None
+    ) -> None:
         self._progress, self._last = progress, start
+        self._work = work or {}
+        self._shares = dict.fromkeys(self._work, 0.0)
         self._shown = time.monotonic()
         progress(start)
 
@@ -289,8 +307,21 @@ class _Ticker:
         self._last, self._shown = replace(self._last, **changes), time.monotonic()
         self._progress(self._last)
 
-    def alive(self, passed: int) -> None:
+    def over(self, shard: int) -> None:
+        """A shard is done."""
+        self._move(shard, 1.0)
+        self._last = replace(self._last, method="")
+
+    def alive(self, sign: Sign) -> None:
         """Count images that passed, and show them if nothing was shown lately."""
-        self._last = replace(self._last, passes=self._last.passes + passed)
+        self._last = replace(self._last, passes=self._last.passes + sign.passed, method=sign.method)
+        self._move(sign.shard, sign.share)
         if time.monotonic() - self._shown >= _TICK:
             self.show()
+
+    def _move(self, shard: int, share: float) -> None:
+        if self._shares.get(shard, 1.0) < 1.0:  # a sign may come after the report of its shard
+            self._shares[shard] = share
+            total = sum(self._work.values())
+            done = sum(self._work[name] * share for name, share in self._shares.items())
+            self._last = replace(self._last, share=done / total if total else 0.0)

@@ -17,7 +17,7 @@ from whywrong.core.errors import EnvironmentFailure
 from whywrong.runs.bench import Bench
 from whywrong.runs.folder import RunFolder
 from whywrong.runs.interrupts import GRACE, Stop
-from whywrong.runs.job import Job, Report, Unit
+from whywrong.runs.job import Job, Report, Sign, Unit
 from whywrong.runs.plan import computed_items
 from whywrong.runs.worker import READY, serve
 
@@ -31,12 +31,12 @@ _AHEAD = 2  # units a worker knows of, so that it loads the next while it comput
 class Engine(Protocol):
     """Does units of work and reports on each."""
 
-    def run(self, units: Iterable[Unit], alive: Callable[[int], None]) -> Iterator[Report]:
+    def run(self, units: Iterable[Unit], alive: Callable[[Sign], None]) -> Iterator[Report]:
         """Reports in the order in which the units are done.
 
         Args:
             units: What is to be done.
-            alive: Told in between how many more images have passed through the model.
+            alive: Told in between that images pass through the model.
 
         Raises:
             StopNow: A signal came; what was done is committed.
@@ -56,20 +56,19 @@ class InProcess:
         self._bench = bench
         self._stop = stop
 
-    def run(self, units: Iterable[Unit], alive: Callable[[int], None]) -> Iterator[Report]:
+    def run(self, units: Iterable[Unit], alive: Callable[[Sign], None]) -> Iterator[Report]:
         """See :class:`Engine`."""
         classifier = self._bench.classifier
-        told = classifier.forwards + classifier.backwards
         trouble: Exception | None = None
 
         def passed() -> None:
-            nonlocal told, trouble
-            now = classifier.forwards + classifier.backwards
+            nonlocal trouble
+            sign = self._bench.sign()
             try:
-                alive(now - told)
+                if sign is not None:
+                    alive(sign)
             except Exception as error:  # noqa: BLE001 - raised here it would be taken for a fault of the model
                 trouble, classifier.on_pass = error, None
-            told = now
 
         first, second = itertools.tee(units)
         next(second, None)
@@ -147,7 +146,7 @@ class Processes:
         self._deaths: dict[tuple[str, int], int] = {}
         self._early_deaths = 0
 
-    def run(self, units: Iterable[Unit], alive: Callable[[int], None]) -> Iterator[Report]:
+    def run(self, units: Iterable[Unit], alive: Callable[[Sign], None]) -> Iterator[Report]:
         """See :class:`Engine`."""
         waiting = deque(units)
         while waiting or any(worker.units for worker in self._workers):
@@ -177,7 +176,7 @@ class Processes:
                     worker.ready = True
                 elif isinstance(message, tuple):
                     worker.items = message
-                elif isinstance(message, int):
+                elif isinstance(message, Sign):
                     alive(message)
             for worker in self._workers:
                 if worker.units and worker.silence() > (self._limit if worker.ready else max(self._limit, _BOOT)):

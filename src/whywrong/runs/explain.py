@@ -45,9 +45,11 @@ def explain(bench: Bench, unit: Unit, plan: ExplainPlan) -> Report:
     _commit_thumbs(bench, unit, plan.thumbs, loaded)
     failed: set[str] = set()
     complete = True
+    bench.effort.begin(plan, bench.job.steps, unit)
     for step in bench.job.steps:
         pending = plan.steps[step.method.name]
         if not pending.due or step.method.name in bench.refused:
+            bench.effort.end(step)
             continue
         started, before = time.perf_counter(), (bench.classifier.forwards, bench.classifier.backwards)
         try:
@@ -55,6 +57,8 @@ def explain(bench: Bench, unit: Unit, plan: ExplainPlan) -> Report:
         except _Refused as refusal:
             bench.refused[step.method.name] = str(refusal)
             continue
+        finally:
+            bench.effort.end(step)
         spent = {
             "seconds": time.perf_counter() - started,
             "forwards": bench.classifier.forwards - before[0],
@@ -122,7 +126,8 @@ def _run_step(bench: Bench, unit: Unit, step: Step, pending: Pending, loaded: di
             outcome.complete = False
             break
         bench.at([row["item_id"] for row in batch])
-        _call(bench, unit, step, [loaded[row["item_id"]] for row in batch], outcome)
+        with bench.effort.call(step, batch, unit):
+            _call(bench, unit, step, [loaded[row["item_id"]] for row in batch], outcome)
     return outcome
 
 
@@ -148,6 +153,7 @@ def _call(bench: Bench, unit: Unit, step: Step, items: Sequence[Loaded], outcome
     except Exception as error:  # noqa: BLE001 - the user's model may raise anything in the middle of a method
         problem = error
     else:
+        bench.effort.learn(step, result.forwards + result.backwards, extra.get("detail"))
         outcome.tables.append(_table(result, rows, extra.get("detail")))
         outcome.maps |= _maps(result, rows)
         return

@@ -90,6 +90,23 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """A sign of life from the middle of a unit.
+
+    Attributes:
+        shard: Shard of the unit.
+        passed: Images that have gone through the model since the last sign.
+        share: How much of the unit is done, 0 to 1, where it can be told; 0 elsewhere.
+        method: The method in hand; empty where there is none.
+    """
+
+    shard: int
+    passed: int
+    share: float = 0.0
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What came of a unit.
 

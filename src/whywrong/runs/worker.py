@@ -10,10 +10,13 @@ import traceback
 from collections import deque
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whywrong.core.errors import WhyWrongError
 from whywrong.runs.job import Job, Unit
+
+if TYPE_CHECKING:
+    from whywrong.runs.bench import Bench
 
 READY = "ready"
 _BEAT = 0.5  # seconds between looks at the counter of passes
@@ -50,7 +53,7 @@ def _serve(talk: _Talk, job: Job, stopping: threading.Event) -> None:
     bench = Bench(
         job, classifier, job.source.open(), stopping=stopping.is_set, at=lambda items: talk.send(tuple(items))
     )
-    threading.Thread(target=_beat, args=(talk, classifier), daemon=True, name="whywrong-beat").start()
+    threading.Thread(target=_beat, args=(talk, bench), daemon=True, name="whywrong-beat").start()
     talk.send(READY)
     units: deque[Unit] = deque()
     with classifier:
@@ -63,17 +66,15 @@ def _serve(talk: _Talk, job: Job, stopping: threading.Event) -> None:
     bench.close()
 
 
-def _beat(talk: _Talk, classifier: Any) -> None:
+def _beat(talk: _Talk, bench: Bench) -> None:
     """Say that images still pass; end with the parent, however that ends."""
     parent = parent_process()
-    last = 0
     while True:
         if parent is not None and wait([parent.sentinel], _BEAT):
             os._exit(1)
-        passed = classifier.forwards + classifier.backwards
-        if passed != last:
-            talk.send(passed - last)
-            last = passed
+        sign = bench.sign()
+        if sign is not None:
+            talk.send(sign)
 
 
 class _Talk:
