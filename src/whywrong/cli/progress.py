@@ -103,9 +103,8 @@ class ProgressDisplay:
             completed = progress.total
         seconds = self._clock() - self._start
         left = _left(share, seconds) if share is not None and completed < progress.total else None
-        self._bar.update(
-            self._task, completed=completed, total=progress.total, rest=_rest(progress), share=share, left=left
-        )
+        rest = f"· {_rest(progress)}" if left else _rest(progress)
+        self._bar.update(self._task, completed=completed, total=progress.total, rest=rest, share=share, left=left)
 
 
 def _line(progress: Any, rate: float | None, seconds: float) -> str:

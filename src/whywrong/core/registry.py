@@ -31,6 +31,8 @@ class Method:
         function: ``module:attribute`` of ``method(classifier, x, y, *, keys=None, config) -> MethodResult``.
         config: ``module:attribute`` of its frozen config.
         draw: ``module:attribute`` of the function that draws its result.
+        view: ``module:attribute`` of ``view(shown) -> View | None``, which says what the report shows of one error: of
+            a plug-in, see :mod:`whywrong.report.parts.guests`. None shows nothing. Built-ins have parts of their own.
         depth: The shallowest depth that runs it.
         takes: Optional keyword inputs it understands: ``detail`` (B,) bool, rows to explain in full, and
             ``masks`` (B, H, W) bool, the object at input size, all False where unknown.
@@ -45,6 +47,7 @@ class Method:
     function: str
     config: str
     draw: str
+    view: str | None = None
     depth: Depth = "quick"
     takes: frozenset[str] = frozenset()
     passes: tuple[int, int] = (100, 100)
@@ -84,6 +87,7 @@ BUILTIN_METHODS: tuple[Method, ...] = (
         function="whywrong.explain.cam:cam",
         config="whywrong.explain.cam:CamConfig",
         draw="whywrong.report.drawing:draw_cam",
+        passes=(1, 1),
     ),
     Method(
         name="inverted",
@@ -93,6 +97,7 @@ BUILTIN_METHODS: tuple[Method, ...] = (
         config="whywrong.attacks.inverted:InvertedConfig",
         draw="whywrong.report.drawing:draw_inverted",
         takes=frozenset({"detail", "masks"}),
+        passes=(40, 110),
     ),
     Method(
         name="patch_groups",
@@ -103,6 +108,7 @@ BUILTIN_METHODS: tuple[Method, ...] = (
         draw="whywrong.report.draw_patch_groups:draw_patch_groups",
         depth="standard",
         takes=frozenset({"detail"}),
+        passes=(0, 900),
     ),
     Method(
         name="counterfactuals",
@@ -113,6 +119,7 @@ BUILTIN_METHODS: tuple[Method, ...] = (
         draw="whywrong.report.draw_counterfactuals:draw_counterfactuals",
         depth="deep",
         takes=frozenset({"detail", "masks"}),
+        passes=(0, 80),
     ),
     Method(
         name="profiles",
@@ -123,6 +130,7 @@ BUILTIN_METHODS: tuple[Method, ...] = (
         draw="whywrong.report.draw_profiles:draw_profiles",
         depth="standard",
         takes=frozenset({"detail"}),
+        passes=(0, 2_700),
     ),
 )
 

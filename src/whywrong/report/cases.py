@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,18 +11,19 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
+from whywrong.core.registry import Method
 from whywrong.report import overlays
 from whywrong.report.facts import CONFIDENT
 from whywrong.report.numbers import known, percent, shown, sig
-from whywrong.report.parts import answer, parts
+from whywrong.report.parts import answer, guests, parts
 from whywrong.report.parts.fix import GRADE_SENTENCES
 from whywrong.report.parts.pieces import Block, Context, Overlay, Panel
 from whywrong.report.selection import distance
 from whywrong.report.tables import Names, Row, Tables
 
 # Switches in the order in which they stand; the first that there is, photograph aside, is shown at the start.
-KINDS = ("evidence", "region", "contribution", "change", "enough", "breaking", "targeted", "order")
-STARTS = tuple(kind for kind in KINDS if kind not in ("breaking", "targeted", "order"))
+KINDS = ("evidence", "region", "contribution", "change", "enough", "breaking", "targeted", "order", *guests.KINDS)
+STARTS = tuple(kind for kind in KINDS if kind not in ("breaking", "targeted", "order", *guests.KINDS))
 
 
 @dataclass(slots=True)
@@ -82,9 +83,12 @@ class Case:
         return [(name, [overlay for overlay in self.overlays if overlay.group == name]) for name in names]
 
 
-def build(tables: Tables, row: Row, names: Names, number: int, nearer: float) -> Case:
-    """Everything the report shows about one row of :func:`whywrong.report.selection.select`."""
-    shares = parts(Context(tables=tables, row=row, names=names, nearer=nearer))
+def build(tables: Tables, row: Row, names: Names, number: int, nearer: float, others: Sequence[Method] = ()) -> Case:
+    """Everything the report shows about one row of :func:`whywrong.report.selection.select`.
+
+    ``others`` are methods of plug-ins that have a view.
+    """
+    shares = parts(Context(tables=tables, row=row, names=names, nearer=nearer), others)
     main, noise, scale = _overlays([overlay for share in shares for overlay in share.overlays])
     photo, width, height, crop = _photo(tables, row["item_id"])
     keys = [shown(key) for key in [row["key"], *row["copies"]]]

@@ -20,6 +20,7 @@ from whywrong.report import figures, headline, methods_text
 from whywrong.report.cases import Case, build
 from whywrong.report.causes import planted_causes
 from whywrong.report.numbers import count
+from whywrong.report.parts import PARTS, guests
 from whywrong.report.selection import distance, select
 from whywrong.report.tables import Names, Run, Tables
 from whywrong.report.together import together
@@ -55,8 +56,9 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         facts = counted.gather(tables)
         chosen, distinct = select(tables, limit)
         method = methods_text.describe(tables, facts)
+        others = guests.guests(tables, PARTS)
         cases = [
-            build(tables, row, names, number, _nearer(facts, distance(row)))
+            build(tables, row, names, number, _nearer(facts, distance(row)), others)
             for number, row in enumerate(chosen, start=1)
         ]
         causes = planted_causes(tables, cases)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from whywrong.report.parts import counterfactuals, evidence, fix, patch_groups, profiles
+from whywrong.core.registry import Method
+from whywrong.report.parts import counterfactuals, evidence, fix, guests, patch_groups, profiles
 from whywrong.report.parts.pieces import Context, Part
 
 # In the order in which their sentences are read and their overlays can be chosen.
@@ -17,6 +19,15 @@ PARTS: dict[str, Callable[[Context], Part | None]] = {
 }
 
 
-def parts(context: Context) -> list[Part]:
-    """Of every method that the run holds of this error, what it shows."""
-    return [part for part in (make(context) for make in PARTS.values()) if part is not None]
+def parts(context: Context, others: Sequence[Method] = ()) -> list[Part]:
+    """Of every method that the run holds of this error, what it shows; then of plug-ins."""
+    own = [part for part in (make(context) for make in PARTS.values()) if part is not None]
+    return [*own, *_numbered([part for part in (guests.part(each, context) for each in others) if part is not None])]
+
+
+def _numbered(found: list[Part]) -> list[Part]:
+    """Parts of plug-ins, their overlays numbered through; those beyond the last number fall away."""
+    kinds = iter(guests.KINDS)
+    for part in found:
+        part.overlays = [replace(overlay, kind=kind) for overlay, kind in zip(part.overlays, kinds, strict=False)]
+    return found
