@@ -100,7 +100,7 @@ def test_what_cannot_be_changed_is_said(sources):
         ({"changed_classes": 0}, "changed_classes must be at least 1"),
         ({"changed_steps": 0}, "changed_steps must be at least 1"),
         ({"changed_p": 0.5}, r"p must be in \[1, inf\]"),
-        ({"guide_way": "path", "changes": True}, 'guide_way must be "cone" or "ensemble"'),
+        ({"guide_way": "path", "changes": True}, "guide_way must be one of cone, ensemble"),
         ({"guide": "copy"}, "ask for changes, too"),
     ],
 )

@@ -79,7 +79,7 @@ def test_the_gradient_of_a_linear_log_odds_is_coherent_and_passes_are_counted():
 
 
 def test_another_way_is_refused():
-    with pytest.raises(InputError, match="way must be one of ensemble, cone"):
+    with pytest.raises(InputError, match="way must be one of cone, ensemble"):
         choose_guide(Classifier(SmallNet(0)), way="average")
 
 

@@ -1,4 +1,4 @@
-"""Judges that a setting names."""
+"""Judges and helpers that a setting names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import torch
 
 from whywrong.core.errors import InputError
 from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual
-from whywrong.explain.counterfactuals.named import named_judges
+from whywrong.explain.counterfactuals.ladder import choose_guide
+from whywrong.explain.counterfactuals.named import named_helper, named_judges
 from whywrong.models.classifier import Classifier
 from whywrong.models.zoo import load_classifier
 
@@ -41,3 +42,63 @@ def test_a_judge_that_is_the_explained_classifier_is_refused():
     with pytest.raises(InputError, match="is the explained classifier"):
         counterfactual(explained, x, torch.tensor([0]), config=CounterfactualConfig(steps=1, judges=("planted:cnn",)))
     assert isinstance(explained, Classifier)
+
+
+def wrong_ones(n=3):
+    explained = load_classifier("planted:cnn")
+    x = torch.rand(n, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    return explained, x, explained.logits(x).argsort(1, descending=True)[:, 1]
+
+
+@pytest.mark.parametrize("way", ["cone", "ensemble"])
+def test_a_named_helper_guides_as_one_whose_objective_is_handed_over(way):
+    explained, x, y = wrong_ones()
+    config = CounterfactualConfig(steps=2, aux="planted:cnn-robust", way=way, judges=("planted:vit",))
+    named = counterfactual(explained, x, y, config=config)
+    aux = load_classifier("planted:cnn-robust")
+    handed = counterfactual(
+        explained,
+        x,
+        y,
+        objective=choose_guide(explained, aux=aux, way=way).objective,
+        aux=aux,
+        judges=[load_classifier("planted:vit")],
+        config=CounterfactualConfig(steps=2),
+    )
+    torch.testing.assert_close(named.entries.z, handed.entries.z, rtol=0, atol=0)
+    assert named.entries.trust_reason == handed.entries.trust_reason
+    assert set(named.entries.guide) == {"auxiliary"}
+    assert "planted:cnn-robust" in named.columns()["guided_by"][0]
+    plain = counterfactual(explained, x, y, config=CounterfactualConfig(steps=2))
+    assert not torch.equal(named.entries.z, plain.entries.z)
+    assert set(plain.entries.guide) <= {"none", "own gradient"}
+
+
+def test_guided_verdicts_do_not_depend_on_the_batch_and_every_pass_is_counted():
+    explained, x, y = wrong_ones()
+    config = CounterfactualConfig(steps=2, aux="planted:cnn-robust", judges=("planted:vit",))
+    keys = torch.tensor([5, 6, 7])
+    before = explained.forwards, explained.backwards
+    whole = counterfactual(explained, x, y, keys=keys, config=config)
+    assert int(whole.forwards.sum()) == explained.forwards - before[0]
+    assert int(whole.backwards.sum()) == explained.backwards - before[1]
+    alone = counterfactual(explained, x[1:2], y[1:2], keys=keys[1:2], config=config)
+    rows = whole.entries.row == 1
+    assert [one for one, at in zip(whole.entries.trust, rows.tolist(), strict=True) if at] == list(alone.entries.trust)
+    torch.testing.assert_close(whole.entries.trust_score[rows], alone.entries.trust_score, rtol=1e-3, atol=1e-3)
+
+
+def test_a_helper_that_cannot_serve_is_refused():
+    explained, x, y = wrong_ones(1)
+    with pytest.raises(InputError, match="aux is the explained classifier itself"):
+        counterfactual(explained, x, y, config=CounterfactualConfig(steps=1, aux="planted:cnn"))
+    with pytest.raises(InputError, match=r"helper planted:vit takes images of 3 x 64 x 64"):
+        named_helper("planted:vit", torch.rand(1, 3, 32, 32))
+    with pytest.raises(InputError, match="cannot judge it"):
+        CounterfactualConfig(aux="planted:vit", judges=("planted:vit",))
+    with pytest.raises(InputError, match="aux guides log_probability"):
+        CounterfactualConfig(aux="planted:vit", objective="margin")
+    with pytest.raises(InputError, match=r"angle must be in \(0, 90\] degrees"):
+        CounterfactualConfig(angle=120.0)
+    with pytest.raises(InputError, match="way must be one of cone, ensemble"):
+        CounterfactualConfig(way="push")  # type: ignore[arg-type]

@@ -439,3 +439,41 @@ def test_a_judge_of_other_classes_or_without_scores_is_refused():
 def test_a_wrong_setting_is_refused(settings, words):
     with pytest.raises(InputError, match=words):
         TrustConfig(**settings)
+
+
+def test_a_paired_threshold_is_twice_what_shuffling_or_the_plain_counterfactual_of_the_image_brings():
+    net, x, vce, target = Classifier(own()), *along(own())
+    judge = Classifier(Pattern(0, strength=2.0))
+    plain_vce = x + 0.5 * (vce - x)  # scaled to the norm of the change, it is the change
+    keys = row_keys(0, len(x))
+    found = ask_judges([judge], x, vce, target, keys, plain_vces=[plain_vce], paired=True, p=2.0)
+    assert found.kind == "paired"
+    shuffled = ask_judges([judge], x, vce, target, keys, p=2.0)
+    torch.testing.assert_close(found.centre, shuffled.centre)
+    torch.testing.assert_close(found.threshold, found.centre + 2 * (found.rise - found.centre), rtol=1e-3, atol=1e-4)
+    assert not found.agrees.any()  # no further than without help
+    assert shuffled.agrees.all()
+    assert int(found.judge_forwards[0]) == 2 + 20 + 1
+    alone = ask_judges(
+        [judge], x[2:3], vce[2:3], target[2:3], keys[2:3], plain_vces=[plain_vce[2:3]], paired=True, p=2.0
+    )
+    torch.testing.assert_close(alone.threshold, found.threshold[2:3])
+    verdicts = trust(
+        net, x, vce, target, judges=[judge], plain_vces=[plain_vce], paired=True, guided=True, p=2.0
+    ).verdict
+    assert set(verdicts) == {"undecided"}
+
+
+def test_paired_controls_let_help_be_semantic_where_gradients_have_no_direction():
+    net = Classifier(Wild(0))
+    x, vce, target = along(Wild(0).base)
+    judge = Classifier(Pattern(0, strength=2.0))
+    useless = x + 0.5 * (along(Pattern(5))[1] - x)  # what the net would have changed alone: nothing to the judge
+    found = trust(net, x, vce, target, judges=[judge], plain_vces=[useless], paired=True, guided=True, p=2.0)
+    shuffled = trust(net, x, vce, target, judges=[judge], guided=True, p=2.0)
+    assert found.coherence.max() < 0.45
+    assert found.opinion.agrees.all()
+    assert found.opinion.kind == "paired"
+    assert set(shuffled.verdict) <= {"undecided"}  # too weak alone
+    lasting = (found.kept[:, :3] >= 0.5).all(1)
+    assert [verdict == "semantic" for verdict in found.verdict] == lasting.tolist()

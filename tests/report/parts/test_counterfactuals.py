@@ -133,3 +133,22 @@ def test_without_pictures_the_words_remain():
     assert panel.changes[0].difference == ""
     assert panel.doubted[0].image == ""
     assert "semantic" not in plain([panel.doubted[0].sentence])
+
+
+@pytest.mark.parametrize(("guide", "words"), [
+    ("auxiliary", "robust turned the gradients"),
+    ("none", "Nothing guided the search"),
+    ("own gradient", "by the model's own gradients"),
+    ("given", "an objective that the caller gave"),
+])  # fmt: skip
+def test_what_led_the_search_is_said(guide, words):
+    more = {"guide": guide, "coherence": 0.3, "guided_by": "nets.py:robust turned the gradients"}
+    panel = shown(row("true", "adversarial", **more), row("wrong", "undecided", **more))
+    assert any(words in note for note in panel.notes)
+
+
+def test_what_gradients_without_direction_led_to_is_no_picture_at_all():
+    panel = shown(row("true", "adversarial", guide="none", coherence=0.2), row("wrong", "adversarial"))
+    assert [doubt.image == "" for doubt in panel.doubted] == [True, False]
+    assert "cosine 0.2" in panel.notes[0]
+    assert "counterfactuals.aux" in panel.notes[0]

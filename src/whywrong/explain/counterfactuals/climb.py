@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from whywrong.explain.counterfactuals.domain import Domain
-from whywrong.explain.counterfactuals.objectives import Objective, log_probability
+from whywrong.explain.counterfactuals.objectives import Objective, at_rows, log_probability
 
 Ending = int
 ENDINGS = ("steps", "confident", "stationary", "no_gradient", "non_finite")
@@ -189,7 +189,7 @@ class Climb:
         self._ending[self.rows[gone]] = ending[gone]
         stay = (~gone).nonzero().flatten()
         self.rows, self.domain, self.current = self.rows[stay], self.domain.at(stay), self.current[stay]
-        self._target = self._target[stay]
+        self._target, self.objective = self._target[stay], at_rows(self.objective, stay)
         self._keys = None if self._keys is None else self._keys[stay]
         self.best, self.best_value = self.best[stay], self.best_value[stay]
         self._largest_gap = self._largest_gap[stay]
@@ -233,7 +233,8 @@ class Climb:
     def _measure(self, at: Tensor) -> None:
         """The gap at the best points of some rows: one more forward and backward pass each."""
         keys = None if self._keys is None else self._keys[at]
-        _, grad, _ = self.objective.gradient(self.best[at], self._target[at], keys)
+        objective = at_rows(self.objective, at)
+        _, grad, _ = objective.gradient(self.best[at], self._target[at], keys)
         forwards, backwards = self.objective.gradient_cost
         self._forwards[self.rows[at]] += forwards
         self._backwards[self.rows[at]] += backwards

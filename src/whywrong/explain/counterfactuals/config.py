@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from whywrong.core.errors import InputError
+from whywrong.explain.counterfactuals.guidance import WAYS, Way
 from whywrong.explain.counterfactuals.objectives import OBJECTIVES, ObjectiveName
 from whywrong.explain.counterfactuals.search import Solver, check_exponent, check_solver
 
@@ -41,7 +42,9 @@ class CounterfactualConfig:
         steps: Steps a search; 30 do the work of 75 of the published solver.
         solver: ``fw`` is the default; ``afw-v1``, ``afw-v2`` and, for p = 1, 2 and inf, ``apgd`` are kept for
             reproduction.
-        objective: ``log_probability`` of the target, or its ``margin`` over the best other class.
+        objective: ``log_probability`` of the target; its ``margin`` over the best other class; or ``joint``,
+            log-probability of the target minus that of the class that is left: the predicted one, or, deeper into that,
+            the true one.
         temperature: Divides the logits before the softmax, in the search and wherever a probability is reported.
         momentum: Share of earlier directions in each direction of ``fw``, in [0, 1).
         stop_conf: A search ends once the image is read as its target with this probability; None goes on to the end.
@@ -52,6 +55,11 @@ class CounterfactualConfig:
         smallest_steps: Steps of each of them.
         trust: Also judge whether the change means what it shows (:func:`whywrong.explain.counterfactuals.trust.trust`
             with its default settings): 16 forward and 5 backward passes a counterfactual.
+        aux: A robust model of the same classes and input size that guides the search, by the name that
+            ``load_classifier`` takes; empty is none. It may not be a judge too. Where it guides, the counterfactual of
+            the explained model without help is among the controls: 31 forward and 31 backward passes more, with judges.
+        way: How it guides: ``cone`` turns the gradient toward its own, ``ensemble`` averages the probabilities.
+        angle: Most that the cone turns a gradient, degrees, in (0, 90].
         judges: Models that judge where the caller hands over none, by the names that ``load_classifier`` takes, as in
             ``nets.py:robust``; best adversarially trained, of the same classes and input size. Without a judge no
             change is called semantic, and none is drawn as an explanation.
@@ -72,6 +80,9 @@ class CounterfactualConfig:
     smallest_solves: int = 6
     smallest_steps: int = 6
     trust: bool = True
+    aux: str = ""
+    way: Way = "cone"
+    angle: float = 60.0
     judges: tuple[str, ...] = ()
     seed: int = 0
 
@@ -88,6 +99,14 @@ class CounterfactualConfig:
         for name in ("steps", "smallest_solves", "smallest_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.way not in WAYS:
+            raise InputError(f"way must be one of {', '.join(WAYS)}, got {self.way!r}")
+        if not 0 < self.angle <= 90:
+            raise InputError(f"angle must be in (0, 90] degrees, got {self.angle}")
+        if self.aux and self.objective != "log_probability":
+            raise InputError(f"aux guides log_probability; with objective {self.objective} it cannot, leave one out")
+        if self.aux in self.judges and self.aux:
+            raise InputError(f"{self.aux} guides the search as aux, so that it cannot judge it; name another judge")
         if not 0 < self.temperature < math.inf:
             raise InputError(f"temperature must be positive and finite, got {self.temperature}")
         for name in ("momentum", "gap_tolerance"):

@@ -69,6 +69,8 @@ def entries_of(session: Session, plan: Plan, found: Found, z_u8: Tensor, u8: Ten
         trust=(UNCHECKED,) * len(plan),
         trust_score=torch.full_like(share, torch.nan),
         trust_reason=(None,) * len(plan),
+        coherence=torch.full_like(share, torch.nan),
+        guide=(UNCHECKED,) * len(plan),
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ from whywrong.models.classifier import Classifier
 from whywrong.models.modes import EvaluationMode
 
 Denoiser = Callable[[Tensor], Tensor]
+Way = Literal["cone", "ensemble"]
+WAYS: tuple[Way, ...] = ("cone", "ensemble")
 
 
 class ConeGuidance:
@@ -225,6 +228,15 @@ class DenoisedGuidance:
         if clean.shape != pixels.shape:
             raise InputError(f"the denoiser must keep the shape {tuple(pixels.shape)}, it gave {tuple(clean.shape)}")
         return clean
+
+
+def guided_by(
+    classifier: Classifier, aux: Classifier, way: Way, angle: float = 60.0, temperature: float = 1.0
+) -> ConeGuidance | EnsembleGuidance:
+    """The objective with which an auxiliary classifier helps; ``angle``, degrees, is of the cone."""
+    if way == "cone":
+        return ConeGuidance(classifier, aux, angle, temperature)
+    return EnsembleGuidance(classifier, aux, temperature)
 
 
 def into_cone(axis: Tensor, other: Tensor, angle: float) -> Tensor:

@@ -8,6 +8,10 @@ where the rise is beyond nearly all that controls bring. The controls are, in th
     Counterfactuals of other, ordinary classifiers for the same image into the same class. The threshold of an
     image is the mean over its own controls, plus the 95th percentile of how far single controls lie above the others of
     their image, over all images of the batch. With one such classifier, the percentile of all its rises.
+``paired``
+    The same, asked for image by image, so that the threshold of one image knows nothing of the others in its batch:
+    the shuffled controls below, and the counterfactuals of ordinary classifiers for this image. The highest of their
+    95th percentile and these counts ``stretch`` times.
 ``permuted``
     Where no ordinary classifiers are given: the change itself with its pixels shuffled. They are weaker than
     counterfactuals of an ordinary classifier, so that the 95th percentile counts ``stretch`` times.
@@ -33,7 +37,7 @@ from whywrong.explain.counterfactuals.objectives import ClassObjective, log_prob
 from whywrong.explain.counterfactuals.search import search
 from whywrong.models.classifier import Classifier
 
-ControlKind = Literal["none", "permuted", "plain_counterfactuals"]
+ControlKind = Literal["none", "permuted", "paired", "plain_counterfactuals"]
 FEWEST_CONTROLS = 20  # below that there is no 95th percentile to speak of
 _LEAST_SPREAD = 1e-3  # nats; what differs by less than that is rounding
 
@@ -124,6 +128,7 @@ def ask_judges(
     *,
     plain: Sequence[Classifier] = (),
     plain_vces: Sequence[Tensor] = (),
+    paired: bool = False,
     p: float = 1.5,
     controls: int = FEWEST_CONTROLS,
     stretch: float = 2.0,
@@ -142,6 +147,7 @@ def ask_judges(
         plain: Ordinary classifiers. Give all counterfactuals in one call then: their controls share one threshold.
         plain_vces: Counterfactuals of further ordinary classifiers for the same images into the same classes, that are
             there already; (B, C, H, W) each, of any norm.
+        paired: Compare each image with its own controls alone, shuffled ones among them.
         p: Norm in which controls are as large as the change, in [1, inf].
         controls: Shuffled controls an image, where there are too few others.
         stretch: How many times the percentile of shuffled controls counts.
@@ -156,12 +162,16 @@ def ask_judges(
     spent = torch.zeros((2, 2, len(x)), dtype=torch.int64, device=x.device)  # of others, of the explained one
     kind: ControlKind = "none"
     changed: Iterable[Tensor] = ()
-    if judges and number * len(x) >= FEWEST_CONTROLS:
+    paired = paired and number > 0
+    if judges and (paired or number * len(x) >= FEWEST_CONTROLS):
         kind = "plain_counterfactuals"
         made, passes = plain_counterfactuals(plain, x, vce, target, p=p, steps=steps)
         for net, one in zip(plain, passes, strict=True):
             spent[int(explained is not None and same_classifier(net, explained))] += one
         changed = [*made, *(as_large(x, z, vce, p) for z in plain_vces)]
+        if paired:
+            kind = "paired"
+            changed += [permuted(x, vce, keys, draw, p) for draw in range(controls)]
     elif judges and len(x):
         kind = "permuted"
         changed = (permuted(x, vce, keys, draw, p) for draw in range(controls))
@@ -169,10 +179,12 @@ def ask_judges(
     centre = threshold = torch.full_like(rise, torch.nan)
     if kind == "plain_counterfactuals":
         centre, threshold = paired_threshold(torch.stack(rises), quantile)
-    elif kind == "permuted":
-        shuffled = torch.stack(rises)  # (M, B, J)
+    elif kind != "none":
+        ordinary = rises[:number] if kind == "paired" else []
+        shuffled = torch.stack(rises[len(ordinary) :])  # (M, B, J)
         centre = shuffled.quantile(0.5, dim=0)
-        threshold = centre + stretch * (shuffled.quantile(quantile, dim=0) - centre)
+        highest = torch.stack([shuffled.quantile(quantile, dim=0), *ordinary]).amax(0)
+        threshold = centre + stretch * (highest - centre)
     threshold = torch.maximum(threshold, centre + _LEAST_SPREAD)
     score = (rise - centre) / (threshold - centre)
     return Opinion(

@@ -19,18 +19,18 @@ from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
 from whywrong.explain.counterfactuals.finetune import Finetuned
 from whywrong.explain.counterfactuals.guidance import (
-    ConeGuidance,
+    WAYS,
     DenoisedGuidance,
     Denoiser,
-    EnsembleGuidance,
     SmoothGuidance,
+    Way,
+    guided_by,
 )
 from whywrong.explain.counterfactuals.objectives import ClassObjective, Objective
 from whywrong.explain.counterfactuals.trust import TrustConfig, mean_cosine
 from whywrong.models.classifier import Classifier
 
 Rung = Literal["own gradient", "auxiliary", "robust copy", "smoothing", "denoiser", "refusal"]
-Way = Literal["ensemble", "cone"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,20 +144,15 @@ def choose_guide(
         InputError: A setting is out of range, or ``aux`` cannot serve.
         AccessError: ``aux`` grants no gradients.
     """
-    if way not in ("ensemble", "cone"):
-        raise InputError(f"way must be one of ensemble, cone, got {way!r}")
+    if way not in WAYS:
+        raise InputError(f"way must be one of {', '.join(WAYS)}, got {way!r}")
     bound = (config or TrustConfig()).coherent
     steps = _steps(coherence, bound, aux, copy, trained_with_noise, denoiser)
     taken = next(step for step in steps if step.available)
     explained, objective, helper = classifier, ClassObjective(classifier, temperature=temperature), None
     if taken.rung == "auxiliary":
         assert aux is not None
-        cone = way == "cone"
-        objective = (
-            ConeGuidance(classifier, aux, angle, temperature)
-            if cone
-            else EnsembleGuidance(classifier, aux, temperature)
-        )
+        objective = guided_by(classifier, aux, way, angle, temperature)
         helper = aux
     elif taken.rung == "robust copy":
         assert copy is not None

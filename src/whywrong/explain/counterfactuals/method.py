@@ -14,9 +14,10 @@ from torch import Tensor
 from whywrong.core.access import Access
 from whywrong.core.checks import check_images
 from whywrong.explain.counterfactuals.config import CounterfactualConfig
-from whywrong.explain.counterfactuals.named import named_judges
+from whywrong.explain.counterfactuals.guidance import guided_by
+from whywrong.explain.counterfactuals.named import named_helper, named_judges
 from whywrong.explain.counterfactuals.objectives import Objective
-from whywrong.explain.counterfactuals.result import CounterfactualResult
+from whywrong.explain.counterfactuals.result import AUXILIARY, GIVEN, NONE, OWN, CounterfactualResult
 from whywrong.explain.counterfactuals.session import Session
 from whywrong.explain.counterfactuals.trust import TrustConfig, trust
 from whywrong.models.classifier import Classifier
@@ -57,8 +58,11 @@ def counterfactual(
             of this classifier are counted.
         judges: Independent classifiers that say whether the change means something to them; default those that the
             config names. Without any, no counterfactual is called semantic.
-        plain: Ordinary classifiers, neither explained nor judging, whose counterfactuals are the judges' controls.
-        aux: The auxiliary classifier inside ``objective``, which may not judge.
+        plain: Ordinary classifiers, neither explained nor judging, whose counterfactuals are the judges' controls, with
+            thresholds of the whole batch. Without any, each image has its own controls: the change with its pixels
+            shuffled and, where the search was guided, the counterfactual of the explained classifier without help.
+        aux: The auxiliary classifier inside ``objective``, which may not judge. Without ``objective``, it guides in the
+            way that the config says; default the one that the config names.
 
     Returns:
         Counterfactuals with their probabilities, sizes and Frank-Wolfe gaps. Passes: one forward as it is; a search,
@@ -74,11 +78,23 @@ def counterfactual(
     with classifier:
         check_images(x)
         judges = judges or named_judges(config.judges, x)
+        words = None
+        if objective is None and (aux is not None or config.aux):
+            name = config.aux if aux is None else "an auxiliary classifier"
+            aux = named_helper(config.aux, x) if aux is None else aux
+            objective = guided_by(classifier, aux, config.way, config.angle, config.temperature)
+            words = _words(name, config)
         session = Session(classifier, x, y, keys, config, targets, detail, masks, region, objective)
-        result = session.run()
+        result = replace(session.run(), guided_by=words)
         if config.trust:
             return _trusted(result, classifier, session.keys, judges, plain, aux, config, guided=objective is not None)
         return result
+
+
+def _words(name: str, config: CounterfactualConfig) -> str:
+    if config.way == "cone":
+        return f"{name} turned the gradients toward its own, by at most {config.angle:g} degrees"
+    return f"{name} had half a say: the average of both probabilities was raised"
 
 
 def _trusted(
@@ -93,26 +109,36 @@ def _trusted(
     guided: bool,
 ) -> CounterfactualResult:
     """The result with a verdict on every counterfactual, and the passes that this took."""
-    entries = result.entries
+    entries, settings = result.entries, TrustConfig(seed=config.seed)
     if not len(entries):
         return result
+    # Its own counterfactuals without help tell what help brings, image by image: no verdict depends on the batch.
+    paired = guided and bool(judges) and not plain
     said = trust(
         classifier,
         result.x[entries.row],
         entries.z,
         entries.target,
         judges=judges,
-        plain=plain,
+        plain=[classifier] if paired else plain,
+        paired=paired,
         aux=aux,
         guided=guided,
         p=config.p,
         keys=keys[entries.row],
-        config=TrustConfig(seed=config.seed),
+        config=settings,
     )
+    led = (AUXILIARY if aux is not None else GIVEN) if guided else None
+    coherent = said.coherence >= settings.coherent  # NaN, a zero gradient, is not
     return replace(
         result,
         entries=replace(
-            entries, trust=tuple(said.verdict), trust_score=said.score.float(), trust_reason=tuple(said.reason)
+            entries,
+            trust=tuple(said.verdict),
+            trust_score=said.score.float(),
+            trust_reason=tuple(said.reason),
+            coherence=said.coherence.float(),
+            guide=tuple(led or (OWN if keeps else NONE) for keeps in coherent.tolist()),
         ),
         forwards=result.forwards.index_add(0, entries.row, said.forwards),
         backwards=result.backwards.index_add(0, entries.row, said.backwards),

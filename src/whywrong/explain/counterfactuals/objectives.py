@@ -6,7 +6,7 @@ smoothing) is another objective of the same form; :class:`ClassObjective` is the
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,8 +16,8 @@ from whywrong.core.errors import InputError
 from whywrong.core.margins import error_margin
 from whywrong.models.classifier import Classifier
 
-ObjectiveName = Literal["log_probability", "margin"]
-OBJECTIVES: tuple[ObjectiveName, ...] = ("log_probability", "margin")
+ObjectiveName = Literal["log_probability", "margin", "joint"]
+OBJECTIVES: tuple[ObjectiveName, ...] = ("log_probability", "margin", "joint")
 
 
 class Objective(Protocol):
@@ -57,6 +57,20 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
+class OfRows(Protocol):
+    """An objective that knows more of each row of a search than its target."""
+
+    def at(self, rows: Tensor) -> Objective:
+        """The same for some rows (n,) int64, in their order; a search asks it once others have left."""
+        ...
+
+
+def at_rows(objective: Objective, rows: Tensor) -> Objective:
+    """An objective for some rows of a search."""
+    return objective.at(rows) if isinstance(objective, OfRows) else objective
+
+
 class ClassObjective:
     """log p(target) of a classifier at a temperature, or the margin of the target over the best other class.
 
@@ -75,6 +89,8 @@ class ClassObjective:
     def __init__(
         self, classifier: Classifier, kind: ObjectiveName = "log_probability", temperature: float = 1.0
     ) -> None:
+        if kind == "joint":
+            raise InputError("the joint objective needs the class that each row comes from: use JointObjective")
         if kind not in OBJECTIVES:
             raise InputError(f"objective must be one of {', '.join(OBJECTIVES)}, got {kind!r}")
         if not 0 < temperature < float("inf"):
@@ -100,6 +116,55 @@ class ClassObjective:
         if self.kind == "margin":
             return -error_margin(logits, target)
         return log_probability(logits, target, self.temperature)
+
+
+class JointObjective:
+    """log p(target) - log p(source), nats: the target up and the class that the image comes from down.
+
+    The two share their denominator, so that this is the difference of their logits over the temperature: it does not
+    saturate, and other classes may rise with the target.
+
+    Source: counterfactuals, section 3.5.
+
+    Args:
+        classifier: Grants gradients; the caller stays inside ``with classifier:``.
+        source: (B,), int64, the class to leave, one a row of the search; not the target.
+        temperature: Divides the logits.
+
+    Raises:
+        InputError: A temperature that is not positive.
+    """
+
+    gradient_cost = (1, 1)
+    value_cost = 1
+
+    def __init__(self, classifier: Classifier, source: Tensor, temperature: float = 1.0) -> None:
+        if not 0 < temperature < float("inf"):
+            raise InputError(f"temperature must be positive and finite, got {temperature}")
+        self.classifier, self.source, self.temperature = classifier, source, temperature
+
+    def at(self, rows: Tensor) -> JointObjective:
+        """The same for some rows."""
+        return JointObjective(self.classifier, self.source[rows], self.temperature)
+
+    def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """As :meth:`Objective.gradient`; one forward and one backward pass an image."""
+
+        def objective(logits: Tensor, rows: slice) -> Tensor:
+            classes = (part[rows].to(logits.device, copy=True) for part in (target, self.source))
+            return self._of(logits, *classes)
+
+        logits, value, grad = self.classifier.gradient(z, objective)
+        return value, grad, logits
+
+    def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As :meth:`Objective.value`; one forward pass an image."""
+        logits = self.classifier.logits(z)
+        return self._of(logits, target.to(logits.device), self.source.to(logits.device)), logits
+
+    def _of(self, logits: Tensor, target: Tensor, source: Tensor) -> Tensor:
+        up, down = (logits.gather(1, classes[:, None])[:, 0] for classes in (target, source))
+        return (up - down) / self.temperature
 
 
 def log_probability(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:

@@ -23,8 +23,9 @@ SKIPPED = "skipped"
 
 TRUE, WRONG, RUNNER_UP, TARGET, SMALLEST = "true", "wrong", "runner_up", "target", "smallest"
 UNCHECKED = "unchecked"
+OWN, AUXILIARY, GIVEN, NONE = "own gradient", "auxiliary", "given", "none"
 
-_TEXTS = ("role", "ending", "trust", "trust_reason")
+_TEXTS = ("role", "ending", "trust", "trust_reason", "guide")
 _CLASSES = ("target", "predicted_end", "steps")
 _FLAGS = ("valid", "valid_u8")
 _NUMBERS = (
@@ -43,6 +44,7 @@ _NUMBERS = (
     "l0",
     "object_share",
     "gap",
+    "coherence",
     "trust_score",
 )
 LISTS = (
@@ -59,6 +61,7 @@ LISTS = (
     "trust",
     "trust_score",
     "trust_reason",
+    "guide",
 )
 
 
@@ -95,6 +98,10 @@ class Entries:
         trust: ``semantic``, ``adversarial``, ``undecided``, or ``unchecked`` where nobody was asked.
         trust_score: (E,), how far the least convinced judge is beyond the controls; NaN without judges.
         trust_reason: Why, in words; None where unchecked.
+        coherence: (E,), mean cosine between the gradient at ``z`` and at noisy copies; NaN where unchecked.
+        guide: What led the search: ``own gradient``, which keeps its direction under small noise; ``auxiliary``, a
+            robust classifier; ``given``, an objective of the caller; ``none``, gradients without a direction, so that
+            ``z`` is noise and no explanation; ``unchecked`` where the gradients were not tried.
     """
 
     row: Tensor
@@ -126,6 +133,8 @@ class Entries:
     trust: tuple[str, ...]
     trust_score: Tensor
     trust_reason: tuple[str | None, ...]
+    coherence: Tensor
+    guide: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.row)
@@ -148,6 +157,7 @@ class CounterfactualResult(MethodResult):
         predicted_start: (B,), int64, class read from the image; -1 where there is none.
         p: Exponent of the norm.
         temperature: Of all probabilities.
+        guided_by: The auxiliary classifier and how it guided, in words; None without one.
         x: (B, C, H, W), float32, the images.
         entries: The counterfactuals, grouped by image in the order of the batch.
         forwards: (B,), int64, times each image went through the classifier.
@@ -159,6 +169,7 @@ class CounterfactualResult(MethodResult):
     predicted_start: Tensor
     p: float
     temperature: float
+    guided_by: str | None
     x: Tensor
     entries: Entries
     forwards: Tensor
@@ -180,6 +191,7 @@ class CounterfactualResult(MethodResult):
             "predicted_start": self.predicted_start,
             "p": [self.p] * len(self.status),
             "temperature": [self.temperature] * len(self.status),
+            "guided_by": [self.guided_by] * len(self.status),
         }
         rows = self.entries.row.tolist()
         for name in LISTS:
@@ -235,6 +247,7 @@ class CounterfactualResult(MethodResult):
             ("predicted_start", pa.int64()),
             ("p", pa.float64()),
             ("temperature", pa.float64()),
+            ("guided_by", pa.string()),
             *(rows_field(name, kinds[name]) for name in LISTS),
             ("forwards", pa.int64()),
             ("backwards", pa.int64()),

@@ -14,7 +14,7 @@ from whywrong.core.randomness import row_keys
 from whywrong.explain.counterfactuals.climb import SearchResult
 from whywrong.explain.counterfactuals.config import CounterfactualConfig, default_radius
 from whywrong.explain.counterfactuals.entries import entries_of
-from whywrong.explain.counterfactuals.objectives import ClassObjective, Objective
+from whywrong.explain.counterfactuals.objectives import ClassObjective, JointObjective, Objective
 from whywrong.explain.counterfactuals.plan import Found, Plan, extended, found_of, joined
 from whywrong.explain.counterfactuals.result import (
     BAD_INPUT,
@@ -85,7 +85,9 @@ class Session:
                 expected = (len(x), *x.shape[2:])
                 raise InputError(f"{name} must be bool {expected}, got {mask.dtype} {tuple(mask.shape)}")
         self.masks, self.region = (None if mask is None else mask.to(x.device) for mask in (masks, region))
-        self.objective = objective or ClassObjective(classifier, config.objective, config.temperature)
+        kind = "log_probability" if config.objective == "joint" else config.objective
+        self.objective = objective or ClassObjective(classifier, kind, config.temperature)
+        self.joint = objective is None and config.objective == "joint"
         # The boundary is where the margin is 0: beside it the probability follows other classes too.
         self.boundary = objective or ClassObjective(classifier, "margin", config.temperature)
         self.y = y.to(x.device)
@@ -124,6 +126,7 @@ class Session:
             predicted_start=self.predicted,
             p=self.config.p,
             temperature=self.objective.temperature,
+            guided_by=None,
             x=self.x,
             entries=entries_of(self, plan, found, z_u8, u8),
             forwards=self.forwards,
@@ -216,8 +219,11 @@ class Session:
 
     def _climb(self, plan: Plan, at: Tensor, steps: int, start: Tensor | None) -> SearchResult:
         config, rows = self.config, plan.row[at]
+        objective = self.objective
+        if self.joint:
+            objective = JointObjective(self.classifier, self._left(rows, plan.target[at]), config.temperature)
         found = search(
-            self.objective,
+            objective,
             self.x[rows],
             plan.target[at],
             p=config.p,
@@ -235,6 +241,12 @@ class Session:
         self.forwards.index_add_(0, rows, found.forwards)
         self.backwards.index_add_(0, rows, found.backwards)
         return found
+
+    def _left(self, rows: Tensor, target: Tensor) -> Tensor:
+        """The class that each entry leaves: the predicted one; deeper into that the true one, or the next best."""
+        predicted, true = self.predicted[rows], self.y[rows]
+        other = torch.where(true != target, true, best_other(self.start[rows], target))
+        return torch.where(predicted != target, predicted, other)
 
     def _smallest(self, plan: Plan, found: Found) -> tuple[Plan, Found]:
         """Add, for every image whose first target is not its class yet, the smallest counterfactual into it."""

@@ -156,6 +156,7 @@ def trust(
     guided: bool = False,
     plain: Sequence[Classifier] = (),
     plain_vces: Sequence[Tensor] = (),
+    paired: bool = False,
     p: float = 1.5,
     keys: Tensor | None = None,
     config: TrustConfig | None = None,
@@ -174,9 +175,12 @@ def trust(
             gradients without a direction make nothing semantic, whatever judges say.
         plain: Ordinary classifiers whose counterfactuals are the controls; they may not judge. The explained one may
             be among them where the search was guided: its counterfactuals without help are the controls of those
-            with help. With ``plain`` the thresholds are those of the whole batch; without, of each image alone.
+            with help. With ``plain`` the thresholds are those of the whole batch, unless ``paired``; without, of each
+            image alone.
         plain_vces: Counterfactuals of further ordinary classifiers for the same images and targets that are there
             already, (B, C, H, W) each; they are scaled to the norm of ``vce``.
+        paired: Compare each image with its own controls alone: counterfactuals of ``plain`` and ``plain_vces`` for it,
+            and shuffled ones. Verdicts then do not depend on what else is in the batch.
         p: Norm of the search, in which controls are as large as the change.
         keys: Seeds of each image's noise and controls, (B,), int64; default (config.seed, row).
         config: Settings; default :class:`TrustConfig`.
@@ -205,7 +209,7 @@ def trust(
         coherence, at_vce, at_noisy = mean_cosine(classifier, vce, target, keys, config)
         rise, survival, kept = _survival(classifier, x, vce, target, keys, at_vce, at_noisy, config)
     opinion = ask_judges(
-        judges, x, vce, target, keys, plain=plain, plain_vces=plain_vces, p=p, controls=config.controls,
+        judges, x, vce, target, keys, plain=plain, plain_vces=plain_vces, paired=paired, p=p, controls=config.controls,
         stretch=config.stretch, quantile=config.quantile, steps=config.control_steps, explained=classifier,
     )  # fmt: skip
     verdict, reason = _verdicts(rise, kept, coherence, opinion, len(judges), config, guided=guided)

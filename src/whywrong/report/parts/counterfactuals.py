@@ -30,6 +30,7 @@ from whywrong.report.parts.pieces import (
 from whywrong.report.tables import Row
 
 TRUSTED = "semantic"
+NOISE = "none"  # led by gradients without a direction: its picture would be noise
 ROLES = ("true", "wrong")
 VERDICTS = {
     "semantic": "semantic: others see the change, too",
@@ -67,8 +68,8 @@ def largest(rows: Sequence[Row], role: str) -> Row | None:
 
 
 def trusted(row: Row) -> bool:
-    """Whether a counterfactual may be drawn as an explanation."""
-    return row["trust"] == TRUSTED
+    """Whether a counterfactual may be drawn as an explanation: never one that noise led, whatever judges say."""
+    return row["trust"] == TRUSTED and row.get("guide") != NOISE
 
 
 def _panel(chosen: dict[str, Row], context: Context) -> CounterfactualPanel:
@@ -95,9 +96,37 @@ def _panel(chosen: dict[str, Row], context: Context) -> CounterfactualPanel:
             panel.changes.append(_change(role, row, changes[role], image, scale, context))
         else:
             panel.doubted.append(_doubted(role, row, stored, context))
+    led = _led(list(chosen.values()))
+    if led:
+        panel.notes.append(led)
     if good:
         panel.notes.append(_how(next(iter(chosen.values()))))
     return panel
+
+
+def _led(rows: Sequence[Row]) -> str:
+    """What led the searches, and what follows for what is drawn; empty where that is not known, as in older runs."""
+    guides = {row.get("guide") for row in rows}
+    cosines = [row["coherence"] for row in rows if known(row.get("coherence"))]
+    cosine = f" (cosine {sig(min(cosines), 2)}; a robust model has 0.6 or more)" if cosines else ""
+    if "auxiliary" in guides:
+        who = shown(rows[0].get("guided_by") or "a robust model helped")
+        return (
+            f"How it was led: {who}. The probabilities are those of the explained model. A change is drawn only if"
+            " judges follow it further than what this model changes without help."
+        )
+    if "given" in guides:
+        return "How it was led: by an objective that the caller gave."
+    if NOISE in guides:
+        return (
+            "Nothing guided the search, and this model's gradients do not keep their direction under small noise"
+            f"{cosine}: what it finds alone is noise to anybody else and is not drawn. A robust model of the same"
+            " classes can guide it (counterfactuals.aux), and others can judge it (counterfactuals.judges)."
+        )
+    if "own gradient" in guides:
+        kept = f" (cosine {sig(min(cosines), 2)})" if cosines else ""
+        return f"How it was led: by the model's own gradients, which keep their direction under small noise{kept}."
+    return ""
 
 
 def _pictures(good: list[str], stored: dict[str, np.ndarray], context: Context) -> list[Picture]:
@@ -160,7 +189,7 @@ def _doubted(role: str, row: Row, stored: dict[str, np.ndarray], context: Contex
     }.get(row["trust"], "was found ({}); nobody was asked whether it means anything, so it is no explanation{}.")
     sentence = reached + Markup(" ") + Markup(text).format(percent(row["probability_target_end"]), reason)
     pixels = stored.get(f"{role}_u8")
-    image = "" if pixels is None else overlays.grey_picture(pixels)
+    image = "" if pixels is None or row.get("guide") == NOISE else overlays.grey_picture(pixels)
     target = context.true if role == "true" else context.wrong
     return Doubted(role, image, f"Change towards {target}, not to be read as an explanation", sentence)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from whywrong.core.errors import DataError, InputError, ModelError
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
-from whywrong.explain.counterfactuals.ladder import Way
+from whywrong.explain.counterfactuals.guidance import WAYS, Way
 from whywrong.explain.counterfactuals.search import check_exponent
 from whywrong.explain.spurious.change_mass import FEWEST
 from whywrong.explain.spurious.features import Features
@@ -90,8 +90,8 @@ class SpuriousConfig:
         check_exponent(self.changed_p)
         if self.changed_images < FEWEST:
             raise InputError(f"changed_images must be at least {FEWEST}, got {self.changed_images}")
-        if self.guide_way not in ("cone", "ensemble"):
-            raise InputError(f'guide_way must be "cone" or "ensemble", got {self.guide_way!r}')
+        if self.guide_way not in WAYS:
+            raise InputError(f"guide_way must be one of {', '.join(WAYS)}, got {self.guide_way!r}")
         if self.guide and not self.changes:
             raise InputError(f'guide "{self.guide}" helps to change images: ask for changes, too')
         if not 0 < self.holdout < 1:
