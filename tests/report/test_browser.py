@@ -106,6 +106,43 @@ def test_the_gallery_filters_by_pair_grade_and_name_and_comes_back(browser, repo
         assert shown(page) == 30
 
 
+def test_the_gallery_filters_by_trust_and_by_patches_together(browser, report):
+    with opened(browser, report) as page:
+        for name in ("trust", "enough"):
+            menu = page.locator(f"select[name={name}]")
+            for option in menu.locator("option").all()[1:]:
+                menu.select_option(option.get_attribute("value"))
+                assert option.inner_text().endswith(f"({shown(page)})")
+                assert page.locator("article:visible").count() == shown(page)
+            menu.select_option("")
+        page.locator("select[name=trust]").select_option("semantic")
+        page.locator("select[name=enough]").select_option("1")
+        found = page.eval_on_selector_all(
+            ".gallery > li:not([hidden])", "all => all.map((e) => [e.dataset.trust, e.dataset.patches])"
+        )
+        assert found
+        assert all(pair == ["semantic", "1"] for pair in found)
+        page.get_by_role("button", name="Show all").first.click()
+        assert shown(page) == 30
+        assert page.locator("select[name=trust]").input_value() == ""
+
+
+def test_errors_of_which_no_group_is_known_come_last_in_the_order_of_patches(browser, report):
+    with opened(browser, report) as page:
+        page.locator("select[name=order]").select_option("few")
+        sizes = page.eval_on_selector_all(".gallery > li", "all => all.map((e) => Number(e.dataset.patches))")
+        known = [size for size in sizes if size >= 0]
+        assert sizes == [*sorted(known), *[-1] * (len(sizes) - len(known))]
+        assert len(known) < len(sizes)
+
+
+def test_a_run_without_these_methods_has_no_such_menus(browser, tmp_path):
+    with opened(browser, write_report(make_run(tmp_path, methods=("inverted", "cam")))) as page:
+        assert page.locator("select[name=trust], select[name=enough], option[value=few]").count() == 0
+        page.locator("select[name=order]").select_option("near")
+        assert shown(page) == 12
+
+
 def test_a_cell_of_the_matrix_filters_the_gallery(browser, report):
     with opened(browser, report) as page:
         cell = page.locator(".matrix td a").first

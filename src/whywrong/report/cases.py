@@ -14,6 +14,7 @@ from PIL import Image
 from whywrong.core.registry import Method
 from whywrong.report import overlays
 from whywrong.report.facts import CONFIDENT
+from whywrong.report.filters import enough_of, trust_of
 from whywrong.report.numbers import known, percent, shown, sig
 from whywrong.report.parts import answer, guests, parts
 from whywrong.report.parts.fix import GRADE_SENTENCES
@@ -28,7 +29,11 @@ STARTS = tuple(kind for kind in KINDS if kind not in ("breaking", "targeted", "o
 
 @dataclass(slots=True)
 class Case:
-    """One error, ready to be shown; ``tile`` is its picture in the gallery, ``mark`` the one in lists."""
+    """One error, ready to be shown.
+
+    ``tile`` is its picture in the gallery, ``mark`` the one in lists; ``trust``, ``enough`` and ``patches`` are as of
+    :mod:`whywrong.report.filters`.
+    """
 
     number: int
     keys: list[str]
@@ -60,6 +65,9 @@ class Case:
     verdict: str
     suspect: bool
     cause: str
+    trust: str
+    enough: str
+    patches: int
 
     @property
     def anchor(self) -> str:
@@ -95,6 +103,7 @@ def build(tables: Tables, row: Row, names: Names, number: int, nearer: float, ot
     grade = (row["inverted"]["grade"] if row["inverted"] else None) or ""
     away = distance(row)
     cause = shown(row["item"]["cause"] or "")
+    enough, patches = enough_of(row)
     return Case(
         number=number,
         keys=keys,
@@ -128,6 +137,9 @@ def build(tables: Tables, row: Row, names: Names, number: int, nearer: float, ot
         verdict=GRADE_SENTENCES.get(grade, ""),
         suspect=known(row["rank_of_true"]) and row["rank_of_true"] > 5 and row["confidence"] >= CONFIDENT,
         cause=cause,
+        trust=trust_of(row),
+        enough=enough,
+        patches=patches,
     )
 
 

@@ -19,6 +19,7 @@ from whywrong.report import facts as counted
 from whywrong.report import figures, headline, methods_text
 from whywrong.report.cases import Case, build
 from whywrong.report.causes import planted_causes
+from whywrong.report.filters import filters
 from whywrong.report.numbers import count
 from whywrong.report.parts import PARTS, guests
 from whywrong.report.selection import distance, select
@@ -71,6 +72,7 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         facts=facts,
         names=names,
         cases=cases,
+        menus=filters(cases),
         causes=causes,
         distinct=distinct,
         headline=first,

@@ -24,12 +24,16 @@
     ...tile.dataset,
     far: tile.dataset.distance === "inf" ? Infinity : Number(tile.dataset.distance),
     sure: Number(tile.dataset.confidence),
+    size: Number(tile.dataset.patches) < 0 ? Infinity : Number(tile.dataset.patches),
   }));
+  // A run without a method has no menu for it.
+  const menus = ["pair", "grade", "trust", "enough"].map((name) => form.elements[name]).filter(Boolean);
   const orders = {
     far: (a, b) => b.far - a.far || b.sure - a.sure,
     near: (a, b) => a.far - b.far || a.sure - b.sure,
     sure: (a, b) => b.sure - a.sure,
     unsure: (a, b) => a.sure - b.sure,
+    few: (a, b) => a.size - b.size || b.sure - a.sure,
     name: (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0),
   };
   let suspects = false;
@@ -37,7 +41,6 @@
 
   function apply() {
     const pair = form.elements.pair.value;
-    const grade = form.elements.grade.value;
     const words = form.elements.text.value.toLowerCase().split(/\s+/).filter(Boolean);
     if (form.elements.order.value !== order) {
       order = form.elements.order.value;
@@ -53,8 +56,7 @@
     let shown = 0;
     for (const entry of tiles) {
       const fits =
-        (!pair || entry.pair === pair) &&
-        (!grade || entry.grade === grade) &&
+        menus.every((menu) => !menu.value || entry[menu.name] === menu.value) &&
         (!suspects || entry.suspect === "1") &&
         words.every((word) => entry.search.includes(word));
       entry.tile.hidden = entry.section.hidden = !fits;
@@ -69,7 +71,7 @@
 
   function reset() {
     suspects = false;
-    form.elements.pair.value = form.elements.grade.value = form.elements.text.value = "";
+    for (const field of [...menus, form.elements.text]) field.value = "";
     form.elements.order.value = "far";
     apply();
   }
