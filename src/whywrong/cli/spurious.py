@@ -52,7 +52,7 @@ def spurious(
     guide: Annotated[
         str | None,
         Option(
-            metavar="copy|MODEL",
+            metavar="GUIDE",
             help="Help for --changes where the model is not robust: copy fine-tunes a robust copy of it; or name a "
             "robust model of the same classes. Without help the changes of an ordinary model are noise, and not drawn.",
         ),
