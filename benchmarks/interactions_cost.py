@@ -124,13 +124,18 @@ def cost_of_pairs(bench: Bench, seed: int, ratios: list[float]) -> dict[str, Any
         balanced = bench.estimate(ratio, seed + 1, method="balanced", contexts=contexts, units=units)
         error = float(balanced.mean_se.square().mean())
         passes = float(balanced.forwards.double().mean())
-        share = passes * error / (400 * len(bench.pairs) * variance / 100)
+        share = passes / (400 * len(bench.pairs))
+        if not balanced.exact[0]:  # an order whose every context is taken has no error, whatever it is measured against
+            share *= 100 * error / variance
         found[str(ratio)] = {
             "order": balanced.orders[0],
             "sd_of_D": variance**0.5,
             "rms_I": float(balanced.U.mean().clamp_min(0).sqrt()),
+            "exact": balanced.exact[0],
             "passes_a_draw": passes / float(balanced.draws.double().sum(2).mean()),
-            "variance_through_independent_draws": error * float(balanced.draws.double().mean()) / variance,
+            "variance_through_independent_draws": error * float(balanced.draws.double().mean()) / variance
+            if variance
+            else 0.0,
             "passes_through_faithful": share,
             "bar": BARS[ratio],
             "holds": share <= BARS[ratio],
@@ -240,6 +245,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with models.py and images")
     parser.add_argument("--nets", nargs="*", default=["resnet20", "small_vit"])
     parser.add_argument("--images", type=int, default=2)
+    parser.add_argument("--grid", type=int, help="players a side; default 16 on resnet20, every token elsewhere")
     parser.add_argument("--block", type=int, default=4, help="players a side of the block whose pairs are measured")
     parser.add_argument("--repeats", type=int, default=4, help="runs behind the errors of the group statistics")
     parser.add_argument("--ratios", nargs="*", type=float, default=list(RATIOS), choices=RATIOS, help="orders of pairs")
@@ -255,7 +261,8 @@ def main() -> None:
     machine = {"torch": torch.__version__, "python": platform.python_version(), "cpu": platform.machine()}
     report: dict[str, Any] = {"machine": {**machine, "threads": options.threads}, "nets": {}}
     for net in options.nets:
-        bench = Bench(options.data, net, options.images, 16 if net == "resnet20" else None, options.block)
+        grid = options.grid or (16 if net == "resnet20" else None)
+        bench = Bench(options.data, net, options.images, grid, options.block)
         print(f"{net}: {bench.kind}, {bench.shape}, {len(bench.pairs)} pairs", file=sys.stderr, flush=True)
         numbers: dict[str, Any] = {"players": bench.kind, "grid": bench.shape, "pairs_measured": len(bench.pairs)}
         numbers["images"], start = options.images, time.perf_counter()

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from whywrong.explain.interactions.contexts import Plan, draw_pair_contexts
 from whywrong.explain.interactions.games import Game
-from whywrong.explain.interactions.windows import Bases, bases
+from whywrong.explain.interactions.windows import MOST_MASKS, Bases, bases
 
-MOST_MASKS = 2**17  # sets held at once; of 256 players, 32 MiB
 _MOST_SUMS = 2**23  # numbers held at once, 64 MiB
 
 
@@ -47,7 +46,7 @@ def image_blocks(images: int, units: int, masks: int, pairs: int, values: int) -
 
 
 def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Plan, ran: Tensor | None = None) -> Sums:
-    """Measure the pairs that the drawn sets serve: a pass a pair, one a player, one a base.
+    """Measure the pairs that the drawn sets serve, every set of a unit asked once.
 
     Args:
         game: The values.
@@ -59,52 +58,33 @@ def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Pla
     """
     ran = torch.ones(len(rows), plan.units, plan.cuts, dtype=torch.bool) if ran is None else ran
     drawn = bases(keys, game.players, pairs, plan, ran)
-    sets, usable, sign = drawn.sets, drawn.usable, drawn.sign.expand(plan.units, -1)
-    if plan.exact:  # every set for itself while they are measured
-        sets, usable, sign = sets.transpose(1, 2), usable.transpose(1, 2), sign.T
-    masks = sets.shape[2] * (1 + game.players) + max(1, plan.cuts // sets.shape[1]) * pairs.shape[1]
-    per_block = max(1, MOST_MASKS // (len(rows) * masks))
-    parts = [
-        _toggle(game, rows, Bases(*part), pairs)
-        for part in zip(sets.split(per_block, 1), usable.split(per_block, 1), sign.split(per_block), strict=True)
-    ]
-    total = torch.cat([part.total for part in parts], 1)
-    count = torch.cat([part.count for part in parts], 1)
-    if plan.exact:
-        total, count = total.sum(1, keepdim=True), count.sum(1, keepdim=True)
+    masks = plan.cuts * (1 + game.players + pairs.shape[1])
+    parts = [_toggle(game, rows, part, pairs) for part in drawn.parts(max(1, MOST_MASKS // (len(rows) * masks)))]
     absolute = torch.stack([part.absolute for part in parts]).sum(0)
-    return Sums(total, count, absolute, plan.exact, None if plan.exact else ran.any(2))
+    if plan.exact:
+        total, count = (torch.stack([getattr(part, name) for part in parts]).sum(0) for name in ("total", "count"))
+        return Sums(total, count, absolute, exact=True)
+    total, count = torch.cat([part.total for part in parts], 1), torch.cat([part.count for part in parts], 1)
+    return Sums(total, count, absolute, exact=False, ran=ran.any(2))
 
 
 def _toggle(game: Game, rows: Tensor, drawn: Bases, pairs: Tensor) -> Sums:
     images, units, cuts, n = drawn.sets.shape
-    usable = drawn.usable
-    base = drawn.sets.reshape(-1, n)  # (b U C, n)
-    asked = usable.any(3).flatten().nonzero()[:, 0]
-    singles = drawn.needed(pairs).reshape(-1, n).nonzero()  # (Q1, 2): set, player
-    doubles = usable.reshape(-1, usable.shape[3]).nonzero()  # (Q2, 2): set, pair
-    image = torch.arange(images).repeat_interleave(units * cuts)
-    i, j = pairs[image[doubles[:, 0]], doubles[:, 1]].unbind(1)
-    one = base[singles[:, 0]]
-    one[torch.arange(len(one)), singles[:, 1]] ^= True
-    two = base[doubles[:, 0]]
-    for side in (i, j):
-        two[torch.arange(len(two)), side] ^= True
-    of_set = rows[image]
-    v = game.values(
-        torch.cat([base[asked], one, two]), torch.cat([of_set[asked], of_set[singles[:, 0]], of_set[doubles[:, 0]]])
-    )  # (Q, V)
-    v_asked, v_one, v_two = v.split([len(asked), len(one), len(two)])
-    v_base = v.new_zeros(len(base), v.shape[1]).index_copy_(0, asked, v_asked)
-    place = torch.zeros(base.shape, dtype=torch.int64)
-    place[singles[:, 0], singles[:, 1]] = torch.arange(len(one))
-    d = v_two - v_one[place[doubles[:, 0], i]] - v_one[place[doubles[:, 0], j]] + v_base[doubles[:, 0]]
-    d *= drawn.sign.flatten().repeat(images)[doubles[:, 0], None]
+    usable, queries = drawn.usable, drawn.queries(pairs)
+    image = queries.base // (units * cuts)
+    base, of_image = queries.base[queries.asked], image[queries.asked]
+    masks = drawn.sets.reshape(-1, n)[base]
+    players = pairs[of_image, queries.pair[queries.asked]]  # (A, 2)
+    for side in (0, 1):
+        masks[torch.arange(len(masks)), players[:, side]] ^= queries.toggled[:, side]
+    v = game.values(masks, rows[of_image])[queries.corner]  # (4, Q, V)
+    d = v[3] - v[1] - v[2] + v[0]
+    d *= drawn.sign[queries.base % cuts, None]
     count = usable.sum(2)  # (b, U, P)
-    unit = (doubles[:, 0] // cuts) * usable.shape[3] + doubles[:, 1]
-    total = d.new_zeros(count.numel(), v.shape[1]).index_add_(0, unit, d)
-    in_pair = image[doubles[:, 0]] * usable.shape[3] + doubles[:, 1]
-    absolute = d.new_zeros(images * usable.shape[3], v.shape[1]).index_add_(0, in_pair, d.abs())
+    unit = (queries.base // cuts) * usable.shape[3] + queries.pair
+    total = d.new_zeros(count.numel(), d.shape[1]).index_add_(0, unit, d)
+    in_pair = image * usable.shape[3] + queries.pair
+    absolute = d.new_zeros(images * usable.shape[3], d.shape[1]).index_add_(0, in_pair, d.abs())
     return Sums(total.view(*count.shape, -1), count, absolute.view(images, usable.shape[3], -1), exact=False)
 
 

@@ -21,6 +21,7 @@ from whywrong.explain.interactions.windows import BASES, bases
 FEWEST_UNITS = 2
 _AIM = 0.96  # of a cap: some sets turn out dearer than expected, and the rest is for them
 _BISECTIONS = 40
+_PRICED = 6  # sets that say what a set costs
 _SLACK = 1e-9  # 16 contexts that came out as 15.99... are 16
 
 
@@ -92,12 +93,10 @@ def enumerated(
         balanced: As in :class:`Request`.
     """
     plans = [plan_sets(players, order, contexts, 2, balanced=balanced) for order in orders]
-    partners = torch.zeros(1, players, dtype=torch.int64)
-    partners[0, : 2 * pairs] = players - 1  # the most that so many pairs could cost
     while budget is not None:
-        fixed, price = _prices(plans, players, partners, pairs)
-        sampled = float(price[0, [not plan.exact for plan in plans]].sum())
-        fitting = min(contexts, (_AIM * budget - float(fixed)) / sampled if sampled else contexts)
+        fixed = sum(plan.cuts * _dearest(players, pairs, plan) for plan in plans if plan.exact)
+        sampled = sum(_dearest(players, pairs, plan) / usable_share(players, plan) for plan in plans if not plan.exact)
+        fitting = min(contexts, (_AIM * budget - fixed) / sampled if sampled else contexts)
         too_many = [
             number
             for number, plan in enumerate(plans)
@@ -128,10 +127,7 @@ def shares(request: Request, contexts: Tensor, budget: Tensor | None) -> list[Sh
     plans = [_plan(request, number) for number in range(len(request.orders))]
     if budget is None:
         return [_share(request, plan, contexts[:, number]) for number, plan in enumerate(plans)]
-    count, players = request.pairs.shape[1], request.pairs.flatten(1)
-    partners = torch.zeros(len(players), request.players, dtype=torch.int64)
-    partners.scatter_add_(1, players, torch.ones_like(players))
-    fixed, price = _prices(plans, request.players, partners, count)
+    fixed, price = _prices(request, plans)
     contexts = _scaled(contexts, price * ~torch.tensor(request.exact), _AIM * budget - fixed, plans, request.players)
     found = [_share(request, plan, contexts[:, number]) for number, plan in enumerate(plans)]
     expected = [
@@ -148,15 +144,16 @@ def shares(request: Request, contexts: Tensor, budget: Tensor | None) -> list[Sh
 
 def _plan(request: Request, number: int) -> Plan:
     plan = plan_sets(request.players, request.orders[number], 2, 2, balanced=request.balanced, pilot=request.pilot)
-    exact = request.exact[number]
-    return replace(plan, exact=exact, windows=request.balanced and not exact)
+    if request.exact[number]:
+        return replace(plan, exact=True, windows=False, units=1, cuts=math.comb(request.players, plan.size))
+    return replace(plan, exact=False, windows=request.balanced)
 
 
 def _share(request: Request, plan: Plan, contexts: Tensor) -> Share:
     """The share of an order that comes nearest to (B,) contexts: all sets, or at least two units."""
     if plan.exact:
         every = torch.ones(len(contexts), dtype=torch.int64)
-        return Share.of(plan, every, every * math.comb(request.players, plan.size))
+        return Share.of(plan, every, every * plan.cuts)
     wanted = (contexts / usable_share(request.players, plan)).clamp_min(FEWEST_UNITS)
     cuts = (wanted / request.units + _SLACK).floor().long().clamp(1, most_cuts(request.players, plan))
     return Share.of(plan, (wanted / cuts - _SLACK).ceil().long(), cuts)
@@ -175,30 +172,30 @@ def _scaled(contexts: Tensor, price: Tensor, left: Tensor, plans: Sequence[Plan]
     return torch.maximum(contexts * low.where(~whole, 1.0), least)
 
 
-def _prices(plans: Sequence[Plan], players: int, partners: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
-    """Expected passes of images whose players have so many ``partners`` (B, n), 0 for those that no pair names.
+def _dearest(players: int, pairs: int, plan: Plan) -> float:
+    """Most passes that a set costs on average, whoever the pairs are: each player toggled alone, at every base."""
+    alone = min(2 * pairs, players)
+    if plan.windows:
+        return BASES + 2 * alone + pairs
+    return 1 + alone * (1 - plan.size / players) + pairs * usable_share(players, plan)
 
-    (B,) of the enumerated orders together, and (B, R) of one context of every pair.
+
+def _prices(request: Request, plans: Sequence[Plan]) -> tuple[Tensor, Tensor]:
+    """Passes of a set on average: (B,) of all sets of the enumerated orders, (B, R) of a context of every pair.
+
+    Counted in a few sets that no estimate uses.
     """
-    fixed, price = torch.zeros(len(partners), dtype=torch.float64), []
+    images = len(request.keys)
+    fixed, price = torch.zeros(images, dtype=torch.float64), []
     for plan in plans:
-        outside = 1 - plan.size / players
-        none_in, none_out = _all_among(players - plan.size, players), _all_among(plan.size, players)
-        if plan.windows:  # a player of either kind is toggled for partners of either kind
-            asked = 2 - none_in - none_out
-            a_set = BASES + asked[partners].sum(1) + pairs
-        else:
-            a_set = 1 + (outside * (1 - none_out))[partners].sum(1) + pairs * usable_share(players, plan)
-        price.append(a_set / usable_share(players, plan))
-        fixed += plan.cuts * a_set if plan.exact else 0
+        cuts = plan.cuts if plan.exact else most_cuts(request.players, plan)
+        units = 1 if plan.exact else math.ceil(_PRICED / cuts)
+        every = torch.ones(images, dtype=torch.int64)
+        some = Share(replace(plan, units=units, cuts=cuts, pilot=True), units * every, cuts * every)
+        passes = _passes(request, some).sum(1).double()
+        price.append(passes / (units * cuts * usable_share(request.players, plan)))
+        fixed += passes if plan.exact else 0
     return fixed, torch.stack(price, 1)
-
-
-def _all_among(size: int, players: int) -> Tensor:
-    """(n,) chance that all d partners of a player are among ``size`` uniform others, by d."""
-    degree = torch.arange(players - 1)
-    chance = ((size - degree) / (players - 1 - degree)).clamp_min(0).double().cumprod(0)
-    return torch.cat([torch.ones(1, dtype=torch.float64), chance])
 
 
 def _within(request: Request, found: list[Share], cost: list[Tensor], left: Tensor) -> list[Share]:

@@ -6,6 +6,7 @@ PAIRS = 1
 PERMUTATIONS = 2
 MARGINALS = 3
 BLOCKS = 4
+CODES = 5
 _CONTEXTS = 1 << 40
 _PILOTS = 1 << 41
 
@@ -18,3 +19,8 @@ def context_stream(order: int, number: int = 0) -> int:
 def pilot_stream(order: int) -> int:
     """Stream of the pilot's contexts of an order, which no estimate uses."""
     return _PILOTS + order
+
+
+def counts_stream(contexts: int) -> int:
+    """Stream that belongs to one of contexts: how many players of a clique each of them holds."""
+    return contexts + (1 << 42)

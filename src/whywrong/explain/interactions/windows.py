@@ -3,23 +3,51 @@
 A base X, toggled at i, at j and at both, gives v(X^ij) - v(X^i) - v(X^j) + v(X): that is D(i, j, S) where both players
 are outside of X = S or both are inside of X = S+i+j, and -D where one of them is inside.
 
-``windows``: the players stand in a ring, in random order. The context of a pair is the first s players after a starting
-point, i and j left out. Taking i and j out of a random ring leaves a random ring of the others, so every context is
-uniform; and as the starting points go round the ring by steps of s, the contexts of every pair hold each other player
-about equally often, which cancels the part of D that is linear in the context. Three bases make all of them: the first
-s players, for pairs that are not among these; the first s+1, for pairs with one player among them; the first s+2.
+``windows``: the players that pairs join (a clique) stand in a ring, in random order, and so do all others. The context
+of a pair is the first a of its clique after a starting point, i and j left out, and the first s - a of the others.
+Taking i and j out of a random ring leaves a random ring, and a is drawn by the law of how many of the clique a uniform
+context holds, so every context is uniform; and as the starting points go round both rings, the contexts of every pair
+hold each other player about equally often, which cancels the part of D that is linear in the context. Three bases make
+all contexts of a clique: its first a players, for pairs that are not among these; its first a+1, for pairs with one
+player among them; its first a+2. What they ask for is largely the same sets, each of which is asked once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from whywrong.core.randomness import keyed_bits, keyed_uniform, row_keys
+from whywrong.explain.interactions.cliques import Cliques, cliques
 from whywrong.explain.interactions.contexts import Plan, draw_sets, permutations
+from whywrong.explain.interactions.streams import CODES, counts_stream
 
 BASES = 3
+MOST_MASKS = 2**17  # sets held at once; of 256 players, 32 MiB
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly over [0, 1) however many there are
+_ODD = 0x9E3779B97F4A7C15 - 2**64  # tells the units apart, as an int64 that wraps
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """The four values behind each D, and the sets that have to be asked, each once in a unit.
+
+    Attributes:
+        base: (Q,) int64, which set X serves a D, counted over images, units and bases.
+        pair: (Q,) int64, which pair.
+        corner: (4, Q) int64, where the values of X, X^i, X^j and X^ij stand among the sets asked.
+        asked: (A,) int64, one of the D that want each set.
+        toggled: (A, 2) bool, whether its i and its j are toggled in it.
+    """
+
+    base: Tensor
+    pair: Tensor
+    corner: Tensor
+    asked: Tensor
+    toggled: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +58,50 @@ class Bases:
         sets: (b, U, C, n) bool.
         usable: (b, U, C, P) bool, pairs whose D is measured at a base.
         sign: (C,) float64, +1, or -1 where one player of the pair is inside.
+        together: Bases of a unit among which no set is asked twice: all, but for enumerations too large to hold.
     """
 
     sets: Tensor
     usable: Tensor
     sign: Tensor
+    together: int
 
-    def needed(self, pairs: Tensor) -> Tensor:
-        """(b, U, C, n) bool: players that are toggled alone."""
-        count = torch.zeros(self.sets.shape, dtype=torch.int32)
-        for side in (0, 1):
-            count.scatter_add_(3, _per_pair(pairs, side, self.usable), self.usable.int())
-        return count > 0
+    def parts(self, units: int) -> Iterator[Bases]:
+        """At most so many units at a time, each whole but for enumerations too large to hold."""
+        for start in range(0, self.sets.shape[1], units):
+            for cut in range(0, self.sets.shape[2], self.together):
+                rows, cuts = slice(start, start + units), slice(cut, cut + self.together)
+                yield Bases(self.sets[:, rows, cuts], self.usable[:, rows, cuts], self.sign[cuts], self.together)
+
+    def queries(self, pairs: Tensor) -> Queries:
+        """What is asked for the pairs (b, P, 2).
+
+        Sets are told apart by the sum of a code of 64 random bits for each player; two of a million sets have a sum in
+        common with a chance of 1e-8.
+        """
+        images, units, cuts, n = self.sets.shape
+        base, pair = self.usable.reshape(-1, self.usable.shape[3]).nonzero().unbind(1)
+        code = keyed_bits(row_keys(0, 1), (n,), CODES)[0]
+        scope = torch.arange(images * units)[:, None] * cuts + torch.arange(cuts) // self.together
+        of_base = (self.sets * code).sum(3).flatten() + scope.flatten() * _ODD
+        step = [self._step(base, pairs[base // (units * cuts), pair, side], code) for side in (0, 1)]
+        corner = torch.stack([torch.zeros_like(step[0]), step[0], step[1], step[0] + step[1]]) + of_base[base]
+        found, place = corner.unique(return_inverse=True)
+        example = torch.empty(len(found), dtype=torch.int64)
+        example[place.flatten()] = torch.arange(place.numel())
+        which = example // max(1, len(base))
+        return Queries(base, pair, place, example % max(1, len(base)), torch.stack([which % 2, which // 2], 1) == 1)
+
+    def _step(self, base: Tensor, player: Tensor, code: Tensor) -> Tensor:
+        """By how much a toggle changes the code of a base."""
+        return code[player] * (1 - 2 * self.sets.flatten(0, 2)[base, player].long())
 
     def passes(self, pairs: Tensor) -> Tensor:
         """(b, U) int64: sets that will be asked."""
-        asked = self.usable.any(3).sum(2) + self.needed(pairs).sum((2, 3))
-        return asked + self.usable.sum((2, 3))
+        images, units, cuts, _ = self.sets.shape
+        queries = self.queries(pairs)
+        unit = queries.base[queries.asked] // cuts
+        return torch.bincount(unit, minlength=images * units).view(images, units)
 
 
 def bases(keys: Tensor, players: int, pairs: Tensor, plan: Plan, ran: Tensor) -> Bases:
@@ -63,28 +118,73 @@ def bases(keys: Tensor, players: int, pairs: Tensor, plan: Plan, ran: Tensor) ->
         return _windows(keys, players, pairs, plan, ran)
     small = draw_sets(keys, players, plan)  # (b, U, c, n)
     usable = _outside(small, pairs, 0) & _outside(small, pairs, 1) & ran[..., None]
-    return Bases(~small if plan.mirror else small, usable, torch.ones(plan.cuts, dtype=torch.float64))
+    together = max(1, MOST_MASKS // (1 + players + pairs.shape[1])) if plan.exact else plan.cuts
+    return Bases(~small if plan.mirror else small, usable, torch.ones(plan.cuts, dtype=torch.float64), together)
 
 
 def _windows(keys: Tensor, players: int, pairs: Tensor, plan: Plan, ran: Tensor) -> Bases:
-    place = permutations(keys, players, plan.units, plan.stream)[:, :, None]  # (b, U, 1, n)
-    place = (place - torch.arange(plan.cuts)[:, None] * plan.size) % players  # (b, U, c, n), from each starting point
+    joined = cliques(pairs, players)
+    place = permutations(keys, players, plan.units, plan.stream)  # (b, U, n)
+    start = keyed_uniform(keys, (plan.units,), counts_stream(plan.stream)).double()  # (b, U)
+    level = (start[..., None] + _GOLDEN * torch.arange(plan.cuts)) % 1
+    groups = [_of_clique(place, level, pairs, plan.size, joined, group) for group in range(joined.players.shape[1])]
+    sets, usable = (torch.stack(parts, 3) for parts in zip(*groups, strict=True))  # (b, U, c, L, 3, ...)
+    usable &= ran[..., None, None, None]
+    sign = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64).repeat(plan.cuts * len(groups))
+    return Bases((~sets if plan.mirror else sets).flatten(2, 4), usable.flatten(2, 4), sign, len(sign))
+
+
+def _of_clique(
+    place: Tensor, level: Tensor, pairs: Tensor, size: int, joined: Cliques, group: int
+) -> tuple[Tensor, Tensor]:
+    """Bases (b, U, c, 3, n) of one clique of each image, and the pairs (b, U, c, 3, P) that they serve."""
+    n = place.shape[2]
+    member = (joined.label == group)[:, None, None]  # (b, 1, 1, n)
+    inner = joined.players[:, group, None, None]  # (b, 1, 1), q
+    taken = _share_of_clique(level, n, size, joined.players[:, group])  # (b, U, c), a
+    rank = (place + n * member[:, 0]).argsort(2).argsort(2)[:, :, None]  # (b, U, 1, n): the others first
+    outer = (n - inner)[..., None]
+    turn = taken.cumsum(2) - taken  # where windows start: after those before
+    others = (rank - _each(size, turn)) % outer.clamp_min(1) < (size - taken)[..., None]
+    clique = (rank - outer - turn[..., None]) % inner.clamp_min(1)[..., None]  # (b, U, c, n), from each starting point
     first, second = (
-        place.gather(3, pairs[..., side, None, None].movedim(1, 3).expand(*place.shape[:3], -1)) for side in (0, 1)
-    )
-    inside = torch.minimum(first, second) < plan.size
-    both = inside & (torch.maximum(first, second) <= plan.size)
-    usable = torch.stack([~inside, inside & ~both, both], 3) & ran[..., None, None]  # (b, U, c, 3, P)
-    sets = place[..., None, :] < plan.size + torch.arange(BASES)[:, None]  # (b, U, c, 3, n)
-    sign = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64).repeat(plan.cuts)
-    return Bases((~sets if plan.mirror else sets).flatten(2, 3), usable.flatten(2, 3), sign)
+        clique.gather(3, pairs[:, None, None, :, side].expand(*taken.shape, -1)) for side in (0, 1)
+    )  # (b, U, c, P)
+    inside = torch.minimum(first, second) < taken[..., None]
+    both = inside & (torch.maximum(first, second) <= taken[..., None])
+    usable = torch.stack([~inside, inside & ~both, both], 3) & (joined.of_pair == group)[:, None, None, None]
+    more = taken[..., None, None] + torch.arange(BASES)[:, None]
+    sets = (clique[..., None, :] < more).where(member[..., None, :], others[..., None, :])
+    return sets, usable
+
+
+def _each(size: int, turn: Tensor) -> Tensor:
+    """(b, U, c, 1): where windows start in the ring of the others, if they start at ``turn`` in that of the clique."""
+    return (size * torch.arange(turn.shape[2]) - turn)[..., None]
+
+
+def _share_of_clique(level: Tensor, players: int, size: int, inner: Tensor) -> Tensor:
+    """How many of q - 2 players a uniform set of ``size`` of n - 2 holds: the quantile at ``level`` (b, U, c)."""
+    found = torch.zeros_like(level, dtype=torch.int64)
+    for q in inner.unique().tolist():
+        marked = max(q - 2, 0)
+        count = torch.arange(marked + 1).double()
+        chance = _choose(marked, count) + _choose(players - 2 - marked, size - count)
+        chance = (chance - chance.logsumexp(0)).exp()
+        below = (level[..., None] >= chance.cumsum(0)).sum(3)
+        least, most = (int(end) for end in chance.nonzero()[[0, -1], 0])
+        found = below.clamp(least, most).where((inner == q)[:, None, None], found)
+    return found
+
+
+def _choose(n: int, k: Tensor) -> Tensor:
+    """Logarithm of the binomial coefficient, -inf where there is nothing to choose."""
+    whole = torch.tensor(float(n), dtype=torch.float64)
+    inside = (k >= 0) & (k <= n)
+    k = k.clamp(0, n)
+    return ((whole + 1).lgamma() - (k + 1).lgamma() - (whole - k + 1).lgamma()).where(inside, -torch.inf)
 
 
 def _outside(small: Tensor, pairs: Tensor, side: int) -> Tensor:
     """(b, U, c, P) bool: whether a player of each pair is not in the set."""
     return ~small.gather(3, pairs[..., side, None, None].movedim(1, 3).expand(*small.shape[:3], -1))
-
-
-def _per_pair(pairs: Tensor, side: int, like: Tensor) -> Tensor:
-    """(b, U, C, P) int64: a player of each pair, as often as ``like`` has sets."""
-    return pairs[..., side, None, None].movedim(1, 3).expand(like.shape)
