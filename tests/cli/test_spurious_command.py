@@ -105,6 +105,7 @@ def test_a_run_folder_gets_the_view_and_another_model_is_refused(whywrong, small
     ("arguments", "said"),
     [
         (("--class", "gren"), 'class "gren" is not among the model\'s 3 classes; nearest: "green"'),
+        (("--refit",), "give the labels with --labels"),
         (("--labels", "nowhere.csv"), "nowhere.csv: no such file of labels"),
         (("--set", "component=3"), 'unknown setting "spurious.component"; nearest: "spurious.components"'),
         (("--set", "start=top"), "start"),

@@ -134,6 +134,32 @@ def test_labels_repair_and_the_repaired_classifier_says_what_was_measured(source
     assert again.spurious == {0: [0]}
 
 
+def test_a_refitted_head_is_measured_beside_spufix(sources, written, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("class,component,label\ncat,1,spurious\n", encoding="utf-8")
+    classifier = toy_classifier()
+    report = spurious_report(
+        classifier, sources[1], sources[0], tmp_path / "out", labels=labels, settings={"refit": True}
+    )
+    spufix, _, refit = report.repairs
+    assert refit.start == "refit"
+    assert (refit.read_as, refit.carriers) == (spufix.read_as, spufix.carriers)
+    assert "30 that show most of the components left out" in refit.note
+    own = report.search.held_out.features.label == 0
+    component = report.search.classes[0]
+    assert refit.biases[0].before == spufix.biases[0].before == component.bias[0].bias
+    assert refit.biases[0].after != refit.biases[0].before or refit.after == refit.before
+    x, label, _ = toy_images(60, (0.5, 0.3, 0.3), seed=1)
+    x = (255 * x).round() / 255
+    right = report.refitted(classifier).predict(x) == label
+    assert float(right.double().mean()) == pytest.approx(refit.after.value)
+    assert float(right[label == 0].double().mean()) == pytest.approx(refit.own_after.value)
+    assert int(own.sum()) == 60
+    assert json.loads((tmp_path / "out" / "spurious" / "search.json").read_text())["repairs"][2]["bias"] is not None
+    with pytest.raises(InputError, match="no head was refitted"):
+        written[0].refitted(classifier)
+
+
 def test_the_basis_changes_with_model_images_and_components_only(sources):
     def basis(classifier, reference, **settings):
         return search_spurious(classifier, sources[1], reference, config=SpuriousConfig(**settings)).basis
@@ -187,6 +213,8 @@ def test_a_name_that_stands_for_two_classes_is_refused():
     ("settings", "said"),
     [
         ({"holdout": 1.0}, r"holdout must be in \(0, 1\)"),
+        ({"refit_share": 1.0}, r"refit_share must be in \(0, 1\)"),
+        ({"refit_pull": 0.0}, "refit_pull must be positive"),
         ({"ends": 0.7}, r"ends must be in \(0, 0\.5\]"),
         ({"top": 0}, "top must be at least 1"),
         ({"start": "here"}, "start must be"),

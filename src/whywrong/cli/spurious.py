@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +12,18 @@ from typer import Argument, Option
 from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, read_pairs, spread
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import count, printable, say, tell
-from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS
+from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, InputError
 
 if TYPE_CHECKING:
     from whywrong.runs.spurious.changes import Changes
     from whywrong.runs.spurious.search import Search
 
 SHOWN = 10
+REPAIRS = {
+    "others": "SpuFix from the level of other classes",
+    "class": "SpuFix from the mean of the class, as published",
+    "refit": "Last layer fitted again",
+}
 
 
 @spread
@@ -41,6 +47,14 @@ def spurious(
         Path | None,
         Option(metavar="FILE", help="CSV with class, component and label, as the page writes it: SpuFix is measured."),
     ] = None,
+    refit: Annotated[
+        bool,
+        Option(
+            "--refit",
+            help="With --labels, also fit the last layer again, on images that show little of what is labelled "
+            "spurious, and measure it beside SpuFix.",
+        ),
+    ] = False,
     changes: Annotated[
         bool,
         Option(
@@ -83,8 +97,9 @@ def spurious(
 
     choose("--progress", progress, KINDS)
     given = read_pairs(settings)
-    if changes:
-        given["changes"] = True
+    if refit and labels is None:
+        raise InputError("--refit repairs what is labelled spurious: give the labels with --labels")
+    given |= {name: True for name, asked in (("changes", changes), ("refit", refit)) if asked}
     if guide is not None:
         given["guide"] = guide
     classifier = api.load_classifier(model, **model_options.keywords())
@@ -119,12 +134,14 @@ def spurious(
     if report.changes is not None:
         _tell_changes(report.changes, search)
     for repair in report.repairs:
-        where = "level of other classes" if repair.start == "others" else "mean of the class, as published"
-        tell(f"SpuFix from the {where}: {count(repair.components, 'component')} labelled spurious")
+        tell(f"{REPAIRS[repair.start]}: {count(repair.components, 'component')} labelled spurious")
         rows = [
             ("carriers read as the class", f"{repair.read_as:,}", f"{repair.read_as_after:,} of {repair.carriers:,}"),
             ("accuracy", *(f"{100 * side.value:.2f} %" for side in (repair.before, repair.after))),
         ]
+        rows.append(
+            ("bias, most minus least of it", *(_points(repair.mean_bias(side)) for side in ("before", "after")))
+        )
         for title, name in (("precision-recall", "ap"), ("AUC", "auc")):
             before, after = repair.mean(name), repair.mean(f"{name}_after")
             rows.append((f"spurious score, {title}", f"{before:.4f}", f"{after:.4f}"))
@@ -164,3 +181,7 @@ def _tell_changes(changes: Changes, search: Search) -> None:
         if changes.readable and one.others:
             line += f", {sum(tried.confirmed for tried in one.others)} of {len(one.others)} crops work on other images"
         tell(line)
+
+
+def _points(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{100 * value:+.1f} points"

@@ -92,31 +92,45 @@ def strip(record: Row, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
 
 
 def repairs(record: Row) -> list[dict[str, Any]]:
-    """Before and after SpuFix, a block for each start."""
+    """Before and after each repair."""
     found = []
     for repair in record["repairs"]:
         score = repair["spurious_score"]
-        change = repair["change"]
+        change, name = repair["change"], "the refit" if repair["start"] == "refit" else "SpuFix"
         found.append(
             {
-                "title": "counted from the level of other classes"
-                if repair["start"] == "others"
-                else "counted from the mean of the class, as published",
+                "title": _REPAIRS[repair["start"]],
                 "sentence": f"Of {count(repair['carriers'], 'image')} of other classes that carry a component labelled "
                 f"spurious, {repair['read_as']:,} are read as its class before and {repair['read_as_after']:,} after "
-                f"SpuFix; accuracy on all {count(repair['images'], 'held-out image')} goes from "
+                f"{name}; accuracy on all {count(repair['images'], 'held-out image')} goes from "
                 f"{percent(repair['before']['value'])} to {percent(repair['after']['value'])}.",
                 "rows": [
                     ("Carriers read as the class", f"{repair['read_as']:,}", f"{repair['read_as_after']:,}"),
+                    *_bias_row(repair),
                     ("Spurious score, precision-recall", sig(score["ap"]), sig(score["ap_after"])),
                     ("Spurious score, AUC", sig(score["auc"]), sig(score["auc_after"])),
                     ("Accuracy, all classes", *(_share(repair[side]) for side in ("before", "after"))),
                     ("Accuracy, repaired classes", *(_share(repair[side]) for side in ("own_before", "own_after"))),
                 ],
-                "note": f"Change of accuracy {_points(change['value'])} ({_span(change['low'], change['high'])}).",
+                "note": f"Change of accuracy {_points(change['value'])} ({_span(change['low'], change['high'])}). "
+                + (repair.get("note") or "Nothing is retrained.")
+                + " On held-out images.",
             }
         )
     return found
+
+
+_REPAIRS = {
+    "others": "SpuFix counted from the level of other classes",
+    "class": "SpuFix counted from the mean of the class, as published",
+    "refit": "Last layer fitted again on images that show least of it",
+}
+
+
+def _bias_row(repair: Row) -> list[tuple[str, str, str]]:
+    """Accuracy of the repaired classes where the components show most minus where they show least."""
+    bias = repair.get("bias")
+    return [] if not bias else [("Bias, most minus least of it", _points(bias["before"]), _points(bias["after"]))]
 
 
 def _share(value: Row) -> str:

@@ -1,7 +1,8 @@
 """Spurious features: what a classifier takes for a class and that is not the object.
 
 Class-wise neural PCA splits the logit of a class into components; a person says which of them are spurious; held-out
-images tell which do harm; SpuFix takes them away without retraining. ``changes_into`` is the counterfactual route.
+images tell which do harm; SpuFix takes them away without retraining, ``refit_head`` fits the last layer again on images
+that show little of them. ``changes_into`` is the counterfactual route.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from whywrong.explain.spurious.features import ComponentMaps, Features, componen
 from whywrong.explain.spurious.harmful import Harm, HarmfulConfig, harmful, taken_away
 from whywrong.explain.spurious.levels import Levels, find_levels
 from whywrong.explain.spurious.neural_pca import ClassComponents, NeuralPCAConfig, class_components
+from whywrong.explain.spurious.refit import Refit, low_spuriosity, refit_head, with_head
 from whywrong.explain.spurious.route import Route, RouteConfig, changes_into
 from whywrong.explain.spurious.scores import average_precision, roc_area
 from whywrong.explain.spurious.spufix import Fix, fixed_logits, fixes_of, make_fix, matched_fix, repair
@@ -27,6 +29,7 @@ __all__ = [
     "HarmfulConfig",
     "Levels",
     "NeuralPCAConfig",
+    "Refit",
     "Route",
     "RouteConfig",
     "Spuriosity",
@@ -41,13 +44,16 @@ __all__ = [
     "fixes_of",
     "harmful",
     "image_features",
+    "low_spuriosity",
     "make_fix",
     "mass_inside",
     "mass_outside",
     "matched_fix",
+    "refit_head",
     "repair",
     "roc_area",
     "spuriosity",
     "taken_away",
     "transplant",
+    "with_head",
 ]

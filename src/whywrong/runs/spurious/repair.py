@@ -1,20 +1,23 @@
-"""What SpuFix does on held-out images, with the components that a person called spurious."""
+"""What SpuFix and a refitted head do on held-out images, with the components that a person called spurious."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from whywrong.core.errors import ModelError
 from whywrong.core.statistics import Interval, bootstrap, wilson
 from whywrong.explain.spurious.features import Features
 from whywrong.explain.spurious.harmful import taken_away
+from whywrong.explain.spurious.refit import SOLVED, Refit, low_spuriosity, refit_head
 from whywrong.explain.spurious.scores import average_precision, roc_area
 from whywrong.explain.spurious.spufix import Fix, Start, fixed_logits, fixes_of
+from whywrong.explain.spurious.spuriosity import spuriosity
 from whywrong.runs.spurious.search import Search
 
 
@@ -45,11 +48,27 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repair:
-    """Before and after SpuFix.
+class BiasChange:
+    """Bias of one component, accuracy of its class where it shows most minus where it shows least, and after a repair.
 
     Attributes:
-        start: From where the components counted.
+        index: Class k.
+        number: The component, from 0.
+        before, after: With their intervals, on held-out images of the class.
+    """
+
+    index: int
+    number: int
+    before: Interval
+    after: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """Before and after a repair.
+
+    Attributes:
+        start: Of SpuFix, from where the components counted; ``refit`` is the last layer fitted again.
         components: Components taken away.
         images: Held-out images.
         before, after: Accuracy on them, with Wilson intervals.
@@ -58,9 +77,11 @@ class Repair:
         scores: Of each component.
         carriers, read_as, read_as_after: Images of other classes that carry at least one of the components, and those
             among them that are read as its class, before and after.
+        biases: Of each component.
+        note: How it was made, in words, where there is something to say.
     """
 
-    start: Start
+    start: Start | Literal["refit"]
     components: int
     images: int
     before: Interval
@@ -72,16 +93,23 @@ class Repair:
     carriers: int
     read_as: int
     read_as_after: int
+    biases: Sequence[BiasChange] = ()
+    note: str = ""
 
     def mean(self, name: str) -> float:
         """Mean of ``ap``, ``auc``, ``ap_after`` or ``auc_after`` over the components that have it; NaN without any."""
         values = np.array([getattr(score, name) for score in self.scores], dtype=float)
-        return float(values[~np.isnan(values)].mean()) if (~np.isnan(values)).any() else float("nan")
+        return _known_mean(values)
+
+    def mean_bias(self, side: str) -> float:
+        """Mean of the bias ``before`` or ``after`` over the components that have one; NaN without any."""
+        return _known_mean(np.array([getattr(one, side).value for one in self.biases], dtype=float))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         means = {name: self.mean(name) for name in ("ap", "ap_after", "auc", "auc_after")}
-        return asdict(self) | {"spurious_score": means}
+        bias = {side: self.mean_bias(side) for side in ("before", "after")}
+        return asdict(self) | {"spurious_score": means, "bias": bias}
 
 
 def repair_of(search: Search, spurious: Mapping[int, Sequence[int]], start: Start) -> Repair:
@@ -93,19 +121,65 @@ def repair_of(search: Search, spurious: Mapping[int, Sequence[int]], start: Star
         start: From where the components count.
     """
     features = search.held_out.features
-    logits = fixed_logits(features.logits, features.phi, fixes_for(search, spurious, start))
+    return _measure(
+        search, spurious, start, fixed_logits(features.logits, features.phi, fixes_for(search, spurious, start))
+    )
+
+
+def refit_of(search: Search, spurious: Mapping[int, Sequence[int]]) -> tuple[Repair, Refit]:
+    """Fit the last layer again on the images in which the components were found, those that show least of them, and
+    measure it on the held-out ones.
+
+    Args:
+        search: A finished search; its config says how many images are kept, and how strongly the head is held.
+        spurious: Class index to the numbers of its spurious components, from 0; at least one.
+
+    Raises:
+        ModelError: The fit did not reach its optimum.
+    """
+    config, images = search.config, search.search.features
+    components = {index: search.classes[index].components for index in spurious}
+    head = refit_head(images, low_spuriosity(images, components, spurious, config.refit_share), pull=config.refit_pull)
+    if not head.solved:
+        raise ModelError(
+            f"the refit of the head did not reach its optimum (slope {head.slope:.2g} of that at the start, at most "
+            f"{SOLVED:g} is allowed); raise --set refit_pull"
+        )
+    features = search.held_out.features
+    note = (
+        f"Fitted on {head.images:,} images, {head.left_out:,} that show most of the components left out; the gradient "
+        f"of the fit fell to {head.slope:.1g} of its start."
+    )
+    return _measure(search, spurious, "refit", features.logits + head(features.phi), note), head
+
+
+def _measure(
+    search: Search,
+    spurious: Mapping[int, Sequence[int]],
+    start: Start | Literal["refit"],
+    logits: Tensor,
+    note: str = "",
+) -> Repair:
+    """Before and after on the held-out images, whose logits (N, K) the repair changed into ``logits``."""
+    features = search.held_out.features
     fixed = Features(features.phi, logits, features.label)
     before, after = features.predicted == features.label, fixed.predicted == features.label
     own = torch.isin(features.label, torch.tensor(sorted(spurious)))
     carries = torch.zeros(len(features), dtype=torch.bool)
     read_as, read_as_after = carries.clone(), carries.clone()
-    scores = []
+    scores: list[Score] = []
+    biases: list[BiasChange] = []
     for index, numbers in sorted(spurious.items()):
         alpha = search.classes[index].components.alphas(features.phi64)[:, list(numbers)]
         carry = (alpha >= search.classes[index].levels.bar[list(numbers)]) & (features.label != index)[:, None]
         chances, read = (features.chance(index), fixed.chance(index)), (features.predicted, fixed.predicted)
         scores += [
             _score(index, number, features.label == index, carry[:, column], chances, read)
+            for column, number in enumerate(numbers)
+        ]
+        rows = (features.label == index).nonzero().flatten()
+        biases += [
+            _bias(index, number, alpha[rows, column], before[rows], after[rows], search.config.ends)
             for column, number in enumerate(numbers)
         ]
         anywhere = carry.any(1)
@@ -125,6 +199,8 @@ def repair_of(search: Search, spurious: Mapping[int, Sequence[int]], start: Star
         carriers=int(carries.sum()),
         read_as=int(read_as.sum()),
         read_as_after=int(read_as_after.sum()),
+        biases=biases,
+        note=note,
     )
 
 
@@ -175,6 +251,15 @@ def _score(
         read_as=int((carry & (read[0] == index)).sum()),
         read_as_after=int((carry & (read[1] == index)).sum()),
     )
+
+
+def _bias(index: int, number: int, alpha: Tensor, before: Tensor, after: Tensor, ends: float) -> BiasChange:
+    sides = (spuriosity(alpha, right, share=ends).bias for right in (before, after))
+    return BiasChange(index=index, number=number, **dict(zip(("before", "after"), sides, strict=True)))
+
+
+def _known_mean(values: np.ndarray) -> float:
+    return float(values[~np.isnan(values)].mean()) if (~np.isnan(values)).any() else float("nan")
 
 
 def _share(hits: Tensor) -> Interval:

@@ -11,6 +11,7 @@ from whywrong.core.config import make_config
 from whywrong.core.errors import InputError, RunFolderError
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
+from whywrong.explain.spurious.refit import Refit, with_head
 from whywrong.explain.spurious.spufix import Start, repair
 from whywrong.models.classifier import Classifier
 from whywrong.runs.diagnose import Progress
@@ -19,7 +20,7 @@ from whywrong.runs.spurious.changes import Changes, change_classes
 from whywrong.runs.spurious.files import describe, write_search
 from whywrong.runs.spurious.labels import Labels, read_labels
 from whywrong.runs.spurious.pictures import examples
-from whywrong.runs.spurious.repair import Repair, fixes_for, repair_of, scores_alone
+from whywrong.runs.spurious.repair import Repair, fixes_for, refit_of, repair_of, scores_alone
 from whywrong.runs.spurious.search import Search, SpuriousConfig, search_spurious
 
 PAGE = "spurious.html"
@@ -34,9 +35,11 @@ class SpuriousReport:
         folder: Where it was written.
         labels: Of a person; None where there are none yet.
         repairs: SpuFix with the components labelled spurious, before and after, on held-out images: from the start
-            that was asked for, then from the other one. Empty without such labels.
+            that was asked for, then from the other one; last the refitted head, where it was asked for. Empty without
+            such labels.
         record: The same in plain values, as ``spurious/search.json`` holds it.
         changes: The counterfactual route over classes; None where it was not asked for.
+        head: The refitted last layer; None where it was not asked for, or nothing is labelled spurious.
     """
 
     search: Search
@@ -45,6 +48,7 @@ class SpuriousReport:
     repairs: Sequence[Repair]
     record: Mapping[str, Any]
     changes: Changes | None = None
+    head: Refit | None = None
 
     @property
     def page(self) -> Path:
@@ -59,6 +63,16 @@ class SpuriousReport:
         """
         spurious = self.labels.spurious if self.labels is not None else {}
         return repair(classifier, fixes_for(self.search, spurious, self.search.config.start))
+
+    def refitted(self, classifier: Classifier) -> Classifier:
+        """The classifier with the refitted last layer.
+
+        Raises:
+            InputError: There is none.
+        """
+        if self.head is None:
+            raise InputError("no head was refitted: ask for refit, and label components spurious")
+        return with_head(classifier, self.head)
 
 
 def spurious_report(
@@ -96,10 +110,14 @@ def spurious_report(
         classifier, source, reference, config=config, decode_options=decode_options, progress=progress
     )
     given = None if labels is None else read_labels(labels, search.settled.classes, search.counts, search.basis)
-    repairs = []
+    repairs: list[Repair] = []
+    head: Refit | None = None
     if given is not None and given.spurious:
         starts: tuple[Start, Start] = ("others", "class") if config.start == "others" else ("class", "others")
         repairs = [repair_of(search, given.spurious, start) for start in starts]
+        if config.refit:
+            measured, head = refit_of(search, given.spurious)
+            repairs.append(measured)
     shown = examples(classifier, search, progress)
     scores = scores_alone(search)
     changes = change_classes(classifier, search, progress) if config.changes else None
@@ -107,7 +125,7 @@ def spurious_report(
         folder, search, shown, classifier=classifier, labels=given, scores=scores, repairs=repairs, changes=changes
     )
     record = describe(search, classifier, given, repairs, changes)
-    return SpuriousReport(search, folder, given, repairs, record, changes)
+    return SpuriousReport(search, folder, given, repairs, record, changes, head)
 
 
 def _check_folder(folder: Path, classifier: Classifier) -> None:

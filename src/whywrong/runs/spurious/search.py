@@ -54,6 +54,9 @@ class SpuriousConfig:
         top: Images shown of each component.
         shown_classes: Most classes drawn on the page; the table has all.
         shown_components: Components drawn of each class, beside those found harmful.
+        refit: With labels, also fit the last layer again on images that show little of the spurious components.
+        refit_share: Share of each repaired class's images that it is fitted on, those that show least, in (0, 1).
+        refit_pull: How strongly the head is held where it is; at small values the images alone decide.
         changes: Also change images of other classes into each class (the counterfactual route): for each class and
             image, ``changed_steps`` + 6 forward and backward passes.
         changed_classes: Most classes that images are changed into, those first that the page shows first.
@@ -77,6 +80,9 @@ class SpuriousConfig:
     top: int = 8
     shown_classes: int = 24
     shown_components: int = 5
+    refit: bool = False
+    refit_share: float = 0.5
+    refit_pull: float = 1e-3
     changes: bool = False
     changed_classes: int = 12
     changed_images: int = 24
@@ -98,6 +104,10 @@ class SpuriousConfig:
             raise InputError(f"holdout must be in (0, 1), got {self.holdout}")
         if self.start not in ("others", "class"):
             raise InputError(f'start must be "others" or "class", got {self.start!r}')
+        if not 0 < self.refit_share < 1:
+            raise InputError(f"refit_share must be in (0, 1), got {self.refit_share}")
+        if not 0 < self.refit_pull < float("inf"):
+            raise InputError(f"refit_pull must be positive and finite, got {self.refit_pull}")
         if not 0 < self.ends <= 0.5:
             raise InputError(f"ends must be in (0, 0.5], got {self.ends}")
         for name in ("top", "shown_classes", "shown_components", "changed_classes", "changed_steps"):
