@@ -16,7 +16,8 @@ from whywrong.explain.counterfactuals.metrics import pix90
 from whywrong.explain.counterfactuals.objectives import ClassObjective
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce import run_claim, run_claims
-from whywrong.reproduce.counterfactuals import CounterfactualClaimConfig, _images
+from whywrong.reproduce.counterfactuals.config import CounterfactualClaimConfig
+from whywrong.reproduce.counterfactuals.measuring import targeted_images
 from whywrong.reproduce.figures import draw
 from whywrong.reproduce.protocol import ClaimResult, TensorImages
 
@@ -54,7 +55,7 @@ def test_every_claim_gives_an_effect_an_interval_and_a_figure(name, classifier, 
 
 def test_sparsity_is_that_of_searches_made_by_hand(classifier, data):
     result = run_claim("counterfactuals.C1", [classifier], data, FAST)
-    batches = _images(classifier, data, CounterfactualClaimConfig(limit=12))
+    batches = targeted_images(classifier, data, CounterfactualClaimConfig(limit=12))
     held = []
     with classifier:
         for batch in batches:

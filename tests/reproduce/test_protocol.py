@@ -13,19 +13,22 @@ from whywrong.core import registry
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError
 from whywrong.core.registry import Claim
+from whywrong.core.statistics import Interval
 from whywrong.models import Classifier
+from whywrong.reproduce.error_batches import error_batches
 from whywrong.reproduce.figures import draw
 from whywrong.reproduce.protocol import (
+    Asked,
     ClaimProgress,
     ClaimResult,
     SkippedClaim,
     TensorImages,
     both,
+    claim,
+    claim_result,
     decide,
-    error_batches,
-    run_claim,
-    run_claims,
 )
+from whywrong.reproduce.running import run_claim, run_claims
 
 
 class FirstPixels(nn.Module):
@@ -215,3 +218,27 @@ def test_json_has_plain_values_and_no_pictures(classifier, toys):
     assert "pictures" not in record
     assert record["drawing"] == {"deep": [[1, None]]}
     json.dumps(record, allow_nan=False)
+
+
+@claim
+def asked_claim(ask: Asked[dict]) -> ClaimResult:
+    """Says what it was asked with."""
+    ask.tell("look", 1, 2, passes=3)
+    ask.memory["seen"] = ask.memory.get("seen", 0) + 1
+    return claim_result(Interval(0.5, 0.4, 0.6), effect_name="none", n=len(ask.models), verdict="holds",
+                        sentence=ask.data + ask.config["word"], numbers={"seen": ask.memory["seen"]})  # fmt: skip
+
+
+def test_a_declared_claim_is_called_as_the_registry_says():
+    told, memory = [], {}
+    for calls in (1, 2):
+        result = asked_claim(["one", "two"], "data", {"word": "!"}, progress=told.append, memory=memory)
+        assert (result.n, result.sentence, result.numbers["seen"]) == (2, "data!", calls)
+        assert (result.effect, result.interval) == (0.5, (0.4, 0.6))
+    assert told == [ClaimProgress("look", 1, 2, passes=3)] * 2
+    assert asked_claim.__name__ == "asked_claim"
+    assert asked_claim.__doc__ == "Says what it was asked with."
+
+
+def test_a_declared_claim_that_is_told_nothing_remembers_nothing():
+    assert [asked_claim([], "", {"word": ""}).numbers["seen"] for _ in range(2)] == [1, 1]

@@ -6,7 +6,7 @@ import pytest
 from tests.explain.spurious.toys import toy_classifier, toy_images
 
 from whywrong.core.errors import InputError
-from whywrong.reproduce.protocol import TensorImages, run_claim
+from whywrong.reproduce import TensorImages, run_claim
 
 
 def outcome(cue_share, n=200, **settings):

@@ -8,10 +8,8 @@ from whywrong.reproduce.protocol import (
     LabelledImages,
     SkippedClaim,
     TensorImages,
-    claims_of,
-    run_claim,
-    run_claims,
 )
+from whywrong.reproduce.running import claims_of, run_claim, run_claims
 
 __all__ = [
     "ClaimProgress",

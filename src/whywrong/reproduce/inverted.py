@@ -19,7 +19,8 @@ from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys
 from whywrong.core.statistics import Interval, bootstrap, wilson
 from whywrong.models import Classifier
-from whywrong.reproduce.protocol import ClaimResult, LabelledImages, both, decide, error_batches
+from whywrong.reproduce.error_batches import error_batches
+from whywrong.reproduce.protocol import ClaimResult, LabelledImages, both, claim_result, decide
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -79,8 +80,8 @@ def fixes_exist(models: Sequence[Classifier], data: LabelledImages, config: Inve
         decide(success.low, success.high, config.success) if n else "undecided",
         decide(mean.low, mean.high, config.queries, above=False),
     )
-    return _result(
-        effect=success,
+    return claim_result(
+        success,
         effect_name="share of errors fixed",
         n=n,
         verdict=verdict,
@@ -124,8 +125,8 @@ def fixes_are_small(models: Sequence[Classifier], data: LabelledImages, config: 
         if n
         else "no errors: nothing to measure."
     )
-    return _result(
-        effect=median,
+    return claim_result(
+        median,
         effect_name="median linf distance to right, grey levels",
         n=n,
         verdict=decide(median.low, median.high, config.small, above=False),
@@ -153,8 +154,8 @@ def true_label_is_near(models: Sequence[Classifier], data: LabelledImages, confi
         else "no errors: nothing to measure."
     )
     # On the bound itself the true label is no nearer than by chance: the claim asks for more.
-    return _result(
-        effect=share,
+    return claim_result(
+        share,
         effect_name="share of errors whose nearest other class is the true one",
         n=n,
         verdict=decide(share.low, share.high, float(np.nextafter(chance, 1.0))) if n else "undecided",
@@ -207,10 +208,6 @@ def _measure(classifier: Classifier, data: LabelledImages, config: InvertedClaim
                 table.setdefault(name, []).extend(values.tolist() if isinstance(values, torch.Tensor) else values)
     names = ("status", "u8_fixed", "q_candidates", "forwards", "backwards", "l2", "linf", "rho_l2", "rho_linf")
     return table or {name: [] for name in names}
-
-
-def _result(*, effect: Interval, **fields: Any) -> ClaimResult:
-    return ClaimResult(name="", title="", effect=effect.value, interval=(effect.low, effect.high), **fields)
 
 
 def _words_of_success(success: Interval, mean: Interval, n: int, fixed: int, config: InvertedClaimConfig) -> str:

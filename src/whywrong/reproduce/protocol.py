@@ -3,24 +3,22 @@
 A claim is one line in ``core/registry.py``; its function is ``claim(models, data, config) -> ClaimResult``, in
 which ``models`` is a sequence of classifiers and ``data`` an object like :class:`LabelledImages`. Where its line says
 so in ``takes``, the function gets ``judges``, ``progress`` or ``memory`` as keyword arguments too; the memory names
-all claims of the call under ``claims``, so that the first one can measure what the others will ask for.
+all claims of the call under ``claims``, so that the first one can measure what the others will ask for. Claims that
+take progress and memory are declared with :func:`claim`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-import torch
 from torch import Tensor
 
-from whywrong.core.config import config_dict, make_config
-from whywrong.core.errors import InputError, WhyWrongError
-from whywrong.core.registry import Claim, claims, resolve
+from whywrong.core.statistics import Interval
 from whywrong.models import Classifier
 
 Verdict = Literal["holds", "does not hold", "undecided"]
@@ -133,140 +131,66 @@ class ClaimProgress:
     passes: int = 0
 
 
-def run_claim(
-    name: str,
-    models: Sequence[Classifier],
-    data: LabelledImages,
-    settings: Mapping[str, Any] | None = None,
-    *,
-    judges: Sequence[Classifier] = (),
-    progress: Callable[[ClaimProgress], None] | None = None,
-) -> ClaimResult:
-    """Test one registered claim.
+C = TypeVar("C")
 
-    Args:
-        name: As in ``inverted.1``.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Generic[C]):
+    """Everything that a claim is asked with, in one hand; see :func:`claim`.
+
+    Attributes:
         models: As many classifiers as the claim compares.
         data: Labelled images.
-        settings: Settings of the claim; unknown ones are refused with the nearest.
-        judges: Further classifiers, for a claim that takes them.
-        progress: Told how far a long claim is.
-
-    Raises:
-        InputError: No such claim, another number of models, judges where none are taken, or a setting that breaks its
-            contract.
+        config: Settings of the claim.
+        progress: Told how far it is; None for nobody.
+        memory: Lasts over the claims of one call, which it names under ``claims``.
     """
-    known = claims()
-    if name not in known:
-        listed = "; ".join(f"{claim.name}: {claim.title}" for claim in known.values())
-        raise InputError(f'no claim "{name}"; there are: {listed}')
-    claim = known[name]
-    if len(models) != claim.models:
-        raise InputError(f"claim {name} takes {claim.models} model(s), got {len(models)}")
-    _check_judges(name, [claim], judges)
-    config = make_config(resolve(claim.config), settings or {}, name)
-    return _run(claim, config, models, data, judges=judges, progress=progress, memory={"claims": (name,)})
+
+    models: Sequence[Classifier]
+    data: LabelledImages
+    config: C
+    progress: Callable[[ClaimProgress], None] | None = None
+    memory: MutableMapping[Any, Any] = field(default_factory=dict)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The first model, and of most claims the only one."""
+        return self.models[0]
+
+    def tell(self, stage: str, done: int, total: int, passes: int = 0) -> None:
+        """Say how far the claim is, to whoever listens."""
+        if self.progress is not None:
+            self.progress(ClaimProgress(stage, done, total, passes=passes))
 
 
-def run_claims(
-    family: str,
-    models: Sequence[Classifier],
-    data: LabelledImages,
-    settings: Mapping[str, Any] | None = None,
-    *,
-    judges: Sequence[Classifier] = (),
-    progress: Callable[[ClaimProgress], None] | None = None,
-) -> Iterator[ClaimResult | SkippedClaim]:
-    """Test all claims of a family, one after the other; everything is checked before the first.
+def claim(function: Callable[[Asked[C]], ClaimResult]) -> Callable[..., ClaimResult]:
+    """Declare a claim, as ``core/registry.py`` names one with ``takes={"progress", "memory"}``.
 
     Args:
-        family: As in ``inverted``.
-        models: One classifier, or two; claims about one take the first, and claims about two need both.
-        data: Labelled images.
-        settings: Each goes to the claims that have it.
-        judges: Further classifiers, for the claims that take them.
-        progress: Told how far a long claim is.
+        function: Of one :class:`Asked`.
 
-    Yields:
-        A result for each claim, or why there is none.
-
-    Raises:
-        InputError: No such family, more than two models or none, judges where no claim takes them, or a setting that
-            no claim has or that breaks its contract.
+    Returns:
+        ``claim(models, data, config, *, progress=None, memory=None)``.
     """
-    chosen = claims_of(family)
-    if not 1 <= len(models) <= 2:
-        raise InputError(f"{family}.all takes one model or two, got {len(models)}")
-    _check_judges(f"{family}.all", chosen, judges)
-    configs = _family_configs(family, chosen, settings or {})
-    return _run_all(chosen, configs, models, data, judges, progress)
+
+    @functools.wraps(function)
+    def asked(
+        models: Sequence[Classifier],
+        data: LabelledImages,
+        config: C,
+        *,
+        progress: Callable[[ClaimProgress], None] | None = None,
+        memory: MutableMapping[Any, Any] | None = None,
+    ) -> ClaimResult:
+        kept = {} if memory is None else memory
+        return function(Asked(models=models, data=data, config=config, progress=progress, memory=kept))
+
+    return asked
 
 
-def claims_of(family: str) -> list[Claim]:
-    """The claims of a family, in the order of the registry.
-
-    Raises:
-        InputError: No such family; names those there are.
-    """
-    known = claims().values()
-    chosen = [claim for claim in known if claim.name.partition(".")[0] == family]
-    if not chosen:
-        families = sorted({claim.name.partition(".")[0] for claim in known})
-        raise InputError(f'no family of claims "{family}"; there are: {", ".join(families)}')
-    return chosen
-
-
-def _run_all(
-    chosen: Sequence[Claim],
-    configs: Sequence[Any],
-    models: Sequence[Classifier],
-    data: LabelledImages,
-    judges: Sequence[Classifier],
-    progress: Callable[[ClaimProgress], None] | None,
-) -> Iterator[ClaimResult | SkippedClaim]:
-    memory: dict[Any, Any] = {"claims": tuple(claim.name for claim in chosen)}
-    for claim, config in zip(chosen, configs, strict=True):
-        if claim.models > len(models):
-            yield SkippedClaim(claim.name, claim.title, "it compares two models; name the second with --model2", False)
-            continue
-        try:
-            yield _run(claim, config, models[: claim.models], data, judges=judges, progress=progress, memory=memory)
-        except WhyWrongError as error:  # the other claims may still be tested
-            yield SkippedClaim(claim.name, claim.title, " ".join(str(error).split()), True)
-
-
-def _run(claim: Claim, config: Any, models: Sequence[Classifier], data: LabelledImages, **inputs: Any) -> ClaimResult:
-    taken = {name: value for name, value in inputs.items() if name in claim.takes}
-    result: ClaimResult = resolve(claim.function)(models, data, config, **taken)
-    return dataclasses.replace(
-        result,
-        name=claim.name,
-        title=claim.title,
-        config=config_dict(config),
-        models=[model.identity for model in models],
-        judges=[judge.identity for judge in taken.get("judges", ())],
-    )
-
-
-def _family_configs(family: str, chosen: Sequence[Claim], settings: Mapping[str, Any]) -> list[Any]:
-    """The config of each claim, made of the settings that it has."""
-    classes = [resolve(claim.config) for claim in chosen]
-    names = [[field.name for field in dataclasses.fields(one)] for one in classes]
-    known = sorted({name for some in names for name in some})
-    for key in settings:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            raise InputError(f'no claim of {family} has a setting "{key}"; nearest: "{near[0]}"')
-    return [
-        make_config(one, {key: value for key, value in settings.items() if key in mine}, claim.name)
-        for claim, one, mine in zip(chosen, classes, names, strict=True)
-    ]
-
-
-def _check_judges(name: str, chosen: Sequence[Claim], judges: Sequence[Classifier]) -> None:
-    if judges and not any("judges" in claim.takes for claim in chosen):
-        taking = ", ".join(claim.name for claim in claims().values() if "judges" in claim.takes)
-        raise InputError(f"{name} takes no judges; claims that do: {taking or 'none'}")
+def claim_result(effect: Interval, **fields: Any) -> ClaimResult:
+    """A result around an effect with its interval; name, title, config and models are filled in by who runs it."""
+    return ClaimResult(name="", title="", effect=effect.value, interval=(effect.low, effect.high), **fields)
 
 
 def decide(low: float, high: float, bound: float, *, above: bool = True) -> Verdict:
@@ -283,39 +207,6 @@ def both(*verdicts: Verdict) -> Verdict:
     if "does not hold" in verdicts:
         return "does not hold"
     return "undecided" if "undecided" in verdicts else "holds"
-
-
-def error_batches(
-    classifier: Classifier, data: LabelledImages, *, limit: int | None, batch_size: int = 64
-) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
-    """The images that the classifier gets wrong, in batches of ``batch_size``, at most ``limit`` in all.
-
-    Rows whose answer is not finite are left out: they are failures of the model and not errors.
-    """
-    held: list[tuple[Tensor, Tensor, list[str]]] = []
-    waiting, found = 0, 0
-    for x, y, ids in data.batches(classifier):
-        logits, _ = classifier.logits_or_faults(x)  # NaN in the rows at fault
-        wrong = ((logits.argmax(1) != y) & logits.isfinite().all(1)).nonzero().flatten()
-        if limit is not None:
-            wrong = wrong[: limit - found]
-        found += len(wrong)
-        if len(wrong):
-            held.append((x[wrong], y[wrong], [str(ids[i]) for i in wrong.tolist()]))
-            waiting += len(wrong)
-        full = limit is not None and found >= limit
-        if held and (waiting >= batch_size or full):
-            yield _join(held)
-            held, waiting = [], 0
-        if full:
-            return
-    if held:
-        yield _join(held)
-
-
-def _join(held: list[tuple[Tensor, Tensor, list[str]]]) -> tuple[Tensor, Tensor, list[str]]:
-    images, labels, ids = zip(*held, strict=True)
-    return torch.cat(images), torch.cat(labels), [name for part in ids for name in part]
 
 
 def _plain(value: Any) -> Any:

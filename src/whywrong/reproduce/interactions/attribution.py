@@ -9,7 +9,6 @@ Source: Ren et al. 2021 (order attribution of an attack); the summation by parts
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -23,40 +22,34 @@ from whywrong.explain.interactions.contexts import permutations
 from whywrong.explain.interactions.games import Game
 from whywrong.explain.interactions.several_targets import SeveralTargets
 from whywrong.explain.interactions.streams import PERMUTATIONS
-from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
-from whywrong.reproduce.interactions.measuring import Memory, Progress, measured_groups
+from whywrong.reproduce.interactions.measuring import measured_groups
 from whywrong.reproduce.interactions.wording import CLASS_WORDS, decide_sign, interval_of
-from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, LabelledImages, both
+from whywrong.reproduce.protocol import Asked, ClaimResult, both, claim
 
 PARTS = ("alone", "low", "mid", "high")
 _CHUNK = 16
 
 
-def attacks_act_on_high_orders(
-    models: Sequence[Classifier],
-    data: LabelledImages,
-    config: InteractionsClaimConfig,
-    *,
-    progress: Progress = None,
-    memory: Memory = None,
-) -> ClaimResult:
+@claim
+def attacks_act_on_high_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
     """C7: an attack takes most of the true class's value away at high orders.
 
     The second half of the claim, that adversarially trained nets have less of their low-order interactions cancel,
     takes a comparison: the disentanglement at low orders is among the numbers, to be compared between models.
     """
-    measured = measured_groups(models[0], data, config, ("correct", "adv_mis"), progress=progress, memory=memory)
+    classifier, config = ask.classifier, ask.config
+    measured = measured_groups(ask, ("correct", "adv_mis"))
     attacked = measured.groups["adv_mis"]
     group, source = attacked.group, attacked.source_x
     assert source is not None, "attacked images have sources"
-    players = config.of_measure(models[0], source).players
+    players = config.of_measure(classifier, source).players
     parts: list[Tensor] = []
-    with models[0]:
+    with classifier:
         for x in (source, group.x):
             for chunk in torch.arange(len(group)).split(_CHUNK):
                 game = SeveralTargets(
-                    models[0],
+                    classifier,
                     x[chunk.to(x.device)],
                     group.y[chunk],
                     targets=group.target[chunk, None],
@@ -64,8 +57,7 @@ def attacks_act_on_high_orders(
                     config=players,
                 )
                 parts.append(band_parts(game, group.keys[chunk], config.permutations))
-                if progress is not None:
-                    progress(ClaimProgress("attribute", sum(map(len, parts)), 2 * len(group)))
+                ask.tell("attribute", sum(map(len, parts)), 2 * len(group))
     before, after = torch.cat(parts).numpy().reshape(2, len(group), len(PARTS), -1)
     fall = before - after  # (G, parts, V)
     centre, draws = fall.mean(0), resampled_means(fall.reshape(len(fall), -1), config.draws, config.seed)

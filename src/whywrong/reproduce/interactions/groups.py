@@ -6,7 +6,6 @@ tests are ours); Deng et al. 2022 (C6).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from whywrong.core.statistics import Interval
@@ -14,9 +13,8 @@ from whywrong.explain.interactions.bands import BANDS, within
 from whywrong.explain.interactions.comparison import Comparison, Effect, compare, curves_of, group_draws
 from whywrong.explain.interactions.measured import MeasuredGroups
 from whywrong.explain.interactions.vectors import shape_vectors, vectors_differ
-from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
-from whywrong.reproduce.interactions.measuring import Memory, Progress, measured_groups
+from whywrong.reproduce.interactions.measuring import measured_groups
 from whywrong.reproduce.interactions.wording import (
     CLASS_WORDS,
     claim_result,
@@ -31,78 +29,50 @@ from whywrong.reproduce.interactions.wording import (
     signed,
     spread,
 )
-from whywrong.reproduce.protocol import ClaimResult, LabelledImages, Verdict, both
+from whywrong.reproduce.protocol import Asked, ClaimResult, Verdict, both, claim
 
 ERRORS = ("clean_mis", "adv_mis", "corrupt_mis")
 
 
-def attacks_raise_high_orders(
-    models: Sequence[Classifier],
-    data: LabelledImages,
-    config: InteractionsClaimConfig,
-    *,
-    progress: Progress = None,
-    memory: Memory = None,
-) -> ClaimResult:
+@claim
+def attacks_raise_high_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
     """C1: in attacked images that are read wrong, interactions of high orders are stronger than in their sources."""
-    measured = measured_groups(models[0], data, config, ("correct", "adv_mis"), progress=progress, memory=memory)
-    return _one_band(measured, config, "adv_mis", "high", above=True)
+    measured = measured_groups(ask, ("correct", "adv_mis"))
+    return _one_band(measured, ask.config, "adv_mis", "high", above=True)
 
 
-def corruption_lowers_low_orders(
-    models: Sequence[Classifier],
-    data: LabelledImages,
-    config: InteractionsClaimConfig,
-    *,
-    progress: Progress = None,
-    memory: Memory = None,
-) -> ClaimResult:
+@claim
+def corruption_lowers_low_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
     """C2: in corrupted images that are read wrong, interactions of low orders are weaker than in their sources."""
     needed = ("correct", "corrupt_mis")
-    measured = measured_groups(models[0], data, config, needed, useful=("control",), progress=progress, memory=memory)
-    return _one_band(measured, config, "corrupt_mis", "low", above=False)
+    measured = measured_groups(ask, needed, useful=("control",))
+    return _one_band(measured, ask.config, "corrupt_mis", "low", above=False)
 
 
-def kinds_of_error_differ(
-    models: Sequence[Classifier],
-    data: LabelledImages,
-    config: InteractionsClaimConfig,
-    *,
-    progress: Progress = None,
-    memory: Memory = None,
-) -> ClaimResult:
+@claim
+def kinds_of_error_differ(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
     """C3: the profile differs between kinds of misclassification."""
-    measured = measured_groups(models[0], data, config, ("correct", *ERRORS), progress=progress, memory=memory)
-    return _vectors(measured, config, ERRORS, "J", "the form J of the profile")
+    measured = measured_groups(ask, ("correct", *ERRORS))
+    return _vectors(measured, ask.config, ERRORS, "J", "the form J of the profile")
 
 
-def signs_differ(
-    models: Sequence[Classifier],
-    data: LabelledImages,
-    config: InteractionsClaimConfig,
-    *,
-    progress: Progress = None,
-    memory: Memory = None,
-) -> ClaimResult:
+@claim
+def signs_differ(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
     """C5: the sign of interactions carries information: its profile differs between the groups."""
-    measured = measured_groups(models[0], data, config, ("correct", *ERRORS), progress=progress, memory=memory)
-    return _vectors(measured, config, ("correct", *ERRORS), "pos_share", "the share of positive interaction")
+    measured = measured_groups(ask, ("correct", *ERRORS))
+    return _vectors(measured, ask.config, ("correct", *ERRORS), "pos_share", "the share of positive interaction")
 
 
-def both_ends_are_high(
-    models: Sequence[Classifier],
-    data: LabelledImages,
-    config: InteractionsClaimConfig,
-    *,
-    progress: Progress = None,
-    memory: Memory = None,
-) -> ClaimResult:
+@claim
+def both_ends_are_high(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
     """C6: J at the lowest and at the highest orders lies above J at r in 0.3..0.7, in images that are read rightly."""
-    measured = measured_groups(models[0], data, config, ("correct",), progress=progress, memory=memory)
+    measured = measured_groups(ask, ("correct",))
     orders, players = measured.orders, measured.players
     ends = (within(orders, players, 0, 0.1), within(orders, players, 0.9, 1))
     middle = within(orders, players, 0.3, 0.7)
-    centre, draws = group_draws(measured, "correct", "J", draws=config.draws, seed=config.seed)  # (R, V), (D, R, V)
+    centre, draws = group_draws(
+        measured, "correct", "J", draws=ask.config.draws, seed=ask.config.seed
+    )  # (R, V), (D, R, V)
     numbers: dict[str, Any] = {}
     verdicts: dict[str, Verdict] = {}
     rises: dict[tuple[str, str], Interval] = {}
@@ -132,7 +102,7 @@ def both_ends_are_high(
         verdict=verdicts["true"],
         sentence=sentence,
         numbers={**numbers, **common(measured)},
-        drawing=drawing_of(measured, config, ("correct",), "J", None),
+        drawing=drawing_of(measured, ask.config, ("correct",), "J", None),
     )
 
 

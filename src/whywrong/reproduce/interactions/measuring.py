@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,21 +14,13 @@ from whywrong.explain.interactions.making import REMEDY, make_groups
 from whywrong.explain.interactions.measured import MeasuredGroups, measure_groups
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
-from whywrong.reproduce.protocol import ClaimProgress, LabelledImages
+from whywrong.reproduce.protocol import Asked, ClaimProgress, LabelledImages
 
 Progress = Callable[[ClaimProgress], None] | None
-Memory = MutableMapping[Any, Any] | None
 
 
 def measured_groups(
-    classifier: Classifier,
-    data: LabelledImages,
-    config: InteractionsClaimConfig,
-    needed: tuple[str, ...],
-    *,
-    useful: tuple[str, ...] = (),
-    progress: Progress,
-    memory: Memory,
+    ask: Asked[InteractionsClaimConfig], needed: tuple[str, ...], *, useful: tuple[str, ...] = ()
 ) -> MeasuredGroups:
     """The groups that a claim needs, and those that are useful and not empty.
 
@@ -38,19 +29,19 @@ def measured_groups(
     Raises:
         InputError: A group that is needed came out empty; the message says what to do.
     """
-    memory = {} if memory is None else memory
+    classifier, config, memory = ask.classifier, ask.config, ask.memory
     several = len([name for name in memory.get("claims", ()) if name.startswith("interactions.")]) > 1
     wanted = tuple(name for name in GROUPS if several or name in needed + useful)
     if config.matched_drop is not None and "adv_mis" in wanted and "corrupt_mis" not in wanted:
         wanted = tuple(name for name in GROUPS if name in wanted or name == "corrupt_mis")
     key = ("groups", classifier.identity, config, wanted)
     if key not in memory:
-        x, y, ids = first_images(classifier, data, wrong=config.limit, right=config.pool, progress=progress)
+        x, y, ids = first_images(classifier, ask.data, wrong=config.limit, right=config.pool, progress=ask.progress)
         keys = item_keys(config.seed, ids, "interactions")
         with classifier:
             groups = make_groups(classifier, x, y, keys=keys, config=config.of_groups(wanted))
             memory[key] = measure_groups(
-                classifier, groups, config=config.of_measure(classifier, x), progress=told(progress, "measure")
+                classifier, groups, config=config.of_measure(classifier, x), progress=told(ask.progress, "measure")
             )
     found: MeasuredGroups = memory[key]
     for name in needed:

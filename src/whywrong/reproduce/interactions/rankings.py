@@ -5,7 +5,6 @@ Source: Sumiyasu et al. 2024, arXiv 2401.03785, section 5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,31 +17,24 @@ from whywrong.explain.interactions.coarse import coarse_players
 from whywrong.explain.interactions.values import ValueFunction
 from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.rankings import DIRECTIONAL, curves, order_of
-from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.config import PatchClaimConfig
-from whywrong.reproduce.interactions.measuring import Memory, Progress, first_images
+from whywrong.reproduce.interactions.measuring import first_images
 from whywrong.reproduce.interactions.wording import decide_sign
-from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, LabelledImages, Verdict, both
+from whywrong.reproduce.protocol import Asked, ClaimResult, Verdict, both, claim
 
 RIVALS = ("shapley", "grad_cam", "rollout")
 
 
-def groups_beat_rankings(
-    models: Sequence[Classifier],
-    data: LabelledImages,
-    config: PatchClaimConfig,
-    *,
-    progress: Progress = None,
-    memory: Memory = None,
-) -> ClaimResult:
+@claim
+def groups_beat_rankings(ask: Asked[PatchClaimConfig]) -> ClaimResult:
     """C8: insertion above, deletion below Shapley values, Grad-CAM and rollout, with few patches shown or hidden."""
-    classifier = models[0]
-    x, y, ids = first_images(classifier, data, wrong=0, right=config.limit, progress=progress)
+    classifier, config = ask.classifier, ask.config
+    x, y, ids = first_images(classifier, ask.data, wrong=0, right=config.limit, progress=ask.progress)
     if len(y) < 2:
         raise InputError(f"{len(y)} images are read rightly: the curves need at least 2")
     keys = item_keys(config.seed, ids, "patch_groups")
     with classifier:
-        hits, left_out, players = _curves(classifier, x, y, keys, config, progress)
+        hits, left_out, players = _curves(ask, x, y, keys)
     numbers: dict[str, Any] = {"players": players, "steps": hits["moxi"].shape[2] - 1}
     margins: list[tuple[str, str, Interval]] = []
     for side, word in enumerate(("insertion", "deletion")):
@@ -90,15 +82,11 @@ def groups_beat_rankings(
 
 
 def _curves(
-    classifier: Classifier,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    keys: torch.Tensor,
-    config: PatchClaimConfig,
-    progress: Progress,
+    ask: Asked[PatchClaimConfig], x: torch.Tensor, y: torch.Tensor, keys: torch.Tensor
 ) -> tuple[dict[str, np.ndarray], dict[str, str], int]:
     """Ranking to whether each image is read rightly, (2, N, K + 1) for insertion and deletion; rankings that the model
     does not allow, with the reason; and the number of patches."""
+    classifier, config = ask.classifier, ask.config
     players = coarse_players(classifier, x, kind=config.players, grid=config.grid, baseline=config.baseline)
     game = PatchGame(classifier, x, y, functions=(ValueFunction(kind=config.value),), config=players)
     steps = max(1, int(config.share * game.players + 1e-9))
@@ -106,23 +94,22 @@ def _curves(
     left_out: dict[str, str] = {}
     names = ("moxi", *RIVALS)
     for done, name in enumerate(names, start=1):
-        ask = (name, classifier, x, y.to(x.device), game, keys)
+        given = (name, classifier, x, y.to(x.device), game, keys)
         more: dict[str, Any] = {
             "value": f"{config.value}_true",
             "steps": steps,
             "permutations": config.permutations,
         }
         try:
-            order = order_of(*ask, **more)
-            removal = order_of(*ask, **more, deletion=True) if name in DIRECTIONAL else order
+            order = order_of(*given, **more)
+            removal = order_of(*given, **more, deletion=True) if name in DIRECTIONAL else order
         except ModelError as error:
             left_out[name] = str(error)
         else:
             found = curves(game, order, value=f"{config.value}_true", deletion_order=removal, steps=steps)
             won = torch.stack([found.insertion_winner, found.deletion_winner])
             hits[name] = (won == y[None, :, None]).double().numpy()
-        if progress is not None:
-            progress(ClaimProgress("rank", done, len(names)))
+        ask.tell("rank", done, len(names))
     if len(hits) < 2:
         raise InputError(f"no ranking besides MoXI can be had from this model: {'; '.join(left_out.values())}")
     return hits, left_out, game.players

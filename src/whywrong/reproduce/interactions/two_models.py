@@ -6,7 +6,6 @@ direction could be read).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,34 +17,29 @@ from whywrong.core.randomness import item_keys
 from whywrong.core.statistics import extreme_share, holm, resampled_means, signs_of
 from whywrong.explain.interactions.making import make_groups
 from whywrong.explain.interactions.measured import MeasuredGroups, measure_groups
-from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig, common_grid
-from whywrong.reproduce.interactions.measuring import Memory, Progress, first_images, told
+from whywrong.reproduce.interactions.measuring import first_images, told
 from whywrong.reproduce.interactions.wording import CLASS_WORDS
-from whywrong.reproduce.protocol import ClaimResult, LabelledImages, Verdict, both
+from whywrong.reproduce.protocol import Asked, ClaimResult, Verdict, both, claim
 
 
-def transformer_differs(
-    models: Sequence[Classifier],
-    data: LabelledImages,
-    config: InteractionsClaimConfig,
-    *,
-    progress: Progress = None,
-    memory: Memory = None,
-) -> ClaimResult:
+@claim
+def transformer_differs(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
     """C4: the form J of the profile differs between a vision transformer and a convolutional net.
 
     Both read the same images rightly, with the same cells of pixels hidden; each image is compared with itself. How
     far two models of one kind are apart is for a second call to say: the distance is printed to be compared.
     """
-    found = _both_right(models, data, config, progress)
-    x, y, keys = found
+    config = ask.config
+    x, y, keys = _both_right(ask)
     grid = config.grid or common_grid([(images.shape[2], images.shape[3]) for images in x])
     profiles: list[MeasuredGroups] = []
-    for model, images in zip(models, x, strict=True):
+    for model, images in zip(ask.models, x, strict=True):
         groups = make_groups(model, images, y, keys=keys, config=config.of_groups(("correct",)))
         stage = f"model {len(profiles) + 1}"
-        profiles.append(measure_groups(model, groups, config=config.on_pixels(grid), progress=told(progress, stage)))
+        profiles.append(
+            measure_groups(model, groups, config=config.on_pixels(grid), progress=told(ask.progress, stage))
+        )
     measured = profiles[0]
     features = [profile.groups["correct"].own for profile in profiles]
     numbers: dict[str, Any] = {
@@ -85,18 +79,18 @@ def transformer_differs(
     )
 
 
-def _both_right(
-    models: Sequence[Classifier], data: LabelledImages, config: InteractionsClaimConfig, progress: Progress
-) -> tuple[list[Tensor], Tensor, Tensor]:
+def _both_right(ask: Asked[InteractionsClaimConfig]) -> tuple[list[Tensor], Tensor, Tensor]:
     """Images at the input size of each model, labels and keys, of items that both read rightly."""
-    read = [first_images(model, data, wrong=0, right=config.pool, progress=progress) for model in models]
-    shared = [name for name in read[0][2] if name in set(read[1][2])][: config.limit]
+    read = [
+        first_images(model, ask.data, wrong=0, right=ask.config.pool, progress=ask.progress) for model in ask.models
+    ]
+    shared = [name for name in read[0][2] if name in set(read[1][2])][: ask.config.limit]
     if len(shared) < 2:
         raise InputError(f"the models read {len(shared)} images rightly that are the same: give more images")
     places = [{name: row for row, name in enumerate(names)} for _, _, names in read]
     rows = [torch.tensor([place[name] for name in shared]) for place in places]
     x = [images[row.to(images.device)] for (images, _, _), row in zip(read, rows, strict=True)]
-    return x, read[0][1][rows[0]], item_keys(config.seed, shared, "interactions")
+    return x, read[0][1][rows[0]], item_keys(ask.config.seed, shared, "interactions")
 
 
 def _distance(

@@ -1,0 +1,127 @@
+"""What the claims of sparse counterfactuals measure: a kind of search on all images, once for all claims of a call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whywrong.core.randomness import item_keys, keyed_uniform
+from whywrong.explain.counterfactuals.config import default_radius
+from whywrong.explain.counterfactuals.domain import Domain
+from whywrong.explain.counterfactuals.metrics import mass_inside, pix90
+from whywrong.explain.counterfactuals.objectives import ClassObjective
+from whywrong.explain.counterfactuals.search import Solver, search
+from whywrong.models import Classifier
+from whywrong.reproduce.counterfactuals.config import CounterfactualClaimConfig
+from whywrong.reproduce.protocol import Asked, LabelledImages
+from whywrong.runs.labelled import LabelledSource
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What one kind of search gave, one value an image (N,), float64: probabilities, shares, nats."""
+
+    probability: np.ndarray
+    log_probability: np.ndarray
+    flipped: np.ndarray
+    pix90: np.ndarray
+    norm: np.ndarray
+    inside: np.ndarray
+    fill_gain: np.ndarray
+    falls: np.ndarray
+
+
+def answers(ask: Asked[CounterfactualClaimConfig], solver: Solver, p: float, steps: int) -> Answers:
+    """One kind of search on all images; kept in the memory for the claims that ask for the same."""
+    of = ("counterfactuals", ask.classifier.identity, (ask.config.limit, ask.config.scale, ask.config.seed))
+    if (*of, solver, p, steps) not in ask.memory:
+        if of not in ask.memory:
+            ask.memory[of] = targeted_images(ask.classifier, ask.data, ask.config)
+        ask.memory[*of, solver, p, steps] = _measured(ask, ask.memory[of], solver, p, steps)
+    return ask.memory[*of, solver, p, steps]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Images (B, C, H, W), targets (B,), keys (B,), masks (B, H, W) bool, all False where unknown."""
+
+    x: Tensor
+    target: Tensor
+    keys: Tensor
+    mask: Tensor
+
+
+def targeted_images(classifier: Classifier, data: LabelledImages, config: CounterfactualClaimConfig) -> list[Batch]:
+    """The first images, each with a target that is not what the model reads from it."""
+    batches: list[Batch] = []
+    left = config.limit
+    for x, mask, ids in _masked(classifier, data):
+        logits, faults = classifier.logits_or_faults(x)
+        good = [row for row in range(len(x)) if row not in faults][:left]
+        if not good:
+            continue
+        keys = item_keys(config.seed, [ids[row] for row in good], "counterfactuals")
+        draw = keyed_uniform(keys, (1,))[:, 0]
+        others = logits.shape[1] - 1
+        offset = 1 + (draw * others).long().clamp_max(others - 1)
+        target = (logits[good].argmax(1) + offset.to(logits.device)).remainder(logits.shape[1])
+        batches.append(Batch(x[good].clamp(0, 1), target, keys, mask[good]))
+        left -= len(good)
+        if left <= 0:
+            break
+    return batches
+
+
+def _masked(classifier: Classifier, data: LabelledImages) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
+    """Images, masks of their objects (all False where unknown), item ids."""
+    if isinstance(data, LabelledSource):
+        for x, _, items in data.read(classifier, data.settle(classifier)):
+            nothing = np.zeros(x.shape[-2:], dtype=bool)
+            masks = np.stack([nothing if item.mask is None else item.mask for item in items])
+            yield x, torch.from_numpy(masks), [item.entry.item_id for item in items]
+        return
+    masks = getattr(data, "masks", None)  # (N, H, W) bool, for images in memory
+    start = 0
+    for x, _, ids in data.batches(classifier):
+        rows = slice(start, start + len(x))
+        nothing = torch.zeros((len(x), *x.shape[2:]), dtype=torch.bool)
+        yield x, nothing if masks is None else masks[rows], [str(name) for name in ids]
+        start += len(x)
+
+
+def _measured(
+    ask: Asked[CounterfactualClaimConfig], batches: list[Batch], solver: Solver, p: float, steps: int
+) -> Answers:
+    stage, total = f"{solver}, p = {p:g}, {steps} steps", sum(len(batch.x) for batch in batches)
+    parts: list[list[Tensor]] = []
+    done = 0
+    with ask.classifier:
+        objective = ClassObjective(ask.classifier)
+        for batch in batches:
+            eps = ask.config.scale * default_radius(p, batch.x[0].numel())
+            found = search(objective, batch.x, batch.target, p=p, eps=eps, steps=steps, solver=solver, keys=batch.keys)
+            domain = Domain.around(batch.x, torch.full((len(batch.x),), eps, dtype=torch.float64), p)
+            filled = objective.value(domain.filled(found.z), batch.target)[0]
+            best = torch.nan_to_num(found.trajectory, nan=-math.inf).cummax(1).values
+            parts.append(
+                [
+                    found.value.exp(),
+                    found.value,
+                    found.logits.argmax(1) == batch.target,
+                    pix90(batch.x, found.z),
+                    found.norm / eps,
+                    mass_inside(batch.x, found.z, batch.mask.to(batch.x.device)),
+                    filled - found.value,
+                    found.value < best[:, -1] - 1e-4 * (1 + best[:, -1].abs()),
+                ]
+            )
+            done += len(batch.x)
+            ask.tell(stage, done, total, ask.classifier.forwards)
+    if not parts:
+        return Answers(*[np.zeros(0)] * 8)
+    return Answers(*(torch.cat(column).cpu().double().numpy() for column in zip(*parts, strict=True)))

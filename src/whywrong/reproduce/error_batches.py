@@ -1,0 +1,44 @@
+"""The errors of a classifier, as the claims about them read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from whywrong.models import Classifier
+from whywrong.reproduce.protocol import LabelledImages
+
+
+def error_batches(
+    classifier: Classifier, data: LabelledImages, *, limit: int | None, batch_size: int = 64
+) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
+    """The images that the classifier gets wrong, in batches of ``batch_size``, at most ``limit`` in all.
+
+    Rows whose answer is not finite are left out: they are failures of the model and not errors.
+    """
+    held: list[tuple[Tensor, Tensor, list[str]]] = []
+    waiting, found = 0, 0
+    for x, y, ids in data.batches(classifier):
+        logits, _ = classifier.logits_or_faults(x)  # NaN in the rows at fault
+        wrong = ((logits.argmax(1) != y) & logits.isfinite().all(1)).nonzero().flatten()
+        if limit is not None:
+            wrong = wrong[: limit - found]
+        found += len(wrong)
+        if len(wrong):
+            held.append((x[wrong], y[wrong], [str(ids[i]) for i in wrong.tolist()]))
+            waiting += len(wrong)
+        full = limit is not None and found >= limit
+        if held and (waiting >= batch_size or full):
+            yield _join(held)
+            held, waiting = [], 0
+        if full:
+            return
+    if held:
+        yield _join(held)
+
+
+def _join(held: list[tuple[Tensor, Tensor, list[str]]]) -> tuple[Tensor, Tensor, list[str]]:
+    images, labels, ids = zip(*held, strict=True)
+    return torch.cat(images), torch.cat(labels), [name for part in ids for name in part]

@@ -1,0 +1,150 @@
+"""Testing registered claims: one, or all of a family, each checked before the first is run."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from whywrong.core.config import config_dict, make_config
+from whywrong.core.errors import InputError, WhyWrongError
+from whywrong.core.registry import Claim, claims, resolve
+from whywrong.models import Classifier
+from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, LabelledImages, SkippedClaim
+
+
+def run_claim(
+    name: str,
+    models: Sequence[Classifier],
+    data: LabelledImages,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    judges: Sequence[Classifier] = (),
+    progress: Callable[[ClaimProgress], None] | None = None,
+) -> ClaimResult:
+    """Test one registered claim.
+
+    Args:
+        name: As in ``inverted.1``.
+        models: As many classifiers as the claim compares.
+        data: Labelled images.
+        settings: Settings of the claim; unknown ones are refused with the nearest.
+        judges: Further classifiers, for a claim that takes them.
+        progress: Told how far a long claim is.
+
+    Raises:
+        InputError: No such claim, another number of models, judges where none are taken, or a setting that breaks its
+            contract.
+    """
+    known = claims()
+    if name not in known:
+        listed = "; ".join(f"{claim.name}: {claim.title}" for claim in known.values())
+        raise InputError(f'no claim "{name}"; there are: {listed}')
+    claim = known[name]
+    if len(models) != claim.models:
+        raise InputError(f"claim {name} takes {claim.models} model(s), got {len(models)}")
+    _check_judges(name, [claim], judges)
+    config = make_config(resolve(claim.config), settings or {}, name)
+    return _run(claim, config, models, data, judges=judges, progress=progress, memory={"claims": (name,)})
+
+
+def run_claims(
+    family: str,
+    models: Sequence[Classifier],
+    data: LabelledImages,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    judges: Sequence[Classifier] = (),
+    progress: Callable[[ClaimProgress], None] | None = None,
+) -> Iterator[ClaimResult | SkippedClaim]:
+    """Test all claims of a family, one after the other; everything is checked before the first.
+
+    Args:
+        family: As in ``inverted``.
+        models: One classifier, or two; claims about one take the first, and claims about two need both.
+        data: Labelled images.
+        settings: Each goes to the claims that have it.
+        judges: Further classifiers, for the claims that take them.
+        progress: Told how far a long claim is.
+
+    Yields:
+        A result for each claim, or why there is none.
+
+    Raises:
+        InputError: No such family, more than two models or none, judges where no claim takes them, or a setting that
+            no claim has or that breaks its contract.
+    """
+    chosen = claims_of(family)
+    if not 1 <= len(models) <= 2:
+        raise InputError(f"{family}.all takes one model or two, got {len(models)}")
+    _check_judges(f"{family}.all", chosen, judges)
+    configs = _family_configs(family, chosen, settings or {})
+    return _run_all(chosen, configs, models, data, judges, progress)
+
+
+def claims_of(family: str) -> list[Claim]:
+    """The claims of a family, in the order of the registry.
+
+    Raises:
+        InputError: No such family; names those there are.
+    """
+    known = claims().values()
+    chosen = [claim for claim in known if claim.name.partition(".")[0] == family]
+    if not chosen:
+        families = sorted({claim.name.partition(".")[0] for claim in known})
+        raise InputError(f'no family of claims "{family}"; there are: {", ".join(families)}')
+    return chosen
+
+
+def _run_all(
+    chosen: Sequence[Claim],
+    configs: Sequence[Any],
+    models: Sequence[Classifier],
+    data: LabelledImages,
+    judges: Sequence[Classifier],
+    progress: Callable[[ClaimProgress], None] | None,
+) -> Iterator[ClaimResult | SkippedClaim]:
+    memory: dict[Any, Any] = {"claims": tuple(claim.name for claim in chosen)}
+    for claim, config in zip(chosen, configs, strict=True):
+        if claim.models > len(models):
+            yield SkippedClaim(claim.name, claim.title, "it compares two models; name the second with --model2", False)
+            continue
+        try:
+            yield _run(claim, config, models[: claim.models], data, judges=judges, progress=progress, memory=memory)
+        except WhyWrongError as error:  # the other claims may still be tested
+            yield SkippedClaim(claim.name, claim.title, " ".join(str(error).split()), True)
+
+
+def _run(claim: Claim, config: Any, models: Sequence[Classifier], data: LabelledImages, **inputs: Any) -> ClaimResult:
+    taken = {name: value for name, value in inputs.items() if name in claim.takes}
+    result: ClaimResult = resolve(claim.function)(models, data, config, **taken)
+    return dataclasses.replace(
+        result,
+        name=claim.name,
+        title=claim.title,
+        config=config_dict(config),
+        models=[model.identity for model in models],
+        judges=[judge.identity for judge in taken.get("judges", ())],
+    )
+
+
+def _family_configs(family: str, chosen: Sequence[Claim], settings: Mapping[str, Any]) -> list[Any]:
+    """The config of each claim, made of the settings that it has."""
+    classes = [resolve(claim.config) for claim in chosen]
+    names = [[field.name for field in dataclasses.fields(one)] for one in classes]
+    known = sorted({name for some in names for name in some})
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            raise InputError(f'no claim of {family} has a setting "{key}"; nearest: "{near[0]}"')
+    return [
+        make_config(one, {key: value for key, value in settings.items() if key in mine}, claim.name)
+        for claim, one, mine in zip(chosen, classes, names, strict=True)
+    ]
+
+
+def _check_judges(name: str, chosen: Sequence[Claim], judges: Sequence[Classifier]) -> None:
+    if judges and not any("judges" in claim.takes for claim in chosen):
+        taking = ", ".join(claim.name for claim in claims().values() if "judges" in claim.takes)
+        raise InputError(f"{name} takes no judges; claims that do: {taking or 'none'}")
