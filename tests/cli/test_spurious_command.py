@@ -61,7 +61,7 @@ def test_the_planted_cue_is_found_labelled_and_repaired(whywrong, planted, tmp_p
     assert ours["before"]["value"] < ours["after"]["value"]
     assert set(ours["spurious_score"]) == {"ap", "ap_after", "auc", "auc_after"}
     page = (tmp_path / "spurious.html").read_text(encoding="utf-8")
-    assert "Before and after SpuFix" in page
+    assert "Before and after repair" in page
 
 
 def test_a_named_guide_leads_and_an_ordinary_net_without_one_is_not_drawn(whywrong, planted, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.report.test_browser import CHROMIUM, CONTRAST, browser, opened
-from tests.report.test_spurious_gallery import HOSTILE, make_search
+from tests.report.test_spurious_gallery import HOSTILE, make_search, with_changes
 
 from whywrong.core.classes import ClassList
 from whywrong.report.spurious_gallery import write_gallery
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
-    return write_gallery(make_search(tmp_path_factory.mktemp("search"), HOSTILE))
+    return write_gallery(with_changes(make_search(tmp_path_factory.mktemp("search"), HOSTILE), HOSTILE))
 
 
 def test_labels_set_by_keyboard_are_downloaded_and_read_back(browser, page_file, tmp_path):

@@ -17,6 +17,7 @@ from whywrong.core.classes import ClassList
 from whywrong.report.spurious_gallery import write_gallery
 from whywrong.report.spurious_words import headline
 from whywrong.runs.shards import write_table
+from whywrong.runs.spurious.change_files import CHANGE_SCHEMA
 from whywrong.runs.spurious.files import SCHEMA
 from whywrong.runs.spurious.labels import find_class, read_labels
 
@@ -77,6 +78,59 @@ def make_search(folder, names=("cat", "dog", "bird"), repairs=(), rows=None):
     }  # fmt: skip
     (place / "search.json").write_text(json.dumps(record), encoding="utf-8")
     return folder
+
+
+def with_changes(folder, names, readable=True):
+    """The same search with a made-up counterfactual route into its first class."""
+    import json
+
+    place = folder / "spurious"
+    record = json.loads((place / "search.json").read_text(encoding="utf-8"))
+    record["changes"] = {
+        "rung": "auxiliary" if readable else "refusal", "guide": "guided by <b>a robust classifier",
+        "readable": readable, "coherence": 0.3, "p": 1.5, "eps": 5.6, "classes": 1, "of_classes": len(names), "crops_tested": 1,
+        "crops_confirmed": 1, "left_out": {names[-1]: "3 images of other classes, fewer than 24"},
+        "passes": {"forwards": 600, "backwards": 500},
+    }  # fmt: skip
+    (place / "search.json").write_text(json.dumps(record), encoding="utf-8")
+    picture = example(0, 1, "top", list(names))["picture"]
+    crop = {
+        "members": 9, "label": 1, "predicted": 1, "row": 3, "col": 6, "side": 4, "item_id": "a",
+        "key": f"{names[1]}.png", "start": 0.01, "end": 0.98, "rise": 2.5, "rise_low": 1.5, "rise_high": 3.5,
+        "rise_adjusted_low": 1.0, "tried_on": 24, "reads": 20, "shuffled_reads": 1, "confirmed": True,
+        "before": picture, "after": picture, "crop_before": picture, "crop_after": picture,
+    }  # fmt: skip
+    row = {
+        "class": 0, "images": 24, "known": 20, "read_as": 24, "width": 12, "height": 12, "class_name": names[0],
+        "valid": 1.0, "valid_low": 0.86, "valid_high": 1.0, "coherence": 0.3, "outside": 0.7, "outside_low": 0.6,
+        "outside_high": 0.8, "area_outside": 0.5, "readable": readable, "forwards": 600, "backwards": 500,
+        "mean_change": np.linspace(0, 1, 144).reshape(12, 12).tolist(), "crops": [crop],
+    }  # fmt: skip
+    table = pa.Table.from_pylist([row], schema=CHANGE_SCHEMA)
+    write_table(place / "changes.parquet", table, {"run": "b", "result_version": 1})
+    return folder
+
+
+def test_changes_that_are_readable_are_drawn_with_what_was_measured(tmp_path):
+    names = ["cat", "dog", "bird"]
+    page = write_gallery(with_changes(make_search(tmp_path, names), names)).read_text(encoding="utf-8")
+    text = page.replace("\u00a0", " ")
+    assert "Changes that came again and work on other images were found into cat." in text
+    assert "24 images of other classes were changed into 1 class of 3" in text
+    assert "70 % of the change lies outside the object (60 to 80 %), and so does 50 % of the area; known in 20" in text
+    assert "9 of 24 are like this" in text
+    assert "left:50%;top:25%;width:33.33%;height:33.33%" in text
+    assert "Put on 24 other images it makes 20 read so, shuffled 1; the log-probability rises by 2.5 nats more" in text
+    assert "bird: 3 images of other classes, fewer than 24" in text
+    assert "guided by &lt;b&gt;a robust classifier" in text
+
+
+def test_changes_that_are_noise_are_a_table_without_pictures(tmp_path):
+    names = ["cat", "dog", "bird"]
+    page = write_gallery(with_changes(make_search(tmp_path, names), names, readable=False)).read_text(encoding="utf-8")
+    assert "These changes are noise to anybody but the model, so they are not drawn." in page
+    assert 'class="sp-window"' not in page
+    assert "<td>24 of 24</td><td>70\u00a0%</td><td>50\u00a0%</td><td>0.3</td>" in page
 
 
 def test_the_page_is_one_file_that_asks_for_nothing(tmp_path):

@@ -196,7 +196,9 @@ def _sentences(row: Row, facts: Row) -> list[Markup]:
         said.append(share + (f"; known in {count(row['known'], 'image')}." if row["known"] < row["images"] else "."))
     if known(row["coherence"]):
         said.append(
-            Markup("Its gradients agree under small noise with a cosine of {}.").format(sig(row["coherence"], 2))
+            Markup("Gradients agree under small noise with a cosine of {}; a robust model has 0.6 or more.").format(
+                sig(row["coherence"], 2)
+            )
         )
     return said
 
@@ -223,9 +225,7 @@ def _crop(crop: Row, row: Row, names: Sequence[str]) -> Crop:
                 rise,
             )
         )
-    title = (
-        f"{crop['members']:,} of {count(row['images'], 'change')} {'is' if crop['members'] == 1 else 'are'} like this"
-    )
+    title = f"{crop['members']:,} of {row['images']:,} {'is' if crop['members'] == 1 else 'are'} like this"
     return Crop(
         before=_uri(crop["before"]),
         after=_uri(crop["after"]),
