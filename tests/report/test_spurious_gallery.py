@@ -88,8 +88,8 @@ def with_changes(folder, names, readable=True):
     record = json.loads((place / "search.json").read_text(encoding="utf-8"))
     record["changes"] = {
         "rung": "auxiliary" if readable else "refusal", "guide": "guided by <b>a robust classifier",
-        "readable": readable, "coherence": 0.3, "p": 1.5, "eps": 5.6, "classes": 1, "of_classes": len(names), "crops_tested": 1,
-        "crops_confirmed": 1, "left_out": {names[-1]: "3 images of other classes, fewer than 24"},
+        "readable": readable, "coherence": 0.3, "p": 1.5, "eps": 5.6, "classes": 1, "of_classes": len(names),
+        "crops_tested": 1, "crops_confirmed": 1, "left_out": {names[-1]: "3 images of other classes, fewer than 24"},
         "passes": {"forwards": 600, "backwards": 500},
     }  # fmt: skip
     (place / "search.json").write_text(json.dumps(record), encoding="utf-8")
