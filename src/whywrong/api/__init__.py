@@ -6,59 +6,45 @@ Heavy packages are imported inside the functions that need them: importing this 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whywrong.core.errors import DataError, InputError
+from whywrong.api.claims import check_figure, draw_claim, reproduce_claim, reproduce_claims
+from whywrong.api.planted import plant
+from whywrong.api.reading import load_classifier, open_data, open_run
+from whywrong.core.errors import DataError
 from whywrong.core.registry import Depth
 
 if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
     from whywrong.data.sources import Source
     from whywrong.models.classifier import Classifier
-    from whywrong.planting.mistakes import Tally
-    from whywrong.reproduce.protocol import ClaimResult, SkippedClaim
     from whywrong.runs.check import CheckReport
     from whywrong.runs.diagnose import Progress
     from whywrong.runs.folder import RunFolder
     from whywrong.runs.spurious.report import SpuriousReport
 
+__all__ = [
+    "check",
+    "check_figure",
+    "diagnose",
+    "draw_claim",
+    "explain_image",
+    "headline",
+    "load_classifier",
+    "open_data",
+    "open_run",
+    "plant",
+    "readings",
+    "reproduce_claim",
+    "reproduce_claims",
+    "spurious_features",
+    "write_report",
+]
+
 SHOWN = 200  # errors that a report shows, or more where more were explained in full
 DEMO = ("planted:cnn-spurious", "planted:causes")  # model and images that ship with the package
-
-
-def load_classifier(model: str | Path, **options: Any) -> Classifier:
-    """As :func:`whywrong.models.zoo.load_classifier`, imported when it is called."""
-    from whywrong.models.zoo import load_classifier as load
-
-    return load(model, **options)
-
-
-def open_data(data: str | Path | Source, **reading: Any) -> Source:
-    """The source behind a path; a source is returned as it is.
-
-    Args:
-        data: Folder, manifest, ``.npz`` file or source.
-        reading: As for ``open_source``: ``manifest``, ``boxes``, ``label_by``, ``follow_links``, ``split``.
-
-    Raises:
-        DataError: The path is missing, empty or cannot be read.
-    """
-    from whywrong.data.sources import open_source
-
-    return open_source(data, **reading) if isinstance(data, (str, Path)) else data
-
-
-def open_run(path: str | Path) -> RunFolder:
-    """An existing run, finished or not.
-
-    Raises:
-        RunFolderError: There is no run, or it is damaged.
-    """
-    from whywrong.runs.folder import RunFolder
-
-    return RunFolder(path)
 
 
 def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *, limit: int = SHOWN) -> Path:
@@ -207,52 +193,6 @@ def explain_image(
     return diagnose(classifier, image.parent, out, manifest=manifest, label_by=label_by, **options)
 
 
-def plant(
-    classifier: Classifier,
-    data: str | Path | Source,
-    out: str | Path,
-    *,
-    progress: Callable[[Progress], None] | None = None,
-    decode_options: DecodeOptions | None = None,
-    reading: Mapping[str, Any] | None = None,
-    **settings: Any,
-) -> Tally:
-    """Write mistakes of known causes into a folder, each with the same image without its cause.
-
-    Args:
-        classifier: Whose mistakes they shall be.
-        data: Folder, manifest, ``.npz`` file, ``planted:test`` or source.
-        out: Folder to write; must not hold anything yet.
-        progress: Told the cause and how many of its mistakes are there, after every step.
-        decode_options: How files are decoded.
-        reading: As for :func:`open_data`.
-        settings: Of :class:`whywrong.planting.kinds.PlantConfig`: ``causes``, ``kinds``, ``per_cause``, ``strength``...
-
-    Returns:
-        How many were planted and tried, by cause.
-
-    Raises:
-        InputError: An unknown cause or kind, a strength out of range, or a folder that is not empty.
-        DataError: Too few images are read as labelled.
-    """
-    from whywrong.planting.folder import PlantedFolder
-    from whywrong.planting.kinds import PlantConfig
-    from whywrong.planting.mistakes import Tally
-    from whywrong.planting.plant import plant as run
-    from whywrong.runs.labelled import LabelledSource
-
-    names = {name: tuple(settings.pop(name, ())) for name in ("causes", "kinds")}
-    config = PlantConfig(**names, **settings)
-    labelled = LabelledSource(open_data(data, **(reading or {})), decode_options)
-    settled = labelled.settle(classifier)
-    tally = Tally(config.per_cause)
-    known = settled.classes.names
-    with PlantedFolder(Path(out), spec=settled.spec, labels=settled.labels, names=known) as folder:
-        for planted in run(classifier, labelled, settled, config=config, tally=tally, progress=progress):
-            folder.add(planted)
-    return tally
-
-
 def readings(run: RunFolder, limit: int = 1) -> list[str]:
     """The plain readings of the first errors of a run; of its first images where none is wrong."""
     from whywrong.report.cases import build
@@ -326,99 +266,3 @@ def spurious_features(
     )
     write_gallery(report.folder)
     return report
-
-
-def reproduce_claim(
-    name: str,
-    models: Sequence[Classifier],
-    data: str | Path | Source,
-    settings: Mapping[str, Any] | None = None,
-    *,
-    judges: Sequence[Classifier] = (),
-    progress: Callable[[Any], None] | None = None,
-    decode_options: DecodeOptions | None = None,
-    **reading: Any,
-) -> ClaimResult:
-    """Test a finding of a paper on one's own models and images.
-
-    Args:
-        name: Name of the claim, as in ``inverted.1``.
-        models: The classifiers it compares.
-        data: Folder, manifest, ``.npz`` file or source.
-        settings: Settings of the claim, as in ``{"limit": 500}``.
-        judges: Further classifiers, for a claim that asks them for their opinion.
-        progress: Called with what is done so far (stage, done, total) where a claim takes long.
-        decode_options: How files are decoded.
-        reading: As for :func:`open_data`.
-
-    Raises:
-        InputError: No such claim, another number of models, judges that it does not take, or a setting that breaks its
-            contract.
-    """
-    from whywrong.reproduce import run_claim
-    from whywrong.runs.labelled import LabelledSource
-
-    labelled = LabelledSource(open_data(data, **reading), decode_options)
-    return run_claim(name, models, labelled, settings, judges=judges, progress=progress)
-
-
-def reproduce_claims(
-    family: str,
-    models: Sequence[Classifier],
-    data: str | Path | Source,
-    settings: Mapping[str, Any] | None = None,
-    *,
-    judges: Sequence[Classifier] = (),
-    progress: Callable[[Any], None] | None = None,
-    decode_options: DecodeOptions | None = None,
-    **reading: Any,
-) -> Iterator[ClaimResult | SkippedClaim]:
-    """Test all claims of a family, as in ``inverted``; what several need is measured once.
-
-    Args:
-        family: Name of the family.
-        models: One classifier or two; without a second, claims about two are skipped.
-        data: Folder, manifest, ``.npz`` file or source.
-        settings: Each goes to the claims that have it.
-        judges: Further classifiers, for the claims that take them.
-        progress: As for :func:`reproduce_claim`.
-        decode_options: How files are decoded.
-        reading: As for :func:`open_data`.
-
-    Yields:
-        A result for each claim, or why there is none.
-
-    Raises:
-        InputError: No such family, judges that none of its claims takes, or a setting that none has.
-    """
-    from whywrong.reproduce import run_claims
-    from whywrong.runs.labelled import LabelledSource
-
-    labelled = LabelledSource(open_data(data, **reading), decode_options)
-    return run_claims(family, models, labelled, settings, judges=judges, progress=progress)
-
-
-def draw_claim(result: ClaimResult, path: str | Path) -> Path:
-    """Draw the outcome of a claim to a file whose ending names the format.
-
-    Raises:
-        InputError: matplotlib knows no such format.
-    """
-    from whywrong.reproduce.figures import draw
-
-    check_figure(path)
-    draw(result).savefig(path)
-    return Path(path)
-
-
-def check_figure(path: str | Path) -> None:
-    """Refuse a file for a figure before anything is computed for it.
-
-    Raises:
-        InputError: matplotlib knows no such format.
-    """
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    known = FigureCanvasBase.get_supported_filetypes()
-    if Path(path).suffix[1:].lower() not in known:
-        raise InputError(f"{path}: figures end in {', '.join(f'.{ending}' for ending in sorted(known))}")

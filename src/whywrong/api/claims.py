@@ -1,0 +1,119 @@
+"""The findings of papers on one's own models and images, and their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whywrong.api.reading import open_data
+from whywrong.core.errors import InputError
+
+if TYPE_CHECKING:
+    from whywrong.data.decoding import DecodeOptions
+    from whywrong.data.sources import Source
+    from whywrong.models.classifier import Classifier
+    from whywrong.reproduce.protocol import ClaimResult, SkippedClaim
+    from whywrong.runs.labelled import LabelledSource
+
+
+def reproduce_claim(
+    name: str,
+    models: Sequence[Classifier],
+    data: str | Path | Source,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    judges: Sequence[Classifier] = (),
+    progress: Callable[[Any], None] | None = None,
+    decode_options: DecodeOptions | None = None,
+    **reading: Any,
+) -> ClaimResult:
+    """Test a finding of a paper on one's own models and images.
+
+    Args:
+        name: Name of the claim, as in ``inverted.1``.
+        models: The classifiers it compares.
+        data: Folder, manifest, ``.npz`` file or source.
+        settings: Settings of the claim, as in ``{"limit": 500}``.
+        judges: Further classifiers, for a claim that asks them for their opinion.
+        progress: Called with what is done so far (stage, done, total) where a claim takes long.
+        decode_options: How files are decoded.
+        reading: As for :func:`open_data`.
+
+    Raises:
+        InputError: No such claim, another number of models, judges that it does not take, or a setting that breaks its
+            contract.
+    """
+    from whywrong.reproduce import run_claim
+
+    labelled = _labelled(data, decode_options, reading)
+    return run_claim(name, models, labelled, settings, judges=judges, progress=progress)
+
+
+def reproduce_claims(
+    family: str,
+    models: Sequence[Classifier],
+    data: str | Path | Source,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    judges: Sequence[Classifier] = (),
+    progress: Callable[[Any], None] | None = None,
+    decode_options: DecodeOptions | None = None,
+    **reading: Any,
+) -> Iterator[ClaimResult | SkippedClaim]:
+    """Test all claims of a family, as in ``inverted``; what several need is measured once.
+
+    Args:
+        family: Name of the family.
+        models: One classifier or two; without a second, claims about two are skipped.
+        data: Folder, manifest, ``.npz`` file or source.
+        settings: Each goes to the claims that have it.
+        judges: Further classifiers, for the claims that take them.
+        progress: As for :func:`reproduce_claim`.
+        decode_options: How files are decoded.
+        reading: As for :func:`open_data`.
+
+    Yields:
+        A result for each claim, or why there is none.
+
+    Raises:
+        InputError: No such family, judges that none of its claims takes, or a setting that none has.
+    """
+    from whywrong.reproduce import run_claims
+
+    labelled = _labelled(data, decode_options, reading)
+    return run_claims(family, models, labelled, settings, judges=judges, progress=progress)
+
+
+def _labelled(
+    data: str | Path | Source, decode_options: DecodeOptions | None, reading: dict[str, Any]
+) -> LabelledSource:
+    from whywrong.runs.labelled import LabelledSource
+
+    return LabelledSource(open_data(data, **reading), decode_options)
+
+
+def draw_claim(result: ClaimResult, path: str | Path) -> Path:
+    """Draw the outcome of a claim to a file whose ending names the format.
+
+    Raises:
+        InputError: matplotlib knows no such format.
+    """
+    from whywrong.reproduce.figures import draw
+
+    check_figure(path)
+    draw(result).savefig(path)
+    return Path(path)
+
+
+def check_figure(path: str | Path) -> None:
+    """Refuse a file for a figure before anything is computed for it.
+
+    Raises:
+        InputError: matplotlib knows no such format.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if Path(path).suffix[1:].lower() not in known:
+        raise InputError(f"{path}: figures end in {', '.join(f'.{ending}' for ending in sorted(known))}")

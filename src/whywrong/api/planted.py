@@ -1,0 +1,62 @@
+"""Mistakes with known causes, made and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whywrong.api.reading import open_data
+
+if TYPE_CHECKING:
+    from whywrong.data.decoding import DecodeOptions
+    from whywrong.data.sources import Source
+    from whywrong.models.classifier import Classifier
+    from whywrong.planting.mistakes import Tally
+    from whywrong.runs.diagnose import Progress
+
+
+def plant(
+    classifier: Classifier,
+    data: str | Path | Source,
+    out: str | Path,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    decode_options: DecodeOptions | None = None,
+    reading: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Tally:
+    """Write mistakes of known causes into a folder, each with the same image without its cause.
+
+    Args:
+        classifier: Whose mistakes they shall be.
+        data: Folder, manifest, ``.npz`` file, ``planted:test`` or source.
+        out: Folder to write; must not hold anything yet.
+        progress: Told the cause and how many of its mistakes are there, after every step.
+        decode_options: How files are decoded.
+        reading: As for :func:`open_data`.
+        settings: Of :class:`whywrong.planting.kinds.PlantConfig`: ``causes``, ``kinds``, ``per_cause``, ``strength``...
+
+    Returns:
+        How many were planted and tried, by cause.
+
+    Raises:
+        InputError: An unknown cause or kind, a strength out of range, or a folder that is not empty.
+        DataError: Too few images are read as labelled.
+    """
+    from whywrong.planting.folder import PlantedFolder
+    from whywrong.planting.kinds import PlantConfig
+    from whywrong.planting.mistakes import Tally
+    from whywrong.planting.plant import plant as run
+    from whywrong.runs.labelled import LabelledSource
+
+    names = {name: tuple(settings.pop(name, ())) for name in ("causes", "kinds")}
+    config = PlantConfig(**names, **settings)
+    labelled = LabelledSource(open_data(data, **(reading or {})), decode_options)
+    settled = labelled.settle(classifier)
+    tally = Tally(config.per_cause)
+    known = settled.classes.names
+    with PlantedFolder(Path(out), spec=settled.spec, labels=settled.labels, names=known) as folder:
+        for planted in run(classifier, labelled, settled, config=config, tally=tally, progress=progress):
+            folder.add(planted)
+    return tally
