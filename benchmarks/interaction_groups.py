@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=50, help="images in each group")
     parser.add_argument("--grid", type=int)
     parser.add_argument("--contexts", type=int, default=InteractionsClaimConfig().contexts)
-    parser.add_argument("--middle", type=float, default=InteractionsClaimConfig().middle)
+    parser.add_argument("--noise", type=float, default=InteractionsClaimConfig().noise)
     parser.add_argument("--blocks", type=int, default=InteractionsClaimConfig().blocks)
     parser.add_argument("--matched", action="store_true", help="attack as strong as the corruption of the same image")
     parser.add_argument("--control", action="store_true", help="measure the fifth group too")
@@ -143,7 +143,7 @@ def main() -> None:
         pool=max(400, arguments.limit),
         grid=arguments.grid,
         contexts=arguments.contexts,
-        middle=arguments.middle,
+        noise=arguments.noise,
         blocks=arguments.blocks,
         matched_drop="corrupt_mis" if arguments.matched else None,
     )

@@ -24,7 +24,7 @@ from whywrong.reproduce.interactions.config import InteractionsClaimConfig, comm
 from whywrong.reproduce.interactions.measuring import first_images
 
 SIDE = 32
-SETTINGS = {"limit": 6, "pool": 40, "players": "pixels", "grid": 4, "contexts": 2, "middle": 1, "kinds": "brightness",
+SETTINGS = {"limit": 6, "pool": 40, "players": "pixels", "grid": 4, "contexts": 2, "noise": None, "kinds": "brightness",
             "eps": 0.1, "draws": 1000, "permutations": 4}  # fmt: skip
 
 

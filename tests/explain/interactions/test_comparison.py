@@ -194,7 +194,7 @@ def real() -> tuple[Groups, MeasuredGroups]:
 
     parts = {"correct": same("correct", 1), "adv_mis": same("adv_mis", 2), "corrupt_mis": same("corrupt_mis", 1)}
     groups = Groups(parts, x, "", (), 0, 0)
-    config = MeasureConfig(players=PlayersConfig(kind="pixels", grid=4), contexts=4, middle=2.0)
+    config = MeasureConfig(players=PlayersConfig(kind="pixels", grid=4), contexts=4)
     return groups, measure_groups(Classifier(Cells()), groups, config=config)
 
 
@@ -220,7 +220,7 @@ def test_classes_of_several_errors_are_measured_from_the_same_passes(real):
     alone = measure_groups(
         Classifier(Cells()),
         Groups({"adv_mis": groups["adv_mis"]}, groups.x, "", (), 0, 0),
-        config=MeasureConfig(players=PlayersConfig(kind="pixels", grid=4), contexts=4, middle=2.0),
+        config=MeasureConfig(players=PlayersConfig(kind="pixels", grid=4), contexts=4),
     )
     assert alone.images == 12
     assert alone.groups["adv_mis"].source is not None
@@ -237,14 +237,14 @@ def test_the_ends_of_the_game_are_those_of_the_model(real):
 def test_progress_ends_at_all_images_and_passes(real):
     groups, found = real
     steps: list[tuple[int, int, int]] = []
-    config = MeasureConfig(players=PlayersConfig(kind="pixels", grid=4), contexts=4, middle=2.0)
+    config = MeasureConfig(players=PlayersConfig(kind="pixels", grid=4), contexts=4)
     measure_groups(Classifier(Cells()), groups, config=config, progress=lambda *step: steps.append(step))
     assert steps[-1] == (18, 18, found.forwards)
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"value": "odds"}, "log_odds"), ({"middle": 0.5}, "middle"), ({"contexts": 1}, "contexts"), ({"side": 1}, "side"),
+    [({"value": "odds"}, "log_odds"), ({"noise": 1.5}, "noise"), ({"contexts": 1}, "contexts"), ({"side": 1}, "side"),
      ({"ratios": (1.2,)}, "ratios")],
 )  # fmt: skip
 def test_settings_of_a_measurement_are_checked(settings, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -32,6 +33,11 @@ class Features:
     U_se: np.ndarray
     full: np.ndarray
     empty: np.ndarray
+
+    @staticmethod
+    def join(parts: Sequence[Features]) -> Features:
+        """Of several lots of images, one after the other."""
+        return Features(**{e.name: np.concatenate([getattr(p, e.name) for p in parts]) for e in fields(Features)})
 
     def __len__(self) -> int:
         return len(self.A)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -18,20 +17,22 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.explain.interactions.bands import within
+from whywrong.core.randomness import keyed_bits
 from whywrong.explain.interactions.blocks import block_pairs
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.features import Features
 from whywrong.explain.interactions.games import Game
 from whywrong.explain.interactions.groups import MADE, Group, Groups
+from whywrong.explain.interactions.jobs import Jobs, jobs_of
 from whywrong.explain.interactions.pairs import RATIOS, orders_of
 from whywrong.explain.interactions.players import PlayersConfig
 from whywrong.explain.interactions.profile import Profile
 from whywrong.explain.interactions.several_targets import SeveralTargets
+from whywrong.explain.interactions.sharing_out import PILOT_CONTEXTS, PILOT_IMAGES, contexts_by_order
+from whywrong.explain.interactions.streams import PILOT
 from whywrong.explain.interactions.values import KINDS
 from whywrong.models.classifier import Classifier
 
-MIDDLE = (0.1, 0.7)
 _CHUNK = 16  # images measured together, between two reports of progress
 
 
@@ -44,9 +45,9 @@ class MeasureConfig:
             difference.
         players: What the players are.
         method: Estimator: ``balanced``, ``shared`` or ``faithful``.
-        contexts: K, draws of each pair at the outer orders, the same in every image; at least 2.
-        middle: Times as many at the orders from r = 0.1 to 0.7, where interactions are weak and their noise is not; at
-            least 1.
+        contexts: K, draws of each pair at an order, on average over the orders, the same in every image; at least 2.
+        noise: Share in (0, 1) of the variance between images that may be sampling noise; orders get their contexts
+            accordingly, by a pilot. None gives all orders the same.
         units: Fewest independent permutations of an order, at least 2.
         ratios: Orders, as shares in [0, 1] of the n - 2 other players.
         blocks: Blocks of neighbouring players whose pairs are measured, at places drawn with each image's key.
@@ -58,8 +59,8 @@ class MeasureConfig:
     value: str = "log_odds"
     players: PlayersConfig = field(default_factory=PlayersConfig)
     method: Literal["balanced", "shared", "faithful"] = "balanced"
-    contexts: int = 16
-    middle: float = 2.0
+    contexts: int = 40
+    noise: float | None = 0.08
     units: int = 4
     ratios: tuple[float, ...] = RATIOS
     blocks: int = 1
@@ -73,16 +74,15 @@ class MeasureConfig:
         for name, least in (("blocks", 1), ("side", 2), ("radius", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not 1 <= self.middle < float("inf"):
-            raise InputError(f"middle must be at least 1, got {self.middle}")
+        if self.noise is not None and not 0 < self.noise < 1:
+            raise InputError(f"noise is a share of the variance between images in (0, 1), got {self.noise}")
         orders_of(1000, self.ratios)
-        self.of_band(())
+        self.of_order(0, self.contexts)
 
-    def of_band(self, orders: tuple[int, ...], *, middle: bool = False) -> InteractionsConfig:
-        """Settings of the estimator for some orders."""
-        contexts = round(self.contexts * self.middle) if middle else self.contexts
+    def of_order(self, order: int, contexts: int) -> InteractionsConfig:
+        """Settings of the estimator for one order."""
         return InteractionsConfig(
-            method=self.method, contexts=contexts, units=self.units, permutations=0, orders=orders or None
+            method=self.method, contexts=contexts, units=self.units, permutations=0, orders=(order,)
         )
 
 
@@ -157,35 +157,20 @@ def measure_groups(
         NonFiniteError: The classifier answers a masked image with NaN or infinity.
     """
     config = config or MeasureConfig()
-    jobs, places = _jobs(groups)
+    jobs, places = jobs_of(groups)
+    pilot, contexts = _pilot(classifier, jobs, config)
     parts: list[Features] = []
-    forwards = 0
-    orders: tuple[int, ...] = ()
-    exact: tuple[bool, ...] = ()
-    game: SeveralTargets | None = None
-    pairs = torch.empty(0)
+    forwards = pilot
+    part: _Part | None = None
     for chunk in torch.arange(len(jobs.y)).split(_CHUNK):
-        width = int(jobs.width[chunk].max())
-        game = SeveralTargets(
-            classifier,
-            jobs.x[chunk.to(jobs.x.device)],
-            jobs.y[chunk],
-            targets=jobs.targets[chunk, :width],
-            value=config.value,
-            config=config.players,
-        )
-        keys = jobs.keys[chunk]
-        pairs = block_pairs(keys, game.rows, game.cols, side=config.side, blocks=config.blocks, radius=config.radius)
-        profiles = _bands(game, pairs, keys, config)
-        if not parts:
-            orders = tuple(order for profile in profiles for order in profile.orders)
-            exact = tuple(one for profile in profiles for one in profile.exact)
-        parts.append(_features(profiles, game, jobs.targets.shape[1]))
-        forwards += int(game.forwards.sum())
+        part = _measure(classifier, jobs, chunk, jobs.keys[chunk], contexts, config)
+        parts.append(part.features)
+        forwards += part.forwards
         if progress is not None:
             progress(int(chunk[-1]) + 1, len(jobs.y), forwards)
-    assert game is not None, "groups are never empty"
-    every = Features(**{e.name: np.concatenate([getattr(p, e.name) for p in parts]) for e in fields(Features)})
+    assert part is not None, "groups are never empty"
+    game, orders = part.game, part.orders
+    every = Features.join(parts)
     measured: dict[str, Measured] = {}
     for name, group in groups.groups.items():
         source, source_x = None, None
@@ -200,8 +185,8 @@ def measure_groups(
         players=game.players,
         kind=game.kind,
         fallback=game.fallback,
-        exact=exact,
-        pairs=pairs.shape[1],
+        exact=part.exact,
+        pairs=part.pairs,
         images=len(jobs.y),
         forwards=forwards,
         settings=groups.settings,
@@ -210,68 +195,65 @@ def measure_groups(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Jobs:
-    """All images to be measured, each once: those with most classes t first."""
+class _Part:
+    """A few images, measured."""
 
-    x: Tensor
-    y: Tensor
-    keys: Tensor
-    targets: Tensor  # (N, T), the first ones of ``width`` (N,) count
-    width: Tensor
-
-
-def _jobs(groups: Groups) -> tuple[_Jobs, dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]]:
-    """The images, and for every group the rows and slots of its images and of their sources."""
-    targets: dict[tuple[str, int], list[int]] = {}  # ("" for a clean image or its group, row) -> classes t
-    about: dict[tuple[str, int], tuple[Group, int]] = {}
-    uses: dict[str, dict[str, list[tuple[tuple[str, int], int]]]] = {}
-    for name, group in groups.groups.items():
-        uses[name] = {"own": [], "source": []}
-        for place, (row, target) in enumerate(zip(group.rows.tolist(), group.target.tolist(), strict=True)):
-            made = name in MADE
-            for role, key in (("own", (name if made else "", row)), ("source", ("", row)))[: 1 + made]:
-                slots = targets.setdefault(key, [])
-                if target not in slots:
-                    slots.append(target)
-                about.setdefault(key, (group, place))
-                uses[name][role].append((key, slots.index(target)))
-    order = sorted(targets, key=lambda key: -len(targets[key]))
-    number = {key: place for place, key in enumerate(order)}
-    most = len(targets[order[0]])
-    x = torch.stack([groups.x[key[1]] if key[0] == "" else about[key][0].x[about[key][1]] for key in order])
-    jobs = _Jobs(
-        x=x,
-        y=torch.stack([about[key][0].y[about[key][1]] for key in order]),
-        keys=torch.stack([about[key][0].keys[about[key][1]] for key in order]),
-        targets=torch.tensor([(targets[key] * most)[:most] for key in order]),
-        width=torch.tensor([len(targets[key]) for key in order]),
-    )
-    places = {
-        name: {
-            role: (
-                np.array([number[key] for key, _ in used], dtype=np.int64),
-                np.array([s for _, s in used], dtype=np.int64),
-            )
-            for role, used in roles.items()
-        }
-        for name, roles in uses.items()
-    }
-    return jobs, places
+    features: Features
+    game: SeveralTargets
+    orders: tuple[int, ...]
+    exact: tuple[bool, ...]
+    pairs: int
+    forwards: int
 
 
-def _bands(game: Game, pairs: Tensor, keys: Tensor, config: MeasureConfig) -> list[Profile]:
-    """Profiles of the orders at either end, and of those between, which get more contexts."""
-    orders = orders_of(game.players, config.ratios)
-    middle = within(orders, game.players, *MIDDLE).tolist()
-    return [
-        estimate(
-            game,
-            pairs,
-            keys=keys,
-            config=config.of_band(tuple(orders[number] for number, _ in run), middle=inside),
-        )
-        for inside, run in groupby(enumerate(middle), key=lambda entry: entry[1])
+def _pilot(classifier: Classifier, jobs: Jobs, config: MeasureConfig) -> tuple[int, int | tuple[int, ...]]:
+    """Passes of the pilot, and the contexts it gives to each order."""
+    if config.noise is None:
+        return 0, config.contexts
+    rows = torch.linspace(0, len(jobs.y) - 1, min(PILOT_IMAGES, len(jobs.y))).long()
+    keys = keyed_bits(jobs.keys[rows], (1,), PILOT)[:, 0]
+    few = min(PILOT_CONTEXTS, config.contexts)
+    parts = [
+        _measure(classifier, jobs, rows[some], keys[some], few, config)
+        for some in torch.arange(len(rows)).split(_CHUNK)
     ]
+    features = Features.join([part.features for part in parts])
+    contexts = contexts_by_order(features, parts[0].exact, contexts=config.contexts, noise=config.noise)
+    return sum(part.forwards for part in parts), contexts
+
+
+def _measure(
+    classifier: Classifier,
+    jobs: Jobs,
+    rows: Tensor,
+    keys: Tensor,
+    contexts: int | tuple[int, ...],
+    config: MeasureConfig,
+) -> _Part:
+    """Profiles of the images in ``rows``, with contexts drawn by ``keys``, so many at every order or at each."""
+    game = SeveralTargets(
+        classifier,
+        jobs.x[rows.to(jobs.x.device)],
+        jobs.y[rows],
+        targets=jobs.targets[rows, : int(jobs.width[rows].max())],
+        value=config.value,
+        config=config.players,
+    )
+    pairs = block_pairs(keys, game.rows, game.cols, side=config.side, blocks=config.blocks, radius=config.radius)
+    orders = orders_of(game.players, config.ratios)
+    of_order = (contexts,) * len(orders) if isinstance(contexts, int) else contexts
+    profiles = [
+        estimate(game, pairs, keys=keys, config=config.of_order(order, number))
+        for order, number in zip(orders, of_order, strict=True)
+    ]
+    return _Part(
+        features=_features(profiles, game, jobs.targets.shape[1]),
+        game=game,
+        orders=orders,
+        exact=tuple(profile.exact[0] for profile in profiles),
+        pairs=pairs.shape[1],
+        forwards=int(game.forwards.sum()),
+    )
 
 
 def _features(profiles: Sequence[Profile], game: Game, targets: int) -> Features:

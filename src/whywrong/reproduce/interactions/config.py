@@ -39,8 +39,9 @@ class InteractionsClaimConfig:
         baseline: What hides cells of pixels: ``image_mean``, ``data_mean`` or ``blur``.
         blocks: Blocks of neighbouring players whose pairs are measured.
         side: Players a side of a block.
-        contexts: Draws of each pair at the outer orders.
-        middle: Times as many from r = 0.1 to 0.7.
+        contexts: Draws of each pair at an order, on average over the orders.
+        noise: Share of the variance between images that may be sampling noise: orders get their contexts accordingly,
+            by a pilot; none gives all the same.
         permutations: Of the mean curve F(k) in C7.
         draws: Bootstrap resamples, at least 1000.
         seed: Seeds the keys of the images, and all resampling.
@@ -60,8 +61,8 @@ class InteractionsClaimConfig:
     baseline: Baseline = "image_mean"
     blocks: int = 1
     side: int = 2
-    contexts: int = 16
-    middle: float = 2.0
+    contexts: int = 40
+    noise: float | None = 0.08
     permutations: int = 64
     draws: int = 2000
     seed: int = 0
@@ -106,7 +107,7 @@ class InteractionsClaimConfig:
             value=self.value,
             players=players,
             contexts=self.contexts,
-            middle=self.middle,
+            noise=self.noise,
             blocks=self.blocks,
             side=self.side,
             seed=self.seed,

@@ -1,0 +1,50 @@
+"""How the draws of a comparison of groups are shared out among its orders.
+
+What is compared is images, so noise matters as a share of the variance between images, and that share differs tenfold
+between orders. A pilot over a few images, in contexts of its own, says what each order needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from whywrong.explain.interactions.features import Features
+
+PILOT_IMAGES = 32
+PILOT_CONTEXTS = 8
+_FEWEST_IMAGES = 8  # of which a variance can be had
+_FEWEST = 4  # contexts of an order
+_STATISTICS = ("A", "M", "U")
+
+
+def contexts_by_order(pilot: Features, exact: Sequence[bool], *, contexts: int, noise: float) -> tuple[int, ...]:
+    """Contexts of each of R orders: enough for a share of noise, but no more than ``contexts`` on average.
+
+    Args:
+        pilot: Features (N, R, V) of a few images, from :data:`PILOT_CONTEXTS` contexts; the true class and class t
+            come first in V. Of fewer than eight images nothing is concluded: all orders get the same.
+        exact: Which orders are enumerated, whatever they are given.
+        contexts: Draws of each pair at an order, on average over the orders that are not.
+        noise: Share in (0, 1) of the variance between images that may be sampling noise, on average over the
+            statistics A, M and U and both classes. Where ``contexts`` is too little for it, every order falls short
+            by the same factor.
+    """
+    sampled = ~np.asarray(exact)
+    if len(pilot) < _FEWEST_IMAGES or not sampled.any():
+        return (contexts,) * len(sampled)
+    ratio = np.stack(
+        [_ratio(getattr(pilot, name)[..., :2], getattr(pilot, f"{name}_se")[..., :2]) for name in _STATISTICS]
+    ).mean((0, 2))  # (R,)
+    needed = np.maximum(PILOT_CONTEXTS * ratio * (1 - noise) / noise, _FEWEST)
+    short = min(1.0, contexts * sampled.sum() / needed[sampled].sum())
+    shared = np.maximum(needed * short, min(_FEWEST, contexts)).round().astype(int)
+    return tuple(np.where(sampled, shared, contexts).tolist())
+
+
+def _ratio(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """(R, v): noise through what is left of the variance between images; 0 where nothing varies."""
+    noise, variance = np.nanmean(np.square(errors), 0), np.nanvar(values, 0, ddof=1)
+    between = np.maximum(variance - noise, 0.1 * variance)
+    return np.divide(noise, between, out=np.zeros_like(noise), where=between > 0)
