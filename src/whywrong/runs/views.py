@@ -61,9 +61,7 @@ def _define(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
     for name in run.meta["methods"]:
         _method(connection, run, name, items)
     _failed_items(connection, run)
-    searched = run.path / "spurious" / "components.parquet"
-    if searched.exists():  # written by `whywrong spurious`: classes and components, not items
-        connection.execute(f"create view spurious as select * from read_parquet({_quoted(str(searched.resolve()))})")
+    _spurious(connection, run)
     connection.execute(f"SET allowed_directories = [{_quoted(str(run.path.resolve()))}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
@@ -119,6 +117,21 @@ def _method(connection: duckdb.DuckDBPyConnection, run: RunFolder, name: str, it
         join ({rows}) m on m.item_id = o.item_id and m.shard = o.shard and m.image_id = e.image_id
             and m.label = e.label and m.predicted = e.predicted"""
     )
+
+
+def _spurious(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
+    """What `whywrong spurious` wrote into the folder: classes and components, not items. Pictures stay in the files."""
+    components, changes = (run.path / "spurious" / f"{name}.parquet" for name in ("components", "changes"))
+    if components.exists():
+        connection.execute(f"create view spurious as select * from read_parquet({_quoted(str(components.resolve()))})")
+    if changes.exists():
+        connection.execute(
+            f"""create view spurious_changes as
+            select * exclude (mean_change, crops, crop, before, after, crop_before, crop_after) from (
+                select *, unnest(crop) from (
+                    select *, unnest(case when len(crops) > 0 then crops else [null] end) as crop
+                    from read_parquet({_quoted(str(changes.resolve()))})))"""
+        )
 
 
 def _own(column: str, lists: Collection[str]) -> str:
