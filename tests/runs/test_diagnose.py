@@ -244,6 +244,10 @@ def test_a_classifier_that_tells_labels_only_gets_predictions_without_scores(tmp
         ({"options": {"stub": {"gian": 1}}}, 'unknown setting "stub.gian"; nearest: "stub.gain"'),
         ({"options": {"sub": {"gain": 1}}}, 'nearest: "stub"'),
         ({"options": {"stub": {"gain": "much"}}}, "stub.gain|gain"),
+        (
+            {"methods": [], "options": {"stub": {"gain": 2}}},
+            "it belongs to --depth quick, or name it with --methods stub",
+        ),
         ({"workers": 0}, "workers must be at least 1"),
         ({"limit": -1}, "limit at least 0"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
@@ -253,6 +257,22 @@ def test_wrong_settings_stop_before_anything_is_written(tmp_path, settings, said
     with pytest.raises(InputError, match=said):
         kit.diagnosed(tmp_path / "run", kit.array_source(tmp_path, 5), **settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_models_that_settings_name_are_refused_before_the_first_batch(tmp_path, monkeypatch):
+    asked = []
+
+    def refuse(self, classifier, shape):
+        asked.append((classifier, shape))
+        raise InputError("helper cannot serve")
+
+    monkeypatch.setattr(kit.StubConfig, "check_models", refuse, raising=False)
+    classifier = kit.reader()
+    with pytest.raises(InputError, match="helper cannot serve"):
+        kit.diagnosed(tmp_path / "run", kit.array_source(tmp_path, 5), classifier=classifier)
+    assert [one for one, _ in asked] == [classifier]
+    assert classifier.forwards == 0
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_a_file_in_the_way_or_a_folder_without_permission_stops_before_work(tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pyarrow.parquet as pq
 import pytest
 from tests.explain.spurious.toys import toy_classifier
@@ -9,6 +11,7 @@ from tests.runs.test_spurious_search import source
 
 from whywrong.core.errors import InputError
 from whywrong.report.spurious_gallery import write_gallery
+from whywrong.runs.folder import RunFolder
 from whywrong.runs.spurious.change_files import CHANGE_SCHEMA, read_changes
 from whywrong.runs.spurious.changes import change_classes
 from whywrong.runs.spurious.files import read_search
@@ -77,6 +80,18 @@ def test_the_table_is_read_back_and_shown(written):
     assert page.count("sp-window") > 2
 
 
+def test_a_run_shows_windows_as_rows_and_leaves_the_pictures_in_the_file(written, finished, tmp_path):
+    report, _ = written
+    shutil.copytree(finished().path, tmp_path / "run")
+    shutil.copytree(report.folder / "spurious", tmp_path / "run" / "spurious")
+    rows = RunFolder(tmp_path / "run").query("select * from spurious_changes").to_pylist()
+    crops = [crop for found in report.changes.classes.values() for crop in found.route.change.rows]
+    assert len(rows) == len(crops) > 0
+    assert {row["class_name"] for row in rows} == {report.search.names[index] for index in report.changes.classes}
+    assert sum(bool(row["confirmed"]) for row in rows) == report.record["changes"]["crops_confirmed"]
+    assert not {"mean_change", "crops", "before", "after", "crop_before", "crop_after"} & rows[0].keys()
+
+
 def test_a_search_without_changes_takes_older_ones_away(sources, tmp_path):
     spurious_report(toy_classifier(), sources[1], sources[0], tmp_path, settings=FEW | {"changed_classes": 1})
     assert (tmp_path / "spurious" / "changes.parquet").exists()
@@ -89,8 +104,17 @@ def test_a_search_without_changes_takes_older_ones_away(sources, tmp_path):
 def test_what_cannot_be_changed_is_said(sources):
     few = SpuriousConfig(**FEW | {"changed_images": 200})
     search = search_spurious(toy_classifier(), sources[1], sources[0], config=few)
-    with pytest.raises(InputError, match="images of other classes, fewer than 200"):
+    with pytest.raises(
+        InputError, match=r"images of other classes, fewer than 200; .*lower --set changed_images \(at l"
+    ):
         change_classes(toy_classifier(), search)
+
+
+def test_a_guide_that_is_not_there_is_refused_before_anything_is_read(sources):
+    classifier = toy_classifier()
+    with pytest.raises(InputError, match="planted:nobody"):
+        search_spurious(classifier, sources[1], config=SpuriousConfig(**FEW | {"guide": "planted:nobody"}))
+    assert classifier.forwards <= 1  # the look at the last layer
 
 
 @pytest.mark.parametrize(

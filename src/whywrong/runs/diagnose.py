@@ -34,7 +34,7 @@ from whywrong.runs.plan import plan_explain, plan_predictions
 from whywrong.runs.predict import NOT_FINITE
 from whywrong.runs.schemas import KEYS
 from whywrong.runs.selection import count_reason, labelled_predictions, select_details
-from whywrong.runs.setup import Sample, choose_steps, grant, result_schema, settle_classes, settle_spec
+from whywrong.runs.setup import Sample, check_models, choose_steps, grant, result_schema, settle_classes, settle_spec
 from whywrong.runs.shards import SCHEMA_FILE, write_table
 
 TIME_LIMIT = 600.0
@@ -157,8 +157,9 @@ class _Diagnosis:
         asked_for: bool,
     ) -> None:
         """Settle everything that can stop the run, and write down what it is a run of."""
-        grant(steps, self.classifier.access, asked_for=asked_for)
+        granted, _ = grant(steps, self.classifier.access, asked_for=asked_for)
         self.spec = settle_spec(self.classifier, self.source)
+        check_models(granted, self.classifier, self.spec)
         sample = Sample(self.source, self.spec, self.options)
         classes, doubts = settle_classes(self.classifier, self.source, sample)
         self.labels = self.source.match_labels(classes)

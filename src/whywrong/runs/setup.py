@@ -47,13 +47,33 @@ def choose_steps(depth: Depth, names: Sequence[str] | None, options: Mapping[str
     known = [method.name for method in chosen]
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            raise InputError(f'settings for "{name}", which does not run' + (f'; nearest: "{near[0]}"' if near else ""))
+            raise InputError(f'settings for "{name}", which does not run{_remedy(name, known)}')
     steps = []
     for method in chosen:
         config = make_config(resolve(method.config), options.get(method.name, {}), method.name)
         steps.append(Step(method=method, config=config, hash=config_hash(config)))
     return steps
+
+
+def _remedy(name: str, known: Sequence[str]) -> str:
+    """What to do about settings of a method that does not run: run it, or mend the name."""
+    if name in methods():
+        there = ",".join([*known, name])
+        return f": it belongs to --depth {methods()[name].depth}, or name it with --methods {there}"
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f'; nearest: "{near[0]}"' if near else ""
+
+
+def check_models(steps: Sequence[Step], classifier: Classifier, spec: InputSpec) -> None:
+    """Let settings that name further models refuse them before the first batch.
+
+    Raises:
+        InputError, AccessError, ModelError: A model that is named cannot serve.
+    """
+    for step in steps:
+        check = getattr(step.config, "check_models", None)
+        if check is not None:
+            check(classifier, (spec.channels, spec.height, spec.width))
 
 
 def grant(steps: Sequence[Step], access: Access, *, asked_for: bool) -> tuple[list[Step], dict[str, str]]:

@@ -8,7 +8,7 @@ import torch
 from whywrong.core.errors import InputError
 from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual
 from whywrong.explain.counterfactuals.ladder import choose_guide
-from whywrong.explain.counterfactuals.named import named_helper, named_judges
+from whywrong.explain.counterfactuals.named import check_named, named_helper, named_judges
 from whywrong.models.classifier import Classifier
 from whywrong.models.zoo import load_classifier
 
@@ -102,3 +102,38 @@ def test_a_helper_that_cannot_serve_is_refused():
         CounterfactualConfig(angle=120.0)
     with pytest.raises(InputError, match="way must be one of cone, ensemble"):
         CounterfactualConfig(way="push")  # type: ignore[arg-type]
+
+
+def test_a_helper_without_gradients_is_named_and_not_the_explained_classifier(tmp_path):
+    (tmp_path / "nets.py").write_text(
+        "import torch\n\n\n"
+        "class Hard(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return torch.nn.functional.one_hot((12 * x.mean((1, 2, 3))).long().clamp(0, 11), 12).float()\n\n\n"
+        "def hard():\n    net = Hard()\n    net.input_size = (3, 64, 64)\n    return net\n",
+        encoding="utf-8",
+    )
+    name = f"{tmp_path}/nets.py:hard"
+    with pytest.raises(InputError, match=r"helper .*nets\.py:hard cannot guide: no gradient reaches the pixels"):
+        named_helper(name, torch.rand(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("aux", "judges", "said"),
+    [
+        ("planted:nobody", (), "planted:nobody"),
+        ("planted:cnn", (), "aux is the explained classifier itself"),
+        ("", ("planted:cnn",), "judge 1 is the explained classifier"),
+        ("planted:cnn-robust", ("planted:vit", "planted:cnn-robust"), "judge 2 is the auxiliary classifier"),
+    ],
+)
+def test_a_config_refuses_models_that_cannot_serve_before_anything_is_computed(aux, judges, said):
+    explained = load_classifier("planted:cnn")
+    config = CounterfactualConfig()
+    object.__setattr__(config, "aux", aux)  # past its own check, which knows names and no models
+    object.__setattr__(config, "judges", judges)
+    with pytest.raises(InputError, match=said):
+        config.check_models(explained, (3, 64, 64))
+    with pytest.raises(InputError, match="name one of the same input size"):
+        check_named(explained, "planted:cnn-robust", (), (3, 32, 32))
+    assert explained.forwards == explained.backwards == 0

@@ -9,8 +9,10 @@ import numpy as np
 
 from whywrong.core.errors import InputError
 from whywrong.explain.counterfactuals.guidance import WAYS, Way
+from whywrong.explain.counterfactuals.named import check_named
 from whywrong.explain.counterfactuals.objectives import OBJECTIVES, ObjectiveName
 from whywrong.explain.counterfactuals.search import Solver, check_exponent, check_solver
+from whywrong.models.classifier import Classifier
 
 _REFERENCE_ENTRIES = 3 * 224 * 224
 _REFERENCE_RADII = ((0.0, 8 / 255), (1 / 2, 18.0), (2 / 3, 75.0), (1.0, 600.0))  # (1/p, radius) there
@@ -114,3 +116,11 @@ class CounterfactualConfig:
                 raise InputError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         if self.stop_conf is not None and not 0 <= self.stop_conf <= 1:
             raise InputError(f"stop_conf must be a probability in [0, 1], got {self.stop_conf}")
+
+    def check_models(self, classifier: Classifier, shape: tuple[int, int, int]) -> None:
+        """Refuse ``aux`` and ``judges`` that cannot serve ``classifier`` on images (C, H, W); a run asks first.
+
+        Raises:
+            InputError, AccessError, ModelError: As :func:`whywrong.explain.counterfactuals.named.check_named`.
+        """
+        check_named(classifier, self.aux, self.judges, shape)

@@ -15,7 +15,7 @@ from whywrong.core.access import Access
 from whywrong.core.checks import check_images
 from whywrong.explain.counterfactuals.config import CounterfactualConfig
 from whywrong.explain.counterfactuals.guidance import guided_by
-from whywrong.explain.counterfactuals.named import named_helper, named_judges
+from whywrong.explain.counterfactuals.named import helper_words, named_helper, named_judges
 from whywrong.explain.counterfactuals.objectives import Objective
 from whywrong.explain.counterfactuals.result import AUXILIARY, GIVEN, NONE, OWN, CounterfactualResult
 from whywrong.explain.counterfactuals.session import Session
@@ -83,18 +83,12 @@ def counterfactual(
             name = config.aux if aux is None else "an auxiliary classifier"
             aux = named_helper(config.aux, x) if aux is None else aux
             objective = guided_by(classifier, aux, config.way, config.angle, config.temperature)
-            words = _words(name, config)
+            words = helper_words(name, config.way, config.angle)
         session = Session(classifier, x, y, keys, config, targets, detail, masks, region, objective)
         result = replace(session.run(), guided_by=words)
         if config.trust:
             return _trusted(result, classifier, session.keys, judges, plain, aux, config, guided=objective is not None)
         return result
-
-
-def _words(name: str, config: CounterfactualConfig) -> str:
-    if config.way == "cone":
-        return f"{name} turned the gradients toward its own, by at most {config.angle:g} degrees"
-    return f"{name} had half a say: the average of both probabilities was raised"
 
 
 def _trusted(

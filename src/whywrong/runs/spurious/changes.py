@@ -18,8 +18,11 @@ from whywrong.core.errors import InputError
 from whywrong.data.batches import to_tensor
 from whywrong.explain.counterfactuals.config import default_radius
 from whywrong.explain.counterfactuals.finetune import FinetuneConfig, FinetuneStep, finetune
+from whywrong.explain.counterfactuals.guidance import Way
 from whywrong.explain.counterfactuals.ladder import Guide, choose_guide, gradient_coherence
-from whywrong.explain.counterfactuals.named import named_helper
+from whywrong.explain.counterfactuals.named import helper_words, named_helper
+from whywrong.explain.counterfactuals.trust import TrustConfig
+from whywrong.explain.spurious.change_mass import FEWEST
 from whywrong.explain.spurious.route import Route, RouteConfig, changes_into
 from whywrong.explain.spurious.transplant import Transplant, transplant
 from whywrong.models.classifier import Classifier
@@ -30,6 +33,7 @@ from whywrong.runs.spurious.search import COPY, Search
 
 _COPY_IMAGES = 640  # reference images, at most, on which a robust copy is trained
 _COPY_EPOCHS = 2
+_ANGLE = 60.0  # degrees, of the cone
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +109,8 @@ def change_classes(
     short = {index: len(rows) for index, rows in taken.items() if len(rows) < config.changed_images}
     left_out = {index: f"{n} images of other classes, fewer than {config.changed_images}" for index, n in short.items()}
     if len(left_out) == len(chosen):
-        raise InputError(f"changes: {next(iter(left_out.values()))}; give more images, or lower --set changed_images")
+        lower = f", or lower --set changed_images (at least {FEWEST})" if max(short.values()) >= FEWEST else ""
+        raise InputError(f"changes: {next(iter(left_out.values()))}; give more images{lower}")
     pixels = _load(pool, sorted({row for rows in taken.values() for row in rows}), tell)
     spec = pool.settled.spec
     first = next(rows for index, rows in taken.items() if index not in left_out)
@@ -115,7 +120,7 @@ def change_classes(
         target = torch.full((len(sample),), index, dtype=torch.int64)
         cosine = gradient_coherence(classifier, sample, target)
         coherence = float(cosine.nanmedian())
-        guide = _guide(classifier, search, sample, coherence, tell)
+        guide = _guide(classifier, search, sample, target, coherence, tell)
         routes: dict[int, ClassChanges] = {}
         kept = [index for index in chosen if index not in left_out]
         for done, index in enumerate(kept, start=1):
@@ -151,14 +156,19 @@ def _load(pool: Pool, rows: Sequence[int], tell: Callable[[Progress], None]) -> 
 
 
 def _guide(
-    classifier: Classifier, search: Search, sample: Tensor, coherence: float, tell: Callable[[Progress], None]
+    classifier: Classifier,
+    search: Search,
+    sample: Tensor,
+    target: Tensor,
+    coherence: float,
+    tell: Callable[[Progress], None],
 ) -> Guide:
     """The helper that was asked for, or what the classifier's own gradient is worth."""
     config = search.config
     if not config.guide:
         return choose_guide(classifier, coherence=coherence)
     if config.guide != COPY:
-        return choose_guide(classifier, aux=named_helper(config.guide, sample), way=config.guide_way)
+        return _led(classifier, config.guide, config.guide_way, sample, target)
     pool = search.search
     order = sorted(range(len(pool)), key=lambda row: pool.image_ids[row])[:_COPY_IMAGES]
     loaded = list(pool.load(order))
@@ -170,6 +180,17 @@ def _guide(
 
     copy = finetune(classifier, x, y, config=FinetuneConfig(epochs=_COPY_EPOCHS), progress=told)
     return choose_guide(classifier, copy=copy)
+
+
+def _led(classifier: Classifier, name: str, way: Way, sample: Tensor, target: Tensor) -> Guide:
+    """A helper by its name; whether it is as robust as a helper must be is measured, and said."""
+    helper = named_helper(name, sample)
+    guide = choose_guide(classifier, aux=helper, way=way, angle=_ANGLE)
+    cosine, bound = float(gradient_coherence(helper, sample, target).nanmedian()), TrustConfig().coherent
+    own = f"its own gradients agree under small noise with a cosine of {cosine:.2f} (bound {bound:g})"
+    if not cosine >= bound:
+        own += ", so that it is hardly robust and what follows may be noise: name a robust one, or take copy"
+    return replace(guide, words=f"{helper_words(name, way, _ANGLE)}; {own}")
 
 
 def _change(

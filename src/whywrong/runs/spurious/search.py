@@ -18,6 +18,7 @@ from whywrong.core.errors import DataError, InputError, ModelError
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
 from whywrong.explain.counterfactuals.guidance import WAYS, Way
+from whywrong.explain.counterfactuals.named import check_named
 from whywrong.explain.counterfactuals.search import check_exponent
 from whywrong.explain.spurious.change_mass import FEWEST
 from whywrong.explain.spurious.features import Features
@@ -225,6 +226,8 @@ def search_spurious(
         settled = images.settle(classifier)
         spec = settled.spec
         find_last_layer(classifier, (spec.channels, spec.height, spec.width))  # refuses before anything is read
+        if config.guide not in ("", COPY):
+            check_named(classifier, config.guide, (), (spec.channels, spec.height, spec.width))
         asked = [find_class(text, settled.classes) for text in config.classes]
         if reference is None:
             pool = read_pool(classifier, images, settled, _teller(tell, "read"))
