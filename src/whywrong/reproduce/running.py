@@ -43,7 +43,8 @@ def run_claim(
         raise InputError(f'no claim "{name}"; there are: {listed}')
     claim = known[name]
     if len(models) != claim.models:
-        raise InputError(f"claim {name} takes {claim.models} model(s), got {len(models)}")
+        remedy = "; name the second with --model2" if claim.models > len(models) else ""
+        raise InputError(f"claim {name} takes {claim.models} model(s), got {len(models)}{remedy}")
     _check_judges(name, [claim], judges)
     config = make_config(resolve(claim.config), settings or {}, name)
     return _run(claim, config, models, data, judges=judges, progress=progress, memory={"claims": (name,)})

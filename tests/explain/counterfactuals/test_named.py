@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from whywrong.core.errors import InputError
 from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual
+from whywrong.explain.counterfactuals.guidance import check_auxiliary
+from whywrong.explain.counterfactuals.judges import check_judges
 from whywrong.explain.counterfactuals.ladder import choose_guide
 from whywrong.explain.counterfactuals.named import check_named, named_helper, named_judges
 from whywrong.models.classifier import Classifier
@@ -137,3 +141,12 @@ def test_a_config_refuses_models_that_cannot_serve_before_anything_is_computed(a
     with pytest.raises(InputError, match="name one of the same input size"):
         check_named(explained, "planted:cnn-robust", (), (3, 32, 32))
     assert explained.forwards == explained.backwards == 0
+
+
+def test_a_classifier_of_another_input_size_is_named_as_helper_and_as_judge(monkeypatch):
+    explained, other = load_classifier("planted:cnn"), load_classifier("planted:vit")
+    monkeypatch.setattr(other, "preprocess", replace(other.preprocess, height=32, width=32))
+    with pytest.raises(InputError, match="aux takes images of 3 x 32 x 32, the explained classifier 3 x 64 x 64"):
+        check_auxiliary(explained, other)
+    with pytest.raises(InputError, match="judge 1 takes images of 3 x 32 x 32"):
+        check_judges(explained, [other])

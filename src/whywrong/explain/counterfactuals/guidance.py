@@ -268,18 +268,31 @@ def check_auxiliary(classifier: Classifier, aux: Classifier) -> None:
     """Refuse an auxiliary classifier that cannot serve.
 
     Raises:
-        InputError: It is the explained classifier, or has other classes.
+        InputError: It is the explained classifier, has other classes, or takes images of another size.
         AccessError: It grants no gradients.
     """
     aux.require(Access.GRADIENTS, "guiding a counterfactual")
     if same_classifier(classifier, aux):
         raise InputError("aux is the explained classifier itself; give another one that was trained to be robust")
+    check_inputs_agree(classifier, aux, "aux")
     check_classes_agree(classifier, aux, "aux")
 
 
 def same_classifier(first: Classifier, second: Classifier) -> bool:
     """Whether two classifiers are one: the same object, the same module, or the same weights and preprocessing."""
     return first is second or first.model is second.model or first.identity == second.identity
+
+
+def check_inputs_agree(classifier: Classifier, other: Classifier, what: str) -> None:
+    """Refuse a second classifier that is known to take other images than the explained one; ``what`` names it.
+
+    Raises:
+        InputError: Other channels, height or width.
+    """
+    sizes = [(spec.channels, spec.height, spec.width) for spec in (classifier.preprocess, other.preprocess) if spec]
+    if len(set(sizes)) > 1:
+        ours, theirs = (" x ".join(map(str, size)) for size in sizes)
+        raise InputError(f"{what} takes images of {theirs}, the explained classifier {ours}; both must take the same")
 
 
 def check_classes_agree(classifier: Classifier, other: Classifier, what: str) -> None:

@@ -32,7 +32,7 @@ from whywrong.core.access import Access
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform
 from whywrong.explain.counterfactuals.domain import Domain
-from whywrong.explain.counterfactuals.guidance import check_classes_agree, same_classifier
+from whywrong.explain.counterfactuals.guidance import check_classes_agree, check_inputs_agree, same_classifier
 from whywrong.explain.counterfactuals.objectives import ClassObjective, log_probability
 from whywrong.explain.counterfactuals.search import search
 from whywrong.models.classifier import Classifier
@@ -96,7 +96,7 @@ def check_judges(
         guided: Whether it was.
 
     Raises:
-        InputError: Two of them are the same, or their classes differ.
+        InputError: Two of them are the same, or their classes or the size of their images differ.
         AccessError: A judge grants no scores, or an ordinary classifier no gradients.
     """
     for number, judge in enumerate(judges):
@@ -108,6 +108,7 @@ def check_judges(
             raise InputError(f"{name} is the auxiliary classifier of the search; a judge must have no part in it")
         if any(same_classifier(judge, other) for other in judges[:number]):
             raise InputError(f"{name} was given twice")
+        check_inputs_agree(classifier, judge, name)
         check_classes_agree(classifier, judge, name)
     for number, net in enumerate(plain):
         name = f"ordinary classifier {number + 1}"

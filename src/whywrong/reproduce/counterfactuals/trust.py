@@ -186,7 +186,8 @@ def _result(told: dict[str, _Told], config: TrustClaimConfig) -> ClaimResult:
             f"without help, a judge reads {_percent(flips['plain'].value)} of {n} counterfactuals as their target "
             f"(95 % interval {_percent(flips['plain'].low)} to {_percent(flips['plain'].high)}), with guidance "
             f"({config.way}) {_percent(flips['guided'].value)}; judges' log-probability of the target rises by "
-            f"{gain.value:.2f} nats more with guidance ({gain.low:.2f} to {gain.high:.2f})."
+            f"{abs(gain.value):.2f} nats {'less' if gain.value < 0 else 'more'} with guidance "
+            f"(difference {gain.low:.2f} to {gain.high:.2f})."
         )
     return ClaimResult(
         name="",
