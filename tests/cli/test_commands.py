@@ -61,6 +61,18 @@ def test_diagnose_shows_progress_as_json(whywrong, small, tmp_path):
     assert records[-1]["errors"] == 6
 
 
+def test_an_interrupted_search_ends_with_130_and_one_line(whywrong, small, tmp_path, monkeypatch):
+    from whywrong import api
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "spurious_features", stop)
+    code, out, err = whywrong("spurious", small.model, small.images, "--out", tmp_path / "found", "--progress", "none")
+    assert (code, out) == (130, "")
+    assert err.strip() == "whywrong: interrupted; run the same command again"
+
+
 def test_an_interrupted_run_ends_with_130_and_says_how_to_go_on(whywrong, small, tmp_path, monkeypatch):
     from whywrong import api
 
