@@ -88,12 +88,13 @@ def main() -> None:
     plain_warnings()
     try:
         code = app(standalone_mode=False)
+        if code == EXIT_INTERRUPTED:  # Ctrl-C in a command that keeps nothing on the way
+            say("whywrong: interrupted; run the same command again")
     except UsageError as error:
         code = _tell(_usage(error), error, EXIT_WRONG_USE)
     except WhyWrongError as error:
         code = _tell(str(error), error, error.exit_code)
-    except typer.Abort:  # Ctrl-C in a command that keeps nothing on the way
-        say("whywrong: interrupted; run the same command again")
+    except typer.Abort:
         code = EXIT_INTERRUPTED
     except (OSError, MemoryError) as error:
         code = _tell(str(error) or type(error).__name__, error, EXIT_ENVIRONMENT)

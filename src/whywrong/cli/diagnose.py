@@ -9,9 +9,14 @@ from typer import Argument, Option
 
 from whywrong.cli.options import MODEL_HELP, RUN, DataOptions, ModelOptions, choose, read_settings, spread
 from whywrong.cli.progress import KINDS, ProgressDisplay
-from whywrong.cli.streams import say
 from whywrong.cli.summary import end_run
-from whywrong.core.errors import EXIT_INTERRUPTED
+from whywrong.core.errors import EXIT_INTERRUPTED, WhyWrongError
+
+
+class Stopped(WhyWrongError):
+    """The user stopped a run that can be gone on with."""
+
+    exit_code = EXIT_INTERRUPTED
 
 
 @spread
@@ -96,6 +101,5 @@ def diagnose(
                 **data_options.source_keywords(),
             )
     except KeyboardInterrupt:
-        say(f"whywrong: interrupted; what is done is kept in {out}, the same command goes on from there")
-        return EXIT_INTERRUPTED
+        raise Stopped(f"interrupted; what is done is kept in {out}, the same command goes on from there") from None
     return end_run(run, out)
