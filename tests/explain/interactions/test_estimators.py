@@ -326,8 +326,8 @@ def test_expected_draws_are_the_contexts_asked_for_at_every_order():
 def test_signed_means_cost_a_star_for_each_order_and_draw():
     game = TableGame(random_tables(2, N))
     signed_means(game, (0, 3, N - 2), draws=10)
-    assert game.forwards.tolist() == [10 * 3 * (1 + 6 + 15)] * 2
-    assert passes_of_signed_means(N, (0, 3, N - 2), 10) == 660
+    assert game.forwards.tolist() == [10 * 3 * (1 + 4 + 6)] * 2
+    assert passes_of_signed_means(N, (0, 3, N - 2), 10) == 330
     small = TableGame(random_tables(1, 4))
     signed_means(small, (0, 1, 2), draws=2)
     assert small.forwards.tolist() == [passes_of_signed_means(4, (0, 1, 2), 2)]

@@ -11,7 +11,7 @@ from tests.explain.interactions.profiles_kit import features
 from whywrong.explain.interactions.features import Features
 from whywrong.explain.interactions.sharing_out import PILOT_CONTEXTS, contexts_by_order
 
-ERRORS = np.array([0.05, 0.2, 0.6, 0.1, 0.3])
+ERRORS = 0.3 * 1.3 ** np.arange(5)  # their logarithms lie on a line
 
 
 def pilot(errors: np.ndarray = ERRORS, images: int = 32) -> Features:
@@ -30,19 +30,30 @@ def noise_left(contexts, errors=ERRORS):
     return noise / (1 + noise)
 
 
-def test_with_enough_draws_every_order_reaches_the_share_and_takes_no_more():
+def test_with_enough_draws_an_order_reaches_the_share_and_takes_no_more():
+    flat = np.full(5, 0.4)
+    contexts = contexts_by_order(pilot(flat), (False,) * 5, contexts=1000, noise=0.01)
+    assert noise_left(contexts, flat) == pytest.approx(np.full(5, 0.01), rel=0.02)
+
+
+def test_noisier_orders_get_more_so_that_all_are_as_noisy():
     contexts = contexts_by_order(pilot(), (False,) * 5, contexts=1000, noise=0.01)
-    more = np.array(contexts) > 4  # the fewest that an order gets
-    assert more.tolist() == [False, True, True, True, True]
-    assert noise_left(contexts)[more] == pytest.approx(np.full(4, 0.01), abs=1.5e-3)
-    assert noise_left(contexts)[0] < 0.01
+    assert noise_left(contexts)[2] == pytest.approx(0.01, rel=0.02)  # smoothing bends only the ends
+    assert noise_left(contexts) == pytest.approx(np.full(5, 0.01), rel=0.7)
+    assert list(contexts) == sorted(contexts)
+
+
+def test_one_order_that_looks_wild_is_smoothed_over():
+    errors = np.array([0.3, 0.3, 3.0, 0.3, 0.3])  # a hundred times the noise
+    contexts = contexts_by_order(pilot(errors), (False,) * 5, contexts=10_000, noise=0.01)
+    assert contexts[2] < 8 * contexts[0]
 
 
 def test_too_few_draws_make_every_order_as_noisy_as_the_next_and_are_all_used():
     contexts = contexts_by_order(pilot(), (False,) * 5, contexts=80, noise=0.001)
     assert sum(contexts) == pytest.approx(5 * 80, rel=0.02)
-    left = noise_left(contexts)[np.array(contexts) > 4]
-    assert left.max() < 1.2 * left.min()
+    plenty = contexts_by_order(pilot(), (False,) * 5, contexts=10_000, noise=0.001)
+    assert np.array(contexts) / np.array(plenty) == pytest.approx(np.full(5, contexts[0] / plenty[0]), rel=0.05)
 
 
 def test_enumerated_orders_take_nothing_from_the_others():

@@ -27,7 +27,7 @@ from whywrong.explain.interactions.pairs import check_orders
 from whywrong.explain.interactions.streams import MARGINALS, PERMUTATIONS
 from whywrong.explain.interactions.strengths import jackknife_se
 
-ARMS = 6  # q: more would share one set of s players among too many draws
+ARMS = 4  # q: more would share one set of s players among too many draws
 
 
 @dataclass(frozen=True, slots=True)

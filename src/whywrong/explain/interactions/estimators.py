@@ -43,7 +43,7 @@ class InteractionsConfig:
         orders: s in 0..n-2, none twice; None takes floor(r (n-2)) of the 13 published ratios r.
         units: Fewest independent permutations of an order in ``balanced``; at least 2. Fewer cancel more noise, more
             make the intervals narrower for the same noise.
-        permutations: Draws of the mean over all pairs by identity (c), 22 passes each, for ``shared`` and
+        permutations: Draws of the mean over all pairs by identity (c), 11 passes each, for ``shared`` and
             ``balanced``; 0 leaves it out, else at least 2.
         precision: Largest share, in (0, 1), of the mean square of the pairs that may be sampling noise, for every
             value; an image's orders get contexts accordingly, up to ``contexts``. None gives all the same.

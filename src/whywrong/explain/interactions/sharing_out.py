@@ -12,11 +12,11 @@ import numpy as np
 
 from whywrong.explain.interactions.features import Features
 
-PILOT_IMAGES = 32
+PILOT_IMAGES = 48
 PILOT_CONTEXTS = 8
 _FEWEST_IMAGES = 8  # of which a variance can be had
 _FEWEST = 4  # contexts of an order
-_STATISTICS = ("A", "M", "U")
+_STATISTICS = ("A", "M")
 
 
 def contexts_by_order(pilot: Features, exact: Sequence[bool], *, contexts: int, noise: float) -> tuple[int, ...]:
@@ -28,23 +28,35 @@ def contexts_by_order(pilot: Features, exact: Sequence[bool], *, contexts: int, 
         exact: Which orders are enumerated, whatever they are given.
         contexts: Draws of each pair at an order, on average over the orders that are not.
         noise: Share in (0, 1) of the variance between images that may be sampling noise, on average over the
-            statistics A, M and U and both classes. Where ``contexts`` is too little for it, every order falls short
+            statistics A and M and both classes. Where ``contexts`` is too little for it, every order falls short
             by the same factor.
     """
     sampled = ~np.asarray(exact)
     if len(pilot) < _FEWEST_IMAGES or not sampled.any():
         return (contexts,) * len(sampled)
-    ratio = np.stack(
-        [_ratio(getattr(pilot, name)[..., :2], getattr(pilot, f"{name}_se")[..., :2]) for name in _STATISTICS]
-    ).mean((0, 2))  # (R,)
+    found = np.concatenate(
+        [_noise_ratio(getattr(pilot, name)[..., :2], getattr(pilot, f"{name}_se")[..., :2]) for name in _STATISTICS], 1
+    )  # (R, 4)
+    ratio = _smooth(np.where(sampled[:, None], found, np.nan))
     needed = np.maximum(PILOT_CONTEXTS * ratio * (1 - noise) / noise, _FEWEST)
     short = min(1.0, contexts * sampled.sum() / needed[sampled].sum())
     shared = np.maximum(needed * short, min(_FEWEST, contexts)).round().astype(int)
     return tuple(np.where(sampled, shared, contexts).tolist())
 
 
-def _ratio(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+def _noise_ratio(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
     """(R, v): noise through what is left of the variance between images; 0 where nothing varies."""
     noise, variance = np.nanmean(np.square(errors), 0), np.nanvar(values, 0, ddof=1)
     between = np.maximum(variance - noise, 0.1 * variance)
     return np.divide(noise, between, out=np.zeros_like(noise), where=between > 0)
+
+
+def _smooth(ratio: np.ndarray) -> np.ndarray:
+    """(R,): geometric means over columns and over neighbouring orders with the weights 1, 2, 3, 2, 1.
+
+    Variances of a few dozen images with heavy tails are rough, and what lies behind them changes slowly with the order.
+    """
+    logs = np.log(np.maximum(ratio, 1e-9))
+    distance = np.abs(np.subtract.outer(np.arange(len(logs)), np.arange(len(logs))))
+    weights = np.maximum(3 - distance, 0)[..., None] * np.isfinite(logs)
+    return np.exp((weights * np.nan_to_num(logs)).sum((1, 2)) / np.maximum(weights.sum((1, 2)), 1))
