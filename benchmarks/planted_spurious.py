@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=40, help="counterfactuals a group; 0 leaves them out")
     parser.add_argument("--copy", type=int, default=0, help="training pictures for the robust copy; 0 leaves it out")
     parser.add_argument("--epochs", type=int, default=4, help="of the robust copy")
+    parser.add_argument("--eps", type=float, default=FinetuneConfig().eps_linf, help="of its l_inf attack")
     parser.add_argument("--steps", type=int, default=30, help="of a search")
     parser.add_argument("--norms", type=float, nargs="+", default=[1.0, 1.5, 2.0], help="exponents of the search")
     options = parser.parse_args()
@@ -88,7 +89,7 @@ def main() -> None:
     if options.changes:
         report["changes"] = {"net": changes(net, components, plain, marked, options)}
         if options.copy:
-            copy, facts = robust_copy(net, options.copy, options.epochs)
+            copy, facts = robust_copy(net, options.copy, options.epochs, options.eps)
             report["copy"] = facts
             report["changes"]["copy"] = changes(copy, found(copy, options.reference)[0], plain, marked, options)
     print(json.dumps(report, indent=1))
@@ -177,13 +178,16 @@ def fixed(components: ClassComponents, levels: Levels, features: dict[str, Featu
     }
 
 
-def robust_copy(net: Classifier, pictures: int, epochs: int) -> tuple[Classifier, dict[str, Any]]:
+def robust_copy(net: Classifier, pictures: int, epochs: int, eps: float) -> tuple[Classifier, dict[str, Any]]:
     """The net fine-tuned against attacks on its own training pictures, stickers included."""
     scene = training_scene(RECIPES[MODEL])[slice(0, pictures)]
-    tuned = finetune(net, draw(scene)[0], scene.label, config=FinetuneConfig(epochs=epochs, attack_steps=3))
+    tuned = finetune(
+        net, draw(scene)[0], scene.label, config=FinetuneConfig(epochs=epochs, eps_linf=eps, attack_steps=3)
+    )
     facts = {
         "pictures": pictures,
         "epochs": epochs,
+        "eps": eps,
         "agreement": tuned.agreement.value,
         "accuracy": tuned.accuracy.value,
         "robust_accuracy": tuned.robust_accuracy.value,

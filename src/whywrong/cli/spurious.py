@@ -152,7 +152,8 @@ def spurious(
     tell()
     tell(f"Page: {report.page}")
     if labels is None:
-        tell(f"Look, label, download labels.csv, and give it with --labels; table: {report.folder / 'spurious'}")
+        again = " beside --changes, which the page is written anew with" if report.changes is not None else ""
+        tell(f"Look, label, download labels.csv, and give it with --labels{again}; table: {report.folder / 'spurious'}")
     return code
 
 
