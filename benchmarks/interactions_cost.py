@@ -10,6 +10,8 @@ heavy tails and a set serves all pairs, so both are rough: to a quarter with the
 - ``signed``: the mean over all pairs of players by identity (c), through sampling pairs: once as published (200 random
   pairs, 100 contexts each), once at its best (every draw another pair).
 - ``groups``: sampling error of the mean of A and of U over a group, at equal passes, ``balanced`` through ``faithful``.
+- ``profiles``: what ``whywrong diagnose`` spends on an error: median share of noise in U, by order, over the first 24
+  errors of the net among these images; not among the parts unless asked for.
 - ``time``: processor seconds of a pass, in an estimate, through those of a plain batched pass, in turns.
 
     python benchmarks/interactions_cost.py --data ../shared/data --images 2 --out interactions_cost.json
@@ -44,6 +46,7 @@ from whywrong.explain.interactions import (
     orders_of,
     signed_means,
 )
+from whywrong.explain.interactions.method import interactions
 from whywrong.models.classifier import Classifier
 
 RATIOS = (0.05, 0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9, 0.95)
@@ -239,6 +242,21 @@ def time_of_a_pass(bench: Bench, rounds: int, ratios: tuple[float, ...]) -> dict
     return {"plain_ms": 1000 * one, "through_plain": shares, "mean": float(np.mean(list(shares.values())))}
 
 
+def noise_of_profiles(bench: Bench, data: Path, limit: int = 24) -> dict[str, Any]:
+    """Share of noise in the profiles of single errors, true class, with the defaults of the method."""
+    x, y = cifar(data, 3000)
+    wrong = (bench.classifier.predict(x) != y).nonzero().flatten()[:limit]
+    result = interactions(bench.classifier, x[wrong], y[wrong])
+    assert result.profile is not None
+    shares = result.profile.noise_share[..., 0].nanmedian(0).values
+    return {
+        "errors": len(wrong),
+        "orders": result.profile.orders,
+        "median_noise_share": shares.tolist(),
+        "most_passes": int(result.forwards.max()),
+    }
+
+
 def main() -> None:
     """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -276,6 +294,8 @@ def main() -> None:
             numbers["pairs"] = cost_of_pairs(bench, options.seed, options.ratios)
         if "signed" in options.parts:
             numbers["signed"] = cost_of_signed_means(bench, options.seed)
+        if "profiles" in options.parts and net != "deit_tiny":
+            numbers["profiles"] = noise_of_profiles(bench, options.data)
         if "groups" in options.parts:
             numbers["groups"] = cost_of_groups(bench, options.seed, options.repeats)
         numbers["seconds"] = time.perf_counter() - start

@@ -18,7 +18,6 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from torch import Tensor
 
-from whywrong.core.statistics import Interval
 from whywrong.models import Classifier
 
 Verdict = Literal["holds", "does not hold", "undecided"]
@@ -188,7 +187,18 @@ def claim(function: Callable[[Asked[C]], ClaimResult]) -> Callable[..., ClaimRes
     return asked
 
 
-def claim_result(effect: Interval, **fields: Any) -> ClaimResult:
+class Estimate(Protocol):
+    """An effect with the ends of its 95 % interval."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def claim_result(effect: Estimate, **fields: Any) -> ClaimResult:
     """A result around an effect with its interval; name, title, config and models are filled in by who runs it."""
     return ClaimResult(name="", title="", effect=effect.value, interval=(effect.low, effect.high), **fields)
 

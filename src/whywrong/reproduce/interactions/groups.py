@@ -17,7 +17,6 @@ from whywrong.reproduce.interactions.config import InteractionsClaimConfig
 from whywrong.reproduce.interactions.measuring import measured_groups
 from whywrong.reproduce.interactions.wording import (
     CLASS_WORDS,
-    claim_result,
     common,
     decide_sign,
     drawing_of,
@@ -29,7 +28,7 @@ from whywrong.reproduce.interactions.wording import (
     signed,
     spread,
 )
-from whywrong.reproduce.protocol import Asked, ClaimResult, Verdict, both, claim
+from whywrong.reproduce.protocol import Asked, ClaimResult, Verdict, both, claim, claim_result
 
 ERRORS = ("clean_mis", "adv_mis", "corrupt_mis")
 

@@ -11,7 +11,7 @@ from whywrong.explain.interactions.bands import band_of
 from whywrong.explain.interactions.comparison import Comparison, Curves, Effect, curves_of
 from whywrong.explain.interactions.measured import MeasuredGroups
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
-from whywrong.reproduce.protocol import ClaimResult, Verdict, decide
+from whywrong.reproduce.protocol import Verdict, decide
 
 CLASS_WORDS = ("true", "predicted", "difference")
 
@@ -130,7 +130,3 @@ def spread(name: str, effect: Interval | Effect) -> dict[str, float]:
 def interval_of(value: float, draws: np.ndarray) -> Interval:
     low, high = np.quantile(draws, [0.025, 0.975])
     return Interval(float(value), float(low), float(high))
-
-
-def claim_result(*, effect: Interval | Effect, **fields: Any) -> ClaimResult:
-    return ClaimResult(name="", title="", effect=effect.value, interval=(effect.low, effect.high), **fields)
