@@ -265,7 +265,7 @@ def test_the_table_keeps_its_types_when_nothing_is_explained():
     classifier, x, y = errors(batch=3)
     table = run(classifier, x, y).to_arrow()
     assert table.schema == InvertedResult.schema()
-    assert table["grade"].null_count == 3
+    assert table["region_area"].null_count == 3
 
 
 def test_explained_rows_are_scattered_into_the_table():
@@ -275,8 +275,8 @@ def test_explained_rows_are_scattered_into_the_table():
     result = invert(classifier, x, y, detail=detail)
     assert classifier.forwards - before[0] == int(result.forwards.sum())
     assert classifier.backwards - before[1] == int(result.backwards.sum())
-    grades = result.to_arrow()["grade"].to_pylist()
-    assert [grade is not None for grade in grades] == detail.tolist()
+    regions = result.to_arrow()["region_fixed"].to_pylist()
+    assert [region is not None for region in regions] == detail.tolist()
     contribution = result.maps()["contribution"]
     assert contribution[~detail].isnan().all()
     assert contribution[detail].isfinite().all()

@@ -87,7 +87,7 @@ def make_run(
     keys: list[str] | None = None,
     photos: list[Image.Image] | None = None,
     methods: tuple[str, ...] = METHODS,
-    audited: bool = True,
+    detailed: bool = True,
     duplicates: int = 0,
     failed: int = 0,
     waiting: int = 0,
@@ -153,13 +153,13 @@ def make_run(
             row = predictions[-1]
             wrong.append({**row, "key": key, "label_name": names[label or 0], "predicted_name": names[predicted]})
             if same is None:
-                fixes.append({**base, "predicted": predicted, **_fix(rng, i, audited)})
+                fixes.append({**base, "predicted": predicted, **_fix(rng, i, detailed)})
                 cams.append({**base, "predicted": predicted, **_cam(rng, i)})
                 about = {**base, "predicted": predicted}
                 shapes = np.random.default_rng((seed, i))  # of their own: what they draw changes no other number
-                profiles += [{**about, **row} for row in _profile(shapes, i, predicted, audited)]
-                groups.append({**about, **_patch_groups(shapes, i, predicted, label, k, audited)})
-                changed += [{**about, **row} for row in _counterfactuals(shapes, i, predicted, label, audited)]
+                profiles += [{**about, **row} for row in _profile(shapes, i, predicted, detailed)]
+                groups.append({**about, **_patch_groups(shapes, i, predicted, label, k, detailed)})
+                changed += [{**about, **row} for row in _counterfactuals(shapes, i, predicted, label, detailed)]
     tables = {"items": pa.Table.from_pylist(items)}
     if predictions:
         full = {**_NOTHING, **max(predictions, key=len)}
@@ -188,11 +188,9 @@ def make_run(
     return run
 
 
-def _fix(rng: np.random.Generator, i: int, audited: bool) -> dict[str, Any]:
+def _fix(rng: np.random.Generator, i: int, detailed: bool) -> dict[str, Any]:
     fixed = i % 11 != 7
     linf = float(rng.lognormal(-0.9, 1.1)) / 255
-    grade = ("meaningful", "mixed", "noise-like")[(i * 7) % 3]
-    passed = {"meaningful": ["class", "random", "small_noise"], "mixed": ["class", "random"], "noise-like": []}[grade]
     row: dict[str, Any] = dict(
         status="fixed" if fixed else "not_fixed_in_budget", q_candidates=1 if fixed else 70, q_shrink=14, forwards=60,
         backwards=30, rho_l2=linf * 20, rho_linf=linf, l0=4000, l1=linf * 900, l2=linf * 21, linf=linf * 3,
@@ -200,15 +198,13 @@ def _fix(rng: np.random.Generator, i: int, audited: bool) -> dict[str, Any]:
         u8_fixed=fixed and i % 5 != 4,
         u8_l2=linf * 30, u8_linf=1 / 255, unstable=i == 3,
     )  # fmt: skip
-    detailed = audited and fixed
+    detailed = detailed and fixed
     region = {"segment": 12, "share": 0.41, "area": 0.031, "lift": 13.2, "sufficient": True, "necessary": False}
     details: dict[str, Any] = dict(
         region_fixed=True, region_count=1 + i % 3, region_area=0.02 * (1 + i % 3), region_l2=linf * 40,
         region_linf=linf * 9, regions=[region, {**region, "segment": 31, "share": 0.12, "sufficient": False}],
         contribution_residual=0.004, object_lift=1.8 if i % 3 == 0 else None,
         object_lift_p=0.01 if i % 3 == 0 else None,
-        rank_of_true_label=1, rank_of=10, distance_ratio=0.21, random_rate=0.05, small_noise_rate=0.9,
-        checks_ran=["class", "random", "small_noise"], checks_passed=passed, grade=grade,
     )  # fmt: skip
     return row | {"detailed": detailed} | (details if detailed else dict.fromkeys(details))
 

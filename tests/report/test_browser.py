@@ -83,7 +83,7 @@ def shown(page) -> int:
     return page.locator(".gallery > li:visible").count()
 
 
-def test_the_gallery_filters_by_pair_grade_and_name_and_comes_back(browser, report):
+def test_the_gallery_filters_by_pair_and_name_and_comes_back(browser, report):
     with opened(browser, report) as page:
         assert shown(page) == 30
         pair = page.locator(".pairs .pair").first
@@ -94,10 +94,6 @@ def test_the_gallery_filters_by_pair_grade_and_name_and_comes_back(browser, repo
         assert page.locator("output").inner_text() == f"{number} of 30 shown"
         page.get_by_role("button", name="Show all").first.click()
         assert shown(page) == 30
-        page.locator("select[name=grade]").select_option("noise-like")
-        assert 0 < shown(page) < 30
-        assert page.locator(".gallery > li:visible .g-noise-like").count() == shown(page)
-        page.locator("select[name=grade]").select_option("")
         page.locator("input[name=text]").fill("photo_003")
         assert shown(page) == 1
         page.locator("input[name=text]").fill("no such thing")
@@ -254,7 +250,7 @@ def test_a_chart_and_its_table_hold_the_same_points(browser, report):
 
 def test_next_follows_the_filter(browser, report):
     with opened(browser, report) as page:
-        page.locator("select[name=grade]").select_option("mixed")
+        page.locator("select[name=trust]").select_option("semantic")
         shown_ids = page.eval_on_selector_all("article:not([hidden])", "all => all.map((e) => e.id)")
         page.locator(f"#{shown_ids[0]} [data-step='1']").click()
         assert page.evaluate("location.hash") == f"#{shown_ids[1]}"

@@ -49,7 +49,7 @@ def titles(figure: Figure) -> list[str]:
 
 def test_a_fix_is_drawn_with_region_contribution_and_amplified_change(case):
     classifier, x, y = case
-    result = invert(classifier, x[:1], y[:1], config=InvertedConfig(segments=20, random_draws=2, noise_draws=1))
+    result = invert(classifier, x[:1], y[:1], config=InvertedConfig(segments=20))
     figure = plot(result, x[:1])
     assert len(figure.axes) == 4
     assert titles(figure)[0] == "image"

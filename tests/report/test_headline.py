@@ -91,11 +91,11 @@ def test_a_repeated_image_counts_under_both_names_and_is_shown_once(tmp_path):
 def test_the_strip_holds_four_numbers_with_their_intervals(tmp_path):
     facts, *_ = told(make_run(tmp_path))
     figures = strip(facts)
-    assert [figure.title for figure in figures] == ["accuracy", "errors", "fixes graded meaningful", "passes"]
+    assert [figure.title for figure in figures] == ["accuracy", "errors", "errors with a known fix", "passes"]
     assert figures[0].value.replace("\u00a0", " ") == "60 %"
     # Wilson for 18 of 30: centre (0.6 + 0.06403) / 1.12805, half-width 0.16376: 42.3 to 75.4 %.
     assert figures[0].certainty.replace("\u00a0", " ") == "95 % interval 42.3 to 75.4 %"
-    assert "graded" in figures[2].note
+    assert figures[2].note == f"{11} of {12} tried"
 
 
 def test_the_limit_takes_explained_errors_of_every_pair_first(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,29 @@ def test_results_of_an_older_version_of_a_method_are_redone(tmp_path, monkeypatc
     classifier = kit.reader()
     kit.diagnosed(tmp_path / "run", source, classifier=classifier)
     assert classifier.forwards == 2 * errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldStubConfig:
+    """Settings of the stub in an earlier version, with one that is gone."""
+
+    gain: float = 1.0
+    draws: int = 20
+
+
+def test_a_setting_that_went_with_an_older_version_does_not_stop_the_run(tmp_path, monkeypatch):
+    source, newer = kit.array_source(tmp_path, 12), kit.method(result_version=2)
+    older = replace(kit.method(), config=f"{__name__}:OldStubConfig")
+    monkeypatch.setattr(registry, "BUILTIN_METHODS", (older,))
+    run = kit.diagnosed(tmp_path / "run", source)
+    stored = run.query("select item_id, level from stub order by 1").to_pylist()
+    monkeypatch.setattr(registry, "BUILTIN_METHODS", (newer,))
+    assert RunFolder(run.path).query("select item_id, level from stub order by 1").to_pylist() == stored
+    with pytest.raises(RunFolderError, match=r"stub.gain was 1.0, is now 2.0"):
+        kit.diagnosed(run.path, source, options={"stub": {"gain": 2.0}})
+    again = kit.diagnosed(run.path, source)
+    assert again.meta["methods"]["stub"]["config"] == {"gain": 1.0}
+    assert again.query("select item_id, level from stub order by 1").to_pylist() == stored
 
 
 def test_another_model_seed_source_or_setting_is_refused_with_the_difference(tmp_path):

@@ -28,7 +28,7 @@ def query(
     Examples:
       whywrong query runs/a
       whywrong query runs/a "select label_name, predicted_name, count(*) from errors group by all order by 3 desc"
-      whywrong query runs/a "select key, 255 * rho_linf from inverted where grade = 'meaningful'" --json
+      whywrong query runs/a "select key, 255 * rho_linf from inverted where u8_fixed" --json
     """
     from whywrong import api
 

@@ -97,7 +97,8 @@ BUILTIN_METHODS: tuple[Method, ...] = (
         config="whywrong.attacks.inverted:InvertedConfig",
         draw="whywrong.report.drawing:draw_inverted",
         takes=frozenset({"detail", "masks"}),
-        passes=(40, 110),
+        passes=(40, 75),
+        result_version=2,
     ),
     Method(
         name="patch_groups",

@@ -17,7 +17,6 @@ from whywrong.report.facts import CONFIDENT
 from whywrong.report.filters import enough_of, trust_of
 from whywrong.report.numbers import known, percent, shown, sig
 from whywrong.report.parts import answer, guests, parts
-from whywrong.report.parts.fix import GRADE_SENTENCES
 from whywrong.report.parts.pieces import Block, Context, Overlay, Panel
 from whywrong.report.selection import distance
 from whywrong.report.tables import Names, Row, Tables
@@ -51,18 +50,15 @@ class Case:
     top: list[tuple[str, float, str, str]]
     sentences: list[Markup]
     overlays: list[Overlay]
-    noise: list[Overlay]
     scale: str
     panels: list[Panel]
     blocks: list[Block]
     caveats: list[str]
-    grade: str
     distance: float
     distance_text: str
     confidence: float
     first: str
     search: str
-    verdict: str
     suspect: bool
     cause: str
     trust: str
@@ -97,10 +93,9 @@ def build(tables: Tables, row: Row, names: Names, number: int, nearer: float, ot
     ``others`` are methods of plug-ins that have a view.
     """
     shares = parts(Context(tables=tables, row=row, names=names, nearer=nearer), others)
-    main, noise, scale = _overlays([overlay for share in shares for overlay in share.overlays])
+    found, scale = _overlays([overlay for share in shares for overlay in share.overlays])
     photo, width, height, crop = _photo(tables, row["item_id"])
     keys = [shown(key) for key in [row["key"], *row["copies"]]]
-    grade = (row["inverted"]["grade"] if row["inverted"] else None) or ""
     away = distance(row)
     cause = shown(row["item"]["cause"] or "")
     enough, patches = enough_of(row)
@@ -120,21 +115,18 @@ def build(tables: Tables, row: Row, names: Names, number: int, nearer: float, ot
         box=_box(row),
         top=_top(row, names),
         sentences=[*answer.sentences(row, names), *(line for share in shares for line in share.sentences)],
-        overlays=main,
-        noise=noise,
+        overlays=found,
         scale=sig(scale, 2) if scale else "",
         panels=[panel for share in shares for panel in share.panels],
         blocks=[*(block for share in shares for block in share.blocks), answer.block(row)],
         caveats=list(
             dict.fromkeys([*answer.caveats(row), *(text for share in shares for text in share.caveats)])
         ),  # two methods may have the same one
-        grade=grade,
         distance=away,
         distance_text=_distance_text(away),
         confidence=row["confidence"] or 0.0,
-        first=next((o.kind for kind in STARTS for o in main if o.kind == kind), "photo"),
+        first=next((o.kind for kind in STARTS for o in found if o.kind == kind), "photo"),
         search=" ".join([*keys, names.whole(row["label"]), names.whole(row["predicted"]), cause]).lower(),
-        verdict=GRADE_SENTENCES.get(grade, ""),
         suspect=known(row["rank_of_true"]) and row["rank_of_true"] > 5 and row["confidence"] >= CONFIDENT,
         cause=cause,
         trust=trust_of(row),
@@ -143,14 +135,14 @@ def build(tables: Tables, row: Row, names: Names, number: int, nearer: float, ot
     )
 
 
-def _overlays(found: list[Overlay]) -> tuple[list[Overlay], list[Overlay], float]:
-    """Those to choose from, those that are noise, and the common scale on which the signed ones are drawn."""
+def _overlays(found: list[Overlay]) -> tuple[list[Overlay], float]:
+    """Draw the signed ones on a common scale, which is returned with all of them in the order of their switches."""
     scale = overlays.common_scale([overlay.cells for overlay in found if overlay.cells is not None])
     for overlay in found:
         if overlay.cells is not None:
             overlay.image = overlays.signed_png(overlay.cells, scale)
     found.sort(key=lambda overlay: KINDS.index(overlay.kind))
-    return [o for o in found if not o.noise], [o for o in found if o.noise], scale
+    return found, scale
 
 
 def _photo(tables: Tables, item_id: str) -> tuple[bytes, int, int, tuple[float, float, float, float] | None]:

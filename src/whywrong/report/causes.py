@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from whywrong.report.cases import Case
-from whywrong.report.numbers import grey_levels, known, percent
+from whywrong.report.numbers import grey_levels, known
 from whywrong.report.tables import Tables
 
 TILES = 8
@@ -20,7 +20,6 @@ class Cause:
         name: Its name.
         planted: Images that carry it; ``errors`` of them are read wrong.
         distance: Median distance to right of these, as text.
-        grades: Share of the fixes explained in full that is graded meaningful, as text.
         tiles: Anchor, picture and name of a few of them.
     """
 
@@ -28,7 +27,6 @@ class Cause:
     planted: int
     errors: int
     distance: str
-    grades: str
     tiles: list[tuple[str, str, str]] = field(default_factory=list)
 
 
@@ -42,23 +40,20 @@ def planted_causes(tables: Tables, cases: Sequence[Case]) -> list[Cause]:
         f" from items i left join errors e using (item_id) where i.cause is not null group by 1 order by errors desc, 1"
     )
     measured = {}
-    if tables.has("inverted", "grade"):
+    if tables.has("inverted", "rho_linf"):
         measured = {
             row["cause"]: row
             for row in tables.rows(
-                f"select {name} as cause, median(v.rho_linf) filter (v.status = 'fixed') as distance,"
-                " count(v.grade) as audited, count_if(v.grade = 'meaningful') as meaningful"
+                f"select {name} as cause, median(v.rho_linf) filter (v.status = 'fixed') as distance"
                 " from inverted v join items i using (item_id) where i.cause is not null group by 1"
             )
         }
     found = []
     for row in rows:
         more = measured.get(row["cause"])
-        distance, grades = "", ""
+        distance = ""
         if more is not None and known(more["distance"]):
             distance = grey_levels(255 * more["distance"])
-        if more is not None and more["audited"]:
-            grades = f"{percent(more['meaningful'] / more['audited'])} of {more['audited']}"
         tiles = [(case.anchor, case.mark, case.cause) for case in cases if case.cause.split(" ")[0] == row["cause"]]
-        found.append(Cause(row["cause"], row["planted"], row["errors"], distance, grades, tiles[:TILES]))
+        found.append(Cause(row["cause"], row["planted"], row["errors"], distance, tiles[:TILES]))
     return found

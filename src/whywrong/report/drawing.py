@@ -71,7 +71,7 @@ def draw_cam(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
 
 
 def draw_inverted(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
-    """Photograph, region fix, contribution of the fix, and the amplified 8-bit change."""
+    """Photograph, region fix, where the model is sensitive, and the amplified 8-bit change."""
     columns, maps = result.columns(), {name: _numpy(values) for name, values in result.maps().items()}
     figure, axes = _grid(len(rows), 4)
     for line, row in zip(axes, rows, strict=True):
@@ -79,32 +79,29 @@ def draw_inverted(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figur
         status, rho = columns["status"][row], float(columns["rho_linf"][row])
         _show(line[0], photo, "image")
         line[0].set_xlabel(f"right after {grey_levels(255 * rho)}" if known(rho) else str(status).replace("_", " "))
-        grade: Any = columns["grade"][row] if "grade" in columns else None
-        _region(line[1], photo, _row(maps, "region_mask", row), grade)
-        _contribution(line[2], photo, _row(maps, "contribution", row), grade)
+        _region(line[1], photo, _row(maps, "region_mask", row))
+        _contribution(line[2], photo, _row(maps, "contribution", row))
         _change(line[3], _row(maps, "fix_u8", row), x[row].detach().cpu().numpy() * 255)
     return figure
 
 
-def _region(axis: Axes, photo: np.ndarray, mask: np.ndarray | None, grade: str | None) -> None:
+def _region(axis: Axes, photo: np.ndarray, mask: np.ndarray | None) -> None:
     if mask is None or not mask.any():
         _show(axis, None, "no region fix")
         return
     _show(axis, photo * 0.85, "region fix")
     axis.contour(mask, levels=[0.5], colors=["black"], linewidths=3)
     axis.contour(mask, levels=[0.5], colors=["white"], linewidths=1.5)
-    axis.set_xlabel(f"grade: {grade}" if grade else "")
 
 
-def _contribution(axis: Axes, photo: np.ndarray, values: np.ndarray | None, grade: str | None) -> None:
+def _contribution(axis: Axes, photo: np.ndarray, values: np.ndarray | None) -> None:
     if values is None:
         _show(axis, None, "no contribution map")
         return
     cells = density(-smoothed(values))
     scale = common_scale([cells])
-    noise = grade == "noise-like"
-    _show(axis, _under(photo), "contribution of the change" + (": noise" if noise else ""))
-    _lay(axis, cells, scale, photo.shape, grey=noise)
+    _show(axis, _under(photo), "where the model is sensitive")
+    _lay(axis, cells, scale, photo.shape)
     axis.set_xlabel(f"full colour from ± {sig(scale, 2)} logits per 1 %")
 
 
@@ -136,12 +133,10 @@ def _show(axis: Axes, image: np.ndarray | None, title: str) -> None:
     axis.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
 
 
-def _lay(axis: Axes, cells: np.ndarray, scale: float, shape: tuple[int, ...], grey: bool = False) -> None:
+def _lay(axis: Axes, cells: np.ndarray, scale: float, shape: tuple[int, ...]) -> None:
     """A signed map over the image: blue below zero, orange above, transparent at zero, its cells visible."""
     level = np.clip(cells / scale, -1, 1) if scale > 0 else np.zeros_like(cells)
     colours = np.where(level[..., None] < 0, TRUE_RGB, WRONG_RGB) / 255
-    if grey:
-        colours = np.full_like(colours, 0.5)
     picture = np.concatenate([colours, MAX_ALPHA * np.abs(level)[..., None]], axis=-1)
     axis.imshow(picture, extent=(-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5), interpolation="nearest")
 

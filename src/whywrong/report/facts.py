@@ -10,7 +10,6 @@ import numpy as np
 from whywrong.core.statistics import Interval, wilson
 from whywrong.report.tables import Tables
 
-GRADES = ("meaningful", "mixed", "noise-like")
 SKIPPED = "skipped"  # status of errors that were not to be explained in full
 CONFIDENT = 0.9  # a confidence from which the report calls a wrong answer confident
 
@@ -40,7 +39,6 @@ class Facts:
             is not among the five best.
         distances: (N,) smallest linf change known for each fixed error, grey levels, ascending; None if no fix ran.
         statuses: Outcomes of the inverted attack; empty if it did not run.
-        grades: Grades given; ``audited`` fixes were explained in full.
         refused: How often a method gave a reason why it shows nothing, by view and reason.
         enough: (N,) smallest number of patches that was found enough for the answer, of each error, ascending; None if
             patch groups did not run. ``grouped`` errors were searched, in images of ``patches`` patches.
@@ -62,9 +60,7 @@ class Facts:
     suspects: int = 0
     distances: np.ndarray | None = None
     statuses: Counter[str] = field(default_factory=Counter)
-    grades: Counter[str] = field(default_factory=Counter)
     u8_fixed: int = 0
-    audited: int = 0
     evidence: int = 0
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     enough: np.ndarray | None = None
@@ -173,7 +169,3 @@ def _inverted(tables: Tables, facts: Facts) -> None:
         facts.statuses[row["status"]] = row["n"]
     facts.distances = np.sort(tables.array("select rho_linf from inverted where status = 'fixed'")) * 255
     facts.u8_fixed = tables.value("select count(*) from inverted where status = 'fixed' and u8_fixed")
-    if tables.has("inverted", "grade"):
-        for row in tables.rows("select grade, count(*) as n from inverted where grade is not null group by grade"):
-            facts.grades[row["grade"]] = row["n"]
-        facts.audited = sum(facts.grades.values())

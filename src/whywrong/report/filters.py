@@ -1,4 +1,4 @@
-"""What the gallery can be narrowed by beside class pair and grade: trust in the change, and patches that are enough."""
+"""What the gallery can be narrowed by beside class pair: trust in the change, and patches that are enough."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from whywrong.core.statistics import wilson
-from whywrong.report.facts import CONFIDENT, GRADES, Facts
-from whywrong.report.numbers import count, duration, grey_levels, interval, listed, percent, share, sig
+from whywrong.report.facts import CONFIDENT, Facts
+from whywrong.report.numbers import count, duration, grey_levels, interval, percent, sig
 from whywrong.report.tables import Names
 
 
@@ -42,8 +42,7 @@ def headline(facts: Facts, names: Names) -> tuple[str, list[str]]:
             "Every image is wrong. Labels in another order than the model's classes, or the wrong preprocessing, are"
             " far more likely than a model this bad: check these before anything else."
         )
-    more += _distance_sentences(facts) + _pair_sentences(facts, names) + _grade_sentences(facts)
-    more += _patch_sentences(facts)
+    more += _distance_sentences(facts) + _pair_sentences(facts, names) + _patch_sentences(facts)
     return first, more + _unlabelled(facts)
 
 
@@ -88,17 +87,6 @@ def advice(facts: Facts) -> str | None:
         f"Look at {which} first: at least {percent(CONFIDENT)} confidence, and the label is not among the five best"
         " classes. Perhaps the label is wrong, or the image shows something else as well; that was not tested."
     )
-
-
-def _grade_sentences(facts: Facts) -> list[str]:
-    if facts.distances is None or not facts.audited:
-        return []
-    parts = [f"{facts.grades[grade]:,} {grade}" for grade in GRADES if facts.grades[grade]]
-    of = "" if facts.audited == facts.fixed else f" of {facts.fixed:,}"
-    return [
-        f"Controls graded {facts.audited:,}{of} fixes: {listed(parts)}."
-        + (" The map of a noise-like fix shows nothing to act on." if facts.grades["noise-like"] else "")
-    ]
 
 
 def _patch_sentences(facts: Facts) -> list[str]:
@@ -153,23 +141,15 @@ def strip(facts: Facts) -> list[Figure]:
         else "",
         "; ".join(f"{n:,} {text}" for n, text in zip(numbers, extra, strict=True)),
     )
-    if facts.audited:
-        hits = facts.grades["meaningful"]
-        third = Figure(
-            "fixes graded meaningful",
-            percent(hits / facts.audited),
-            f"95 % interval {interval(wilson(hits, facts.audited))}",
-            f"{hits:,} of {facts.audited:,} graded; {share(facts.fixed, facts.attacked)} of the errors tried are fixed",
-        )
-    elif facts.attacked:
+    if facts.attacked:
         third = Figure(
             "errors with a known fix",
             percent(facts.fixed / facts.attacked),
             f"95 % interval {interval(wilson(facts.fixed, facts.attacked))}",
-            f"{facts.fixed:,} of {facts.attacked:,} tried; none was graded",
+            f"{facts.fixed:,} of {facts.attacked:,} tried",
         )
     else:
-        third = Figure("fixes graded meaningful", "n/a", "nothing to grade" if not facts.errors else "not measured")
+        third = Figure("errors with a known fix", "n/a", "no error to fix" if not facts.errors else "not measured")
     forwards = sum(f for f, _ in facts.passes.values())
     backwards = sum(b for _, b in facts.passes.values())
     explaining = sum(f + b for view, (f, b) in facts.passes.items() if view != "predictions")

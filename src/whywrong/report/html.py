@@ -85,7 +85,6 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         matrix=figures.matrix(facts, names),
         together=common,
         full_bar=_full_bar(facts),
-        grades=counted.GRADES,
         method=method,
         subject=methods_text.subject(run.meta),
         style=(STATIC / "report.css").read_text(encoding="utf-8"),

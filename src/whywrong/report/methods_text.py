@@ -16,7 +16,7 @@ PAPERS = {
     "inverted": (
         "Inverted attack: R. Haffar, N. Jebreel, J. Domingo-Ferrer, D. Sánchez, “Explaining Image Misclassification in"
         " Deep Learning via Adversarial Examples”, MDAI 2021, LNAI 12898, pp. 323–334,"
-        " doi:10.1007/978-3-030-85529-1_26. The Newton step, the region fix and the controls are ours.",
+        " doi:10.1007/978-3-030-85529-1_26. The Newton step and the region fix are ours.",
     ),
     "cam": (
         "Class activation map: B. Zhou et al., “Learning Deep Features for Discriminative Localization”, CVPR 2016,"
@@ -63,7 +63,6 @@ WORDS = {
         ("fix", "the least changed image found that the classifier reads as the labelled class"),
         ("8-bit fix", "a fix with whole grey levels, tested again"),
         ("region fix", "a fix confined to few superpixels"),
-        ("grade", "meaningful, mixed or noise-like: what the controls say about the map of a fix"),
         ("lift", "a share of the map divided by the share of the area; 1 is chance"),
     ),
     "profiles": (

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from whywrong.attacks.inverted import InvertedConfig, invert
-from whywrong.attacks.inverted.audit import class_distances
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys
 from whywrong.core.statistics import Interval, bootstrap, wilson
 from whywrong.models import Classifier
+from whywrong.reproduce.class_distances import class_distances
 from whywrong.reproduce.error_batches import error_batches
 from whywrong.reproduce.protocol import ClaimResult, LabelledImages, both, claim_result, decide
 

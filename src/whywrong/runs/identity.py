@@ -89,8 +89,20 @@ def differences(stored: Mapping[str, Any], now: Mapping[str, Any], steps: Sequen
     for step in steps:
         before = stored["methods"].get(step.method.name)
         if before is not None and before["hash"] != step.hash:
-            found += list(_compare(step.method.name, before["config"], config_dict(step.config)))
+            found += _compare(step.method.name, *_comparable(before, step))
     return found
+
+
+def _comparable(before: Mapping[str, Any], step: Step) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the stored and the present settings, without those that another version of the method lacks.
+
+    Results of another version are computed again, so that a setting which came or went is no difference of the run.
+    """
+    stored, now = before["config"], config_dict(step.config)
+    if before["result_version"] == step.method.result_version:
+        return stored, now
+    shared = stored.keys() & now.keys()
+    return {name: stored[name] for name in shared}, {name: now[name] for name in shared}
 
 
 def _compare(name: str, before: Any, after: Any) -> Iterator[str]:

@@ -48,14 +48,8 @@ class InvertedConfig:
         halvings: How often a stretch of the way from image to fix, on which the contribution does not add up, may be
             halved. Each stretch takes 3 or 7 forward and backward passes.
         completeness: Residual of the contribution, as a share of the margin's fall, above which it is halved.
-        beyond: How much further than its minimal length a fix is taken before regions and small noise are tested on it.
-        class_others: Classes with which the true class is compared by distance, a backward pass each.
-        random_draws: Random changes of the random control.
-        random_limit: Largest share of them that may fix the image too if the control is to pass.
-        noise_draws: Draws of the small-noise control.
-        noise_sigma: Standard deviation of its noise, [0, 1] units.
-        noise_limit: Smallest share of them under which the fix must survive if the control is to pass.
-        seed: Seeds the noise of the audit where the caller names no keys.
+        beyond: How much further than its minimal length a fix is taken before regions are tested on it.
+        seed: Seeds the directions taken where the gradient is zero, if the caller names no keys.
     """
 
     attack: Attack = "newton"
@@ -83,12 +77,6 @@ class InvertedConfig:
     halvings: int = 4
     completeness: float = 0.018
     beyond: float = 0.5
-    class_others: int = 10
-    random_draws: int = 20
-    random_limit: float = 0.05
-    noise_draws: int = 5
-    noise_sigma: float = 1 / 255
-    noise_limit: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -110,8 +98,7 @@ class InvertedConfig:
             raise InputError(f"rivals must be in 1..5, got {self.rivals}")
 
     def _check_explanation(self) -> None:
-        for name in ("region_change", "noise_sigma"):
-            check_radius(name, getattr(self, name))
+        check_radius("region_change", self.region_change)
         for name, low, high in (
             ("segments", 1, 10_000),
             ("region_overshoot", 0.0, 10.0),
@@ -120,11 +107,6 @@ class InvertedConfig:
             ("tested_regions", 0, 100),
             ("halvings", 0, 20),
             ("beyond", 0.0, 10.0),
-            ("class_others", 1, 100),
-            ("random_draws", 1, 1000),
-            ("random_limit", 0.0, 1.0),
-            ("noise_draws", 1, 1000),
-            ("noise_limit", 0.0, 1.0),
         ):
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{name} must be in [{low:g}, {high:g}], got {getattr(self, name)}")

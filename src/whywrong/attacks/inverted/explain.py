@@ -1,6 +1,7 @@
-"""From a fix to an explanation: where it acts, which regions it needs, and whether it is more than noise.
+"""From a fix to an explanation: where it acts and which regions it needs.
 
-Source: inverted attack, sections 2.4, 3.3, 3.5 and 3.6.
+Source: ours, docs/methods/inverted.md. Where a fix lies shows where the model is sensitive, for any class: it is no
+evidence that the place caused the error. Explanations of a place are tested by :mod:`whywrong.explain.covering`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from whywrong.attacks.inverted.audit import class_distances, grade_fixes, random_rate, small_noise_rate
 from whywrong.attacks.inverted.config import InvertedConfig
 from whywrong.attacks.inverted.contribution import contribution, object_lift
-from whywrong.attacks.inverted.region_fix import region_fix
+from whywrong.attacks.inverted.region_fix import margin_gradient, region_fix
 from whywrong.attacks.inverted.regions import list_regions
 from whywrong.attacks.inverted.segments import paint, superpixels
 from whywrong.core.margins import error_margin
@@ -42,14 +42,6 @@ class ExplainedFix:
         object_lift: (B,), share of the contribution on the object, divided by the object's share of the area; NaN
             where no object is known.
         object_lift_p: (B,), two-sided p-value from circular shifts of the object.
-        rank_of_true_label: (B,), int64, of the true class by first-order distance, 1 the nearest.
-        rank_of: (B,), int64, classes ranked.
-        distance_ratio: (B,), distance to the true class over the median of the others; NaN where there are none.
-        random_rate: (B,), share of random changes as large as the fix (linf) that fix the image too.
-        small_noise_rate: (B,), share of draws of small noise under which the fix survives.
-        checks_ran: B lists of names of controls.
-        checks_passed: B lists of names of controls.
-        grade: B of ``meaningful``, ``mixed``, ``noise-like``.
         forwards: (B,), int64, times each image went through the classifier.
         backwards: (B,), int64, times it was differentiated through it.
     """
@@ -67,14 +59,6 @@ class ExplainedFix:
     regions: list[list[dict[str, Any]]]
     object_lift: Tensor
     object_lift_p: Tensor
-    rank_of_true_label: Tensor
-    rank_of: Tensor
-    distance_ratio: Tensor
-    random_rate: Tensor
-    small_noise_rate: Tensor
-    checks_ran: list[list[str]]
-    checks_passed: list[list[str]]
-    grade: list[str]
     forwards: Tensor
     backwards: Tensor
 
@@ -82,8 +66,7 @@ class ExplainedFix:
         """The scalars and lists, by the names of view ``inverted``."""
         names = (
             "region_fixed region_count region_area region_l2 region_linf regions contribution_residual object_lift "
-            "object_lift_p rank_of_true_label rank_of distance_ratio random_rate small_noise_rate checks_ran "
-            "checks_passed grade"
+            "object_lift_p"
         )
         return {name: getattr(self, name) for name in names.split()}
 
@@ -100,10 +83,9 @@ def explain_fix(
     delta: Tensor,
     *,
     masks: Tensor | None,
-    keys: Tensor,
     config: InvertedConfig,
 ) -> ExplainedFix:
-    """Explain fixes that were found: contribution, regions, controls and grade.
+    """Explain fixes that were found: contribution and regions.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), differentiable.
@@ -111,34 +93,29 @@ def explain_fix(
         y: (B,), int64, true classes.
         delta: (B, C, H, W), changes with which the classifier reads ``x + delta`` as ``y``.
         masks: (B, H, W), bool, the object, all False where unknown; None where none is known.
-        keys: (B,), int64, seeds of the noise of each row.
         config: Settings.
 
     Returns:
         One explanation a row, with what it cost. Rows do not depend on each other.
     """
     with classifier:
-        distances = class_distances(classifier, x, y, config.class_others)
+        logits, margin, gradient = margin_gradient(classifier, x, y)
         after = error_margin(classifier.logits(x + delta), y)
         added = contribution(
             classifier,
             x,
             y,
             delta,
-            distances.margin,
+            margin,
             after,
             halvings=config.halvings,
             tolerance=config.completeness,
         )
         segments = superpixels(x, most=config.segments)
-        confined = region_fix(
-            classifier, x, y, segments, distances.margin, distances.gradient, distances.scale, config=config
-        )
+        scale = logits.abs().amax(1)
+        confined = region_fix(classifier, x, y, segments, margin, gradient, scale, config=config)
         listed = list_regions(classifier, x, y, delta, added.map, segments, masks, config=config)
-        random = random_rate(classifier, x, y, delta, keys, config.random_draws)
-        survival = small_noise_rate(classifier, x, y, delta, keys, config=config)
     lift, lift_p = object_lift(added.map, torch.zeros_like(x[:, 0], dtype=torch.bool) if masks is None else masks)
-    ran, passed, grade = grade_fixes(distances.ratio, random, survival, config)
     mask = paint(confined.chosen, segments)
     change = confined.delta.flatten(1)
     return ExplainedFix(
@@ -155,20 +132,6 @@ def explain_fix(
         regions=listed.regions,
         object_lift=lift,
         object_lift_p=lift_p,
-        rank_of_true_label=distances.rank,
-        rank_of=distances.ranked,
-        distance_ratio=distances.ratio,
-        random_rate=random,
-        small_noise_rate=survival,
-        checks_ran=ran,
-        checks_passed=passed,
-        grade=grade,
-        forwards=distances.forwards
-        + 1  # the fix itself
-        + added.forwards
-        + confined.forwards
-        + listed.forwards
-        + config.random_draws
-        + config.noise_draws,
-        backwards=distances.backwards + added.backwards + confined.backwards,
+        forwards=2 + added.forwards + confined.forwards + listed.forwards,  # 2: the image and its fix
+        backwards=1 + added.backwards + confined.backwards,
     )

@@ -218,7 +218,6 @@ class _Attack:
                 self.y[detailed],
                 delta[detailed],
                 masks=None if masks is None else masks.to(self.x.device)[detailed],
-                keys=self.keys[detailed],
                 config=self.config,
             )
             self.ledger.forwards[detailed] += explained.forwards

@@ -67,7 +67,7 @@ def region_fix(
         y: (B,), int64, true classes.
         segments: (B, H, W), int64, superpixels.
         margin: (B,), error margin of ``x``, logits.
-        gradient: (B, C, H, W), its gradient; known already from the class control.
+        gradient: (B, C, H, W), its gradient.
         scale: (B,), size of its logits; a candidate aims beyond the safety that is asked of a fix.
         config: ``region_overshoot``, ``region_change``, ``region_limit``, ``region_rounds``, ``radius``, ``safety``.
 

@@ -32,14 +32,6 @@ DETAIL_COLUMNS = (
     "contribution_residual",
     "object_lift",
     "object_lift_p",
-    "rank_of_true_label",
-    "rank_of",
-    "distance_ratio",
-    "random_rate",
-    "small_noise_rate",
-    "checks_ran",
-    "checks_passed",
-    "grade",
 )
 DETAIL_MAPS = ("contribution", "region_mask", "region_fix")
 
@@ -190,10 +182,6 @@ class InvertedResult(MethodResult):
             **dict.fromkeys(("region_area", "region_l2", "region_linf"), pa.float32()),
             "regions": pa.list_(region),
             **dict.fromkeys(("contribution_residual", "object_lift", "object_lift_p"), pa.float32()),
-            **dict.fromkeys(("rank_of_true_label", "rank_of"), pa.int64()),
-            **dict.fromkeys(("distance_ratio", "random_rate", "small_noise_rate"), pa.float32()),
-            **dict.fromkeys(("checks_ran", "checks_passed"), pa.list_(pa.string())),
-            "grade": pa.string(),
             **dict.fromkeys(("forwards", "backwards"), pa.int64()),
         }
         return pa.schema(list(kinds.items()))

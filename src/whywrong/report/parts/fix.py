@@ -1,4 +1,8 @@
-"""Part of view ``inverted``: the smallest change that makes the image right, its map, its controls."""
+"""Part of view ``inverted``: the smallest change that makes the image right, and where the model is sensitive.
+
+Where a fix lies says nothing about the cause of the error: with any other class asked for it lies in much the same
+place. Maps and regions are therefore shown with their numbers and without a sentence about them.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,6 @@ from whywrong.report.numbers import count, grey_levels, known, percent, sig
 from whywrong.report.parts.pieces import Block, Context, Overlay, Part, true_class
 from whywrong.report.tables import Row
 
-CHECKS = {
-    "class": ("class control", "passes if the true class is nearer than the other top-scoring classes mostly are"),
-    "random": ("random control", "passes if random noise of equal size rarely does the same"),
-    "small_noise": ("small-noise control", "passes if the fix mostly still works after a little noise"),
-}
-GRADE_SENTENCES = {
-    "meaningful": "The controls passed: where the fix lies probably tells something about this error.",
-    "mixed": "The controls disagree: where the fix lies may or may not tell something about this error.",
-    "noise-like": "This map is noise: the controls failed. Only the distance and the rival class can be trusted.",
-}
-
 
 def part(context: Context) -> Part | None:
     """What the fix shows of one error; None where there is no row of it."""
@@ -28,7 +21,7 @@ def part(context: Context) -> Part | None:
     if fix is None:
         return None
     found = Part(
-        sentences=[*_distance(fix, context.true, context.nearer), *_region(fix), *_eight_bit(fix)],
+        sentences=[*_distance(fix, context.true, context.nearer), *_eight_bit(fix)],
         overlays=_overlays(fix, context.maps("inverted")),
         caveats=_caveats(fix),
     )
@@ -39,31 +32,32 @@ def part(context: Context) -> Part | None:
 
 def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
     """Region, contribution and amplified change, as far as they are stored."""
-    noise = fix["grade"] == "noise-like"
     found = []
     region = stored.get("region_mask")
     if region is not None and region.any() and fix["region_fixed"]:
         many, area = int(fix["region_count"]), percent(fix["region_area"])
-        caption = f"Changing only inside the {'outline' if many == 1 else 'outlines'} is enough"
-        caption += f" ({count(many, 'region')}, {area} of what the model sees)."
+        caption = f"A change only inside the {'outline' if many == 1 else 'outlines'} makes the image right"
+        caption += (
+            f" ({count(many, 'region')}, {area} of what the model sees): the model is sensitive there, for any class."
+        )
         height, width = region.shape
         path = overlays.outline(region)
         if path:
-            found.append(Overlay("region", "Region fix", caption, path=path, width=width, height=height, noise=noise))
+            found.append(Overlay("region", "Region fix", caption, path=path, width=width, height=height))
     contribution = stored.get("contribution")
     if contribution is not None and contribution.any():
         # The contribution of a change to becoming right speaks for the true class, which is the negative side.
         cells = -overlays.density(overlays.smoothed(contribution))
-        caption = "What the change of each place contributes to making the image right."
+        caption = "Where the model is sensitive: what each place contributes to the smallest change."
         size = f"{cells.shape[0]} × {cells.shape[1]} cells"
-        found.append(Overlay("contribution", "Contribution", caption, cells=cells, resolution=size, noise=noise))
+        found.append(Overlay("contribution", "Sensitivity", caption, cells=cells, resolution=size))
     change = stored["fix_u8"] - stored["image_u8"] if {"fix_u8", "image_u8"} <= stored.keys() else None
     if change is not None and change.any():
-        image, factor = overlays.amplified(change, 72 if noise else 1024)
+        image, factor = overlays.amplified(change, 1024)
         most = grey_levels(float(np.abs(change).max()))
         caption = f"8-bit fix × {factor}" + (", otherwise invisible" if factor >= 20 else "")
         caption += f": the true change is at most {most}; mid grey is no change."
-        found.append(Overlay("change", f"8-bit × {factor}", caption, image=image, opaque=True, noise=noise))
+        found.append(Overlay("change", f"8-bit × {factor}", caption, image=image, opaque=True))
     return found
 
 
@@ -84,32 +78,6 @@ def _distance(fix: Row, true: str, nearer: float) -> list[Markup]:
     elif known(nearer):
         sentence += Markup("; among the {} of all fixed errors").format("nearest" if nearer > 0.95 else "farthest")
     return [sentence + Markup(".")]
-
-
-def _region(fix: Row) -> list[Markup]:
-    grade = fix["grade"]
-    if grade == "noise-like" or not fix["detailed"]:
-        return []
-    if not fix["region_fixed"]:
-        return [Markup("No fix confined to a few regions was found.")] if known(fix["region_fixed"]) else []
-    many = int(fix["region_count"])
-    is_enough = "is enough to change its mind" if many == 1 else "are enough to change its mind"
-    sentence = Markup("{}, {} of what the model sees, {}").format(
-        count(many, "region"), percent(fix["region_area"]), is_enough
-    )
-    if known(fix["region_linf"]):
-        sentence += Markup(" (changed by up to {})").format(grey_levels(255 * fix["region_linf"]))
-    sentences = [sentence + Markup(".")]
-    lift = fix["object_lift"]
-    if known(lift):
-        where = (
-            "more on the object than its area would give" if lift > 1 else "less on the object than its area would give"
-        )
-        sure = ""
-        if known(fix["object_lift_p"]) and fix["object_lift_p"] > 0.05:
-            sure = ", which may be chance"
-        sentences.append(Markup("The fix acts {} (lift {}){}.").format(where, sig(lift, 2), sure))
-    return sentences
 
 
 def _eight_bit(fix: Row) -> list[Markup]:
@@ -133,7 +101,7 @@ def _caveats(fix: Row) -> list[str]:
             " with care."
         )
     if fix["status"] == "fixed" and not fix["detailed"]:
-        found.append("Explained without region fix and controls: it lies beyond the limit of errors explained in full.")
+        found.append("Explained without region fix and map: it lies beyond the limit of errors explained in full.")
     return found
 
 
@@ -182,7 +150,7 @@ def _fix_blocks(fix: Row) -> list[Block]:
         ]
         blocks.append(Block("Region fix", f"{count(int(fix['region_count']), 'region')}", rows))
     regions = fix["regions"] or []
-    if regions and fix["grade"] != "noise-like":
+    if regions:
         rows = [
             (f"region {region['segment']}", f"{percent(region['share'])} of the fix", _region_note(region))
             for region in regions
@@ -192,23 +160,9 @@ def _fix_blocks(fix: Row) -> list[Block]:
             rows.append(
                 ("residual", percent(abs(residual)), "of the change in margin is missed by the map; under 2 % is good")
             )
-        blocks.append(Block("Where the fix acts", f"{percent(regions[0]['share'])} in the strongest region", rows))
-    ran, passed = fix["checks_ran"] or [], fix["checks_passed"] or []
-    if ran:
-        values = {
-            "class": _class_control(fix),
-            "random": f"fixes in {percent(fix['random_rate'])} of the draws",
-            "small_noise": f"survives {percent(fix['small_noise_rate'])} of the draws",
-        }
-        rows = [
-            (
-                check_name(name),
-                ("✓ passed" if name in passed else "✗ failed"),
-                "; ".join(filter(None, (values.get(name, ""), CHECKS.get(name, ("", ""))[1]))),
-            )
-            for name in ran
-        ]
-        blocks.append(Block("Controls", f"{fix['grade']}: {len(passed)} of {len(ran)} passed", rows))
+        blocks.append(
+            Block("Where the model is sensitive", f"{percent(regions[0]['share'])} in the strongest region", rows)
+        )
     return blocks
 
 
@@ -219,16 +173,3 @@ def _region_note(region: Row) -> str:
     notes.append("sufficient" if region["sufficient"] else "not sufficient")
     notes.append("necessary" if region["necessary"] else "not necessary")
     return ", ".join(notes)
-
-
-def _class_control(fix: Row) -> str:
-    if not known(fix["rank_of_true_label"]):
-        return ""
-    text = f"{int(fix['rank_of_true_label']):,} of {int(fix['rank_of']):,} by first-order distance"
-    ratio = fix["distance_ratio"]
-    return text + (f", {sig(ratio)} × the distance to the others" if known(ratio) else "")
-
-
-def check_name(name: str) -> str:
-    """A control by the name people know it by."""
-    return CHECKS.get(name, (name.replace("_", " "), ""))[0]

@@ -25,7 +25,6 @@ class Overlay:
             its signed maps on one scale.
         resolution: The size of the map, in words.
         group: Which row of switches it stands in; the empty one comes first.
-        noise: Whether it may only be shown small and grey.
         opaque: Whether the picture hides the photograph.
     """
 
@@ -39,7 +38,6 @@ class Overlay:
     cells: np.ndarray | None = None
     resolution: str = ""
     group: str = ""
-    noise: bool = False
     opaque: bool = False
 
     @property

@@ -27,7 +27,7 @@
     size: Number(tile.dataset.patches) < 0 ? Infinity : Number(tile.dataset.patches),
   }));
   // A run without a method has no menu for it.
-  const menus = ["pair", "grade", "trust", "enough"].map((name) => form.elements[name]).filter(Boolean);
+  const menus = ["pair", "trust", "enough"].map((name) => form.elements[name]).filter(Boolean);
   const orders = {
     far: (a, b) => b.far - a.far || b.sure - a.sure,
     near: (a, b) => a.far - b.far || a.sure - b.sure,
