@@ -43,7 +43,7 @@ class Classifier:
         output: How the answer is read: ``logits``; ``probabilities`` (their logarithm serves as logits);
             ``binary`` (one logit z becomes the two logits 0 and z); ``labels`` (class indices, (B,)); or
             ``key:NAME`` or ``item:N`` for one part of a mapping, object or tuple.
-        device: Where the module lives; default that of its tensors. The module is never moved.
+        device: Where the module lives; default that of its tensors, else the CPU. The module is never moved.
         batch_size: Images in one pass; larger requests are split, and it falls when memory runs out or the model
             takes fewer.
         identity: Hash that names the model in a run; default :func:`whywrong.models.identity.fingerprint`.
@@ -60,7 +60,7 @@ class Classifier:
 
     Raises:
         InputError: An unknown ``output``.
-        ModelError: A kind of module that is not supported.
+        ModelError: A kind of module that is not supported, or its tensors are not on ``device``.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Classifier:
         self.classes = classes
         self.preprocess = preprocess
         self.recipe = recipe
-        self.device = torch.device(device) if device is not None else kind.device if kind else torch.device("cpu")
+        self.device = _settle_device(device, kind.device if kind else None)
         self.forwards = 0
         self.backwards = 0
         self.on_pass: Callable[[], None] | None = None
@@ -226,11 +226,13 @@ class Classifier:
 
         Args:
             x: (B, C, H, W), floating point, in [0, 1]; left untouched.
-            objective: From the logits (b, K) of a slice of rows, and that slice, to values (b,) or (b, R). Values
-                must depend on their own row only. R values cost R backward passes and one forward pass.
+            objective: From the logits (b, K) of a slice of rows, on the device of ``x`` wherever the model is, and that
+                slice, to values (b,) or (b, R). Values must depend on their own row only. R values cost R backward
+                passes and one forward pass.
 
         Returns:
-            Logits (B, K); values (B,) or (B, R); gradients (B, C, H, W) or (B, R, C, H, W), per unit of pixel value.
+            Logits (B, K); values (B,) or (B, R); gradients (B, C, H, W) or (B, R, C, H, W), per unit of pixel value;
+            all of them on the device of ``x``.
 
         Raises:
             AccessError: The classifier grants no gradients.
@@ -243,7 +245,7 @@ class Classifier:
         def differentiate(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
             pixels = x[rows].detach().clone().requires_grad_()
             with torch.enable_grad():
-                logits = self.ask(pixels)
+                logits = self.ask(pixels).to(x.device)  # labels and masks of the objective are beside the images
                 value = objective(logits, rows)
                 columns = value.unbind(1) if value.ndim == 2 else (value,)
             grads = [self._differentiate(column, pixels, last=column is columns[-1]) for column in columns]
@@ -352,3 +354,13 @@ class Classifier:
 
         with self, torch.inference_mode(False), torch.no_grad():
             return self._chunks.over(len(x), counted, raised)
+
+
+def _settle_device(said: torch.device | str | None, found: torch.device | None) -> torch.device:
+    """Where images go: the device of the module's tensors, which must be the one that was said."""
+    if said is None or found is None:
+        return torch.device(said) if said is not None else found or torch.device("cpu")
+    device = torch.device(said)
+    if device.type != found.type or device.index not in (None, found.index or 0):
+        raise ModelError(f'the model is on {found} and device={device} was said; move it there with .to("{device}")')
+    return found

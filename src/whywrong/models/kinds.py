@@ -25,14 +25,14 @@ class ModuleKind:
     Attributes:
         module: The module that is asked; inside a wrapper, the one that was wrapped.
         access: Highest level it can grant.
-        device: Where its weights are; CPU without any.
+        device: Where its weights are; None without any.
         dtype: Type of the pixels it takes.
         convolutional: Whether it has 2-D convolutions that profit from channels-last pixels on a CPU.
     """
 
     module: nn.Module
     access: Access
-    device: torch.device
+    device: torch.device | None
     dtype: torch.dtype
     convolutional: bool
 
@@ -72,7 +72,7 @@ def inspect_module(module: nn.Module) -> ModuleKind:
     return ModuleKind(
         module=module,
         access=access,
-        device=next(iter(devices), torch.device("cpu")),
+        device=next(iter(devices), None),
         dtype=floats[0] if floats and not quantised else torch.float32,
         convolutional=not script and any(isinstance(part, nn.Conv2d) for part in module.modules()),
     )

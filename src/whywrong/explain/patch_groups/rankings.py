@@ -161,4 +161,4 @@ def shown_first(order: Tensor, game: Game, steps: int) -> Tensor:
 
 
 def _by_score(score: Tensor) -> Tensor:
-    return score.argsort(dim=1, descending=True, stable=True)
+    return score.argsort(dim=1, descending=True, stable=True).cpu()  # games take sets of the CPU

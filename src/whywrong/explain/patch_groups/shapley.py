@@ -35,6 +35,7 @@ def shapley_values(game: Game, value: str, keys: Tensor, permutations: int = 20)
         InputError: A setting or name breaks the contract above.
     """
     _check(game, keys, permutations, "permutations")
+    keys = keys.cpu()  # games take sets and give values on the CPU
     at, (images, players) = column(game, value), (game.images, game.players)
     everyone = torch.arange(images)
     ends = torch.zeros(2 * images, players, dtype=torch.bool)
@@ -70,6 +71,7 @@ def shapley_by_contexts(game: Game, value: str, keys: Tensor, contexts: int = 20
         InputError: A setting or name breaks the contract above.
     """
     _check(game, keys, contexts, "contexts")
+    keys = keys.cpu()
     at, (images, players) = column(game, value), (game.images, game.players)
     rows = torch.arange(images).repeat_interleave(2 * players)
     self_ = torch.eye(players, dtype=torch.bool)

@@ -113,7 +113,7 @@ def class_change(
     if len(x) < fewest:
         raise InputError(f"class {target}: {len(x)} counterfactuals, a common change needs at least {fewest}")
     moved = change_map(x, changed)
-    outside = torch.full((len(x),), torch.nan, dtype=torch.float64)
+    outside = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
     if objects is not None:
         outside = mass_outside(x, changed, objects)
     known = ~outside.isnan()
@@ -154,9 +154,10 @@ def strongest_crops(changed: Tensor, moved: Tensor, side: int) -> tuple[Tensor, 
 
 def _cut(images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
     """(B, C, side, side), a window of each image."""
-    span = torch.arange(side)
+    span = torch.arange(side, device=images.device)
     rows, columns = (top[:, None] + span)[:, None, :, None], (left[:, None] + span)[:, None, None, :]
-    batch, channel = torch.arange(len(images))[:, None, None, None], torch.arange(images.shape[1])[None, :, None, None]
+    batch = torch.arange(len(images), device=images.device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
     return images[batch, channel, rows, columns]
 
 
@@ -188,7 +189,7 @@ def medoids(points: Tensor, clusters: int, rounds: int = 20) -> tuple[Tensor, Te
         if float(nearest.max()) == 0:
             break
         chosen.append(int(nearest.argmax()))
-    rows = torch.tensor(chosen)
+    rows = torch.tensor(chosen, device=points.device)
     group = away[rows].argmin(0)
     for _ in range(rounds):
         moved = rows.clone()
