@@ -42,10 +42,10 @@ class ModelOptions:
         Option(metavar="NAME", help="cpu, cuda, cuda:1 ...; default the first GPU there is.", rich_help_panel=MODEL),
     ] = None
     classes: Annotated[
-        Path | None,
+        str | None,
         Option(
             metavar="FILE",
-            help="JSON list of names in the order of the outputs.",
+            help="Names in the order of the outputs: .txt, .json or .csv; or `sorted`: the sorted labels of the data.",
             rich_help_panel=MODEL,
         ),
     ] = None

@@ -6,7 +6,7 @@ also after an exception; ``.grad`` and hooks are never written, and no pass writ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -15,11 +15,14 @@ from torch import Tensor, nn
 
 from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_images
+from whywrong.core.class_names import read_class_names
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import AccessError, EnvironmentFailure, ModelError, ModelRaisedError, NotDifferentiableError
 from whywrong.core.input_spec import InputSpec
 from whywrong.models.answers import check_output, read_labels, read_scores
 from whywrong.models.chunks import Chunks
+from whywrong.models.class_attributes import classes_of
+from whywrong.models.class_files import SORTED
 from whywrong.models.identity import fingerprint
 from whywrong.models.kinds import inspect_module
 from whywrong.models.memory import out_of_memory
@@ -36,7 +39,9 @@ class Classifier:
 
     Args:
         model: ``nn.Module``, or any callable, from images (B, C, H, W) to logits (B, K).
-        classes: Classes in the order of the logits; None counts them from the first answer.
+        classes: Classes in the order of the logits, in any form that
+            :func:`whywrong.core.class_names.read_class_names` takes; ``"sorted"`` takes the sorted labels of the data;
+            None takes the names that the model carries, and otherwise counts the classes from the first answer.
         preprocess: Input size and normalisation; without mean and std the model takes images in [0, 1].
         access: Highest level that may be used; default what the model can grant: INTERNALS for a plain module, SCORES
             for any other callable.
@@ -51,6 +56,8 @@ class Classifier:
             where the module exists only in memory.
 
     Attributes:
+        classes: Classes in the order of the logits; None until they are known.
+        sorted_classes: Whether the classes are the sorted labels of the data.
         forwards: Images sent through the model and answered so far; a batch of 8 counts 8. Passes that ran out of
             memory or raised gave no answer and do not count.
         backwards: Images differentiated through the model so far.
@@ -67,7 +74,7 @@ class Classifier:
         self,
         model: nn.Module | Callable[[Tensor], Any],
         *,
-        classes: ClassList | None = None,
+        classes: ClassList | Sequence[Any] | Mapping[Any, Any] | None = None,
         preprocess: InputSpec | None = None,
         access: Access | None = None,
         output: str = "logits",
@@ -81,7 +88,8 @@ class Classifier:
         self.output = check_output(output)
         highest = Access.LABELS if output == "labels" else kind.access if kind else Access.SCORES
         self.access = min(access or highest, highest)
-        self.classes = classes
+        self.sorted_classes = isinstance(classes, str) and classes == SORTED
+        self.classes = None if self.sorted_classes else _classes(classes, model, self.module)
         self.preprocess = preprocess
         self.recipe = recipe
         self.device = _settle_device(device, kind.device if kind else None)
@@ -275,7 +283,10 @@ class Classifier:
         if self.classes is None:
             self.classes = ClassList(tuple(str(i) for i in range(scores.shape[1])))
         if len(self.classes) != scores.shape[1]:
-            raise ModelError(f"{len(self.classes)} class names were given, the model returns {scores.shape[1]} scores")
+            raise ModelError(
+                f"{len(self.classes)} class names were given or carried by the model, which returns "
+                f"{scores.shape[1]} scores; pass one name for each with --classes (classes=...)"
+            )
         self.forwards += len(x)
         self._passed()
         return scores
@@ -364,3 +375,10 @@ def _settle_device(said: torch.device | str | None, found: torch.device | None) 
     if device.type != found.type or device.index not in (None, found.index or 0):
         raise ModelError(f'the model is on {found} and device={device} was said; move it there with .to("{device}")')
     return found
+
+
+def _classes(given: Any, *models: Any) -> ClassList | None:
+    """The classes given, or those that the model carries, inside a wrapper or on it."""
+    if given is not None:
+        return read_class_names(given)
+    return next((found for model in models if (found := classes_of(model)) is not None), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def load_timm(name: str, weights: str | None, *, input_size: tuple[int, ...] | N
     """An architecture of timm, by its name there, as in ``resnet50.a1_in1k``.
 
     Preprocessing is timm's own for the name: the shorter side goes to ``floor(size / crop_pct)`` before the crop.
-    Classes are ImageNet-1k's where the model has these 1,000 classes.
+    Classes are those of the ImageNet subset that the model was trained on.
 
     Args:
         name: Name, with or without the tag of a training.
@@ -63,7 +64,7 @@ def load_timm(name: str, weights: str | None, *, input_size: tuple[int, ...] | N
             "mean": tuple(stated["mean"]) if len(stated["mean"]) == size[0] else None,
             "std": tuple(stated["std"]) if len(stated["std"]) == size[0] else None,
         },
-        classes=_imagenet(module),
+        classes=_timm_classes(module),
         sources=(f"timm:{name}".encode(),),
     )
 
@@ -98,13 +99,30 @@ def _timm_resize(name: str, size: tuple[int, ...], stated: dict[str, Any]) -> in
     return math.floor(size[1] / stated["crop_pct"])
 
 
-def _imagenet(module: nn.Module) -> ClassList | None:
+def _timm_classes(module: nn.Module) -> ClassList | None:
+    """Names and wnids of the ImageNet subset that a model of timm has as its classes; None if it is none of them."""
     from timm.data import ImageNetInfo, infer_imagenet_subset  # pyright: ignore[reportPrivateImportUsage]
 
-    if getattr(module, "num_classes", None) != 1000 or infer_imagenet_subset(module) != "imagenet-1k":
+    count, subset = getattr(module, "num_classes", None), infer_imagenet_subset(module)
+    if not subset or count is None:
         return None
+    info = ImageNetInfo(subset)
+    if info.num_classes() != count:
+        return None
+    return ClassList(tuple(info.index_to_description(i) for i in range(count)), tuple(info.label_names()))
+
+
+def _torchvision_classes(categories: Sequence[str]) -> ClassList:
+    """Categories of a training; with the wnids and synonyms of ImageNet-1k if these are its classes in its order."""
+    from timm.data import ImageNetInfo  # pyright: ignore[reportPrivateImportUsage]
+
     info = ImageNetInfo("imagenet-1k")
-    return ClassList(tuple(info.index_to_description(i) for i in range(1000)), tuple(info.label_names()))
+    synonyms = [tuple(info.index_to_description(i).split(", ")) for i in range(info.num_classes())]
+    same = sum(name in known for name, known in zip(categories, synonyms, strict=False))
+    # Two names are torchvision's own: "crane bird" and "maillot tank suit" tell those classes from their namesakes.
+    if len(categories) != len(synonyms) or same < len(synonyms) - 2:
+        return ClassList(tuple(categories))
+    return ClassList(tuple(categories), tuple(info.label_names()), tuple(synonyms))
 
 
 def load_torchvision(name: str, weights: str | None, *, classes: int | None) -> Loaded:
@@ -141,7 +159,7 @@ def load_torchvision(name: str, weights: str | None, *, classes: int | None) -> 
             "mean": tuple(preset.mean),
             "std": tuple(preset.std),
         },
-        classes=ClassList(tuple(categories)) if classes in (None, len(categories)) else None,
+        classes=_torchvision_classes(categories) if classes in (None, len(categories)) else None,
         sources=(f"torchvision:{name}".encode(),),
     )
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError, ModelError, WhyWrongError
+from whywrong.models.class_attributes import classes_of
 from whywrong.models.loaded import SPEC_FIELDS, Loaded
 from whywrong.models.weights import load_weights
 
@@ -22,7 +22,8 @@ def load_user_file(path: Path, function: str, weights: str | None) -> Loaded:
     """Run a function of the user's file, which returns the model.
 
     The model is an ``nn.Module`` or any callable from images (B, C, H, W) to scores or labels. It may carry
-    ``classes``, ``input_size`` (C, H, W), ``resize``, ``interpolation``, ``mean`` and ``std``.
+    ``classes`` or another list of names that :func:`whywrong.models.class_attributes.classes_of` knows, and
+    ``input_size`` (C, H, W), ``resize``, ``interpolation``, ``mean`` and ``std``.
 
     Args:
         path: Python file; its folder is importable while it loads.
@@ -56,11 +57,10 @@ def load_user_file(path: Path, function: str, weights: str | None) -> Loaded:
                 "file for an nn.Module"
             )
         load_weights(model, Path(weights))
-    classes = getattr(model, "classes", None)
     return Loaded(
         model=model,
         says={name: getattr(model, name) for name in SPEC_FIELDS if getattr(model, name, None) is not None},
-        classes=ClassList.from_records(list(classes)) if isinstance(classes, (list, tuple)) else None,
+        classes=classes_of(model),
         ask=f"set input_size = (C, H, W) on the model that {path.name}:{function} returns, or pass input_size",
         sources=(path.read_bytes(), function.encode()),
     )

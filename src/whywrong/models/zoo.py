@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from whywrong.core.access import Access
+from whywrong.core.class_names import read_class_names
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError, ModelError
 from whywrong.core.input_spec import InputSpec
+from whywrong.models.class_files import SORTED, read_class_file
 from whywrong.models.classifier import Classifier
 from whywrong.models.identity import fingerprint
 from whywrong.models.libraries import load_timm, load_torchvision
@@ -28,7 +29,7 @@ FORMS = "planted:NAME, timm:NAME, torchvision:NAME, file.py:function or model.on
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 LIBRARY_WEIGHTS = ("random", "pretrained")
 
-Classes = ClassList | Sequence[str] | Sequence[Mapping[str, Any]] | str | Path
+Classes = ClassList | Sequence[Any] | Mapping[Any, Any] | str | Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class ClassifierRecipe:
     model: str
     weights: str | None = None
     device: str | None = None
-    classes: ClassList | None = None
+    classes: ClassList | Literal["sorted"] | None = None
     input_size: tuple[int, ...] | None = None
     resize: int | None = None
     interpolation: str | None = None
@@ -94,8 +95,9 @@ def load_classifier(
         weights: Safetensors or state-dict file; for timm and torchvision also ``pretrained``, which lets the library
             download its own, or ``random``. Nothing is downloaded unasked.
         device: Where to put it; default the first accelerator there is, else the CPU.
-        classes: Names in the order of the logits, records ``{"index", "name", "wnid"}``, or a JSON file of either;
-            default the model's own.
+        classes: Names in the order of the logits in any form that :func:`whywrong.core.class_names.read_class_names`
+            takes, or the path of a ``.txt``, ``.json`` or ``.csv`` file; ``"sorted"`` takes the sorted labels of the
+            data, the order of torchvision's ``ImageFolder``. Default the model's own.
         input_size: (C, H, W), default the model's own; so are the four that follow.
         resize: Shorter side before the centre crop, in pixels; 0 stretches the image without a crop.
         interpolation: nearest, bilinear, bicubic, lanczos, box or hamming.
@@ -149,12 +151,15 @@ def load_classifier(
 
 
 def _load(
-    model: str, weights: str | None, input_size: tuple[int, ...] | None, classes: ClassList | None
+    model: str,
+    weights: str | None,
+    input_size: tuple[int, ...] | None,
+    classes: ClassList | Literal["sorted"] | None,
 ) -> tuple[Loaded, str, str | None]:
     """The model, and its name and weights with absolute paths."""
     if weights is not None and weights not in LIBRARY_WEIGHTS:
         weights = str(Path(weights).resolve())
-    count = None if classes is None else len(classes)
+    count = len(classes) if isinstance(classes, ClassList) else None
     library, _, name = model.partition(":")
     if library == "timm":
         return load_timm(name, weights, input_size=input_size, classes=count), model, weights
@@ -201,18 +206,13 @@ def _spec(given: Mapping[str, Any], loaded: Loaded, model: str) -> InputSpec:
     )
 
 
-def _classes(classes: Classes | None) -> ClassList | None:
-    if classes is None or isinstance(classes, ClassList):
-        return classes
+def _classes(classes: Classes | None) -> ClassList | Literal["sorted"] | None:
+    """The classes as given; text names a file, or asks for the sorted labels of the data."""
+    if classes is None:
+        return None
     if isinstance(classes, (str, Path)):
-        path = Path(classes)
-        try:
-            classes = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"classes could not be read from {path}: {error}") from error
-        if not isinstance(classes, list):
-            raise InputError(f"{path} must hold a list of names or of records with index and name")
-    return ClassList.from_records(list(classes))
+        return SORTED if classes == SORTED else read_class_file(Path(classes))
+    return read_class_names(classes)
 
 
 def _access(name: str) -> Access:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import typing
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from whywrong.core.input_spec import InputSpec
 from whywrong.core.registry import DEPTHS, Depth, find_method, methods, resolve
 from whywrong.data.batches import load_images
 from whywrong.data.decoding import DecodeOptions
+from whywrong.data.files import to_text
 from whywrong.data.items import load_item
 from whywrong.data.sources.base import Source
 from whywrong.models.classifier import Classifier
@@ -161,24 +161,55 @@ class Sample:
 
 
 def settle_classes(classifier: Classifier, source: Source, sample: Sample) -> tuple[ClassList, list[str]]:
-    """Classes in the order of the logits: of the classifier, of ``classes.json``, or of the folder names.
+    """Find the classes in the order of the logits: of the classifier, of ``classes.json``, or as the owner says.
 
     Returns:
-        The classes, and a warning where their order had to be taken from the data.
+        The classes, and a warning if their order comes from the data.
+
+    Raises:
+        InputError: The model does not name its classes, and the labels of the data are not its indices.
     """
     classes = classifier.classes
     if classes is None and classifier.access >= Access.SCORES:
         classifier.logits_or_faults(sample.images()[0][:8])  # the first answer tells how many there are
         classes = classifier.classes
+    names = source.class_names
+    if classifier.sorted_classes:
+        return _sorted_classes(classes, names)
     if classes is None:  # labels only, and nobody named the classes
-        raise InputError("a labels-only classifier does not tell its classes; give classes")
-    if classes.names != tuple(str(index) for index in range(len(classes))) or classes.wnids is not None:
-        return classes, []
+        raise InputError(
+            "a labels-only classifier does not tell its classes; pass a file with their names in the order of its "
+            "labels: --classes FILE (classes=...)"
+        )
     records = source.classes_records
+    if classes.named or (records is not None and len(records) < len(classes)):
+        return classes, []
     if records is not None and len(records) == len(classes):
         return ClassList.from_records(records), []
-    names = source.class_names
-    if len(names) == len(classes) and not all(name.isdecimal() for name in names):
-        text = "the model does not name its classes: the sorted labels of the data are taken to be in its order"
-        return dataclasses.replace(classes, names=names), [text]
-    return classes, []
+    if source.spec.label_by == "index" or all(name.isascii() and name.isdecimal() for name in names):
+        return classes, []
+    raise InputError(_unknown_order(len(classes), names))
+
+
+def _sorted_classes(classes: ClassList | None, names: tuple[str, ...]) -> tuple[ClassList, list[str]]:
+    if classes is not None and len(classes) != len(names):
+        raise InputError(
+            f"--classes sorted takes the {len(names)} labels of the data for the classes, but the model has "
+            f"{len(classes)} outputs; pass their names with --classes FILE"
+        )
+    shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    return ClassList(names), [f"the sorted labels of the data are taken for the model's classes, as asked: {shown}"]
+
+
+def _unknown_order(count: int, names: tuple[str, ...]) -> str:
+    text = (
+        f'the model does not name its {count} classes, so labels such as "{to_text(names[0])}" cannot be matched: '
+        "pass their names in the order of its outputs with --classes FILE (.txt, .json, .csv), or name the class "
+        f"folders 0 to {count - 1}"
+    )
+    if len(names) == count:
+        text += (
+            "; if it was trained on these labels in sorted order, as torchvision's ImageFolder sorts them, say so with "
+            "--classes sorted"
+        )
+    return text

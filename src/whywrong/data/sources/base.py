@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from whywrong.core.classes import ClassList, match_labels
+from whywrong.core.classes import ClassList
 from whywrong.core.errors import DataError, InputError, UnmatchedLabelError
+from whywrong.core.label_match import describe_respelled, match_labels
 from whywrong.data.files import open_regular, path_bytes, to_text
 from whywrong.data.sources.boxes import BoxTable, BoxUse
 
@@ -99,6 +100,7 @@ class Source(ABC):
         self._labels: dict[str, int] = {}
         self._count = 0
         self._scanned = False
+        self._respelled: str | None = None  # of the last match
 
     def entries(self) -> Iterator[Entry]:
         """All entries, lazily, in the same order every time."""
@@ -188,7 +190,7 @@ class Source(ABC):
     def warnings(self) -> tuple[str, ...]:
         """What the owner should know about the data."""
         self.scan()
-        return tuple(self._warnings)
+        return (*self._warnings, *([self._respelled] if self._respelled else []))
 
     @cached_property
     def classes_records(self) -> list[Any] | None:
@@ -207,20 +209,24 @@ class Source(ABC):
         return None
 
     def match_labels(self, classes: ClassList) -> dict[str, int]:
-        """Map every label of the data to one class of the model, as :func:`whywrong.core.classes.match_labels` does.
+        """Map every label of the data to one class of the model; :attr:`warnings` then name respelled labels.
 
         Raises:
-            InputError: As there; the message begins with the place in the data where the label stands.
+            InputError: As :func:`whywrong.core.label_match.match_labels`; the message begins with the place in the data
+                where the label is.
         """
+        records = _mappings(self.classes_records)
         try:
-            return match_labels(
+            mapping = match_labels(
                 (label for label, count in self.label_counts.items() if count),
                 classes,
                 label_by=self.spec.label_by,
-                records=_mappings(self.classes_records),
+                records=records,
             )
         except UnmatchedLabelError as error:
             raise InputError(f"{self.locate(error.label)}: {error}") from None
+        self._respelled = describe_respelled(mapping, classes, records)
+        return mapping
 
     def _with_boxes(self, ignored: Counter[str], used: BoxUse | None) -> Iterator[Entry]:
         table = self._boxes
@@ -263,13 +269,17 @@ def _read_records(path: Path) -> list[Any]:
         raise DataError(f"{path} line {error.lineno}: not JSON: {error.msg}") from None
     except (UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}") from None
-    if isinstance(records, dict) and all(isinstance(name, str) for name in records.values()):
+    if isinstance(records, dict):  # in either direction; of some classes only, perhaps
+        to_index = all(isinstance(value, int) for value in records.values())
+        pairs = [(index, name) if to_index else (name, index) for name, index in records.items()]
         try:
-            records = [{"index": int(index), "name": name} for index, name in records.items()]
+            records = [{"index": int(index), "name": name} for index, name in pairs if isinstance(name, str)]
         except ValueError:
+            records = []
+        if len(records) < len(pairs):
             records = None
     if not isinstance(records, list) or not records:
-        raise DataError(f'{path}: expected a list of names or of {{"index": int, "name": str}}')
+        raise DataError(f"{path}: expected a list of names, index -> name, or name -> index")
     return records
 
 

@@ -1,0 +1,71 @@
+"""The class names that a model carries about itself, under the attributes in which libraries keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sized
+from typing import Any
+
+from torch import Tensor, nn
+
+from whywrong.core.class_names import NAME_KEYS, is_placeholder, read_class_names
+from whywrong.core.classes import ClassList
+from whywrong.core.errors import ModelError, WhyWrongError
+
+_HOLDERS = {
+    "config": ("id2label", "label2id", "label_names"),  # Hugging Face
+    "pretrained_cfg": ("label_names",),  # timm
+    "default_cfg": ("label_names",),
+    "meta": ("categories", "classes"),  # torchvision
+}
+
+
+def classes_of(model: Any) -> ClassList | None:
+    """Read the class names of a model; None if it carries none.
+
+    Looked at: ``classes``, ``class_names``, ``class_to_idx``, ``idx_to_class``, ``id2label``, ``label2id`` and
+    ``categories`` of the model, ``id2label`` and ``label2id`` of its ``config``, ``label_names`` of its
+    ``pretrained_cfg`` and ``categories`` of its ``meta``. A number, a function, a tensor or a submodule of such a name
+    belongs to the model and is no list of names; neither are the names ``LABEL_0``, ``LABEL_1`` ..., which stand for
+    unnamed classes.
+
+    Raises:
+        ModelError: A list of names is malformed, or two of them give the same names in different orders.
+    """
+    found: list[tuple[str, ClassList]] = []
+    for where, value in _candidates(model):
+        try:
+            classes = read_class_names(value, f"{where} of the model")
+        except WhyWrongError as error:
+            raise ModelError(f"{error}; correct it, or pass the names with --classes (classes=...)") from None
+        if not is_placeholder(classes):
+            found.append((where, classes))
+    for where, classes in found[1:]:
+        first_where, first = found[0]
+        if classes.names != first.names and sorted(classes.names) == sorted(first.names):
+            raise ModelError(
+                f"{first_where} and {where} of the model give the class names in different orders; pass the right one "
+                "with --classes (classes=...)"
+            )
+    return found[0][1] if found else None
+
+
+def _candidates(model: Any) -> Iterable[tuple[str, Any]]:
+    for name in NAME_KEYS:
+        value = getattr(model, name, None)
+        if _may_hold_names(value):
+            yield name, value
+    for holder, names in _HOLDERS.items():
+        settings = getattr(model, holder, None)
+        for name in names:
+            value = settings.get(name) if isinstance(settings, Mapping) else getattr(settings, name, None)
+            # timm keeps the names of the pretraining in a net whose head was replaced.
+            replaced = name == "label_names" and len(value or ()) != getattr(model, "num_classes", len(value or ()))
+            if _may_hold_names(value) and not replaced:
+                yield f"{holder}.{name}", value
+
+
+def _may_hold_names(value: Any) -> bool:
+    """Whether a value is a collection or text, and neither empty nor a part of the network."""
+    if isinstance(value, (nn.Module, Tensor, type)) or callable(value):
+        return False
+    return isinstance(value, Iterable) and isinstance(value, Sized) and len(value) > 0
