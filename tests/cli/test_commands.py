@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import time
 
 import pytest
 
@@ -27,7 +30,7 @@ def test_without_a_command_the_overview_is_shown(whywrong):
 
 
 def test_diagnose_ends_with_a_summary_and_the_report(whywrong, small, tmp_path):
-    code, out, err = whywrong("diagnose", small.model, small.images, "--out", tmp_path / "run", "--limit", 2)
+    code, out, err = whywrong("diagnose", small.model, small.images, "--out", tmp_path / "run", "--explain", 2)
     assert code == 1  # one file is broken
     lines = out.splitlines()
     assert lines[0] == f"{small.wrong} of {small.count} images are wrong (20 %)."
@@ -82,7 +85,7 @@ def test_an_interrupted_run_ends_with_130_and_says_how_to_go_on(whywrong, small,
     monkeypatch.setattr(api, "diagnose", interrupted)
     code, out, err = whywrong("diagnose", small.model, small.images, "--out", tmp_path / "run")
     assert (code, out) == (130, "")
-    assert "the same command goes on from there" in err
+    assert "the same command resumes the run" in err
 
 
 def test_a_failing_environment_ends_with_3_in_one_line(whywrong, small, tmp_path, monkeypatch):
@@ -112,6 +115,157 @@ def test_a_fault_of_ours_is_said_as_one_and_debug_shows_where(whywrong, monkeypa
     assert "unexpected ZeroDivisionError" in err
     monkeypatch.setenv("WHYWRONG_DEBUG", "1")
     assert "Traceback" in whywrong("query", "somewhere").err
+
+
+@pytest.mark.parametrize(
+    ("command", "new"),
+    [
+        ("check", "--images"),
+        ("diagnose", "--explain"),
+        ("report", "--show"),
+        ("query", "--rows"),
+        ("reproduce", "--errors"),
+    ],
+)
+def test_each_number_has_a_name_of_its_own_and_the_old_name_still_works(whywrong, command, new):
+    shown = whywrong(command, "--help").out
+    assert f"{new} N" in shown
+    assert "--limit" not in shown
+    _, _, err = whywrong(command, "--limit", "no-number")
+    assert f"'{new}' / '--limit'" in err
+
+
+def test_a_random_sample_is_classified_and_a_larger_one_adds_to_it(whywrong, small, tmp_path):
+    run = tmp_path / "run"
+    arguments = ("diagnose", small.model, small.images, "--out", run, "--methods", "cam", "--progress", "none")
+    _, out, _ = whywrong(*arguments, "--images", 12)
+    assert " of 31 were drawn at random and classified." in out
+
+    def predicted() -> set[str]:
+        rows = whywrong("query", run, "select key from predictions", "--json").out.splitlines()
+        return {json.loads(line)["key"] for line in rows}
+
+    few = predicted()
+    assert len(few) == 12
+    whywrong(*arguments, "--images", 20)
+    more = predicted()
+    assert len(more) == 20
+    assert few < more
+    whywrong(*arguments, "--images", 5)  # what is done stays
+    assert predicted() == more
+    _, out, _ = whywrong(*arguments)
+    assert len(predicted()) == 31
+    assert "drawn at random" not in out
+
+
+def test_a_used_up_time_budget_ends_with_a_report_and_the_same_command_resumes(whywrong, small, tmp_path, monkeypatch):
+    from whywrong.runs import predict
+
+    ask = predict.ask
+
+    def slow(*arguments):
+        time.sleep(1.0)
+        return ask(*arguments)
+
+    arguments = ("diagnose", small.model, small.images, "--out", tmp_path / "run", "--progress", "none")
+    arguments += ("--batch-size", 8)
+    with monkeypatch.context() as patched:
+        patched.setattr(predict, "ask", slow)
+        code, out, err = whywrong(*arguments, "--time-budget", 0.02)  # 1.2 s, and a batch takes one
+    assert code in (0, 1)
+    assert "The time budget of 0.02 min is used up; the same command resumes the run" in err
+    assert "The run is not finished" in out
+    assert (tmp_path / "run" / "report.html").exists()
+    _, out, err = whywrong(*arguments)
+    assert "used up" not in err
+    assert out.splitlines()[0] == f"{small.wrong} of {small.count} images are wrong (20 %)."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("diagnose", "MODEL", "DATA", "--out", "run", "--methods", "camm"), 'no method "camm"; nearest: "cam"'),
+        (("diagnose", "MODEL", "DATA", "--out", "run", "--set", "cam.kin=auto"), 'nearest: "cam.kind"'),
+        (("diagnose", "MODEL", "nowhere", "--out", "run"), "nowhere"),
+        (("check", "MODEL", "nowhere"), "nowhere"),
+        (("reproduce", "inverted.99"), 'no claim "inverted.99"'),
+        (("reproduce", "inverted.99", "DATA", "--model", "MODEL"), "the claims of inverted are inverted.1, "),
+        (("reproduce", "inverse.1", "DATA", "--model", "MODEL"), "the families are "),
+        (("reproduce", "inverse.all"), "the families are "),
+        (("reproduce", "inverted.1", "nowhere", "--model", "MODEL"), "nowhere"),
+        (("explain", "MODEL", "nowhere.png", "--label", "red"), "nowhere.png: no such image"),
+        (("explain", "MODEL", "IMAGE", "--label", "red", "--methods", "camm"), 'nearest: "cam"'),
+        (("spurious", "MODEL", "nowhere", "--out", "found"), "nowhere"),
+        (("plant", "MODEL", "nowhere", "--out", "found"), "nowhere"),
+        (("plant", "MODEL", "DATA", "--out", "found", "--cause", "corruptions"), 'nearest: "corruption"'),
+    ],
+)
+def test_cheap_mistakes_are_refused_before_the_model_loads(whywrong, small, tmp_path, monkeypatch, arguments, words):
+    from whywrong import api
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(api, "load_classifier", lambda *_, **__: pytest.fail("the model was loaded"))
+    named = {"MODEL": small.model, "DATA": small.images, "IMAGE": small.images / "green" / "00.png"}
+    code, out, err = whywrong(*(named.get(word, word) for word in arguments))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "following"),
+    [
+        (("check", "MODEL", "DATA", "--batch-size", "8"), "diagnose MODEL DATA --batch-size 8 --out runs/a"),
+        (("diagnose", "MODEL", "DATA", "--out", "run"), "diagnose MODEL DATA --depth standard --out run"),
+        (("diagnose", "MODEL", "DATA", "--out", "run", "--methods", "cam"), "query run"),
+        (("explain", "MODEL", "IMAGE", "--label", "green", "--out", "run"), "query run"),
+        (("report", "FINISHED", "--out", "a.html"), "query FINISHED"),
+        (("query", "FINISHED"), "query FINISHED 'select "),
+        (("reproduce",), "reproduce CLAIM DATA --model MODEL"),
+    ],
+)
+def test_a_command_ends_with_the_one_to_run_next(
+    whywrong, small, finished, tmp_path, monkeypatch, arguments, following
+):
+    monkeypatch.chdir(tmp_path)
+    images = small.images
+    named = {"MODEL": small.model, "DATA": images, "IMAGE": images / "green" / "00.png", "FINISHED": finished}
+    if arguments != ("reproduce",):
+        following = " ".join(str(named.get(word, word)) for word in following.split(" "))
+    _, _, err = whywrong(*(named.get(word, word) for word in arguments))
+    assert f"Next: whywrong {following}" in err.splitlines()[-1]
+
+
+def test_sums_are_numbers_in_json(whywrong, finished):
+    sql = "select sum(label) as total, sum(label * 10::decimal(4,1)) as tens, sum(1.5::decimal(4,2)) as d from items"
+    row = json.loads(whywrong("query", finished, sql, "--json").out)
+    assert row == {"total": 30, "tens": 300, "d": 46.5}
+    assert isinstance(row["total"], int)
+
+
+def test_check_shows_its_progress(whywrong, small):
+    _, _, err = whywrong("check", small.model, small.images, "--progress", "json", "--batch-size", "8")
+    records = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert {record["stage"] for record in records} == {"check"}
+    assert (records[-1]["done"], records[-1]["total"], records[-1]["errors"], records[-1]["failed"]) == (31, 31, 6, 1)
+
+
+def test_the_first_interrupt_is_answered_at_once(whywrong, small, tmp_path, monkeypatch):
+    from whywrong.runs import predict
+
+    ask = predict.ask
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return ask(*arguments)
+
+    monkeypatch.setattr(predict, "ask", interrupted)
+    arguments = ("diagnose", small.model, small.images, "--out", tmp_path / "run", "--progress", "none")
+    code, out, err = whywrong(*arguments)
+    assert (code, out) == (130, "")
+    first, last = err.splitlines()
+    assert first.startswith("whywrong: stopping after the batch in hand, at most 5 s;")
+    assert last.startswith("whywrong: interrupted; finished work is kept in")
 
 
 def test_check_prints_accuracy_findings_and_first_errors(whywrong, small):
@@ -207,7 +361,7 @@ def test_reproduce_all_prints_every_claim_and_draws_each(whywrong, small, tmp_pa
         (("inverted.1", "--judge", "MODEL"), "inverted.1 takes no judges"),
         (("inverted.all", "--judge", "MODEL"), "inverted.all takes no judges"),
         (("inverted.all", "--set", "atack=sign"), 'nearest: "attack"'),
-        (("inverse.all",), "there are: "),
+        (("inverse.all",), "the families are "),
         (("inverted.all", "--figure", "one.png"), "several figures"),
         (("inverted.1", "--figure", "one.doc"), "figures end in"),
     ],

@@ -13,6 +13,7 @@ import pytest
 
 import whywrong
 from whywrong.cli import app
+from whywrong.cli.help import shown_record
 from whywrong.core.registry import BUILTIN_CLAIMS, BUILTIN_METHODS, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +65,7 @@ def test_every_command_and_option_is_in_the_reference():
             record = parameter.get_help_record(context)
             if record is None or parameter.param_type_name == "argument" or parameter.name == "help":
                 continue
+            record = shown_record(record)
             text = record[1].split("  [")[0].replace("|", "/")
             assert f"| `{record[0]}` | {text}" in page, (name, record)
 

@@ -202,7 +202,7 @@ def test_settings_of_a_family_are_checked_before_its_first_claim(classifier, toy
     for settings, words in (({"levle": 1}, 'nearest: "level"'), ({"depth": "deep"}, r"toy\.4\.depth")):
         with pytest.raises(InputError, match=words):
             run_claims("toy", [classifier], data, settings)  # not iterated
-    with pytest.raises(InputError, match=r"there are: .*inverted"):
+    with pytest.raises(InputError, match=r"the families are .*inverted"):
         run_claims("toys", [classifier], data)
     with pytest.raises(InputError, match="one model or two"):
         run_claims("toy", [], data)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whywrong.api.claims import check_figure, draw_claim, reproduce_claim, reproduce_claims
-from whywrong.api.planted import plant
+from whywrong.api.planted import check_planting, plant
 from whywrong.api.reading import load_classifier, open_data, open_run
 from whywrong.core.errors import DataError
 from whywrong.core.registry import Depth
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from whywrong.data.sources import Source
     from whywrong.models.classifier import Classifier
     from whywrong.runs.check import CheckReport
-    from whywrong.runs.diagnose import Progress
     from whywrong.runs.folder import RunFolder
+    from whywrong.runs.progress import Progress
     from whywrong.runs.spurious.report import SpuriousReport
 
 __all__ = [
     "check",
     "check_figure",
+    "check_planting",
+    "check_settings",
     "diagnose",
     "draw_claim",
     "explain_image",
@@ -80,7 +82,9 @@ def diagnose(
     *,
     depth: Depth = "quick",
     methods: Sequence[str] | None = None,
+    images: int | None = None,
     limit: int = 200,
+    time_budget: float | None = None,
     seed: int = 0,
     workers: int = 1,
     batch_size: int | None = None,
@@ -94,10 +98,12 @@ def diagnose(
     Args:
         classifier: From ``load_classifier``, or a wrapped module, which then runs in this process only.
         data: Folder, manifest, ``.npz`` file or source.
-        out: Folder of the run; a run that is there is gone on with.
+        out: Output folder. If it already holds this run, the run is resumed.
         depth: ``quick``, ``standard`` or ``deep``.
         methods: Names of methods; default those of the depth.
+        images: Most images to classify, drawn at random; None classifies all. A larger number adds to a run.
         limit: Most errors to explain in full, spread over class pairs.
+        time_budget: Seconds of work after which the run stops and is reported as far as it is; None sets no limit.
         seed: Seed of every method.
         workers: Processes.
         batch_size: Images in one pass; default what fits in memory.
@@ -122,7 +128,9 @@ def diagnose(
         Path(out),
         depth=depth,
         methods=methods,
+        images=images,
         limit=limit,
+        time_budget=time_budget,
         seed=seed,
         workers=workers,
         batch_size=batch_size,
@@ -134,6 +142,19 @@ def diagnose(
     return run
 
 
+def check_settings(
+    depth: Depth, methods: Sequence[str] | None = None, options: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
+    """Refuse an unknown depth, method or setting without a model; arguments as for :func:`diagnose`.
+
+    Raises:
+        InputError: Names the nearest, or what is allowed.
+    """
+    from whywrong.runs.setup import choose_steps
+
+    choose_steps(depth, methods, options or {})
+
+
 def check(
     classifier: Classifier,
     data: str | Path | Source,
@@ -141,6 +162,7 @@ def check(
     limit: int | None = None,
     show: int = 10,
     decode_options: DecodeOptions | None = None,
+    progress: Callable[[Progress], None] | None = None,
     **reading: Any,
 ) -> CheckReport:
     """Accuracy, health and first errors of a classifier on labelled images.
@@ -151,6 +173,7 @@ def check(
         limit: Most images to read, spread over the data; None reads all.
         show: Most errors to return.
         decode_options: How files are decoded.
+        progress: Called after every batch with what is done so far.
         reading: As for :func:`open_data`.
 
     Raises:
@@ -158,7 +181,8 @@ def check(
     """
     from whywrong.runs.check import check as run_check
 
-    return run_check(classifier, open_data(data, **reading), limit=limit, show=show, decode_options=decode_options)
+    source = open_data(data, **reading)
+    return run_check(classifier, source, limit=limit, show=show, decode_options=decode_options, progress=progress)
 
 
 def explain_image(

@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from whywrong.data.sources import Source
     from whywrong.models.classifier import Classifier
     from whywrong.planting.mistakes import Tally
-    from whywrong.runs.diagnose import Progress
+    from whywrong.runs.progress import Progress
+
+
+def check_planting(**settings: Any) -> None:
+    """Refuse settings of :func:`plant` that break their contract, without a model.
+
+    Raises:
+        InputError: An unknown cause or kind, or a number out of range.
+    """
+    from whywrong.planting.kinds import PlantConfig
+
+    PlantConfig(**settings)
 
 
 def plant(
@@ -50,8 +61,7 @@ def plant(
     from whywrong.planting.plant import plant as run
     from whywrong.runs.labelled import LabelledSource
 
-    names = {name: tuple(settings.pop(name, ())) for name in ("causes", "kinds")}
-    config = PlantConfig(**names, **settings)
+    config = PlantConfig(**settings)
     labelled = LabelledSource(open_data(data, **(reading or {})), decode_options)
     settled = labelled.settle(classifier)
     tally = Tally(config.per_cause)

@@ -7,7 +7,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, spread
+from whywrong.cli.next_step import say_next
+from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, given_flags, spread
+from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import count, printable, say, tell
 from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, EXIT_WRONG_USE
 
@@ -18,8 +20,12 @@ def check(
     model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
     data: Annotated[str, Argument(metavar="DATA", help="Labelled images: class folders, manifest or .npz.")],
     limit: Annotated[
-        int | None, Option(metavar="N", help="Most images to read, spread over the data; default all.", min=1)
+        int | None,
+        Option(
+            "--images", "--limit", metavar="N", help="Read at most N images, spread over the data; default all.", min=1
+        ),
     ] = None,
+    progress: Annotated[str, Option(metavar="KIND", help="auto, bar, plain, json or none.")] = "auto",
     as_json: Annotated[bool, Option("--json", help="The whole report as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,
@@ -31,18 +37,18 @@ def check(
     \b
     Examples:
       whywrong check timm:resnet50 photos/val --weights resnet50.safetensors
-      whywrong check nets.py:mine digits.npz --limit 500
+      whywrong check nets.py:mine digits.npz --images 500
     """
     from whywrong import api
 
-    classifier = api.load_classifier(model, **model_options.keywords())
-    found = api.check(
-        classifier,
-        data,
-        limit=limit,
-        decode_options=data_options.decode_options(),
-        **data_options.source_keywords(),
-    )
+    choose("--progress", progress, KINDS)
+    source = api.open_data(data, **data_options.source_keywords())  # a missing folder is refused before the model loads
+    with ProgressDisplay(progress) as display:
+        display.prepare()
+        classifier = api.load_classifier(model, **model_options.keywords())
+        found = api.check(
+            classifier, source, limit=limit, decode_options=data_options.decode_options(), progress=display
+        )
     code = EXIT_WRONG_USE if not found.sound else EXIT_FAILED_ITEMS if found.failed else EXIT_DONE
     if as_json:
         tell(json.dumps(found.to_dict()))
@@ -71,4 +77,7 @@ def check(
         say(f"failed: {printable(key)}: {printable(reason)}")
     if len(found.failed) > 5:
         say(f"... and {count(len(found.failed) - 5, 'more failed item')}")
+    if found.sound:
+        flags = [*given_flags(model_options), *given_flags(data_options)]
+        say_next("diagnose", model, data, *flags, "--out", "runs/a")
     return code

@@ -15,7 +15,7 @@ from whywrong.cli.summary import end_run
 
 def demo(
     out: Annotated[
-        Path, Option(metavar="RUN", help="Folder of the run; kept, and gone on with, if it is there.")
+        Path, Option(metavar="RUN", help="Output folder. If it already holds this run, the run is resumed.")
     ] = Path("whywrong-demo"),
     progress: Annotated[str, Option(metavar="KIND", help="auto, bar, plain, json or none.")] = "auto",
     open_report: Annotated[bool, Option("--open", help="Open the report in the browser.")] = False,

@@ -7,14 +7,16 @@ from typing import Annotated, Any, cast
 
 from typer import Argument, Option
 
-from whywrong.cli.options import MODEL_HELP, RUN, DataOptions, ModelOptions, choose, read_settings, spread
+from whywrong.cli.next_step import say_next
+from whywrong.cli.options import MODEL_HELP, RUN, DataOptions, ModelOptions, choose, given_flags, read_settings, spread
 from whywrong.cli.progress import KINDS, ProgressDisplay
+from whywrong.cli.streams import say
 from whywrong.cli.summary import end_run
 from whywrong.core.errors import EXIT_INTERRUPTED, WhyWrongError
 
 
 class Stopped(WhyWrongError):
-    """The user stopped a run that can be gone on with."""
+    """Raised when the user interrupts a run that can be resumed."""
 
     exit_code = EXIT_INTERRUPTED
 
@@ -25,7 +27,10 @@ def diagnose(
     model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
     data: Annotated[str, Argument(metavar="DATA", help="Labelled images: class folders, manifest or .npz.")],
     out: Annotated[
-        Path, Option(metavar="RUN", help="Folder of the run; a run that is there is gone on with.", rich_help_panel=RUN)
+        Path,
+        Option(
+            metavar="RUN", help="Output folder. If it already holds this run, the run is resumed.", rich_help_panel=RUN
+        ),
     ],
     depth: Annotated[str, Option(metavar="DEPTH", help="quick, standard or deep.", rich_help_panel=RUN)] = "quick",
     methods: Annotated[
@@ -36,12 +41,35 @@ def diagnose(
             rich_help_panel=RUN,
         ),
     ] = None,
+    images: Annotated[
+        int | None,
+        Option(
+            metavar="N",
+            help="Classify at most N images, drawn at random; default all. A larger N adds to a run.",
+            min=1,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     limit: Annotated[
         int,
         Option(
-            metavar="N", help="Most errors to explain in full, spread over class pairs.", min=0, rich_help_panel=RUN
+            "--explain",
+            "--limit",
+            metavar="N",
+            help="Explain at most N errors in full, spread over class pairs.",
+            min=0,
+            rich_help_panel=RUN,
         ),
     ] = 200,
+    time_budget: Annotated[
+        float | None,
+        Option(
+            metavar="MINUTES",
+            help="Stop after so many minutes of work and report what is done; the same command continues.",
+            min=0.01,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         Option(
@@ -66,13 +94,13 @@ def diagnose(
 ) -> int:
     """Find the images that MODEL gets wrong, find out why, and write the report.
 
-    Everything lands in the folder of the run. Ctrl-C stops between two steps, a second one at once; the same
-    command goes on where the run stopped. More methods, another depth or limit add to a run.
+    Everything is written to the output folder. Ctrl-C finishes the batch in hand and stops, a second Ctrl-C stops at
+    once; the same command resumes the run. More methods, images or errors to explain, or another depth, add to it.
 
     \b
     Examples:
       whywrong diagnose timm:resnet50 photos/val --weights resnet50.safetensors --out runs/a
-      whywrong diagnose nets.py:mine digits.npz --out runs/b --limit 50 --workers 4
+      whywrong diagnose nets.py:mine digits.npz --out runs/b --images 2000 --time-budget 10
       whywrong diagnose model.onnx photos --manifest labels.csv --classes classes.json --input-size 224 --out runs/c
     """
     from whywrong import api
@@ -82,24 +110,38 @@ def diagnose(
     choose("--engine", engine, ("local",))
     choose("--progress", progress, KINDS)
     options = read_settings(settings)
+    names = [name.strip() for name in methods.split(",")] if methods else None
+    keywords = model_options.keywords()
     try:
         with ProgressDisplay(progress) as display:
             display.prepare()
+            api.check_settings(cast(Any, depth), names, options)  # cheap mistakes are refused before the model loads
+            source = api.open_data(data, **data_options.source_keywords())
             run = api.diagnose(
-                api.load_classifier(model, **model_options.keywords()),
-                data,
+                api.load_classifier(model, **keywords),
+                source,
                 out,
                 depth=cast(Any, depth),
-                methods=[name.strip() for name in methods.split(",")] if methods else None,
+                methods=names,
+                images=images,
                 limit=limit,
+                time_budget=None if time_budget is None else 60 * time_budget,
                 seed=seed,
                 workers=workers,
                 batch_size=model_options.batch_size,
                 options=options,
                 progress=display,
                 decode_options=data_options.decode_options(),
-                **data_options.source_keywords(),
             )
     except KeyboardInterrupt:
-        raise Stopped(f"interrupted; what is done is kept in {out}, the same command goes on from there") from None
-    return end_run(run, out)
+        raise Stopped(f"interrupted; finished work is kept in {out}, and the same command resumes the run") from None
+    code = end_run(run, out)
+    if not run.meta["complete"]:
+        say(f"The time budget of {time_budget:g} min is used up; the same command resumes the run")
+    deeper = {"quick": "standard", "standard": "deep"}.get(depth)
+    flags = [*given_flags(model_options), *given_flags(data_options)]
+    if deeper is not None and names is None and run.meta["complete"]:
+        say_next("diagnose", model, data, *flags, "--depth", deeper, "--out", out)
+    else:
+        say_next("query", out)
+    return code

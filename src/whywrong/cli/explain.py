@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from typer import Argument, Option
 
-from whywrong.cli.options import MODEL_HELP, ImageOptions, ModelOptions, read_settings, spread
+from whywrong.cli.next_step import say_next
+from whywrong.cli.options import MODEL_HELP, ImageOptions, ModelOptions, choose, read_settings, spread
 from whywrong.cli.progress import ProgressDisplay
 from whywrong.cli.streams import printable, tell
 from whywrong.cli.summary import end_run
+from whywrong.core.errors import DataError
 
 
 @spread
@@ -41,22 +43,32 @@ def explain(
       whywrong explain timm:resnet50 dog.jpg --label "golden retriever" --weights resnet50.safetensors
     """
     from whywrong import api
+    from whywrong.core.registry import DEPTHS
 
+    choose("--depth", depth, DEPTHS)
+    names = [name.strip() for name in methods.split(",")] if methods else None
+    options = read_settings(settings)
+    api.check_settings(cast(Any, depth), names, options)  # cheap mistakes are refused before the model loads
+    if not image.is_file():
+        raise DataError(f"{image}: no such image")
     out = out or Path(f"{image.stem}-why")
-    with ProgressDisplay("none") as display:
+    with ProgressDisplay("auto") as display:
+        display.prepare()
         run = api.explain_image(
             api.load_classifier(model, **model_options.keywords()),
             image,
             label,
             out,
-            methods=methods.split(",") if methods else None,
+            methods=names,
             depth=depth,
             seed=seed,
-            options=read_settings(settings),
+            options=options,
             progress=display,
             decode_options=image_options.decode_options(),
             label_by=image_options.label_by,
         )
     for sentence in api.readings(run):
         tell(textwrap.fill(printable(sentence), 88))
-    return end_run(run, out, sentences=False)
+    code = end_run(run, out, sentences=False)
+    say_next("query", out)
+    return code

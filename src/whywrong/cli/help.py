@@ -6,6 +6,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+_OLD_NAMES = ("--limit",)  # still accepted, no longer listed
+
 
 class PlainGroup(TyperGroup):
     """The group lists its commands in the order in which one meets them."""
@@ -26,7 +28,15 @@ class PlainCommand(TyperCommand):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                groups.setdefault(getattr(parameter, "rich_help_panel", None) or kind, []).append(record)
+                groups.setdefault(getattr(parameter, "rich_help_panel", None) or kind, []).append(shown_record(record))
         for title, records in groups.items():
             with formatter.section(title):
                 formatter.write_dl(records, col_max=34)
+
+
+def shown_record(record: tuple[str, str]) -> tuple[str, str]:
+    """Return the names and the help of an option, without names that are only kept for old scripts."""
+    names, text = record
+    for old in _OLD_NAMES:
+        names = names.replace(f", {old}", "")
+    return names, text

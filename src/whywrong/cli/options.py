@@ -202,6 +202,23 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
     return flattened
 
 
+def given_flags(options: Any, *, without: tuple[str, ...] = ()) -> list[str]:
+    """The options of a group that differ from their defaults, as words of a command line.
+
+    Args:
+        options: ``ModelOptions``, ``DataOptions`` or ``ImageOptions``.
+        without: Fields to leave out.
+    """
+    words: list[str] = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if value == field.default or field.name in without:
+            continue
+        flag = f"--{field.name.replace('_', '-')}"
+        words += [flag] if value is True else [flag, str(value)]
+    return words
+
+
 def read_pairs(texts: list[str] | None, form: str = "SETTING=VALUE") -> dict[str, Any]:
     """``["small=2", "step_size=1/255"]`` as ``{"small": "2", "step_size": 0.0039...}``; the config reads the text.
 

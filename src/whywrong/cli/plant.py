@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, spread
+from whywrong.cli.next_step import say_next
+from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, given_flags, spread
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import count, tell
 
@@ -57,22 +58,26 @@ def plant(
     from whywrong import api
 
     choose("--progress", progress, KINDS)
-    classifier = api.load_classifier(model, **model_options.keywords())
+    settings: dict[str, Any] = {
+        "causes": tuple(cause or ()),
+        "kinds": tuple(kind or ()),
+        "per_cause": per_cause,
+        "strength": strength,
+        "tries": tries,
+        "on_object": on_object,
+        "seed": seed,
+    }
+    api.check_planting(**settings)  # cheap mistakes are refused before the model loads
+    source = api.open_data(data, **data_options.source_keywords())
     with ProgressDisplay(progress) as display:
+        display.prepare()
         tally = api.plant(
-            classifier,
-            data,
+            api.load_classifier(model, **model_options.keywords()),
+            source,
             out,
-            causes=cause or (),
-            kinds=kind or (),
-            per_cause=per_cause,
-            strength=strength,
-            tries=tries,
-            on_object=on_object,
-            seed=seed,
             progress=display,
             decode_options=data_options.decode_options(),
-            reading=data_options.source_keywords(),
+            **settings,
         )
     causes = [one for one in tally.tried if tally.tried[one]]
     if as_json:
@@ -85,4 +90,4 @@ def plant(
         tell(f"  {one:<12} {tally.planted[one]:>5}  from {count(tally.tried[one], 'image')} tried{short}")
     for one, reason in tally.refused.items():
         tell(f"  {one:<12} left out: {reason}")
-    tell(f"Now: whywrong diagnose {model} {out / 'mistakes'} --out runs/planted")
+    say_next("diagnose", model, out / "mistakes", *given_flags(model_options), "--out", "runs/planted")

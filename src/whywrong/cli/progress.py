@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 KINDS = ("auto", "bar", "plain", "json", "none")
 EVERY = 10.0  # seconds between plain lines of one stage
 EVERY_JSON = 0.5
+PREPARING = 3.0  # seconds of preparation after which plain lines say so
+STOPPING = "whywrong: stopping after the batch in hand, at most 5 s; Ctrl-C again stops at once"
 _TELLING = 10.0, 0.03  # seconds and share of the work after which the time left can be told
 
 
@@ -37,6 +40,7 @@ class ProgressDisplay:
         self._task: Any = None
         self._stage = ""
         self._start, self._first, self._last = 0.0, 0, 0.0
+        self._preparing: threading.Timer | None = None
 
     def __enter__(self) -> ProgressDisplay:
         if self.kind == "bar":
@@ -47,13 +51,30 @@ class ProgressDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._prepared()
         if self._bar is not None:
             self._bar.stop()
 
     def prepare(self) -> None:
-        """The model is being loaded and probed: a bar shows that something goes on before anything can be counted."""
+        """Show that the model is being loaded and probed, before anything can be counted."""
         if self._bar is not None:
-            self._task = self._bar.add_task("prepare", total=None, rest="")
+            self._task = self._bar.add_task("prepare", total=None, rest="loading and probing the model")
+        elif self.kind == "plain":
+            self._say_preparing(self._clock(), PREPARING)
+
+    def _say_preparing(self, start: float, pause: float) -> None:
+        def line() -> None:
+            self._write(f"prepare: loading and probing the model, {_duration(self._clock() - start)}")
+            self._say_preparing(start, EVERY)
+
+        self._preparing = threading.Timer(pause, line)
+        self._preparing.daemon = True
+        self._preparing.start()
+
+    def _prepared(self) -> None:
+        if self._preparing is not None:
+            self._preparing.cancel()
+            self._preparing = None
 
     def __call__(self, progress: Any) -> None:
         """``progress`` has ``stage``, ``done``, ``total``, ``errors``, ``failed`` and ``passes``.
@@ -61,6 +82,10 @@ class ProgressDisplay:
         Where it also has ``share``, how much of the work is done counts instead of how many items are, and ``method``
         names the method in hand.
         """
+        if progress.stage == "stopping":
+            self._write(STOPPING)
+            return
+        self._prepared()
         if progress.total == 0:
             return  # nothing of this stage is left to do
         now = self._clock()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from whywrong.cli.next_step import say_next
 from whywrong.cli.streams import console, printable, say, tell
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ def query(
         str | None, Argument(metavar="SQL", help="A query in the SQL of DuckDB; without one, the views are listed.")
     ] = None,
     as_json: Annotated[bool, Option("--json", help="One JSON object a row.")] = False,
-    limit: Annotated[int, Option(metavar="N", help="Most rows of the table to print; JSON has all.", min=1)] = 200,
+    limit: Annotated[
+        int,
+        Option("--rows", "--limit", metavar="N", help="Print at most N rows of the table; JSON has all.", min=1),
+    ] = 200,
 ) -> None:
     """Ask a run anything. Views: items, predictions, errors, failed_items, and one for each method that ran.
 
@@ -46,7 +50,9 @@ def query(
         return
     _show(table.slice(0, limit))
     if len(table) > limit:
-        say(f"{limit:,} of {len(table):,} rows; --limit shows more")
+        say(f"{limit:,} of {len(table):,} rows; --rows shows more")
+    if sql is None:
+        say_next("query", run, "select label_name, predicted_name, count(*) from errors group by all order by 3 desc")
 
 
 def _show(table: pa.Table) -> None:

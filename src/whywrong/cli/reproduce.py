@@ -35,7 +35,10 @@ def reproduce(
         list[str] | None,
         Option(metavar="MODEL", help="A model asked for its opinion, for claims that take judges; may be repeated."),
     ] = None,
-    limit: Annotated[int | None, Option(metavar="N", help="Most errors to use; default all.", min=1)] = None,
+    limit: Annotated[
+        int | None,
+        Option("--errors", "--limit", metavar="N", help="Use at most N misclassified images; default all.", min=1),
+    ] = None,
     settings: Annotated[
         list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting of the claim; may be repeated.")
     ] = None,
@@ -72,7 +75,9 @@ def reproduce(
 
         for claim in claims().values():
             tell(f"{claim.name:<12} {claim.title}")
+        say("Next: whywrong reproduce CLAIM DATA --model MODEL")
         return
+    _check_name(name)
     if data is None or model is None:
         raise InputError("reproduce needs images and a model: whywrong reproduce CLAIM DATA --model MODEL")
     choose("--progress", progress, KINDS)
@@ -80,6 +85,7 @@ def reproduce(
     if limit is not None:
         options["limit"] = limit
     files = _figure_files(name, figure)
+    source = api.open_data(data, **data_options.source_keywords())  # a missing folder is refused before a model loads
     others = model_options.of_others()
     models = [api.load_classifier(model, **model_options.keywords())]
     if model2 is not None:
@@ -89,12 +95,11 @@ def reproduce(
         "judges": [api.load_classifier(text, **others) for text in judge or ()],
         "progress": relay,
         "decode_options": data_options.decode_options(),
-        **data_options.source_keywords(),
     }
     outcomes = (
-        api.reproduce_claims(name.removesuffix(ALL), models, data, options, **keywords)
+        api.reproduce_claims(name.removesuffix(ALL), models, source, options, **keywords)
         if name.endswith(ALL)
-        else (api.reproduce_claim(*each, **keywords) for each in [(name, models, data, options)])
+        else (api.reproduce_claim(*each, **keywords) for each in [(name, models, source, options)])
     )
     done = _print_all(outcomes, relay, progress, files, as_json=as_json)
     if as_json:
@@ -102,6 +107,20 @@ def reproduce(
         tell(json.dumps(records if name.endswith(ALL) else records[0]))
     if any(getattr(one, "failed", False) for one in done):
         raise typer.Exit(EXIT_FAILED_ITEMS)
+
+
+def _check_name(name: str) -> None:
+    """Refuse a claim or family that does not exist, before anything is loaded.
+
+    Raises:
+        InputError: Names the claims of the family, or the families.
+    """
+    from whywrong.core.registry import find_claim, find_claims
+
+    if name.endswith(ALL):
+        find_claims(name.removesuffix(ALL))
+    else:
+        find_claim(name)
 
 
 class _Relay:
@@ -161,7 +180,7 @@ def _figure_files(name: str, figure: Path | None) -> dict[str, Path]:
     if figure is None:
         return {}
     from whywrong import api
-    from whywrong.reproduce import claims_of
+    from whywrong.core.registry import find_claims
 
     if not name.endswith(ALL):
         api.check_figure(figure)
@@ -170,7 +189,9 @@ def _figure_files(name: str, figure: Path | None) -> dict[str, Path]:
         if figure.suffix and not figure.is_dir():
             raise InputError(f"{figure}: {name} draws several figures; name a folder, or a file with {{name}} in it")
         figure = figure / "{name}.png"
-    files = {claim.name: Path(str(figure).replace("{name}", claim.name)) for claim in claims_of(name.removesuffix(ALL))}
+    files = {
+        claim.name: Path(str(figure).replace("{name}", claim.name)) for claim in find_claims(name.removesuffix(ALL))
+    }
     for file in files.values():
         api.check_figure(file)
     return files

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, read_pairs, spread
+from whywrong.cli.next_step import say_next
+from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, given_flags, read_pairs, spread
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import count, printable, say, tell
 from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, InputError
@@ -102,18 +103,19 @@ def spurious(
     given |= {name: True for name, asked in (("changes", changes), ("refit", refit)) if asked}
     if guide is not None:
         given["guide"] = guide
-    classifier = api.load_classifier(model, **model_options.keywords())
+    reading = data_options.source_keywords()
+    source = api.open_data(data, **reading)  # a missing folder is refused before the model loads
     with ProgressDisplay(progress) as display:
         display.prepare()
         report = api.spurious_features(
-            classifier,
-            data,
+            api.load_classifier(model, **model_options.keywords()),
+            source,
             out,
             reference=reference,
             labels=labels,
             progress=display,
             decode_options=data_options.decode_options(),
-            reading=data_options.source_keywords(),
+            reading=reading,
             classes=tuple(class_name or ()),
             **given,
         )
@@ -152,8 +154,11 @@ def spurious(
     tell()
     tell(f"Page: {report.page}")
     if labels is None:
+        flags = [*given_flags(model_options), *given_flags(data_options)]
+        beside = ["--reference", reference] if reference is not None else []
         again = " beside --changes, which the page is written anew with" if report.changes is not None else ""
         tell(f"Look, label, download labels.csv, and give it with --labels{again}; table: {report.folder / 'spurious'}")
+        say_next("spurious", model, data, *flags, *beside, "--out", out, "--labels", "labels.csv")
     return code
 
 

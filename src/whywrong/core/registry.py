@@ -7,8 +7,10 @@ entry-point groups ``whywrong.methods`` and ``whywrong.claims``, each entry nami
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeVar
@@ -311,8 +313,48 @@ def find_method(name: str) -> Method:
     """
     known = methods()
     if name not in known:
-        raise InputError(f'no method "{name}"; there are: {", ".join(sorted(known))}')
+        raise InputError(f'no method "{name}"{nearest(name, known)}; the methods are: {", ".join(sorted(known))}')
     return known[name]
+
+
+def find_claim(name: str) -> Claim:
+    """Return the claim called ``name``.
+
+    Raises:
+        InputError: No such claim; the message lists those of its family, or the families.
+    """
+    known = claims()
+    if name in known:
+        return known[name]
+    family = name.partition(".")[0]
+    same = [claim for claim in known if claim.partition(".")[0] == family]
+    there = f"the claims of {family} are {', '.join(same)}" if same else _families(known)
+    raise InputError(
+        f'no claim "{name}"{nearest(name, known)}; {there}; `whywrong reproduce` lists all with their titles'
+    )
+
+
+def find_claims(family: str) -> list[Claim]:
+    """Return the claims of a family, in the order of the registry.
+
+    Raises:
+        InputError: No such family; the message lists the families.
+    """
+    known = claims()
+    chosen = [claim for name, claim in known.items() if name.partition(".")[0] == family]
+    if not chosen:
+        raise InputError(f'no family of claims "{family}"; {_families(known)}')
+    return chosen
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``; nearest: "cam"`` for a message about an unknown name, or nothing where no known name is like it."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f'; nearest: "{near[0]}"' if near else ""
+
+
+def _families(known: Iterable[str]) -> str:
+    return f"the families are {', '.join(sorted({claim.partition('.')[0] for claim in known}))}"
 
 
 def _with_plugins(builtin: tuple[R, ...], group: str, kind: type[R]) -> dict[str, R]:

@@ -19,8 +19,8 @@ from whywrong.models.classifier import Classifier
 from whywrong.planting.kinds import PlantConfig, choose_kinds
 from whywrong.planting.mistakes import Planted, Tally
 from whywrong.planting.subjects import CAUSES, LEVELS, Kind, Proposal, Subjects
-from whywrong.runs.diagnose import Progress
 from whywrong.runs.labelled import LabelledSource, Settled
+from whywrong.runs.progress import Progress
 
 
 def plant(

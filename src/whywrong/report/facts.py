@@ -30,7 +30,8 @@ class Facts:
 
     Attributes:
         items: Entries of the source; ``read`` of them were classified, ``failed`` could not be, ``waiting`` are
-            still to do; ``labelled`` of the read ones carry a label, ``errors`` of these are wrong.
+            still to do, ``left_out`` are not in the random sample that was asked for; ``labelled`` of the read ones
+            carry a label, ``errors`` of these are wrong.
         complete: Whether the run has done all it set out to do.
         duplicates: Entries whose bytes and label equal those of an earlier one.
         near_ties: Read images whose top two classes lie within 1e-5.
@@ -53,6 +54,7 @@ class Facts:
     errors: int = 0
     failed: int = 0
     waiting: int = 0
+    left_out: int = 0
     duplicates: int = 0
     near_ties: int = 0
     pairs: list[Pair] = field(default_factory=list)
@@ -101,6 +103,10 @@ def gather(tables: Tables) -> Facts:
     if tables.has("errors"):
         _errors(tables, facts)
     facts.waiting = max(0, facts.items - facts.read - facts.failed)
+    if tables.meta.get("images") and tables.has("predictions"):
+        sample = f"select item_id from items where same_as is null order by item_id limit {int(tables.meta['images'])}"
+        asked = tables.value(f"select count(*) from ({sample}) s anti join predictions p using (item_id)")
+        facts.waiting, facts.left_out = asked, facts.waiting - asked
     if tables.has("inverted"):
         _inverted(tables, facts)
     if tables.has("cam"):

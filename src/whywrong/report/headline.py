@@ -22,6 +22,8 @@ def headline(facts: Facts, names: Names) -> tuple[str, list[str]]:
             ["Wrong means unlike the label, so nothing can be called wrong here. Give labels to find the errors."],
         )
     more: list[str] = []
+    if facts.left_out:
+        more.append(f"{count(facts.read, 'image')} of {facts.items:,} were drawn at random and classified.")
     if facts.waiting:
         more.append(f"The run is not finished: {facts.waiting:,} of {count(facts.items, 'image')} are still to do.")
     elif not facts.complete:

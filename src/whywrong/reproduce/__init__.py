@@ -9,7 +9,7 @@ from whywrong.reproduce.protocol import (
     SkippedClaim,
     TensorImages,
 )
-from whywrong.reproduce.running import claims_of, run_claim, run_claims
+from whywrong.reproduce.running import run_claim, run_claims
 
 __all__ = [
     "ClaimProgress",
@@ -17,7 +17,6 @@ __all__ = [
     "LabelledImages",
     "SkippedClaim",
     "TensorImages",
-    "claims_of",
     "run_claim",
     "run_claims",
 ]

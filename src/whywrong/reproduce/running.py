@@ -9,7 +9,7 @@ from typing import Any
 
 from whywrong.core.config import config_dict, make_config
 from whywrong.core.errors import InputError, WhyWrongError
-from whywrong.core.registry import Claim, claims, resolve
+from whywrong.core.registry import Claim, claims, find_claim, find_claims, resolve
 from whywrong.models import Classifier
 from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, LabelledImages, SkippedClaim
 
@@ -37,11 +37,7 @@ def run_claim(
         InputError: No such claim, another number of models, judges where none are taken, or a setting that breaks its
             contract.
     """
-    known = claims()
-    if name not in known:
-        listed = "; ".join(f"{claim.name}: {claim.title}" for claim in known.values())
-        raise InputError(f'no claim "{name}"; there are: {listed}')
-    claim = known[name]
+    claim = find_claim(name)
     if len(models) != claim.models:
         remedy = "; name the second with --model2" if claim.models > len(models) else ""
         raise InputError(f"claim {name} takes {claim.models} model(s), got {len(models)}{remedy}")
@@ -76,26 +72,12 @@ def run_claims(
         InputError: No such family, more than two models or none, judges where no claim takes them, or a setting that
             no claim has or that breaks its contract.
     """
-    chosen = claims_of(family)
+    chosen = find_claims(family)
     if not 1 <= len(models) <= 2:
         raise InputError(f"{family}.all takes one model or two, got {len(models)}")
     _check_judges(f"{family}.all", chosen, judges)
     configs = _family_configs(family, chosen, settings or {})
     return _run_all(chosen, configs, models, data, judges, progress)
-
-
-def claims_of(family: str) -> list[Claim]:
-    """The claims of a family, in the order of the registry.
-
-    Raises:
-        InputError: No such family; names those there are.
-    """
-    known = claims().values()
-    chosen = [claim for claim in known if claim.name.partition(".")[0] == family]
-    if not chosen:
-        families = sorted({claim.name.partition(".")[0] for claim in known})
-        raise InputError(f'no family of claims "{family}"; there are: {", ".join(families)}')
-    return chosen
 
 
 def _run_all(

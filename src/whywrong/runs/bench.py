@@ -91,7 +91,7 @@ class Bench:
             return self._plans[unit]
         plan: Pending | ExplainPlan
         if unit.stage == "predict":
-            plan = plan_predictions(self.run, unit.shard)
+            plan = plan_predictions(self.run, unit.shard, unit.last)
             thumbs: Collection[str] = ()
         else:
             plan = plan_explain(self.run, unit.shard, self.job.steps, unit.details)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from whywrong.data.sources.base import Source
 from whywrong.models.classifier import Classifier
 from whywrong.models.health import Finding, accuracy_findings
 from whywrong.runs.labelled import LabelledSource
+from whywrong.runs.progress import Progress
 
 NOT_ANSWERED = "the model gave no finite answer"
 
@@ -72,6 +73,7 @@ def check(
     limit: int | None = None,
     show: int = 10,
     decode_options: DecodeOptions | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> CheckReport:
     """Accuracy, health and first errors of a classifier on labelled images.
 
@@ -81,6 +83,7 @@ def check(
         limit: Most images to read, spread over the source; None reads all.
         show: Most errors to return.
         decode_options: How files are decoded.
+        progress: Called after every batch.
 
     Raises:
         InputError: Labels do not match the classes, or something about the input is missing.
@@ -89,6 +92,8 @@ def check(
     images = LabelledSource(source, decode_options)
     answers: list[tuple[Tensor, Tensor]] = []
     errors: list[WrongImage] = []
+    report = progress or (lambda _: None)
+    total, done, wrong = min(limit or len(source), len(source)), 0, 0
     with classifier:
         settled = images.settle(classifier)
         names = settled.classes.names
@@ -96,16 +101,19 @@ def check(
         for x, y, items in images.read(classifier, settled, limit=limit):
             predicted, confidence, ok = _answers(classifier, x)
             answers.append((predicted[ok], y[ok]))
-            for row in ((predicted != y) & ok).nonzero().flatten().tolist()[: show - len(errors)]:
+            rows = ((predicted != y) & ok).nonzero().flatten().tolist()
+            for row in rows[: show - len(errors)]:
                 sure = float(confidence[row]) if confidence is not None else None
                 key = items[row].entry.key
                 errors.append(WrongImage(key, names[int(y[row])], names[int(predicted[row])], sure))
             images.failed += [(items[row].entry.key, NOT_ANSWERED) for row in (~ok).nonzero().flatten().tolist()]
+            done, wrong = done + len(items), wrong + len(rows)
+            report(Progress("check", min(done + len(images.failed), total), total, wrong, len(images.failed)))
+    report(Progress("check", total, total, wrong, len(images.failed)))
     predicted, labels = (torch.cat(column) for column in zip(*answers, strict=True))
     of_all = accuracy_findings(predicted, labels, len(names), names) if len(labels) else ()
     told = {finding.name for finding in of_all}
     of_few = [finding for finding in health.findings if finding.name not in told]
-    wrong = int((predicted != labels).sum())
     return CheckReport(
         images=len(labels),
         wrong=wrong,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,40 +33,17 @@ from whywrong.runs.listing import write_listing
 from whywrong.runs.lock import RunLock
 from whywrong.runs.plan import plan_explain, plan_predictions
 from whywrong.runs.predict import NOT_FINITE
+from whywrong.runs.progress import Progress
 from whywrong.runs.schemas import KEYS
-from whywrong.runs.selection import count_reason, labelled_predictions, select_details
+from whywrong.runs.selection import count_reason, labelled_predictions, last_of_sample, select_details
 from whywrong.runs.setup import Sample, check_models, choose_steps, grant, result_schema, settle_classes, settle_spec
 from whywrong.runs.shards import SCHEMA_FILE, write_table
 
 TIME_LIMIT = 600.0
 _TICK = 0.5  # seconds between signs of life
+_FOR_PREDICTIONS = 0.4  # share of a time budget that may go into predictions
+_FIRST_SAMPLE = 256  # images predicted to learn how many fit into a time budget
 _LOADERS = 4  # threads that decode; more than this never kept a model on few cores waiting
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        stage: ``list``, ``predict`` or ``explain``.
-        done: Items, or errors, of the stage that this call has done.
-        total: All that it has to do.
-        errors: Wrong items that this call has found.
-        failed: Items that could not be used, in this call.
-        passes: Images, counted forward and backward, that this stage has sent through the model.
-        share: Of ``explain``: how much of its work is done, 0 to 1, by the passes spent and those still expected; None
-            in other stages. It moves while a method works, ``done`` only with finished shards.
-        method: Of ``explain``: the method in hand; empty where there is none.
-    """
-
-    stage: str
-    done: int
-    total: int
-    errors: int
-    failed: int
-    passes: int = 0
-    share: float | None = None
-    method: str = ""
 
 
 def diagnose(
@@ -75,7 +53,9 @@ def diagnose(
     *,
     depth: Depth = "quick",
     methods: Sequence[str] | None = None,
+    images: int | None = None,
     limit: int = 200,
+    time_budget: float | None = None,
     seed: int = 0,
     workers: int = 1,
     batch_size: int | None = None,
@@ -95,7 +75,10 @@ def diagnose(
         out: Folder of the run; made where it is missing.
         depth: Which methods run: ``quick``, ``standard`` or ``deep``.
         methods: Names of methods instead of those of the depth.
+        images: Most images to classify, drawn at random; None classifies all. A larger number adds to a run.
         limit: Most errors to explain in full, spread over class pairs.
+        time_budget: Seconds after which the run stops with the batch in hand, to be resumed by the same call; up to
+            two fifths of it go into classifying a random sample. None sets no limit.
         seed: Seeds the methods; part of the identity of the run.
         workers: 1 works in this process; more are spawned processes, which may die without taking the run along.
         batch_size: Images in one pass through the model; default planned from a memory probe.
@@ -119,17 +102,28 @@ def diagnose(
         raise InputError(f"workers must be at least 1 and limit at least 0, got {workers} and {limit}")
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
+    if (images is not None and images < 1) or (time_budget is not None and not time_budget > 0):
+        raise InputError(f"images and time_budget must be above 0, got {images} and {time_budget}")
+    report = progress or (lambda _: None)
     folder = Path(out)
     steps = choose_steps(depth, methods, options or {})
     open_for_writing(folder)
     before = classifier.batch_size
     try:
-        with Stop() as stop, RunLock(folder), classifier:
+        with Stop(on_signal=lambda: report(Progress("stopping", 0, 0, 0, 0))) as stop, RunLock(folder), classifier:
             run = _Diagnosis(classifier, source, folder, decode_options or DecodeOptions(), stop)
-            run.begin(steps, depth=depth, limit=limit, seed=seed, batch_size=batch_size, asked_for=methods is not None)
-            run.work(workers, time_limit, progress or (lambda _: None))
+            run.begin(
+                steps,
+                depth=depth,
+                images=images,
+                limit=limit,
+                seed=seed,
+                batch_size=batch_size,
+                asked_for=methods is not None,
+            )
+            run.work(workers, time_limit, report, time_budget)
     except StopNow:
-        raise Interrupted(f"{folder}: interrupted; what is committed stays, the same call goes on from there") from None
+        raise Interrupted(f"{folder}: interrupted; finished work is kept, and the same call resumes the run") from None
     finally:
         classifier.batch_size = before
     return RunFolder(folder)
@@ -151,6 +145,7 @@ class _Diagnosis:
         steps: list[Step],
         *,
         depth: Depth,
+        images: int | None,
         limit: int,
         seed: int,
         batch_size: int | None,
@@ -167,6 +162,8 @@ class _Diagnosis:
         self.meta, repairs = adopt(self.folder, now, steps)
         for text in repairs:
             warnings.warn(f"{self.folder}: {text}", stacklevel=4)
+        before = self.meta.get("images") if "usable_access" in self.meta else images
+        self.meta["images"] = None if before is None or images is None else max(before, images)
         if "usable_access" not in self.meta:
             health = sample.health(self.classifier, self.labels)
             health.raise_on_stop()
@@ -186,8 +183,15 @@ class _Diagnosis:
         for step in self.steps:
             self._declare(step)
 
-    def work(self, workers: int, time_limit: float, progress: Callable[[Progress], None]) -> None:
-        """List, predict, explain."""
+    def work(
+        self,
+        workers: int,
+        time_limit: float,
+        progress: Callable[[Progress], None],
+        time_budget: float | None = None,
+    ) -> None:
+        """List, predict, explain; stop after ``time_budget`` seconds where it is given."""
+        started = time.monotonic()
         run = RunFolder(self.folder)
         facts = {"run": identity(self.meta), "result_version": 1}
         progress(Progress("list", 0, len(self.source), 0, 0))
@@ -196,10 +200,25 @@ class _Diagnosis:
         self.save()
         progress(Progress("list", items, items, 0, 0))
         engine = self._engine(workers, time_limit)
+        alarm = None
+        if time_budget is not None:
+            alarm = threading.Timer(max(0.0, time_budget - (time.monotonic() - started)), self.stop.expire)
+            alarm.daemon = True
+            alarm.start()
         try:
-            self._predict(run, engine, progress)
+            if time_budget is not None:
+                self._predict_within(run, engine, progress, _FOR_PREDICTIONS * time_budget)
+            else:
+                self._predict(run, engine, progress)
             self._explain(run, engine, progress)
+        except StopNow:
+            if not self.stop.expired:
+                raise
+            self.save()
+            return
         finally:
+            if alarm is not None:
+                alarm.cancel()
             engine.close()
         self.meta["complete"] = True
         self.save()
@@ -241,14 +260,34 @@ class _Diagnosis:
         self.classifier.batch_size = job.batch_size
         return InProcess(Bench(job, self.classifier, self.source, stopping=lambda: self.stop.requested), self.stop)
 
+    def _predict_within(
+        self, run: RunFolder, engine: Engine, progress: Callable[[Progress], None], seconds: float
+    ) -> None:
+        """Predict a first random sample to learn the rate, then as many images as fit into ``seconds``."""
+        wanted = self.meta["images"] or self.meta["data"]["items"]
+        started = time.monotonic()
+        first = min(wanted, max(_FIRST_SAMPLE, self._predicted(run)))
+        before = self._predicted(run)
+        self.meta["images"] = first
+        self._predict(run, engine, progress)
+        fresh, spent = self._predicted(run) - before, max(time.monotonic() - started, 1e-3)
+        more = int((seconds - spent) * fresh / spent) if fresh else wanted
+        self.meta["images"] = min(wanted, first + max(0, more))
+        self.save()
+        self._predict(run, engine, progress)
+
+    def _predicted(self, run: RunFolder) -> int:
+        return run.query("select count(*) as n from predictions where same_as is null")["n"][0].as_py()
+
     def _predict(self, run: RunFolder, engine: Engine, progress: Callable[[Progress], None]) -> None:
-        due = {shard: len(plan.rows) for shard in run.shards() if (plan := plan_predictions(run, shard)).due}
+        last = None if self.meta["images"] is None else last_of_sample(run, self.meta["images"])
+        due = {shard: len(plan.rows) for shard in run.shards() if (plan := plan_predictions(run, shard, last)).due}
         total = sum(due.values())
         items, nonfinite = self.meta["data"]["items"], count_reason(run, NOT_FINITE)
         check_nonfinite_share(nonfinite, items)
         done = errors = failed = 0
         shown = _Ticker(progress, Progress("predict", 0, total, 0, 0))
-        for report in engine.run([Unit(stage="predict", shard=shard) for shard in due], shown.alive):
+        for report in engine.run([Unit(stage="predict", shard=shard, last=last) for shard in due], shown.alive):
             self._note(report)
             done, errors, failed = done + report.done, errors + report.errors, failed + report.failed
             nonfinite += report.nonfinite

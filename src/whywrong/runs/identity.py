@@ -45,6 +45,7 @@ def describe(
         "decoding": _plain(asdict(options)),
         "seed": seed,
         "depth": None,
+        "images": None,
         "limit": 0,
         "shard_size": SHARD_SIZE,
         "predictions": {"hash": config_hash(options), "result_version": PREDICTIONS_VERSION},

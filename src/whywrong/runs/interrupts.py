@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 from whywrong.core.errors import EXIT_INTERRUPTED
@@ -32,12 +33,18 @@ class Stop:
 
     Outside the main thread it catches nothing, and :attr:`requested` stays False.
 
+    Args:
+        grace: Seconds that the batch in hand may take after the first signal; default ``GRACE``.
+        on_signal: Called once, in the signal handler, when the first signal comes.
+
     Attributes:
-        requested: Whether a signal came.
+        requested: Whether a signal came, or :meth:`expire` was called.
+        expired: Whether :meth:`expire` was called.
     """
 
-    def __init__(self, grace: float | None = None) -> None:
-        self.requested = False
+    def __init__(self, grace: float | None = None, on_signal: Callable[[], None] | None = None) -> None:
+        self.requested = self.expired = False
+        self._on_signal = on_signal
         self._grace = GRACE if grace is None else grace
         self._timer: threading.Timer | None = None
         self._former: dict[int, object] = {}
@@ -56,6 +63,10 @@ class Stop:
         if self._timer is not None:
             self._timer.cancel()
 
+    def expire(self) -> None:
+        """Ask for a stop after the batch in hand, without a signal: the time is used up."""
+        self.requested = self.expired = True
+
     def check(self) -> None:
         """Leave here if a signal came.
 
@@ -66,9 +77,11 @@ class Stop:
             raise StopNow
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and not self.expired:
             raise StopNow
-        self.requested = True
+        self.requested, self.expired = True, False
+        if self._on_signal is not None:
+            self._on_signal()
         self._timer = threading.Timer(self._grace, _again, (number,))
         self._timer.daemon = True
         self._timer.start()

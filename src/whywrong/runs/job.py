@@ -73,6 +73,7 @@ class Unit:
         stage: ``predict``, or ``explain`` for all methods of the errors in the shard.
         shard: Index of the shard.
         details: Items to be explained in full.
+        last: Largest ``item_id`` to predict, where only a sample of the items is predicted; None predicts all.
         singly: Items to be handled one at a time, since a worker died among them.
         blame: Items that ended a worker more than once, with the reason: they are recorded and not touched again.
     """
@@ -80,6 +81,7 @@ class Unit:
     stage: Stage
     shard: int
     details: frozenset[str] = frozenset()
+    last: str | None = None
     singly: frozenset[str] = frozenset()
     blame: frozenset[tuple[str, str]] = frozenset()
 

@@ -70,19 +70,25 @@ def computed_items(run: RunFolder, shard: int) -> list[Row]:
     return [{**row, "position": at} for at, row in enumerate(rows) if row["same_as"] is None]
 
 
-def plan_predictions(run: RunFolder, shard: int) -> Pending:
-    """Items without a valid prediction; those that could not be read are tried again."""
+def plan_predictions(run: RunFolder, shard: int, last: str | None = None) -> Pending:
+    """Plan the items of a shard without a valid prediction; those that could not be read are tried again.
+
+    Args:
+        run: The run.
+        shard: Index of the shard.
+        last: Largest ``item_id`` to predict; None plans all. What is stored beyond it is kept.
+    """
     items = {row["item_id"]: row for row in computed_items(run, shard)}
     table, facts = _stored(run, "predictions", shard, PREDICTIONS_VERSION)
     if table is None:
-        return Pending(list(items.values()), missing=True)
+        return Pending([row for item, row in items.items() if last is None or item <= last], missing=True)
     valid = [
         _agrees(items.get(row["item_id"]), row) and not (row["stage"] == "read" and row["image_id"] is None)
         for row in table.select(["item_id", "image_id", "label", "stage"]).to_pylist()
     ]
     kept = table.filter(pa.array(valid, pa.bool_()))
     done = set(kept["item_id"].to_pylist())
-    rows = [row for item, row in items.items() if item not in done]
+    rows = [row for item, row in items.items() if item not in done and (last is None or item <= last)]
     return Pending(rows, kept, facts, stale=not all(valid))
 
 

@@ -49,6 +49,8 @@ def _plain(value: Any) -> Any:
         return base64.b64encode(value).decode()
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
-    if isinstance(value, (decimal.Decimal, datetime.timedelta)):
+    if isinstance(value, decimal.Decimal):  # sums of integers are 128 bits wide, and JSON integers have no limit
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, datetime.timedelta):
         return str(value)
     return value

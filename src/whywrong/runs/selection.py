@@ -29,6 +29,16 @@ def select_details(run: RunFolder, limit: int) -> dict[int, frozenset[str]]:
     return {shard: frozenset(items) for shard, items in details.items()}
 
 
+def last_of_sample(run: RunFolder, images: int) -> str | None:
+    """Return the largest ``item_id`` of the first ``images`` items in its order, or None if the run has no more.
+
+    ``item_id`` is a hash of the item's key, so this is a random sample, whatever the order of the listing; a larger
+    sample contains a smaller one.
+    """
+    table = run.query(f"select item_id from items where same_as is null order by item_id limit 1 offset {images - 1}")
+    return table["item_id"][0].as_py() if len(table) else None
+
+
 def count_reason(run: RunFolder, reason: str) -> int:
     """Computed items that failed for ``reason``."""
     quoted = reason.replace("'", "''")

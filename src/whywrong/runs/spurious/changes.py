@@ -26,7 +26,7 @@ from whywrong.explain.spurious.change_mass import FEWEST
 from whywrong.explain.spurious.route import Route, RouteConfig, changes_into
 from whywrong.explain.spurious.transplant import Transplant, transplant
 from whywrong.models.classifier import Classifier
-from whywrong.runs.diagnose import Progress
+from whywrong.runs.progress import Progress
 from whywrong.runs.spurious.pictures import shown_classes
 from whywrong.runs.spurious.reading import Pool
 from whywrong.runs.spurious.search import COPY, Search

@@ -16,7 +16,7 @@ from whywrong.data.batches import to_tensor
 from whywrong.explain.spurious.features import ComponentMaps, component_maps
 from whywrong.explain.spurious.harmful import taken_away
 from whywrong.models.classifier import Classifier
-from whywrong.runs.diagnose import Progress
+from whywrong.runs.progress import Progress
 from whywrong.runs.spurious.reading import Pool
 from whywrong.runs.spurious.search import ClassSearch, Search
 

@@ -14,8 +14,8 @@ from whywrong.data.sources.base import Source
 from whywrong.explain.spurious.refit import Refit, with_head
 from whywrong.explain.spurious.spufix import Start, repair
 from whywrong.models.classifier import Classifier
-from whywrong.runs.diagnose import Progress
 from whywrong.runs.folder import RUN_FILE, read_run_file
+from whywrong.runs.progress import Progress
 from whywrong.runs.spurious.changes import Changes, change_classes
 from whywrong.runs.spurious.files import describe, write_search
 from whywrong.runs.spurious.labels import Labels, read_labels

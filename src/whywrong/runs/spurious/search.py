@@ -29,8 +29,8 @@ from whywrong.explain.spurious.spufix import Start
 from whywrong.explain.spurious.spuriosity import Spuriosity, spuriosity
 from whywrong.models.classifier import Classifier
 from whywrong.models.last_layer import find_last_layer
-from whywrong.runs.diagnose import Progress
 from whywrong.runs.labelled import LabelledSource, Settled
+from whywrong.runs.progress import Progress
 from whywrong.runs.spurious.labels import find_class
 from whywrong.runs.spurious.reading import Pool, read_pool, split_by_name
 
