@@ -65,8 +65,84 @@ def test_parquet_is_read(images):
     pq.write_table(pa.table({"path": ["a.png", "b.png", "c.png"], "label": [0, 1, 0]}), path)
     assert rows(open_source(images, manifest=path)) == [("a.png", "0"), ("b.png", "1"), ("c.png", "0")]
     pq.write_table(pa.table({"path": ["a.png", "b.png"], "label": [0.0, float("nan")]}), path)
-    with pytest.raises(DataError, match=r"labels.parquet row 1: label 0.0 is not a whole number"):
+    with pytest.raises(DataError, match=r"labels.parquet row 2: label 'nan' is not a class"):
         open_source(images, manifest=path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label\na.png,0.0\nb.png,1.0\nc.png,0\n",
+        "path,label\na.png,0\nb.png,1.\nc.png,0e0\n",
+        ",path,label\n0,a.png,0.0\n1,b.png,1.0\n2,c.png,0.0\n",
+        "Unnamed: 0,path,label\n0,a.png,0\n1,b.png,1\n2,c.png,0\n",
+        "index;path;label\r\n0;a.png;0\r\n1;b.png;+1\r\n2;c.png;0\r\n",
+    ],
+)
+def test_labels_that_pandas_made_floats_and_its_index_are_read(images, text):
+    source = opened(images, text)
+    assert rows(source) == [("a.png", "0"), ("b.png", "1"), ("c.png", "0")]
+    assert source.warnings == ()
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.int8(), pa.uint64(), pa.string(), pa.binary()])
+def test_whole_labels_of_every_type_of_parquet_are_read(images, kind):
+    values = ["0", "1"] if kind == pa.string() else [b"0", b"1"] if kind == pa.binary() else [0, 1]
+    table = pa.table({"path": ["a.png", "b.png"], "label": pa.array(values, kind)})
+    pq.write_table(table, images.parent / "l.parquet")
+    assert rows(open_source(images, manifest=images.parent / "l.parquet")) == [("a.png", "0"), ("b.png", "1")]
+
+
+@pytest.mark.parametrize("kind", [pa.bool_(), pa.list_(pa.int64()), pa.date32()])
+def test_labels_of_other_types_stop_with_their_row(images, kind):
+    values = [[1], [0]] if kind == pa.list_(pa.int64()) else [True, False] if kind == pa.bool_() else [1, 2]
+    table = pa.table({"path": ["a.png", "b.png"], "label": pa.array(values, kind)})
+    pq.write_table(table, images.parent / "l.parquet")
+    with pytest.raises(DataError, match=r"^l.parquet row 1: .*label"):
+        open_source(images, manifest=images.parent / "l.parquet")
+
+
+@pytest.mark.parametrize("form", ["sub\\d.png", ".\\sub\\d.png", "sub/d.png", "sub\\\\d.png", "sub\\.\\d.png"])
+def test_paths_written_on_windows_are_found(images, form):
+    (images / "sub").mkdir()
+    write(images / "sub" / "d.png")
+    source = opened(images, "\ufeff,path,label\r\n0,a.png,cat\r\n1," + form + ",dog\r\n")
+    assert rows(source) == [("a.png", "cat"), ("sub/d.png", "dog")]
+    assert all(source.read(entry) for entry in source.entries())
+
+
+def test_a_file_whose_name_holds_a_backslash_is_still_found(images):
+    write(images / "back\\slash.png")
+    assert rows(opened(images, "path,label\nback\\slash.png,cat\n")) == [("back\\slash.png", "cat")]
+
+
+@pytest.mark.parametrize("image", ["file_name", "File_Name"])
+def test_columns_are_read_by_the_names_that_are_given(images, image):
+    path = images.parent / "labels.csv"
+    path.write_text("file_name,coarse,Fine\na.png,pet,cat\nb.png,pet,dog\n")
+    source = open_source(images, manifest=path, image_column=image, label_column="fine")
+    assert rows(source) == [("a.png", "cat"), ("b.png", "dog")]
+    assert source.warnings[0] == "labels.csv: columns not used: coarse"
+    assert source.locate("dog") == "labels.csv line 3"
+    assert rows(source.spec.open()) == rows(source)
+    with pytest.raises(DataError, match='no column "middle"; the columns are'):
+        open_source(images, manifest=path, image_column=image, label_column="middle")
+    with pytest.raises(DataError, match=r'no column "picture"; the columns are .*--image-column'):
+        open_source(images, manifest=path, image_column="picture")
+    with pytest.raises(DataError, match=r'no column "label".*--label-column'):
+        open_source(images, manifest=path, image_column=image)
+    unlabelled = open_source(images, manifest=path, image_column=image, label_column="none")
+    assert [entry.label for entry in unlabelled.entries()] == [None, None]
+
+
+def test_columns_are_refused_where_there_are_none(images):
+    with pytest.raises(DataError, match="has no columns"):
+        open_source(images, label_column="label")
+
+
+def test_fractions_of_a_box_stand_for_the_pixel_that_holds_them(images):
+    source = opened(images, "path,label,x_min,y_min,x_max,y_max\na.png,1,1.5,2.0,3.99,5\n")
+    assert next(iter(source.entries())).box == (1, 2, 3, 5)
 
 
 def test_a_manifest_in_the_folder_or_given_itself_is_found(images):
@@ -80,8 +156,11 @@ def test_a_manifest_in_the_folder_or_given_itself_is_found(images):
     [
         ("-1", "negative"),
         ("1.5", "not a whole number"),
-        ("2.0", "not a whole number"),
-        ("1e3", "not a whole number"),
+        ("2.50", "not a whole number"),
+        ("1e-3", "not a whole number"),
+        ("1e300", "not a whole number"),
+        ("-0.0", "negative"),
+        ("-2.0", "negative"),
         ("nan", "not a class"),
         ("NaN", "not a class"),
         ("inf", "not a class"),
@@ -124,7 +203,14 @@ def test_an_unknown_class_stops_as_the_style_guide_shows(images):
         ("path,label\n/etc/passwd,1\n", 'labels.csv line 2: "/etc/passwd" leads out of'),
         ("path,label,x_min,y_min,x_max,y_max\na.png,1,3,0,2,5\n", "labels.csv line 2: the box"),
         ("path,label,x_min,y_min,x_max,y_max\na.png,1,1,1,,5\n", "labels.csv line 2: x_max must be"),
-        ("path,label,x_min,y_min,x_max,y_max\na.png,1,1.5,1,3,5\n", "labels.csv line 2: x_min must be"),
+        ("path,label,x_min,y_min,x_max,y_max\na.png,1,nan,1,3,5\n", "labels.csv line 2: x_min must be"),
+        ("path,label,x_min,y_min,x_max,y_max\na.png,1,-0.5,1,3,5\n", "labels.csv line 2: x_min must be"),
+        ("path,label\n..\\secret.png,1\n", 'labels.csv line 2: "../secret.png" leads out of'),
+        ("path,label\n\\etc\\passwd,1\n", 'labels.csv line 2: "/etc/passwd" leads out of'),
+        ("path,cat,dog\na.png,1,0\nb.png,0,1\n", "labels.csv: its columns cat, dog look one-hot"),
+        (",path,cat,dog\n0,a.png,1.0,0.0\n1,b.png,0.0,1.0\n", "labels.csv: its columns cat, dog look one-hot"),
+        ("path,class,width\na.png,1,7\n", 'labels.csv line 1: no column "label"; the columns are'),
+        ("path,fine,coarse\na.png,1,7\n", 'labels.csv line 1: no column "label"; the columns are'),
         ("path,label,x_min,y_min,x_max,y_max\na.png,1,-1,1,3,5\n", "labels.csv line 2: x_min must be"),
         ("path,label\n", "labels.csv: no rows"),
     ],
@@ -271,6 +357,12 @@ def test_a_boxes_file_is_matched_against_the_tail_of_the_path(tmp_path):
 def test_a_wrong_boxes_file_stops(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         boxed(tmp_path, text)
+
+
+@pytest.mark.parametrize("form", ["dog\\a.png", "dog/a.png", ".\\dog\\a.png"])
+def test_boxes_written_on_windows_find_their_image(tmp_path, form):
+    source = boxed(tmp_path, f"b.png,0,1,2,3,4\n{form},0,0.0,0.5,1.0,1.75\n")
+    assert {entry.key: entry.box for entry in source.entries()}["dog/a.png"] == (0, 0, 1, 1)
 
 
 def test_boxes_without_an_image_are_counted(tmp_path):

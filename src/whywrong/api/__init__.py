@@ -261,7 +261,7 @@ def spurious_features(
         labels: CSV with a person's labels, as the page writes it; SpuFix is then measured.
         progress: Told the stage and how far it is, after every batch.
         decode_options: How files are decoded.
-        reading: As for :func:`open_data`, for ``data`` and for ``reference`` without the files that list images.
+        reading: As for :func:`open_data`, for ``data``; and for ``reference`` without manifest, boxes and columns.
         settings: Of :class:`whywrong.runs.spurious.search.SpuriousConfig`: ``classes``, ``components``, ``start`` ...
 
     Returns:
@@ -277,7 +277,8 @@ def spurious_features(
     from whywrong.runs.spurious.report import spurious_report
 
     reading = dict(reading or {})
-    beside = {name: value for name, value in reading.items() if name not in ("manifest", "boxes")}
+    tables = ("manifest", "boxes", "image_column", "label_column")  # of ``data``, whose columns these are
+    beside = {name: value for name, value in reading.items() if name not in tables}
     report = spurious_report(
         classifier,
         open_data(data, **reading),

@@ -23,7 +23,8 @@ def open_data(data: str | Path | Source, **reading: Any) -> Source:
 
     Args:
         data: Folder, manifest, ``.npz`` file or source.
-        reading: As for ``open_source``: ``manifest``, ``boxes``, ``label_by``, ``follow_links``, ``split``.
+        reading: As for ``open_source``: ``manifest``, ``boxes``, ``label_by``, ``follow_links``, ``split``,
+            ``image_column``, ``label_column``.
 
     Raises:
         DataError: The path is missing, empty or cannot be read.

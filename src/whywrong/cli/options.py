@@ -168,9 +168,27 @@ class DataOptions(ImageOptions):
         str | None, Option(metavar="NAME", help="Part of a Hugging Face data set (hf:NAME).", rich_help_panel=DATA)
     ] = None
 
+    image_column: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="Column with the images or their paths, of a manifest or a Hugging Face data set.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    label_column: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="Column with the labels, of the same; `none` for images without labels.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+
     def source_keywords(self) -> dict[str, Any]:
         """Arguments of ``open_source``."""
-        return {name: getattr(self, name) for name in ("manifest", "boxes", "label_by", "follow_links", "split")}
+        names = ("manifest", "boxes", "label_by", "follow_links", "split", "image_column", "label_column")
+        return {name: getattr(self, name) for name in names}
 
 
 def spread(command: Callable[..., Any]) -> Callable[..., Any]:

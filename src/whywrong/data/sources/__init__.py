@@ -11,6 +11,7 @@ from whywrong.data.sources.base import Entry, Source, SourceSpec
 __all__ = ["Entry", "Source", "SourceSpec", "open_source", "source_from_spec"]
 
 _MANIFESTS = ("manifest.csv", "manifest.parquet")
+_SAVED = ("dataset_dict.json", "state.json")  # of a data set that Hugging Face saved to disk
 _TABLES = (".csv", ".tsv", ".parquet")
 
 
@@ -22,20 +23,23 @@ def open_source(
     label_by: str | None = None,
     follow_links: bool = False,
     split: str | None = None,
-    image: str | None = None,
-    label: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
 ) -> Source:
     """Open a data set and go through its listing once, so that trouble shows before the first batch.
 
     Args:
         path: A folder of class folders; a flat folder of images (with ``manifest``, or a ``manifest.csv`` or
             ``manifest.parquet`` in it, or without labels); a manifest beside its images; an ``.npz``; a ``.tar`` shard
-            or a folder of shards; ``hf:FOLDER`` or ``hf:NAME``; ``planted:SET`` for pictures that we draw ourselves.
+            or a folder of shards; ``hf:FOLDER``, ``hf:FILE.parquet`` or ``hf:NAME``; ``planted:SET`` for pictures that
+            we draw ourselves.
         manifest: Table with ``path``, and perhaps ``label``, ``mask`` and a box; paths are relative to ``path``.
         boxes: Table with ``file`` and a box; ``file`` is matched against the tail of each item's path.
         label_by: ``index``, ``wnid`` or ``name``: how labels are to be read.
         follow_links: Follow symbolic links, and paths of the manifest, that lead out of the folder.
-        split, image, label: Of a Hugging Face data set: the part, and the columns where they cannot be told.
+        split: Part of a Hugging Face data set.
+        image_column, label_column: Columns of a Hugging Face data set or of the manifest, where they cannot be told or
+            are not called ``path`` and ``label``; ``label_column="none"`` reads images without labels.
 
     Returns:
         The source, checked.
@@ -49,16 +53,21 @@ def open_source(
         "label_by": label_by,
         "follow_links": follow_links,
         "split": split,
-        "image": image,
-        "label": label,
+        "image": image_column,
+        "label": label_column,
     }
     if text.startswith("planted:"):
         spec = _planted_spec(text.removeprefix("planted:"), manifest, options)
     elif text.startswith("hf:"):
         name = text.removeprefix("hf:")
-        spec = SourceSpec(kind="hf", path=os.path.abspath(name) if os.path.isdir(name) else name, **options)
+        spec = SourceSpec(kind="hf", path=os.path.abspath(name) if os.path.exists(name) else name, **options)
     else:
         spec = _spec(os.path.abspath(text), _absolute(manifest), options)
+        if (image_column or label_column) and spec.kind != "table":
+            raise DataError(
+                f"{to_text(text)} has no columns: --image-column and --label-column go with a manifest or an hf: "
+                "data set"
+            )
     source = source_from_spec(spec)
     source.scan()
     return source
@@ -135,6 +144,8 @@ def _folder_spec(path: str, manifest: str | None, options: dict) -> SourceSpec:
         manifest = next((m for name in _MANIFESTS if os.path.isfile(path_bytes(m := os.path.join(path, name)))), None)
     if manifest is not None:
         return SourceSpec(kind="table", path=path, manifest=manifest, **options)
+    if any(os.path.isfile(path_bytes(os.path.join(path, name))) for name in _SAVED):
+        raise DataError(f"{to_text(path)} is a saved Hugging Face data set; give hf:{to_text(path)}")
     walk = Walk(path_bytes(path), follow_links=options["follow_links"])
     if any(True for _ in walk.folders()):
         return SourceSpec(kind="classes", path=path, **options)

@@ -1,4 +1,4 @@
-"""Images in an ``.npz``: ``images`` uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3) and ``labels`` (N,)."""
+"""Images in an ``.npz``: ``images`` uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3) and ``labels``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from whywrong.core.errors import BadItemError, DataError
 from whywrong.data.files import path_bytes
 from whywrong.data.sources.base import Entry, Source, SourceSpec
+from whywrong.data.sources.label_values import label_text, one_hot_classes
 from whywrong.data.sources.npy import Archive
 
 _LABEL_CHUNK = 65_536
@@ -42,17 +43,22 @@ class ArraySource(Source):
         reader = self._archive.array("labels")
         if reader is None:
             return None
-        if len(reader.shape) != 1 or reader.dtype.kind not in "iuUSfb":
-            raise DataError(f"{reader.where}: expected (N,) whole numbers or text, got {reader.dtype} {reader.shape}")
+        if len(reader.shape) > 2 or reader.dtype.kind not in "iuUSfb":
+            raise DataError(
+                f"{reader.where}: expected (N,) or (N, 1) whole numbers or text, or (N, K) one-hot, got {reader.dtype} "
+                f"{reader.shape}"
+            )
         if len(reader) != len(self._images):
             raise DataError(f"{self._archive.name}: {len(self._images)} images came with {len(reader)} labels")
         texts: list[str] = []
-        shared: dict[str, str] = {}
+        shared: dict[object, str] = {}
         try:
             for start in range(0, len(reader), _LABEL_CHUNK):
-                chunk = reader.rows(start, start + _LABEL_CHUNK)
-                _check_numbers(chunk, start, reader.where)
-                texts += [shared.setdefault(text, text) for text in map(_text, chunk.tolist())]
+                chunk = _one_column(reader.rows(start, start + _LABEL_CHUNK), reader.where)
+                for row, value in enumerate(chunk.tolist(), start=start):
+                    if value not in shared:
+                        shared[value] = label_text(value, f"{reader.where}, row {row}")
+                    texts.append(shared[value])
         except BadItemError as error:
             raise DataError(f"{reader.where}: {error.reason}") from None
         return texts
@@ -90,18 +96,16 @@ class ArraySource(Source):
         return f"{self.spec.path}: no images, shape {self._images.shape}"
 
 
-def _text(value: object) -> str:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
-
-
-def _check_numbers(chunk: np.ndarray, start: int, where: str) -> None:
-    if chunk.dtype.kind in "US":
-        return
-    with np.errstate(invalid="ignore"):
-        bad = ~(chunk >= 0) if chunk.dtype.kind in "if" else np.zeros(len(chunk), dtype=bool)
-    if chunk.dtype.kind in "fb":
-        bad |= True
-    if bad.any():
-        row = int(np.argmax(bad))
-        what = "labels are whole numbers from 0, or text"
-        raise DataError(f"{where}, row {start + row}: label {chunk[row]} of type {chunk.dtype}; {what}")
+def _one_column(labels: np.ndarray, where: str) -> np.ndarray:
+    """Labels (N,) from (N,), (N, 1) or one-hot (N, K)."""
+    if labels.ndim == 1:
+        return labels
+    if labels.shape[1] == 1:
+        return labels[:, 0]
+    classes = one_hot_classes(labels)
+    if classes is None:
+        raise DataError(
+            f"{where}: labels (N, {labels.shape[1]}) must be one-hot, with one 1 in each row and zeros otherwise; give "
+            "one class an image, (N,)"
+        )
+    return classes

@@ -62,7 +62,7 @@ class SourceSpec:
         label_by: ``index``, ``wnid`` or ``name`` where the owner says how labels are to be read.
         follow_links: Whether symbolic links that leave the folder are followed.
         split: Part of a Hugging Face data set.
-        image, label: Columns of a Hugging Face data set, where they cannot be told.
+        image, label: Columns of a Hugging Face data set or a manifest, where the owner names them.
     """
 
     kind: str

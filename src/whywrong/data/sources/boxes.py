@@ -10,7 +10,7 @@ import numpy as np
 
 from whywrong.core.errors import DataError
 from whywrong.data.files import to_text
-from whywrong.data.sources.rows import Box, Table, box_of, hash64, path_of
+from whywrong.data.sources.rows import Box, Table, box_of, forward_slashes, hash64, path_of
 
 _COLUMNS = ("file", "path")
 
@@ -43,7 +43,7 @@ class BoxTable:
         for number, row in enumerate(table.rows(), start=1):
             box = box_of(row)
             if box is not None:
-                hashes.append(hash64(posixpath.normpath(path_of(row, _COLUMNS))))
+                hashes.append(hash64(posixpath.normpath(forward_slashes(path_of(row, _COLUMNS)))))
                 boxes.extend(box)
                 rows.append(number)
         if not rows:
@@ -74,7 +74,7 @@ class BoxTable:
 
     def find(self, key: str) -> int | None:
         """Position of the row whose ``file`` is the longest tail of the key; None where there is none."""
-        parts = key.partition("//")[0].split("/")
+        parts = forward_slashes(key.partition("//")[0]).split("/")
         for start in range(len(parts)):
             wanted = np.uint64(hash64("/".join(parts[start:])))
             at = int(np.searchsorted(self.hashes, wanted))

@@ -10,6 +10,7 @@ from typing import Any
 from whywrong.core.errors import BadItemError, DataError, EnvironmentFailure
 from whywrong.data.files import path_bytes, read_regular, to_text
 from whywrong.data.sources.base import Entry, Source, SourceSpec
+from whywrong.data.sources.label_values import UNLABELLED, label_text
 
 
 class HuggingFaceSource(Source):
@@ -23,11 +24,11 @@ class HuggingFaceSource(Source):
             raise EnvironmentFailure('Hugging Face data sets need the extra: pip install "whywrong[hf]"') from None
         self._split, data = self._load(datasets)
         features = data.features
-        self._image = spec.image or _only(features, datasets.Image, "image", spec.path)
-        self._label = spec.label or _label_column(features, datasets.ClassLabel)
-        for column in (self._image, self._label):
+        for column in (spec.image, None if spec.label == UNLABELLED else spec.label):
             if column is not None and column not in features:
                 raise DataError(f'{spec.path}: no column "{column}"; the columns are {", ".join(features)}')
+        self._image = spec.image or _image_column(features, datasets.Image, spec.path)
+        self._label = _label_column(features, datasets.ClassLabel, spec, self._image)
         self._names: list[str] | None = getattr(features[self._label], "names", None) if self._label else None
         self._data = data.cast_column(self._image, datasets.Image(decode=False))
 
@@ -37,7 +38,7 @@ class HuggingFaceSource(Source):
             saved = os.path.isfile(os.path.join(path, "dataset_dict.json")) or os.path.isfile(
                 os.path.join(path, "state.json")
             )
-            data = datasets.load_from_disk(path) if saved else datasets.load_dataset(path)
+            data = datasets.load_from_disk(path) if saved else _load_other(datasets, path)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             raise DataError(f"{path}: not a Hugging Face data set that can be loaded: {error}") from None
         if not isinstance(data, datasets.DatasetDict):
@@ -45,7 +46,7 @@ class HuggingFaceSource(Source):
         if split is None and len(data) == 1:
             split = next(iter(data))
         if split not in data:
-            raise DataError(f"{path}: say which split to read; it has {', '.join(data)}")
+            raise DataError(f"{path}: say which split to read with --split (split=...); it has {', '.join(data)}")
         return str(split), data[split]
 
     def _after_scan(self) -> None:
@@ -62,9 +63,7 @@ class HuggingFaceSource(Source):
             return None  # the library's own mark for "no label"
         if self._names is not None:
             return self._names[value]
-        if isinstance(value, float) or (isinstance(value, int) and value < 0):
-            raise DataError(f"{self._split} row {row}: label {value} is not a class; labels are whole numbers or text")
-        return str(value)
+        return label_text(value, f"{to_text(self.spec.path)}, {self._split} row {row}")
 
     def read(self, entry: Entry) -> bytes:
         """Bytes of the image file as stored.
@@ -88,16 +87,46 @@ class HuggingFaceSource(Source):
         return None
 
 
-def _only(features: Any, kind: type, what: str, path: str) -> str:
+def _load_other(datasets: Any, path: str) -> Any:
+    """A file or folder of this machine, which is never looked for elsewhere, or a data set by its name."""
+    if os.path.isfile(path):
+        if path.lower().endswith(".arrow"):
+            return datasets.Dataset.from_file(path)
+        if path.lower().endswith(".parquet"):
+            return datasets.Dataset.from_parquet(path)
+        raise DataError(
+            f"{path}: hf: takes a folder, a .parquet or .arrow file, or a name; give other files without hf:"
+        )
+    if not os.path.isdir(path) and (path.startswith((".", "~")) or os.path.isabs(path) or path.count("/") > 1):
+        raise DataError(f"{path}: no such file or folder")
+    return datasets.load_dataset(path)
+
+
+def _image_column(features: Any, kind: type, path: str) -> str:
     columns = [name for name, feature in features.items() if isinstance(feature, kind)]
     if len(columns) != 1:
         found = f"it has {', '.join(columns)}" if columns else f"its columns are {', '.join(features)}"
-        raise DataError(f"{path}: say which column holds the {what}; {found}")
+        raise DataError(f"{path}: say which column holds the image with --image-column (image_column=...); {found}")
     return columns[0]
 
 
-def _label_column(features: Any, kind: type) -> str | None:
-    columns = [name for name, feature in features.items() if isinstance(feature, kind)]
+def _label_column(features: Any, kind: type, spec: SourceSpec, image: str) -> str | None:
+    """The column with the labels: asked for, called ``label``, or the only one of classes; None without labels.
+
+    Raises:
+        DataError: Several columns may hold the labels.
+    """
+    if spec.label is not None:
+        return None if spec.label == UNLABELLED and UNLABELLED not in features else spec.label
+    if "label" in features:
+        return "label"
+    others = [name for name in features if name != image]
+    columns = [name for name in others if isinstance(features[name], kind)]
     if len(columns) == 1:
         return columns[0]
-    return "label" if "label" in features else None
+    if not others:
+        return None
+    raise DataError(
+        f"{spec.path}: say which column holds the label with --label-column (label_column=...), or --label-column "
+        f"{UNLABELLED} for images without labels; it has {', '.join(columns or others)[:300]}"
+    )

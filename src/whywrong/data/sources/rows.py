@@ -17,8 +17,7 @@ from whywrong.data.files import open_regular, path_bytes, path_text, to_text
 _DELIMITERS = ",;\t|"
 _HEADER_LIMIT = 2**16
 _BOX = ("x_min", "y_min", "x_max", "y_max")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_ROW_NUMBERS = re.compile(r"|unnamed: \d+|index|__index_level_\d+__")  # columns that pandas writes by itself
 
 Box = tuple[int, int, int, int]
 
@@ -49,13 +48,19 @@ class Table:
         """File name for messages."""
         return to_text(os.path.basename(self.path))
 
+    @property
+    def listed(self) -> str:
+        """The columns for messages."""
+        return ", ".join(to_text(repr(column)) for column in self.columns)[:300]
+
     @classmethod
-    def open(cls, path: str, needed: Sequence[str]) -> Table:
+    def open(cls, path: str, needed: Sequence[str], *, hint: str = "") -> Table:
         """Read the header.
 
         Args:
             path: File; Parquet by its content, else CSV (comma, semicolon, tab or bar; UTF-8, with or without BOM).
             needed: At least one of these columns must be there.
+            hint: What to do if none is, for the message.
 
         Raises:
             DataError: Missing, unreadable, of another encoding, or without the columns.
@@ -71,9 +76,7 @@ class Table:
         else:
             table = cls._open_csv(path, name, head, needed)
         if not set(needed) & set(table.columns):
-            raise DataError(
-                f'{name} line 1: no column "{needed[0]}"; the columns are {", ".join(map(repr, table.columns))[:300]}'
-            )
+            raise DataError(f'{name} line 1: no column "{needed[0]}"; the columns are {table.listed}{hint}')
         repeated = {column for column in table.columns if column and table.columns.count(column) > 1}
         if repeated:
             raise DataError(f"{name} line 1: column {sorted(repeated)[0]!r} stands twice")
@@ -166,35 +169,18 @@ def path_of(row: Row, columns: Sequence[str]) -> str:
     return value
 
 
-def label_of(row: Row) -> str:
-    """The label in a row, as text.
-
-    Raises:
-        DataError: Missing, negative, fractional or not a number where a number is due; the message names the line.
-    """
-    value = row.cells.get("label")
-    if isinstance(value, bytes):
-        value = path_text(value)
-    if value is None or value is True or value is False or (isinstance(value, str) and not value.strip()):
-        raise DataError(f"{row.where}: the label is {'missing' if value is None else repr(value)}")
-    text = str(value).strip()
-    if _NOT_FINITE.fullmatch(text):
-        raise DataError(f"{row.where}: label {text!r} is not a class")
-    if not isinstance(value, (int, float, str)):
-        raise DataError(f"{row.where}: expected a label (text or whole number), got {type(value).__name__}")
-    if _NUMBER.fullmatch(text):
-        if not text.isdecimal():
-            reason = "negative; classes count from 0" if text.startswith("-") else "not a whole number"
-            raise DataError(f"{row.where}: label {text} is {reason}")
-        return text
-    return text
+def forward_slashes(path: str) -> str:
+    """A path with the backslashes of Windows turned."""
+    return path.replace("\\", "/")
 
 
 def box_of(row: Row) -> Box | None:
     """The box in a row, inclusive pixels; None where all four cells are empty.
 
+    Fractions, as annotation tools write them, stand for the pixel that holds them.
+
     Raises:
-        DataError: Some are missing, not whole numbers, negative or in the wrong order; the message names the line.
+        DataError: Some are missing, no numbers, negative or in the wrong order; the message names the line.
     """
     cells = [row.cells.get(column) for column in _BOX]
     if all(cell is None for cell in cells):
@@ -205,8 +191,8 @@ def box_of(row: Row) -> Box | None:
             number = float(cell)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             number = float("nan")
-        if not number.is_integer() or not 0 <= number < 2**31:
-            raise DataError(f"{row.where}: {column} must be a whole number of pixels from 0, got {cell!r}")
+        if not 0 <= number < 2**31:
+            raise DataError(f"{row.where}: {column} must be a number of pixels from 0, got {cell!r}")
         values.append(int(number))
     x_min, y_min, x_max, y_max = values
     if x_min > x_max or y_min > y_max:
@@ -215,8 +201,8 @@ def box_of(row: Row) -> Box | None:
 
 
 def extra_columns(table: Table, known: Sequence[str]) -> list[str]:
-    """Columns that nobody reads."""
-    return [to_text(column) for column in table.columns if column and column not in known]
+    """Columns that nobody reads; numbers of the rows are no such column."""
+    return [column for column in table.columns if column not in known and not _ROW_NUMBERS.fullmatch(column)]
 
 
 def hash64(text: str) -> int:

@@ -18,6 +18,7 @@ from whywrong.core.errors import BadItemError, DataError
 from whywrong.data.files import MAX_FILE_BYTES, open_regular, path_bytes, path_text, to_text
 from whywrong.data.formats import IMAGE_SUFFIXES
 from whywrong.data.sources.base import Entry, Source, SourceSpec
+from whywrong.data.sources.label_values import label_text
 from whywrong.data.sources.walk import is_system, list_folder
 
 SUFFIXES = (b".tar", b".tar.gz", b".tgz")
@@ -99,15 +100,14 @@ class TarSource(Source):
             data = self._content(shard, member, _MAX_LABEL_BYTES)
             text = data.decode("utf-8").strip()
             if member is parts.get("json"):
-                label = json.loads(text).get("label")
-                if label is None:
+                value = json.loads(text).get("label")
+                if value is None:
                     return None
-                text = str(label)
+            else:
+                value = text
         except (BadItemError, ValueError, AttributeError, RecursionError) as error:
             raise DataError(f"{where}: unreadable label: {error}") from None
-        if not text or text.lower() == "nan" or text.startswith("-"):
-            raise DataError(f"{where}: label {text!r} is not a class")
-        return text
+        return label_text(value, where)
 
     def read(self, entry: Entry) -> bytes:
         """Bytes of the image member.

@@ -8,6 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
+from itertools import islice
 
 import numpy as np
 
@@ -15,10 +16,12 @@ from whywrong.core.errors import DataError
 from whywrong.data.files import path_bytes, path_text, read_regular, to_text
 from whywrong.data.sources.base import Entry, SourceSpec
 from whywrong.data.sources.folder import FileSource
-from whywrong.data.sources.rows import Row, Table, box_of, extra_columns, hash64, label_of, path_of
+from whywrong.data.sources.label_values import UNLABELLED, label_text, one_hot_classes
+from whywrong.data.sources.rows import Row, Table, box_of, extra_columns, forward_slashes, hash64, path_of
 
 _PATH = ("path", "file")
 _KNOWN = ("path", "file", "label", "mask", "x_min", "y_min", "x_max", "y_max", "cause")
+_LOOKED_AT = 100  # rows by which one-hot columns are known
 DUPLICATE = "duplicate row"
 
 
@@ -33,9 +36,12 @@ class TableSource(FileSource):
         super().__init__(spec)
         if spec.manifest is None:
             raise DataError("a table source needs a manifest")
-        self._table = Table.open(spec.manifest, _PATH)
-        self._labelled = "label" in self._table.columns and any(
-            row.cells["label"] not in (None, "") for row in self._table.rows()
+        self._path_columns = (spec.image.strip().lower(),) if spec.image else _PATH
+        hint = ". Name the one with the paths with --image-column (image_column=...)"
+        self._table = Table.open(spec.manifest, self._path_columns, hint=hint)
+        self._label = _label_column(self._table, spec.label, self._path_columns)
+        self._labelled = self._label is not None and any(
+            row.cells[self._label] not in (None, "") for row in self._table.rows()
         )
         self._outside = lru_cache(maxsize=4096)(self._leaves)
         self._missing: list[str] = []
@@ -45,8 +51,8 @@ class TableSource(FileSource):
         seen: dict[tuple[str, str | None], tuple[str, Entry]] = {}
         counting = ignored is self._ignored
         for row in self._table.rows():
-            path = self._path(row, path_of(row, _PATH))
-            label = label_of(row) if self._labelled else None
+            path = self._path_of(row)
+            label = self._label_of(row) if self._labelled else None
             path_hash = hash64(path)
             entry = self._entry(row, path, label, path_hash in contested)
             if path_hash in repeated:
@@ -88,16 +94,24 @@ class TableSource(FileSource):
     def locate(self, label: str) -> str:
         """The first line with the label."""
         for row in self._table.rows():
-            if label_of(row) == label:
+            if self._labelled and self._label_of(row) == label:
                 return row.where
         return self._table.name
 
+    def _path_of(self, row: Row) -> str:
+        return self._path(row, path_of(row, self._path_columns))
+
+    def _label_of(self, row: Row) -> str:
+        return label_text(row.cells[self._label] if self._label else None, row.where)
+
     def _path(self, row: Row, written: str) -> str:
-        """A path below the folder, normalised.
+        """A path below the folder, normalised; backslashes lead into folders unless a file is named with them.
 
         Raises:
             DataError: It leads out of the folder, itself or through a link.
         """
+        if "\\" in written and not os.path.lexists(self._file(written)):
+            written = forward_slashes(written)
         path = posixpath.normpath(written)
         if posixpath.isabs(path):
             relative = posixpath.relpath(path, self.spec.path)
@@ -128,9 +142,9 @@ class TableSource(FileSource):
         """Hashes of the paths that stand in more than one row, and of those that stand under several labels."""
         paths, pairs = array("Q"), array("Q")
         for row in self._table.rows():
-            path = self._path(row, path_of(row, _PATH))
+            path = self._path_of(row)
             paths.append(hash64(path))
-            pairs.append(hash64(f"{path}//{label_of(row)}") if self._labelled else paths[-1])
+            pairs.append(hash64(f"{path}//{self._label_of(row)}") if self._labelled else paths[-1])
         by_row = np.frombuffer(paths, dtype=np.uint64)
         _, first = np.unique(np.frombuffer(pairs, dtype=np.uint64), return_index=True)
         return _several(by_row), _several(by_row[first])
@@ -151,9 +165,9 @@ class TableSource(FileSource):
         name, folder = self._table.name, to_text(self.spec.path)
         if self._ignored[DUPLICATE]:
             self._warnings.append(f"{name}: {self._ignored[DUPLICATE]} rows repeat an earlier row and are read once")
-        extra = extra_columns(self._table, _KNOWN)
+        extra = extra_columns(self._table, (*_KNOWN, *self._path_columns, self._label or ""))
         if extra:
-            self._warnings.append(f"{name}: columns not used: {', '.join(extra)[:300]}")
+            self._warnings.append(f"{name}: columns not used: {', '.join(map(to_text, extra))[:300]}")
         missing = self._missing_count
         if missing and missing == self._count:
             raise DataError(f"{name}: none of its {missing} files is in {folder} (first: {self._missing[0]})")
@@ -183,7 +197,7 @@ class TableSource(FileSource):
         return unnamed, present
 
     def _hashes(self, column: str) -> array:
-        columns = _PATH if column == "path" else (column,)
+        columns = self._path_columns if column == "path" else (column,)
         return array(
             "Q",
             (
@@ -195,6 +209,43 @@ class TableSource(FileSource):
 
     def _empty_text(self) -> str:
         return f"{self._table.name}: no rows"
+
+
+def _label_column(table: Table, asked: str | None, paths: tuple[str, ...]) -> str | None:
+    """The column with the labels; None for a table without labels.
+
+    Raises:
+        DataError: The column asked for is missing, or there is no column ``label`` and others may hold the labels.
+    """
+    if asked is not None and asked.strip().lower() in table.columns:
+        return asked.strip().lower()
+    if asked == UNLABELLED:
+        return None
+    if asked is not None:
+        raise DataError(f'{table.name} line 1: no column "{to_text(asked)}"; the columns are {table.listed}')
+    if "label" in table.columns:
+        return "label"
+    others = extra_columns(table, (*_KNOWN, *paths))
+    if not others:
+        return None
+    rows = [[row.cells[column] for column in others] for row in islice(table.rows(), _LOOKED_AT)]
+    if _one_hot(rows):
+        raise DataError(
+            f"{table.name}: its columns {', '.join(map(to_text, others))[:200]} look one-hot, which is not read; write "
+            'the name of the class of each image into one column, "label"'
+        )
+    raise DataError(
+        f'{table.name} line 1: no column "label"; the columns are {table.listed}. Name the one with the labels with '
+        f"--label-column (label_column=...), or say --label-column {UNLABELLED} for images without labels"
+    )
+
+
+def _one_hot(rows: list[list[object]]) -> bool:
+    try:
+        values = np.array([[float(cell) for cell in row] for row in rows])  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return values.ndim == 2 and one_hot_classes(values) is not None
 
 
 def _several(values: np.ndarray) -> frozenset[int]:

@@ -1,0 +1,61 @@
+"""Labels as data sets store them, as text: whole numbers however they are stored, or names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from whywrong.core.errors import DataError
+from whywrong.data.files import path_text
+
+UNLABELLED = "none"
+"""Stands for a label column where the owner says that there is none."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_LARGEST = 2**53  # whole floats beyond it stand for several whole numbers
+
+
+def label_text(value: Any, where: str) -> str:
+    """Read one label: ``7``, ``7.0``, ``"7.0"`` and ``b"7"`` are ``"7"``; ``"007"`` and names stay as they are.
+
+    Args:
+        value: Text, bytes or number, as stored.
+        where: Where it is stored, for the message.
+
+    Raises:
+        DataError: Missing, of another type, negative, fractional or not finite; the message begins with ``where``.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bytes):
+        value = path_text(value)
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and not value.strip()):
+        raise DataError(f"{where}: the label is {'missing' if value is None else repr(value)}")
+    if not isinstance(value, (int, float, str)):
+        raise DataError(f"{where}: expected a label (text or whole number), got {type(value).__name__}")
+    text = str(value).strip()
+    if _NOT_FINITE.fullmatch(text):
+        raise DataError(f"{where}: label {text!r} is not a class")
+    if text.isdecimal() or not _NUMBER.fullmatch(text):
+        return text
+    number = float(text)
+    if number < 0 or text.startswith("-"):
+        raise DataError(f"{where}: label {text} is negative; classes count from 0")
+    if not number.is_integer() or number >= _LARGEST:
+        raise DataError(f"{where}: label {text} is not a whole number")
+    return str(int(number))
+
+
+def one_hot_classes(rows: np.ndarray) -> np.ndarray | None:
+    """Read rows (N, K) of which each holds one 1 and zeros otherwise; None if a row is no such row.
+
+    Returns:
+        Position of the 1 in each row, (N,).
+    """
+    if rows.dtype.kind not in "iufb" or rows.shape[1] < 2:
+        return None
+    ones, zeros = rows == 1, rows == 0
+    return ones.argmax(1) if bool((ones | zeros).all() and (ones.sum(1) == 1).all()) else None
