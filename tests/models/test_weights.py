@@ -64,10 +64,10 @@ def test_usual_wrappings_of_state_dicts_are_taken_off(tmp_path, wrap):
     assert torch.equal(module.state_dict()["3.weight"], state["3.weight"])
 
 
-def test_two_sets_of_weights_in_one_file_ask_which(tmp_path):
-    torch.save({"state_dict": net().state_dict(), "state_dict_ema": net().state_dict()}, tmp_path / "w.pt")
-    with pytest.raises(ModelError, match=r"several sets of weights .state_dict, state_dict_ema"):
-        read_state(tmp_path / "w.pt")
+def test_two_different_sets_of_weights_in_one_file_ask_which(tmp_path):
+    torch.save({"state_dict": net().state_dict(), "state_dict_ema": other(net())}, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match=r"several sets of weights .*state_dict, state_dict_ema.*--weights-key"):
+        load_weights(net(), tmp_path / "w.pt")
 
 
 def test_missing_file_is_named(tmp_path):

@@ -37,6 +37,14 @@ class ModelOptions:
             rich_help_panel=MODEL,
         ),
     ] = None
+    weights_key: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="Which weights to take from a file with several sets, as state_dict_ema.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
     device: Annotated[
         str | None,
         Option(metavar="NAME", help="cpu, cuda, cuda:1 ...; default the first GPU there is.", rich_help_panel=MODEL),

@@ -62,6 +62,7 @@ class Classifier:
             memory or raised gave no answer and do not count.
         backwards: Images differentiated through the model so far.
         on_pass: Called after every pass, for those who show that something goes on; None for nobody.
+        notes: What the owner should know about how the model was loaded, one sentence each.
         model: What is asked: the module, or the callable.
         module: The module behind the classifier, None for other callables.
 
@@ -92,6 +93,7 @@ class Classifier:
         self.classes = None if self.sorted_classes else _classes(classes, model, self.module)
         self.preprocess = preprocess
         self.recipe = recipe
+        self.notes: tuple[str, ...] = ()
         self.device = _settle_device(device, kind.device if kind else None)
         self.forwards = 0
         self.backwards = 0

@@ -14,12 +14,12 @@ class Finding:
     """One thing that the probe saw.
 
     Attributes:
-        level: ``stop`` where results would be wrong, ``warn`` where they may be.
+        level: ``stop`` where results would be wrong, ``warn`` where they may be, ``note`` where nothing is amiss.
         name: Short name of the check, stable between versions.
         text: What was seen and what to do.
     """
 
-    level: Literal["warn", "stop"]
+    level: Literal["note", "warn", "stop"]
     name: str
     text: str
 

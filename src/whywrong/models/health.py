@@ -50,7 +50,7 @@ def probe(classifier: Classifier, x: Tensor, y: Tensor | None = None) -> HealthR
     check_images(x)
     x, y = x[:LARGEST_BATCH], None if y is None else y[:LARGEST_BATCH]
     start = classifier.forwards
-    findings: list[Finding] = []
+    findings = [Finding("note", "loading", text) for text in classifier.notes]
     access, accuracy = classifier.access, None
     findings += check_mode(classifier)
     findings += check_range(x)

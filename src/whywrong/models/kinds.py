@@ -37,14 +37,20 @@ class ModuleKind:
     convolutional: bool
 
 
+def unwrap(module: nn.Module) -> nn.Module:
+    """Return the module inside ``DataParallel`` and ``torch.compile``, which holds the same weights."""
+    while isinstance(module, nn.DataParallel) or hasattr(module, "_orig_mod"):
+        module = module.module if isinstance(module, nn.DataParallel) else module._orig_mod  # type: ignore[assignment]
+    return module
+
+
 def inspect_module(module: nn.Module) -> ModuleKind:
     """Find out what a module is.
 
     Raises:
         ModelError: A kind that is not supported; the message says what to do.
     """
-    while isinstance(module, nn.DataParallel) or hasattr(module, "_orig_mod"):
-        module = module.module if isinstance(module, nn.DataParallel) else module._orig_mod  # type: ignore[assignment]
+    module = unwrap(module)
     name = type(module).__name__
     if name in ("DistributedDataParallel", "FullyShardedDataParallel"):
         raise ModelError(f"a module wrapped in {name} is spread over processes; give the module inside it")

@@ -23,6 +23,7 @@ class Loaded:
         classes: Its classes, where it names them.
         ask: What to do about a missing input size, for the message.
         sources: Bytes that define the architecture beyond structure and weights.
+        notes: What its owner should know about how it was loaded, one sentence each.
     """
 
     model: nn.Module | Callable[..., Any]
@@ -30,3 +31,4 @@ class Loaded:
     classes: ClassList | None = None
     ask: str = "pass input_size=(C, H, W)"
     sources: tuple[bytes, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())

@@ -18,7 +18,7 @@ from whywrong.models.loaded import SPEC_FIELDS, Loaded
 from whywrong.models.weights import load_weights
 
 
-def load_user_file(path: Path, function: str, weights: str | None) -> Loaded:
+def load_user_file(path: Path, function: str, weights: str | None, key: str | None = None) -> Loaded:
     """Run a function of the user's file, which returns the model.
 
     The model is an ``nn.Module`` or any callable from images (B, C, H, W) to scores or labels. It may carry
@@ -29,6 +29,7 @@ def load_user_file(path: Path, function: str, weights: str | None) -> Loaded:
         path: Python file; its folder is importable while it loads.
         function: Name of a function without arguments in it.
         weights: File with weights to put into the module; None keeps those it comes with.
+        key: Which set of weights of the file to take, where it holds several.
 
     Raises:
         InputError: No such file or function.
@@ -50,19 +51,21 @@ def load_user_file(path: Path, function: str, weights: str | None) -> Loaded:
             sys.path.remove(str(path.parent))
     if not callable(model):
         raise ModelError(f"{path.name}:{function}() must return a module or a callable, got {type(model).__name__}")
+    notes: tuple[str, ...] = ()
     if weights is not None:
         if not isinstance(model, nn.Module) or weights in ("random", "pretrained"):
             raise InputError(
                 f"weights={weights} cannot be put into {path.name}:{function}; it takes a safetensors or state-dict "
                 "file for an nn.Module"
             )
-        load_weights(model, Path(weights))
+        notes = load_weights(model, Path(weights), key=key)
     return Loaded(
         model=model,
         says={name: getattr(model, name) for name in SPEC_FIELDS if getattr(model, name, None) is not None},
         classes=classes_of(model),
         ask=f"set input_size = (C, H, W) on the model that {path.name}:{function} returns, or pass input_size",
         sources=(path.read_bytes(), function.encode()),
+        notes=notes,
     )
 
 

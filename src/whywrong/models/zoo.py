@@ -18,16 +18,17 @@ from whywrong.core.input_spec import InputSpec
 from whywrong.models.class_files import SORTED, read_class_file
 from whywrong.models.classifier import Classifier
 from whywrong.models.identity import fingerprint
-from whywrong.models.libraries import load_timm, load_torchvision
+from whywrong.models.libraries import LIBRARY_WEIGHTS
 from whywrong.models.loaded import SPEC_FIELDS, Loaded
 from whywrong.models.memory import WITHOUT_PROBE, plan_batch_size
 from whywrong.models.onnx import load_onnx
 from whywrong.models.planted import load_planted
+from whywrong.models.timm_nets import load_timm
+from whywrong.models.torchvision_nets import load_torchvision
 from whywrong.models.user_file import load_user_file
 
 FORMS = "planted:NAME, timm:NAME, torchvision:NAME, file.py:function or model.onnx"
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
-LIBRARY_WEIGHTS = ("random", "pretrained")
 
 Classes = ClassList | Sequence[Any] | Mapping[Any, Any] | str | Path
 
@@ -37,13 +38,15 @@ class ClassifierRecipe:
     """Everything that rebuilds a classifier in another process: plain, picklable, with absolute paths.
 
     Attributes:
-        model, weights, device, classes, input_size, resize, interpolation, mean, std, access, output, batch_size:
-            As :func:`load_classifier` takes them.
+        model, weights, weights_key, device, classes, input_size, resize, interpolation, mean, std: As
+            :func:`load_classifier` takes them.
+        access, output, batch_size: As :func:`load_classifier` takes them.
         identity: What the rebuilt classifier must turn out to be; None where anything is accepted.
     """
 
     model: str
     weights: str | None = None
+    weights_key: str | None = None
     device: str | None = None
     classes: ClassList | Literal["sorted"] | None = None
     input_size: tuple[int, ...] | None = None
@@ -76,6 +79,7 @@ def load_classifier(
     model: str | Path,
     *,
     weights: str | Path | None = None,
+    weights_key: str | None = None,
     device: str | torch.device | None = None,
     classes: Classes | None = None,
     input_size: Sequence[int] | None = None,
@@ -94,6 +98,8 @@ def load_classifier(
             ``torchvision:NAME.TRAINING``, ``file.py:function`` or a ``.onnx`` file.
         weights: Safetensors or state-dict file; for timm and torchvision also ``pretrained``, which lets the library
             download its own, or ``random``. Nothing is downloaded unasked.
+        weights_key: Which weights of the file to take where it holds several sets, as ``state_dict_ema``; the message
+            that asks for it lists them.
         device: Where to put it; default the first accelerator there is, else the CPU.
         classes: Names in the order of the logits in any form that :func:`whywrong.core.class_names.read_class_names`
             takes, or the path of a ``.txt``, ``.json`` or ``.csv`` file; ``"sorted"`` takes the sorted labels of the
@@ -113,7 +119,8 @@ def load_classifier(
     """
     model, weights = str(model), None if weights is None else str(weights)
     classes = _classes(classes)
-    loaded, model, weights = _load(model, weights, tuple(input_size) if input_size else None, classes)
+    size = tuple(input_size) if input_size else None
+    loaded, model, weights = _load(model, weights, weights_key, size, classes)
     given = {"input_size": input_size, "resize": resize, "interpolation": interpolation, "mean": mean, "std": std}
     spec = _spec(given, loaded, model)
     if isinstance(access, str):
@@ -129,9 +136,11 @@ def load_classifier(
         batch_size=batch_size or WITHOUT_PROBE,
         identity=fingerprint(loaded.model, spec, output or "logits", loaded.sources),
     )
+    classifier.notes = loaded.notes
     classifier.recipe = ClassifierRecipe(
         model=model,
         weights=weights,
+        weights_key=weights_key,
         device=None if device is None else str(device),
         classes=classes,
         input_size=None if input_size is None else tuple(input_size),
@@ -153,24 +162,27 @@ def load_classifier(
 def _load(
     model: str,
     weights: str | None,
+    key: str | None,
     input_size: tuple[int, ...] | None,
     classes: ClassList | Literal["sorted"] | None,
 ) -> tuple[Loaded, str, str | None]:
     """The model, and its name and weights with absolute paths."""
     if weights is not None and weights not in LIBRARY_WEIGHTS:
         weights = str(Path(weights).resolve())
+    elif key is not None:
+        raise InputError(f'weights_key "{key}" names a part of a file with weights; pass that file as weights')
     count = len(classes) if isinstance(classes, ClassList) else None
     library, _, name = model.partition(":")
     if library == "timm":
-        return load_timm(name, weights, input_size=input_size, classes=count), model, weights
+        return load_timm(name, weights, key=key, input_size=input_size, classes=count), model, weights
     if library == "torchvision":
-        return load_torchvision(name, weights, classes=count), model, weights
+        return load_torchvision(name, weights, key=key, classes=count), model, weights
     if library == "planted":
         return load_planted(name, weights), model, None
     file, _, function = model.rpartition(":")
     if file.endswith(".py"):
         path = Path(file).resolve()
-        return load_user_file(path, function, weights), f"{path}:{function}", weights
+        return load_user_file(path, function, weights, key), f"{path}:{function}", weights
     if model.endswith(".py"):
         raise InputError(f"{model}: say which function returns the model, as {model}:build")
     if model.endswith(".onnx"):
