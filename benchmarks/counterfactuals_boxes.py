@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from whywrong.core.margins import best_other
-from whywrong.core.statistics import bootstrap
+from whywrong.core.statistics import mean
 from whywrong.explain.counterfactuals import default_radius, search
 from whywrong.explain.counterfactuals.metrics import mass_inside
 from whywrong.explain.counterfactuals.objectives import ClassObjective
@@ -55,7 +55,7 @@ def boxed(data: Path, limit: int, largest: float) -> tuple[Tensor, Tensor, Tenso
 
 
 def interval(values: Tensor) -> dict[str, float]:
-    found = bootstrap(values.double().numpy())
+    found = mean(values.double().numpy())
     return {"mean": found.value, "low": found.low, "high": found.high}
 
 

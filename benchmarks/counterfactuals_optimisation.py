@@ -21,7 +21,7 @@ from inverted_whitebox import build, cifar
 from torch import Tensor
 
 from whywrong.core.randomness import keyed_bits, row_keys
-from whywrong.core.statistics import bootstrap
+from whywrong.core.statistics import mean
 from whywrong.explain.counterfactuals import default_radius, search
 from whywrong.explain.counterfactuals.objectives import ClassObjective
 from whywrong.models.classifier import Classifier
@@ -70,7 +70,7 @@ def measure(classifier: Classifier, x: Tensor, p: float, seeds: int) -> dict:
             }
     differences = {}
     for ours, theirs in COMPARED:
-        interval = bootstrap(values[ours] - values[theirs])
+        interval = mean(values[ours] - values[theirs])
         differences[f"{ours[0]} {ours[1]} minus {theirs[0]} {theirs[1]}"] = {
             "mean": interval.value,
             "low": interval.low,

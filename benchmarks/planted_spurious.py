@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.randomness import row_keys
-from whywrong.core.statistics import bootstrap, wilson
+from whywrong.core.statistics import mean, wilson
 from whywrong.data.planted import CUES, NAMES, Scene, ordinary_scene, render
 from whywrong.explain.counterfactuals import default_radius, search
 from whywrong.explain.counterfactuals.finetune import FinetuneConfig, finetune
@@ -181,7 +181,7 @@ def repaired(features: dict[str, Features], logits: dict[str, Tensor]) -> dict[s
         hits = wilson(int((read_as[others] == FISH).sum()), int(others.sum()))
         rates[name] = [hits.value, hits.low, hits.high]
     right = {name: (one["plain"] == label).double().numpy() for name, one in (("before", before), ("after", after))}
-    change = bootstrap(right["after"] - right["before"])
+    change = mean(right["after"] - right["before"])
     return {
         "marked_others_read_as_fish": rates,
         "plain_accuracy": {name: float(hits.mean()) for name, hits in right.items()},
@@ -255,7 +255,7 @@ def one_change(
         result = search(ClassObjective(net), x, target, p=p, eps=eps, steps=steps)
     share = mass_inside(x, result.z, mask).numpy()
     share = share[~np.isnan(share)]
-    on_cue = bootstrap(share)
+    on_cue = mean(share)
     area = float(mask.double().mean())
     facts = {
         "p": p,
@@ -275,7 +275,7 @@ def through_cue(net: Classifier, components: ClassComponents, x: Tensor, changed
     before, after = (image_features(net, images, label)[0] for images in (x, changed))
     gain = (after.logits - before.logits)[:, FISH].double()
     part = (components.alphas(after.phi) - components.alphas(before.phi))[:, 0]
-    share = bootstrap((part / gain)[gain > 0.1].numpy())
+    share = mean((part / gain)[gain > 0.1].numpy())
     return [share.value, share.low, share.high]
 
 
@@ -292,7 +292,7 @@ def where_it_gains(
     side = 8 * cells
     window = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
     share = mass_inside(x, changed, window).numpy()
-    mass = bootstrap(share[~np.isnan(share)])
+    mass = mean(share[~np.isnan(share)])
     return {"mass": [mass.value, mass.low, mass.high], "area": side**2 / x[0, 0].numel()}
 
 

@@ -22,7 +22,7 @@ from whywrong.reproduce.figures import draw
 from whywrong.reproduce.protocol import ClaimResult, TensorImages
 
 NAMES = ["C1", "C2", "C3", "C4", "C5", "C8"]
-FAST = {"limit": 12, "steps": 6, "long": 12}
+FAST = {"limit": 22, "steps": 6, "long": 12}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,7 @@ class MaskedImages(TensorImages):
 
 @pytest.fixture(scope="module")
 def data() -> TensorImages:
-    return TensorImages(images(14, seed=1), torch.arange(14) % 4, batch_size=5)
+    return TensorImages(images(24, seed=1), torch.arange(24) % 4, batch_size=5)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def classifier() -> Classifier:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_claim_gives_an_effect_an_interval_and_a_figure(name, classifier, data):
     result = run_claim(f"counterfactuals.{name}", [classifier], data, FAST)
-    assert result.n == (0 if name == "C8" else 12)
+    assert result.n == (0 if name == "C8" else 22)
     if name != "C8":
         assert result.interval[0] <= result.effect <= result.interval[1]
     assert result.verdict in ("holds", "does not hold", "undecided")
@@ -55,7 +55,7 @@ def test_every_claim_gives_an_effect_an_interval_and_a_figure(name, classifier, 
 
 def test_sparsity_is_that_of_searches_made_by_hand(classifier, data):
     result = run_claim("counterfactuals.C1", [classifier], data, FAST)
-    batches = targeted_images(classifier, data, CounterfactualClaimConfig(limit=12))
+    batches = targeted_images(classifier, data, CounterfactualClaimConfig(limit=22))
     held = []
     with classifier:
         for batch in batches:
@@ -69,10 +69,10 @@ def test_sparsity_is_that_of_searches_made_by_hand(classifier, data):
 
 def test_without_masks_nothing_is_said_of_objects_and_with_them_it_is(classifier, data):
     assert run_claim("counterfactuals.C8", [classifier], data, FAST).verdict == "undecided"
-    masks = torch.zeros(14, 16, 16, dtype=torch.bool)
+    masks = torch.zeros(24, 16, 16, dtype=torch.bool)
     masks[2:, 4:12, 4:12] = True
     result = run_claim("counterfactuals.C8", [classifier], MaskedImages(data.x, data.y, 5, masks), FAST)
-    assert result.n == 10
+    assert result.n == 20
     assert 0 < result.numbers["inside_p1.5"] < 1
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from whywrong.core.classes import ClassList
-from whywrong.core.statistics import wilson
+from whywrong.core.randomness import keyed_normal, keyed_uniform, row_keys
 from whywrong.models import Classifier
 from whywrong.reproduce import ClaimResult, TensorImages, run_claim
 from whywrong.reproduce.figures import draw_claim
@@ -54,28 +54,92 @@ def test_every_error_of_a_linear_model_is_fixed_with_one_candidate(classifier, d
     assert result.n == 30
     assert result.effect == 1.0
     assert result.numbers["mean_candidates_all"] == 1.0
-    assert result.interval == pytest.approx((wilson(30, 30).low, 1.0))
+    assert result.interval == pytest.approx((0.025 ** (1 / 30), 1.0))  # Clopper and Pearson, no failure
 
 
 def test_thirty_errors_without_a_failure_do_not_show_99_67_percent(classifier, data):
     result = run_claim("inverted.1", [classifier], data)
     assert result.verdict == "undecided"
     assert result.sentence.startswith("no failure in 30 errors")
-    assert "1,161 errors without a failure are needed" in result.sentence
-    lower = run_claim("inverted.1", [classifier], data, {"success": 0.85})
+    assert "1,116 errors without a failure are needed" in result.sentence
+    lower = run_claim("inverted.1", [classifier], data, {"success": 0.85, "queries": 10})
     assert lower.verdict == "holds"
     assert "are needed" not in lower.sentence
 
 
-def test_errors_needed_is_the_first_count_whose_wilson_bound_reaches_the_share():
-    z = 1.959963984540054
-    assert errors_needed(0.9967) == math.ceil(z * z * 0.9967 / (1 - 0.9967)) == 1161  # low = n / (n + z^2)
-    assert errors_needed(0.5) == math.ceil(z * z)
+def test_errors_needed_is_the_first_count_whose_exact_bound_reaches_the_share():
+    for share in (0.5, 0.9, 0.99, 0.9967):  # the lower bound of n in n is 0.025 ** (1 / n)
+        assert errors_needed(share) == math.ceil(math.log(0.025) / math.log(share))
+    assert errors_needed(0.9967) == 1116
 
 
-def test_a_mean_on_the_bound_is_not_below_it(classifier, data):
-    result = run_claim("inverted.1", [classifier], data, {"queries": 1.0})
-    assert result.verdict == "does not hold"
+def test_equal_candidates_are_bounded_by_the_share_of_others_and_the_most_that_one_may_take(classifier, data):
+    """30 errors of one candidate each: up to 1 - 0.05^(1/30) of all may take the 70 that Newton and fallback allow."""
+    result = run_claim("inverted.1", [classifier], data)
+    most = 1 + 69 * (1 - 0.05 ** (1 / 30))
+    assert result.numbers["mean_candidates_all_low"] == 1.0
+    assert result.numbers["mean_candidates_all_high"] == pytest.approx(most)
+    just, over = (run_claim("inverted.1", [classifier], data, {"success": 0.5, "queries": q}) for q in (7.6, 7.5))
+    assert (just.verdict, over.verdict) == ("holds", "undecided")
+    assert 7.5 < most < 7.6
+
+
+def test_a_mean_on_the_bound_decides_nothing(classifier, data):
+    assert run_claim("inverted.1", [classifier], data, {"queries": 1.0}).verdict == "undecided"
+
+
+def test_an_error_without_a_fix_counts_as_infinitely_far(classifier, data, linear, monkeypatch):
+    """Sixteen of thirty errors without a fix: more than half of all are not near, whatever the others are."""
+    import whywrong.reproduce.inverted as claims
+
+    def measured(*_):
+        distances = [0.001] * 14 + [math.nan] * 16
+        return {"status": ["fixed"] * 14 + ["not_fixed_in_budget"] * 16, "rho_linf": distances, "rho_l2": distances}
+
+    monkeypatch.setattr(claims, "_measure", measured)
+    result = run_claim("inverted.3", [classifier], data)
+    assert result.effect == math.inf
+    assert result.verdict == "undecided"  # the median lies between a small change and none at all
+    assert result.numbers["linf_grey_levels_q25"] == pytest.approx(0.255)
+    assert result.numbers["linf_grey_levels_q95"] == math.inf
+
+
+class Wide(nn.Module):
+    """K logits of orthogonal rows of unequal length: no class is nearer than another on average."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("weights", keyed_normal(row_keys(5, classes), (256,)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.flatten(1) - 0.5) @ self.weights.T
+
+
+@pytest.mark.parametrize("classes", [3, 5, 12, 13, 20, 40, 130])
+def test_random_labels_are_nearest_as_often_as_chance_says_with_any_number_of_classes(classes):
+    net = Wide(classes)
+    x = keyed_uniform(row_keys(1, 600), (1, 16, 16))
+    predicted = net(x).argmax(1)
+    offset = 1 + (keyed_uniform(row_keys(2, 600), (1,))[:, 0] * (classes - 1)).long()
+    data = TensorImages(x, (predicted + offset) % classes)
+    result = run_claim("inverted.6", [Classifier(net)], data)
+    assert result.numbers["chance"] == pytest.approx(1 / (classes - 1))
+    expected = 600 / (classes - 1)
+    assert abs(result.samples["rank"].count(1) - expected) <= 3.5 * math.sqrt(expected)  # Poisson or less
+    assert result.numbers["mean_rank"] == pytest.approx(classes / 2, rel=0.15)
+    assert max(result.samples["rank"]) <= classes - 1
+    assert result.verdict == "undecided"
+
+
+@pytest.mark.parametrize("classes", [13, 40])
+def test_the_runner_up_is_found_nearest_among_more_than_twelve_classes(classes):
+    net = Wide(classes)
+    with torch.no_grad():
+        net.weights.div_(net.weights.norm(dim=1, keepdim=True))
+    x = keyed_uniform(row_keys(1, 60), (1, 16, 16))
+    result = run_claim("inverted.6", [Classifier(net)], TensorImages(x, net(x).topk(2).indices[:, 1]))
+    assert result.verdict == "holds"
+    assert result.effect > 0.5
 
 
 def test_distances_equal_those_of_the_linear_model(classifier, linear, data):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from whywrong.core.statistics import resampled_means
+from whywrong.core.statistics import resampled_mean
 from whywrong.report.charts import line_chart
 from whywrong.report.facts import Facts
 from whywrong.report.numbers import count, percent, share
@@ -59,7 +59,7 @@ def together(tables: Tables, facts: Facts) -> Together:
 
 
 def mean_profile(tables: Tables) -> ChartPanel | None:
-    """The mean square of the interactions of all errors, by order, with an interval over errors."""
+    """The mean square of the interactions of all errors, by order, with an interval over errors, from 20 of them."""
     if not tables.has("profiles", "ratio", "U", "class", "players", "value"):
         return None
     rows = tables.rows(
@@ -92,7 +92,7 @@ def mean_profile(tables: Tables) -> ChartPanel | None:
     notes = [
         noise_note(curves.values()),
         f"Root of the mean square over {count(errors, 'error')}, {kind[2]} × {kind[3]} patches, {what}. Bands: 95 %"
-        " interval over errors.",
+        " interval over errors, from 20 of them.",
     ]
     readings = both_readings([(curves[name], names[name]) for name in curves], value)
     return ChartPanel("profile", "How patches work together", readings, chart, [n for n in notes if n], table(curves))
@@ -126,8 +126,7 @@ def _mean_curve(rows: list[Row]) -> tuple[Curve | None, int]:
         return None, 0
     stacked = np.stack(whole)  # (N, 3, R)
     U, M, raw = stacked.mean(0)
-    drawn = resampled_means(stacked[:, :2].reshape(len(whole), -1), DRAWS, 0).reshape(DRAWS, 2, -1)
-    (low, high), (sign_low, sign_high) = (np.quantile(drawn[:, i], [0.025, 0.975], axis=0) for i in (0, 1))
+    (low, sign_low), (high, sign_high) = resampled_mean(stacked[:, :2], DRAWS).interval()
     noise = np.where(raw > 0, np.clip(1 - U / np.maximum(raw, 1e-300), 0, 1), 0.0)
     half = (sign_high - sign_low) / 2
     strength, least, most = (np.sqrt(np.maximum(values, 0)) for values in (U, low, high))

@@ -16,11 +16,20 @@ import torch
 from whywrong.attacks.inverted import InvertedConfig, invert
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys
-from whywrong.core.statistics import Interval, bootstrap, wilson
+from whywrong.core.statistics import Interval, exact_share, mean, mean_p, median, share_p
 from whywrong.models import Classifier
-from whywrong.reproduce.class_distances import class_distances
+from whywrong.reproduce.class_ranks import class_ranks
 from whywrong.reproduce.error_batches import error_batches
-from whywrong.reproduce.protocol import ClaimResult, LabelledImages, both, claim_result, decide
+from whywrong.reproduce.protocol import (
+    ClaimResult,
+    LabelledImages,
+    Part,
+    both,
+    bounds_in_words,
+    claim_result,
+    decide,
+    verdicts_of,
+)
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -37,8 +46,6 @@ class InvertedClaimConfig:
         whole_levels: Count a fix for claim 1 only where its 8-bit version is right too.
         small: Median change of the most changed pixel that still counts as small in claim 3, in grey levels of
             1/255. The paper gives no figure; 1 is ours: nobody can see it.
-        others: Classes besides the true one that claim 6 ranks by distance, the highest-scoring; fewer where the
-            model has fewer.
         seed: Seeds the keys of the images.
     """
 
@@ -48,7 +55,6 @@ class InvertedClaimConfig:
     queries: float = 1.96
     whole_levels: bool = False
     small: float = 1.0
-    others: int = 10
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -60,8 +66,6 @@ class InvertedClaimConfig:
             raise InputError(f"queries must be at least 1, got {self.queries}")
         if not 0 < self.small <= 255:
             raise InputError(f"small must be in (0, 255] grey levels, got {self.small}")
-        if self.others < 1:
-            raise InputError(f"others must be at least 1, got {self.others}")
 
 
 def fixes_exist(models: Sequence[Classifier], data: LabelledImages, config: InvertedClaimConfig) -> ClaimResult:
@@ -75,23 +79,28 @@ def fixes_exist(models: Sequence[Classifier], data: LabelledImages, config: Inve
     whole = fixed & np.asarray(table["u8_fixed"], dtype=bool)
     counted = whole if config.whole_levels else fixed
     queries = np.asarray(table["q_candidates"], dtype=float)
-    success, mean = wilson(int(counted.sum()), n), bootstrap(queries, seed=config.seed)
+    hits, allowed = int(counted.sum()), (1.0, float(_most_candidates(config)))
+    success, cost = exact_share(hits, n), mean(queries, bounds=allowed, seed=config.seed)
     verdict = both(
-        decide(success.low, success.high, config.success) if n else "undecided",
-        decide(mean.low, mean.high, config.queries, above=False),
+        *verdicts_of(
+            [
+                Part(success, share_p(hits, n, config.success), config.success),
+                Part(cost, mean_p(queries, config.queries, bounds=allowed, seed=config.seed), config.queries, False),
+            ]
+        )
     )
     return claim_result(
         success,
         effect_name="share of errors fixed",
         n=n,
         verdict=verdict,
-        sentence=_words_of_success(success, mean, n, int(counted.sum()), config),
+        sentence=_words_of_success(success, cost, n, hits, config),
         numbers={
             "fixed": int(fixed.sum()),
             "fixed_in_8_bit": int(whole.sum()),
-            "mean_candidates_all": mean.value,
-            "mean_candidates_all_low": mean.low,
-            "mean_candidates_all_high": mean.high,
+            "mean_candidates_all": cost.value,
+            "mean_candidates_all_low": cost.low,
+            "mean_candidates_all_high": cost.high,
             "mean_candidates_fixed": float(queries[fixed].mean()) if fixed.any() else None,
             "mean_forwards": _mean(table["forwards"]),
             "mean_backwards": _mean(table["backwards"]),
@@ -111,8 +120,7 @@ def fixes_are_small(models: Sequence[Classifier], data: LabelledImages, config: 
     l2 = np.asarray(table["rho_l2"], dtype=float)
     # An error without a fix is farther than any distance found: it counts as infinite in the median.
     linf, l2 = (np.where(np.isnan(values), np.inf, values) for values in (linf, l2))
-    with np.errstate(invalid="ignore"):
-        median = bootstrap(linf, "median", seed=config.seed)
+    half = median(linf)
     found = np.isfinite(linf)
     numbers: dict[str, Any] = {"fixed": int(found.sum())}
     for name, values in (("linf_grey_levels", linf), ("l2", l2)):
@@ -120,16 +128,16 @@ def fixes_are_small(models: Sequence[Classifier], data: LabelledImages, config: 
             value = float(np.quantile(values, share, method="lower")) if n else None
             numbers[f"{name}_q{round(100 * share):02d}"] = value
     sentence = (
-        f"half of {n:,} errors become right when no pixel changes by more than {median.value:.2g} grey levels of 255 "
-        f"(95 % interval {median.low:.2g} to {median.high:.2g}; small means under {config.small:g})."
+        f"half of {n:,} errors become right when no pixel changes by more than {half.value:.2g} grey levels of 255 "
+        f"({bounds_in_words(half.low, half.high)}; small means under {config.small:g})."
         if n
         else "no errors: nothing to measure."
     )
     return claim_result(
-        median,
+        half,
         effect_name="median linf distance to right, grey levels",
         n=n,
-        verdict=decide(median.low, median.high, config.small, above=False),
+        verdict=decide(half.low, half.high, config.small, above=False),
         sentence=sentence,
         numbers=numbers,
         samples={"linf_grey_levels": linf[found].tolist()},
@@ -139,26 +147,25 @@ def fixes_are_small(models: Sequence[Classifier], data: LabelledImages, config: 
 def true_label_is_near(models: Sequence[Classifier], data: LabelledImages, config: InvertedClaimConfig) -> ClaimResult:
     """Claim 6: the true label is a privileged direction: it is the nearest other class more often than by chance.
 
-    Classes are ranked by first-order distance from the image, the predicted one left out; chance is one in the number
-    of classes ranked.
+    All classes but the predicted one are ranked by first-order distance from the image, so that chance is 1 / (K - 1)
+    with K classes, however many there are: a class at random among the K - 1 has each rank equally often.
     """
-    ranks, ranked, ratios = _rank(models[0], data, config)
-    n = len(ranks)
-    chance = float(np.mean(1 / ranked)) if n else float("nan")
-    share = wilson(int((ranks == 1).sum()), n)
+    ranks, others, ratios = _rank(models[0], data, config)
+    n, hits = len(ranks), int((ranks == 1).sum())
+    chance = 1 / others if n else float("nan")
+    share = exact_share(hits, n)
     sentence = (
-        f"the true label is the nearest other class for {int((ranks == 1).sum()):,} of {n:,} errors "
-        f"({_percent(share.value)}, 95 % interval {_percent(share.low)} to {_percent(share.high)}); "
+        f"the true label is the nearest of the {others:,} other classes for {hits:,} of {n:,} errors "
+        f"({_percent(share.value)}, {bounds_in_words(100 * share.low, 100 * share.high, '{:.3g} %')}); "
         f"chance is {_percent(chance)}."
         if n
         else "no errors: nothing to measure."
     )
-    # On the bound itself the true label is no nearer than by chance: the claim asks for more.
     return claim_result(
         share,
         effect_name="share of errors whose nearest other class is the true one",
         n=n,
-        verdict=decide(share.low, share.high, float(np.nextafter(chance, 1.0))) if n else "undecided",
+        verdict=both(*verdicts_of([Part(share, share_p(hits, n, chance), chance)])),
         sentence=sentence,
         numbers={
             "chance": chance,
@@ -170,29 +177,34 @@ def true_label_is_near(models: Sequence[Classifier], data: LabelledImages, confi
 
 
 def errors_needed(success: float) -> int:
-    """Fewest errors, all fixed, from which the Wilson interval lies at or above ``success``; 1,160 or so at 99.67 %."""
+    """Fewest errors, all fixed, from which the exact interval lies at or above ``success``; 1,116 at 99.67 %."""
     low, high = 1, 1
-    while wilson(high, high).low < success:
+    while exact_share(high, high).low < success:
         low, high = high, 2 * high
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if wilson(middle, middle).low >= success else (middle + 1, high)
+        low, high = (low, middle) if exact_share(middle, middle).low >= success else (middle + 1, high)
     return high
+
+
+def _most_candidates(config: InvertedClaimConfig) -> int:
+    """The most candidates that an error can be charged."""
+    attack = InvertedConfig(attack=config.attack)
+    return attack.steps + (attack.rounds if config.attack == "newton" else 0)
 
 
 def _rank(
     classifier: Classifier, data: LabelledImages, config: InvertedClaimConfig
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rank of the true class, classes ranked, and distance over the median of the others, (N,) each."""
-    parts = []
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """Rank of the true class (N,), classes ranked, and distance over the median of the others (N,)."""
+    ranks, ratios = [np.empty(0, dtype=np.int64)], [np.empty(0)]
     with classifier:
         for x, y, _ in error_batches(classifier, data, limit=config.limit):
-            found = class_distances(classifier, x, y, config.others)
-            parts.append([column.cpu().numpy() for column in (found.rank, found.ranked, found.ratio)])
-    rank, ranked, ratio = (
-        (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else (np.empty(0),) * 3
-    )
-    return rank, ranked, ratio
+            rank, ratio = class_ranks(classifier, x, y)
+            ranks.append(rank.cpu().numpy())
+            ratios.append(ratio.cpu().numpy())
+    rank = np.concatenate(ranks)
+    return rank, classifier.num_classes - 1 if len(rank) else 0, np.concatenate(ratios)
 
 
 def _measure(classifier: Classifier, data: LabelledImages, config: InvertedClaimConfig) -> dict[str, list[Any]]:
@@ -210,13 +222,13 @@ def _measure(classifier: Classifier, data: LabelledImages, config: InvertedClaim
     return table or {name: [] for name in names}
 
 
-def _words_of_success(success: Interval, mean: Interval, n: int, fixed: int, config: InvertedClaimConfig) -> str:
+def _words_of_success(success: Interval, cost: Interval, n: int, fixed: int, config: InvertedClaimConfig) -> str:
     if n == 0:
         return "no errors: nothing to measure."
-    cost = f"{mean.value:.3g} candidates an error on average (95 % interval {mean.low:.3g} to {mean.high:.3g})"
+    candidates = f"{cost.value:.3g} candidates an error on average ({bounds_in_words(cost.low, cost.high, '{:.3g}')})"
     if fixed == n:
         needed = errors_needed(config.success)
-        text = f"no failure in {n:,} errors (the interval starts at {_percent(success.low)}); {cost}."
+        text = f"no failure in {n:,} errors (the interval starts at {_percent(success.low)}); {candidates}."
         return (
             text
             if n >= needed
@@ -224,7 +236,7 @@ def _words_of_success(success: Interval, mean: Interval, n: int, fixed: int, con
         )
     return (
         f"{fixed:,} of {n:,} errors fixed ({_percent(success.value)}, 95 % interval {_percent(success.low)} to "
-        f"{_percent(success.high)}); {cost}."
+        f"{_percent(success.high)}); {candidates}."
     )
 
 

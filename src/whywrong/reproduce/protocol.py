@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+import numpy as np
 from torch import Tensor
 
+from whywrong.core.statistics import FEWEST, holm
 from whywrong.models import Classifier
 
 Verdict = Literal["holds", "does not hold", "undecided"]
+LEVEL = 0.05  # of adjusted p-values
 
 
 class LabelledImages(Protocol):
@@ -210,6 +213,42 @@ def decide(low: float, high: float, bound: float, *, above: bool = True) -> Verd
     if above:
         return "holds" if low >= bound else "does not hold" if high < bound else "undecided"
     return "holds" if high < bound else "does not hold" if low >= bound else "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the effects that a claim rests on.
+
+    Attributes:
+        effect: With its 95 % interval, NaN ends if none can be given.
+        p: Two-sided p-value of an effect of ``bound``.
+        bound: What the effect is compared with.
+        above: Whether the claim asks for an effect above the bound; else below.
+    """
+
+    effect: Estimate
+    p: float
+    bound: float = 0.0
+    above: bool = True
+
+
+def verdicts_of(parts: Sequence[Part]) -> list[Verdict]:
+    """Verdict of each part of a claim: its interval leaves out the bound, and so does its p-value adjusted by Holm.
+
+    The adjustment is over all parts given, so that not one of them is decided by their number.
+    """
+    adjusted = holm(np.array([part.p for part in parts]))
+    return [
+        decide(part.effect.low, part.effect.high, part.bound, above=part.above) if p <= LEVEL else "undecided"
+        for part, p in zip(parts, adjusted, strict=True)
+    ]
+
+
+def bounds_in_words(low: float, high: float, pattern: str = "{:.2g}") -> str:
+    """The 95 % interval in words, or that there is none and why."""
+    if math.isnan(low) or math.isnan(high):
+        return f"no interval: fewer than {FEWEST} images, or nearly all alike"
+    return f"95 % interval {pattern.format(low)} to {pattern.format(high)}"
 
 
 def both(*verdicts: Verdict) -> Verdict:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys, keyed_uniform
-from whywrong.core.statistics import Interval, bootstrap
+from whywrong.core.statistics import Interval, Resampled, mean, mean_p
 from whywrong.explain.spurious.features import Features, image_features
 from whywrong.explain.spurious.harmful import HarmfulConfig, harmful
 from whywrong.explain.spurious.levels import Levels, find_levels
@@ -26,7 +26,15 @@ from whywrong.explain.spurious.scores import average_precision, roc_area
 from whywrong.explain.spurious.spufix import Start, fixed_logits, fixes_of
 from whywrong.models.classifier import Classifier
 from whywrong.models.last_layer import find_last_layer
-from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, LabelledImages, Verdict, both, decide
+from whywrong.reproduce.protocol import (
+    ClaimProgress,
+    ClaimResult,
+    LabelledImages,
+    Part,
+    both,
+    bounds_in_words,
+    verdicts_of,
+)
 
 _PART = 0  # draw that puts an image into one of the three parts
 
@@ -110,13 +118,11 @@ def repair_helps(
         config.start,
     )
     after = Features(test.phi, fixed_logits(test.logits, test.phi, fixes), test.label)
-    rise, scores = _rise(named, chosen, test, after, config.seed)
-    change = bootstrap(
-        ((after.predicted == test.label).double() - (test.predicted == test.label).double()).numpy(), seed=config.seed
-    )
-    verdict: Verdict = both(
-        decide(rise.low, rise.high, float(np.nextafter(0.0, 1.0))), decide(change.low, change.high, -config.loss)
-    )
+    rise, rise_p, scores = _rise(named, chosen, test, after, config.seed)
+    changes = ((after.predicted == test.label).double() - (test.predicted == test.label).double()).numpy()
+    change = mean(changes, bounds=(-1.0, 1.0), seed=config.seed)
+    p = mean_p(changes, -config.loss, bounds=(-1.0, 1.0), seed=config.seed)
+    verdict = both(*verdicts_of([Part(rise, rise_p), Part(change, p, -config.loss)]))
     number = sum(map(len, chosen.values()))
     return ClaimResult(
         name="",
@@ -222,8 +228,12 @@ def _harmful(found: Found, judge: Features, config: SpuriousClaimConfig) -> dict
 
 def _rise(
     named: Found, chosen: dict[int, list[int]], test: Features, after: Features, seed: int, draws: int = 1000
-) -> tuple[Interval, dict[str, Any]]:
-    """Rise of the mean score with its interval, and the scores themselves."""
+) -> tuple[Interval, float, dict[str, Any]]:
+    """Rise of the mean score with its interval, its p-value, and the scores themselves.
+
+    Images are resampled, and left out, within the two groups that a score compares; the smallest of these groups
+    counts as the number of images.
+    """
     groups = []
     for index, numbers in chosen.items():
         parts, levels = named[index]
@@ -235,22 +245,23 @@ def _rise(
             if len(carries) and len(yes):
                 groups.append((yes, carries, *chances))
     if not groups:
-        return Interval(float("nan"), float("nan"), float("nan")), {"tested": 0}
+        return Interval(float("nan"), float("nan"), float("nan")), float("nan"), {"tested": 0}
 
-    def mean(measure: Measure, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Mean score before and after, of the images or of a resample of them."""
+    def scores_of(measure: Measure, chosen: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Mean score before and after, of the images that ``chosen`` makes of each group."""
         scores = []
         for yes, carries, before, fixed in groups:
-            a, b = yes, carries
-            if rng is not None:
-                a, b = rng.choice(yes, len(yes)), rng.choice(carries, len(carries))
+            a, b = chosen(yes), chosen(carries)
             scores.append((measure(before[a], before[b]), measure(fixed[a], fixed[b])))
         return np.mean(scores, axis=0)
 
-    ap, auc = mean(average_precision), mean(roc_area)
+    ap, auc = (scores_of(measure, lambda rows: rows) for measure in (average_precision, roc_area))
     rng = np.random.default_rng(seed)
-    drawn = np.diff([mean(average_precision, rng) for _ in range(draws)], axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    drawn = [scores_of(average_precision, lambda rows: rng.choice(rows, len(rows))) for _ in range(draws)]
+    involved = np.unique(np.concatenate([rows for group in groups for rows in group[:2]]))
+    fewest = min(len(rows) for group in groups for rows in group[:2])
+    left_out = [scores_of(average_precision, lambda rows, out=out: rows[rows != out]) for out in involved if fewest > 1]
+    rise = Resampled(np.diff(ap), np.diff(drawn, axis=1), np.diff(left_out or [ap], axis=1), fewest)
     scores = {
         "tested": len(groups),
         "score_ap_before": float(ap[0]),
@@ -258,7 +269,7 @@ def _rise(
         "score_auc_before": float(auc[0]),
         "score_auc_after": float(auc[1]),
     }
-    return Interval(float(ap[1] - ap[0]), float(low), float(high)), scores
+    return rise.intervals()[0], float(rise.p()[0]), scores
 
 
 def _sentence(rise: Interval, change: Interval, scores: dict[str, Any], number: int, n: int) -> str:
@@ -266,9 +277,9 @@ def _sentence(rise: Interval, change: Interval, scores: dict[str, Any], number: 
         return f"{number} harmful components were confirmed, and none of {n:,} further images carries one of them."
     return (
         f"with {number} harmful component{'s' if number > 1 else ''} taken away the spurious score goes from "
-        f"{scores['score_ap_before']:.3f} to {scores['score_ap_after']:.3f} (rise {rise.value:.3f}, 95 % interval "
-        f"{rise.low:.3f} to {rise.high:.3f}) and accuracy changes by {100 * change.value:.2f} points "
-        f"({100 * change.low:.2f} to {100 * change.high:.2f}), on {n:,} further images."
+        f"{scores['score_ap_before']:.3f} to {scores['score_ap_after']:.3f} (rise {rise.value:.3f}, "
+        f"{bounds_in_words(rise.low, rise.high, '{:.3f}')}) and accuracy changes by {100 * change.value:.2f} points "
+        f"({bounds_in_words(100 * change.low, 100 * change.high, '{:.2f}')}), on {n:,} further images."
     )
 
 

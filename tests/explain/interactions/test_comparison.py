@@ -49,7 +49,7 @@ def test_a_known_difference_at_high_orders_is_found_there_and_nowhere_else():
 
 def test_pairs_find_what_independent_groups_cannot():
     source = noisy_profiles(20, 2)
-    own = source + 0.05
+    own = source + 0.05 + 0.001 * noisy_profiles(20, 4)
     all_groups = measured(adv_mis=(features(own), features(source)), correct=(features(noisy_profiles(20, 3)), None))
     paired = compare(all_groups, "adv_mis", "source").bands["A"]["log_odds_true"]["mid"]
     unpaired = compare(all_groups, "adv_mis", "correct").bands["A"]["log_odds_true"]["mid"]
@@ -118,9 +118,11 @@ def test_bands_hold_the_orders_that_their_ratios_stand_for():
 
 def test_draws_of_a_group_centre_on_its_statistic():
     A = noisy_profiles(30, 5)
-    centre, draws = group_draws(measured(correct=(features(A), None)), "correct", "J", draws=2000)
-    np.testing.assert_allclose(centre[:, 0], A.mean(0) / A.mean(0).mean())
-    np.testing.assert_allclose(draws.mean(0), centre, atol=0.01)
+    found = group_draws(measured(correct=(features(A), None)), "correct", "J", draws=2000)
+    np.testing.assert_allclose(found.value[:, 0], A.mean(0) / A.mean(0).mean())
+    np.testing.assert_allclose(found.draws.mean(0), found.value, atol=0.01)
+    without = np.delete(A, 3, 0).mean(0)
+    np.testing.assert_allclose(found.left_out[3, :, 0], without / without.mean())
     with pytest.raises(InputError, match="statistics are"):
         group_draws(measured(correct=(features(A), None)), "correct", "K")
 

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from scipy import stats
 from tests.explain.interactions.game_tables import random_tables
 
 from whywrong.core.errors import InputError
-from whywrong.core.statistics import bootstrap
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.games import TableGame
 from whywrong.explain.interactions.pairs import all_pairs
 from whywrong.explain.interactions.profile import Profile, group_profile
 
+IMAGES = 24
+
 
 @pytest.fixture(scope="module")
 def profile() -> Profile:
     config = InteractionsConfig(contexts=4, orders=(0, 3, 6))
-    return estimate(TableGame(random_tables(12, 8).view(6, 2, -1).transpose(1, 2)), all_pairs(8), config=config)
+    tables = random_tables(2 * IMAGES, 8).view(IMAGES, 2, -1).transpose(1, 2)
+    return estimate(TableGame(tables), all_pairs(8), config=config)
 
 
 def test_shapes_names_and_ratios(profile):
-    assert profile.mean.shape == (6, 3, 28, 2)
-    assert profile.draws.shape == (6, 3, 28)
-    assert profile.A.shape == profile.U.shape == profile.J.shape == profile.M_se.shape == (6, 3, 2)
+    assert profile.mean.shape == (IMAGES, 3, 28, 2)
+    assert profile.draws.shape == (IMAGES, 3, 28)
+    assert profile.A.shape == profile.U.shape == profile.J.shape == profile.M_se.shape == (IMAGES, 3, 2)
     assert profile.names == ("value_0", "value_1")
     assert profile.ratios == (0.0, 0.5, 1.0)
     assert profile.exact == (True, False, True)
 
 
 def test_relative_strength_has_mean_one_over_the_orders(profile):
-    torch.testing.assert_close(profile.J.mean(1), torch.ones(6, 2, dtype=torch.float64))
+    torch.testing.assert_close(profile.J.mean(1), torch.ones(IMAGES, 2, dtype=torch.float64))
 
 
 def test_intervals_widen_with_their_level_and_close_where_exact(profile):
@@ -39,25 +44,33 @@ def test_intervals_widen_with_their_level_and_close_where_exact(profile):
     assert (lower[:, 1] < low[:, 1]).all()
     assert (higher[:, 1] > high[:, 1]).all()
     assert torch.equal(low[:, 0], profile.M[:, 0])
-    assert profile.interval("overall")[0].shape == (6, 3, 2)
+    assert profile.interval("overall")[0].shape == (IMAGES, 3, 2)
     for statistic, level in (("J", 0.95), ("M", 1.0), ("A", 0.0)):
         with pytest.raises(InputError):
             profile.interval(statistic, level)
 
 
-def test_a_group_is_its_mean_with_the_bootstrap_over_images(profile):
-    rows = [0, 2, 3, 5]
+def test_a_group_is_its_mean_with_an_interval_over_images(profile):
+    rows = [row for row in range(IMAGES) if row not in (1, 4)]
     group = group_profile(profile, rows)
-    assert group.images == 4
+    assert group.images == 22
     found = group.curves["A"][1][0]
-    by_hand = bootstrap(profile.A[rows, 1, 0].numpy(), draws=20_000)
-    assert found.value == pytest.approx(by_hand.value)
-    assert found.low == pytest.approx(by_hand.low, rel=0.03)  # both are resamples
-    assert found.high == pytest.approx(by_hand.high, rel=0.03)
+    values = profile.A[rows, 1, 0].numpy()
+    assert found.value == pytest.approx(values.mean())
+    student = stats.t.interval(0.95, 21, values.mean(), values.std(ddof=1) / 22**0.5)
+    assert found.low <= student[0] + 1e-12
+    assert found.high >= student[1] - 1e-12
+    assert (found.low, found.high) == pytest.approx(student, rel=0.05)
+
+
+def test_a_group_of_fewer_than_twenty_images_has_no_interval(profile):
+    for found in group_profile(profile, range(19)).curves["A"][1]:
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
 
 
 def test_the_relative_strength_of_a_group_is_that_of_its_mean_strength(profile):
-    group = group_profile(profile, range(6))
+    group = group_profile(profile, range(IMAGES))
     A = [group.curves["A"][order][1].value for order in range(3)]
     for order in range(3):
         found = group.curves["J"][order][1]
@@ -66,7 +79,7 @@ def test_the_relative_strength_of_a_group_is_that_of_its_mean_strength(profile):
 
 
 def test_the_noise_share_of_a_group_is_that_of_its_mean_square(profile):
-    found = group_profile(profile, range(6)).curves["noise_share"][1][0]
+    found = group_profile(profile, range(IMAGES)).curves["noise_share"][1][0]
     raw = float(profile.mean[:, 1, :, 0].square().mean())
     assert found.value == pytest.approx(1 - float(profile.U[:, 1, 0].mean()) / raw)
     assert 0 <= found.low < found.value < found.high <= 1
@@ -80,7 +93,7 @@ def test_a_constant_model_has_no_relative_strength():
     assert found.disentanglement.isnan().all()
 
 
-@pytest.mark.parametrize("rows", [[], [1], [0, 0], [0, 6], [-1, 2]])
+@pytest.mark.parametrize("rows", [[], [1], [0, 0], [0, IMAGES], [-1, 2]])
 def test_wrong_groups_are_refused(profile, rows):
     with pytest.raises(InputError):
         group_profile(profile, rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -44,16 +46,24 @@ STRIPES = torch.tensor([-0.4, 0.4, -0.4, 0.4]).expand(4, 4)
 
 
 def test_what_the_net_looks_for_works_on_other_images_and_shuffled_it_does_not():
-    net, x = classifier(), torch.full((12, 3, SIDE, SIDE), 0.5)
+    net = classifier()
+    x = 0.5 + 0.01 * torch.rand(24, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     (found,) = transplant(net, x, change(STRIPES), tested=1)
     assert found.confirmed
-    assert (found.images, found.reads, found.shuffled) == (12, 12, 0)
+    assert (found.images, found.reads, found.shuffled) == (24, 24, 0)
     assert found.rise.value > 1.0  # to -0.01 nats (16 pixels of 0.4, against 2); shuffled, the answer is below 2
-    assert net.forwards == 12 * 3
+    assert net.forwards == 24 * 3
+
+
+def test_fewer_than_twenty_images_confirm_nothing():
+    (found,) = transplant(classifier(), torch.full((19, 3, SIDE, SIDE), 0.5), change(STRIPES), tested=1)
+    assert not found.confirmed
+    assert found.rise.value > 1.0
+    assert math.isnan(found.rise.low)
 
 
 def test_a_change_that_the_net_does_not_see_is_not_confirmed():
-    x = torch.full((12, 3, SIDE, SIDE), 0.5)
+    x = torch.full((24, 3, SIDE, SIDE), 0.5)
     (found,) = transplant(classifier(), x, change(torch.full((4, 4), 0.01)), tested=1)
     assert not found.confirmed
     assert found.rise.value == pytest.approx(0.0, abs=1e-6)  # even: shuffling changes nothing
@@ -61,7 +71,7 @@ def test_a_change_that_the_net_does_not_see_is_not_confirmed():
 
 
 def test_more_crops_tested_make_the_bar_higher():
-    x = 0.5 + 0.05 * torch.rand(12, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    x = 0.5 + 0.05 * torch.rand(24, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     few, many = (transplant(classifier(), x, change(STRIPES), tested=n)[0] for n in (1, 500))
     assert many.adjusted_low < few.adjusted_low < few.rise.value
     assert many.rise == few.rise

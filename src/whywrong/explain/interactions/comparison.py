@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from whywrong.core.errors import InputError
-from whywrong.core.statistics import Interval, extreme_share, holm
+from whywrong.core.statistics import Interval, Resampled, extreme_share, holm, resampled_mean, without_one
 from whywrong.explain.interactions.bands import BANDS, band_of
 from whywrong.explain.interactions.features import Features
 from whywrong.explain.interactions.measured import MeasuredGroups
@@ -42,6 +43,7 @@ STATISTICS: dict[str, Callable[[Means], np.ndarray]] = {
     "pos_share": lambda means: _share(means["pos"], means["pos"] + means["neg"]),
     "A_scaled": lambda means: _share(means["A"], means["gap"]),
 }
+RANGES = {"M": (-np.inf, np.inf), "U": (-np.inf, np.inf), "pos_share": (0.0, 1.0)}  # the others: 0 and above
 MEANING = {
     "A": "mean size of an interaction",
     "J": "A through its mean over the orders: the form of the profile, without its level",
@@ -58,7 +60,7 @@ class Effect:
     """A difference between two groups.
 
     Attributes:
-        value, low, high: With its 95 % interval, bootstrap over images.
+        value, low, high: With its 95 % interval over images; NaN below 20 of them.
         p: Two-sided, sign-flip where paired, else permutation of the images.
         p_holm: Adjusted over the orders, or over the three bands.
     """
@@ -117,7 +119,7 @@ class Curves:
 def curves_of(
     measured: MeasuredGroups, group: str, *, source: bool = False, draws: int = 2000, seed: int = 0
 ) -> Curves:
-    """Profile of a group, or of the images it was made from, with intervals from the bootstrap over images.
+    """Profile of a group, or of the images it was made from, with intervals over images, NaN below 20 of them.
 
     Args:
         measured: All groups.
@@ -131,28 +133,23 @@ def curves_of(
     """
     features = _features(measured, group, source=source)
     _check(draws, len(features))
-    weights = resamples(len(features), draws, seed)
-    centre, resampled = means_of(features, np.full((1, len(features)), 1 / len(features))), means_of(features, weights)
+    means = _three(features, draws, seed)
+    centre = means[0]
+    banded = partial(_banded, measured=measured)
     orders: dict[str, dict[str, tuple[Interval, ...]]] = {}
     bands: dict[str, dict[str, dict[str, Interval]]] = {}
     for name, statistic in STATISTICS.items():
-        value, low, high = _bounds(statistic(centre)[0], statistic(resampled))
-        orders[name] = {
-            of: tuple(Interval(float(value[r, v]), float(low[r, v]), float(high[r, v])) for r in range(len(value)))
-            for v, of in enumerate(measured.names)
-        }
-        value, low, high = _bounds(_banded(statistic(centre), measured)[0], _banded(statistic(resampled), measured))
+        value, drawn, left_out = map(statistic, means)
+        found = Resampled(value[0], drawn, left_out)
+        per_order, in_bands = _intervals(found, name), _intervals(found.map(banded), name)
+        orders[name] = {of: tuple(row[v] for row in per_order) for v, of in enumerate(measured.names)}
         bands[name] = {
-            of: {b: Interval(float(value[i, v]), float(low[i, v]), float(high[i, v])) for i, b in enumerate(BANDS)}
-            for v, of in enumerate(measured.names)
+            of: {band: in_bands[i][v] for i, band in enumerate(BANDS)} for v, of in enumerate(measured.names)
         }
     noise = np.clip(1 - _share(centre["U"][0], centre["raw"][0]), 0, 1)
     noise = np.where(centre["raw"][0] > 0, noise, 0.0)  # (R, V)
     ends = [
-        {
-            of: Interval(*(float(x[v]) for x in _bounds(values.mean(0), weights @ values)))
-            for v, of in enumerate(measured.names)
-        }
+        dict(zip(measured.names, _intervals(resampled_mean(values, draws, seed).map(_row))[0], strict=True))
         for values in (features.full, features.empty)
     ]
     return Curves(
@@ -192,23 +189,29 @@ def compare(
     paired = against == "source"
     other = _features(measured, group if paired else against, source=paired)
     _check(draws, min(len(own), len(other)))
+    a, b = len(own), len(other)
+    once = np.full((1, a), 1 / a), np.full((1, b), 1 / b)
+    first = resamples(a, draws, seed)
     if paired:
-        weights = resamples(len(own), draws, seed)
-        resampled = means_of(own, weights), means_of(other, weights)
+        drawn, left_out = (first, first), (without_one(a), without_one(b))
         null, exact = swapped(own, other, flips, seed)
     else:
-        resampled = (
-            means_of(own, resamples(len(own), draws, seed)),
-            means_of(other, resamples(len(other), draws, seed + 1)),
+        drawn = first, resamples(b, draws, seed + 1)
+        # First each image of the one group is left out, then each of the other.
+        left_out = (
+            np.concatenate([without_one(a), once[0].repeat(b, 0)]),
+            np.concatenate([once[1].repeat(a, 0), without_one(b)]),
         )
         null, exact = dealt(own, other, flips, seed), False
-    centre = tuple(means_of(part, np.full((1, len(part)), 1 / len(part))) for part in (own, other))
+    means = [(means_of(own, mine), means_of(other, theirs)) for mine, theirs in (once, drawn, left_out)]
+    banded = partial(_banded, measured=measured)
     orders: dict[str, dict[str, tuple[Effect, ...]]] = {}
     bands: dict[str, dict[str, dict[str, Effect]]] = {}
     for name, statistic in STATISTICS.items():
-        value, draw, chance = (statistic(a) - statistic(b) for a, b in (centre, resampled, null))
-        per_order = _effects(value[0], draw, chance, exact=exact)
-        in_bands = _effects(*(_banded(part, measured) for part in (value, draw, chance)), exact=exact)
+        value, draws_of, left, chance = (statistic(one) - statistic(two) for one, two in (*means, null))
+        found = Resampled(value[0], draws_of, left, min(a, b))
+        per_order = _effects(found, chance, exact=exact)
+        in_bands = _effects(found.map(banded), banded(chance), exact=exact)
         orders[name] = {of: tuple(row[v] for row in per_order) for v, of in enumerate(measured.names)}
         bands[name] = {
             of: {band: in_bands[i][v] for i, band in enumerate(BANDS)} for v, of in enumerate(measured.names)
@@ -218,8 +221,8 @@ def compare(
 
 def group_draws(
     measured: MeasuredGroups, group: str, statistic: str, *, source: bool = False, draws: int = 2000, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """A statistic of a group, (R, V), and of its resamples, (draws, R, V): for statements about several orders.
+) -> Resampled:
+    """A statistic of a group, (R, V), with its resamples: for statements about several orders.
 
     Raises:
         InputError: As :func:`curves_of`, or no such statistic.
@@ -228,10 +231,20 @@ def group_draws(
         raise InputError(f"statistics are {', '.join(STATISTICS)}; got {statistic!r}")
     features = _features(measured, group, source=source)
     _check(draws, len(features))
-    once = np.full((1, len(features)), 1 / len(features))
-    parts = (means_of(features, weights) for weights in (once, resamples(len(features), draws, seed)))
-    centre, resampled = (STATISTICS[statistic](means) for means in parts)
-    return centre[0], resampled
+    centre, drawn, left_out = map(STATISTICS[statistic], _three(features, draws, seed))
+    return Resampled(centre[0], drawn, left_out)
+
+
+def _three(features: Features, draws: int, seed: int) -> tuple[Means, Means, Means]:
+    """Means of a group, of its resamples, and without one of its images."""
+    n = len(features)
+    once, drawn, left_out = np.full((1, n), 1 / n), resamples(n, draws, seed), without_one(n)
+    return means_of(features, once), means_of(features, drawn), means_of(features, left_out)
+
+
+def _row(values: np.ndarray) -> np.ndarray:
+    """(..., 1, V) of (..., V)."""
+    return values[..., None, :]
 
 
 def sampling_noise(features: Features) -> dict[str, np.ndarray]:
@@ -269,16 +282,15 @@ def _banded(values: np.ndarray, measured: MeasuredGroups) -> np.ndarray:
     return np.einsum("br,...rv->...bv", weights, values)
 
 
-def _bounds(value: np.ndarray, resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
-    return value, low, high
+def _intervals(found: Resampled, name: str = "M") -> list[list[Interval]]:
+    """[r][v] of a statistic (R, V), within the range of values that it can have."""
+    ends = np.clip(found.interval(), *RANGES.get(name, (0.0, np.inf)))
+    numbers = np.stack([found.value, *ends], -1)
+    return [[Interval(*map(float, cell)) for cell in row] for row in numbers]
 
 
-def _effects(value: np.ndarray, draws: np.ndarray, null: np.ndarray, *, exact: bool) -> list[list[Effect]]:
-    """Effects [r][v] of differences (R, V), resampled (D, R, V) and under the null (D', R, V)."""
-    value = value.reshape(value.shape[-2:])
-    _, low, high = _bounds(value, draws)
-    p = extreme_share(null, value, exact=exact)
-    adjusted = holm(p)
-    numbers = np.stack([value, low, high, p, adjusted], -1)
+def _effects(found: Resampled, null: np.ndarray, *, exact: bool) -> list[list[Effect]]:
+    """Effects [r][v] of differences (R, V), and of those under the null (D, R, V)."""
+    p = extreme_share(null, found.value, exact=exact)
+    numbers = np.stack([found.value, *found.interval(), p, holm(p)], -1)
     return [[Effect(*map(float, cell)) for cell in row] for row in numbers]

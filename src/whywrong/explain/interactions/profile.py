@@ -15,12 +15,13 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.core.statistics import Interval, resampled_means
+from whywrong.core.statistics import Interval, Resampled, resampled_means
 from whywrong.explain.interactions.curves import SignedMeans
 from whywrong.explain.interactions.strengths import Strengths, noise_share
 
 NOISE_MARK = 0.3
 WITH_ERRORS = ("A", "M", "pos", "neg", "U")
+_SHARES = ("positive", "noise_share", "disentanglement")
 OF_GROUPS = ("A", "J", "M", "pos", "neg", "positive", "U", "noise_share", "disentanglement")
 
 
@@ -179,7 +180,7 @@ def _bounds(value: Tensor, se: Tensor, freedom: np.ndarray, level: float) -> tup
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupProfile:
-    """Profile of a group of images, with 95 % intervals from the bootstrap over images.
+    """Profile of a group of images, with 95 % intervals over images, NaN below 20 of them.
 
     Attributes:
         images: Number of images, the n of every statement.
@@ -216,12 +217,12 @@ def group_profile(profile: Profile, rows: Tensor | Sequence[int], *, draws: int 
     curves: dict[str, tuple[tuple[Interval, ...], ...]] = {}
     for name in OF_GROUPS:
         centre = _of_means(profile, name, lambda values: values[chosen].mean(0, keepdim=True))[0]  # (R, V)
-        resampled = _of_means(profile, name, lambda values: _resampled(values[chosen], draws, seed))  # (draws, R, V)
-        low, high = resampled.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), 0)
-        curves[name] = tuple(
-            tuple(Interval(float(c), float(a), float(b)) for c, a, b in zip(*of_order, strict=True))
-            for of_order in zip(centre, low, high, strict=True)
-        )
+        drawn = _of_means(profile, name, lambda values: _resampled(values[chosen], draws, seed))  # (draws, R, V)
+        left_out = _of_means(profile, name, lambda values: _without_one(values[chosen]))  # (N, R, V)
+        found = Resampled(centre.numpy(), drawn.numpy(), left_out.numpy())
+        least, most = (-np.inf if name in ("M", "U") else 0.0), (1.0 if name in _SHARES else np.inf)
+        numbers = np.stack([found.value, *np.clip(found.interval(), least, most)], -1)
+        curves[name] = tuple(tuple(Interval(*map(float, cell)) for cell in row) for row in numbers)
     return GroupProfile(len(chosen), curves)
 
 
@@ -237,6 +238,11 @@ def _of_means(profile: Profile, name: str, average: Callable[[Tensor], Tensor]) 
 def _resampled(values: Tensor, draws: int, seed: int) -> Tensor:
     """(draws, R, V) of (N, R, V); one seed resamples the same images for every statistic."""
     return torch.from_numpy(resampled_means(values.flatten(1).numpy(), draws, seed)).view(draws, *values.shape[1:])
+
+
+def _without_one(values: Tensor) -> Tensor:
+    """(N, R, V), mean of the others."""
+    return (values.sum(0) - values) / (len(values) - 1)
 
 
 def relative(A: Tensor) -> Tensor:

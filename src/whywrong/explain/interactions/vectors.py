@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from whywrong.core.errors import InputError
+from whywrong.core.statistics import Resampled
 from whywrong.explain.interactions.comparison import Effect
 from whywrong.explain.interactions.features import Features
 
@@ -76,8 +77,14 @@ def vectors_differ(groups: Sequence[np.ndarray], *, draws: int = 2000, seed: int
         )[0]
         for _ in range(draws)
     ]
-    low, high = np.quantile(again, [0.025, 0.975])
-    return Effect(float(observed), float(low), float(high), p, p)
+    fewer = sizes - np.eye(len(sizes), dtype=int)  # sizes without an image of each group
+    left_out = [
+        _explained(np.delete(pooled, row, 0), np.delete(label, row)[None], fewer[group])
+        for row, group in enumerate(label)
+    ]
+    found = Resampled(np.array([observed]), np.array(again)[:, None], np.array(left_out), int(sizes.min()))
+    low, high = (float(end[0]) for end in found.interval())
+    return Effect(float(observed), low, high, p, p)
 
 
 def _explained(pooled: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.core.statistics import Interval, bootstrap
+from whywrong.core.statistics import Interval, mean
 
 FEWEST = 20  # images behind a mean change; of fewer, one odd image is most of it
 
@@ -62,7 +62,7 @@ class ClassChange:
         target: The class.
         images: Counterfactuals behind it.
         mean: (H, W), mean of the change, values of [0, 1] summed over channels.
-        outside: Mean share outside the object over the images whose object is known, with its 95 % bootstrap interval;
+        outside: Mean share outside the object over the images whose object is known, with its 95 % interval;
             NaN without any.
         area: Mean share of the area outside the object, over the same images: what an even change would give.
         known: Images whose object is known.
@@ -124,7 +124,7 @@ def class_change(
         target=target,
         images=len(x),
         mean=moved.mean(0),
-        outside=bootstrap(outside[known].cpu().numpy()),
+        outside=mean(outside[known].cpu().numpy(), bounds=(0.0, 1.0)),
         area=float((~objects[known]).double().mean()) if objects is not None and bool(known.any()) else float("nan"),
         known=int(known.sum()),
         crops=crops[rows],

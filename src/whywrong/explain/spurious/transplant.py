@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from whywrong.core.checks import check_images
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform, row_keys
-from whywrong.core.statistics import Interval, resampled_means
+from whywrong.core.statistics import Interval, resampled_mean
 from whywrong.explain.counterfactuals.objectives import log_probability
 from whywrong.explain.spurious.change_mass import ClassChange
 from whywrong.models.classifier import Classifier
@@ -32,7 +31,7 @@ class Transplant:
     Attributes:
         images: Images it was put on.
         rise: Mean rise of the log-probability of the class, nats, over that under the shuffled change, with its 95 %
-            bootstrap interval over images.
+            interval over images, NaN below 20 of them.
         adjusted_low: Lower end at the level that allows for the number of crops tested.
         reads: Images read as the class with the change on them, none of which was before.
         shuffled: The same with the shuffled change.
@@ -95,18 +94,20 @@ def transplant(
     log_p = log_probability(logits, target).view(1 + 2 * medoids, len(x)).double().cpu()
     reads = (logits.argmax(1) == target).view(1 + 2 * medoids, len(x)).cpu()
     gain = (log_p[1 : 1 + medoids] - log_p[1 + medoids :]).T.numpy()  # (N, M)
-    means = resampled_means(gain, DRAWS, seed)
+    rise = resampled_mean(gain, DRAWS, seed)
+    low, high = rise.interval()
+    # Each crop is confirmed at level / tested on its own side.
+    adjusted = rise.interval(1 - 2 * level / tested)[0]
     found = []
     for number in range(medoids):
-        ends = np.quantile(means[:, number], [0.025, 0.975, level / tested])
         found.append(
             Transplant(
                 images=len(x),
-                rise=Interval(float(gain[:, number].mean()), float(ends[0]), float(ends[1])),
-                adjusted_low=float(ends[2]),
+                rise=Interval(float(rise.value[number]), float(low[number]), float(high[number])),
+                adjusted_low=float(adjusted[number]),
                 reads=int((reads[1 + number] & ~reads[0]).sum()),
                 shuffled=int((reads[1 + medoids + number] & ~reads[0]).sum()),
-                confirmed=float(ends[2]) > 0,
+                confirmed=bool(adjusted[number] > 0),
             )
         )
     return found

@@ -146,6 +146,8 @@ def both_readings(curves: Sequence[tuple[Curve, Markup]], value: str) -> list[Ma
 def read(curve: Curve) -> Reading:
     """What a curve says, trusting only what is more than noise."""
     solid = np.flatnonzero(curve.solid)
+    if not np.isfinite(curve.high).any():
+        return Reading("there is too little for an interval, so nothing can be said of the strengths")
     if len(solid) == 0:
         return Reading("no strength stands out from the sampling noise")
     if not curve.value[solid].any():

@@ -12,10 +12,19 @@ from itertools import pairwise
 
 import numpy as np
 
-from whywrong.core.statistics import Interval, bootstrap, resampled_means
+from whywrong.core.statistics import Interval, mean, mean_p, resampled_mean, sign_flip
 from whywrong.reproduce.counterfactuals.config import CounterfactualClaimConfig
 from whywrong.reproduce.counterfactuals.measuring import answers
-from whywrong.reproduce.protocol import Asked, ClaimResult, Verdict, both, claim, claim_result, decide
+from whywrong.reproduce.protocol import (
+    Asked,
+    ClaimResult,
+    Part,
+    both,
+    bounds_in_words,
+    claim,
+    claim_result,
+    verdicts_of,
+)
 
 _DRAWS = 2000
 _EXPONENTS = (1.0, 1.5, 2.0, math.inf)
@@ -27,15 +36,15 @@ def sparsity_follows_the_exponent(ask: Asked[CounterfactualClaimConfig]) -> Clai
     found = {p: answers(ask, "fw", p, ask.config.steps) for p in _EXPONENTS}
     held = {p: each.pix90 for p, each in found.items()}
     changed = np.all([~np.isnan(values) for values in held.values()], axis=0)
-    steps = [bootstrap((held[b] - held[a])[changed], seed=ask.config.seed) for a, b in pairwise(_EXPONENTS)]
-    least = min(steps, key=lambda gap: gap.low) if changed.any() else _nothing()
+    steps = [_gap((held[b] - held[a])[changed], ask.config.seed) for a, b in pairwise(_EXPONENTS)]
+    least = _smallest(steps)
     means = {p: float(values[changed].mean()) if changed.any() else math.nan for p, values in held.items()}
     listed = ", ".join(f"{100 * means[p]:.3g} % at p = {p:g}" for p in _EXPONENTS)
     return claim_result(
         least,
         effect_name="smallest gap between neighbouring exponents, share of pixels that hold 90 % of the change",
         n=int(changed.sum()),
-        verdict=_all_above_zero(steps),
+        verdict=both(*verdicts_of(steps)),
         sentence=f"90 % of the change lies on {listed} of the pixels, over {int(changed.sum()):,} images.",
         numbers={f"pix90_p{p:g}": means[p] for p in _EXPONENTS}
         | {f"flip_rate_p{p:g}": _mean(found[p].flipped) for p in _EXPONENTS},
@@ -52,16 +61,16 @@ def reach_lies_between(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
     found = {p: answers(ask, "fw", p, ask.config.steps) for p in (1.0, 1.5, 2.0)}
     chance = {p: each.probability for p, each in found.items()}
     n = len(chance[1.0])
-    gaps = [bootstrap(chance[b] - chance[a], seed=ask.config.seed) for a, b in ((1.0, 1.5), (1.5, 2.0))]
+    gaps = [_gap(chance[b] - chance[a], ask.config.seed) for a, b in ((1.0, 1.5), (1.5, 2.0))]
     means = {p: _mean(values) for p, values in chance.items()}
     sentence = f"mean probability of the target: {_listed(means)}, over {n:,} images"
     saturated = n > 0 and min(filter(None, means.values()), default=0.0) >= 0.9
     sentence += "; all are near 1, as on models that are not robust, where validity says nothing." if saturated else "."
     return claim_result(
-        min(gaps, key=lambda gap: gap.low) if n else _nothing(),
+        _smallest(gaps),
         effect_name="smaller of the two gaps in mean probability of the target",
         n=n,
-        verdict=_all_above_zero(gaps),
+        verdict=both(*verdicts_of(gaps)),
         sentence=sentence,
         numbers={f"probability_p{p:g}": means[p] for p in means}
         | {f"flip_rate_p{p:g}": _mean(found[p].flipped) for p in found},
@@ -76,9 +85,9 @@ def short_searches_do(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
     long = answers(ask, "afw-v1", 1.5, ask.config.long)
     ours = answers(ask, "fw", 1.5, ask.config.steps)
     n = len(long.probability)
-    ratio = _ratio(short.probability, long.probability, ask.config.seed)
+    ratio, p = _ratio(short.probability, long.probability, ask.config)
     falls = int(short.falls.sum() + long.falls.sum())
-    share = decide(ratio.low, ratio.high, ask.config.kept) if n else "undecided"
+    [share] = verdicts_of([Part(ratio, p, ask.config.kept)])
     return claim_result(
         ratio,
         effect_name=f"mean probability after {ask.config.steps} steps, as a share of that after {ask.config.long}",
@@ -103,15 +112,17 @@ def solvers_agree(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
     projected = answers(ask, "apgd", 2.0, ask.config.long)
     ours = answers(ask, "fw", 2.0, ask.config.steps)
     n = len(frank.probability)
-    gap = bootstrap(frank.probability - projected.probability, seed=ask.config.seed)
-    verdict = both(
-        decide(gap.low, gap.high, -ask.config.points), decide(gap.low, gap.high, ask.config.points, above=False)
-    )
+    difference, points = frank.probability - projected.probability, ask.config.points
+    gap = mean(difference, bounds=(-1.0, 1.0), seed=ask.config.seed)
+    within = [
+        Part(gap, mean_p(difference, end, bounds=(-1.0, 1.0), seed=ask.config.seed), end, above=end < 0)
+        for end in (-points, points)
+    ]
     return claim_result(
         gap,
         effect_name="mean probability of the target, Auto-Frank-Wolfe minus Auto-PGD",
         n=n,
-        verdict=verdict if n else "undecided",
+        verdict=both(*verdicts_of(within)),
         sentence=f"Auto-Frank-Wolfe ends at {_mean(frank.probability) or math.nan:.3f}, Auto-PGD at "
         f"{_mean(projected.probability) or math.nan:.3f}, over {n:,} images.",
         numbers={
@@ -121,7 +132,7 @@ def solvers_agree(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
             "norm_over_radius_afw": _mean(frank.norm),
             "norm_over_radius_apgd": _mean(projected.norm),
         },
-        samples={"difference of probabilities": (frank.probability - projected.probability).tolist()},
+        samples={"difference of probabilities": difference.tolist()},
     )
 
 
@@ -130,15 +141,21 @@ def budget_stays_unused(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
     """C5: the published solver ends inside the ball, and pushing its answer outwards raises the target."""
     found = answers(ask, "afw-v1", 1.5, ask.config.long)
     n = len(found.norm)
-    left = bootstrap(1 - found.norm, seed=ask.config.seed)
-    gain = bootstrap(found.fill_gain, seed=ask.config.seed)
+    bounds, unused = (0.0, 1.0), ask.config.unused
+    left = mean(1 - found.norm, bounds=bounds, seed=ask.config.seed)
+    gain = mean(found.fill_gain, seed=ask.config.seed)
+    parts = [
+        Part(left, mean_p(1 - found.norm, unused, bounds=bounds, seed=ask.config.seed), unused),
+        Part(gain, _sign_p(found.fill_gain, ask.config.seed)),
+    ]
     return claim_result(
         left,
         effect_name="mean share of the radius that is left unused",
         n=n,
-        verdict=both(decide(left.low, left.high, ask.config.unused), _above_zero(gain)) if n else "undecided",
+        verdict=both(*verdicts_of(parts)),
         sentence=f"{_share(left)} of the radius stays unused after {ask.config.long} steps; pushing the answer "
-        f"outwards raises the target's log-probability by {gain.value:.3g} nats ({gain.low:.3g} to {gain.high:.3g}), "
+        f"outwards raises the target's log-probability by {gain.value:.3g} nats "
+        f"({bounds_in_words(gain.low, gain.high, '{:.3g}')}), "
         f"over {n:,} images.",
         numbers={"fill_gain": gain.value, "fill_gain_low": gain.low, "fill_gain_high": gain.high},
         samples={"share of the radius used": found.norm.tolist()},
@@ -152,13 +169,13 @@ def change_lies_on_the_object(ask: Asked[CounterfactualClaimConfig]) -> ClaimRes
     inside = {p: each.inside for p, each in found.items()}
     known = np.all([~np.isnan(values) for values in inside.values()], axis=0)
     n = int(known.sum())
-    gap = bootstrap((inside[1.5] - inside[2.0])[known], seed=ask.config.seed)
+    gap = _gap((inside[1.5] - inside[2.0])[known], ask.config.seed)
     means = {p: _mean(values[known]) for p, values in inside.items()}
     return claim_result(
-        gap,
+        gap.effect,
         effect_name="share of the change inside the object, p = 1.5 minus p = 2",
         n=n,
-        verdict=_above_zero(gap) if n else "undecided",
+        verdict=both(*verdicts_of([gap])),
         sentence=f"share of the change inside the object: {_listed(means)}, over {n:,} images."
         if n
         else "the images come with neither boxes nor masks of their objects, so nothing can be said.",
@@ -167,27 +184,30 @@ def change_lies_on_the_object(ask: Asked[CounterfactualClaimConfig]) -> ClaimRes
     )
 
 
-def _above_zero(gap: Interval) -> Verdict:
-    """Whether an effect is positive; exactly zero is not."""
-    return decide(gap.low, gap.high, float(np.nextafter(0.0, 1.0)))
+def _gap(difference: np.ndarray, seed: int) -> Part:
+    """A mean difference of shares or probabilities of the same images, to be above zero."""
+    return Part(mean(difference, bounds=(-1.0, 1.0), seed=seed), _sign_p(difference, seed))
 
 
-def _all_above_zero(gaps: Sequence[Interval]) -> Verdict:
-    verdicts: list[Verdict] = [_above_zero(gap) for gap in gaps]
-    return both(*verdicts)
+def _sign_p(difference: np.ndarray, seed: int) -> float:
+    return float(sign_flip(difference[:, None], seed=seed)[0])
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray, seed: int) -> Interval:
-    """Ratio of means with its bootstrap interval over images."""
+def _smallest(gaps: Sequence[Part]) -> Interval:
+    least = min((gap.effect for gap in gaps), key=lambda effect: effect.value)
+    return Interval(least.value, least.low, least.high)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray, config: CounterfactualClaimConfig) -> tuple[Interval, float]:
+    """Ratio of means with its interval over images, and the p-value of the ratio that is asked for."""
     if not len(part) or whole.mean() <= 0:
-        return _nothing()
-    means = resampled_means(np.stack([part, whole], 1), _DRAWS, seed)
-    low, high = np.quantile(means[:, 0] / means[:, 1], [0.025, 0.975])
-    return Interval(float(part.mean() / whole.mean()), float(low), float(high))
+        return Interval(math.nan, math.nan, math.nan), math.nan
+    ratio = resampled_mean(np.stack([part, whole], 1), _DRAWS, config.seed).map(_quotient)
+    return ratio.intervals()[0], float(ratio.p(config.kept)[0])
 
 
-def _nothing() -> Interval:
-    return Interval(math.nan, math.nan, math.nan)
+def _quotient(means: np.ndarray) -> np.ndarray:
+    return means[:, :1] / means[:, 1:]
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -199,4 +219,4 @@ def _listed(means: dict[float, float | None]) -> str:
 
 
 def _share(interval: Interval) -> str:
-    return f"{100 * interval.value:.3g} % ({100 * interval.low:.3g} to {100 * interval.high:.3g})"
+    return f"{100 * interval.value:.3g} % ({bounds_in_words(100 * interval.low, 100 * interval.high, '{:.3g} %')})"

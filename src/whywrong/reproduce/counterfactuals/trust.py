@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys, keyed_uniform
-from whywrong.core.statistics import bootstrap, wilson
+from whywrong.core.statistics import exact_share, mean, share_p, sign_flip
 from whywrong.explain.counterfactuals.config import default_radius
 from whywrong.explain.counterfactuals.guidance import ConeGuidance, EnsembleGuidance
 from whywrong.explain.counterfactuals.judges import (
@@ -27,7 +26,15 @@ from whywrong.explain.counterfactuals.judges import (
 from whywrong.explain.counterfactuals.objectives import ClassObjective, Objective
 from whywrong.explain.counterfactuals.search import check_exponent, search
 from whywrong.models.classifier import Classifier
-from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, LabelledImages, Verdict, both, decide
+from whywrong.reproduce.protocol import (
+    ClaimProgress,
+    ClaimResult,
+    LabelledImages,
+    Part,
+    both,
+    bounds_in_words,
+    verdicts_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,13 +171,14 @@ def _joined(parts: Sequence[_Told], judges: int) -> _Told:
 def _result(told: dict[str, _Told], config: TrustClaimConfig) -> ClaimResult:
     plain, guided = told["plain"], told["guided"]
     n, judges = plain.rise.shape
-    gain = bootstrap((guided.rise - plain.rise).mean(1).numpy(), seed=config.seed)
+    gains = (guided.rise - plain.rise).mean(1).numpy()
+    gain = mean(gains, seed=config.seed)
     # By image: several judges of one image are no independent trials.
-    flips = {name: wilson(int(one.flips.any(1).sum()), n) for name, one in told.items()}
-    first: Verdict = "undecided"
-    if n:
-        first = decide(flips["plain"].low, flips["plain"].high, float(np.nextafter(config.convinced, 1.0)), above=False)
-    verdict = both(first, decide(gain.low, gain.high, float(np.nextafter(0.0, 1.0))))
+    flipped = {name: int(one.flips.any(1).sum()) for name, one in told.items()}
+    flips = {name: exact_share(hits, n) for name, hits in flipped.items()}
+    few = Part(flips["plain"], share_p(flipped["plain"], n, config.convinced), config.convinced, above=False)
+    more = Part(gain, float(sign_flip(gains[:, None], seed=config.seed)[0]))
+    verdict = both(*verdicts_of([few, more]))
     numbers: dict[str, float | int | str | None] = {"judges": judges, "guided_beyond_plain": _beyond(plain, guided)}
     for name, one in told.items():
         numbers |= {
@@ -187,7 +195,7 @@ def _result(told: dict[str, _Told], config: TrustClaimConfig) -> ClaimResult:
             f"(95 % interval {_percent(flips['plain'].low)} to {_percent(flips['plain'].high)}), with guidance "
             f"({config.way}) {_percent(flips['guided'].value)}; judges' log-probability of the target rises by "
             f"{abs(gain.value):.2f} nats {'less' if gain.value < 0 else 'more'} with guidance "
-            f"(difference {gain.low:.2f} to {gain.high:.2f})."
+            f"(difference: {bounds_in_words(gain.low, gain.high, '{:.2f}')})."
         )
     return ClaimResult(
         name="",

@@ -9,6 +9,7 @@ Source: Ren et al. 2021 (order attribution of an attack); the summation by parts
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whywrong.core.statistics import Interval, resampled_means
+from whywrong.core.statistics import Interval, resampled_mean
 from whywrong.explain.interactions.bands import band_of
 from whywrong.explain.interactions.contexts import permutations
 from whywrong.explain.interactions.games import Game
@@ -24,8 +25,8 @@ from whywrong.explain.interactions.several_targets import SeveralTargets
 from whywrong.explain.interactions.streams import PERMUTATIONS
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
 from whywrong.reproduce.interactions.measuring import measured_groups
-from whywrong.reproduce.interactions.wording import CLASS_WORDS, decide_sign, interval_of
-from whywrong.reproduce.protocol import Asked, ClaimResult, both, claim
+from whywrong.reproduce.interactions.wording import CLASS_WORDS
+from whywrong.reproduce.protocol import Asked, ClaimResult, Part, both, bounds_in_words, claim, verdicts_of
 
 PARTS = ("alone", "low", "mid", "high")
 _CHUNK = 16
@@ -60,28 +61,23 @@ def attacks_act_on_high_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResu
                 ask.tell("attribute", sum(map(len, parts)), 2 * len(group))
     before, after = torch.cat(parts).numpy().reshape(2, len(group), len(PARTS), -1)
     fall = before - after  # (G, parts, V)
-    centre, draws = fall.mean(0), resampled_means(fall.reshape(len(fall), -1), config.draws, config.seed)
-    draws = draws.reshape(-1, *centre.shape)
+    mean_fall = resampled_mean(fall, config.draws, config.seed)
     numbers: dict[str, Any] = {}
     effects: dict[str, Interval] = {}
     for v, word in enumerate(CLASS_WORDS[:2]):
-        total, totals = centre[:, v].sum(), draws[:, :, v].sum(1)
-        numbers[f"change_{word}"] = -float(total)
-        for place, name in enumerate(PARTS):
-            share = interval_of(centre[place, v] / total, draws[:, place, v] / totals)
+        numbers[f"change_{word}"] = -float(mean_fall.value[:, v].sum())
+        shares = mean_fall.map(partial(_shares, v=v))  # (parts,)
+        for name, share in zip(PARTS, shares.intervals(), strict=True):
             numbers |= {
                 f"share_{name}_{word}": share.value,
                 f"share_{name}_{word}_from": share.low,
                 f"share_{name}_{word}_to": share.high,
             }
-        rivals = [
-            interval_of(
-                (centre[3, v] - part * centre[place, v]) / total, (draws[:, 3, v] - part * draws[:, place, v]) / totals
-            )
-            for place, part in ((1, 1.0), (2, 1 / 3))
-        ]
+        # The highest fifth of orders against the lowest fifth, and against a fifth between.
+        lead = shares.map(lambda part: np.stack([part[:, 3] - part[:, 1], part[:, 3] - part[:, 2] / 3], 1))
+        rivals = lead.intervals()
         effects[word] = min(rivals, key=lambda interval: interval.value)
-        numbers[f"verdict_{word}"] = both(decide_sign(rivals[0], above=True), decide_sign(rivals[1], above=True))
+        numbers[f"verdict_{word}"] = both(*verdicts_of([Part(*pair) for pair in zip(rivals, lead.p(), strict=True)]))
         low = band_of(measured.orders, measured.players)[0]
         for name in ("correct", "adv_mis"):
             rows = measured.groups[name].own.disentanglement[:, low, v]
@@ -93,9 +89,9 @@ def attacks_act_on_high_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResu
     sentence = (
         f"the attack changes the {kind} of the true class by {numbers['change_true']:+.3g} in {len(group)} images; "
         f"by order: {shares} (players alone, r <= 0.2, between, r >= 0.8). The share of the highest fifth of orders "
-        f"exceeds the largest other, of the lowest fifth or of a fifth between, by {100 * true.value:.0f} points (95 % "
-        f"interval {100 * true.low:.0f} to {100 * true.high:.0f}); in the {kind} of the predicted class by "
-        f"{100 * predicted.value:.0f} points ({100 * predicted.low:.0f} to {100 * predicted.high:.0f})."
+        f"exceeds the largest other, of the lowest fifth or of a fifth between, by {100 * true.value:.0f} points "
+        f"({bounds_in_words(100 * true.low, 100 * true.high, '{:.0f}')}); in the {kind} of the predicted class by "
+        f"{100 * predicted.value:.0f} points ({bounds_in_words(100 * predicted.low, 100 * predicted.high, '{:.0f}')})."
     )
     return ClaimResult(
         name="",
@@ -118,6 +114,11 @@ def attacks_act_on_high_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResu
             "n": len(group),
         },
     )
+
+
+def _shares(fall: np.ndarray, v: int) -> np.ndarray:
+    """(D, parts): parts of the fall (D, parts, V) of a value, through its whole."""
+    return fall[:, :, v] / fall[:, :, v].sum(1, keepdims=True)
 
 
 def band_parts(game: Game, keys: Tensor, draws: int) -> Tensor:

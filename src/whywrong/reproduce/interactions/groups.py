@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from whywrong.core.statistics import Interval
+import numpy as np
+
+from whywrong.core.statistics import Interval, Resampled
 from whywrong.explain.interactions.bands import BANDS, within
 from whywrong.explain.interactions.comparison import Comparison, Effect, compare, curves_of, group_draws
 from whywrong.explain.interactions.measured import MeasuredGroups
@@ -18,9 +20,8 @@ from whywrong.reproduce.interactions.measuring import measured_groups
 from whywrong.reproduce.interactions.wording import (
     CLASS_WORDS,
     common,
-    decide_sign,
+    decide_effect,
     drawing_of,
-    interval_of,
     moved,
     of_class,
     percent,
@@ -28,7 +29,17 @@ from whywrong.reproduce.interactions.wording import (
     signed,
     spread,
 )
-from whywrong.reproduce.protocol import Asked, ClaimResult, Verdict, both, claim, claim_result
+from whywrong.reproduce.protocol import (
+    Asked,
+    ClaimResult,
+    Part,
+    Verdict,
+    both,
+    bounds_in_words,
+    claim,
+    claim_result,
+    verdicts_of,
+)
 
 ERRORS = ("clean_mis", "adv_mis", "corrupt_mis")
 
@@ -69,21 +80,22 @@ def both_ends_are_high(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
     orders, players = measured.orders, measured.players
     ends = (within(orders, players, 0, 0.1), within(orders, players, 0.9, 1))
     middle = within(orders, players, 0.3, 0.7)
-    centre, draws = group_draws(
-        measured, "correct", "J", draws=ask.config.draws, seed=ask.config.seed
-    )  # (R, V), (D, R, V)
+    form = group_draws(measured, "correct", "J", draws=ask.config.draws, seed=ask.config.seed)  # (R, V)
+
+    def rise_at(end: np.ndarray, v: int) -> Resampled:
+        return form.map(lambda J: (J[:, end, v].mean(1) - J[:, middle, v].mean(1))[:, None])
+
     numbers: dict[str, Any] = {}
     verdicts: dict[str, Verdict] = {}
     rises: dict[tuple[str, str], Interval] = {}
     for v, word in enumerate(CLASS_WORDS[:2]):
+        parts: list[Part] = []
         for name, end in zip(("low", "high"), ends, strict=True):
-            rise = interval_of(
-                centre[end, v].mean() - centre[middle, v].mean(),
-                draws[:, end, v].mean(1) - draws[:, middle, v].mean(1),
-            )
-            rises[word, name] = rise
-            numbers |= spread(f"rise_at_{name}_orders_{word}", rise)
-        verdicts[word] = both(decide_sign(rises[word, "low"], above=True), decide_sign(rises[word, "high"], above=True))
+            rise = rise_at(end, v)
+            [rises[word, name]] = rise.intervals()
+            parts.append(Part(rises[word, name], float(rise.p()[0])))
+            numbers |= spread(f"rise_at_{name}_orders_{word}", rises[word, name])
+        verdicts[word] = both(*verdicts_of(parts))
         numbers[f"verdict_{word}"] = verdicts[word]
     smaller = min(("low", "high"), key=lambda name: rises["true", name].value)
     effect = rises["true", smaller]
@@ -117,7 +129,7 @@ def _one_band(
     for word, name in zip(CLASS_WORDS, measured.names, strict=True):
         effect = paired.bands["A"][name][band]
         level = sources.bands["A"][name][band].value
-        verdicts[word] = decide_sign(effect, above=above)
+        verdicts[word] = decide_effect(effect, above=above)
         numbers |= spread(f"A_{word}", effect)
         numbers |= {f"A_{word}_p_holm": effect.p_holm, f"A_{word}_percent": percent_of(effect.value, level)}
         for statistic in ("J", "strength", "A_scaled"):
@@ -133,7 +145,7 @@ def _one_band(
     verdict = both(verdicts["true"], verdicts["predicted"])
     where = "high orders (r >= 0.8)" if band == "high" else "low orders (r <= 0.2)"
     split = "" if verdicts["true"] == verdicts["predicted"] else " The answer depends on the class."
-    debiased = [decide_sign(paired.bands["strength"][name][band], above=above) for name in measured.names[:2]]
+    debiased = [decide_effect(paired.bands["strength"][name][band], above=above) for name in measured.names[:2]]
     if debiased != [verdicts["true"], verdicts["predicted"]]:
         split += (
             f" By the strength without sampling noise it is: {debiased[0]} for the true class, {debiased[1]} for the "
@@ -190,17 +202,16 @@ def _vectors(
         for v, word in enumerate(CLASS_WORDS[:2]):
             for band in BANDS:
                 numbers[f"{statistic}_{group}_{band}_{word}"] = profile.bands[statistic][measured.names[v]][band].value
-    verdicts: dict[str, Verdict] = {
-        word: "holds" if outcome.p < 0.05 else "undecided" for word, outcome in outcomes.items()
-    }
+    decided = verdicts_of([Part(outcome, outcome.p) for outcome in outcomes.values()])
+    verdicts: dict[str, Verdict] = dict(zip(outcomes, decided, strict=True))
     numbers |= {f"verdict_{word}": verdict for word, verdict in verdicts.items()} | common(measured)
     true, predicted = outcomes["true"], outcomes["predicted"]
     total = sum(len(measured.groups[group].group) for group in groups)
     sentence = (
         f"{words}, over the orders, differs between {', '.join(groups)} ({total} images): which group an image is from "
         f"explains {percent(true.value)} of its variance in {of_class(measured, 0)} "
-        f"({percent(true.low)} to {percent(true.high)}, permutation p {true.p:.2g}) and {percent(predicted.value)} "
-        f"in {of_class(measured, 1)} (p {predicted.p:.2g})."
+        f"({bounds_in_words(100 * true.low, 100 * true.high, '{:.3g} %')}, permutation p {true.p:.2g}) "
+        f"and {percent(predicted.value)} in {of_class(measured, 1)} (p {predicted.p:.2g})."
     )
     if both(*verdicts.values()) != "holds":
         sentence = sentence.replace("differs between", "was not shown to differ between", 1)

@@ -12,15 +12,14 @@ import torch
 
 from whywrong.core.errors import InputError, ModelError
 from whywrong.core.randomness import item_keys
-from whywrong.core.statistics import Interval, bootstrap
+from whywrong.core.statistics import Interval, mean, sign_flip
 from whywrong.explain.interactions.coarse import coarse_players
 from whywrong.explain.interactions.values import ValueFunction
 from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.rankings import DIRECTIONAL, curves, order_of
 from whywrong.reproduce.interactions.config import PatchClaimConfig
 from whywrong.reproduce.interactions.measuring import first_images
-from whywrong.reproduce.interactions.wording import decide_sign
-from whywrong.reproduce.protocol import Asked, ClaimResult, Verdict, both, claim
+from whywrong.reproduce.protocol import Asked, ClaimResult, Part, both, bounds_in_words, claim, verdicts_of
 
 RIVALS = ("shapley", "grad_cam", "rollout")
 
@@ -37,19 +36,21 @@ def groups_beat_rankings(ask: Asked[PatchClaimConfig]) -> ClaimResult:
         hits, left_out, players = _curves(ask, x, y, keys)
     numbers: dict[str, Any] = {"players": players, "steps": hits["moxi"].shape[2] - 1}
     margins: list[tuple[str, str, Interval]] = []
+    parts: list[Part] = []
     for side, word in enumerate(("insertion", "deletion")):
         for name, hit in hits.items():
             numbers[f"{word}_{name}"] = float(hit[side, :, 1:].mean())
             numbers[f"{word}_{name}_last"] = float(hit[side, :, -1].mean())
         for name in [name for name in RIVALS if name in hits]:
             gain = (hits["moxi"] - hits[name])[side, :, 1:].mean(1) * (1 if word == "insertion" else -1)
-            margins.append((word, name, bootstrap(gain, draws=config.draws, seed=config.seed)))
+            margin = mean(gain, bounds=(-1.0, 1.0), draws=config.draws, seed=config.seed)
+            margins.append((word, name, margin))
+            parts.append(Part(margin, float(sign_flip(gain[:, None], seed=config.seed)[0])))
     for word, name, margin in margins:
         numbers |= {f"{word}_gain_on_{name}": margin.value, f"{word}_gain_on_{name}_from": margin.low}
         numbers[f"{word}_gain_on_{name}_to"] = margin.high
     for name, reason in left_out.items():
         numbers[f"left_out_{name}"] = reason
-    verdicts: list[Verdict] = [decide_sign(margin, above=True) for _, _, margin in margins]
     word, rival, least = min(margins, key=lambda entry: entry[2].value)
     missing = f" Left out: {', '.join(left_out)}." if left_out else ""
     sentence = (
@@ -57,7 +58,7 @@ def groups_beat_rankings(ask: Asked[PatchClaimConfig]) -> ClaimResult:
         f"{100 * numbers['insertion_moxi']:.0f} % read rightly when shown, against "
         f"{_list(numbers, 'insertion', hits)}, and {100 * numbers['deletion_moxi']:.0f} % when hidden, against "
         f"{_list(numbers, 'deletion', hits)}. Smallest advantage: {100 * least.value:+.0f} points over {rival} in "
-        f"{word} (95 % interval {100 * least.low:.0f} to {100 * least.high:.0f}).{missing}"
+        f"{word} ({bounds_in_words(100 * least.low, 100 * least.high, '{:.0f}')}).{missing}"
     )
     return ClaimResult(
         name="",
@@ -66,7 +67,7 @@ def groups_beat_rankings(ask: Asked[PatchClaimConfig]) -> ClaimResult:
         effect_name=f"smallest advantage of MoXI in accuracy, over {rival} in {word}",
         interval=(least.low, least.high),
         n=len(y),
-        verdict=both(*verdicts),
+        verdict=both(*verdicts_of(parts)),
         sentence=sentence,
         numbers=numbers,
         drawing={

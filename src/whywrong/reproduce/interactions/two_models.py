@@ -14,13 +14,13 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys
-from whywrong.core.statistics import extreme_share, holm, resampled_means, signs_of
+from whywrong.core.statistics import Interval, Resampled, extreme_share, holm, resampled_mean, signs_of
 from whywrong.explain.interactions.making import make_groups
 from whywrong.explain.interactions.measured import MeasuredGroups, measure_groups
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig, common_grid
 from whywrong.reproduce.interactions.measuring import first_images, told
 from whywrong.reproduce.interactions.wording import CLASS_WORDS
-from whywrong.reproduce.protocol import Asked, ClaimResult, Verdict, both, claim
+from whywrong.reproduce.protocol import Asked, ClaimResult, Part, Verdict, both, bounds_in_words, claim, verdicts_of
 
 
 @claim
@@ -46,22 +46,22 @@ def transformer_differs(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
         "players": f"{grid * grid} cells of pixels",
         "passes_an_image": measured.forwards / len(y),
     }
-    verdicts: dict[str, Verdict] = {}
     distance: dict[str, tuple[float, float, float, float]] = {}
     drawing: dict[str, Any] = {"ratios": list(measured.ratios), "names": list(measured.names[:2]), "lines": {}}
     for v, word in enumerate(CLASS_WORDS[:2]):
         first, second = (part.A[:, :, v] for part in features)
         distance[word], per_order, lines = _distance(first, second, config)
-        verdicts[word] = "holds" if distance[word][3] < 0.05 else "undecided"
         numbers |= {f"distance_{word}{end}": distance[word][i] for i, end in enumerate(("", "_from", "_to", "_p"))}
-        numbers[f"verdict_{word}"] = verdicts[word]
         drawing["lines"][measured.names[v]] = lines
         drawing.setdefault("difference", {})[measured.names[v]] = per_order
+    decided = verdicts_of([Part(Interval(value, low, high), p) for value, low, high, p in distance.values()])
+    verdicts: dict[str, Verdict] = dict(zip(distance, decided, strict=True))
+    numbers |= {f"verdict_{word}": verdict for word, verdict in verdicts.items()}
     kind = config.value.replace("_", "-")
     value, low, high, p = distance["true"]
     sentence = (
         f"on {len(y)} images that both read rightly, J of the {kind} of the true class is {value:.2g} apart between "
-        f"the two models (root mean square over orders; 95 % interval {low:.2g} to {high:.2g}, sign-flip p {p:.2g}), "
+        f"the two models (root mean square over orders; {bounds_in_words(low, high)}, sign-flip p {p:.2g}), "
         f"and {distance['predicted'][0]:.2g} for the runner-up (p {distance['predicted'][3]:.2g}). Whether their kind "
         "is the reason takes the distance of two models of one kind beside it."
     )
@@ -108,23 +108,23 @@ def _distance(
     if n < 2:
         raise InputError("fewer than two images have a profile in both models: nothing interacts")
     gap = (forms[0] - forms[1]).mean(0)
-    drawn = np.stack([resampled_means(form, config.draws, config.seed) for form in forms])  # (2, D, R)
-    gaps = drawn[0] - drawn[1]
+    means = [resampled_mean(form, config.draws, config.seed) for form in forms]
+    difference = resampled_mean(forms[0] - forms[1], config.draws, config.seed)  # of the same images
     signs, exact = signs_of(n, 9999, config.seed)
     chance = signs @ (forms[0] - forms[1]) / n
     p = float(extreme_share(_rms(chance)[:, None], _rms(gap)[None], exact=exact)[0])
     # Chance alone puts the profiles apart: what it adds to the mean square, once here and twice in a resample, is
     # taken off.
-    by_chance = gaps.var(0).mean()
-    value = np.sqrt(max(float(np.square(gap).mean() - by_chance), 0.0))
-    low, high = np.quantile(np.sqrt(np.maximum(np.square(gaps).mean(1) - 2 * by_chance, 0.0)), [0.025, 0.975])
-    bounds = np.quantile(gaps, [0.025, 0.975], axis=0)
-    per_order = np.stack([gap, *bounds, holm(extreme_share(chance, gap, exact=exact))], 1).tolist()
+    by_chance = difference.draws.var(0).mean()
+    square = difference.map(lambda gaps: np.square(gaps).mean(1, keepdims=True) - by_chance)
+    square = Resampled(square.value, square.draws - by_chance, square.left_out)
+    value, low, high = (float(np.sqrt(np.maximum(part, 0.0))[0]) for part in (square.value, *square.interval()))
+    per_order = np.stack([gap, *difference.interval(), holm(extreme_share(chance, gap, exact=exact))], 1).tolist()
     lines = {
-        name: np.stack([form.mean(0), *np.quantile(draws, [0.025, 0.975], axis=0)], 1).tolist()
-        for name, form, draws in zip(("model", "model2"), forms, drawn, strict=True)
+        name: np.stack([mean.value, *mean.interval()], 1).tolist()
+        for name, mean in zip(("model", "model2"), means, strict=True)
     }
-    return (float(value), float(low), float(high), p), per_order, lines
+    return (value, low, high, p), per_order, lines
 
 
 def _form(A: np.ndarray) -> np.ndarray:

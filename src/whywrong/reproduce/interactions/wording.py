@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from whywrong.core.statistics import Interval
 from whywrong.explain.interactions.bands import band_of
 from whywrong.explain.interactions.comparison import Comparison, Curves, Effect, curves_of
 from whywrong.explain.interactions.measured import MeasuredGroups
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
-from whywrong.reproduce.protocol import Verdict, decide
+from whywrong.reproduce.protocol import Part, Verdict, bounds_in_words, verdicts_of
 
 CLASS_WORDS = ("true", "predicted", "difference")
 
 
-def decide_sign(effect: Interval | Effect, *, above: bool) -> Verdict:
-    """Whether an interval lies above zero (or below); undecided where it covers zero."""
-    if np.isnan(effect.low) or np.isnan(effect.high) or effect.low <= 0 <= effect.high:
-        return "undecided"
-    return decide(effect.low, effect.high, 0.0, above=above)
+def decide_effect(effect: Effect, *, above: bool) -> Verdict:
+    """Whether an effect lies above zero (or below), by its interval and its p-value adjusted over orders or bands."""
+    return verdicts_of([Part(effect, effect.p_holm, above=above)])[0]
 
 
 def drawing_of(
@@ -108,11 +104,11 @@ def moved(effect: Effect, percent: float | None) -> str:
     verb = "rose" if effect.low > 0 else "fell" if effect.high < 0 else "changed"
     amount = effect.value if verb == "changed" else abs(effect.value)
     bounds = sorted((effect.low, effect.high)) if verb != "fell" else sorted((-effect.low, -effect.high))
-    return f"{verb} by {amount:.2g}{share}, 95 % interval {bounds[0]:.2g} to {bounds[1]:.2g},"
+    return f"{verb} by {amount:.2g}{share}, {bounds_in_words(bounds[0], bounds[1])},"
 
 
 def signed(interval: Interval) -> str:
-    return f"{interval.value:+.2g} (95 % interval {interval.low:.2g} to {interval.high:.2g})"
+    return f"{interval.value:+.2g} ({bounds_in_words(interval.low, interval.high)})"
 
 
 def percent(share: float) -> str:
@@ -125,8 +121,3 @@ def percent_of(change: float, level: float) -> float | None:
 
 def spread(name: str, effect: Interval | Effect) -> dict[str, float]:
     return {name: effect.value, f"{name}_from": effect.low, f"{name}_to": effect.high}
-
-
-def interval_of(value: float, draws: np.ndarray) -> Interval:
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Interval(float(value), float(low), float(high))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import ModelError
-from whywrong.core.statistics import Interval, bootstrap, wilson
+from whywrong.core.statistics import Interval, mean, wilson
 from whywrong.explain.spurious.features import Features
 from whywrong.explain.spurious.harmful import taken_away
 from whywrong.explain.spurious.refit import SOLVED, Refit, low_spuriosity, refit_head
@@ -72,7 +72,7 @@ class Repair:
         components: Components taken away.
         images: Held-out images.
         before, after: Accuracy on them, with Wilson intervals.
-        change: after - before, mean over images with its bootstrap interval.
+        change: after - before, mean over images with its interval.
         own_before, own_after: Accuracy on the images of the classes that were repaired.
         scores: Of each component.
         carriers, read_as, read_as_after: Images of other classes that carry at least one of the components, and those
@@ -192,7 +192,7 @@ def _measure(
         images=len(features),
         before=_share(before),
         after=_share(after),
-        change=bootstrap((after.double() - before.double()).numpy()),
+        change=mean((after.double() - before.double()).numpy(), bounds=(-1.0, 1.0)),
         own_before=_share(before[own]),
         own_after=_share(after[own]),
         scores=scores,
