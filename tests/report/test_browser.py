@@ -64,18 +64,19 @@ def browser() -> Iterator:
 
 
 @contextmanager
-def opened(browser, report: Path, width: int = 1280, **options) -> Iterator:
+def opened(browser, report: Path, width: int = 1280, fragment: str = "", **options) -> Iterator:
     """The page, whose console must stay silent and which must ask for nothing but itself."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce", **options)
+    options = {"reduced_motion": "reduce", **options}
+    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
     page = context.new_page()
     asked, said = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.goto(report.as_uri())
+    page.goto(report.as_uri() + fragment)
     yield page
     assert said == []
-    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
+    assert {url.partition("#")[0] for url in asked if not url.startswith("data:")} == {report.as_uri()}
     context.close()
 
 
@@ -253,7 +254,8 @@ def test_next_follows_the_filter(browser, report):
         page.locator("select[name=trust]").select_option("semantic")
         shown_ids = page.eval_on_selector_all("article:not([hidden])", "all => all.map((e) => e.id)")
         page.locator(f"#{shown_ids[0]} [data-step='1']").click()
-        assert page.evaluate("location.hash") == f"#{shown_ids[1]}"
+        assert page.evaluate("location.hash") == f"#{shown_ids[1]}&trust=semantic"
+        assert page.locator(f"#{shown_ids[1]} .place").inner_text() == f"2 of {len(shown_ids)} in the filter"
 
 
 def test_everything_but_the_filters_works_without_javascript(browser, report):

@@ -18,6 +18,7 @@
   const sections = document.querySelector(".cases");
   const output = form.querySelector("output");
   const empty = document.querySelector(".empty");
+  const number = (n) => n.toLocaleString("en");
   const tiles = [...gallery.children].map((tile) => ({
     tile,
     section: document.getElementById(tile.dataset.for),
@@ -26,8 +27,6 @@
     sure: Number(tile.dataset.confidence),
     size: Number(tile.dataset.patches) < 0 ? Infinity : Number(tile.dataset.patches),
   }));
-  // A run without a method has no menu for it.
-  const menus = ["pair", "trust", "enough"].map((name) => form.elements[name]).filter(Boolean);
   const orders = {
     far: (a, b) => b.far - a.far || b.sure - a.sure,
     near: (a, b) => a.far - b.far || a.sure - b.sure,
@@ -36,14 +35,66 @@
     few: (a, b) => a.size - b.size || b.sure - a.sure,
     name: (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0),
   };
-  let suspects = false;
-  let order = "far";
+  const { order: menu, text: search } = form.elements;
+  // Every other control compares the attribute of a tile that has its name.
+  const narrowing = [...form.elements].filter((field) => field.name && field !== menu && field !== search);
+  const statements = [...document.querySelectorAll("[data-statement]")].map((place) => ({
+    place,
+    unfiltered: [...place.childNodes],
+  }));
+  const written = menu.value; // the order in which the page was written
+  let order = written;
+  let landing = 0; // the frame that looks again whether it stands where it should
+  let here = null; // the error that was gone to last
+
+  // What is chosen: in the controls, and in the address, so that a reload or a copied link shows the same errors.
+
+  function chosen(field) {
+    if (field.type === "checkbox") return field.checked ? field.value : "";
+    return field.value.trim();
+  }
+
+  function choose(field, value) {
+    if (field.type === "checkbox") field.checked = value === field.value;
+    else if (field === search) field.value = value;
+    else field.value = [...field.options].some((option) => option.value === value) ? value : field.options[0].value;
+  }
+
+  function chosenText() {
+    const pairs = [...narrowing, search].map((field) => [field.name, chosen(field)]).filter((pair) => pair[1]);
+    if (menu.value !== written) pairs.push([menu.name, menu.value]);
+    return new URLSearchParams(pairs).toString();
+  }
+
+  function chooseText(text) {
+    const wanted = new URLSearchParams(text);
+    for (const field of [...narrowing, search]) choose(field, wanted.get(field.name) || "");
+    choose(menu, wanted.get(menu.name) || written);
+    apply();
+  }
+
+  function address() {
+    const [anchor, ...rest] = location.hash.slice(1).split("&");
+    return { anchor, text: rest.join("&") };
+  }
+
+  function record(anchor, change = "replaceState") {
+    const text = chosenText();
+    const hash = text ? `#${anchor || "errors"}&${text}` : anchor ? `#${anchor}` : "";
+    try {
+      history[change]({ chosen: text }, "", hash || location.href.split("#")[0]);
+      history.scrollRestoration = here ? "manual" : "auto"; // heights below the gallery are known only when drawn
+    } catch {
+      // A page inside another may be kept from changing its address.
+    }
+  }
+
+  // What is shown, and the sentences that say so.
 
   function apply() {
-    const pair = form.elements.pair.value;
-    const words = form.elements.text.value.toLowerCase().split(/\s+/).filter(Boolean);
-    if (form.elements.order.value !== order) {
-      order = form.elements.order.value;
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    if (menu.value !== order) {
+      order = menu.value;
       tiles.sort((a, b) => {
         const difference = orders[order](a, b);
         return Number.isNaN(difference) ? 0 : difference;
@@ -53,76 +104,160 @@
         sections.append(entry.section);
       }
     }
-    let shown = 0;
     for (const entry of tiles) {
       const fits =
-        menus.every((menu) => !menu.value || entry[menu.name] === menu.value) &&
-        (!suspects || entry.suspect === "1") &&
+        narrowing.every((field) => !chosen(field) || entry[field.name] === chosen(field)) &&
         words.every((word) => entry.search.includes(word));
       entry.tile.hidden = entry.section.hidden = !fits;
-      shown += fits;
     }
-    output.textContent = `${shown.toLocaleString("en")} of ${tiles.length.toLocaleString("en")} shown`;
-    empty.hidden = shown > 0;
+    say(visible());
+  }
+
+  const visible = () => tiles.filter((entry) => !entry.section.hidden);
+
+  function say(shown) {
+    const active = [...narrowing, search].filter(chosen);
+    const all = number(tiles.length);
+    output.textContent = `${number(shown.length)} of ${all} shown`;
+    empty.hidden = shown.length > 0;
+    for (const { place, unfiltered } of statements) {
+      const is = shown.length === 1 ? "is" : "are";
+      const sentence = `${number(shown.length)} of ${tiles.length === 1 ? "1 error" : `${all} errors`} ${is} shown. Filter: `;
+      place.replaceChildren(...(active.length ? [sentence, ...active.map(chip)] : unfiltered));
+    }
+    for (const place of document.querySelectorAll("[data-order]")) {
+      const words = menu.selectedOptions[0].textContent.trim();
+      place.textContent = `${words[0].toUpperCase()}${words.slice(1)}`;
+    }
+    shown.forEach((entry, i) => {
+      const place = entry.section.querySelector(".place");
+      place.textContent = `${number(i + 1)} of ${number(shown.length)}${active.length ? " in the filter" : ""}`;
+    });
+    const pair = form.elements.pair.value;
     for (const link of document.querySelectorAll("a[data-pair]")) {
       link.setAttribute("aria-current", String(Boolean(pair) && link.dataset.pair === pair));
     }
   }
 
+  function chip(field) {
+    const label = field.closest("label").textContent.trim();
+    const what =
+      field === search
+        ? `search “${chosen(field)}”`
+        : field.type === "checkbox"
+          ? label.toLowerCase()
+          : `${label.split("\n")[0].toLowerCase()} ${field.selectedOptions[0].textContent.replace(/\s*\([\d,]+\)$/, "")}`;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "chip";
+    button.textContent = `${what} ×`;
+    button.setAttribute("aria-label", `Remove the filter: ${what}`);
+    button.addEventListener("click", () => {
+      choose(field, "");
+      apply();
+      record(address().anchor);
+      menu.focus({ preventScroll: true }); // the button is gone
+    });
+    return button;
+  }
+
   function reset() {
-    suspects = false;
-    for (const field of [...menus, form.elements.text]) field.value = "";
-    form.elements.order.value = "far";
+    chooseText("");
+    record(address().anchor);
+  }
+
+  function only(field, value) {
+    chooseText("");
+    choose(field, value);
     apply();
-  }
-
-  function goToGallery() {
+    mark(null);
+    record("errors", "pushState");
     document.getElementById("errors").scrollIntoView();
-    form.elements.pair.focus({ preventScroll: true });
+    field.focus({ preventScroll: true });
   }
 
-  form.addEventListener("input", apply);
+  form.addEventListener("input", () => {
+    apply();
+    record(address().anchor);
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", (event) => {
     event.preventDefault();
     reset();
   });
   empty.querySelector("button").addEventListener("click", reset);
+
+  // Going from error to error.
+
+  function mark(entry) {
+    if (here) here.section.classList.remove("here");
+    here = entry;
+    if (here) here.section.classList.add("here");
+  }
+
+  function goTo(entry) {
+    if (entry.section.hidden) chooseText("");
+    if (here === entry && address().anchor === entry.section.id) land(entry.section);
+    else location.hash = entry.section.id;
+  }
+
+  // What is above it gets its true height when it is first drawn, which may move it for some frames.
+  function land(section, frames = 12) {
+    section.scrollIntoView();
+    if (frames && here && here.section === section) landing = requestAnimationFrame(() => land(section, frames - 1));
+  }
+
+  for (const event of ["wheel", "touchstart", "pointerdown", "keydown"]) {
+    addEventListener(event, () => cancelAnimationFrame(landing), { capture: true, passive: true });
+  }
+
+  function step(by, from) {
+    const shown = visible();
+    if (!shown.length) return;
+    const box = (entry) => entry.section.getBoundingClientRect();
+    const inView = (entry) => box(entry).bottom > 120 && box(entry).top < innerHeight;
+    let at = shown.indexOf(from || (here && inView(here) ? here : shown.find((entry) => inView(entry))));
+    if (at < 0) at = box(shown[0]).top > 0 ? -1 : shown.length;
+    const next = shown[at + by];
+    if (next) goTo(next);
+  }
+
+  function arrive() {
+    const { anchor, text } = address();
+    const known = history.state && typeof history.state.chosen === "string" ? history.state.chosen : text;
+    if (known || history.state) chooseText(known);
+    const entry = tiles.find(({ section }) => section.id === anchor);
+    if (!entry && here) here.tile.querySelector("a").focus({ preventScroll: true });
+    mark(entry || null);
+    if (entry) {
+      if (entry.section.hidden) chooseText("");
+      land(entry.section);
+      entry.section.querySelector("h3").focus({ preventScroll: true });
+    }
+    record(anchor);
+  }
+
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a");
-    if (!link) return;
-    if (link.dataset.pair) {
-      const known = [...form.elements.pair.options].some((option) => option.value === link.dataset.pair);
-      if (!known) return;
-      event.preventDefault();
-      reset();
-      form.elements.pair.value = link.dataset.pair;
-      apply();
-      goToGallery();
-    } else if ("suspects" in link.dataset) {
-      event.preventDefault();
-      reset();
-      suspects = true;
-      apply();
-      goToGallery();
-    } else if (link.dataset.step) {
-      // The order and the filter may have changed since the page was written.
-      const shown = tiles.filter((entry) => !entry.section.hidden);
-      const here = shown.findIndex((entry) => entry.section.contains(link));
-      const next = shown[here + Number(link.dataset.step)];
-      event.preventDefault();
-      location.hash = next ? next.section.id : "errors";
-    }
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const pair = [...form.elements.pair.options].find((option) => option.value && option.value === link.dataset.pair);
+    const entry = tiles.find(({ section }) => link.hash === `#${section.id}`);
+    if (pair) only(form.elements.pair, pair.value);
+    else if ("suspects" in link.dataset) only(form.elements.suspect, "1");
+    else if (link.dataset.step) step(Number(link.dataset.step), tiles.find(({ section }) => section.contains(link)));
+    else if (entry) goTo(entry);
+    else return;
+    event.preventDefault();
   });
-
-  function reveal() {
-    const target = document.getElementById(location.hash.slice(1));
-    if (target && target.hidden) {
-      reset();
-      target.scrollIntoView();
-    }
-  }
-  addEventListener("hashchange", reveal);
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select, textarea, [type=search]")) return;
+    const by = { j: 1, k: -1, ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    // Arrows belong to the control or the scrolled table in focus.
+    if (!by || (event.key.length > 1 && event.target.closest("input, summary, [role=region]"))) return;
+    event.preventDefault();
+    step(by);
+  });
+  addEventListener("hashchange", arrive);
   apply();
-  reveal();
+  arrive();
 })();
