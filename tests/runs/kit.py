@@ -6,6 +6,7 @@ An image of class ``c`` is flat; its grey level says the class the classifier re
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Reader(nn.Module):
 
     Args:
         poison: Numbers of images (second pixel, in grey levels) on which it does ``deed``.
-        deed: ``raise``, ``nan``, ``exit`` or ``hang``.
+        deed: ``raise``, ``nan``, ``exit``, ``kill`` or ``hang``.
     """
 
     def __init__(self, poison: Sequence[int] = (), deed: str = "raise", largest: int | None = None) -> None:
@@ -59,6 +60,8 @@ class Reader(nn.Module):
                 raise ValueError("poison")
             if self.deed == "exit":
                 os._exit(7)
+            if self.deed == "kill":  # as the system does when memory runs out
+                os.kill(os.getpid(), signal.SIGKILL)
             if self.deed == "hang":
                 time.sleep(3600)
             logits = torch.where(hit[:, None], torch.nan, logits)

@@ -11,13 +11,18 @@ from whywrong.runs.interrupts import Stop
 from whywrong.runs.lookahead import LookAhead
 
 
-def test_two_workers_give_the_same_and_an_image_that_ends_its_worker_is_a_failed_item(tmp_path):
+@pytest.mark.parametrize(
+    ("deed", "reason"),
+    [
+        ("kill", "the model's process was ended by SIGKILL on this image"),
+        pytest.param("exit", "the model ended the process with os._exit(7)", marks=pytest.mark.slow),
+    ],
+)
+def test_two_workers_give_the_same_and_an_image_that_ends_its_worker_is_a_failed_item(tmp_path, deed, reason):
     source = kit.array_source(tmp_path, 40)
-    run = kit.diagnosed(tmp_path / "run", source, classifier=_deadly(9, "exit"), workers=2)
+    run = kit.diagnosed(tmp_path / "run", source, classifier=_deadly(9, deed), workers=2)
     failed = run.query("select key, stage, reason from failed_items").to_pylist()
-    assert failed == [
-        {"key": "images[9]", "stage": "predict", "reason": "the model's process ended with exit code 7 on this image"}
-    ]
+    assert failed == [{"key": "images[9]", "stage": "predict", "reason": reason}]
     plain = kit.tables(kit.diagnosed(tmp_path / "plain", source))
     mine = kit.tables(run)
     lost = run.query("select item_id from items where key = 'images[9]'")["item_id"][0].as_py()

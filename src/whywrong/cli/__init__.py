@@ -6,15 +6,16 @@ environment failed (disk, memory, a worker) or whywrong itself did, 130 interrup
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
-from typing import Annotated, cast
+from typing import Annotated, NoReturn, cast
 
 import typer
 
 from whywrong.cli import check, demo, diagnose, doctor, explain, plant, query, report, reproduce, spurious
 from whywrong.cli.help import PlainCommand, PlainGroup
-from whywrong.cli.streams import plain_warnings, prepare_streams, say
+from whywrong.cli.streams import count, left_threads, plain_warnings, prepare_streams, say
 from whywrong.core.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_WRONG_USE, WhyWrongError
 
 app = typer.Typer(
@@ -101,6 +102,18 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - a fault of ours: said as one, with a way to see more
         text = f"unexpected {type(error).__name__}: {error}; a fault of whywrong, run with --debug to see where"
         code = _tell(text, error, EXIT_ENVIRONMENT)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, also where a model left threads behind that would keep it from ending."""
+    left = left_threads()
+    if left:
+        say(f"whywrong: note: the model left {count(left, 'thread')} running; ended with this process")
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from whywrong.cli.streams import results_only
+
 _OLD_NAMES = ("--limit",)  # still accepted, no longer listed
 
 
@@ -17,7 +19,11 @@ class PlainGroup(TyperGroup):
 
 
 class PlainCommand(TyperCommand):
-    """Options are listed under the heading that they name."""
+    """Options are listed under the heading that they name; while a command runs, stdout is for its results alone."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with results_only():
+            return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]

@@ -2,15 +2,64 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
 import unicodedata
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_results: list[TextIO] = []  # the stream for results, while stdout is closed to everybody else
+
+
+@contextlib.contextmanager
+def results_only() -> Iterator[None]:
+    """Keep stdout for results: whatever else writes there, from Python or from C, goes to stderr instead.
+
+    A model that prints would otherwise break ``--json`` and pipes.
+    """
+    former, kept = sys.stdout, None
+    with contextlib.suppress(OSError, ValueError):  # a stream without a file behind it, or a closed one
+        former.flush()
+        kept = os.dup(1) if former.fileno() == 1 else None
+    results = former
+    if kept is not None:
+        os.dup2(2, 1)
+        results = open(  # noqa: SIM115  closed below
+            kept, "w", encoding=former.encoding, errors=former.errors, buffering=1 if former.isatty() else -1
+        )
+    _results.append(results)
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        _results.pop()
+        if kept is None:
+            sys.stdout = former
+        elif left_threads():  # they may go on to print until the process ends, which it does next
+            results.close()
+        else:
+            results.flush()
+            os.dup2(kept, 1)
+            results.close()
+            sys.stdout = former
+
+
+def left_threads() -> int:
+    """Number of threads that models left running, which would keep this process from ending."""
+    containment = sys.modules.get("whywrong.models.containment")  # never loaded where no model was
+    return len(containment.leaked_threads()) if containment else 0
+
+
+def result_stream() -> TextIO:
+    """The stream for results: stdout, also while it is closed to everybody else."""
+    return _results[-1] if _results else sys.stdout
 
 
 def prepare_streams() -> None:
@@ -37,7 +86,7 @@ def say(text: str) -> None:
 
 def tell(text: str = "") -> None:
     """One line of the result, on stdout."""
-    sys.stdout.write(f"{text}\n")
+    result_stream().write(f"{text}\n")
 
 
 def is_terminal() -> bool:
@@ -49,7 +98,7 @@ def console() -> Console:
     """Rich console on stdout; falls back to plain signs where the terminal has no others."""
     from rich.console import Console
 
-    return Console(highlight=False, emoji=False, markup=False)
+    return Console(file=result_stream(), highlight=False, emoji=False, markup=False)
 
 
 def printable(text: object) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whywrong.cli.streams import count, printable, say, tell
+from whywrong.cli.streams import count, printable, result_stream, say, tell
 from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def end_run(run: RunFolder, out: Path, *, sentences: bool = True, open_report: b
     report = out / "report.html"
     tell()
     tell(f"Report: {report}")
-    if open_report and sys.stdout.isatty():
+    if open_report and result_stream().isatty():
         import webbrowser
 
         webbrowser.open(report.resolve().as_uri())

@@ -23,6 +23,7 @@ from whywrong.models.answers import check_output, read_labels, read_scores
 from whywrong.models.chunks import Chunks
 from whywrong.models.class_attributes import classes_of
 from whywrong.models.class_files import SORTED
+from whywrong.models.containment import Contained
 from whywrong.models.identity import fingerprint
 from whywrong.models.kinds import inspect_module
 from whywrong.models.memory import out_of_memory
@@ -312,7 +313,8 @@ class Classifier:
         if self._normalise is not None:
             x = (x - self._normalise[0]) / self._normalise[1]
         try:
-            return self.model(x)
+            with Contained():
+                return self.model(x)
         except ModelError:
             raise
         except Exception as error:
@@ -330,7 +332,10 @@ class Classifier:
         if value.requires_grad:
             try:
                 ones = torch.ones_like(value)
-                grad = torch.autograd.grad(value, pixels, ones, retain_graph=not last, allow_unused=True)[0]
+                with Contained():  # a backward pass runs code of the model too
+                    grad = torch.autograd.grad(value, pixels, ones, retain_graph=not last, allow_unused=True)[0]
+            except ModelError:
+                raise
             except RuntimeError as error:
                 if out_of_memory(error) or self._chunks.wants_other_layout(error):
                     raise

@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import nn
 
-from whywrong.core.errors import InputError, ModelError, WhyWrongError
+from whywrong.core.errors import InputError, ModelError, ModelRaisedError, WhyWrongError
 from whywrong.models.class_attributes import classes_of
+from whywrong.models.containment import Contained
 from whywrong.models.loaded import SPEC_FIELDS, Loaded
 from whywrong.models.weights import load_weights
 
@@ -41,7 +42,8 @@ def load_user_file(path: Path, function: str, weights: str | None, key: str | No
     try:
         build = _find(_execute(path), path, function)
         try:
-            model = build if isinstance(build, nn.Module) else build()
+            with Contained(f"{path.name}:{function}()"):
+                model = build if isinstance(build, nn.Module) else build()
         except WhyWrongError:
             raise
         except Exception as error:
@@ -78,7 +80,11 @@ def _execute(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with Contained(f"{path.name}, while it was imported,"):
+            spec.loader.exec_module(module)
+    except ModelRaisedError:
+        del sys.modules[name]
+        raise
     except Exception as error:
         del sys.modules[name]
         raise ModelError(f"{path.name} raised {type(error).__name__} when it was imported: {error}") from error

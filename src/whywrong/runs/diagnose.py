@@ -105,7 +105,7 @@ def diagnose(
     if (images is not None and images < 1) or (time_budget is not None and not time_budget > 0):
         raise InputError(f"images and time_budget must be above 0, got {images} and {time_budget}")
     report = progress or (lambda _: None)
-    folder = Path(out)
+    folder = Path(os.path.abspath(out))  # a model may change the working directory
     steps = choose_steps(depth, methods, options or {})
     open_for_writing(folder)
     before = classifier.batch_size
