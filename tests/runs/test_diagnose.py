@@ -308,10 +308,13 @@ def test_a_file_in_the_way_or_a_folder_without_permission_stops_before_work(tmp_
         assert caught.value.exit_code == 2
     (tmp_path / "closed").mkdir()
 
-    def refuse(self: Path, *_: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    def refuse(path: object, flags: int, *rest: int, **named: int) -> int:
+        if flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, flags, *rest, **named)
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)  # root may write anywhere, so the refusal is injected
+    opened = os.open
+    monkeypatch.setattr(os, "open", refuse)  # root may write anywhere, so the refusal is injected
     classifier = kit.reader()
     with pytest.raises(RunFolderError, match=r"cannot be written \(Permission denied\)"):
         kit.diagnosed(tmp_path / "closed", source, classifier=classifier)

@@ -71,7 +71,7 @@ def test_a_lock_of_another_machine_holds_until_it_falls_silent(tmp_path):
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.slow)])
 def test_of_two_that_start_together_exactly_one_gets_in(tmp_path, rounds):
-    (tmp_path / "lock").write_text("torn {")  # stale, so that both also race for taking it over
+    (tmp_path / "lock").write_text('{"pid": 1')  # stale, so that both also race for taking it over
     for number in range(rounds):
         start = CONTEXT.Barrier(2)
         marks = [tmp_path / f"{number}-{who}" for who in range(2)]

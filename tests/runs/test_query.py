@@ -11,7 +11,7 @@ from tests.runs import kit
 
 from whywrong.core.columns import rows_field
 from whywrong.core.errors import InputError, RunFolderError
-from whywrong.runs.folder import RunFolder
+from whywrong.runs.folder import RunFolder, write_run_file
 from whywrong.runs.query import json_rows
 
 
@@ -85,6 +85,7 @@ def test_views_are_there_and_typed_before_anything_is_stored(tmp_path):
     assert len(run.query("select level, detailed, words from stub where level > 0")) == 0
     for shard in (tmp_path / "run").rglob("0*.parquet"):
         shard.unlink()
+    write_run_file(run.path, {**run.meta, "complete": False})
     empty = RunFolder(tmp_path / "run")
     for view in ("items", "predictions", "errors", "failed_items", "stub"):
         assert len(empty.query(f"select * from {view}")) == 0

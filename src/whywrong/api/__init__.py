@@ -6,6 +6,8 @@ Heavy packages are imported inside the functions that need them: importing this 
 from __future__ import annotations
 
 import csv
+import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,12 +122,11 @@ def diagnose(
         RunFolderError: The folder belongs to another model or source, or another run writes there.
         KeyboardInterrupt: The run was interrupted; the same call goes on from there.
     """
-    from whywrong.runs.diagnose import diagnose as run_diagnosis
-
-    run = run_diagnosis(
+    return _diagnose(
         classifier,
         open_data(data, **reading),
         Path(out),
+        None,
         depth=depth,
         methods=methods,
         images=images,
@@ -134,10 +135,27 @@ def diagnose(
         seed=seed,
         workers=workers,
         batch_size=batch_size,
-        options=options or {},
+        options=options,
         decode_options=decode_options,
         progress=progress,
     )
+
+
+def _diagnose(
+    classifier: Classifier,
+    source: Source,
+    out: Path,
+    given: Mapping[str, bytes] | None,
+    *,
+    limit: int = SHOWN,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    **settings: Any,
+) -> RunFolder:
+    from whywrong.report.pages import check_page
+    from whywrong.runs.diagnose import diagnose as run_diagnosis
+
+    check_page(out / "report.html")
+    run = run_diagnosis(classifier, source, out, limit=limit, options=options or {}, given=given, **settings)
     write_report(run, limit=max(limit, SHOWN))
     return run
 
@@ -206,15 +224,20 @@ def explain_image(
 
     Raises:
         DataError: There is no such file.
+        RunFolderError: The folder holds something else, or the run of another image.
     """
+    from whywrong.runs.given import put_into_run
+
     image, out = Path(image), Path(out)
     if not image.is_file():
         raise DataError(f"{image}: no such image")
-    out.mkdir(parents=True, exist_ok=True)
-    manifest = out / "image.csv"
-    with open(manifest, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        csv.writer(file).writerows([("path", "label"), (image.name, label)])
-    return diagnose(classifier, image.parent, out, manifest=manifest, label_by=label_by, **options)
+    listed = io.StringIO(newline="")
+    csv.writer(listed).writerows([("path", "label"), (image.name, label)])
+    given = {"image.csv": listed.getvalue().encode("utf-8", "surrogateescape")}
+    put_into_run(out, given)
+    linked = os.path.realpath(image) != os.path.join(os.path.realpath(image.parent), image.name)
+    source = open_data(image.parent, manifest=out / "image.csv", label_by=label_by, follow_links=linked)
+    return _diagnose(classifier, source, out, given, **options)
 
 
 def readings(run: RunFolder, limit: int = 1) -> list[str]:
@@ -223,17 +246,17 @@ def readings(run: RunFolder, limit: int = 1) -> list[str]:
     from whywrong.report.selection import select
     from whywrong.report.tables import Names, Tables
 
-    tables = Tables(run)
-    names = Names((tables.meta.get("model") or {}).get("classes"))
-    chosen, _ = select(tables, limit)
-    sentences = [
-        sentence.striptags()
-        for number, row in enumerate(chosen, start=1)
-        for sentence in build(tables, row, names, number, float("nan")).sentences
-    ]
+    with Tables(run) as tables:
+        names = Names((tables.meta.get("model") or {}).get("classes"))
+        chosen, _ = select(tables, limit)
+        sentences = [
+            sentence.striptags()
+            for number, row in enumerate(chosen, start=1)
+            for sentence in build(tables, row, names, number, float("nan")).sentences
+        ]
+        right = tables.rows(f"select predicted, confidence from predictions where status = 'ok' limit {limit}")
     if not chosen:
-        rows = tables.rows(f"select predicted, confidence from predictions where status = 'ok' limit {limit}")
-        for row in rows:
+        for row in right:
             sure = f" ({100 * row['confidence']:.0f} %)" if row["confidence"] is not None else ""
             sentences.append(f"The model reads this as {names[row['predicted']]}{sure}, which is what it is labelled.")
     return sentences

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whywrong.api.reading import open_data
-from whywrong.core.errors import InputError
 
 if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
@@ -97,12 +96,14 @@ def draw_claim(result: ClaimResult, path: str | Path) -> Path:
     """Draw the outcome of a claim to a file whose ending names the format.
 
     Raises:
-        InputError: matplotlib knows no such format.
+        InputError: matplotlib knows no such format, or another file is there.
+        EnvironmentFailure: The file cannot be written.
     """
+    from whywrong.reproduce.figure_files import check_place, write_figure
     from whywrong.reproduce.figures import draw
 
-    check_figure(path)
-    draw(result).savefig(path)
+    check_place(Path(path))
+    write_figure(draw(result), Path(path))
     return Path(path)
 
 
@@ -110,10 +111,8 @@ def check_figure(path: str | Path) -> None:
     """Refuse a file for a figure before anything is computed for it.
 
     Raises:
-        InputError: matplotlib knows no such format.
+        InputError: matplotlib knows no such format, or another file is there.
     """
-    from matplotlib.backend_bases import FigureCanvasBase
+    from whywrong.reproduce.figure_files import check_place
 
-    known = FigureCanvasBase.get_supported_filetypes()
-    if Path(path).suffix[1:].lower() not in known:
-        raise InputError(f"{path}: figures end in {', '.join(f'.{ending}' for ending in sorted(known))}")
+    check_place(Path(path))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,13 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from whywrong._version import __version__
-from whywrong.core.errors import EnvironmentFailure
 from whywrong.report import facts as counted
 from whywrong.report import figures, headline, methods_text
 from whywrong.report.cases import Case, build
 from whywrong.report.causes import planted_causes
 from whywrong.report.filters import filters
 from whywrong.report.numbers import count
+from whywrong.report.pages import write_page
 from whywrong.report.parts import PARTS, guests
 from whywrong.report.selection import distance, select
 from whywrong.report.tables import Names, Run, Tables
@@ -42,12 +40,14 @@ def write_report(run: Run, path: Path | str | None = None, *, limit: int = 200) 
 
     Raises:
         ValueError: ``limit`` is below 1.
+        InputError: There is a file at ``path`` that is no report.
+        RunFolderError: A file of the run is missing or damaged.
         EnvironmentFailure: The file cannot be written.
     """
     if limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     target = Path(path) if path is not None else Path(run.path) / "report.html"
-    _replace(target, _pieces(run, limit))
+    write_page(target, _pieces(run, limit))
     return target
 
 
@@ -128,38 +128,3 @@ def _illustrate(confusions: figures.Confusions, cases: list[Case], most: int = 6
     for row in [*confusions.first, *confusions.rest]:
         for case in by_pair.get((row.label, row.predicted), [])[:most]:
             row.tiles.append((case.anchor, case.mark, case.keys[0]))
-
-
-def _replace(target: Path, pieces: Iterator[str]) -> None:
-    """Write to a temporary neighbour, then rename: a reader never sees half a report."""
-    temporary = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w",
-            encoding="utf-8",
-            errors="backslashreplace",
-            newline="\n",
-            dir=target.parent,
-            prefix=f".{target.name}.",
-            delete=False,
-        ) as file:
-            temporary = file.name
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise EnvironmentFailure(f"cannot write the report to {target}: {error.strerror or error}") from error
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -18,7 +18,8 @@ from markupsafe import Markup
 
 from whywrong._version import __version__
 from whywrong.report import spurious_words as words
-from whywrong.report.html import STATIC, _replace
+from whywrong.report.html import STATIC
+from whywrong.report.pages import write_page
 from whywrong.report.numbers import count, shown, sig
 from whywrong.report.overlays import data_uri, density, signed_png
 from whywrong.report.spurious_changes import change_section
@@ -125,7 +126,7 @@ def write_gallery(folder: Path, path: Path | None = None) -> Path:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         version=__version__,
     )
-    _replace(target, pieces)
+    write_page(target, pieces)
     return target
 
 

@@ -25,10 +25,11 @@ from whywrong.runs.bench import Bench
 from whywrong.runs.effort import expected
 from whywrong.runs.engine import Engine, InProcess, Processes
 from whywrong.runs.folder import RunFolder, write_run_file
-from whywrong.runs.guard import adopt, open_for_writing
+from whywrong.runs.guard import adopt, check_apart
 from whywrong.runs.identity import describe, identity, step_record
 from whywrong.runs.interrupts import Interrupted, Stop, StopNow
 from whywrong.runs.job import Job, Report, Sign, Step, Unit
+from whywrong.runs.layout import check_folder
 from whywrong.runs.listing import write_listing
 from whywrong.runs.lock import RunLock
 from whywrong.runs.plan import plan_explain, plan_predictions
@@ -63,6 +64,7 @@ def diagnose(
     decode_options: DecodeOptions | None = None,
     time_limit: float = TIME_LIMIT,
     progress: Callable[[Progress], None] | None = None,
+    given: Mapping[str, bytes] | None = None,
 ) -> RunFolder:
     """Find the images that a classifier gets wrong and gather evidence; everything lands in a run folder.
 
@@ -86,6 +88,7 @@ def diagnose(
         decode_options: How files are decoded; part of the identity of the run.
         time_limit: Seconds without an image passing, after which a worker process counts as hung.
         progress: Called at the start of every stage, after every shard, and twice a second while images pass.
+        given: Files, by name, that the caller has put into the folder for this run; data beside them may be anywhere.
 
     Returns:
         The run, complete.
@@ -94,7 +97,8 @@ def diagnose(
         InputError: A setting breaks its contract, or labels do not match the classes.
         ModelError: The classifier breaks its contract; NonFiniteError where it returns NaN on more than 5 %.
         DataError: There is nothing to read.
-        RunFolderError: The folder cannot be written, is in use, or holds another run.
+        RunFolderError: The folder cannot be written, is in use, holds something else or another run, or lies in the
+            data.
         EnvironmentFailure: Disk or workers fail; the run can be resumed.
         Interrupted: A signal came; the run can be resumed.
     """
@@ -107,7 +111,9 @@ def diagnose(
     report = progress or (lambda _: None)
     folder = Path(os.path.abspath(out))  # a model may change the working directory
     steps = choose_steps(depth, methods, options or {})
-    open_for_writing(folder)
+    if given is None:
+        check_apart(folder, source.spec)
+    check_folder(folder, given)
     before = classifier.batch_size
     try:
         with Stop(on_signal=lambda: report(Progress("stopping", 0, 0, 0, 0))) as stop, RunLock(folder), classifier:

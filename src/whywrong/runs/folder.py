@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whywrong.core.errors import RunFolderError
-from whywrong.runs.files import BLANK, MARK, commit, intact
-from whywrong.runs.shards import read_maps, read_table, shard_indices, shard_name
+from whywrong.core.errors import InputError, RunFolderError
+from whywrong.runs.files import BLANK, MARK, commit, intact, open_plain
+from whywrong.runs.layout import RUN_FILE
+from whywrong.runs.run_schema import MAX_BYTES, check_meta
+from whywrong.runs.schemas import SCHEMA_VERSION
+from whywrong.runs.shards import read_facts, read_maps, read_table, shard_indices, shard_name
 
 if TYPE_CHECKING:
     import duckdb
     import numpy as np
     import pyarrow as pa
 
-RUN_FILE = "run.json"
+    from whywrong.runs.readonly import RunFiles
 
 
 class RunFolder:
@@ -39,7 +43,7 @@ class RunFolder:
         self.path = Path(path)
         self.meta = read_run_file(self.path)
         self._lock = threading.Lock()
-        self._cached: tuple[tuple[int, ...], duckdb.DuckDBPyConnection] | None = None
+        self._cached: tuple[tuple[int, ...], duckdb.DuckDBPyConnection, RunFiles] | None = None
 
     # Where things are.
 
@@ -85,7 +89,11 @@ class RunFolder:
         return self.meta["model"]["classes"] or []
 
     def connection(self) -> duckdb.DuckDBPyConnection:
-        """A new in-memory connection with the views of this run; it can read the run folder and nothing else."""
+        """A new in-memory connection with the views of this run; it can read the files of the run and nothing else.
+
+        Raises:
+            RunFolderError: A file of the run is missing or damaged.
+        """
         from whywrong.runs.views import connect
 
         return connect(self)
@@ -95,16 +103,25 @@ class RunFolder:
         ``classes`` and one per method.
 
         Raises:
-            InputError: Not one SELECT, or SQL that DuckDB refuses.
+            InputError: Not one SELECT that only reads the views, or SQL that DuckDB refuses.
+            RunFolderError: A file of the run is missing or damaged.
         """
         from whywrong.runs.query import select
+        from whywrong.runs.views import open_views
 
         with self._lock:
             state = self._state()
             if self._cached is None or self._cached[0] != state:
-                self._cached = state, self.connection()
-            cursor = self._cached[1].cursor()
-        return select(cursor, sql)
+                self._cached = state, *open_views(self)
+            _, connection, files = self._cached
+            cursor = connection.cursor()
+        with cursor:
+            try:
+                return select(cursor, sql)
+            except InputError:
+                if files.problem is not None:  # the SQL is right: a file was damaged since the views were made
+                    raise files.problem from None
+                raise
 
     def _state(self) -> tuple[int, ...]:
         """Changes whenever a shard is committed: views over other files are then due."""
@@ -116,12 +133,20 @@ class RunFolder:
         return self.query("select * from errors")
 
     def maps(self, method: str, item_id: str) -> dict[str, np.ndarray]:
-        """Dense maps of one error by name; empty where there are none."""
+        """Dense maps of one error by name; empty where there are none.
+
+        Raises:
+            RunFolderError: Their file is missing or damaged.
+        """
         found = self._place.get(item_id)
         if found is None:
             return {}
         shard, stored_as = found
-        maps = read_maps(self.map_files(method) / shard_name(shard, ".safetensors"), [stored_as])
+        path = self.map_files(method) / shard_name(shard, ".safetensors")
+        table = self.parts(method) / shard_name(shard)
+        if os.path.lexists(table) and not os.path.lexists(path) and read_facts(table).get("maps"):
+            raise RunFolderError(f"{path}: the maps are missing; run the same diagnose again, which redoes them")
+        maps = read_maps(path, [stored_as])
         return {name.split("/", 1)[1]: array for name, array in maps.items()}
 
     def thumb(self, item_id: str) -> dict[str, Any] | None:
@@ -130,9 +155,14 @@ class RunFolder:
         Returns:
             ``jpeg`` (JPEG bytes, or PNG where the photograph is smaller than 64 px), ``width`` and ``height`` in
             pixels, and ``x0 y0 x1 y1``: what the model sees of it, as shares of width and height.
+
+        Raises:
+            RunFolderError: Its file is missing or damaged.
         """
         found = self._place.get(item_id)
-        if found is None or not (self.thumbs / shard_name(found[0])).exists():
+        if found is None:
+            return None
+        if not self.meta["complete"] and not os.path.lexists(self.thumbs / shard_name(found[0])):
             return None
         rows = read_table(self.thumbs / shard_name(found[0]), item_id=found[1]).to_pylist()
         return rows[0] if rows else None
@@ -166,25 +196,38 @@ def read_run_file(folder: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: Missing, unreadable, damaged, or written by a newer version.
     """
-    from whywrong.runs.schemas import SCHEMA_VERSION
-
     path = folder / RUN_FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise RunFolderError(f"{folder}: no run here ({RUN_FILE} is missing); `whywrong diagnose --out` makes one")
-    try:
-        meta = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError:
-        meta = None
+    meta = _json(path)
     if not isinstance(meta, dict) or not intact(path):
         raise RunFolderError(f"{path}: the file is damaged; run the same diagnose again, which restores it")
-    if meta["schema"] != SCHEMA_VERSION:
+    if meta.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION:
         raise RunFolderError(
             f"{folder}: written with run format {meta['schema']}, this version reads {SCHEMA_VERSION}; "
             "use another folder"
         )
+    check_meta(meta, path)
     return meta
+
+
+def _json(path: Path) -> Any:
+    """Content of a JSON file; None where it is no JSON.
+
+    Raises:
+        RunFolderError: It cannot be read, is no plain file, or is larger than any ``run.json``.
+    """
+    try:
+        with open_plain(path) as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if len(content) > MAX_BYTES:
+        raise RunFolderError(f"{path}: larger than {MAX_BYTES:,} bytes, which no run writes; use another folder")
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 def write_run_file(folder: Path, meta: Mapping[str, Any]) -> None:

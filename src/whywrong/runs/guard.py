@@ -1,38 +1,45 @@
-"""Before any work: can the folder be written, does it belong to this run, is what it holds intact?"""
+"""Under the lock, before any work: does the folder belong to this run, and is what it holds intact?"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from whywrong.core.errors import RunFolderError
-from whywrong.runs.files import intact, make_folder, tidy
-from whywrong.runs.folder import RUN_FILE, read_run_file
+from whywrong.data.files import path_bytes
+from whywrong.data.sources.base import SourceSpec
+from whywrong.runs.files import check_kind, intact, make_folder
+from whywrong.runs.folder import read_run_file
 from whywrong.runs.identity import differences, identity
 from whywrong.runs.job import Step
+from whywrong.runs.layout import RUN_FILE, survey, tidy
 from whywrong.runs.shards import SCHEMA_FILE, read_facts, run_of
 
-_OURS = ("items", "parts", "maps", "thumbs")
+_NAMES = ("utf-8", "surrogateescape")
 
 
-def open_for_writing(folder: Path) -> None:
-    """Make the folder, or make sure that it can be written.
+def check_apart(folder: Path, data: SourceSpec) -> None:
+    """Make sure that a run is not written into the data that it reads, nor around them.
+
+    Args:
+        folder: The run folder.
+        data: Where the images come from.
 
     Raises:
-        RunFolderError: A file is in the way, or the folder is read-only.
+        RunFolderError: The folder is, lies in, or holds the data.
     """
-    probe = folder / f".probe.{os.getpid()}.tmp"
-    try:
-        make_folder(folder)
-        probe.write_bytes(b"")
-        probe.unlink()
-    except (FileExistsError, NotADirectoryError):
-        raise RunFolderError(f"{folder}: a file is in the way; name a folder for the run") from None
-    except OSError as error:
-        raise RunFolderError(f"{folder}: the run folder cannot be written ({error.strerror or error})") from error
+    if not os.path.isabs(data.path):
+        return  # a data set by name
+    run, images = Path(os.path.realpath(folder)), Path(os.path.realpath(path_bytes(data.path)).decode(*_NAMES))
+    if run == images:
+        raise RunFolderError(f"{folder}: this is the folder of the data; name another folder for the run")
+    if data.kind != "table" and images in run.parents:  # a table lists its images: what lies beside them is not read
+        raise RunFolderError(f"{folder}: the run folder lies in the data ({images}); name a folder outside of it")
+    if run in images.parents:
+        raise RunFolderError(f"{folder}: the data ({images}) lie in the run folder; name another folder for the run")
 
 
 def adopt(folder: Path, now: dict[str, Any], steps: Sequence[Step]) -> tuple[dict[str, Any], list[str]]:
@@ -44,8 +51,9 @@ def adopt(folder: Path, now: dict[str, Any], steps: Sequence[Step]) -> tuple[dic
     Raises:
         RunFolderError: The folder belongs to another run; lists what differs.
     """
-    tidy(folder)
-    shards = list(_shards(folder))
+    found = survey(folder)
+    tidy(folder, found)
+    shards = found.shards
     if not (folder / RUN_FILE).exists() and not shards:
         return now, []
     try:
@@ -54,10 +62,10 @@ def adopt(folder: Path, now: dict[str, Any], steps: Sequence[Step]) -> tuple[dic
         if (folder / RUN_FILE).exists() and intact(folder / RUN_FILE):
             raise  # whole, and of another format
         return _restore(folder, now, shards)
-    found = differences(stored, now, steps)
-    if found:
+    changed = differences(stored, now, steps)
+    if changed:
         raise RunFolderError(
-            f"{folder}: this folder holds another run: {'; '.join(found)}; use another folder, or the same settings"
+            f"{folder}: this folder holds another run: {'; '.join(changed)}; use another folder, or the same settings"
         )
     return stored, _sweep(folder, shards, identity(stored))
 
@@ -95,13 +103,6 @@ def _sweep(folder: Path, shards: Sequence[Path], run: str) -> list[str]:
     return notes
 
 
-def _shards(folder: Path) -> Iterator[Path]:
-    for name in _OURS:
-        for path in sorted((folder / name).rglob("*")):
-            if path.suffix in (".parquet", ".safetensors") and not path.name.startswith("."):
-                yield path
-
-
 def _maps_of(folder: Path, table: Path) -> Path | None:
     """The file of maps that a method's table needs."""
     parts = table.relative_to(folder).parts
@@ -116,13 +117,17 @@ def _maps_of(folder: Path, table: Path) -> Path | None:
 
 
 def _quarantine(folder: Path, path: Path) -> None:
-    target = folder / "quarantine" / path.relative_to(folder)
-    make_folder(target.parent)
+    place = folder / "quarantine"
+    for part in ("", *path.relative_to(folder).parts[:-1]):
+        place = place / part
+        if os.path.lexists(place):
+            check_kind(place, os.lstat(place).st_mode, folder=True)
+    make_folder(place)
     for number in range(1, 10_000):
-        place = target.with_name(f"{target.name}.{number}")
-        if not place.exists():
+        target = place / f"{path.name}.{number}"
+        if not os.path.lexists(target):
             with contextlib.suppress(FileNotFoundError):
-                os.replace(path, place)
+                os.replace(path, target)
             return
 
 

@@ -7,7 +7,6 @@ What was looked at by content keeps its digest, which settles whether stored pre
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import islice, pairwise
 from pathlib import Path
@@ -22,8 +21,8 @@ from whywrong.core.errors import BadItemError, EnvironmentFailure
 from whywrong.data.files import to_text
 from whywrong.data.items import image_id_of
 from whywrong.data.sources.base import Entry, Source
-from whywrong.runs.files import SCRATCH
 from whywrong.runs.folder import RunFolder
+from whywrong.runs.layout import scratch_folder
 from whywrong.runs.schemas import ITEMS, UNREADABLE
 from whywrong.runs.shards import read_table, shard_name, write_table
 
@@ -53,9 +52,9 @@ def write_listing(
         EnvironmentFailure: The disk is full or fails.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=run.path) as scratch, duckdb.connect() as connection:
-            listed, digests = Path(scratch) / "listed", Path(scratch) / "digests"
-            connection.execute(f"SET temp_directory = '{_sql(Path(scratch) / 'spill')}'")
+        with scratch_folder(run.path) as scratch, duckdb.connect() as connection:
+            listed, digests = scratch / "listed", scratch / "digests"
+            connection.execute(f"SET temp_directory = '{_sql(scratch / 'spill')}'")
             connection.execute("SET memory_limit = '128MB'; SET threads = 1; SET preserve_insertion_order = false")
             _write_stream(listed, _LISTED, _entries(source, classes))
             _open(connection, run, listed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import decimal
+import json
 import math
 from typing import Any
 
@@ -13,24 +14,101 @@ import pyarrow as pa
 
 from whywrong.core.errors import InputError
 
+_READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+_TABLE_FUNCTIONS = {
+    "unnest", "range", "generate_series", "repeat", "repeat_row", "json_each", "json_tree", "histogram",
+    "duckdb_columns", "duckdb_functions", "duckdb_keywords", "duckdb_tables", "duckdb_types", "duckdb_views",
+    "pragma_table_info",
+}  # fmt: skip
+_FORBIDDEN_FUNCTIONS = {
+    "getenv", "nextval", "currval", "write_log", "query", "query_table", "read_text", "read_blob", "read_csv",
+    "read_json", "read_parquet", "glob", "json_execute_serialized_sql",
+}  # fmt: skip
+
 
 def select(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    """The answer to one SELECT (``with``, ``from`` and ``describe`` included).
+    """The answer to one SELECT (``with``, ``from`` and ``describe`` included) that changes nothing and reads no file.
+
+    Args:
+        connection: A cursor of its own on the views of a run.
+        sql: The statement.
 
     Raises:
-        InputError: Empty, several statements, another kind of statement, or an error in the SQL.
+        InputError: Empty, several statements, another kind of statement, one that writes or reads files, or an error
+            in the SQL.
     """
     try:
-        statements = connection.extract_statements(sql)
-        if len(statements) != 1:
-            raise InputError(f"a query is one SELECT statement, got {len(statements)} statements")
-        if statements[0].type != duckdb.StatementType.SELECT:
-            kind = str(statements[0].type).rsplit(".", 1)[-1]
-            raise InputError(f"a query only reads: expected SELECT, got {kind}")
-        answer = connection.sql(statements[0].query).to_arrow_table()
-    except duckdb.Error as error:
+        statement = _only_statement(connection, sql)
+        _check_tree(connection, statement)
+        connection.execute("begin transaction read only")  # whatever the check lets through cannot change the views
+        try:
+            return connection.sql(statement).to_arrow_table()
+        finally:
+            connection.execute("rollback")
+    except (duckdb.Error, UnicodeError) as error:
         raise InputError(f"the query failed: {str(error).strip()}") from None
-    return answer
+
+
+def _only_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise InputError(f"a query is one SELECT statement, got {len(statements)} statements")
+    if statements[0].type != duckdb.StatementType.SELECT:
+        kind = str(statements[0].type).rsplit(".", 1)[-1]
+        raise InputError(f"a query only reads: expected SELECT, got {kind}")
+    return statements[0].query
+
+
+def _check_tree(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Refuse parts of a statement that write, or that read anything but the views; DuckDB's own parser takes it apart.
+
+    Raises:
+        InputError: Names the part.
+    """
+    answer = connection.execute("select json_serialize_sql(?)", [statement]).fetchall()[0][0]
+    try:
+        tree = json.loads(answer)
+    except RecursionError:
+        raise InputError("the query is nested too deeply") from None
+    if tree["error"]:
+        raise InputError(f"a query is one SELECT that only reads: {tree.get('error_message', 'another statement')}")
+    named: set[str] = set()
+    tables: list[str] = []
+    todo: list[Any] = tree["statements"]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, dict):
+            named |= {entry["key"].lower() for entry in part.get("cte_map", {}).get("map", ())}
+            tables += _check_part(part)
+            todo += part.values()
+        elif isinstance(part, list):
+            todo += part
+    for table in tables:
+        if table.lower() not in named and any(sign in table for sign in "./\\:*?["):
+            raise InputError(f'a query reads the views of the run and no files, got "{table}"')
+
+
+def _check_part(part: dict[str, Any]) -> list[str]:
+    """The table without a schema that this part of the tree names, if it names one.
+
+    Raises:
+        InputError: The part writes, or reads something other than the views.
+    """
+    kind = str(part.get("type", ""))
+    if ("cte_map" in part or kind.endswith("_NODE")) and kind not in _READING_NODES:
+        words = kind.removesuffix("_NODE").removesuffix("_QUERY").replace("_", " ")
+        raise InputError(f"a query only reads: expected SELECT, got {words} inside of it")
+    if kind == "TABLE_FUNCTION":
+        name = str(part.get("function", {}).get("function_name", "")).lower()
+        if name not in _TABLE_FUNCTIONS:
+            raise InputError(
+                f"a query reads the views of the run; the function {name} may not stand in the place of one"
+            )
+    if kind == "FUNCTION" and str(part.get("function_name", "")).lower() in _FORBIDDEN_FUNCTIONS:
+        raise InputError(
+            f"a query only reads the views of the run: the function {part['function_name']} is not allowed"
+        )
+    return [part["table_name"]] if kind == "BASE_TABLE" and not part.get("schema_name") else []
 
 
 def json_rows(table: pa.Table) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whywrong.core.errors import RunFolderError
-from whywrong.runs.files import BLANK, MARK, commit
+from whywrong.runs.files import BLANK, MARK, check_whole, commit, read_whole
 
 Facts = dict[str, Any]
 """What a shard says about itself: ``run`` (identity), ``result_version``, ``seconds``, and what the stage adds."""
@@ -43,9 +44,9 @@ def read_table(path: Path, item_id: str | None = None) -> pa.Table:
     """The rows of a shard, or of one item in it.
 
     Raises:
-        RunFolderError: It cannot be read.
+        RunFolderError: It is missing or damaged.
     """
-    with _reading(path), pq.ParquetFile(path) as file:
+    with _open_table(path) as file:
         table = file.read()
         return table if item_id is None else table.filter(pc.field("item_id") == item_id)
 
@@ -54,9 +55,9 @@ def read_facts(path: Path) -> Facts:
     """What a shard says about itself.
 
     Raises:
-        RunFolderError: It cannot be read.
+        RunFolderError: It is missing or damaged.
     """
-    with _reading(path), pq.ParquetFile(path) as file:
+    with _open_table(path) as file:
         return json.loads((file.metadata.metadata or {})[FACTS_KEY.encode()])
 
 
@@ -64,9 +65,9 @@ def read_schema(path: Path) -> pa.Schema:
     """The columns of a shard.
 
     Raises:
-        RunFolderError: It cannot be read.
+        RunFolderError: It is missing or damaged.
     """
-    with _reading(path), pq.ParquetFile(path) as file:
+    with _open_table(path) as file:
         return file.schema_arrow
 
 
@@ -86,8 +87,9 @@ def read_maps(path: Path, items: Iterable[str] | None = None) -> dict[str, np.nd
     """
     from safetensors import safe_open
 
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
+    check_whole(path)
     wanted = None if items is None else set(items)
     with _reading(path), safe_open(path, "numpy") as file:
         return {
@@ -101,12 +103,13 @@ def run_of(path: Path) -> str | None:
     """Identity of the run to which a shard, or its maps, belong.
 
     Raises:
-        RunFolderError: It cannot be read.
+        RunFolderError: It is missing or damaged.
     """
     from safetensors import safe_open
 
     if path.suffix != ".safetensors":
         return read_facts(path).get("run")
+    check_whole(path)
     with _reading(path), safe_open(path, "numpy") as file:
         return (file.metadata() or {}).get("run")
 
@@ -132,13 +135,19 @@ def _untyped(kind: pa.DataType) -> bool:
 
 
 @contextmanager
+def _open_table(path: Path) -> Iterator[pq.ParquetFile]:
+    """A shard that equals what was committed."""
+    content = read_whole(path)
+    with _reading(path), pq.ParquetFile(pa.BufferReader(content)) as file:
+        yield file
+
+
+@contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Any trouble with a shard's bytes becomes one error that says what to do."""
+    """Any trouble of a parser with a shard becomes one error that says what to do."""
     try:
         yield
     except RunFolderError:
         raise
-    except Exception as error:  # the parsers raise what they like on damaged bytes
-        raise RunFolderError(
-            f"{path}: the shard is missing or damaged ({error}); run diagnose again, which redoes it"
-        ) from error
+    except Exception as error:  # sealed bytes that no run of ours would write: the parsers raise what they like
+        raise RunFolderError(f"{path}: the shard is damaged ({error}); run diagnose again, which redoes it") from error

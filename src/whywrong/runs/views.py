@@ -1,7 +1,10 @@
-"""DuckDB views of a run: in memory, read-only, confined to the run folder, typed before anything is there."""
+"""DuckDB views of a run: in memory, read-only, confined to its files, typed before anything is there."""
 
 from __future__ import annotations
 
+import atexit
+import os
+import weakref
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,34 +13,61 @@ import pyarrow as pa
 
 from whywrong.core.columns import shown_as_rows
 from whywrong.core.errors import RunFolderError
+from whywrong.data.files import to_text
+from whywrong.runs.files import check_whole
 from whywrong.runs.folder import RunFolder
+from whywrong.runs.readonly import PROTOCOL, RunFiles
 from whywrong.runs.schemas import FAILED_ITEMS, ITEMS, KEYS, PREDICTIONS, UNREADABLE
 from whywrong.runs.shards import FACTS_KEY, SCHEMA_FILE, read_schema, shard_indices, shard_name
 
+_open: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+_REDO = "run the same diagnose again, which redoes it"
 _SHARD = "regexp_extract(filename, '([0-9]+)\\.parquet$', 1)::integer as shard"
 
 
 def connect(run: RunFolder) -> duckdb.DuckDBPyConnection:
-    """A connection with all views of ``run``, which can reach its folder and no other file.
+    """As :func:`open_views`, without what says how the files were."""
+    return open_views(run)[0]
+
+
+def open_views(run: RunFolder) -> tuple[duckdb.DuckDBPyConnection, RunFiles]:
+    """A connection with all views of ``run``, which can read the files of this run and reach nothing else.
+
+    Returns:
+        The connection, and the files that it reads.
 
     Raises:
-        RunFolderError: A shard is damaged.
+        RunFolderError: A file of the run is missing or damaged.
     """
+    files = RunFiles(run.path)
     connection = duckdb.connect()
+    _open.add(connection)
     try:
-        _define(connection, run)
+        _define(connection, run, files)
+        _check_complete(connection, run)
     except duckdb.Error as error:
         connection.close()
-        raise RunFolderError(
-            f"{run.path}: a shard is missing or damaged ({error}); run diagnose again, which redoes it"
+        raise files.problem or RunFolderError(
+            f"{run.path}: a shard is damaged ({_first_line(error)}); run diagnose again, which redoes it"
         ) from error
-    return connection
+    except BaseException:
+        connection.close()
+        raise
+    return connection, files
 
 
-def _define(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
-    connection.execute("SET temp_directory = ''; SET threads = 2")
+@atexit.register
+def _close_all() -> None:
+    """Connections that outlive the interpreter make DuckDB complain on stderr."""
+    for connection in list(_open):
+        connection.close()
+
+
+def _define(connection: duckdb.DuckDBPyConnection, run: RunFolder, files: RunFiles) -> None:
+    connection.register_filesystem(files)
+    connection.execute("SET temp_directory = ''; SET threads = 2; SET python_enable_replacements = false")
     _classes(connection, run)
-    items = _rows(connection, run.items, ITEMS)
+    items = _rows(connection, files, run.items, ITEMS)
     connection.execute(
         f"""create view items as select i.* exclude (shard, digest, raw), c.name as label_name
         from ({items}) i left join classes c on c.index = i.label"""
@@ -48,7 +78,7 @@ def _define(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
             p.predicted, d.name as predicted_name, i.same_as, p.* exclude (item_id, label, predicted, shard)
         from ({items}) i
         join ({items}) o on o.item_id = coalesce(i.same_as, i.item_id)
-        join ({_rows(connection, run.predictions, PREDICTIONS)}) p on p.item_id = o.item_id and p.shard = o.shard
+        join ({_rows(connection, files, run.predictions, PREDICTIONS)}) p on p.item_id = o.item_id and p.shard = o.shard
             and p.label is not distinct from o.label
             and (o.digest is null or o.digest = coalesce(p.image_id, '{UNREADABLE}'))
         left join classes c on c.index = i.label
@@ -59,31 +89,54 @@ def _define(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
         where status = 'ok' and label is not null and predicted <> label"""
     )
     for name in run.meta["methods"]:
-        _method(connection, run, name, items)
-    _failed_items(connection, run)
-    _spurious(connection, run)
-    connection.execute(f"SET allowed_directories = [{_quoted(str(run.path.resolve()))}]")
+        _method(connection, files, run, name, items)
+    _failed_items(connection, files, run)
+    _spurious(connection, files, run)
+    connection.execute(f"SET allowed_directories = ['{PROTOCOL}://']")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+
+
+def _check_complete(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
+    """Of a run that says it is complete, no shard may be missing: fewer rows would be a wrong answer.
+
+    Raises:
+        RunFolderError: Names the folder that lacks some.
+    """
+    if not run.meta["complete"]:
+        return
+    shards = run.shards()
+    stored = {run.predictions: "predictions"} | {
+        run.parts(name): name for name in run.meta["methods"] if name not in run.meta["refused"]
+    }
+    for folder, name in stored.items():
+        lost = set(shards) - set(shard_indices(folder))
+        if lost:
+            raise RunFolderError(f"{folder / shard_name(min(lost))}: this shard of {name} is missing; {_REDO}")
+    listed = connection.execute("select count(*) from items").fetchall()[0][0]
+    if listed != run.meta["data"]["items"]:
+        raise RunFolderError(
+            f"{run.items}: {listed:,} of {run.meta['data']['items']:,} items are here, a shard is missing; {_REDO}"
+        )
 
 
 def places(run: RunFolder) -> list[tuple[str, int, str]]:
     """Of every error: item_id, its shard, and the item under which its evidence is stored."""
     with connect(run) as connection:
-        items = _rows(connection, run.items, ITEMS)
+        items = _rows(connection, RunFiles(run.path), run.items, ITEMS)
         return connection.execute(
             f"""select e.item_id, o.shard, o.item_id from errors e
             join ({items}) o on o.item_id = coalesce(e.same_as, e.item_id)"""
         ).fetchall()
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, folder: Path, schema: pa.Schema) -> str:
+def _rows(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path, schema: pa.Schema) -> str:
     """SELECT over the shards in ``folder``, with their number; no rows of these columns where there are none."""
     connection.register("_empty", schema.append(pa.field("shard", pa.int32())).empty_table())
     columns = [(row[0], row[1]) for row in connection.execute("describe _empty").fetchall()]
     connection.unregister("_empty")
     rows = "select " + ", ".join(f"null::{kind} as {_identifier(name)}" for name, kind in columns) + " where false"
-    paths = [_quoted(str(folder.resolve() / shard_name(index))) for index in shard_indices(folder)]
+    paths = _shards(files, folder)
     if not paths:
         return rows
     return (
@@ -92,8 +145,20 @@ def _rows(connection: duckdb.DuckDBPyConnection, folder: Path, schema: pa.Schema
     )
 
 
+def _shards(files: RunFiles, folder: Path) -> list[str]:
+    """Addresses of the shards in a folder, quoted for SQL; each is whole.
+
+    Raises:
+        RunFolderError: One is damaged.
+    """
+    paths = [folder / shard_name(index) for index in shard_indices(folder)]
+    for path in paths:
+        check_whole(path)
+    return [_quoted(files.address(path)) for path in paths]
+
+
 def _classes(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
-    names = run.class_names
+    names = [to_text(name) for name in run.class_names]
     wnids = run.meta["model"].get("wnids") or [None] * len(names)
     columns = {"index": (range(len(names)), pa.int64()), "name": (names, pa.string()), "wnid": (wnids, pa.string())}
     table = pa.table({name: pa.array(values, kind) for name, (values, kind) in columns.items()})
@@ -102,11 +167,11 @@ def _classes(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
     connection.unregister("_classes")
 
 
-def _method(connection: duckdb.DuckDBPyConnection, run: RunFolder, name: str, items: str) -> None:
+def _method(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: RunFolder, name: str, items: str) -> None:
     """The view of one method: its own columns behind those that say which error a row is about."""
     folder = run.parts(name)
-    declared = read_schema(folder / SCHEMA_FILE) if (folder / SCHEMA_FILE).exists() else KEYS
-    rows = _rows(connection, folder, declared)
+    declared = read_schema(folder / SCHEMA_FILE) if os.path.lexists(folder / SCHEMA_FILE) else KEYS
+    rows = _rows(connection, files, folder, declared)
     columns = [row[0] for row in connection.execute(f"describe {rows}").fetchall()]
     lists = shown_as_rows(declared)
     own = "".join(f", {_own(column, lists)}" for column in columns if column not in (*KEYS.names, "shard"))
@@ -119,18 +184,21 @@ def _method(connection: duckdb.DuckDBPyConnection, run: RunFolder, name: str, it
     )
 
 
-def _spurious(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
+def _spurious(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: RunFolder) -> None:
     """What `whywrong spurious` wrote into the folder: classes and components, not items. Pictures stay in the files."""
     components, changes = (run.path / "spurious" / f"{name}.parquet" for name in ("components", "changes"))
+    for path in (components, changes):
+        if os.path.lexists(path):
+            check_whole(path)
     if components.exists():
-        connection.execute(f"create view spurious as select * from read_parquet({_quoted(str(components.resolve()))})")
+        connection.execute(f"create view spurious as select * from read_parquet({_quoted(files.address(components))})")
     if changes.exists():
         connection.execute(
             f"""create view spurious_changes as
             select * exclude (mean_change, crops, crop, before, after, crop_before, crop_after) from (
                 select *, unnest(crop) from (
                     select *, unnest(case when len(crops) > 0 then crops else [null] end) as crop
-                    from read_parquet({_quoted(str(changes.resolve()))})))"""
+                    from read_parquet({_quoted(files.address(changes))})))"""
         )
 
 
@@ -144,13 +212,13 @@ def _own(column: str, lists: Collection[str]) -> str:
     )
 
 
-def _failed_items(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
+def _failed_items(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: RunFolder) -> None:
     """Items that could not be read or predicted, and errors on which a method failed, which its shards name."""
     columns = ", ".join(FAILED_ITEMS.names)
     parts = [f"select {columns} from predictions where status = 'failed'"]
     for name in run.meta["methods"]:
         folder = run.parts(name)
-        paths = [_quoted(str(folder.resolve() / shard_name(index))) for index in shard_indices(folder)]
+        paths = _shards(files, folder)
         if paths:
             parts.append(
                 f"""select e.item_id, e.key, {_quoted(name)}, f.failed.value[2]
@@ -160,6 +228,10 @@ def _failed_items(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None
                 join errors e on coalesce(e.same_as, e.item_id) = f.failed.key and e.image_id = f.failed.value[1]"""
             )
     connection.execute(f"create view failed_items as {' union all '.join(parts)}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
 
 
 def _quoted(text: str) -> str:

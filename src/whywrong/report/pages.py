@@ -1,0 +1,44 @@
+"""Pages on disk: each replaced in one step, and never in the place of a file that is no page of ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from whywrong.core.errors import InputError
+from whywrong.runs.files import check_kind, replacing
+from whywrong.runs.layout import is_page
+from whywrong.runs.temporaries import sweep
+
+
+def write_page(target: Path, pieces: Iterator[str]) -> None:
+    """Write a page; a reader never sees half of one, and what a killed writer left beside it is removed.
+
+    Args:
+        target: The file; a page that is there is replaced.
+        pieces: Its text, whose head names whywrong as the generator.
+
+    Raises:
+        InputError: There is another file.
+        RunFolderError: There is a link, a folder, a pipe or a device.
+        EnvironmentFailure: The file cannot be written.
+    """
+    check_page(target)
+    sweep(target.parent, lambda name: name == target.name)
+    with replacing(target, "the page was not written") as file:
+        for piece in pieces:
+            file.write(piece.encode("utf-8", "backslashreplace"))
+
+
+def check_page(target: Path) -> None:
+    """Refuse a place where a page would overwrite something else.
+
+    Raises:
+        InputError, RunFolderError: As :func:`write_page`.
+    """
+    if not os.path.lexists(target):
+        return
+    check_kind(target, os.lstat(target).st_mode)
+    if not is_page(target):
+        raise InputError(f"{target}: this file was not written by whywrong, and is kept; name another file")

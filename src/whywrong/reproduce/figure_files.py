@@ -1,0 +1,60 @@
+"""Figures on disk: marked as ours, replaced in one step, and never in the place of another file."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whywrong._version import __version__
+from whywrong.core.errors import InputError
+from whywrong.runs.files import check_kind, open_plain, replacing
+from whywrong.runs.temporaries import sweep
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MARK = "figure by whywrong"
+_FIELDS = {"png": "Software", "svg": "Creator", "pdf": "Creator", "ps": "Creator", "eps": "Creator"}
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure; one that is there is replaced.
+
+    Args:
+        figure: The figure.
+        path: The file, whose ending names the format.
+
+    Raises:
+        InputError: matplotlib knows no such format, or there is another file.
+        RunFolderError: There is a link, a folder, a pipe or a device.
+        EnvironmentFailure: The file cannot be written.
+    """
+    check_place(path)
+    kind = path.suffix[1:].lower()
+    content = io.BytesIO()
+    field = _FIELDS.get(kind)
+    figure.savefig(content, format=kind, metadata={field: f"{_MARK} {__version__}"} if field else None)
+    sweep(path.parent, lambda name: name == path.name)
+    with replacing(path, "the figure was not written") as file:
+        file.write(content.getvalue())
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place where a figure would overwrite something else, before anything is computed for it.
+
+    Raises:
+        InputError, RunFolderError: As :func:`write_figure`.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise InputError(f"{path}: figures end in {', '.join(f'.{ending}' for ending in sorted(known))}")
+    if not os.path.lexists(path):
+        return
+    check_kind(path, os.lstat(path).st_mode)
+    with open_plain(path) as file:
+        if _MARK.encode() not in file.read():
+            raise InputError(f"{path}: this file is no figure that whywrong has marked, and is kept; name another file")
