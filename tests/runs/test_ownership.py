@@ -170,8 +170,9 @@ def test_a_run_inside_or_around_the_data_is_refused_before_work(tmp_path):
     before = picture(data)
     (tmp_path / "link").symlink_to(data)
     inside = (data / "run", data / "ant" / "run", data / "a" / "b" / "run", tmp_path / "link" / "run", data / "ant")
-    for out, words in [*((out, "lies in the data") for out in inside), (data, "is the folder of the data"),
-                       (tmp_path / "link", "is the folder of the data"), (tmp_path, "lie in the run folder")]:  # fmt: skip
+    itself = (data, tmp_path / "link")
+    places = {**dict.fromkeys(inside, "lies in the data"), **dict.fromkeys(itself, "is the folder of the data")}
+    for out, words in {**places, tmp_path: "lie in the run folder"}.items():
         classifier = kit.reader()
         with pytest.raises(RunFolderError, match=words) as caught:
             kit.diagnosed(out, open_source(data), classifier=classifier)

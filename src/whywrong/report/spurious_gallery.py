@@ -19,9 +19,9 @@ from markupsafe import Markup
 from whywrong._version import __version__
 from whywrong.report import spurious_words as words
 from whywrong.report.html import STATIC
-from whywrong.report.pages import write_page
 from whywrong.report.numbers import count, shown, sig
 from whywrong.report.overlays import data_uri, density, signed_png
+from whywrong.report.pages import write_page
 from whywrong.report.spurious_changes import change_section
 from whywrong.runs.spurious.change_files import read_changes
 from whywrong.runs.spurious.files import read_search
