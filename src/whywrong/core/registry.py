@@ -134,6 +134,7 @@ BUILTIN_METHODS: tuple[Method, ...] = (
         depth="standard",
         takes=frozenset({"detail"}),
         passes=(0, 2_700),
+        result_version=2,
     ),
 )
 

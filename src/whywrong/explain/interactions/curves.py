@@ -69,7 +69,9 @@ def signed_means(
         for start in range(0, draws, step):
             some = slice(start, start + step)
             found[:, some, number] = _stars(game, ring[:, some], order)
-    return SignedMeans(found.mean(1), found.std(1) / math.sqrt(draws), draws)
+    nothing = found.abs().mean(1) <= game.rounding()[:, None, None]  # what is left is rounding, or exactly 0
+    mean, se = found.mean(1), found.std(1) / math.sqrt(draws)
+    return SignedMeans(mean.masked_fill(nothing, 0.0), se.masked_fill(nothing, 0.0), draws)
 
 
 def passes_of_signed_means(players: int, orders: Sequence[int], draws: int) -> int:

@@ -7,7 +7,7 @@ routine serves contexts that grow and contexts that shrink: it toggles players o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,6 +36,21 @@ class Sums:
     absolute: Tensor
     exact: bool
     ran: Tensor | None = None
+
+
+def without_rounding(sums: Sums, rounding: Tensor) -> Sums:
+    """Sums in which pairs whose |D| is no larger than ``rounding`` (b,), on average over their draws, are exactly 0.
+
+    Second differences of float32 values that do not interact are rounding; a profile of nothing else would be drawn
+    like any other.
+    """
+    draws = sums.count.sum(1)[..., None]  # (b, P, 1)
+    nothing = (sums.absolute <= rounding[:, None, None] * draws) & (rounding[:, None, None] > 0)
+    return replace(
+        sums,
+        total=sums.total.masked_fill(nothing[:, None], 0.0),
+        absolute=sums.absolute.masked_fill(nothing, 0.0),
+    )
 
 
 def image_blocks(images: int, units: int, masks: int, pairs: int, values: int) -> Iterator[slice]:

@@ -22,7 +22,7 @@ from whywrong.core.checks import check_keys
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
 from whywrong.explain.interactions.curves import passes_of_signed_means, signed_means
-from whywrong.explain.interactions.draws import image_blocks, pair_sums, shared_sums
+from whywrong.explain.interactions.draws import image_blocks, pair_sums, shared_sums, without_rounding
 from whywrong.explain.interactions.games import Game
 from whywrong.explain.interactions.pairs import check_orders, check_pairs, orders_of
 from whywrong.explain.interactions.profile import Profile
@@ -150,10 +150,11 @@ def _one_order(game: Game, request: Request, share: Share) -> tuple[Strengths, T
     before, plan, pairs = game.forwards.clone(), share.plan, request.pairs
     masks = plan.sets * (1 + game.players + pairs.shape[1])
     parts: list[Strengths] = []
+    rounding = game.rounding()
     for block in image_blocks(game.images, plan.sets, masks, pairs.shape[1], len(game.names)):
         rows = torch.arange(block.start, block.stop)
         sums = shared_sums(game, rows, request.keys[block], pairs[block], plan, share.ran(block))
-        parts.append(strengths(sums))
+        parts.append(strengths(without_rounding(sums, rounding[block])))
     return Strengths.join(parts), game.forwards - before
 
 
@@ -193,9 +194,14 @@ def _faithful(game: Game, orders: tuple[int, ...], pairs: Tensor, keys: Tensor, 
                 f"passes: raise interactions.max_passes, got {config.max_passes}, or ask for fewer pairs or orders"
             )
     blocks = list(image_blocks(game.images, contexts, 4 * count, count, len(game.names)))
-    rows = torch.arange(game.images)
+    rows, rounding = torch.arange(game.images), game.rounding()
     per_order = [
-        Strengths.join([strengths(pair_sums(game, rows[b], keys[b], pairs[b], order, contexts)) for b in blocks])
+        Strengths.join(
+            [
+                strengths(without_rounding(pair_sums(game, rows[b], keys[b], pairs[b], order, contexts), rounding[b]))
+                for b in blocks
+            ]
+        )
         for order in orders
     ]
     return Profile.of(

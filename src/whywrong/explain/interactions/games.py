@@ -49,6 +49,10 @@ class Game(ABC):
         self.names = tuple(names)
         self.forwards = torch.full((images,), self.setup, dtype=torch.int64)
 
+    def rounding(self) -> Tensor:
+        """(B,) float64: how far apart values can be by rounding alone; interactions below it are none. 0 if exact."""
+        return torch.zeros(self.images, dtype=torch.float64)
+
     @abstractmethod
     def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
         """(Q, V) float64 on the CPU; arguments as of :meth:`values`, already checked."""

@@ -50,6 +50,9 @@ class PlayersConfig:
             raise InputError(f"players.blur_sigma must be a positive number of pixels, got {self.blur_sigma}")
 
 
+_UNITS = 256
+
+
 class ImageGame(Game):
     """Values of sets of present players of images, all value functions from the same passes.
 
@@ -132,6 +135,10 @@ class ImageGame(Game):
     def near_baseline(self, tolerance: float = 4 / 255) -> Tensor | None:
         """(B,) share of cells that look the same when hidden, see :meth:`PixelCells.near_baseline`; None for tokens."""
         return self._shown.near_baseline(tolerance) if isinstance(self._shown, PixelCells) else None
+
+    def rounding(self) -> Tensor:
+        """As :meth:`Game.rounding`: float32 sums stay within 256 units in the last place of the largest logit."""
+        return _UNITS * torch.finfo(torch.float32).eps * self.full.double().abs().amax(1)
 
     def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
         """As :meth:`Game.evaluate`."""
