@@ -33,6 +33,7 @@ __all__ = [
     "check_planting",
     "check_settings",
     "diagnose",
+    "doubts",
     "draw_claim",
     "explain_image",
     "headline",
@@ -65,6 +66,16 @@ def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *,
     from whywrong.report.html import write_report as write
 
     return write(open_run(run) if isinstance(run, (str, Path)) else run, path, limit=limit)
+
+
+def doubts(run: RunFolder) -> list[str]:
+    """What changes how the results of a run must be read, gravest first, each with what to do."""
+    from whywrong.report.doubts import find_doubts
+    from whywrong.report.facts import gather
+    from whywrong.report.tables import Tables
+
+    with Tables(run) as tables:
+        return [doubt.text for doubt in find_doubts(tables.meta, gather(tables))]
 
 
 def headline(run: RunFolder) -> tuple[str, list[str]]:

@@ -33,6 +33,10 @@ def end_run(run: RunFolder, out: Path, *, sentences: bool = True, open_report: b
             f"... and {count(len(failed) - SHOWN_FAILURES, 'more failed item')}: "
             f'whywrong query {out} "select * from failed_items"'
         )
+    for text in (run.meta.get("data") or {}).get("warnings") or ():
+        say(f"note: {printable(text)}")
+    for text in api.doubts(run):
+        say(textwrap.fill(f"warning: {printable(text)}", 88))
     report = out / "report.html"
     tell()
     tell(f"Report: {report}")

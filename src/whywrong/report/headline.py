@@ -39,11 +39,6 @@ def headline(facts: Facts, names: Names) -> tuple[str, list[str]]:
         f"{facts.errors:,} of {count(facts.labelled, 'image')} {'is' if facts.errors == 1 else 'are'} wrong"
         f" ({percent(facts.errors / facts.labelled)})."
     )
-    if facts.errors == facts.labelled and facts.labelled > 1:
-        more.append(
-            "Every image is wrong. Labels in another order than the model's classes, or the wrong preprocessing, are"
-            " far more likely than a model this bad: check these before anything else."
-        )
     more += _distance_sentences(facts) + _pair_sentences(facts, names) + _patch_sentences(facts)
     return first, more + _unlabelled(facts)
 

@@ -16,6 +16,7 @@ from whywrong.report import facts as counted
 from whywrong.report import figures, headline, methods_text
 from whywrong.report.cases import Case, build
 from whywrong.report.causes import planted_causes
+from whywrong.report.doubts import find_doubts
 from whywrong.report.filters import filters
 from whywrong.report.numbers import count
 from whywrong.report.pages import write_page
@@ -78,6 +79,7 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         headline=first,
         lede=lede,
         advice=headline.advice(facts),
+        doubts=find_doubts(run.meta, facts),
         suspect_confidence=counted.CONFIDENT,
         strip=headline.strip(facts),
         histogram=figures.distances(facts),

@@ -1,0 +1,137 @@
+"""What changes how the results of a run must be read: said before any number, gravest first, with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from whywrong.report.facts import Facts
+from whywrong.report.numbers import count, percent, shown
+
+OF_LABELS = ("label order", "all wrong", "near chance")  # decided on all images once they are all classified
+FAILED_SHARE = 0.05
+SERIOUS: dict[str, tuple[str, str]] = {
+    "label order": (
+        "The labels look permuted",
+        "Do not read these errors as errors of the model. Pass the class names in the order of the model's outputs"
+        " (--classes FILE), then diagnose again into a new folder.",
+    ),
+    "all wrong": (
+        "Every image is wrong",
+        "Labels in another order than the model's classes, or the wrong preprocessing, are far more likely than a model"
+        " this bad. Check both, then diagnose again into a new folder.",
+    ),
+    "constant": (
+        "The model ignores the images",
+        "Check that its weights were loaded (--weights) and the range of its input.",
+    ),
+    "normalised twice": (
+        "The images look normalised twice",
+        "Leave out --mean and --std, then diagnose again into a new folder.",
+    ),
+    "not normalised": (
+        "The images look not normalised",
+        "Pass the --mean and --std of the training, then diagnose again into a new folder.",
+    ),
+    "channel order": (
+        "Red and blue look exchanged",
+        "Reverse the channels inside the model, then diagnose again into a new folder.",
+    ),
+    "range 0 to 255": (
+        "The pixels look scaled wrongly",
+        "Pass --mean and --std that give the model its range, then diagnose again into a new folder.",
+    ),
+    "near chance": (
+        "The model is hardly better than guessing",
+        "Check the labels, their order, the weights and the preprocessing before reading any single error.",
+    ),
+}
+CAUTION: dict[str, tuple[str, str]] = {
+    "faulty images": (
+        "Some images get no valid answer",
+        "They are left out of every number here; look at them with the failed items under Method and limits.",
+    ),
+    "stateful": (
+        "The model does not repeat itself",
+        "An error of one pass may be right in the next. Switch off what it draws or remembers between calls.",
+    ),
+    "random": (
+        "The model is randomised",
+        "An error of one pass may be right in the next. Switch off dropout and noise for evaluation.",
+    ),
+    "batch dependence": (
+        "Answers depend on the other images of a batch",
+        "The same image may be right in another batch. Give its normalisation layers running statistics.",
+    ),
+    "zero gradient": (
+        "The gradient is zero on some images",
+        "Do not rely on the smallest changes, regions and counterfactuals of these images.",
+    ),
+    "gradient": (
+        "The gradient is not finite on some images",
+        "Do not rely on the smallest changes, regions and counterfactuals of these images.",
+    ),
+    "not differentiable": (
+        "The model has no usable gradient",
+        "Methods that need one were refused; only the others speak here.",
+    ),
+}
+HARMLESS = frozenset({"train mode", "small batch"})  # handled: nothing is to be read otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One reason to read the results otherwise.
+
+    Attributes:
+        title: What it is, in a few words.
+        seen: What was measured.
+        action: What to do.
+        serious: Whether the results are probably not about the model at all.
+    """
+
+    title: str
+    seen: str
+    action: str
+    serious: bool
+
+    @property
+    def text(self) -> str:
+        """All of it, in one line."""
+        return f"{self.title}: {self.seen}. {self.action}"
+
+
+def find_doubts(meta: Mapping[str, Any], facts: Facts) -> list[Doubt]:
+    """Collect the findings that change how the results of a run must be read, gravest first."""
+    order = {name: rank for rank, name in enumerate((*SERIOUS, *CAUTION))}
+    found: dict[str, Doubt] = {}
+    for finding in sorted(_current(meta, facts), key=lambda f: order.get(f["name"], len(order))):
+        name, seen = finding["name"], shown(finding["text"]).rstrip(".")
+        title, action = (SERIOUS | CAUTION).get(name, (shown(name).capitalize(), "Read the results with care."))
+        found.setdefault(name, Doubt(title, seen, action, name in SERIOUS))
+    counted = _counted(facts, found)
+    doubts = [*found.values(), *counted]
+    return sorted(doubts, key=lambda doubt: not doubt.serious)
+
+
+def _current(meta: Mapping[str, Any], facts: Facts) -> list[Mapping[str, Any]]:
+    """Findings that warn; what the first images said about the labels is overruled by all of them."""
+    findings = [f for f in meta.get("health") or () if f["level"] == "warn" and f.get("name") not in HARMLESS]
+    decided = facts.read > 0 and not facts.waiting
+    findings = [f for f in findings if f.get("of_all") or not (decided and f.get("name") in OF_LABELS)]
+    return [{"name": "finding", **f} for f in sorted(findings, key=lambda f: not f.get("of_all"))]
+
+
+def _counted(facts: Facts, found: Mapping[str, Doubt]) -> list[Doubt]:
+    """What the counts of the run say by themselves."""
+    doubts = []
+    if facts.errors == facts.labelled > 1 and not {"label order", "all wrong"} & found.keys():
+        title, action = SERIOUS["all wrong"]
+        doubts.append(Doubt(title, f"all {count(facts.labelled, 'labelled image')} are wrong", action, True))
+    tried = facts.read + facts.failed
+    if tried and facts.failed > FAILED_SHARE * tried and "faulty images" not in found:
+        seen = f"{facts.failed:,} of {count(tried, 'image')} ({percent(facts.failed / tried)}) could not be used"
+        action = "They are missing from every number here; their reasons are listed with the failed items."
+        doubts.append(Doubt("Many images are missing", seen, action, False))
+    return doubts
