@@ -41,7 +41,8 @@ class Reader(nn.Module):
 
     Args:
         poison: Numbers of images (second pixel, in grey levels) on which it does ``deed``.
-        deed: ``raise``, ``nan``, ``exit``, ``kill`` or ``hang``.
+        deed: ``raise``, ``nan``, ``exit``, ``kill``, ``hang``, ``break`` (the GPU), or ``break:FILE`` as long as there
+            is a file.
     """
 
     def __init__(self, poison: Sequence[int] = (), deed: str = "raise", largest: int | None = None) -> None:
@@ -64,8 +65,19 @@ class Reader(nn.Module):
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.deed == "hang":
                 time.sleep(3600)
+            if self.deed.startswith("break"):
+                _break(self.deed.partition(":")[2])
             logits = torch.where(hit[:, None], torch.nan, logits)
         return logits
+
+
+def _break(file: str) -> None:
+    """Fail as a GPU does, where a file is named only as long as it is there: it is taken away."""
+    if file and not Path(file).exists():
+        return
+    if file:
+        Path(file).unlink()
+    raise RuntimeError("CUDA error: device-side assert triggered")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.runs import kit
 
+from whywrong.core.errors import DeviceFailure
 from whywrong.runs.engine import InProcess
 from whywrong.runs.interrupts import Stop
 from whywrong.runs.lookahead import LookAhead
@@ -42,6 +43,34 @@ def test_an_image_on_which_the_model_hangs_is_a_failed_item(tmp_path):
     failed = run.query("select key, reason from failed_items").to_pylist()
     assert failed == [{"key": "images[3]", "reason": "no answer from the model within 3 s on this image"}]
     assert len(run.query("select * from predictions where status = 'ok'")) == 11
+
+
+@pytest.mark.slow
+def test_a_worker_whose_gpu_fails_is_replaced_and_no_image_is_blamed(tmp_path):
+    source = kit.array_source(tmp_path, 24)
+    (tmp_path / "once").touch()
+    run = kit.diagnosed(tmp_path / "run", source, classifier=_deadly(9, f"break:{tmp_path / 'once'}"), workers=2)
+    assert not (tmp_path / "once").exists()
+    assert run.query("select * from failed_items").num_rows == 0
+    assert run.query("select * from predictions where status = 'ok'").num_rows == 24
+
+
+@pytest.mark.slow
+def test_a_gpu_that_fails_again_and_again_ends_the_run_and_leaves_the_rest_to_the_next(tmp_path):
+    source = kit.array_source(tmp_path, 24)
+    with pytest.raises(DeviceFailure, match=r"the GPU failed \(CUDA error: device-side assert triggered\)"):
+        kit.diagnosed(tmp_path / "run", source, classifier=_deadly(9, "break"), workers=2)
+    run = kit.diagnosed(tmp_path / "run", source)
+    assert run.query("select * from failed_items").num_rows == 0
+    assert run.query("select * from predictions where status = 'ok'").num_rows == 24
+
+
+def test_a_gpu_that_fails_in_this_process_ends_the_run_and_blames_no_image(tmp_path):
+    source = kit.array_source(tmp_path, 12)
+    with pytest.raises(DeviceFailure):
+        kit.diagnosed(tmp_path / "run", source, classifier=kit.reader(poison=(9,), deed="break"))
+    run = kit.diagnosed(tmp_path / "run", source)
+    assert run.query("select * from failed_items").num_rows == 0
 
 
 def test_items_are_loaded_in_order_and_never_more_than_the_bound(monkeypatch):

@@ -100,8 +100,7 @@ def main() -> None:
     except (OSError, MemoryError) as error:
         code = _tell(str(error) or type(error).__name__, error, EXIT_ENVIRONMENT)
     except Exception as error:  # noqa: BLE001 - a fault of ours: said as one, with a way to see more
-        text = f"unexpected {type(error).__name__}: {error}; a fault of whywrong, run with --debug to see where"
-        code = _tell(text, error, EXIT_ENVIRONMENT)
+        code = _tell(_unexpected(error), error, EXIT_ENVIRONMENT)
     _leave(code)
 
 
@@ -115,6 +114,15 @@ def _leave(code: int) -> NoReturn:
             stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _unexpected(error: Exception) -> str:
+    if "torch" in sys.modules:  # a command that never loaded it cannot have broken a GPU
+        from whywrong.models.memory import device_failed, device_failure
+
+        if device_failed(error):
+            return str(device_failure(error))
+    return f"unexpected {type(error).__name__}: {error}; a fault of whywrong, run with --debug to see where"
 
 
 def _tell(text: str, error: Exception, code: int) -> int:

@@ -86,3 +86,7 @@ class EnvironmentFailure(WhyWrongError):
     """Disk, memory or a worker failed; what is committed stays, and the run can be resumed."""
 
     exit_code = EXIT_ENVIRONMENT
+
+
+class DeviceFailure(EnvironmentFailure):
+    """A GPU failed, which no image is to blame for: whatever it is asked from now on in this process fails too."""

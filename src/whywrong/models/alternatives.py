@@ -134,5 +134,6 @@ def _with_spec(classifier: Classifier, stats: tuple[tuple[float, ...], tuple[flo
         access=classifier.access,
         output=classifier.output,
         device=classifier.device,
+        precision=classifier.precision,
         batch_size=classifier.batch_size,
     )

@@ -23,9 +23,19 @@ class Chunks:
         size: Images in one pass, at least 1.
         channels_last: Layout to start with.
         limit: Most images the model takes, where it says so.
+        release: Gives memory back that nobody holds any more; called before a smaller chunk is tried.
     """
 
-    def __init__(self, size: int, *, channels_last: bool = False, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        channels_last: bool = False,
+        limit: int | None = None,
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._release = release
+        self._short = False  # of memory, a moment ago
         self.channels_last = channels_last
         self.limit = limit
         self.resize(size)
@@ -48,12 +58,16 @@ class Chunks:
         start = 0
         while start < n:
             rows = slice(start, min(start + self.size, n))
+            if self._short:
+                self._release()  # only here, outside of the handler: the traceback holds what the failed pass made
+                self._short = False
             try:
                 parts.append(run(rows))
             except Exception as error:
                 size = rows.stop - rows.start
                 if out_of_memory(error) and size > 1:
                     self.size = (size + 1) // 2
+                    self._short = True
                     continue
                 if self.wants_other_layout(error):
                     self.channels_last = False
@@ -83,11 +97,15 @@ class Chunks:
         while halves:
             half = halves.pop()
             size = half.stop - half.start
+            if self._short:
+                self._release()
+                self._short = False
             try:
                 parts.append(run(half))
                 answered.append(size)
             except Exception as trouble:
-                if not (_may_be_one_image(trouble) or out_of_memory(trouble)):
+                self._short = out_of_memory(trouble)
+                if not (_may_be_one_image(trouble) or self._short):
                     raise
                 if size > 1:
                     middle = half.start + size // 2

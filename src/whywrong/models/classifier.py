@@ -26,8 +26,9 @@ from whywrong.models.class_files import SORTED
 from whywrong.models.containment import Contained
 from whywrong.models.identity import fingerprint
 from whywrong.models.kinds import inspect_module
-from whywrong.models.memory import out_of_memory
+from whywrong.models.memory import device_errors, device_failed, out_of_memory
 from whywrong.models.modes import EvaluationMode
+from whywrong.models.numerics import ExactArithmetic, check_precision_name
 
 Objective = Callable[[Tensor, slice], Tensor]
 
@@ -50,6 +51,8 @@ class Classifier:
             ``binary`` (one logit z becomes the two logits 0 and z); ``labels`` (class indices, (B,)); or
             ``key:NAME`` or ``item:N`` for one part of a mapping, object or tuple.
         device: Where the module lives; default that of its tensors, else the CPU. The module is never moved.
+        precision: On a GPU, ``exact`` for float32 as on a CPU and the same bits every time, or ``fast`` for what the
+            user has set, by default convolutions in TF32. Exact classifiers have their way while both are in use.
         batch_size: Images in one pass; larger requests are split, and it falls when memory runs out or the model
             takes fewer.
         identity: Hash that names the model in a run; default :func:`whywrong.models.identity.fingerprint`.
@@ -68,7 +71,7 @@ class Classifier:
         module: The module behind the classifier, None for other callables.
 
     Raises:
-        InputError: An unknown ``output``.
+        InputError: An unknown ``output`` or ``precision``.
         ModelError: A kind of module that is not supported, or its tensors are not on ``device``.
     """
 
@@ -81,6 +84,7 @@ class Classifier:
         access: Access | None = None,
         output: str = "logits",
         device: torch.device | str | None = None,
+        precision: str = "exact",
         batch_size: int = 64,
         identity: str | None = None,
         recipe: Any = None,
@@ -102,10 +106,17 @@ class Classifier:
         self.model = self.module if self.module is not None else model
         self._identity = identity
         self._mode = EvaluationMode(self.module)
+        self.precision = check_precision_name(precision)
+        self._arithmetic = ExactArithmetic(self.device.type == "cuda" and precision == "exact")
         self._dtype = kind.dtype if kind else torch.float32
         # Convolutions on a CPU are up to three times as fast on channels-last pixels; the weights may stay as they are.
         channels_last = kind is not None and kind.convolutional and self.device.type == "cpu"
-        self._chunks = Chunks(batch_size, channels_last=channels_last, limit=getattr(model, "largest_batch", None))
+        self._chunks = Chunks(
+            batch_size,
+            channels_last=channels_last,
+            limit=getattr(model, "largest_batch", None),
+            release=torch.cuda.empty_cache if self.device.type == "cuda" else lambda: None,
+        )
         mean_std = (preprocess.mean, preprocess.std) if preprocess and preprocess.mean and preprocess.std else None
         self._normalise = (
             tuple(torch.tensor(v, device=self.device, dtype=self._dtype).view(1, -1, 1, 1) for v in mean_std)
@@ -161,11 +172,13 @@ class Classifier:
 
     def __enter__(self) -> Classifier:
         self._mode.__enter__()
+        self._arithmetic.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._arithmetic.__exit__(kind, error, trace)
         self._mode.__exit__(kind, error, trace)
 
     # Asking.
@@ -318,7 +331,7 @@ class Classifier:
         except ModelError:
             raise
         except Exception as error:
-            if out_of_memory(error):
+            if out_of_memory(error) or device_failed(error):
                 raise
             if "Inference tensors cannot be saved" in str(error):
                 raise NotDifferentiableError(
@@ -337,7 +350,7 @@ class Classifier:
             except ModelError:
                 raise
             except RuntimeError as error:
-                if out_of_memory(error) or self._chunks.wants_other_layout(error):
+                if out_of_memory(error) or device_failed(error) or self._chunks.wants_other_layout(error):
                     raise
                 raise NotDifferentiableError(f"the backward pass of the model failed: {error}") from error
         if grad is None:
@@ -361,16 +374,13 @@ class Classifier:
                 return ask(rows)
             except BaseException as error:
                 self.forwards, self.backwards = before
-                if out_of_memory(error):
-                    if self.device.type == "cuda":
-                        torch.cuda.empty_cache()
-                    if rows.stop - rows.start == 1:
-                        raise EnvironmentFailure(
-                            "one image alone does not fit into memory; free some, or use a smaller model or input"
-                        ) from error
+                if out_of_memory(error) and rows.stop - rows.start == 1:
+                    raise EnvironmentFailure(
+                        "one image alone does not fit into memory; free some, or use a smaller model or input"
+                    ) from error
                 raise
 
-        with self, torch.inference_mode(False), torch.no_grad():
+        with self, torch.inference_mode(False), torch.no_grad(), device_errors():
             return self._chunks.over(len(x), counted, raised)
 
 

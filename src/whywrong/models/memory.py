@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from whywrong.core.access import Access
-from whywrong.core.errors import InputError, ModelError
+from whywrong.core.errors import DeviceFailure, InputError, ModelError
 
 if TYPE_CHECKING:
     from whywrong.models.classifier import Classifier
@@ -18,13 +20,65 @@ BUDGET_CPU = 2**30  # bytes kept for the backward pass; larger batches fall out 
 BUDGET_ACCELERATOR = 8 * 2**30
 LARGEST = 128
 WITHOUT_PROBE = 32
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+_NO_DEVICE = (
+    "CUDA error",
+    "device-side assert",
+    "illegal memory access",
+    "illegal instruction",
+    "unspecified launch failure",
+    "CUDNN_STATUS_EXECUTION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+    "CUDNN_STATUS_MAPPING_ERROR",
+    "HIP error",
+)
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on any device."""
     text = str(error)
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in text for sign in _NO_MEMORY)
+
+
+def device_failed(error: BaseException) -> bool:
+    """Whether an exception says that a GPU is out of order: it fails in all that it is asked afterwards."""
+    if isinstance(error, DeviceFailure):
+        return True
+    if not isinstance(error, RuntimeError) or out_of_memory(error):
+        return False
+    kind = getattr(torch, "AcceleratorError", None)  # since torch 2.8
+    text = str(error)
+    return (kind is not None and isinstance(error, kind)) or any(sign in text for sign in _NO_DEVICE)
+
+
+@contextlib.contextmanager
+def device_errors() -> Iterator[None]:
+    """Turn the failure of a GPU, wherever it shows, into one sentence about the machine.
+
+    Raises:
+        DeviceFailure: In place of what torch raises.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, DeviceFailure) or not device_failed(error):
+            raise
+        raise device_failure(error) from error
+
+
+def device_failure(error: BaseException) -> DeviceFailure:
+    """What the user is told of an error of which :func:`device_failed` holds."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return DeviceFailure(
+        f"the GPU failed ({first}); what is committed stays. Run the same command again; if it fails again, with "
+        "CUDA_LAUNCH_BLOCKING=1 to see where, or with --device cpu"
     )
 
 

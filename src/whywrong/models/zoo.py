@@ -38,7 +38,7 @@ class ClassifierRecipe:
     """Everything that rebuilds a classifier in another process: plain, picklable, with absolute paths.
 
     Attributes:
-        model, weights, weights_key, device, classes, input_size, resize, interpolation, mean, std: As
+        model, weights, weights_key, device, precision, classes, input_size, resize, interpolation, mean, std: As
             :func:`load_classifier` takes them.
         access, output, batch_size: As :func:`load_classifier` takes them.
         identity: What the rebuilt classifier must turn out to be; None where anything is accepted.
@@ -48,6 +48,7 @@ class ClassifierRecipe:
     weights: str | None = None
     weights_key: str | None = None
     device: str | None = None
+    precision: str | None = None
     classes: ClassList | Literal["sorted"] | None = None
     input_size: tuple[int, ...] | None = None
     resize: int | None = None
@@ -81,6 +82,7 @@ def load_classifier(
     weights: str | Path | None = None,
     weights_key: str | None = None,
     device: str | torch.device | None = None,
+    precision: str | None = None,
     classes: Classes | None = None,
     input_size: Sequence[int] | None = None,
     resize: int | None = None,
@@ -100,7 +102,8 @@ def load_classifier(
             download its own, or ``random``. Nothing is downloaded unasked.
         weights_key: Which weights of the file to take where it holds several sets, as ``state_dict_ema``; the message
             that asks for it lists them.
-        device: Where to put it; default the first accelerator there is, else the CPU.
+        device: Where to put it; default the first GPU there is, else the CPU.
+        precision: On a GPU: ``exact`` (the default) computes in float32 as a CPU does, ``fast`` allows TF32.
         classes: Names in the order of the logits in any form that :func:`whywrong.core.class_names.read_class_names`
             takes, or the path of a ``.txt``, ``.json`` or ``.csv`` file; ``"sorted"`` takes the sorted labels of the
             data, the order of torchvision's ``ImageFolder``. Default the model's own.
@@ -133,6 +136,7 @@ def load_classifier(
         access=access,
         output=output or "logits",
         device=target,
+        precision=precision or "exact",
         batch_size=batch_size or WITHOUT_PROBE,
         identity=fingerprint(loaded.model, spec, output or "logits", loaded.sources),
     )
@@ -142,6 +146,7 @@ def load_classifier(
         weights=weights,
         weights_key=weights_key,
         device=None if device is None else str(device),
+        precision=precision,
         classes=classes,
         input_size=None if input_size is None else tuple(input_size),
         resize=resize,

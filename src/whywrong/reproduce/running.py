@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from whywrong.core.config import config_dict, make_config
-from whywrong.core.errors import InputError, WhyWrongError
+from whywrong.core.errors import DeviceFailure, InputError, WhyWrongError
 from whywrong.core.registry import Claim, claims, find_claim, find_claims, resolve
 from whywrong.models import Classifier
 from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, LabelledImages, SkippedClaim
@@ -95,6 +95,8 @@ def _run_all(
             continue
         try:
             yield _run(claim, config, models[: claim.models], data, judges=judges, progress=progress, memory=memory)
+        except DeviceFailure:
+            raise
         except WhyWrongError as error:  # the other claims may still be tested
             yield SkippedClaim(claim.name, claim.title, " ".join(str(error).split()), True)
 

@@ -14,6 +14,7 @@ from whywrong.core.errors import BadItemError
 from whywrong.data.items import image_id_of, load_item
 from whywrong.data.sources.base import Source
 from whywrong.models.classifier import Classifier
+from whywrong.models.memory import device_errors
 from whywrong.runs.effort import Effort
 from whywrong.runs.folder import RunFolder
 from whywrong.runs.job import Job, Report, Sign, Unit
@@ -101,13 +102,18 @@ class Bench:
         return plan
 
     def perform(self, unit: Unit) -> Report:
-        """Do a unit and commit what came of it."""
+        """Do a unit and commit what came of it.
+
+        Raises:
+            DeviceFailure: The GPU fails; nothing of the batch in hand is committed or booked on an image.
+        """
         from whywrong.runs.explain import explain
         from whywrong.runs.predict import predict
 
         plan = self.prepare(unit)
         self._unit = unit
-        report = predict(self, unit, plan) if isinstance(plan, Pending) else explain(self, unit, plan)
+        with device_errors():
+            report = predict(self, unit, plan) if isinstance(plan, Pending) else explain(self, unit, plan)
         del self._plans[unit]
         return report
 
@@ -169,9 +175,9 @@ def batches(unit: Unit, rows: Sequence[Row], size: int) -> Iterable[list[Row]]:
             yield [row]
 
 
-def as_input(pixels: Sequence[np.ndarray]) -> Tensor:
-    """(B, C, H, W), float32, in [0, 1], from (C, H, W) uint8 each."""
-    return torch.from_numpy(np.stack(pixels)).float().div_(255)
+def as_input(pixels: Sequence[np.ndarray], device: torch.device | str = "cpu") -> Tensor:
+    """(B, C, H, W), float32, in [0, 1], from (C, H, W) uint8 each, which travel to the device as the bytes they are."""
+    return torch.from_numpy(np.stack(pixels)).to(device).float().div_(255)
 
 
 def first_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import Protocol
 
-from whywrong.core.errors import EnvironmentFailure
+from whywrong.core.errors import DeviceFailure, EnvironmentFailure
 from whywrong.runs.bench import Bench
 from whywrong.runs.folder import RunFolder
 from whywrong.runs.interrupts import GRACE, Stop
@@ -22,6 +22,7 @@ from whywrong.runs.plan import computed_items
 from whywrong.runs.worker import READY, serve
 
 _TRIES = 2  # deaths of a worker in one unit, after which the item in hand is looked for
+_BROKEN = 3  # failures of a GPU in one call, after which it is given up
 _STARTS = 3  # deaths of workers before their first unit, after which none is started again
 _TICK = 0.25  # seconds between looks at clocks and signals
 _BOOT = 300.0  # seconds that a worker may take to load the model
@@ -128,6 +129,7 @@ class _Worker:
 class Processes:
     """Several spawned workers. One that dies or falls silent is replaced and its unit tried again; after the second
     death the images in hand go through one at a time, and the one that ends a worker again becomes a failed item.
+    One whose GPU fails is replaced too; no image is blamed for that, and the third time ends the run.
 
     Args:
         job: What is to be done, with recipe and source spec.
@@ -145,6 +147,7 @@ class Processes:
         self._workers: list[_Worker] = []
         self._deaths: dict[tuple[str, int], int] = {}
         self._early_deaths = 0
+        self._broken_devices = 0
 
     def run(self, units: Iterable[Unit], alive: Callable[[Sign], None]) -> Iterator[Report]:
         """See :class:`Engine`."""
@@ -170,6 +173,13 @@ class Processes:
                     worker.units.popleft()
                     worker.items = ()
                     yield message
+                elif isinstance(message, DeviceFailure) and worker.ready:
+                    self._broken_devices += 1
+                    if self._broken_devices >= _BROKEN:
+                        raise message
+                    self._workers.remove(worker)
+                    worker.end()
+                    waiting.extendleft(reversed(worker.units))
                 elif isinstance(message, BaseException):
                     raise message
                 elif message == READY:

@@ -12,10 +12,18 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from whywrong.core.errors import EnvironmentFailure, InputError, ModelError, ModelRaisedError, NonFiniteError
+from whywrong.core.errors import (
+    DeviceFailure,
+    EnvironmentFailure,
+    InputError,
+    ModelError,
+    ModelRaisedError,
+    NonFiniteError,
+)
 from whywrong.core.randomness import item_keys
 from whywrong.core.registry import resolve
 from whywrong.core.result import MethodResult
+from whywrong.models.memory import device_errors
 from whywrong.runs.bench import Bench, Loaded, as_input, batches, first_line
 from whywrong.runs.job import Report, Step, Unit
 from whywrong.runs.plan import ExplainPlan, Pending, Row
@@ -132,34 +140,39 @@ def _run_step(bench: Bench, unit: Unit, step: Step, pending: Pending, loaded: di
 
 
 def _call(bench: Bench, unit: Unit, step: Step, items: Sequence[Loaded], outcome: _Outcome) -> None:
-    """Run a method on some errors; where it raises, on halves of them, so that one image costs no other its result."""
-    rows = [item.row for item in items]
-    x = as_input([item.pixels for item in items if item.pixels is not None])
-    y = torch.tensor([row["label"] for row in rows])
+    """Run a method on some errors; where it raises, on halves of them, so that one image costs no other its result.
+
+    Here, once a call, images go to the device of the classifier; methods compute where their images are.
+    """
+    rows, device = [item.row for item in items], bench.classifier.device
+    x = as_input([item.pixels for item in items if item.pixels is not None], device)
+    y = torch.tensor([row["label"] for row in rows], device=device)
     extra: dict[str, Tensor] = {}
-    if "detail" in step.method.takes:
-        extra["detail"] = torch.tensor([row["item_id"] in unit.details for row in rows])
+    detail = torch.tensor([row["item_id"] in unit.details for row in rows]) if "detail" in step.method.takes else None
+    if detail is not None:
+        extra["detail"] = detail.to(device)
     if "masks" in step.method.takes:
         nothing = np.zeros(x.shape[-2:], dtype=bool)
-        extra["masks"] = torch.from_numpy(np.stack([nothing if i.mask is None else i.mask for i in items]))
-    keys = item_keys(bench.job.seed, [row["item_id"] for row in rows], step.method.name)
+        extra["masks"] = torch.from_numpy(np.stack([nothing if i.mask is None else i.mask for i in items])).to(device)
+    keys = item_keys(bench.job.seed, [row["item_id"] for row in rows], step.method.name).to(device)
     try:
-        with bench.classifier:
+        with bench.classifier, device_errors():
             result = resolve(step.method.function)(bench.classifier, x, y, keys=keys, config=step.config, **extra)
+    except DeviceFailure:
+        raise
     except (ModelError, InputError) as error:
         if not isinstance(error, (ModelRaisedError, NonFiniteError)):
             raise _Refused(str(error)) from error
-        problem: Exception = error
+        reason = first_line(error)  # not the error itself, which holds the memory of the failed call
     except Exception as error:  # noqa: BLE001 - the user's model may raise anything in the middle of a method
-        problem = error
+        reason = str(error) if isinstance(error, EnvironmentFailure) else first_line(error)
     else:
-        bench.effort.learn(step, result.forwards + result.backwards, extra.get("detail"))
-        outcome.tables.append(_table(result, rows, extra.get("detail")))
+        bench.effort.learn(step, (result.forwards + result.backwards).cpu(), detail)
+        outcome.tables.append(_table(result, rows, detail))
         outcome.maps |= _maps(result, rows)
         return
     if len(items) == 1:
-        short = isinstance(problem, EnvironmentFailure)
-        outcome.failed[rows[0]["item_id"]] = [rows[0]["image_id"], str(problem) if short else first_line(problem)]
+        outcome.failed[rows[0]["item_id"]] = [rows[0]["image_id"], reason]
         return
     half = len(items) // 2
     _call(bench, unit, step, items[:half], outcome)

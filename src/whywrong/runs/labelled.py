@@ -95,6 +95,7 @@ class LabelledSource:
             raise DataError(f"{self.source.spec.path}: no labelled image could be read{why}")
 
     def batches(self, classifier: Classifier) -> Iterator[tuple[Tensor, Tensor, Sequence[str]]]:
-        """Images, classes and item ids of all labelled images, as claims take them."""
+        """Images and classes on the device of the classifier, and item ids, of all labelled images, as claims take
+        them."""
         for x, y, items in self.read(classifier, self.settle(classifier)):
-            yield x, y, [item.entry.item_id for item in items]
+            yield x.to(classifier.device), y.to(classifier.device), [item.entry.item_id for item in items]

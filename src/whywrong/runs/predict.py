@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.access import Access
-from whywrong.core.errors import EnvironmentFailure, ModelError, ModelRaisedError
+from whywrong.core.errors import DeviceFailure, EnvironmentFailure, ModelError, ModelRaisedError
 from whywrong.core.margins import error_margin
 from whywrong.models.classifier import Classifier
 from whywrong.runs.bench import Bench, Loaded, as_input, batches
@@ -79,7 +79,8 @@ def _predict_batch(bench: Bench, unit: Unit, batch: list[Row], raised: list[str]
     if not good:
         return rows
     bench.at([item.row["item_id"] for item in good])
-    answers, reasons = ask(bench.classifier, as_input([item.pixels for item in good if item.pixels is not None]))
+    pixels = [item.pixels for item in good if item.pixels is not None]
+    answers, reasons = ask(bench.classifier, as_input(pixels, bench.classifier.device))
     raised += [reason for reason in reasons.values() if reason != NOT_FINITE]
     fine = []
     for at, (item, answer) in enumerate(zip(good, answers, strict=True)):
@@ -91,21 +92,24 @@ def _predict_batch(bench: Bench, unit: Unit, batch: list[Row], raised: list[str]
 
 
 def ask(classifier: Classifier, x: Tensor) -> tuple[list[Tensor | None], dict[int, str]]:
-    """Logits (K,) of every image, or its class () where only labels are granted; None with a reason where the
-    model raises on that image alone, whatever its neighbours.
+    """Logits (K,) of every image, or its class () where only labels are granted, on the CPU; None with a reason where
+    the model raises on that image alone, whatever its neighbours.
 
     Raises:
         ModelError: The answers break the contract.
+        DeviceFailure: The GPU fails.
     """
     try:
         if classifier.access < Access.SCORES:
-            return list(classifier.predict(x)), {}
+            return list(classifier.predict(x).cpu()), {}
         logits, faults = classifier.logits_or_faults(x)
-        return list(logits), faults
+        return list(logits.cpu()), faults
+    except DeviceFailure:
+        raise
     except (ModelRaisedError, EnvironmentFailure) as error:
-        problem = error
+        problem = str(error)
     if len(x) == 1:
-        return [None], {0: str(problem)}
+        return [None], {0: problem}
     half = len(x) // 2
     left, left_reasons = ask(classifier, x[:half])
     right, right_reasons = ask(classifier, x[half:])

@@ -149,9 +149,9 @@ class Sample:
         x, labels = self.images()
         rows = [row for row, label in enumerate(labels) if label is not None]
         if not rows:
-            return probe(classifier, x)
-        y = torch.tensor([classes[label] for label in labels if label is not None])
-        return probe(classifier, x[rows], y)
+            return probe(classifier, x.to(classifier.device))
+        y = torch.tensor([classes[label] for label in labels if label is not None], device=classifier.device)
+        return probe(classifier, x[rows].to(classifier.device), y)
 
     def batch_size(self, classifier: Classifier) -> int:
         """Images in one pass: what the loader of the classifier planned, or a plan made here."""

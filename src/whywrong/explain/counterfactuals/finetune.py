@@ -213,6 +213,7 @@ def copy_of(classifier: Classifier) -> Classifier:
         preprocess=classifier.preprocess,
         output=classifier.output,
         device=classifier.device,
+        precision=classifier.precision,
         batch_size=classifier.batch_size,
     )
 

@@ -37,6 +37,7 @@ def in_float32(classifier: Classifier) -> Classifier:
         access=classifier.access,
         output=classifier.output,
         device=classifier.device,
+        precision=classifier.precision,
         batch_size=classifier.batch_size,
     )
 

@@ -226,6 +226,7 @@ def with_head(classifier: Classifier, head: Refit) -> Classifier:
         preprocess=spec,
         access=classifier.access,
         device=classifier.device,
+        precision=classifier.precision,
         batch_size=classifier.batch_size,
         identity=digest.hexdigest(),
         recipe=RefittedRecipe(recipe=classifier.recipe, head=head) if classifier.recipe is not None else None,

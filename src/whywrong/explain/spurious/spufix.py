@@ -212,6 +212,7 @@ def repair(classifier: Classifier, fixes: Sequence[Fix]) -> Classifier:
         preprocess=spec,
         access=classifier.access,
         device=classifier.device,
+        precision=classifier.precision,
         batch_size=classifier.batch_size,
         identity=_identity(classifier.identity, fixes),
         recipe=RepairedRecipe(recipe=classifier.recipe, fixes=tuple(fixes)) if classifier.recipe is not None else None,

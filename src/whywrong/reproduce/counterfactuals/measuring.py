@@ -70,7 +70,7 @@ def targeted_images(classifier: Classifier, data: LabelledImages, config: Counte
         others = logits.shape[1] - 1
         offset = 1 + (draw * others).long().clamp_max(others - 1)
         target = (logits[good].argmax(1) + offset.to(logits.device)).remainder(logits.shape[1])
-        batches.append(Batch(x[good].clamp(0, 1), target, keys, mask[good]))
+        batches.append(Batch(x[good].clamp(0, 1), target, keys.to(x.device), mask[good]))
         left -= len(good)
         if left <= 0:
             break
@@ -83,7 +83,7 @@ def _masked(classifier: Classifier, data: LabelledImages) -> Iterator[tuple[Tens
         for x, _, items in data.read(classifier, data.settle(classifier)):
             nothing = np.zeros(x.shape[-2:], dtype=bool)
             masks = np.stack([nothing if item.mask is None else item.mask for item in items])
-            yield x, torch.from_numpy(masks), [item.entry.item_id for item in items]
+            yield x.to(classifier.device), torch.from_numpy(masks), [item.entry.item_id for item in items]
         return
     masks = getattr(data, "masks", None)  # (N, H, W) bool, for images in memory
     start = 0
@@ -105,7 +105,9 @@ def _measured(
         for batch in batches:
             eps = ask.config.scale * default_radius(p, batch.x[0].numel())
             found = search(objective, batch.x, batch.target, p=p, eps=eps, steps=steps, solver=solver, keys=batch.keys)
-            domain = Domain.around(batch.x, torch.full((len(batch.x),), eps, dtype=torch.float64), p)
+            domain = Domain.around(
+                batch.x, torch.full((len(batch.x),), eps, dtype=torch.float64, device=batch.x.device), p
+            )
             filled = objective.value(domain.filled(found.z), batch.target)[0]
             best = torch.nan_to_num(found.trajectory, nan=-math.inf).cummax(1).values
             parts.append(

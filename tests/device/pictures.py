@@ -1,0 +1,42 @@
+"""A few drawn photographs, half of them misread, on the host and as a folder of classes."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from whywrong.data.batches import load_images
+from whywrong.models.zoo import load_classifier
+
+WRONG, RIGHT = 6, 18
+
+
+@functools.cache
+def drawn() -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Images (B, 3, 64, 64), the misread ones first, their classes (B,), and the names of all classes.
+
+    Called outside of the stand-in, so that they lie on the host and no count is touched.
+    """
+    net = load_classifier("planted:cnn", device="cpu")
+    assert net.classes is not None
+    batches = load_images("planted:test", spec=net.preprocess, classes=net.classes, batch_size=256, limit=200)
+    read = [(batch.x, batch.y) for batch in batches]
+    x, y = torch.cat([images for images, _ in read]), torch.cat([labels for _, labels in read])
+    wrong = net.predict(x) != y
+    rows = torch.cat([wrong.nonzero().flatten()[:WRONG], (~wrong).nonzero().flatten()[:RIGHT]])
+    return x[rows], y[rows], net.classes.names
+
+
+def folder(place: Path) -> Path:
+    """The images as a folder of class folders."""
+    x, y, names = drawn()
+    for at, (image, label) in enumerate(zip(x, y.tolist(), strict=True)):
+        (place / names[label]).mkdir(parents=True, exist_ok=True)
+        pixels = (255 * image).round().byte().permute(1, 2, 0).contiguous().numpy()
+        Image.fromarray(np.asarray(pixels)).save(place / names[label] / f"{at:02}.png")
+    return place

@@ -1,0 +1,141 @@
+"""Every command and every claim on a machine with a GPU, from files to files, on a few small images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from tests.device.pictures import WRONG, drawn, folder
+
+from whywrong.cli import app
+from whywrong.core.registry import claims
+from whywrong.runs.folder import RunFolder
+
+METHODS = "cam,inverted,patch_groups,counterfactuals,profiles"
+SHORT = (
+    "--set=inverted.segments=20",
+    "--set=inverted.rounds=6",
+    "--set=patch_groups.grid=4",
+    "--set=counterfactuals.steps=3",
+    "--set=profiles.grid=4",
+    "--set=profiles.max_passes=500",
+    "--set=profiles.contexts=4",
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("pictures"))
+
+
+def command(*words: object) -> int:
+    """One command in this process; its exit code."""
+    try:
+        return app([str(word) for word in words], standalone_mode=False) or 0
+    except typer.Exit as end:
+        return end.exit_code
+
+
+def failures(run: Path) -> dict[str, list[str]]:
+    """Reasons of items that failed, by method."""
+    from whywrong.runs.shards import read_facts
+
+    found = {}
+    for table in sorted((run / "parts").rglob("*.parquet")):
+        failed = read_facts(table).get("failed", {})
+        if failed:
+            found[table.parent.parent.name] = [reason for _, reason in failed.values()]
+    return found
+
+
+def test_check_reads_every_image(gpu, data, capsys):
+    assert command("check", "planted:cnn", data, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["wrong"] == WRONG
+    assert gpu.tally.bytes["up"] > 0
+
+
+def test_diagnose_gives_every_error_all_five_methods(gpu, data, tmp_path):
+    run = tmp_path / "run"
+    words = ("diagnose", "planted:cnn", data, "--out", run, "--methods", METHODS, "--limit", 3, *SHORT)
+    assert command(*words) == 0
+    assert failures(run) == {}
+    assert RunFolder(run).meta["refused"] == {}
+    assert RunFolder(run).meta["machine"]["device"].startswith("cuda")
+    before = gpu.tally.times["launch"]
+    assert command(*words) == 0  # complete: nothing is asked of a method again
+    assert gpu.tally.times["launch"] - before < before / 10
+
+
+def test_explain_diagnoses_one_image(gpu, data, tmp_path):
+    _, y, names = drawn()
+    image = next((data / names[int(y[0])]).glob("00.png"))
+    label = names[int(y[0])]
+    run = tmp_path / "why"
+    assert command("explain", "planted:cnn", image, "--label", label, "--out", run, *SHORT[:2]) == 0
+    assert failures(run) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", [(), ("--changes",), ("--changes", "--guide", "planted:cnn-robust")])
+def test_spurious_searches_and_changes(gpu, tmp_path, extra):
+    words = ("spurious", "planted:cnn-spurious", "planted:test", "--out", tmp_path / "s", "--class", "mug")
+    small = ("components=2", "min_images=20", "changed_steps=2")
+    settings = [f"--set={one}" for one in (small if extra else small[:2])]
+    assert command(*words, *extra, *settings) == 0
+
+
+def test_plant_makes_mistakes_of_every_cause(gpu, data, tmp_path):
+    assert command("plant", "planted:cnn", data, "--out", tmp_path / "made", "--per-cause", 1, "--tries", 3) in (0, 1)
+    assert list((tmp_path / "made").rglob("*.png"))
+
+
+@pytest.mark.slow
+def test_demo_runs(gpu, tmp_path):
+    assert command("demo", "--out", tmp_path / "demo") == 0
+
+
+def test_doctor_names_the_device(gpu, capsys):
+    assert command("doctor", "--json") == 0
+    assert "cuda:0 (stand-in)" in json.loads(capsys.readouterr().out)["devices"]
+
+
+SMALL = {
+    "inverted.1": "limit=3",
+    "inverted.3": "limit=3",
+    "inverted.6": "limit=3 others=3",
+    "interactions.C1": "limit=2 pool=20 steps=4 grid=4 contexts=4 draws=1000",
+    "interactions.C2": "limit=2 pool=20 steps=4 grid=4 contexts=4 draws=1000",
+    "interactions.C3": "limit=2 pool=20 steps=4 grid=4 contexts=4 draws=1000",
+    "interactions.C4": "limit=2 pool=20 grid=4 contexts=4 draws=1000",
+    "interactions.C5": "limit=2 pool=20 grid=4 contexts=4 draws=1000",
+    "interactions.C6": "limit=2 pool=20 steps=4 grid=4 contexts=4 draws=1000",
+    "interactions.C7": "limit=2 pool=20 steps=4 grid=4 contexts=4 draws=1000 permutations=2",
+    "interactions.C8": "limit=2 grid=4 permutations=2 draws=1000",
+    "counterfactuals.C1": "limit=2 steps=3",
+    "counterfactuals.C2": "limit=2",
+    "counterfactuals.C3": "limit=2 steps=3",
+    "counterfactuals.C4": "limit=2 long=4",
+    "counterfactuals.C5": "limit=2 steps=3",
+    "counterfactuals.C6": "limit=2 steps=3",
+    "counterfactuals.C7": "limit=500 components=2 min_images=20 min_carriers=1",
+    "counterfactuals.C8": "limit=2 steps=3",
+}
+
+
+def test_every_claim_is_listed_here():
+    assert set(SMALL) == set(claims())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_claim_gives_a_verdict(gpu, data, capsys, name):
+    claim = claims()[name]
+    words = ["reproduce", name, "planted:test" if name.endswith("C7") and "counter" in name else data, "--json"]
+    words += ["--model", "planted:cnn", *(["--model2", "planted:cnn-robust"] if claim.models == 2 else [])]
+    words += ["--judge", "planted:vit"] if "judges" in claim.takes else []
+    assert command(*words, *(f"--set={setting}" for setting in SMALL[name].split())) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] in ("holds", "does not hold", "undecided")
+    assert gpu.tally.times["launch"] > 0
