@@ -96,7 +96,9 @@ class ModelOptions:
     output: Annotated[
         str | None,
         Option(
-            metavar="PART", help="logits, probabilities, binary, labels, key:NAME or item:N.", rich_help_panel=MODEL
+            metavar="PART",
+            help="logits, probabilities, binary, binary-probability, labels, key:NAME or item:N.",
+            rich_help_panel=MODEL,
         ),
     ] = None
     batch_size: Annotated[

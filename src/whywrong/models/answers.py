@@ -11,7 +11,7 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError, ModelError
 
-OUTPUTS = "logits, probabilities, binary, labels, key:NAME or item:N"
+OUTPUTS = "logits, probabilities, binary, binary-probability, labels, key:NAME or item:N"
 FLOOR = 1e-30  # least probability: its logarithm stays finite
 
 
@@ -21,7 +21,7 @@ def check_output(output: str) -> str:
     Raises:
         InputError: It does not.
     """
-    if not re.fullmatch(r"logits|probabilities|binary|labels|key:.+|item:-?\d+", output):
+    if not re.fullmatch(r"logits|probabilities|binary|binary-probability|labels|key:.+|item:-?\d+", output):
         raise InputError(f'output must be {OUTPUTS}, got "{output}"')
     return output
 
@@ -79,29 +79,39 @@ def read_scores(answer: Any, output: str, batch: int) -> Tensor:
         ModelError: Another shape, a single score that was not announced, or values that cannot be what ``output`` says.
     """
     scores = read_part(answer, output)
-    if output == "binary":
-        if scores.numel() != batch:
-            raise ModelError(
-                f"output=binary expects one logit an image; for a batch of {batch} the model returned "
-                f"{tuple(scores.shape)}"
-            )
-        scores = scores.reshape(batch, 1)
-        scores = torch.cat([torch.zeros_like(scores), scores], 1)
+    if output in ("binary", "binary-probability"):
+        scores = _two_classes(scores, output, batch)
+    elif scores.numel() == batch and scores.ndim > 0 and len(scores) == batch:
+        raise ModelError(
+            f"the model returns one number an image; for a batch of {batch} it returned {tuple(scores.shape)}. Say how "
+            "to read it: --output binary (output=binary) for the logit of class 1, --output binary-probability for its "
+            "probability, behind a sigmoid"
+        )
     if scores.ndim != 2 or len(scores) != batch:
         raise ModelError(
             f"the model must return scores (B, K); for a batch of {batch} it returned {tuple(scores.shape)}"
             + ("; dense or multi-label output is not classification" if scores.ndim > 2 else "")
         )
-    if scores.shape[1] < 2:
-        raise ModelError("the model returns one score an image; say output=binary if that is the logit of class 1")
     if scores.is_complex() or scores.dtype == torch.bool:
         raise ModelError(f"the model must return real scores, it returned {scores.dtype}")
     scores = scores.float()
-    if output == "probabilities":
-        if bool((scores.detach() < 0).any()) or bool((scores.detach() > 1 + 1e-3).any()):
-            raise ModelError("output=probabilities was said, but the model returns values outside [0, 1]")
+    if output in ("probabilities", "binary-probability"):
+        if bool((scores.detach() < -1e-3).any()) or bool((scores.detach() > 1 + 1e-3).any()):
+            raise ModelError(f"output={output} was said, but the model returns values outside [0, 1]")
         return scores.clamp_min(FLOOR).log()
     return scores
+
+
+def _two_classes(scores: Tensor, output: str, batch: int) -> Tensor:
+    """One number an image as two scores (B, 2): the logits 0 and z, or the probabilities 1 - p and p."""
+    if scores.numel() != batch:
+        what = "logit" if output == "binary" else "probability"
+        raise ModelError(
+            f"output={output} expects one {what} an image; for a batch of {batch} the model returned "
+            f"{tuple(scores.shape)}"
+        )
+    scores = scores.reshape(batch, 1)
+    return torch.cat([torch.zeros_like(scores) if output == "binary" else 1 - scores, scores], 1)
 
 
 def read_labels(answer: Any, batch: int) -> Tensor:

@@ -48,8 +48,9 @@ class Classifier:
         access: Highest level that may be used; default what the model can grant: INTERNALS for a plain module, SCORES
             for any other callable.
         output: How the answer is read: ``logits``; ``probabilities`` (their logarithm serves as logits);
-            ``binary`` (one logit z becomes the two logits 0 and z); ``labels`` (class indices, (B,)); or
-            ``key:NAME`` or ``item:N`` for one part of a mapping, object or tuple.
+            ``binary`` (one logit z becomes the two logits 0 and z); ``binary-probability`` (one probability p of
+            class 1); ``labels`` (class indices, (B,)); or ``key:NAME`` or ``item:N`` for one part of a mapping, object
+            or tuple.
         device: Where the module lives; default that of its tensors, else the CPU. The module is never moved.
         precision: On a GPU, ``exact`` for float32 as on a CPU and the same bits every time, or ``fast`` for what the
             user has set, by default convolutions in TF32. Exact classifiers have their way while both are in use.
@@ -114,7 +115,7 @@ class Classifier:
         self._chunks = Chunks(
             batch_size,
             channels_last=channels_last,
-            limit=getattr(model, "largest_batch", None),
+            limit=_largest_batch(model),
             release=torch.cuda.empty_cache if self.device.type == "cuda" else lambda: None,
         )
         mean_std = (preprocess.mean, preprocess.std) if preprocess and preprocess.mean and preprocess.std else None
@@ -392,6 +393,12 @@ def _settle_device(said: torch.device | str | None, found: torch.device | None) 
     if device.type != found.type or device.index not in (None, found.index or 0):
         raise ModelError(f'the model is on {found} and device={device} was said; move it there with .to("{device}")')
     return found
+
+
+def _largest_batch(model: Any) -> int | None:
+    """The fixed batch size that a callable states; anything else of that name belongs to the model."""
+    limit = getattr(model, "largest_batch", None)
+    return limit if type(limit) is int and limit > 0 else None
 
 
 def _classes(given: Any, *models: Any) -> ClassList | None:

@@ -21,6 +21,7 @@ from whywrong.models.health_checks import (
     NONFINITE_SHARE,
     check_faults,
     check_gradient,
+    check_head,
     check_mode,
     check_range,
     check_repeats,
@@ -80,8 +81,11 @@ def probe(classifier: Classifier, x: Tensor, y: Tensor | None = None) -> HealthR
             classes = len(classifier.classes) if classifier.classes else int(max(predicted.max(), y.max())) + 1
             names = classifier.classes.names if classifier.classes else None
             findings += accuracy_findings(predicted, y, classes, names)
+            findings += check_head(classifier, x, predicted == y)
             if accuracy < 1 and classifier.classes:
                 findings += check_alternatives(classifier, x, y, answers)
+        else:
+            findings += check_head(classifier, x, None)
     return HealthReport(tuple(findings), access, len(x), accuracy, classifier.forwards - start)
 
 

@@ -14,8 +14,12 @@ from whywrong.core.margins import error_margin
 from whywrong.core.registry import methods
 from whywrong.models.classifier import Classifier
 from whywrong.models.findings import Finding
+from whywrong.models.labels_check import beats_chance
+from whywrong.models.last_step import LastStep, step_behind
 
 TOLERANCE = 1e-3  # relative to the spread of the logits; rounding in other batch sizes stays near 1e-5
+LEAST_PROBABILITIES = 8  # images with numbers from 0 to 1 before they are taken for probabilities
+LEAST_FEATURES = 32  # numbers; no backbone has fewer, and small nets may well pool straight into their classes
 NONFINITE_SHARE = 0.05
 NONFINITE_LEAST = 20  # images seen before a share means anything
 
@@ -61,7 +65,7 @@ def check_faults(faults: dict[int, str], images: int) -> Iterator[Finding]:
 def check_scores(classifier: Classifier, x: Tensor, logits: Tensor) -> Iterator[Finding]:
     if not len(x):
         return
-    raw_logits = classifier.output not in ("probabilities", "binary")
+    raw_logits = classifier.output not in ("probabilities", "binary", "binary-probability")
     sums = logits.sum(1)
     if raw_logits and bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-2).all()):
         yield Finding(
@@ -70,10 +74,58 @@ def check_scores(classifier: Classifier, x: Tensor, logits: Tensor) -> Iterator[
             "the model returns probabilities where logits are due: pass output=probabilities (their logarithm is "
             "taken) or leave out the softmax",
         )
+    yield from _check_one_score(classifier, x, logits)
     if len(x) > 1 and float((logits - logits[:1]).abs().max()) == 0 and float((x - x[:1]).abs().max()) > 0:
         yield Finding("warn", "constant", "the model gives the same scores to all images: it does not look at them")
     yield from check_repeats(classifier, x, logits, lambda c, v: c.logits(v))
     yield from _check_batch(classifier, x, logits)
+
+
+def _check_one_score(classifier: Classifier, x: Tensor, logits: Tensor) -> Iterator[Finding]:
+    """A probability that is read as a logit is never negative: every image would get class 1."""
+    if classifier.output != "binary" or len(x) < LEAST_PROBABILITIES:
+        return
+    step = _last_step(classifier, x)
+    score = logits[:, 1]
+    inside = bool((score >= 0).all()) and bool((score <= 1).all()) and float(score.max() - score.min()) > 0
+    if inside and step != "linear":
+        yield Finding(
+            "stop",
+            "probability",
+            f"output=binary expects a logit, but the model returned numbers from 0 to 1 on all of {len(x)} images, so "
+            "every image would get class 1: pass --output binary-probability",
+        )
+
+
+def check_head(classifier: Classifier, x: Tensor, right: Tensor | None) -> Iterator[Finding]:
+    """Say where the outputs look like features of a backbone.
+
+    Args:
+        classifier: Its classes may be unnamed, then its outputs need a linear layer behind them.
+        x: Images, (B, C, H, W), in [0, 1].
+        right: (B,) bool, right predictions; None without labels.
+    """
+    classes = classifier.classes
+    if classifier.module is None or classes is None or classes.named or classifier.output == "labels" or not len(x):
+        return
+    if right is not None and beats_chance(right, len(classes)):
+        return
+    if len(classes) < LEAST_FEATURES or _last_step(classifier, x) != "features":
+        return
+    yield Finding(
+        "stop" if right is not None else "warn",
+        "features",
+        f"the {len(classes)} numbers that the model returns come straight from pooling, a normalisation or an "
+        "activation, and no class is named: they look like the features of a backbone. Give the model with its "
+        "classifier; if they are classes, name them with --classes",
+    )
+
+
+def _last_step(classifier: Classifier, x: Tensor) -> LastStep:
+    if classifier.access < Access.GRADIENTS:
+        return "unknown"
+    with classifier, torch.inference_mode(False), torch.enable_grad():
+        return step_behind(classifier.ask(x[:1].detach().clone().requires_grad_()))
 
 
 def labels_as_scores(classifier: Classifier, x: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ class Loaded:
         classes: Its classes, where it names them.
         ask: What to do about a missing input size, for the message.
         sources: Bytes that define the architecture beyond structure and weights.
+        by_attributes: Whether ``says`` was read from attributes, which the model may also use itself.
         notes: What its owner should know about how it was loaded, one sentence each.
     """
 
@@ -31,4 +32,5 @@ class Loaded:
     classes: ClassList | None = None
     ask: str = "pass input_size=(C, H, W)"
     sources: tuple[bytes, ...] = field(default=())
+    by_attributes: bool = False
     notes: tuple[str, ...] = field(default=())

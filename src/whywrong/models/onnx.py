@@ -13,6 +13,7 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError, ModelError
 from whywrong.models.loaded import Loaded
+from whywrong.models.onnx_graph import last_operation
 
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
@@ -25,6 +26,7 @@ class OnnxModel:
     Attributes:
         input_size: (C, H, W) where the graph states it, else None.
         largest_batch: The fixed batch of the graph, None where it is free.
+        ends_in_sigmoid: Whether nothing but reshaping follows a sigmoid before the only output.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,6 +55,7 @@ class OnnxModel:
         self.input_size = (c, h, w) if c and h and w else None
         self.largest_batch = batch
         self._outputs = [output.name for output in self._session.get_outputs()]
+        self.ends_in_sigmoid = len(self._outputs) == 1 and last_operation(path.read_bytes()) == "Sigmoid"
 
     def __call__(self, x: Tensor) -> Tensor | dict[str, Tensor]:
         """Outputs of the graph: the tensor where there is one, else all of them by name."""

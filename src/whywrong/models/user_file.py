@@ -6,31 +6,41 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from torch import nn
 
 from whywrong.core.errors import InputError, ModelError, ModelRaisedError, WhyWrongError
+from whywrong.models.attributes import stated_preprocessing
 from whywrong.models.class_attributes import classes_of
 from whywrong.models.containment import Contained
-from whywrong.models.loaded import SPEC_FIELDS, Loaded
+from whywrong.models.loaded import Loaded
 from whywrong.models.weights import load_weights
 
 
-def load_user_file(path: Path, function: str, weights: str | None, key: str | None = None) -> Loaded:
+def load_user_file(
+    path: Path,
+    function: str,
+    weights: str | None,
+    *,
+    key: str | None = None,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> Loaded:
     """Run a function of the user's file, which returns the model.
 
     The model is an ``nn.Module`` or any callable from images (B, C, H, W) to scores or labels. It may carry
     ``classes`` or another list of names that :func:`whywrong.models.class_attributes.classes_of` knows, and
-    ``input_size`` (C, H, W), ``resize``, ``interpolation``, ``mean`` and ``std``.
+    ``input_size`` (C, H, W), ``resize``, ``interpolation``, ``mean`` and ``std`` as plain values.
 
     Args:
         path: Python file; its folder is importable while it loads.
         function: Name of a function without arguments in it.
         weights: File with weights to put into the module; None keeps those it comes with.
         key: Which set of weights of the file to take, where it holds several.
+        given: Preprocessing that the owner states elsewhere, by the names in ``SPEC_FIELDS``.
 
     Raises:
         InputError: No such file or function.
@@ -61,13 +71,15 @@ def load_user_file(path: Path, function: str, weights: str | None, key: str | No
                 "file for an nn.Module"
             )
         notes = load_weights(model, Path(weights), key=key)
+    says, more = stated_preprocessing(model, given)
     return Loaded(
         model=model,
-        says={name: getattr(model, name) for name in SPEC_FIELDS if getattr(model, name, None) is not None},
+        says=says,
         classes=classes_of(model),
         ask=f"set input_size = (C, H, W) on the model that {path.name}:{function} returns, or pass input_size",
         sources=(path.read_bytes(), function.encode()),
-        notes=notes,
+        notes=(*notes, *(f"{path.name}:{function}: {text}" for text in more)),
+        by_attributes=True,
     )
 
 

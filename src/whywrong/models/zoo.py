@@ -15,12 +15,14 @@ from whywrong.core.class_names import read_class_names
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError, ModelError
 from whywrong.core.input_spec import InputSpec
+from whywrong.models.attributes import settle_normalisation
 from whywrong.models.class_files import SORTED, read_class_file
 from whywrong.models.classifier import Classifier
 from whywrong.models.identity import fingerprint
 from whywrong.models.libraries import LIBRARY_WEIGHTS
 from whywrong.models.loaded import SPEC_FIELDS, Loaded
 from whywrong.models.memory import WITHOUT_PROBE, plan_batch_size
+from whywrong.models.one_score import settle_output
 from whywrong.models.onnx import load_onnx
 from whywrong.models.planted import load_planted
 from whywrong.models.timm_nets import load_timm
@@ -110,10 +112,11 @@ def load_classifier(
         input_size: (C, H, W), default the model's own; so are the four that follow.
         resize: Shorter side before the centre crop, in pixels; 0 stretches the image without a crop.
         interpolation: nearest, bilinear, bicubic, lanczos, box or hamming.
-        mean: Normalisation per channel, of values in [0, 1]; () switches the model's own off.
+        mean: Normalisation per channel, of values in [0, 1]; () switches the model's own off, with its std.
         std: The same, for the spread.
         access: Highest level to use, as ``scores``; default what the model can grant.
-        output: How answers are read, see :class:`Classifier`; default ``logits``.
+        output: How answers are read, see :class:`Classifier`; default ``logits``, or ``binary-probability`` if
+            the model provably ends in one sigmoid.
         batch_size: Images in one pass; default planned from a memory probe.
 
     Raises:
@@ -123,9 +126,14 @@ def load_classifier(
     model, weights = str(model), None if weights is None else str(weights)
     classes = _classes(classes)
     size = tuple(input_size) if input_size else None
-    loaded, model, weights = _load(model, weights, weights_key, size, classes)
-    given = {"input_size": input_size, "resize": resize, "interpolation": interpolation, "mean": mean, "std": std}
-    spec = _spec(given, loaded, model)
+    given = {"input_size": size, "resize": resize, "interpolation": interpolation, "mean": mean, "std": std}
+    loaded, model, weights = _load(model, weights, weights_key, given, classes)
+    spec, notes = _spec(given, loaded, model), [*loaded.notes]
+    if loaded.by_attributes and mean is None and std is None:
+        spec, more = settle_normalisation(loaded.model, spec)
+        notes += more
+    output, more = settle_output(loaded.model, output, spec)
+    notes += more
     if isinstance(access, str):
         access = _access(access)
     target = _place(loaded.model, device)
@@ -134,13 +142,13 @@ def load_classifier(
         classes=classes or loaded.classes,
         preprocess=spec,
         access=access,
-        output=output or "logits",
+        output=output,
         device=target,
         precision=precision or "exact",
         batch_size=batch_size or WITHOUT_PROBE,
-        identity=fingerprint(loaded.model, spec, output or "logits", loaded.sources),
+        identity=fingerprint(loaded.model, spec, output, loaded.sources),
     )
-    classifier.notes = loaded.notes
+    classifier.notes = tuple(notes)
     classifier.recipe = ClassifierRecipe(
         model=model,
         weights=weights,
@@ -168,7 +176,7 @@ def _load(
     model: str,
     weights: str | None,
     key: str | None,
-    input_size: tuple[int, ...] | None,
+    given: Mapping[str, Any],
     classes: ClassList | Literal["sorted"] | None,
 ) -> tuple[Loaded, str, str | None]:
     """The model, and its name and weights with absolute paths."""
@@ -179,7 +187,7 @@ def _load(
     count = len(classes) if isinstance(classes, ClassList) else None
     library, _, name = model.partition(":")
     if library == "timm":
-        return load_timm(name, weights, key=key, input_size=input_size, classes=count), model, weights
+        return load_timm(name, weights, key=key, input_size=given["input_size"], classes=count), model, weights
     if library == "torchvision":
         return load_torchvision(name, weights, key=key, classes=count), model, weights
     if library == "planted":
@@ -187,7 +195,7 @@ def _load(
     file, _, function = model.rpartition(":")
     if file.endswith(".py"):
         path = Path(file).resolve()
-        return load_user_file(path, function, weights, key), f"{path}:{function}", weights
+        return load_user_file(path, function, weights, key=key, given=given), f"{path}:{function}", weights
     if model.endswith(".py"):
         raise InputError(f"{model}: say which function returns the model, as {model}:build")
     if model.endswith(".onnx"):
@@ -205,6 +213,8 @@ def _load(
 
 def _spec(given: Mapping[str, Any], loaded: Loaded, model: str) -> InputSpec:
     said = {name: given[name] if given[name] is not None else loaded.says.get(name) for name in SPEC_FIELDS}
+    if given["mean"] is not None and not len(given["mean"]) and given["std"] is None:
+        said["std"] = None  # switched off together
     size = said.pop("input_size")
     if size is None:
         raise InputError(f"{model} does not say its input size: {loaded.ask}")

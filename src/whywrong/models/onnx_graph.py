@@ -1,0 +1,75 @@
+"""The last operation of an ONNX graph, read from the bytes of its protocol buffer without the onnx package.
+
+Field numbers are those of onnx.proto: ModelProto.graph 7, GraphProto.node 1 and output 12, NodeProto.input 1, output 2
+and op_type 4, ValueInfoProto.name 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_RESHAPING = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Transpose"}
+
+
+def last_operation(content: bytes) -> str | None:
+    """Name the operation that the first output of a graph comes from, behind reshaping; None if it cannot be read.
+
+    Args:
+        content: The whole file.
+    """
+    try:
+        graph = next(value for field, value in _fields(memoryview(content)) if field == 7)
+        nodes = [_node(value) for field, value in _fields(graph) if field == 1]
+        output = next(value for field, value in _fields(graph) if field == 12)
+        name = next(bytes(value) for field, value in _fields(output) if field == 1)
+    except (StopIteration, IndexError, ValueError):
+        return None
+    made_by = {made: (operation, taken) for operation, taken, outputs in nodes for made in outputs}
+    for _ in range(len(nodes)):
+        operation, taken = made_by.get(name, (None, ()))
+        if operation not in _RESHAPING or not taken:
+            return operation
+        name = taken[0]
+    return None
+
+
+def _node(message: memoryview) -> tuple[str, list[bytes], list[bytes]]:
+    fields = list(_fields(message))
+    operation = next((bytes(value).decode(errors="replace") for field, value in fields if field == 4), "")
+    return operation, [bytes(v) for f, v in fields if f == 1], [bytes(v) for f, v in fields if f == 2]
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Numbers and contents of the fields that hold bytes; numbers in between are passed over.
+
+    Raises:
+        IndexError, ValueError: The message is cut off or no protocol buffer.
+    """
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind == 0:
+            _, at = _varint(message, at)
+        elif kind == 2:
+            length, at = _varint(message, at)
+            if at + length > len(message):
+                raise ValueError("a field is longer than its message")
+            yield key >> 3, message[at : at + length]
+            at += length
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"unknown wire type {kind}")
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")
