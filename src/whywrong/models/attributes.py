@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from whywrong.core.errors import InputError
 from whywrong.core.input_spec import INTERPOLATIONS, InputSpec
 from whywrong.models.answers import read_part
+from whywrong.models.containment import Contained
 from whywrong.models.kinds import unwrap
 from whywrong.models.loaded import SPEC_FIELDS
 from whywrong.models.modes import EvaluationMode
@@ -205,7 +206,7 @@ def _scores(model: Any, x: Tensor) -> Tensor:
     module = model if isinstance(model, nn.Module) else None
     tensors = [*module.parameters(), *module.buffers()] if module is not None else []
     place = next((t for t in tensors if t.is_floating_point()), x)
-    with EvaluationMode(module), torch.no_grad():
+    with Contained(), EvaluationMode(module), torch.no_grad():
         return read_part(model(x.to(place.device, place.dtype)), "logits").detach().float().flatten(1).cpu()
 
 

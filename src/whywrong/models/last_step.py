@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from whywrong.models.answers import read_part
+from whywrong.models.containment import Contained
 from whywrong.models.kinds import inspect_module
 from whywrong.models.modes import EvaluationMode
 
@@ -41,7 +42,7 @@ def last_step(module: nn.Module, x: Tensor) -> tuple[LastStep, int]:
     kind = inspect_module(module)
     x = x.to(kind.device or x.device, kind.dtype, copy=True)
     try:
-        with EvaluationMode(kind.module), torch.inference_mode(False), torch.enable_grad():
+        with Contained(), EvaluationMode(kind.module), torch.inference_mode(False), torch.enable_grad():
             scores = read_part(kind.module(x.requires_grad_()), "logits")
     except Exception:  # noqa: BLE001 - what is wrong with the model is said where it is asked in earnest
         return "unknown", 0
