@@ -250,9 +250,16 @@ def test_members_that_are_links_or_devices_are_never_read_and_nothing_is_written
         add(archive, "link.png", type=tarfile.SYMTYPE, linkname="/etc/passwd")
         add(archive, "hard.png", type=tarfile.LNKTYPE, linkname="../evil.png")
         add(archive, "pipe.png", type=tarfile.FIFOTYPE)
+        add(archive, "sub/../../evil.png", encode(noise(4, 4)))
+        add(archive, "http://host/a.png", encode(noise(4, 4)))
+        add(archive, "sub/good.png", encode(noise(4, 4)))
     source = open_source(folder)
-    assert len(source) == 2
-    assert all(source.read(entry) for entry in source.entries())
+    *wrong, good = source.entries()
+    assert len(wrong) == 4
+    for entry in wrong:
+        with pytest.raises(BadItemError, match="outside the data"):
+            source.read(entry)
+    assert source.read(good)
     assert source.ignored == {"member that is not a plain file": 3}
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["in", "x.tar"]
 

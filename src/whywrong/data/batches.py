@@ -20,6 +20,7 @@ from whywrong.data.decoding import DecodeOptions, decode, from_array
 from whywrong.data.files import to_text
 from whywrong.data.items import LoadedItem, load_item
 from whywrong.data.sources import Entry, Source, open_source
+from whywrong.data.sources.base import spread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,8 +82,7 @@ class Images:
     def __iter__(self) -> Iterator[Batch]:
         entries = self.source.entries()
         if self._limit is not None:
-            step = max(1, len(self.source) // self._limit)  # spread: neighbours are often of one class
-            entries = islice(entries, 0, step * self._limit, step)
+            entries = spread(entries, len(self.source), self._limit)  # neighbours are often of one class
         while chunk := list(islice(entries, self._batch_size)):
             yield self._batch(chunk)
 
@@ -181,7 +181,7 @@ def _label_map(source: Source, classes: ClassList | None) -> dict[str, int]:
 def _native_spec(source: Source, options: DecodeOptions) -> InputSpec:
     for entry in source.entries():
         try:
-            data = source.read(entry)
+            data = source.read(entry, options.max_pixels)
             first = from_array(data) if isinstance(data, np.ndarray) else decode(data, options, name=entry.key)
         except BadItemError:
             continue

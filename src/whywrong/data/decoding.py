@@ -20,7 +20,7 @@ from PIL.ExifTags import Base
 
 from whywrong.core.errors import BadItemError, InputError
 from whywrong.data.colours import to_8bit
-from whywrong.data.formats import count_frames, header_size, identify, suffix_fits
+from whywrong.data.formats import MAX_PIXELS, count_frames, header_size, identify, suffix_fits
 
 MAX_JPEG_SCANS = 500
 """Progressive JPEGs have about ten scans; thousands of empty ones make a small file decode for minutes."""
@@ -43,7 +43,7 @@ class DecodeOptions:
         icc: ``ignore`` notes a colour profile; ``convert`` converts the image to sRGB.
     """
 
-    max_pixels: int = 2**26
+    max_pixels: int = MAX_PIXELS
     exif: str = "ignore"
     background: tuple[int, int, int] = (255, 255, 255)
     value_range: tuple[float, float] | None = None

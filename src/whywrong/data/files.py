@@ -10,7 +10,7 @@ import stat
 import struct
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import BinaryIO
 
@@ -76,17 +76,32 @@ def open_regular(path: bytes) -> BinaryIO:
     return io.FileIO(descriptor, "rb")  # type: ignore[return-value]
 
 
-def read_regular(path: bytes, limit: int = MAX_FILE_BYTES) -> bytes:
+Judge = Callable[[bytes, int], None]
+"""Told the first kilobyte of a file and its size; raises BadItemError if the rest need not be read."""
+
+HEAD = 1024
+
+
+def read_regular(path: bytes, limit: int = MAX_FILE_BYTES, judge: Judge | None = None) -> bytes:
     """All bytes of a regular file.
 
+    Args:
+        path: The file.
+        limit: Most bytes.
+        judge: May refuse the file by its beginning.
+
     Raises:
-        BadItemError: As :func:`open_regular`; larger than ``limit`` bytes; cut or failing while it is read.
+        BadItemError: As :func:`open_regular`; larger than ``limit`` bytes; refused by ``judge``; cut or failing while
+            it is read.
     """
     with open_regular(path) as file:
         try:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
                 raise BadItemError(f"file of {size} bytes, the cap is {limit}")
+            if judge is not None:
+                judge(file.read(HEAD) or b"", size)
+                file.seek(0)
             data = file.read(size + 1) or b""
             while len(data) < size:  # a raw read may return less than asked
                 more = file.read(size + 1 - len(data))

@@ -14,6 +14,11 @@ from whywrong.core.errors import BadItemError
 ALLOWED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 """Formats that are decoded, by content: still pictures that every training pipeline reads."""
 
+MAX_PIXELS = 2**26
+"""Largest width x height that is decoded, unless the owner says otherwise."""
+
+_LEAST_CAP = 2**20  # bytes: small images may carry profiles and thumbnails
+_BYTES_A_PIXEL = {"TIFF": 8, "PPM": 8}  # 16 bit in four channels without compression; 4 in all other formats
 _IMAGE_ENDINGS = """
     jpg jpeg jpe jfif png apng gif webp bmp dib tif tiff ppm pgm pbm pnm pfm
     heic heif hif avif svg svgz jp2 j2k jpx jxl psd eps ps fits fit icns ico cur tga dds exr hdr
@@ -87,6 +92,24 @@ def identify(data: bytes, suffix: str = "") -> str:
         if pattern.match(data[:160]):
             raise BadItemError(f"format not allowed: {refused}; {remedy}")
     raise BadItemError(_what_text(data[:1024]))
+
+
+def check_head(head: bytes, size: int, suffix: str = "", max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse a file by its first bytes and its size, before the rest is read.
+
+    Args:
+        head: At least the first kilobyte, or the whole file.
+        size: Bytes of the whole file.
+        suffix: As for :func:`identify`.
+        max_pixels: Largest width x height that is decoded.
+
+    Raises:
+        BadItemError: As :func:`identify`, or more bytes than so many pixels need.
+    """
+    kind = identify(head, suffix)
+    cap = max(_LEAST_CAP, _BYTES_A_PIXEL.get(kind, 4) * max_pixels)
+    if size > cap:
+        raise BadItemError(f"{kind} of {size} bytes; images of at most {max_pixels} pixels need no more than {cap}")
 
 
 def suffix_fits(name: str, suffix: str) -> bool:

@@ -81,7 +81,7 @@ def load_item(
         BadItemError: The file cannot be read or decoded; the reason is stored with the item.
     """
     options = options or DecodeOptions()
-    data = source.read(entry)
+    data = source.read(entry, options.max_pixels)
     decoded = from_array(data) if isinstance(data, np.ndarray) else decode(data, options, name=_file_name(entry.key))
     geometry = Geometry.plan(decoded.width, decoded.height, spec)
     notes = list(decoded.notes)

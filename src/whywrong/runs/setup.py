@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +21,7 @@ from whywrong.data.batches import load_images
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.files import to_text
 from whywrong.data.items import load_item
-from whywrong.data.sources.base import Source
+from whywrong.data.sources.base import Source, spread
 from whywrong.models.classifier import Classifier
 from whywrong.models.health import HealthReport, probe
 from whywrong.models.memory import plan_batch_size
@@ -30,6 +29,8 @@ from whywrong.runs.bench import as_input
 from whywrong.runs.job import Step
 
 _PROBED = 64  # images of the health probe, spread over the listing
+_ENOUGH = 16  # with fewer readable ones among them, more of the listing is looked at
+_TRIED = 1024  # most items looked at
 
 
 def choose_steps(depth: Depth, names: Sequence[str] | None, options: Mapping[str, Mapping[str, Any]]) -> list[Step]:
@@ -131,16 +132,23 @@ class Sample:
             DataError: None of them can be read.
         """
         if self._loaded is None:
-            pixels, labels, reason = [], [], ""
-            step = max(1, len(self._source) // _PROBED)
-            for entry in islice(self._source.entries(), 0, step * _PROBED, step):
-                try:
-                    pixels.append(load_item(self._source, entry, self._spec, self._options).pixels)
-                    labels.append(entry.label)
-                except BadItemError as error:
-                    reason = reason or f"{entry.key}: {error.reason}"
+            total, reason = len(self._source), ""
+            pixels, labels = [], []
+            for count in (_PROBED, _TRIED):  # more of the listing where few of the first choice can be read
+                pixels, labels = [], []
+                for entry in spread(self._source.entries(), total, min(count, total)):
+                    try:
+                        pixels.append(load_item(self._source, entry, self._spec, self._options).pixels)
+                        labels.append(entry.label)
+                    except BadItemError as error:
+                        reason = reason or f"{to_text(entry.key)}: {error.reason}"
+                    if len(pixels) == _PROBED:
+                        break
+                if len(pixels) >= min(_ENOUGH, total):
+                    break
             if not pixels:
-                raise DataError(f"none of the first images can be read; {reason}")
+                tried = min(_TRIED, total)
+                raise DataError(f"none of {tried:,} images spread over all {total:,} can be read; the first: {reason}")
             self._loaded = as_input(pixels), labels
         return self._loaded
 

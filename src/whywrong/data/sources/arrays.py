@@ -11,11 +11,14 @@ import numpy as np
 
 from whywrong.core.errors import BadItemError, DataError
 from whywrong.data.files import path_bytes
+from whywrong.data.formats import MAX_PIXELS
 from whywrong.data.sources.base import Entry, Source, SourceSpec
 from whywrong.data.sources.label_values import label_text, one_hot_classes
 from whywrong.data.sources.npy import Archive
 
 _LABEL_CHUNK = 65_536
+_CHUNK_BYTES = 2**24  # of labels held at a time
+_LABEL_BYTES = 2**20  # of one label; its type may claim any length
 
 
 class ArraySource(Source):
@@ -48,13 +51,16 @@ class ArraySource(Source):
                 f"{reader.where}: expected (N,) or (N, 1) whole numbers or text, or (N, K) one-hot, got {reader.dtype} "
                 f"{reader.shape}"
             )
+        if reader.row_bytes > _LABEL_BYTES:
+            raise DataError(f"{reader.where}: labels of {reader.row_bytes} bytes each are no class names")
         if len(reader) != len(self._images):
             raise DataError(f"{self._archive.name}: {len(self._images)} images came with {len(reader)} labels")
         texts: list[str] = []
         shared: dict[object, str] = {}
         try:
-            for start in range(0, len(reader), _LABEL_CHUNK):
-                chunk = _one_column(reader.rows(start, start + _LABEL_CHUNK), reader.where)
+            step = max(1, min(_LABEL_CHUNK, _CHUNK_BYTES // max(1, reader.row_bytes)))
+            for start in range(0, len(reader), step):
+                chunk = _one_column(reader.rows(start, start + step), reader.where)
                 for row, value in enumerate(chunk.tolist(), start=start):
                     if value not in shared:
                         shared[value] = label_text(value, f"{reader.where}, row {row}")
@@ -73,12 +79,15 @@ class ArraySource(Source):
             label = None if labels is None else labels[row]
             yield Entry(f"images[{row}]", label, self._images.row_bytes, status.st_mtime_ns)
 
-    def read(self, entry: Entry) -> np.ndarray:
+    def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """(H, W, C) uint8, C = 1 or 3.
 
         Raises:
-            BadItemError: The array's bytes are damaged.
+            BadItemError: The array's bytes are damaged, or the images too large.
         """
+        height, width = self._images.shape[1:3]
+        if height * width > max_pixels:
+            raise BadItemError(f"too many pixels: {width} x {height}, the cap is {max_pixels}")
         row = int(entry.key[7:-1])
         pixels = self._images.rows(row, row + 1)[0]
         return pixels if pixels.ndim == 3 else pixels[:, :, None]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,8 @@ import numpy as np
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import DataError, InputError, UnmatchedLabelError
 from whywrong.core.label_match import describe_respelled, match_labels
-from whywrong.data.files import open_regular, path_bytes, to_text
+from whywrong.data.files import Judge, open_regular, path_bytes, to_text
+from whywrong.data.formats import MAX_PIXELS, check_head
 from whywrong.data.sources.boxes import BoxTable, BoxUse
 
 _MAX_CLASSES_BYTES = 64 * 2**20
@@ -90,6 +92,21 @@ class SourceSpec:
         return asdict(self)
 
 
+def spread(entries: Iterable[Entry], total: int, count: int) -> Iterator[Entry]:
+    """At most ``count`` of ``total`` entries, in order and evenly spread from the first to the last."""
+    chosen = 0
+    for position, entry in enumerate(entries):
+        if chosen < count and position >= chosen * total // count:
+            chosen += 1
+            yield entry
+
+
+def judge_image(name: str, max_pixels: int = MAX_PIXELS) -> Judge:
+    """A judge for :func:`whywrong.data.files.read_regular` that refuses what cannot be an image of that size."""
+    suffix = os.path.splitext(name)[1].lower()
+    return lambda head, size: check_head(head, size, suffix, max_pixels)
+
+
 class Source(ABC):
     """Labelled images in a fixed order. ``entries`` streams; ``scan`` goes through it once and checks everything."""
 
@@ -111,11 +128,15 @@ class Source(ABC):
         """The entries without the boxes of a boxes file; what is passed over is counted in ``ignored``."""
 
     @abstractmethod
-    def read(self, entry: Entry) -> bytes | np.ndarray:
+    def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> bytes | np.ndarray:
         """Bytes of the image file, or its pixels (H, W, C) uint8 where the source holds arrays.
 
+        Args:
+            entry: From the listing.
+            max_pixels: Largest width x height that will be decoded; larger files are refused early.
+
         Raises:
-            BadItemError: The file is missing, unreadable or too large.
+            BadItemError: The file is missing, unreadable, no image, too large, or outside the data.
         """
 
     @abstractmethod

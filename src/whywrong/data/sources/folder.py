@@ -6,9 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 
-from whywrong.core.errors import DataError
+from whywrong.core.errors import BadItemError, DataError
 from whywrong.data.files import path_bytes, path_text, read_regular, to_text
-from whywrong.data.sources.base import Entry, Source, SourceSpec
+from whywrong.data.formats import MAX_PIXELS
+from whywrong.data.inside import is_remote, leads_out, outside
+from whywrong.data.sources.base import Entry, Source, SourceSpec, judge_image
 from whywrong.data.sources.walk import LINK, Walk
 
 LOOSE = "image outside the class folders"
@@ -32,22 +34,40 @@ class FileSource(Source):
             self._warnings.append(f"{links} symbolic links are not followed; allow it with follow_links")
 
     def path_of(self, entry: Entry) -> bytes:
-        """The entry's file."""
-        return os.path.join(self._root, path_bytes(entry.key.partition("//")[0]))
+        """The entry's file.
 
-    def read(self, entry: Entry) -> bytes:
+        Raises:
+            BadItemError: It lies outside the data.
+        """
+        return self._inside(entry.key.partition("//")[0])
+
+    def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> bytes:
         """Bytes of the image file.
 
         Raises:
-            BadItemError: The file is missing, unreadable or too large.
+            BadItemError: The file is missing, unreadable, no image, too large, or outside the data.
         """
-        return read_regular(self.path_of(entry))
+        path = self.path_of(entry)
+        return read_regular(path, judge=judge_image(path_text(path), max_pixels))
+
+    def _inside(self, path: str) -> bytes:
+        """The file behind a path of the listing, which may come from a run folder of somebody else.
+
+        Raises:
+            BadItemError: It lies outside the data.
+        """
+        if self._leads_out(path):
+            raise outside(path, "" if is_remote(path) else "; allow it with follow_links if that is meant")
+        return os.path.join(self._root, path_bytes(path))
+
+    def _leads_out(self, path: str) -> bool:
+        return leads_out(self._root, path) and (is_remote(path) or not self.spec.follow_links)
 
     def stat(self, entry: Entry) -> tuple[int, int] | None:
         """(size, mtime_ns) of the file now; None where it has vanished."""
         try:
             status = os.stat(self.path_of(entry))
-        except OSError:
+        except (OSError, BadItemError):
             return None
         return status.st_size, status.st_mtime_ns
 

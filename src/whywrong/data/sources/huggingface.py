@@ -9,7 +9,9 @@ from typing import Any
 
 from whywrong.core.errors import BadItemError, DataError, EnvironmentFailure
 from whywrong.data.files import path_bytes, read_regular, to_text
-from whywrong.data.sources.base import Entry, Source, SourceSpec
+from whywrong.data.formats import MAX_PIXELS
+from whywrong.data.inside import is_remote, leads_out, outside
+from whywrong.data.sources.base import Entry, Source, SourceSpec, judge_image
 from whywrong.data.sources.label_values import UNLABELLED, label_text
 
 
@@ -23,6 +25,7 @@ class HuggingFaceSource(Source):
         except ImportError:
             raise EnvironmentFailure('Hugging Face data sets need the extra: pip install "whywrong[hf]"') from None
         self._split, data = self._load(datasets)
+        self._folders = _folders(datasets, spec.path)
         features = data.features
         for column in (spec.image, None if spec.label == UNLABELLED else spec.label):
             if column is not None and column not in features:
@@ -65,11 +68,11 @@ class HuggingFaceSource(Source):
             return self._names[value]
         return label_text(value, f"{to_text(self.spec.path)}, {self._split} row {row}")
 
-    def read(self, entry: Entry) -> bytes:
+    def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> bytes:
         """Bytes of the image file as stored.
 
         Raises:
-            BadItemError: The row holds no image, or its file is missing.
+            BadItemError: The row holds no image, or its file is missing, too large or outside the data.
         """
         row = int(entry.key.rpartition("/")[2])
         cell = self._data[row][self._image]
@@ -77,7 +80,23 @@ class HuggingFaceSource(Source):
             raise BadItemError("the row holds no image")
         if cell.get("bytes") is not None:
             return cell["bytes"]
-        return read_regular(path_bytes(cell["path"]))
+        path = cell.get("path")
+        if not path:
+            raise BadItemError("the row holds no image")
+        return read_regular(self._inside(path), judge=judge_image(path, max_pixels))
+
+    def _inside(self, path: str) -> bytes:
+        """The file that a row names, which must lie in the data set or where the library unpacks data sets.
+
+        Raises:
+            BadItemError: It lies elsewhere: whoever made the data set may have named any file of this machine.
+        """
+        for folder in self._folders:
+            if not leads_out(folder, path):
+                return os.path.join(folder, path_bytes(path))
+        if self.spec.follow_links and not is_remote(path):
+            return os.path.join(self._folders[0], path_bytes(path))
+        raise outside(path, "" if is_remote(path) else "; allow it with follow_links if that is meant")
 
     def locate(self, label: str) -> str:
         """The split; its column holds the label."""
@@ -85,6 +104,17 @@ class HuggingFaceSource(Source):
 
     def _classes_folder(self) -> None:
         return None
+
+
+def _folders(datasets: Any, path: str) -> list[bytes]:
+    """Folders that rows may name files in."""
+    if os.path.isdir(path):
+        return [path_bytes(path)]
+    if os.path.isfile(path):
+        return [path_bytes(os.path.dirname(os.path.abspath(path)))]
+    config = datasets.config
+    kept = (config.HF_DATASETS_CACHE, getattr(config, "HF_HUB_CACHE", None), config.DOWNLOADED_DATASETS_PATH)
+    return [path_bytes(os.path.abspath(folder)) for folder in kept if folder]
 
 
 def _load_other(datasets: Any, path: str) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from whywrong.data.formats import MAX_PIXELS
 from whywrong.data.planted import NAMES, Pictures, PictureSet, open_set
 from whywrong.data.planted.sets import VERSION
 from whywrong.data.sources.base import Entry, Source, SourceSpec
@@ -37,7 +38,7 @@ class PlantedSource(Source):
             group = cause.split(" ")[0] if cause else NAMES[label]
             yield Entry(f"{group}/{row:04d}", NAMES[label], size, VERSION, mask="object", cause=cause or None)
 
-    def read(self, entry: Entry) -> np.ndarray:
+    def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """(S, S, 3) uint8."""
         pictures, at = self._place(entry)
         return pictures.images[at].permute(1, 2, 0).numpy()

@@ -132,10 +132,23 @@ class Table:
 
     def _parquet_rows(self) -> Iterator[Row]:
         number = 0
-        for batch in _parquet(self.path).iter_batches(batch_size=8192):
-            for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        for columns in self._parquet_batches():
+            for cells in zip(*columns, strict=True):
                 number += 1
                 yield Row(f"{self.name} row {number}", dict(zip(self.columns, cells, strict=True)))
+
+    def _parquet_batches(self) -> Iterator[list[list[Any]]]:
+        """Columns of some rows at a time; damage shows only when a page is read."""
+        batches = _parquet(self.path).iter_batches(batch_size=8192)
+        while True:
+            try:
+                batch = next(batches, None)
+                columns = None if batch is None else [column.to_pylist() for column in batch.columns]
+            except _DAMAGE as error:
+                raise _damaged(self.path, error) from None
+            if columns is None:
+                return
+            yield columns
 
 
 def _header(line: str, delimiter: str) -> tuple[str, ...]:
@@ -146,13 +159,21 @@ def _header(line: str, delimiter: str) -> tuple[str, ...]:
 
 
 def _parquet(path: str) -> Any:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         return pq.ParquetFile(os.fsdecode(path_bytes(path)))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{to_text(path)}: not a readable Parquet file: {error}") from None
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
+
+
+# What pyarrow raises for damaged bytes; its own ArrowInvalid, ArrowNotImplementedError and so on derive from these.
+_DAMAGE = (OSError, ValueError, TypeError, NotImplementedError, MemoryError, OverflowError, KeyError, RuntimeError)
+
+
+def _damaged(path: str, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())[:200]
+    return DataError(f"{to_text(os.path.basename(path))}: not a readable Parquet file: {reason}")
 
 
 def path_of(row: Row, columns: Sequence[str]) -> str:

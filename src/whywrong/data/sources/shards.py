@@ -6,18 +6,22 @@ Members are read in place; nothing is ever unpacked to disk. Only the standard l
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tarfile
+import threading
+import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from whywrong.core.errors import BadItemError, DataError
-from whywrong.data.files import MAX_FILE_BYTES, open_regular, path_bytes, path_text, to_text
-from whywrong.data.formats import IMAGE_SUFFIXES
-from whywrong.data.sources.base import Entry, Source, SourceSpec
+from whywrong.data.files import HEAD, MAX_FILE_BYTES, Judge, open_regular, path_bytes, path_text, to_text
+from whywrong.data.formats import IMAGE_SUFFIXES, MAX_PIXELS
+from whywrong.data.inside import is_remote, outside
+from whywrong.data.sources.base import Entry, Source, SourceSpec, judge_image
 from whywrong.data.sources.label_values import label_text
 from whywrong.data.sources.walk import is_system, list_folder
 
@@ -25,6 +29,8 @@ SUFFIXES = (b".tar", b".tar.gz", b".tgz")
 _MAX_LABEL_BYTES = 2**20
 _MAX_READ = 2**26  # a member's header may claim any size
 _OPEN_SHARDS = 4
+_RATIO = 100  # times its size, to which a compressed shard may unfold
+_LEAST_UNFOLDED = 2**30  # bytes that every compressed shard may unfold to
 
 
 class _Bounded:
@@ -39,6 +45,28 @@ class _Bounded:
         if not 0 <= size <= _MAX_READ:
             raise tarfile.ReadError(f"a header claims {size} bytes")
         return self._file.read(size)
+
+
+class _Unfolding:
+    """A decompressed stream that ends in an error beyond ``most`` bytes: pictures do not shrink a hundredfold."""
+
+    def __init__(self, file: Any, most: int) -> None:
+        self._file, self._most = file, most
+        self.tell, self.close = file.tell, file.close
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._check(self._file.tell())
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence == 0:
+            self._check(offset)  # before it unfolds everything on the way
+        return self._file.seek(offset, whence)
+
+    def _check(self, position: int) -> None:
+        if position > self._most:
+            raise tarfile.ReadError(f"it unfolds to more than {self._most} bytes, {_RATIO} times its size")
 
 
 @dataclass(slots=True)
@@ -59,11 +87,13 @@ class TarSource(Source):
         else:
             self._folder, self._names = os.path.split(root)[0], [os.path.basename(root)]
         self._open: OrderedDict[bytes, _Shard] = OrderedDict()
+        self._lock = threading.RLock()  # loaders read ahead in several threads, a shard has one position
         self._where: dict[str, str] = {}
 
     def _entries(self, ignored: Counter[str]) -> Iterator[Entry]:
         for name in self._names:
-            shard = self._shard(name)
+            with self._lock:
+                shard = self._shard(name)
             samples: dict[str, dict[str, tarfile.TarInfo]] = {}
             for member in shard.archive.getmembers():
                 if not member.isreg() or member.issparse():
@@ -109,13 +139,13 @@ class TarSource(Source):
             raise DataError(f"{where}: unreadable label: {error}") from None
         return label_text(value, where)
 
-    def read(self, entry: Entry) -> bytes:
+    def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> bytes:
         """Bytes of the image member.
 
         Raises:
-            BadItemError: The member is missing, cut or too large.
+            BadItemError: The member is missing, cut, no image or too large, or its name leads out of the shard.
         """
-        return self._member(entry.key)
+        return self._member(entry.key, max_pixels)
 
     def read_mask(self, entry: Entry) -> bytes:
         """Bytes of the mask member.
@@ -126,34 +156,44 @@ class TarSource(Source):
         shard = entry.key.partition("/")[0]
         return self._member(f"{shard}/{entry.mask}")
 
-    def _member(self, key: str) -> bytes:
+    def _member(self, key: str, max_pixels: int = MAX_PIXELS) -> bytes:
         shard_name, _, name = key.partition("/")
-        try:
-            shard = self._shard(path_bytes(shard_name))
-        except DataError as error:
-            raise BadItemError(str(error)) from error
-        member = shard.members.get(name)
-        if member is None:
-            raise BadItemError("member has vanished from its shard")
-        return self._content(shard, member, MAX_FILE_BYTES)
+        if _leaves(name):
+            raise outside(name)
+        with self._lock:
+            try:
+                shard = self._shard(path_bytes(shard_name))
+            except DataError as error:
+                raise BadItemError(str(error)) from error
+            member = shard.members.get(name)
+            if member is None:
+                raise BadItemError("member has vanished from its shard")
+            return self._content(shard, member, MAX_FILE_BYTES, judge_image(name, max_pixels))
 
-    def _content(self, shard: _Shard, member: tarfile.TarInfo, limit: int) -> bytes:
+    def _content(self, shard: _Shard, member: tarfile.TarInfo, limit: int, judge: Judge | None = None) -> bytes:
+        with self._lock:
+            return self._content_now(shard, member, limit, judge)
+
+    @staticmethod
+    def _content_now(shard: _Shard, member: tarfile.TarInfo, limit: int, judge: Judge | None) -> bytes:
         if member.size > limit:
             raise BadItemError(f"member of {member.size} bytes, the cap is {limit}")
-        parts, left = [], member.size
+        content = io.BytesIO()
         try:
             file = shard.archive.fileobj
             assert file is not None
             file.seek(member.offset_data)
-            while left:
-                part = file.read(min(left, 2**20))
+            while content.tell() < member.size:
+                first = judge is not None and content.tell() == 0
+                part = file.read(min(member.size - content.tell(), HEAD if first else 2**20))
                 if not part:
                     raise BadItemError("truncated shard: bytes are missing")
-                parts.append(part)
-                left -= len(part)
-        except (OSError, EOFError, tarfile.TarError) as error:
+                if judge is not None and first:
+                    judge(part, member.size)
+                content.write(part)
+        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
             raise BadItemError(f"shard cannot be read: {error}") from error
-        return b"".join(parts)
+        return content.getvalue()
 
     def _shard(self, name: bytes) -> _Shard:
         if name in self._open:
@@ -165,11 +205,12 @@ class TarSource(Source):
             if name.lower().endswith((b".gz", b".tgz")):
                 import gzip
 
-                file = gzip.GzipFile(fileobj=file)
+                most = max(_LEAST_UNFOLDED, _RATIO * os.fstat(file.fileno()).st_size)
+                file = _Unfolding(gzip.GzipFile(fileobj=file), most)
             bounded: Any = _Bounded(file)
             archive = tarfile.TarFile(fileobj=bounded, encoding="utf-8", errors="surrogateescape")
             members = archive.getmembers()
-        except (tarfile.TarError, OSError, EOFError, BadItemError, ValueError) as error:
+        except (tarfile.TarError, OSError, EOFError, BadItemError, ValueError, zlib.error) as error:
             raise DataError(f"{shown}: not a readable tar shard: {error}") from None
         by_name = {member.name: member for member in members}
         if len(by_name) < len(members):
@@ -197,6 +238,11 @@ class TarSource(Source):
         """Close the shards; reading opens them again."""
         while self._open:
             self._close(self._open.popitem()[1])
+
+
+def _leaves(name: str) -> bool:
+    """Whether the name of a member would lead out of a folder that it was unpacked to."""
+    return name.startswith("/") or ".." in name.split("/") or is_remote(name)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -7,14 +7,14 @@ import posixpath
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
 
-from whywrong.core.errors import DataError
+from whywrong.core.errors import BadItemError, DataError
 from whywrong.data.files import path_bytes, path_text, read_regular, to_text
-from whywrong.data.sources.base import Entry, SourceSpec
+from whywrong.data.sources.base import Entry, SourceSpec, judge_image
 from whywrong.data.sources.folder import FileSource
 from whywrong.data.sources.label_values import UNLABELLED, label_text, one_hot_classes
 from whywrong.data.sources.rows import Row, Table, box_of, extra_columns, forward_slashes, hash64, path_of
@@ -43,7 +43,7 @@ class TableSource(FileSource):
         self._labelled = self._label is not None and any(
             row.cells[self._label] not in (None, "") for row in self._table.rows()
         )
-        self._outside = lru_cache(maxsize=4096)(self._leaves)
+        self._outside: list[str] = []
         self._missing: list[str] = []
 
     def _entries(self, ignored: Counter[str]) -> Iterator[Entry]:
@@ -62,7 +62,11 @@ class TableSource(FileSource):
                         raise DataError(f"{row.where}: another box or mask for the image and label of {where}")
                     ignored[DUPLICATE] += 1
                     continue
-            if counting and not entry.mtime_ns:
+            if counting and self._leads_out(path):
+                self._outside.append(f'{row.where}: "{to_text(path)}"')
+                del self._outside[10:]
+                self._outside_count += 1
+            elif counting and not entry.mtime_ns:
                 self._missing.append(f'{row.where}, "{to_text(path)}"')
                 del self._missing[10:]
                 self._missing_count += 1
@@ -73,9 +77,9 @@ class TableSource(FileSource):
         if mask is not None:
             mask = self._path(row, path_of(row, ("mask",)))
         try:
-            status = os.stat(os.path.join(self._root, path_bytes(path)))
+            status = os.stat(self._inside(path))
             size, mtime_ns = status.st_size, status.st_mtime_ns
-        except OSError:
+        except (OSError, BadItemError):  # the reason is given when it is read
             size, mtime_ns = 0, 0
         key = f"{path}//{label}" if contested else path
         cause = row.cells.get("cause")
@@ -89,7 +93,7 @@ class TableSource(FileSource):
         """
         if entry.mask is None:
             raise DataError(f"{entry.key} has no mask")
-        return read_regular(os.path.join(self._root, path_bytes(entry.mask)))
+        return read_regular(self._inside(entry.mask), judge=judge_image(entry.mask))
 
     def locate(self, label: str) -> str:
         """The first line with the label."""
@@ -108,31 +112,18 @@ class TableSource(FileSource):
         """A path below the folder, normalised; backslashes lead into folders unless a file is named with them.
 
         Raises:
-            DataError: It leads out of the folder, itself or through a link.
+            DataError: It names no file.
         """
         if "\\" in written and not os.path.lexists(self._file(written)):
             written = forward_slashes(written)
         path = posixpath.normpath(written)
+        path = path[1:] if path.startswith("//") else path  # which POSIX keeps, and keys of items use
         if posixpath.isabs(path):
             relative = posixpath.relpath(path, self.spec.path)
             path = path if relative.startswith("..") else relative
-        if self.spec.follow_links:
-            return path
-        out = posixpath.isabs(path) or path == ".." or path.startswith("../")
-        folder, name = posixpath.split(path)
-        if out or self._outside(folder) or (os.path.islink(self._file(path)) and self._leaves(path)):
-            raise DataError(
-                f'{row.where}: "{to_text(written)}" leads out of {to_text(self.spec.path)}; '
-                "allow it with follow_links if that is meant"
-            )
-        if not name:
+        if not posixpath.basename(path):
             raise DataError(f'{row.where}: "{to_text(written)}" is not a file')
         return path
-
-    def _leaves(self, path: str) -> bool:
-        root = os.path.realpath(self._root)
-        real = os.path.realpath(self._file(path))
-        return real != root and not real.startswith(root.rstrip(b"/") + b"/")
 
     def _file(self, path: str) -> bytes:
         return os.path.join(self._root, path_bytes(path))
@@ -157,7 +148,8 @@ class TableSource(FileSource):
         """
         if not self._scanned:
             self._missing.clear()
-            self._missing_count = 0
+            self._outside.clear()
+            self._missing_count = self._outside_count = 0
         super().scan()
 
     def _after_scan(self) -> None:
@@ -168,7 +160,14 @@ class TableSource(FileSource):
         extra = extra_columns(self._table, (*_KNOWN, *self._path_columns, self._label or ""))
         if extra:
             self._warnings.append(f"{name}: columns not used: {', '.join(map(to_text, extra))[:300]}")
-        missing = self._missing_count
+        out, missing = self._outside_count, self._missing_count
+        if out:
+            text = f"leads out of {folder}; allow it with follow_links if that is meant"
+            if out == self._count:
+                raise DataError(f"{self._outside[0]} {text}; so do all {out} rows")
+            self._warnings.append(
+                f"{out} rows name something outside the data and are not read; {self._outside[0]} {text}"
+            )
         if missing and missing == self._count:
             raise DataError(f"{name}: none of its {missing} files is in {folder} (first: {self._missing[0]})")
         unnamed, present = self._unnamed()

@@ -1,0 +1,43 @@
+"""Whether what a row of a data set names lies inside the data; nothing outside of it is ever read."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+
+from whywrong.core.errors import BadItemError
+from whywrong.data.files import path_bytes, to_text
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|.*::")  # one slash: normalising a path folds two into one
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a URL, or chains file systems as ``zip://a.png::b.zip``."""
+    return _URL.match(path) is not None
+
+
+def leads_out(root: bytes, path: str) -> bool:
+    """Whether a path leaves the folder ``root`` by itself, or through a link.
+
+    Args:
+        root: The folder, in bytes.
+        path: As the data names it, relative to the folder or absolute.
+    """
+    odd = is_remote(path) or _DRIVE.match(path)
+    if (odd or "\\" in path) and not os.path.lexists(os.path.join(root, path_bytes(path))):
+        if odd:
+            return True
+        path = path.replace("\\", "/")
+    if posixpath.normpath(path).split("/", 1)[0] == "..":
+        return True
+    folder = os.path.realpath(root)
+    real = os.path.realpath(os.path.join(root, path_bytes(path)))
+    return real != folder and not real.startswith(folder.rstrip(b"/") + b"/")
+
+
+def outside(path: str, remedy: str = "") -> BadItemError:
+    """The reason of an item whose row names something outside of the data."""
+    what = "a URL, which is never fetched" if is_remote(path) else f'"{to_text(path)[:200]}" is not read'
+    return BadItemError(f"outside the data: {what}{remedy}")
