@@ -18,6 +18,7 @@ from whywrong.report.cases import Case, build
 from whywrong.report.causes import planted_causes
 from whywrong.report.doubts import find_doubts
 from whywrong.report.filters import filters
+from whywrong.report.folders import hide_folders, owner_folders
 from whywrong.report.numbers import count
 from whywrong.report.pages import write_page
 from whywrong.report.parts import PARTS, guests
@@ -26,6 +27,7 @@ from whywrong.report.tables import Names, Run, Tables
 from whywrong.report.together import together
 
 STATIC = Path(__file__).parent / "static"
+ROOTED = r"^(/|\\|[A-Za-z]:)"  # how an absolute path begins, for DuckDB
 
 
 def write_report(run: Run, path: Path | str | None = None, *, limit: int = 200) -> Path:
@@ -65,11 +67,15 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         ]
         causes = planted_causes(tables, cases)
         common = together(tables, facts)
+        keys = tables.rows(
+            f"select min(key) as first, max(key) as last from items where regexp_matches(key, '{ROOTED}')"
+        )
     first, lede = headline.headline(facts, names)
     confusions = figures.confusions(facts, names)
     _illustrate(confusions, cases)
     script = (STATIC / "report.js").read_text(encoding="utf-8")
-    yield from _template().generate(
+    style = (STATIC / "report.css").read_text(encoding="utf-8")
+    pieces = _template().generate(
         facts=facts,
         names=names,
         cases=cases,
@@ -89,11 +95,13 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         full_bar=_full_bar(facts),
         method=method,
         subject=methods_text.subject(run.meta),
-        style=(STATIC / "report.css").read_text(encoding="utf-8"),
+        style=style,
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         version=__version__,
     )
+    folders = owner_folders(run.meta, Path(run.path), [key for row in keys for key in row.values() if key])
+    yield from hide_folders(pieces, folders, keep=(style, script))
 
 
 def _template() -> Any:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from whywrong._version import __version__
 from whywrong.report import spurious_words as words
+from whywrong.report.folders import hide_folders, owner_folders
 from whywrong.report.html import STATIC
 from whywrong.report.numbers import count, shown, sig
 from whywrong.report.overlays import data_uri, density, signed_png
@@ -126,7 +127,8 @@ def write_gallery(folder: Path, path: Path | None = None) -> Path:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         version=__version__,
     )
-    write_page(target, pieces)
+    folders = owner_folders({"data": {"source": record["data"]}, "model": record["model"]}, folder)
+    write_page(target, hide_folders(pieces, folders, keep=(style, script)))
     return target
 
 
