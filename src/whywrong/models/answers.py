@@ -66,9 +66,14 @@ def _key(answer: Any, name: str) -> Any:
 
 def _seen(part: Any) -> str:
     if isinstance(part, Mapping):
-        return f"a mapping with {', '.join(map(str, part))}; say which part holds the logits with output=key:NAME"
+        return (
+            f"a mapping with {', '.join(map(str, part))}; say which part holds the logits with output=key:NAME, or "
+            "give the model with its classifier if none does"
+        )
     if isinstance(part, (tuple, list)):
         return f"a {type(part).__name__} of {len(part)}; say which part holds the logits with output=item:N"
+    if hasattr(part, "last_hidden_state"):
+        return f"{type(part).__name__}, the features of a backbone; give the model with its classifier"
     return f"{type(part).__name__}" + (f" {tuple(part.shape)}" if isinstance(part, torch.Tensor) else "")
 
 
