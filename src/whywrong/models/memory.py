@@ -25,6 +25,8 @@ _NO_MEMORY = (
     "can't allocate memory",
     "not enough memory",
     "bad_alloc",
+    "bad allocation",
+    "Failed to allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,15 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError, ModelError
+from whywrong.models.limits import answer_within, memory_limit
 from whywrong.models.loaded import Loaded
-from whywrong.models.onnx_graph import last_operation
+from whywrong.models.memory import out_of_memory
+from whywrong.models.onnx_graph import external_files, last_operation
 
+OPENING = 300.0  # seconds that ONNX Runtime may take to open and optimise a graph
+SECONDS = 60.0  # that it may take for the first image
+SECONDS_AN_IMAGE = 10.0  # that every image of a batch adds
+_TERMINATED = "terminate flag"  # as ONNX Runtime words it
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
@@ -38,9 +48,12 @@ class OnnxModel:
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 4  # its own log goes to the terminal; what stops us is raised
         providers = [p for p in ("CUDAExecutionProvider",) if p in onnxruntime.get_available_providers()]
+        providers += ["CPUExecutionProvider"]
+        self._limited = len(providers) == 1  # CUDA maps more memory than the machine has
+        self._file, self._run_options = path.name, onnxruntime.RunOptions
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), sess_options=options, providers=[*providers, "CPUExecutionProvider"]
+            self._session = self._bounded(
+                lambda: onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers), OPENING
             )
         except Exception as error:
             raise ModelError(f"{path.name} cannot be opened by ONNX Runtime: {_one_line(error)}") from error
@@ -65,37 +78,97 @@ class OnnxModel:
         missing = (self.largest_batch or len(x)) - len(x)
         if missing > 0:
             pixels = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), pixels.dtype)])
-        answers = self._session.run(None, {self._name: np.ascontiguousarray(pixels)})
+        answers = self._answers(np.ascontiguousarray(pixels), SECONDS + SECONDS_AN_IMAGE * len(pixels))
         tensors = [torch.as_tensor(np.asarray(answer)[: len(x)]) for answer in answers]
         return tensors[0] if len(tensors) == 1 else dict(zip(self._outputs, tensors, strict=True))
 
+    def try_blank(self, input_size: tuple[int, ...] | None) -> None:
+        """Ask for one grey image, so that a graph without an end or without bounds stops here.
 
-def load_onnx(path: Path) -> Loaded:
-    """A scores-only classifier from an ONNX file.
+        Raises:
+            ModelError: It takes more memory or time than it may.
+        """
+        size = input_size or self.input_size
+        if size is None:  # asked for by the caller
+            return
+        x = np.full((self.largest_batch or 1, *size), 0.5, self._type)
+        try:
+            self._bounded(lambda: self._answers(x.transpose(0, 2, 3, 1) if self._last else x, SECONDS), SECONDS + 5)
+        except Exception as error:
+            if not (out_of_memory(error) or _TERMINATED in str(error) or isinstance(error, TimeoutError)):
+                return  # the health probe says more about other troubles
+            why = "needs more memory than there is" if out_of_memory(error) else f"gives no answer within {SECONDS:g} s"
+            raise ModelError(f"{self._file} {why} for one blank image: {_one_line(error)}") from error
+
+    def _answers(self, pixels: np.ndarray, seconds: float) -> list[Any]:
+        """Run the graph; a loop in it ends when the time is over."""
+        options = self._run_options()
+        timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            with memory_limit() if self._limited else contextlib.nullcontext():
+                return self._session.run(None, {self._name: pixels}, options)
+        finally:
+            timer.cancel()
+
+    def _bounded(self, function: Callable[[], Any], seconds: float) -> Any:
+        with memory_limit() if self._limited else contextlib.nullcontext():
+            return answer_within(function, seconds)
+
+
+def load_onnx(path: Path, input_size: tuple[int, ...] | None = None) -> Loaded:
+    """Load a scores-only classifier from an ONNX file, and ask it for one blank image.
+
+    Args:
+        path: The file.
+        input_size: (C, H, W), where the graph leaves it open.
 
     Raises:
         InputError: No such file.
-        ModelError: ONNX Runtime is absent or refuses the file, or the graph is no image classifier.
+        ModelError: ONNX Runtime is absent or refuses the file, the graph is no image classifier, needs more memory
+            than there is or more than a minute for one image, or keeps weights outside of its folder.
     """
     if not path.is_file():
         raise InputError(f"no ONNX model at {path}")
-    model = OnnxModel(path)
     content = path.read_bytes()
-    digests = [hashlib.sha256(content).digest()]
-    for beside in _external_data(path, content):
-        digests.append(hashlib.sha256(beside.read_bytes()).digest())
+    files = _external_files(path, content)  # before anything opens them
+    model = OnnxModel(path)
+    model.try_blank(input_size)
+    digests = [hashlib.sha256(content).digest(), *map(_digest, files)]
     says: dict[str, Any] = {} if model.input_size is None else {"input_size": model.input_size}
     return Loaded(
         model=model, says=says, ask="the graph leaves it open: pass input_size=(C, H, W)", sources=tuple(digests)
     )
 
 
-def _external_data(path: Path, content: bytes) -> list[Path]:
-    """Files beside the graph in which it keeps weights: entries ``location`` of its protocol buffer."""
-    names = set()
-    for entry in re.finditer(rb"\x0a\x08location\x12([\x01-\x7f])", content, re.DOTALL):
-        names.add(content[entry.end() : entry.end() + entry.group(1)[0]].decode(errors="replace"))
-    return [beside for name in sorted(names) if (beside := path.parent / Path(name).name).is_file()]
+def _external_files(path: Path, content: bytes) -> list[Path]:
+    """The files in which a graph keeps weights; they change its answers, so they belong to its identity.
+
+    Raises:
+        ModelError: One is missing, or lies outside of the folder of the graph.
+    """
+    try:
+        names = sorted(external_files(content))
+    except ValueError as error:
+        raise ModelError(f"{path.name} is damaged or no ONNX file: {error}") from None
+    # A download cache links both files to one folder elsewhere: what lies beside the real graph is beside it.
+    folders = {os.path.realpath(path.parent), os.path.dirname(os.path.realpath(path))}
+    files = []
+    for name in names:
+        file = path.parent / name
+        inside = any(os.path.realpath(file).startswith(folder.rstrip("/") + "/") for folder in folders)
+        if not name or os.path.isabs(name) or ".." in re.split(r"[\\/]", name) or not inside:
+            raise ModelError(f'{path.name} keeps weights in "{name[:200]}", outside of its folder; it is not read')
+        if not file.is_file():
+            raise ModelError(f'{path.name} keeps weights in "{name[:200]}", which is not a file beside it')
+        files.append(file)
+    return files
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _one_line(error: Exception) -> str:

@@ -1,13 +1,24 @@
-"""The last operation of an ONNX graph, read from the bytes of its protocol buffer without the onnx package.
+"""What an ONNX file says, read from the bytes of its protocol buffer without the onnx package.
 
 Field numbers are those of onnx.proto: ModelProto.graph 7, GraphProto.node 1 and output 12, NodeProto.input 1, output 2
-and op_type 4, ValueInfoProto.name 1.
+and op_type 4, ValueInfoProto.name 1; those on the way to tensors stand in ``_PARTS``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+# Message to the fields in which tensors may lie, and the messages in them.
+_PARTS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}
 _RESHAPING = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Transpose"}
 
 
@@ -31,6 +42,32 @@ def last_operation(content: bytes) -> str | None:
             return operation
         name = taken[0]
     return None
+
+
+def external_files(content: bytes) -> set[str]:
+    """Paths of the files in which an ONNX file keeps tensors, as it names them, relative to its folder.
+
+    Args:
+        content: The whole file.
+
+    Raises:
+        ValueError: It is cut off or no protocol buffer.
+    """
+    found: set[str] = set()
+    waiting = [("model", memoryview(content))]
+    try:
+        while waiting:
+            kind, message = waiting.pop()
+            if kind == "entry":
+                entry = {field: bytes(value) for field, value in _fields(message)}
+                if entry.get(1) == b"location":
+                    found.add(entry.get(2, b"").decode("utf-8", "surrogateescape"))
+                continue
+            parts = _PARTS[kind]
+            waiting += [(parts[field], value) for field, value in _fields(message) if field in parts]
+    except IndexError:
+        raise ValueError("a message is cut off") from None
+    return found
 
 
 def _node(message: memoryview) -> tuple[str, list[bytes], list[bytes]]:

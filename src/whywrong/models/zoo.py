@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -201,8 +202,9 @@ def _load(
     if model.endswith(".onnx"):
         if weights is not None:
             raise InputError("an ONNX file carries its own weights; leave weights out")
-        path = Path(model).resolve()
-        return load_onnx(path), str(path), None
+        path = Path(os.path.abspath(model))  # links stay: what else it needs lies beside the name, not the target
+        size = given["input_size"]
+        return load_onnx(path, tuple(map(int, size)) if size else None), str(path), None
     if model.endswith(WEIGHT_FILES):
         raise InputError(
             f"{Path(model).name} holds weights and does not say the architecture: name it, as timm:resnet50 or "
