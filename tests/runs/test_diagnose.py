@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from whywrong.core.classes import ClassList
 from whywrong.core.errors import AccessError, InputError, ModelError, NonFiniteError, RunFolderError
 from whywrong.data.sources import open_source
 from whywrong.models.classifier import Classifier
-from whywrong.runs.folder import RunFolder
+from whywrong.runs.folder import RunFolder, write_run_file
 
 
 def test_numbers_of_a_prediction_are_those_of_a_softmax(finished):
@@ -380,3 +381,15 @@ def _close(first: object, second: object) -> bool:
     if isinstance(first, float) and isinstance(second, float):
         return first == pytest.approx(second, rel=1e-4, abs=1e-6)
     return first == second
+
+
+def test_a_run_of_a_version_that_did_not_record_its_arithmetic_is_extended(tmp_path):
+    source = kit.array_source(tmp_path, 12)
+    run = kit.diagnosed(tmp_path / "run", source)
+    meta = json.loads((tmp_path / "run" / "run.json").read_text())
+    del meta["arithmetic"]
+    write_run_file(tmp_path / "run", meta)
+    classifier = kit.reader()
+    again = kit.diagnosed(tmp_path / "run", source, classifier=classifier)
+    assert classifier.forwards == 0
+    assert kit.tables(again) == kit.tables(run)

@@ -49,6 +49,14 @@ class ModelOptions:
         str | None,
         Option(metavar="NAME", help="cpu, cuda, cuda:1 ...; default the first GPU there is.", rich_help_panel=MODEL),
     ] = None
+    precision: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="On a GPU: exact (default) is float32 as on a CPU; fast allows TF32.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
     classes: Annotated[
         str | None,
         Option(
@@ -123,7 +131,8 @@ class ModelOptions:
         """Arguments of ``load_classifier`` for further models: what belongs to the machine, and no file or setting that
         describes the first one."""
         weights = self.weights if self.weights == "pretrained" else None
-        return {"weights": weights, "device": self.device, "batch_size": self.batch_size}
+        machine = {name: getattr(self, name) for name in ("device", "precision", "batch_size")}
+        return {"weights": weights, **machine}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

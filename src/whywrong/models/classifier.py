@@ -24,6 +24,7 @@ from whywrong.models.chunks import Chunks
 from whywrong.models.class_attributes import classes_of
 from whywrong.models.class_files import SORTED
 from whywrong.models.containment import Contained
+from whywrong.models.devices import check_kind, choose_device
 from whywrong.models.identity import fingerprint
 from whywrong.models.kinds import inspect_module
 from whywrong.models.memory import device_errors, device_failed, out_of_memory
@@ -72,7 +73,7 @@ class Classifier:
         module: The module behind the classifier, None for other callables.
 
     Raises:
-        InputError: An unknown ``output`` or ``precision``.
+        InputError: An unknown ``output`` or ``precision``, or a device that is not there or not supported.
         ModelError: A kind of module that is not supported, or its tensors are not on ``device``.
     """
 
@@ -387,9 +388,13 @@ class Classifier:
 
 def _settle_device(said: torch.device | str | None, found: torch.device | None) -> torch.device:
     """Where images go: the device of the module's tensors, which must be the one that was said."""
-    if said is None or found is None:
-        return torch.device(said) if said is not None else found or torch.device("cpu")
-    device = torch.device(said)
+    if found is not None:
+        check_kind(found)
+    if said is None:
+        return found or torch.device("cpu")
+    device = choose_device(said)
+    if found is None:
+        return device
     if device.type != found.type or device.index not in (None, found.index or 0):
         raise ModelError(f'the model is on {found} and device={device} was said; move it there with .to("{device}")')
     return found

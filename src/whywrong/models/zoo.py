@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from whywrong.core.input_spec import InputSpec
 from whywrong.models.attributes import settle_normalisation
 from whywrong.models.class_files import SORTED, read_class_file
 from whywrong.models.classifier import Classifier
+from whywrong.models.devices import choose_device
 from whywrong.models.identity import fingerprint
 from whywrong.models.libraries import LIBRARY_WEIGHTS
 from whywrong.models.loaded import SPEC_FIELDS, Loaded
@@ -62,6 +63,10 @@ class ClassifierRecipe:
     output: str | None = None
     batch_size: int | None = None
     identity: str | None = None
+
+    def on(self, device: str) -> ClassifierRecipe:
+        """The same on another device."""
+        return replace(self, device=device)
 
     def build(self) -> Classifier:
         """The classifier.
@@ -125,6 +130,7 @@ def load_classifier(
         ModelError: It cannot be loaded.
     """
     model, weights = str(model), None if weights is None else str(weights)
+    target = choose_device(device)  # before anything is read
     classes = _classes(classes)
     size = tuple(input_size) if input_size else None
     given = {"input_size": size, "resize": resize, "interpolation": interpolation, "mean": mean, "std": std}
@@ -137,7 +143,7 @@ def load_classifier(
     notes += more
     if isinstance(access, str):
         access = _access(access)
-    target = _place(loaded.model, device)
+    target = _place(loaded.model, model, device, target)
     classifier = Classifier(
         loaded.model,
         classes=classes or loaded.classes,
@@ -251,16 +257,14 @@ def _access(name: str) -> Access:
         raise InputError(f'access must be {", ".join(a.name.lower() for a in Access)}, got "{name}"') from None
 
 
-def _place(model: Any, device: str | torch.device | None) -> torch.device | None:
+def _place(model: Any, name: str, said: str | torch.device | None, device: torch.device) -> torch.device:
+    """Where the model is now: modules are moved; callables take what they are given, on the CPU unless told."""
     if not isinstance(model, nn.Module):
-        return torch.device("cpu") if device is None else torch.device(device)
+        if name.endswith(".onnx") and said is not None and device.type != "cpu":
+            raise InputError(f"{Path(name).name}: ONNX models run on the CPU; leave --device out")
+        return torch.device("cpu") if said is None else device
     try:
-        target = torch.device(device) if device is not None else _best_device()
-        model.to(target)
+        model.to(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"the model cannot be put on {device}: {error}") from error
-    return target
-
-
-def _best_device() -> torch.device:
-    return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+    return device

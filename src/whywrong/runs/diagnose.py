@@ -20,6 +20,7 @@ from whywrong.core.registry import DEPTHS, Depth
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
 from whywrong.models.classifier import Classifier
+from whywrong.models.devices import cards
 from whywrong.models.health import accuracy_findings, check_nonfinite_share
 from whywrong.runs.bench import Bench
 from whywrong.runs.effort import expected
@@ -82,7 +83,8 @@ def diagnose(
         time_budget: Seconds after which the run stops with the batch in hand, to be resumed by the same call; up to
             two fifths of it go into classifying a random sample. None sets no limit.
         seed: Seeds the methods; part of the identity of the run.
-        workers: 1 works in this process; more are spawned processes, which may die without taking the run along.
+        workers: 1 works in this process; more are spawned processes, which may die without taking the run along. On
+            GPUs each gets a card of its own.
         batch_size: Images in one pass through the model; default planned from a memory probe.
         options: Settings by method, ``{"inverted": {"overshoot": 0.2}}``.
         decode_options: How files are decoded; part of the identity of the run.
@@ -94,7 +96,7 @@ def diagnose(
         The run, complete.
 
     Raises:
-        InputError: A setting breaks its contract, or labels do not match the classes.
+        InputError: A setting breaks its contract, labels do not match the classes, or there are more workers than GPUs.
         ModelError: The classifier breaks its contract; NonFiniteError where it returns NaN on more than 5 %.
         DataError: There is nothing to read.
         RunFolderError: The folder cannot be written, is in use, holds something else or another run, or lies in the
@@ -108,6 +110,7 @@ def diagnose(
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
     if (images is not None and images < 1) or (time_budget is not None and not time_budget > 0):
         raise InputError(f"images and time_budget must be above 0, got {images} and {time_budget}")
+    _cards(classifier, workers)
     report = progress or (lambda _: None)
     folder = Path(os.path.abspath(out))  # a model may change the working directory
     steps = choose_steps(depth, methods, options or {})
@@ -133,6 +136,13 @@ def diagnose(
     finally:
         classifier.batch_size = before
     return RunFolder(folder)
+
+
+def _cards(classifier: Classifier, workers: int) -> tuple[str, ...]:
+    """A GPU for each worker process, where the model is on one."""
+    if workers == 1 or classifier.recipe is None:  # a classifier that exists only in memory has one worker
+        return ()
+    return cards(classifier.device, getattr(classifier.recipe, "device", None), workers)
 
 
 class _Diagnosis:
@@ -260,6 +270,7 @@ class _Diagnosis:
             model_threads=max(1, cores // workers),
             recipe=self.classifier.recipe if workers > 1 else None,
             source=self.source.spec if workers > 1 else None,
+            cards=_cards(self.classifier, workers),
         )
         if workers > 1:
             return Processes(job, workers, self.stop, time_limit=time_limit)

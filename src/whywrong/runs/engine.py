@@ -94,9 +94,12 @@ class InProcess:
 
 
 class _Worker:
-    """A spawned process with its pipe and the units it was given."""
+    """A spawned process with its pipe, its GPU, where it has one, and the units it was given."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, card: str | None = None) -> None:
+        self.card = card
+        if card is not None:
+            job = replace(job, recipe=job.recipe.on(card))
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, job), name="whywrong-worker", daemon=True)
@@ -156,7 +159,7 @@ class Processes:
             self._stop.check()
             busy = sum(bool(worker.units) for worker in self._workers)
             while len(self._workers) < min(self._count, busy + len(waiting)):
-                self._workers.append(_Worker(self._job))
+                self._workers.append(_Worker(self._job, self._free_card()))
             for depth in range(1, _AHEAD + 1):  # one unit for everybody before anybody gets two
                 for worker in self._workers:
                     if waiting and len(worker.units) < depth:
@@ -195,6 +198,11 @@ class Processes:
                 self._workers.remove(worker)
                 worker.end()
                 waiting.extendleft(reversed(self._after_death(worker, reason)))
+
+    def _free_card(self) -> str | None:
+        """A GPU that no worker has; a worker that follows another takes its card."""
+        taken = {worker.card for worker in self._workers}
+        return next((card for card in self._job.cards if card not in taken), None)
 
     def _listen(self) -> list[_Worker]:
         by_pipe = {worker.pipe: worker for worker in self._workers}

@@ -24,6 +24,8 @@ from whywrong.runs.schemas import PREDICTIONS_VERSION, SCHEMA_VERSION, SHARD_SIZ
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "pyarrow", "duckdb", "scikit-image", "scipy")
 
+_PLAIN_CPU = {"device": "cpu", "precision": "exact"}  # what runs of versions that did not record it were made with
+
 
 def describe(
     classifier: Classifier, source: Source, *, classes: ClassList, spec: InputSpec, options: DecodeOptions, seed: int
@@ -44,6 +46,10 @@ def describe(
         "data": {"source": _plain(source.spec.to_dict()), "items": 0, "ignored": {}, "warnings": []},
         "decoding": _plain(asdict(options)),
         "seed": seed,
+        "arithmetic": {
+            "device": classifier.device.type,
+            "precision": classifier.precision if classifier.device.type != "cpu" else "exact",
+        },
         "depth": None,
         "images": None,
         "limit": 0,
@@ -66,9 +72,11 @@ def describe(
 
 def identity(meta: Mapping[str, Any]) -> str:
     """Hash of what every shard of a run has in common; a shard that carries another one is not of this run."""
-    names = ("schema", "model", "decoding", "seed")
-    source = meta["data"]["source"]
-    return hashlib.sha256(json.dumps([{n: meta[n] for n in names}, source], sort_keys=True).encode()).hexdigest()[:16]
+    parts = {name: meta[name] for name in ("schema", "model", "decoding", "seed")}
+    arithmetic = meta.get("arithmetic", _PLAIN_CPU)
+    if arithmetic != _PLAIN_CPU:  # runs of the CPU keep the hash that they had before this was recorded
+        parts["arithmetic"] = arithmetic
+    return hashlib.sha256(json.dumps([parts, meta["data"]["source"]], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def step_record(step: Step) -> dict[str, Any]:
@@ -87,6 +95,7 @@ def differences(stored: Mapping[str, Any], now: Mapping[str, Any], steps: Sequen
     for name in ("schema", "model", "decoding", "seed"):
         found += _compare(name, stored[name], now[name])
     found += _compare("data", stored["data"]["source"], now["data"]["source"])
+    found += _compare("arithmetic", stored.get("arithmetic", _PLAIN_CPU), now.get("arithmetic", _PLAIN_CPU))
     for step in steps:
         before = stored["methods"].get(step.method.name)
         if before is not None and before["hash"] != step.hash:

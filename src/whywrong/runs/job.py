@@ -45,6 +45,7 @@ class Job:
         model_threads: Threads of the model in a worker process.
         recipe: Rebuilds the classifier in a worker process; None in process.
         source: Picklable spec of the source, with ``open()``; None in process.
+        cards: GPU of each worker process; empty where the recipe says it all.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Job:
     model_threads: int
     recipe: Any = None
     source: Any = None
+    cards: tuple[str, ...] = ()
 
     @property
     def call_rows(self) -> int:

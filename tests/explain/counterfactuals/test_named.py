@@ -32,12 +32,12 @@ def test_a_named_judge_is_asked_as_one_that_is_handed_over():
 
 
 def test_a_judge_is_loaded_once_and_must_take_the_images_as_they_are():
-    x = torch.rand(1, 3, 64, 64)
-    assert named_judges(["planted:vit"], x)[0] is named_judges(["planted:vit"], x)[0]
+    x, explained = torch.rand(1, 3, 64, 64), load_classifier("planted:cnn")
+    assert named_judges(["planted:vit"], x, explained)[0] is named_judges(["planted:vit"], x, explained)[0]
     with pytest.raises(InputError, match=r"judge planted:vit takes images of 3 x 64 x 64.*3 x 32 x 32"):
-        named_judges(["planted:vit"], torch.rand(1, 3, 32, 32))
+        named_judges(["planted:vit"], torch.rand(1, 3, 32, 32), explained)
     with pytest.raises(InputError):
-        named_judges(["planted:nobody"], x)
+        named_judges(["planted:nobody"], x, explained)
 
 
 def test_a_judge_that_is_the_explained_classifier_is_refused():
@@ -97,7 +97,7 @@ def test_a_helper_that_cannot_serve_is_refused():
     with pytest.raises(InputError, match="aux is the explained classifier itself"):
         counterfactual(explained, x, y, config=CounterfactualConfig(steps=1, aux="planted:cnn"))
     with pytest.raises(InputError, match=r"helper planted:vit takes images of 3 x 64 x 64"):
-        named_helper("planted:vit", torch.rand(1, 3, 32, 32))
+        named_helper("planted:vit", torch.rand(1, 3, 32, 32), load_classifier("planted:cnn"))
     with pytest.raises(InputError, match="cannot judge it"):
         CounterfactualConfig(aux="planted:vit", judges=("planted:vit",))
     with pytest.raises(InputError, match="aux guides log_probability"):
@@ -119,7 +119,7 @@ def test_a_helper_without_gradients_is_named_and_not_the_explained_classifier(tm
     )
     name = f"{tmp_path}/nets.py:hard"
     with pytest.raises(InputError, match=r"helper .*nets\.py:hard cannot guide: no gradient reaches the pixels"):
-        named_helper(name, torch.rand(1, 3, 64, 64))
+        named_helper(name, torch.rand(1, 3, 64, 64), load_classifier("planted:cnn"))
 
 
 @pytest.mark.parametrize(

@@ -77,11 +77,11 @@ def counterfactual(
     classifier.require(Access.GRADIENTS, "a counterfactual")
     with classifier:
         check_images(x)
-        judges = judges or named_judges(config.judges, x)
+        judges = judges or named_judges(config.judges, x, classifier)
         words = None
         if objective is None and (aux is not None or config.aux):
             name = config.aux if aux is None else "an auxiliary classifier"
-            aux = named_helper(config.aux, x) if aux is None else aux
+            aux = named_helper(config.aux, x, classifier) if aux is None else aux
             objective = guided_by(classifier, aux, config.way, config.angle, config.temperature)
             words = helper_words(name, config.way, config.angle)
         session = Session(classifier, x, y, keys, config, targets, detail, masks, region, objective)

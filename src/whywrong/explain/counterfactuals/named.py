@@ -1,9 +1,10 @@
-"""Judges and helpers that a setting names, so that a run can ask them: each is loaded once in a process."""
+"""Judges and helpers that a setting names, so that a run can ask them: each is loaded once, on the device of the
+explained classifier.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -17,29 +18,30 @@ from whywrong.models.classifier import Classifier
 _Shape = tuple[int, int, int]
 
 
-def named_judges(names: Sequence[str], x: Tensor) -> tuple[Classifier, ...]:
+def named_judges(names: Sequence[str], x: Tensor, classifier: Classifier) -> tuple[Classifier, ...]:
     """Classifiers as :func:`whywrong.models.zoo.load_classifier` reads them.
 
     Args:
         names: As in ``nets.py:robust`` or ``planted:cnn-robust``; what they name is code, or weights, of the caller's.
         x: (B, C, H, W), images that they are to look at as they are.
+        classifier: The explained one; they are loaded where it is, in its precision.
 
     Raises:
         InputError: No such model, or one that takes images of another size.
         ModelError: It cannot be loaded.
     """
-    return tuple(_fitting(name, _shape(x), "judge") for name in names)
+    return tuple(_fitting(name, _shape(x), "judge", classifier) for name in names)
 
 
-def named_helper(name: str, x: Tensor) -> Classifier:
+def named_helper(name: str, x: Tensor, classifier: Classifier) -> Classifier:
     """The auxiliary classifier of a guided search, by its name; as :func:`named_judges`.
 
-    It is tried on one grey image, once in a process: a gradient must reach the pixels.
+    It is tried on one grey image, once: a gradient must reach the pixels.
 
     Raises:
         InputError: As there, or no gradient arrives.
     """
-    return _helper(name, _shape(x))
+    return _helper(name, _shape(x), classifier)
 
 
 def check_named(classifier: Classifier, aux: str, judges: Sequence[str], shape: _Shape) -> None:
@@ -55,10 +57,10 @@ def check_named(classifier: Classifier, aux: str, judges: Sequence[str], shape: 
         InputError, AccessError: No such model, another input size, other classes, no gradient, or a part already taken.
         ModelError: It cannot be loaded.
     """
-    helper = _helper(aux, shape) if aux else None
+    helper = _helper(aux, shape, classifier) if aux else None
     if helper is not None:
         check_auxiliary(classifier, helper)
-    check_judges(classifier, [_fitting(name, shape, "judge") for name in judges], helper)
+    check_judges(classifier, [_fitting(name, shape, "judge", classifier) for name in judges], helper)
 
 
 def helper_words(name: str, way: Way, angle: float) -> str:
@@ -73,8 +75,8 @@ def _shape(x: Tensor) -> _Shape:
     return channels, height, width
 
 
-def _fitting(name: str, shape: _Shape, what: str) -> Classifier:
-    classifier = _load(name)
+def _fitting(name: str, shape: _Shape, what: str, beside: Classifier) -> Classifier:
+    classifier = _KEPT.model(name, beside)
     spec = classifier.preprocess
     if spec is not None and (spec.channels, spec.height, spec.width) != shape:
         raise InputError(
@@ -84,19 +86,57 @@ def _fitting(name: str, shape: _Shape, what: str) -> Classifier:
     return classifier
 
 
-@lru_cache(maxsize=8)
-def _helper(name: str, shape: _Shape) -> Classifier:
-    classifier = _fitting(name, shape, "helper")
+def _helper(name: str, shape: _Shape, beside: Classifier) -> Classifier:
+    classifier = _fitting(name, shape, "helper", beside)
+    if (name, shape) in _KEPT.tried:
+        return classifier
     try:
         with classifier:
             ClassObjective(classifier).gradient(torch.full((1, *shape), 0.5), torch.zeros(1, dtype=torch.int64))
     except ModelError as error:  # the explained classifier is not meant
         raise InputError(f"helper {name} cannot guide: {error}") from error
+    _KEPT.tried.add((name, shape))
     return classifier
 
 
-@lru_cache(maxsize=8)
-def _load(name: str) -> Classifier:
+class _Kept:
+    """Models by name, all on one device; they are let go when somebody works on another, and the oldest of many.
+
+    Attributes:
+        tried: Name and shape (C, H, W) of the helpers through which a gradient has passed.
+    """
+
+    def __init__(self, most: int = 8) -> None:
+        self._most = most
+        self._where: tuple[torch.device, str] | None = None
+        self._models: dict[str, Classifier] = {}
+        self.tried: set[tuple[str, _Shape]] = set()
+
+    def model(self, name: str, beside: Classifier) -> Classifier:
+        """A model on the device of another, loaded unless it is here."""
+        where = (beside.device, beside.precision)
+        if where != self._where:
+            self._models.clear()
+            self.tried.clear()
+            self._where = where
+        if name not in self._models:
+            loaded = _load(name, *where)
+            while len(self._models) >= self._most:
+                oldest = next(iter(self._models))
+                del self._models[oldest]
+                self.tried = {(other, shape) for other, shape in self.tried if other != oldest}
+            self._models[name] = loaded
+        return self._models[name]
+
+
+_KEPT = _Kept()
+
+
+def _load(name: str, device: torch.device, precision: str) -> Classifier:
     from whywrong.models.zoo import load_classifier  # timm and torchvision wait until somebody is named
 
-    return load_classifier(name)
+    if name.endswith(".onnx"):
+        return load_classifier(name)
+    classifier = load_classifier(name, device=device, precision=precision)
+    # A callable that is no module computes where it likes, and expects images on the CPU unless it is told otherwise.
+    return classifier if classifier.module is not None else load_classifier(name)

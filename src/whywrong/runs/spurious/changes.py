@@ -184,7 +184,7 @@ def _guide(
 
 def _led(classifier: Classifier, name: str, way: Way, sample: Tensor, target: Tensor) -> Guide:
     """A helper by its name; whether it is as robust as a helper must be is measured, and said."""
-    helper = named_helper(name, sample)
+    helper = named_helper(name, sample, classifier)
     guide = choose_guide(classifier, aux=helper, way=way, angle=_ANGLE)
     cosine, bound = float(gradient_coherence(helper, sample, target).nanmedian()), TrustConfig().coherent
     own = f"its own gradients agree under small noise with a cosine of {cosine:.2f} (bound {bound:g})"

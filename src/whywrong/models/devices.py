@@ -1,0 +1,75 @@
+"""Where a model is put: the device that was asked for, or the best there is; and a card for each worker."""
+
+from __future__ import annotations
+
+import torch
+
+from whywrong.core.errors import InputError
+
+_REMEDY = 'use --device cpu (device="cpu")'
+
+
+def choose_device(said: str | torch.device | None) -> torch.device:
+    """The device that was asked for; without one the first GPU, else the CPU.
+
+    Raises:
+        InputError: No name of a device, a kind that is not supported, or one that this machine does not have.
+    """
+    if said is None:
+        return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(said)
+    except (RuntimeError, TypeError):
+        raise InputError(f'a device is cpu, cuda, cuda:1 ..., got "{said}"') from None
+    check_kind(device)
+    if device.type == "cuda":
+        _check_card(device)
+    return device
+
+
+def check_kind(device: torch.device) -> None:
+    """Refuse kinds of devices on which the methods do not run.
+
+    Raises:
+        InputError: Names the remedy.
+    """
+    if device.type == "mps":
+        raise InputError(f"mps has no float64, in which the methods sum; {_REMEDY}")
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"models run on cpu and cuda, not on {device.type}; {_REMEDY}")
+
+
+def _check_card(device: torch.device) -> None:
+    if not torch.cuda.is_available():
+        why = "this torch was built without CUDA" if torch.version.cuda is None else "torch finds no CUDA GPU"
+        raise InputError(f"there is no {device}: {why}; {_REMEDY}")
+    count = torch.cuda.device_count()
+    if device.index is not None and device.index >= count:
+        there = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise InputError(f"there is no {device}: this machine has {there}; name one of them, or {_REMEDY}")
+
+
+def cards(device: torch.device, said: str | None, workers: int) -> tuple[str, ...]:
+    """A card for each of several workers; none are named where they compute on the CPU.
+
+    Args:
+        device: Where the model of the run is.
+        said: The device that the user asked for.
+        workers: At least 2.
+
+    Raises:
+        InputError: Fewer cards than workers, or one card was named.
+    """
+    if device.type != "cuda":
+        return ()
+    if said is not None and torch.device(said).index is not None:
+        raise InputError(
+            f"--device {said} is one card, and {workers} workers need one each: say --device cuda, or --workers 1"
+        )
+    count = torch.cuda.device_count()
+    if workers > count:
+        have = "1 GPU" if count == 1 else f"{count} GPUs"
+        raise InputError(
+            f"{workers} workers need a GPU each and this machine has {have}: say --workers {count}, or --device cpu"
+        )
+    return tuple(f"cuda:{number}" for number in range(workers))
