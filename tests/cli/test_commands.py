@@ -302,6 +302,16 @@ def test_explain_of_a_right_image_says_so(whywrong, small, tmp_path):
     assert "which is what it is labelled" in out
 
 
+def test_explain_refuses_an_unknown_label_without_naming_a_file_that_the_user_never_wrote(whywrong, small, tmp_path):
+    image = small.images / "red" / "06.png"
+    code, out, err = whywrong("explain", small.model, image, "--label", "rde", "--out", tmp_path / "why")
+    assert (code, out) == (2, "")
+    assert '"rde"' in err
+    assert 'nearest: "red"' in err
+    assert "image.csv" not in err
+    assert not (tmp_path / "why").exists()
+
+
 def test_report_writes_where_it_is_told(whywrong, finished, tmp_path):
     code, out, _ = whywrong("report", finished, "--out", tmp_path / "a.html")
     assert (code, out) == (0, f"{tmp_path / 'a.html'}\n")

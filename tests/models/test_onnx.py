@@ -66,7 +66,7 @@ def test_channels_last_graphs_get_channels_last_pixels(tmp_path):
 
 def test_an_open_input_size_is_asked_for(tmp_path):
     path = write(tmp_path / "net.onnx", shape=(3, "h", "w"))
-    with pytest.raises(InputError, match=r"the graph leaves it open: pass input_size"):
+    with pytest.raises(InputError, match=r"the graph leaves it open: give --input-size 224"):
         load_classifier(path)
     torch.testing.assert_close(load_classifier(path, input_size=(3, 2, 2)).logits(X), expected(X))
 

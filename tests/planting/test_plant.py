@@ -93,7 +93,7 @@ def test_a_cause_that_cannot_be_planted_is_counted_and_not_filled_up(many):
         ({"causes": ("shift",)}, InputError, "shift needs pictures that whywrong draws"),
         ({"kinds": ("morph",)}, InputError, "confusion morph needs pictures that whywrong draws"),
         ({"per_cause": 50}, DataError, "50 mistakes a cause need as many images.*there are 24"),
-        ({"kinds": ("covered",), "per_cause": 3, "on_object": True}, DataError, "on_object needs masks or boxes"),
+        ({"kinds": ("covered",), "per_cause": 3, "on_object": True}, DataError, "--on-object needs masks or boxes"),
     ],
 )
 def test_bad_wishes_are_refused_by_name(many, settings, error, words):

@@ -235,13 +235,17 @@ def explain_image(
 
     Raises:
         DataError: There is no such file.
+        InputError: The label names no class of the model, or several.
         RunFolderError: The folder holds something else, or the run of another image.
     """
+    from whywrong.core.label_match import match_labels
     from whywrong.runs.given import put_into_run
 
     image, out = Path(image), Path(out)
     if not image.is_file():
         raise DataError(f"{image}: no such image")
+    if classifier.classes is not None:  # refused before anything is written, and without naming a file of ours
+        match_labels([label], classifier.classes, label_by=label_by)
     listed = io.StringIO(newline="")
     csv.writer(listed).writerows([("path", "label"), (image.name, label)])
     given = {"image.csv": listed.getvalue().encode("utf-8", "surrogateescape")}

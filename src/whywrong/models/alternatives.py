@@ -103,7 +103,7 @@ def _alternatives(x: Tensor, normalised: bool) -> Iterator[Alternative]:
     if normalised:
         yield (
             "normalised twice",
-            "the model seems to normalise by itself; leave out mean and std",
+            "the model seems to normalise by itself; give --mean none and --std none",
             lambda v: v,
             as_is,
         )
@@ -112,13 +112,14 @@ def _alternatives(x: Tensor, normalised: bool) -> Iterator[Alternative]:
         if not normalised:
             yield (
                 "not normalised",
-                "the model seems to expect normalised images; pass mean and std, ImageNet's for example",
+                "the model seems to expect normalised images; give --mean and --std, those of ImageNet being "
+                "0.485,0.456,0.406 and 0.229,0.224,0.225",
                 lambda v: v,
                 IMAGENET,
             )
     yield (
         "range 0 to 255",
-        "the model seems to expect pixels from 0 to 255; pass mean 0 and std 1/255",
+        "the model seems to expect pixels from 0 to 255; give --mean 0,0,0 and --std 0.00392,0.00392,0.00392 (1/255)",
         lambda v: v,
         (off, (1 / 255,) * channels),
     )

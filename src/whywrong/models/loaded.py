@@ -30,7 +30,7 @@ class Loaded:
     model: nn.Module | Callable[..., Any]
     says: Mapping[str, Any]
     classes: ClassList | None = None
-    ask: str = "pass input_size=(C, H, W)"
+    ask: str = "give --input-size 224, or input_size=(3, 224, 224) in Python"
     sources: tuple[bytes, ...] = field(default=())
     by_attributes: bool = False
     notes: tuple[str, ...] = field(default=())

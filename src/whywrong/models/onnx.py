@@ -138,7 +138,10 @@ def load_onnx(path: Path, input_size: tuple[int, ...] | None = None) -> Loaded:
     digests = [hashlib.sha256(content).digest(), *map(_digest, files)]
     says: dict[str, Any] = {} if model.input_size is None else {"input_size": model.input_size}
     return Loaded(
-        model=model, says=says, ask="the graph leaves it open: pass input_size=(C, H, W)", sources=tuple(digests)
+        model=model,
+        says=says,
+        ask="the graph leaves it open: give --input-size 224, or input_size=(3, 224, 224) in Python",
+        sources=tuple(digests),
     )
 
 

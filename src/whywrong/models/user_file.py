@@ -76,7 +76,7 @@ def load_user_file(
         model=model,
         says=says,
         classes=classes_of(model),
-        ask=f"set input_size = (C, H, W) on the model that {path.name}:{function} returns, or pass input_size",
+        ask=f"set input_size = (3, 224, 224) on what {path.name}:{function} returns, or give --input-size 224",
         sources=(path.read_bytes(), function.encode()),
         notes=(*notes, *(f"{path.name}:{function}: {text}" for text in more)),
         by_attributes=True,

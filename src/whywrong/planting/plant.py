@@ -212,5 +212,5 @@ def _load(
 
 def _with_object(subjects: Subjects, rows: Tensor) -> Tensor:
     if subjects.objects is None:
-        raise DataError("on_object needs masks or boxes of the objects, and the data has none: see --boxes")
+        raise DataError("--on-object needs masks or boxes of the objects, and the data has none: see --boxes")
     return rows[subjects.objects[rows].flatten(1).any(1)]

@@ -115,7 +115,9 @@ def settle_spec(classifier: Classifier, source: Source) -> InputSpec:
         return classifier.preprocess
     if source.spec.kind == "arrays":
         return load_images(source).spec
-    raise InputError("the input size of the classifier is not known; give input_size, for example 3,224,224")
+    raise InputError(
+        "the input size of the classifier is not known; give --input-size 224, or input_size=(3, 224, 224) in Python"
+    )
 
 
 class Sample:
