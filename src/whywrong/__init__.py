@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from whywrong.data.batches import load_images
     from whywrong.explain.cam import CamConfig, CamResult, cam
     from whywrong.explain.counterfactuals import CounterfactualConfig, CounterfactualResult, counterfactual
+    from whywrong.explain.covering import CoveringConfig, CoveringResult, covering
     from whywrong.explain.interactions.method import ProfilesConfig, ProfilesResult, interactions
     from whywrong.explain.patch_groups import PatchGroupsConfig, PatchGroupsResult, patch_groups
     from whywrong.models.classifier import Classifier
@@ -58,6 +59,7 @@ _HOMES = {
     "whywrong.data.batches": ["load_images"],
     "whywrong.explain.cam": ["CamConfig", "CamResult", "cam"],
     "whywrong.explain.counterfactuals": ["CounterfactualConfig", "CounterfactualResult", "counterfactual"],
+    "whywrong.explain.covering": ["CoveringConfig", "CoveringResult", "covering"],
     "whywrong.explain.patch_groups": ["PatchGroupsConfig", "PatchGroupsResult", "patch_groups"],
     "whywrong.explain.interactions.method": ["ProfilesConfig", "ProfilesResult", "interactions"],
     "whywrong.models.classifier": ["Classifier"],
@@ -77,6 +79,8 @@ __all__ = [
     "Classifier",
     "CounterfactualConfig",
     "CounterfactualResult",
+    "CoveringConfig",
+    "CoveringResult",
     "InputSpec",
     "InvertedConfig",
     "InvertedResult",
@@ -90,6 +94,7 @@ __all__ = [
     "cam",
     "check",
     "counterfactual",
+    "covering",
     "diagnose",
     "explain_image",
     "interactions",

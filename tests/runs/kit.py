@@ -217,3 +217,54 @@ def diagnosed(folder: Path, source: Source, **settings: Any) -> RunFolder:
     classifier = settings.pop("classifier", None) or reader()
     settings = {"limit": 10, "batch_size": 8, **settings}
     return diagnose(classifier, source, folder, **settings)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlayedResult(MethodResult):
+    """The mean level as the number that is compared, and whether the class asked for is the next one."""
+
+    status: Sequence[str]
+    v: Tensor
+    turned: Tensor
+    asked: Tensor
+    forwards: Tensor
+    backwards: Tensor
+
+    def columns(self) -> Mapping[str, Any]:
+        """Columns of the table."""
+        return {"status": self.status, "v": self.v, "turned": self.turned, "given": self.asked}
+
+    def maps(self) -> Mapping[str, Tensor]:
+        """A map a row."""
+        return {"flat": torch.zeros(len(self.v), 2, 2)}
+
+    @staticmethod
+    def schema() -> pa.Schema:
+        """Types of the columns."""
+        kinds = {"status": pa.string(), "v": pa.float32(), "turned": pa.bool_(), "given": pa.int64()}
+        return pa.schema([*kinds.items(), ("forwards", pa.int64()), ("backwards", pa.int64())])
+
+
+def played(
+    classifier: Classifier, x: Tensor, y: Tensor, *, keys: Tensor, detail: Tensor, config: StubConfig
+) -> PlayedResult:
+    """One pass for each row in detail."""
+    classifier.logits(x[detail])
+    status = ["ok" if flag else "skipped" for flag in detail.tolist()]
+    v = torch.where(detail, config.gain * x.mean((1, 2, 3)), torch.nan)
+    return PlayedResult(status, v, detail & (x[:, 1, 1, 1] > 0.5), y, detail.long(), torch.zeros_like(y))
+
+
+def role_play_method(**changes: Any) -> Method:
+    """A line of the registry for a method with controls."""
+    return Method(
+        name="played",
+        title="a stub with controls",
+        access=Access.SCORES,
+        function=f"{__name__}:played",
+        config=f"{__name__}:StubConfig",
+        draw=f"{__name__}:played",
+        takes=frozenset({"detail"}),
+        role_play=True,
+        **changes,
+    )

@@ -17,7 +17,7 @@ from whywrong.runs.query import json_rows
 
 def test_views_are_those_of_the_design_and_nothing_else(finished):
     rows = finished().query("select distinct table_name as n from information_schema.columns order by 1")
-    assert rows["n"].to_pylist() == ["classes", "errors", "failed_items", "items", "predictions", "stub"]
+    assert rows["n"].to_pylist() == ["classes", "errors", "failed_items", "items", "predictions", "runner_up", "stub"]
 
 
 def test_errors_are_the_labelled_items_that_are_read_as_another_class(finished):

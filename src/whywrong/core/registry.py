@@ -41,6 +41,9 @@ class Method:
         passes: Images that it usually sends through the model, forward and backward, for one error, and for one
             explained in full. Only the progress of a run leans on it, until it has seen what the method takes here.
         result_version: Raised when its results change; older rows are then redone.
+        role_play: Whether a run also asks about images that the model reads right, as if they were labelled as their
+            runner-up. Its result then has the columns ``status``, ``v`` and ``turned``, and its view gains ``p`` and
+            ``place_confirmed``, see :func:`whywrong.core.discoveries.confirm`.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Method:
     takes: frozenset[str] = frozenset()
     passes: tuple[int, int] = (100, 100)
     result_version: int = 1
+    role_play: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,17 @@ BUILTIN_METHODS: tuple[Method, ...] = (
         takes=frozenset({"detail", "masks"}),
         passes=(40, 75),
         result_version=2,
+    ),
+    Method(
+        name="covering",
+        title="whether hiding one small place brings out the true class and no other",
+        access=Access.SCORES,
+        function="whywrong.explain.covering:covering",
+        config="whywrong.explain.covering:CoveringConfig",
+        draw="whywrong.report.draw_covering:draw_covering",
+        takes=frozenset({"detail"}),
+        passes=(0, 50),
+        role_play=True,
     ),
     Method(
         name="patch_groups",

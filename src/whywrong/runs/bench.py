@@ -95,7 +95,7 @@ class Bench:
             plan = plan_predictions(self.run, unit.shard, unit.last)
             thumbs: Collection[str] = ()
         else:
-            plan = plan_explain(self.run, unit.shard, self.job.steps, unit.details)
+            plan = plan_explain(self.run, unit.shard, self.job.steps, unit.details, unit.controls)
             thumbs = {row["item_id"] for row in plan.thumbs.rows}
         self._ahead.add((row, row["item_id"] in thumbs) for row in plan.rows if _together(unit, row))
         self._plans[unit] = plan

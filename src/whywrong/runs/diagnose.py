@@ -23,6 +23,7 @@ from whywrong.models.classifier import Classifier
 from whywrong.models.devices import cards
 from whywrong.models.health import accuracy_findings, check_nonfinite_share
 from whywrong.runs.bench import Bench
+from whywrong.runs.controls import select_controls
 from whywrong.runs.effort import expected
 from whywrong.runs.engine import Engine, InProcess, Processes
 from whywrong.runs.folder import RunFolder, write_run_file
@@ -196,6 +197,7 @@ class _Diagnosis:
         self.meta["data"]["ignored"] = self.source.ignored
         self.meta["complete"] = False
         self.save()
+        self.steps += [replace(step, controls=True) for step in self.steps if step.method.role_play]
         for step in self.steps:
             self._declare(step)
 
@@ -244,10 +246,11 @@ class _Diagnosis:
         write_run_file(self.folder, self.meta)
 
     def _declare(self, step: Step) -> None:
-        path = RunFolder(self.folder).parts(step.method.name) / SCHEMA_FILE
+        path = RunFolder(self.folder).parts(step.method.name, controls=step.controls) / SCHEMA_FILE
         schema = None if path.exists() else result_schema(step)
         if schema is not None:
             own = [field for field in schema if field.name not in KEYS.names]
+            own += [pa.field("held_out", pa.bool_())] if step.controls else []
             facts = {"run": identity(self.meta), "result_version": step.method.result_version}
             write_table(path, pa.schema([*KEYS, *own]).empty_table(), facts)
 
@@ -319,13 +322,15 @@ class _Diagnosis:
     def _explain(self, run: RunFolder, engine: Engine, progress: Callable[[Progress], None]) -> None:
         run = RunFolder(self.folder)
         details = select_details(run, self.meta["limit"])
+        played = any(step.controls for step in self.steps)
+        controls = select_controls(run, details, self.meta["seed"]) if played else {}
         units, total, work = [], 0, {}
         for shard in run.shards():
-            chosen = details.get(shard, frozenset())
-            plan = plan_explain(run, shard, self.steps, chosen)
+            chosen, beside = details.get(shard, frozenset()), controls.get(shard, frozenset())
+            plan = plan_explain(run, shard, self.steps, chosen, beside)
             if plan.due:
-                units.append(Unit(stage="explain", shard=shard, details=chosen))
-                total += len(plan.rows)
+                units.append(Unit(stage="explain", shard=shard, details=chosen, controls=beside))
+                total += plan.errors
                 work[shard] = expected(plan, tuple(self.steps), units[-1])
         done = failed = 0
         shown = _Ticker(progress, Progress("explain", 0, total, 0, 0, share=0.0), work)

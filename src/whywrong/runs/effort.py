@@ -31,6 +31,8 @@ class Rows:
     @classmethod
     def of(cls, step: Step, rows: list[Row], unit: Unit) -> Rows:
         """Rows of a unit as the method of a step sees them."""
+        if step.controls:
+            return cls(0, len(rows))
         full = sum(row["item_id"] in unit.details for row in rows) if "detail" in step.method.takes else 0
         return cls(len(rows) - full, full)
 
@@ -38,7 +40,7 @@ class Rows:
 def expected(plan: ExplainPlan, steps: tuple[Step, ...], unit: Unit) -> float:
     """Passes that a unit will usually take, by the registry alone."""
     usual = _Beliefs()
-    return sum(usual.passes(step.method, Rows.of(step, plan.steps[step.method.name].rows, unit)) for step in steps)
+    return sum(usual.passes(step.method, Rows.of(step, plan.steps[step.name].rows, unit)) for step in steps)
 
 
 class Effort:
@@ -59,14 +61,12 @@ class Effort:
     def begin(self, plan: ExplainPlan, steps: tuple[Step, ...], unit: Unit) -> None:
         """A unit begins."""
         self._start, self._share, self._call, self.method = float(self._passed()), 0.0, None, ""
-        self._left = {
-            step.method.name: (step.method, Rows.of(step, plan.steps[step.method.name].rows, unit)) for step in steps
-        }
+        self._left = {step.name: (step.method, Rows.of(step, plan.steps[step.name].rows, unit)) for step in steps}
 
     @contextmanager
     def call(self, step: Step, rows: list[Row], unit: Unit) -> Iterator[None]:
         """A method is called on some rows."""
-        method, left = self._left[step.method.name]
+        method, left = self._left[step.name]
         asked = Rows.of(step, rows, unit)
         left.plain, left.full = left.plain - asked.plain, left.full - asked.full
         self.method = method.name
@@ -82,7 +82,7 @@ class Effort:
 
     def end(self, step: Step) -> None:
         """A method is through, or refused: nothing more of it is to come."""
-        left = self._left[step.method.name][1]
+        left = self._left[step.name][1]
         left.plain = left.full = 0
 
     def share(self) -> float:

@@ -55,7 +55,7 @@ def explain(bench: Bench, unit: Unit, plan: ExplainPlan) -> Report:
     complete = True
     bench.effort.begin(plan, bench.job.steps, unit)
     for step in bench.job.steps:
-        pending = plan.steps[step.method.name]
+        pending = plan.steps[step.name]
         if not pending.due or step.method.name in bench.refused:
             bench.effort.end(step)
             continue
@@ -77,7 +77,7 @@ def explain(bench: Bench, unit: Unit, plan: ExplainPlan) -> Report:
         if not outcome.complete:
             complete = False
             break
-    return Report(unit=unit, done=len(plan.rows), failed=len(failed), refused=dict(bench.refused), complete=complete)
+    return Report(unit=unit, done=plan.errors, failed=len(failed), refused=dict(bench.refused), complete=complete)
 
 
 def _load(bench: Bench, unit: Unit, plan: ExplainPlan) -> dict[str, Loaded]:
@@ -148,8 +148,9 @@ def _call(bench: Bench, unit: Unit, step: Step, items: Sequence[Loaded], outcome
     x = as_input([item.pixels for item in items if item.pixels is not None], device)
     y = torch.tensor([row["label"] for row in rows], device=device)
     extra: dict[str, Tensor] = {}
-    detail = torch.tensor([row["item_id"] in unit.details for row in rows]) if "detail" in step.method.takes else None
-    if detail is not None:
+    detail = None
+    if "detail" in step.method.takes:
+        detail = torch.tensor([step.controls or row["item_id"] in unit.details for row in rows])
         extra["detail"] = detail.to(device)
     if "masks" in step.method.takes:
         nothing = np.zeros(x.shape[-2:], dtype=bool)
@@ -168,7 +169,12 @@ def _call(bench: Bench, unit: Unit, step: Step, items: Sequence[Loaded], outcome
         reason = str(error) if isinstance(error, EnvironmentFailure) else first_line(error)
     else:
         bench.effort.learn(step, (result.forwards + result.backwards).cpu(), detail)
-        outcome.tables.append(_table(result, rows, detail))
+        table = _table(result, rows, detail)
+        if step.controls:  # they are numbers to compare with, nothing to look at
+            held_out = pa.array([row["held_out"] for row in rows], pa.bool_())
+            outcome.tables.append(table.append_column("held_out", held_out))
+            return
+        outcome.tables.append(table)
         outcome.maps |= _maps(result, rows)
         return
     if len(items) == 1:
@@ -214,8 +220,8 @@ def _commit(bench: Bench, unit: Unit, step: Step, pending: Pending, outcome: _Ou
     whole = pa.concat_tables(tables, promote_options="permissive") if tables else KEYS.empty_table()
     kept = set() if pending.kept is None else set(pending.kept["item_id"].to_pylist())
     path = bench.run.map_files(name) / shard_name(unit.shard, ".safetensors")
-    maps = {**read_maps(path, kept), **outcome.maps}
-    if maps or path.exists():
+    maps = {} if step.controls else {**read_maps(path, kept), **outcome.maps}
+    if maps or (path.exists() and not step.controls):
         write_maps(path, maps, bench.job.identity)
     facts = {
         "run": bench.job.identity,
@@ -224,7 +230,7 @@ def _commit(bench: Bench, unit: Unit, step: Step, pending: Pending, outcome: _Ou
         "failed": {**pending.facts.get("failed", {}), **outcome.failed},
         **{key: pending.facts.get(key, 0) + value for key, value in spent.items()},
     }
-    folder = bench.run.parts(name)
+    folder = bench.run.parts(name, controls=step.controls)
     if tables and not (folder / SCHEMA_FILE).exists():
         write_table(folder / SCHEMA_FILE, whole.schema.empty_table(), {"run": bench.job.identity})
     write_table(folder / shard_name(unit.shard), whole, facts)

@@ -62,13 +62,14 @@ class RunFolder:
         """Folder of the predictions."""
         return self.path / "parts" / "predictions" / self.meta["predictions"]["hash"]
 
-    def parts(self, method: str) -> Path:
-        """Folder of a method's tables.
+    def parts(self, method: str, *, controls: bool = False) -> Path:
+        """Folder of a method's tables: of errors, or of the images read right that they are compared with.
 
         Raises:
             RunFolderError: The run has no such method.
         """
-        return self.path / "parts" / method / self._method(method)["hash"]
+        name = f"{method}.controls" if controls else method
+        return self.path / "parts" / name / self._method(method)["hash"]
 
     def map_files(self, method: str) -> Path:
         """Folder of a method's dense maps."""

@@ -22,11 +22,18 @@ class Step:
         method: Its line in the registry.
         config: Its frozen config.
         hash: Identifies the config; names the folder of the results.
+        controls: Whether it asks about images read right, in role play, instead of errors.
     """
 
     method: Method
     config: Any
     hash: str
+    controls: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in plans: that of the method, or one of its own for controls."""
+        return f"{self.method.name} controls" if self.controls else self.method.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +83,7 @@ class Unit:
         shard: Index of the shard.
         details: Items to be explained in full.
         last: Largest ``item_id`` to predict, where only a sample of the items is predicted; None predicts all.
+        controls: Items read right that are asked about in role play, and whether each is held out.
         singly: Items to be handled one at a time, since a worker died among them.
         blame: Items that ended a worker more than once, with the reason: they are recorded and not touched again.
     """
@@ -84,6 +92,7 @@ class Unit:
     shard: int
     details: frozenset[str] = frozenset()
     last: str | None = None
+    controls: frozenset[tuple[str, bool]] = frozenset()
     singly: frozenset[str] = frozenset()
     blame: frozenset[tuple[str, str]] = frozenset()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -45,7 +46,7 @@ class ExplainPlan:
     """What to do for the errors of one shard.
 
     Attributes:
-        steps: Per method name.
+        steps: Per name of a step.
         thumbs: Errors without a thumb.
     """
 
@@ -58,8 +59,13 @@ class ExplainPlan:
         return self.thumbs.due or any(pending.due for pending in self.steps.values())
 
     @property
+    def errors(self) -> int:
+        """How many errors there are to load; controls are no errors."""
+        return sum("held_out" not in row for row in self.rows)
+
+    @property
     def rows(self) -> list[Row]:
-        """Errors to load, each once, in the order of the listing."""
+        """Errors and controls to load, each once, in the order of the listing."""
         needed = {row["item_id"]: row for p in (*self.steps.values(), self.thumbs) for row in p.rows}
         return sorted(needed.values(), key=lambda row: row["position"])
 
@@ -79,7 +85,7 @@ def plan_predictions(run: RunFolder, shard: int, last: str | None = None) -> Pen
         last: Largest ``item_id`` to predict; None plans all. What is stored beyond it is kept.
     """
     items = {row["item_id"]: row for row in computed_items(run, shard)}
-    table, facts = _stored(run, "predictions", shard, PREDICTIONS_VERSION)
+    table, facts = _stored(run.predictions, shard, PREDICTIONS_VERSION)
     if table is None:
         return Pending([row for item, row in items.items() if last is None or item <= last], missing=True)
     valid = [
@@ -94,30 +100,56 @@ def plan_predictions(run: RunFolder, shard: int, last: str | None = None) -> Pen
 
 def errors_of(run: RunFolder, shard: int) -> dict[str, Row]:
     """Valid predictions of the shard that are wrong: rows of the listing with ``image_id`` and ``predicted``."""
-    items = {row["item_id"]: row for row in computed_items(run, shard)}
-    table, _ = _stored(run, "predictions", shard, PREDICTIONS_VERSION)
-    if table is None:
-        return {}
-    columns = ["item_id", "image_id", "label", "status", "predicted"]
+    return {row["item_id"]: row for row in _labelled(run, shard) if row["predicted"] != row["label"]}
+
+
+def role_played(run: RunFolder, shard: int, controls: Collection[tuple[str, bool]]) -> dict[str, Row]:
+    """Valid predictions that are right, in role play: ``label`` is the runner-up, and ``held_out`` is added."""
+    held_out = dict(controls)
     return {
-        row["item_id"]: {**items[row["item_id"]], "image_id": row["image_id"], "predicted": row["predicted"]}
-        for row in table.select(columns).to_pylist()
-        if row["status"] == "ok"
-        and row["label"] is not None
-        and row["predicted"] != row["label"]
-        and _agrees(items.get(row["item_id"]), row)
+        row["item_id"]: {**row, "label": row["top5"][1], "held_out": held_out[row["item_id"]]}
+        for row in _labelled(run, shard)
+        if row["item_id"] in held_out and row["predicted"] == row["label"] and len(row["top5"] or ()) > 1
     }
 
 
-def plan_explain(run: RunFolder, shard: int, steps: Collection[Step], details: Collection[str]) -> ExplainPlan:
-    """Errors without valid evidence of a method, or with less detail than is asked for, or without a thumb."""
-    errors = errors_of(run, shard)
-    plans = {step.method.name: _plan_step(run, shard, step, errors, details) for step in steps}
+def _labelled(run: RunFolder, shard: int) -> list[Row]:
+    """Rows of the listing that are labelled and have a valid prediction, with what it says."""
+    items = {row["item_id"]: row for row in computed_items(run, shard)}
+    table, _ = _stored(run.predictions, shard, PREDICTIONS_VERSION)
+    if table is None:
+        return []
+    columns = ["item_id", "image_id", "label", "status", "predicted", "top5"]
+    return [
+        {**items[row["item_id"]], **{name: row[name] for name in ("image_id", "predicted", "top5")}}
+        for row in table.select(columns).to_pylist()
+        if row["status"] == "ok" and row["label"] is not None and _agrees(items.get(row["item_id"]), row)
+    ]
+
+
+def plan_explain(
+    run: RunFolder,
+    shard: int,
+    steps: Collection[Step],
+    details: Collection[str],
+    controls: Collection[tuple[str, bool]] = (),
+) -> ExplainPlan:
+    """Errors without valid evidence of a method, or with less detail than is asked for, or without a thumb.
+
+    Steps for controls get the images read right that were chosen as such and were not asked about yet; those that
+    are no longer chosen fall away.
+    """
+    errors, played = errors_of(run, shard), role_played(run, shard, controls) if controls else {}
+    plans = {
+        step.name: _plan_step(run, shard, step, played if step.controls else errors, () if step.controls else details)
+        for step in steps
+    }
     return ExplainPlan(plans, _plan_thumbs(run, shard, errors))
 
 
 def _plan_step(run: RunFolder, shard: int, step: Step, errors: Mapping[str, Row], details: Collection[str]) -> Pending:
-    table, facts = _stored(run, step.method.name, shard, step.method.result_version)
+    folder = run.parts(step.method.name, controls=step.controls)
+    table, facts = _stored(folder, shard, step.method.result_version)
     if table is None:
         return Pending(list(errors.values()), missing=True)
     in_full = set(details) if "detail" in step.method.takes else set()
@@ -152,9 +184,8 @@ def _plan_thumbs(run: RunFolder, shard: int, errors: Mapping[str, Row]) -> Pendi
     return Pending([row for item, row in errors.items() if item not in done], kept, facts, not all(valid))
 
 
-def _stored(run: RunFolder, name: str, shard: int, result_version: int) -> tuple[pa.Table | None, dict[str, Any]]:
+def _stored(folder: Path, shard: int, result_version: int) -> tuple[pa.Table | None, dict[str, Any]]:
     """The stored shard of a table; none where results of that version are not there."""
-    folder = run.predictions if name == "predictions" else run.parts(name)
     path = folder / shard_name(shard)
     if not path.exists():
         return None, {}

@@ -13,6 +13,7 @@ from torch import Tensor
 from whywrong.core.access import Access
 from whywrong.core.errors import DeviceFailure, EnvironmentFailure, ModelError, ModelRaisedError
 from whywrong.core.margins import error_margin
+from whywrong.core.randomness import item_keys, keyed_uniform
 from whywrong.models.classifier import Classifier
 from whywrong.runs.bench import Bench, Loaded, as_input, batches
 from whywrong.runs.job import Report, Unit
@@ -21,6 +22,7 @@ from whywrong.runs.schemas import PREDICTIONS, PREDICTIONS_VERSION
 from whywrong.runs.shards import shard_name, write_table
 
 NEAR_TIE = 1e-5  # logits between the two highest classes, below which a prediction may fall either way
+_RANDOM_CLASSES = 9  # next-scoring classes of which the random one is drawn
 _HOPELESS = 8  # images on which a model may raise before it is the model
 NOT_FINITE = "the model returned NaN or infinite scores"  # as the classifier words it
 
@@ -88,7 +90,7 @@ def _predict_batch(bench: Bench, unit: Unit, batch: list[Row], raised: list[str]
             rows.append(_failed(item, "predict", reasons[at]))
         else:
             fine.append((item, answer))
-    return rows + (_rows(bench.classifier, fine) if fine else [])
+    return rows + (_rows(fine, bench.job.seed) if fine else [])
 
 
 def ask(classifier: Classifier, x: Tensor) -> tuple[list[Tensor | None], dict[int, str]]:
@@ -130,13 +132,14 @@ def _failed(item: Loaded, stage: str, reason: str | None = None) -> dict[str, An
     }
 
 
-def _rows(classifier: Classifier, fine: Sequence[tuple[Loaded, Tensor | None]]) -> list[dict[str, Any]]:
+def _rows(fine: Sequence[tuple[Loaded, Tensor | None]], seed: int) -> list[dict[str, Any]]:
     answers = torch.stack([answer for _, answer in fine if answer is not None])
     labels = [item.row["label"] for item, _ in fine]
+    keys = item_keys(seed, [item.row["item_id"] for item, _ in fine], "random class")
     if answers.ndim == 1:
         columns: dict[str, list[Any]] = {"predicted": answers.tolist()}
     else:
-        columns = _scored(answers, labels)
+        columns = _scored(answers, labels, keys)
     return [
         {
             "item_id": item.row["item_id"],
@@ -152,7 +155,7 @@ def _rows(classifier: Classifier, fine: Sequence[tuple[Loaded, Tensor | None]]) 
     ]
 
 
-def _scored(logits: Tensor, labels: Sequence[int | None]) -> dict[str, list[Any]]:
+def _scored(logits: Tensor, labels: Sequence[int | None], keys: Tensor) -> dict[str, list[Any]]:
     """Columns from logits (B, K); those about the true class are None where there is no label."""
     confidence = logits.double().softmax(1)
     ranked, order = logits.sort(dim=1, descending=True, stable=True)
@@ -165,6 +168,7 @@ def _scored(logits: Tensor, labels: Sequence[int | None]) -> dict[str, list[Any]
         "true_confidence": confidence.gather(1, y[:, None])[:, 0],
         "rank_of_true": rank,
         "margin": error_margin(logits, y).double(),
+        **_leads(ranked.double(), order, rank, keys),
     }
     return {
         "predicted": order[:, 0].tolist(),
@@ -176,4 +180,34 @@ def _scored(logits: Tensor, labels: Sequence[int | None]) -> dict[str, list[Any]
         "near_tie": (ranked[:, 0] - ranked[:, 1] < NEAR_TIE).tolist(),
         "top5": order[:, :5].tolist(),
         "top5_confidence": confidence.gather(1, order[:, :5]).tolist(),
+    }
+
+
+def _leads(ranked: Tensor, order: Tensor, rank: Tensor, keys: Tensor) -> dict[str, Tensor]:
+    """How far the class asked for is ahead of the next one: ``rival``, ``lead`` and ``random_lead``, (B,) each.
+
+    With m_j the logits by which the predicted class leads j, the lead of t is min over the rivals j of m_j / m_t. It is
+    that of the label of an error, and of the runner-up where the image is read right. The random class is one of the
+    next-scoring nine: farther ones would make any class look near. Nothing for fewer than three classes.
+
+    Args:
+        ranked: (B, K) logits, descending, and ``order`` (B, K) their classes.
+        rank: (B,) rank of the label, from 1.
+        keys: (B,) int64, seeds of the random class.
+    """
+    if ranked.shape[1] < 3:
+        return {}
+
+    def lead(place: Tensor) -> Tensor:
+        next_place = torch.where(place == 1, 2, 1)
+        margins = ranked[:, :1] - ranked.gather(1, torch.stack([next_place, place], 1))
+        return (margins[:, 0] / margins[:, 1]).nan_to_num(1.0, posinf=torch.inf)  # 0 / 0: all three are tied
+
+    asked = (rank - 1).clamp_min(1)
+    nearest = min(_RANDOM_CLASSES, ranked.shape[1] - 1)
+    drawn = 1 + (keyed_uniform(keys, (1,))[:, 0] * nearest).long()
+    return {
+        "rival": order.gather(1, torch.where(asked == 1, 2, 1)[:, None])[:, 0],
+        "lead": lead(asked),
+        "random_lead": lead(drawn),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
-PREDICTIONS_VERSION = 1
+PREDICTIONS_VERSION = 2
 SHARD_SIZE = 256
 UNREADABLE = "unreadable"  # digest of an item that the listing could not read
 
@@ -42,6 +42,9 @@ PREDICTIONS = pa.schema(
         "true_confidence": pa.float64(),
         "rank_of_true": pa.int64(),
         "margin": pa.float64(),
+        "rival": pa.int64(),  # best class that is neither predicted nor asked for: the label of an error, the runner-up
+        "lead": pa.float64(),  # how much farther off in logits than the class asked for it is, as a factor
+        "random_lead": pa.float64(),  # the same for one of the nine next-scoring classes, drawn at random
         "near_tie": pa.bool_(),
         "top5": pa.list_(pa.int64()),
         "top5_confidence": pa.list_(pa.float64()),

@@ -14,11 +14,14 @@ import pyarrow as pa
 from whywrong.core.columns import shown_as_rows
 from whywrong.core.errors import RunFolderError
 from whywrong.data.files import to_text
+from whywrong.runs.comparisons import SAME_ERROR, define_controls, define_runner_up
 from whywrong.runs.files import check_whole
 from whywrong.runs.folder import RunFolder
 from whywrong.runs.readonly import PROTOCOL, RunFiles
 from whywrong.runs.schemas import FAILED_ITEMS, ITEMS, KEYS, PREDICTIONS, UNREADABLE
 from whywrong.runs.shards import FACTS_KEY, SCHEMA_FILE, read_schema, shard_indices, shard_name
+from whywrong.runs.sql import identifier as _identifier
+from whywrong.runs.sql import quoted as _quoted
 
 _open: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
 _REDO = "run the same diagnose again, which redoes it"
@@ -88,6 +91,7 @@ def _define(connection: duckdb.DuckDBPyConnection, run: RunFolder, files: RunFil
         """create view errors as select * exclude (status, stage, reason) from predictions
         where status = 'ok' and label is not null and predicted <> label"""
     )
+    define_runner_up(connection)
     for name in run.meta["methods"]:
         _method(connection, files, run, name, items)
     _failed_items(connection, files, run)
@@ -107,7 +111,11 @@ def _check_complete(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> No
         return
     shards = run.shards()
     stored = {run.predictions: "predictions"} | {
-        run.parts(name): name for name in run.meta["methods"] if name not in run.meta["refused"]
+        folder: name
+        for name in run.meta["methods"]
+        if name not in run.meta["refused"]
+        for folder in (run.parts(name), run.parts(name, controls=True))
+        if folder == run.parts(name) or folder.is_dir()
     }
     for folder, name in stored.items():
         lost = set(shards) - set(shard_indices(folder))
@@ -128,6 +136,16 @@ def places(run: RunFolder) -> list[tuple[str, int, str]]:
             f"""select e.item_id, o.shard, o.item_id from errors e
             join ({items}) o on o.item_id = coalesce(e.same_as, e.item_id)"""
         ).fetchall()
+
+
+def shards_of(run: RunFolder, items: Collection[str]) -> dict[str, int]:
+    """The shard of each of some items of the listing."""
+    with connect(run) as connection:
+        connection.register("_wanted", pa.table({"item_id": pa.array(sorted(items), pa.string())}))
+        rows = _rows(connection, RunFiles(run.path), run.items, ITEMS)
+        return dict(
+            connection.execute(f"select item_id, shard from ({rows}) semi join _wanted using (item_id)").fetchall()
+        )
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path, schema: pa.Schema) -> str:
@@ -169,19 +187,28 @@ def _classes(connection: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
 
 def _method(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: RunFolder, name: str, items: str) -> None:
     """The view of one method: its own columns behind those that say which error a row is about."""
-    folder = run.parts(name)
-    declared = read_schema(folder / SCHEMA_FILE) if os.path.lexists(folder / SCHEMA_FILE) else KEYS
-    rows = _rows(connection, files, folder, declared)
-    columns = [row[0] for row in connection.execute(f"describe {rows}").fetchall()]
-    lists = shown_as_rows(declared)
-    own = "".join(f", {_own(column, lists)}" for column in columns if column not in (*KEYS.names, "shard"))
+    rows, own = _stored(connection, files, run.parts(name))
+    join = ""
+    if run.parts(name, controls=True).is_dir():
+        more, join = define_controls(
+            connection, name, rows, *_stored(connection, files, run.parts(name, controls=True))
+        )
+        own += more
     connection.execute(
         f"""create view {_identifier(name)} as select e.item_id, e.image_id, e.key, e.label, e.label_name,
             e.predicted, e.predicted_name{own}
         from errors e join ({items}) o on o.item_id = coalesce(e.same_as, e.item_id)
-        join ({rows}) m on m.item_id = o.item_id and m.shard = o.shard and m.image_id = e.image_id
-            and m.label = e.label and m.predicted = e.predicted"""
+        join ({rows}) m on m.item_id = o.item_id and m.shard = o.shard and {SAME_ERROR} {join}"""
     )
+
+
+def _stored(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path) -> tuple[str, str]:
+    """SELECT over the tables of a method, and the list of its own columns, each after a comma."""
+    declared = read_schema(folder / SCHEMA_FILE) if os.path.lexists(folder / SCHEMA_FILE) else KEYS
+    rows = _rows(connection, files, folder, declared)
+    columns = [row[0] for row in connection.execute(f"describe {rows}").fetchall()]
+    lists = shown_as_rows(declared)
+    return rows, "".join(f", {_own(column, lists)}" for column in columns if column not in (*KEYS.names, "shard"))
 
 
 def _spurious(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: RunFolder) -> None:
@@ -213,30 +240,24 @@ def _own(column: str, lists: Collection[str]) -> str:
 
 
 def _failed_items(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: RunFolder) -> None:
-    """Items that could not be read or predicted, and errors on which a method failed, which its shards name."""
+    """Items that could not be read or predicted, and errors and controls on which a method failed, as shards name."""
     columns = ", ".join(FAILED_ITEMS.names)
     parts = [f"select {columns} from predictions where status = 'failed'"]
     for name in run.meta["methods"]:
-        folder = run.parts(name)
-        paths = _shards(files, folder)
-        if paths:
+        for controls in (False, True):
+            paths = _shards(files, run.parts(name, controls=controls))
+            if not paths:
+                continue
+            stage, about = (f"{name} controls", "predictions") if controls else (name, "errors")
             parts.append(
-                f"""select e.item_id, e.key, {_quoted(name)}, f.failed.value[2]
+                f"""select e.item_id, e.key, {_quoted(stage)}, f.failed.value[2]
                 from (select unnest(map_entries(from_json(json_extract(decode(value), '$.failed'),
                         '"MAP(VARCHAR, VARCHAR[])"'))) as failed
                     from parquet_kv_metadata([{", ".join(paths)}]) where decode(key) = {_quoted(FACTS_KEY)}) f
-                join errors e on coalesce(e.same_as, e.item_id) = f.failed.key and e.image_id = f.failed.value[1]"""
+                join {about} e on coalesce(e.same_as, e.item_id) = f.failed.key and e.image_id = f.failed.value[1]"""
             )
     connection.execute(f"create view failed_items as {' union all '.join(parts)}")
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0]
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,295 @@
+"""Covering with rivals: does hiding one small place bring out the asked class, and no other class as much?
+
+Source: ours, docs/methods/covering.md. The number V of one image says little by itself, because a near class is brought
+out more easily than a far one. A run therefore compares it with that of images which the model reads right, asked for
+their runner-up; see :mod:`whywrong.runs.controls` and :func:`whywrong.core.statistics.confirm`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from whywrong.core.access import Access
+from whywrong.core.checks import bad_rows, check_classes, check_images, check_labels
+from whywrong.core.errors import InputError
+from whywrong.core.result import MethodResult
+from whywrong.data.corruptions.filters import gaussian_matrix
+from whywrong.models.classifier import Classifier
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OK, ALREADY_CORRECT, SKIPPED, BAD_INPUT, REFUSED = "ok", "already_correct", "skipped", "bad_input", "refused"
+NOT_FINITE = "the model returned NaN or infinite scores for the image or for a part of it"
+_TIE = 1e-6  # probabilities as near as this count as equal: the first window is taken, whatever the batch
+_TRUNCATE = 4.0  # standard deviations after which the blur ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoveringConfig:
+    """Settings of :func:`covering`, checked once, when built.
+
+    Attributes:
+        cells: Cells of the grid along a side; 4 to 32.
+        window: Cells of a window along a side, less than ``cells``.
+        blur: Standard deviation of the blur that covers a window, as a share of the side of the image.
+    """
+
+    cells: int = 8
+    window: int = 2
+    blur: float = 1 / 8
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.cells <= 32:
+            raise InputError(f"cells must be in 4..32, got {self.cells}")
+        if not 1 <= self.window < self.cells:
+            raise InputError(f"window must be in 1..{self.cells - 1} cells, got {self.window}")
+        if not 0 < self.blur <= 1:
+            raise InputError(f"blur must be a share of the side in (0, 1], got {self.blur}")
+
+    @property
+    def places(self) -> int:
+        """Places of a window along a side."""
+        return self.cells - self.window + 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CoveringResult(MethodResult):
+    """What covering brings out, one row an image; p is the softmax, S runs over the windows.
+
+    Attributes:
+        status: B of ``ok``, ``already_correct``, ``skipped``, ``bad_input``, ``refused``.
+        reason: B texts, why a row is refused; None otherwise.
+        v: (B,), largest p of the asked class over S minus largest p of any rival over S; NaN unless ``ok``, as all
+            that follows. A rival is a class that is neither asked for nor predicted.
+        p_true: (B,), largest probability of the asked class over the windows.
+        p_rival: (B,), largest probability of a rival over the windows.
+        rival: (B,) int64, that rival; -1 unless ``ok``.
+        window: (B,) int64, the window that brings the asked class out most, numbered by rows; -1 unless ``ok``.
+        turned: (B,) bool, whether the model reads the image covered there as the asked class.
+        turned_windows: (B,) int64, windows that turn the prediction into the asked class.
+        margin: (B,), logits by which the predicted class leads the asked one, nothing covered.
+        box: (B, 4), left, top, width and height of that window, in shares of the image.
+        cover: (B, places, places), probability of the asked class with each window covered.
+        forwards: (B,), int64, times each image went through the classifier.
+        backwards: (B,), int64, always 0.
+    """
+
+    status: Sequence[str]
+    reason: Sequence[str | None]
+    v: Tensor
+    p_true: Tensor
+    p_rival: Tensor
+    rival: Tensor
+    window: Tensor
+    turned: Tensor
+    turned_windows: Tensor
+    margin: Tensor
+    box: Tensor
+    cover: Tensor
+    forwards: Tensor
+    backwards: Tensor
+
+    @property
+    def checks(self) -> Mapping[str, Tensor]:
+        """``p_rival``, what the asked class is compared with, and ``turned``."""
+        return {"p_rival": self.p_rival, "turned": self.turned}
+
+    def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
+        """The columns of view ``covering``; a run adds ``p`` and ``place_confirmed``."""
+        names = ("v", "p_true", "p_rival", "rival", "window", "turned", "turned_windows", "margin")
+        found: dict[str, Tensor | Sequence[Any]] = {"status": self.status, "reason": self.reason}
+        found |= {name: getattr(self, name) for name in names}
+        return found | dict(zip(("left", "top", "width", "height"), self.box.unbind(1), strict=True))
+
+    def maps(self) -> Mapping[str, Tensor]:
+        """``cover``, (B, places, places): where covering brings out the asked class. NaN unless ``ok``."""
+        return {"cover": self.cover}
+
+    @staticmethod
+    def schema() -> pa.Schema:
+        """Types of the columns, which stay the same where every row of a column is null."""
+        import pyarrow as pa
+
+        kinds: dict[str, pa.DataType] = dict.fromkeys(("status", "reason"), pa.string())
+        kinds |= dict.fromkeys(("v", "p_true", "p_rival"), pa.float32())
+        kinds |= {"rival": pa.int64(), "window": pa.int64(), "turned": pa.bool_(), "turned_windows": pa.int64()}
+        kinds |= dict.fromkeys(("margin", "left", "top", "width", "height"), pa.float32())
+        return pa.schema([*kinds.items(), ("forwards", pa.int64()), ("backwards", pa.int64())])
+
+
+def covering(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    keys: Tensor | None = None,
+    detail: Tensor | None = None,
+    config: CoveringConfig | None = None,
+) -> CoveringResult:
+    """Cover each window with the image's own blur and see whether ``y`` comes out more than any rival.
+
+    Args:
+        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), K >= 3; grants scores.
+        x: Images, (B, C, H, W), floating point, in [0, 1], at least ``config.cells`` pixels a side; left untouched.
+        y: Class asked for, (B,), int64, in 0..K-1: the label of an error.
+        keys: Not used, the method draws nothing.
+        detail: (B,) bool, rows to ask about; None takes all.
+        config: Settings; None takes the defaults.
+
+    Returns:
+        V, the best window, and a map. An image costs 1 forward pass, and one a window (49) unless it is read as ``y``.
+
+    Raises:
+        InputError: A shape, type, class or size breaks the contract above, or the model has fewer than 3 classes.
+        AccessError: The classifier grants labels only.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> result = ww.covering(classifier, torch.rand(2, 3, 64, 64), torch.tensor([0, 1]))
+        >>> result.cover.shape
+        torch.Size([2, 7, 7])
+    """
+    config = config or CoveringConfig()
+    check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
+    check_labels(y, len(x), classifier.num_classes if classifier.classes is not None else None)
+    classifier.require(Access.SCORES, "covering")
+    if min(x.shape[2:]) < config.cells:
+        raise InputError(f"covering needs at least {config.cells} pixels a side, got {tuple(x.shape[2:])}")
+    if detail is not None and (detail.dtype != torch.bool or detail.shape != y.shape):
+        raise InputError(f"detail must be bool ({len(x)},), got {detail.dtype} {tuple(detail.shape)}")
+    with classifier, torch.no_grad():
+        return _Covering(classifier, x.detach().float(), y.to(x.device), config).run(detail)
+
+
+def window_masks(config: CoveringConfig, height: int, width: int) -> Tensor:
+    """(S, H, W) bool, the pixels of each window, by rows of the grid; edges of cells are rounded to whole pixels."""
+    spans = []
+    for size in (height, width):
+        edges = torch.arange(config.cells + 1) * size // config.cells
+        start, end = edges[: config.places, None], edges[config.window :, None]
+        at = torch.arange(size)
+        spans.append((at >= start) & (at < end))  # (places, size)
+    return (spans[0][:, None, :, None] & spans[1][None, :, None, :]).flatten(0, 1)
+
+
+def blurred(x: Tensor, share: float) -> Tensor:
+    """(B, C, H, W) blurred with a Gaussian of ``share`` of each side, mirrored at the edges."""
+    down, across = (
+        gaussian_matrix(size, share * size, _TRUNCATE, torch.device("cpu")).to(x.device, x.dtype)
+        for size in x.shape[2:]
+    )
+    return (down @ x @ across.T).clamp(0, 1)
+
+
+class _Covering:
+    """One call of :func:`covering`: the batch, and what is known of each of its rows so far."""
+
+    def __init__(self, classifier: Classifier, x: Tensor, y: Tensor, config: CoveringConfig) -> None:
+        self.classifier, self.x, self.y, self.config = classifier, x, y, config
+        self.status: list[str] = [SKIPPED] * len(x)
+        self.numbers = {name: x.new_full((len(x),), torch.nan) for name in ("v", "p_true", "p_rival", "margin")}
+        self.rival, self.window = torch.full_like(y, -1), torch.full_like(y, -1)
+        self.turned_windows, self.forwards = torch.zeros_like(y), torch.zeros_like(y)
+        self.turned = torch.zeros_like(y, dtype=torch.bool)
+        self.box = x.new_full((len(x), 4), torch.nan)
+        self.cover = x.new_full((len(x), config.places, config.places), torch.nan)
+
+    def run(self, detail: Tensor | None) -> CoveringResult:
+        bad = bad_rows(self.x)
+        asked = ~bad if detail is None else detail.to(self.x.device) & ~bad
+        self._mark(bad, BAD_INPUT)
+        rows = asked.nonzero().flatten()
+        if len(rows):
+            self._ask(rows)
+        reasons = {BAD_INPUT: "pixels are not finite or outside [0, 1]", REFUSED: NOT_FINITE}
+        return CoveringResult(
+            status=self.status,
+            reason=[reasons.get(word) for word in self.status],
+            rival=self.rival,
+            window=self.window,
+            turned=self.turned,
+            turned_windows=self.turned_windows,
+            box=self.box,
+            cover=self.cover,
+            forwards=self.forwards,
+            backwards=torch.zeros_like(self.forwards),
+            **self.numbers,
+        )
+
+    def _mark(self, rows: Tensor, word: str) -> None:
+        for row in rows.nonzero().flatten().tolist():
+            self.status[row] = word
+
+    def _ask(self, rows: Tensor) -> None:
+        logits = self.classifier.logits(self.x[rows])
+        check_classes(logits.shape[1], 3)
+        check_labels(self.y, len(self.y), logits.shape[1])
+        self.forwards[rows] += 1
+        predicted, finite = logits.argmax(1), logits.isfinite().all(1)
+        right = finite & (predicted == self.y[rows])
+        lead = (logits.amax(1) - logits.gather(1, self.y[rows, None])[:, 0]).to(self.x)
+        self.numbers["margin"][rows[finite]] = lead[finite]
+        for found, word in ((right, ALREADY_CORRECT), (~finite, REFUSED), (finite & ~right, OK)):
+            for row in rows[found].tolist():
+                self.status[row] = word
+        wrong = finite & ~right
+        if bool(wrong.any()):
+            self._cover(rows[wrong], predicted[wrong])
+
+    def _cover(self, rows: Tensor, predicted: Tensor) -> None:
+        masks = window_masks(self.config, *self.x.shape[2:]).to(self.x.device)
+        asked, rival, best_rival, answer = self._scores(rows, predicted, masks)  # (n, S) each
+        self.forwards[rows] += len(masks)
+        finite = asked.isfinite().all(1)
+        for row in rows[~finite].tolist():
+            self.status[row] = REFUSED
+            self.numbers["margin"][row] = torch.nan
+        rows, asked, rival, best_rival, answer = (part[finite] for part in (rows, asked, rival, best_rival, answer))
+        best = (asked >= asked.amax(1, keepdim=True) - _TIE).int().argmax(1)  # the first of those that tie
+        most = (rival >= rival.amax(1, keepdim=True) - _TIE).int().argmax(1)
+        into = answer == self.y[rows, None]
+        self.numbers["p_true"][rows], self.numbers["p_rival"][rows] = asked.amax(1), rival.amax(1)
+        self.numbers["v"][rows] = asked.amax(1) - rival.amax(1)
+        self.rival[rows] = best_rival.gather(1, most[:, None])[:, 0]
+        self.window[rows] = best
+        self.turned[rows] = into.gather(1, best[:, None])[:, 0]
+        self.turned_windows[rows] = into.sum(1)
+        self.cover[rows] = asked.view(-1, self.config.places, self.config.places)
+        self.box[rows] = _boxes(masks).to(self.x)[best]
+
+    def _scores(self, rows: Tensor, predicted: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of each covered image (n, S): p of the asked class, p of the best rival, that rival, the prediction.
+
+        All pairs of image and window form one flat batch, which is made and asked in pieces of the classifier's size.
+        """
+        x, y = self.x[rows], self.y[rows]
+        blur = blurred(x, self.config.blur)
+        parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        pairs = torch.arange(len(rows) * len(masks), device=x.device)
+        for piece in pairs.split(self.classifier.batch_size):
+            image, window = piece // len(masks), piece % len(masks)
+            logits = self.classifier.logits(torch.where(masks[window][:, None], blur[image], x[image]))
+            shares = logits.softmax(1).to(x)
+            asked = shares.gather(1, y[image, None])[:, 0]
+            ours = torch.stack([y[image], predicted[image]], 1)
+            rival = shares.scatter(1, ours, -1.0).max(1)
+            asked = asked.where(logits.isfinite().all(1), torch.nan)
+            parts.append((asked, rival.values, rival.indices, logits.argmax(1)))
+        found = (torch.cat(column).view(len(rows), len(masks)) for column in zip(*parts, strict=True))
+        asked, rival, best_rival, answer = found
+        return asked, rival, best_rival, answer
+
+
+def _boxes(masks: Tensor) -> Tensor:
+    """(S, 4) left, top, width and height of each window, in shares of the image."""
+    rows, columns = masks.any(2), masks.any(1)
+    spans = [columns.int().argmax(1), rows.int().argmax(1), columns.sum(1), rows.sum(1)]
+    sizes = torch.tensor([masks.shape[2], masks.shape[1]] * 2, device=masks.device)
+    return torch.stack(spans, 1) / sizes
