@@ -126,7 +126,8 @@ class RunFolder:
 
     def _state(self) -> tuple[int, ...]:
         """Changes whenever a shard is committed: views over other files are then due."""
-        folders = [self.items, self.predictions, *map(self.parts, self.meta["methods"]), self.path / "spurious"]
+        methods = [self.parts(name, controls=beside) for name in self.meta["methods"] for beside in (False, True)]
+        folders = [self.items, self.predictions, *methods, self.path / "spurious"]
         return tuple(folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders)
 
     def errors(self) -> pa.Table:
