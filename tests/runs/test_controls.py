@@ -174,7 +174,7 @@ def test_labels_only_are_refused_and_have_no_controls(tmp_path):
     run = kit.diagnosed(tmp_path / "run", kit.array_source(tmp_path, 30), classifier=classifier)
     assert "SCORES" in run.meta["refused"]["played"]
     assert run.query("select * from runner_up where clear is not null").num_rows == 0
-    assert not (run.path / "parts" / "played.controls").exists()
+    assert not (run.path / "parts" / "played-controls").exists()
 
 
 def test_an_image_that_changed_is_asked_again(tmp_path):

@@ -68,7 +68,7 @@ class RunFolder:
         Raises:
             RunFolderError: The run has no such method.
         """
-        name = f"{method}.controls" if controls else method
+        name = f"{method}-controls" if controls else method
         return self.path / "parts" / name / self._method(method)["hash"]
 
     def map_files(self, method: str) -> Path:
