@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from whywrong.api.claims import check_figure, draw_claim, reproduce_claim, reproduce_claims
 from whywrong.api.planted import check_planting, plant
 from whywrong.api.reading import load_classifier, open_data, open_run
+from whywrong.core.csv_cells import guard_cell
 from whywrong.core.errors import DataError
 from whywrong.core.registry import Depth
 
@@ -247,7 +248,7 @@ def explain_image(
     if classifier.classes is not None:  # refused before anything is written, and without naming a file of ours
         match_labels([label], classifier.classes, label_by=label_by)
     listed = io.StringIO(newline="")
-    csv.writer(listed).writerows([("path", "label"), (image.name, label)])
+    csv.writer(listed).writerows([("path", "label"), (guard_cell(image.name), guard_cell(label))])
     given = {"image.csv": listed.getvalue().encode("utf-8", "surrogateescape")}
     put_into_run(out, given)
     linked = os.path.realpath(image) != os.path.join(os.path.realpath(image.parent), image.name)

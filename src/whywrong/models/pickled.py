@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+import re
 import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
@@ -25,6 +26,8 @@ REMEDY = (
     "whole pickled modules and checkpoints with code are never opened; where the model was made, save its weights: "
     "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'), or torch.save(model.state_dict(), ...)"
 )
+
+SAFE_TORCH = (2, 10)  # older ones run code of some files, weights_only or not
 
 # Names that torch itself decides about: they build tensors, and weights_only allows no other of them.
 _LEFT_TO_TORCH = ("torch", "collections", "_codecs")
@@ -72,6 +75,21 @@ class _PlainDict:
         return {}
 
 
+def _check_version(path: Path) -> None:
+    """Refuse every file but safetensors where torch has known ways around ``weights_only``.
+
+    Raises:
+        ModelError: torch is older than 2.10 (CVE-2025-32434 was fixed in 2.6, CVE-2026-24747 in 2.10).
+    """
+    numbers = re.match(r"(\d+)\.(\d+)", torch.__version__)
+    if numbers is None or tuple(map(int, numbers.groups())) < SAFE_TORCH:
+        raise ModelError(
+            f"{path.name} is not opened by torch {torch.__version__}, in which such a file can run code (fixed in "
+            "2.10): upgrade torch, or save the weights with safetensors.torch.save_file(model.state_dict(), "
+            "'weights.safetensors')"
+        )
+
+
 def read_pickled(path: Path) -> tuple[Any, tuple[str, ...]]:
     """Read what ``torch.save`` wrote, without running anything of it.
 
@@ -82,6 +100,7 @@ def read_pickled(path: Path) -> tuple[Any, tuple[str, ...]]:
     Raises:
         ModelError: Code, a damaged file, or no file of ``torch.save``.
     """
+    _check_version(path)
     _check_zip(path)
     names = _names(path)
     harmful = sorted(name for name in names if _harmful(name))

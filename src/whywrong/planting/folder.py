@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from whywrong.core.csv_cells import guard_cell
 from whywrong.core.errors import EnvironmentFailure, InputError
 from whywrong.core.input_spec import InputSpec
 from whywrong.data.files import to_text
@@ -122,6 +123,6 @@ def _table(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> 
         with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({n: guard_cell(v) if isinstance(v, str) else v for n, v in row.items()} for row in rows)
     except OSError as error:
         raise EnvironmentFailure(f"{path} cannot be written: {error}") from error

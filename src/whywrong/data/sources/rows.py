@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from whywrong.core.csv_cells import plain_cell
 from whywrong.core.errors import BadItemError, DataError
 from whywrong.data.files import open_regular, path_bytes, path_text, to_text
 
@@ -128,7 +129,9 @@ class Table:
                     continue
                 if len(cells) != len(self.columns):
                     raise DataError(f"{where}: expected {len(self.columns)} fields, got {len(cells)}")
-                yield Row(where, {column: cell or None for column, cell in zip(self.columns, cells, strict=True)})
+                yield Row(
+                    where, {column: plain_cell(cell) or None for column, cell in zip(self.columns, cells, strict=True)}
+                )
 
     def _parquet_rows(self) -> Iterator[Row]:
         number = 0

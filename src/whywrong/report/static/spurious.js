@@ -78,7 +78,8 @@
     go(at < 0 ? seen[by > 0 ? 0 : seen.length - 1] : seen[at + by]);
   }
 
-  function cell(text) {
+  function cell(value) {
+    const text = /^[=+\-@\t\r\n]/.test(value) ? `'${value}` : value; // a spreadsheet would run it as a formula
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   }
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from whywrong._version import __version__
+from whywrong.core.csv_cells import guard_cell
 from whywrong.core.errors import RunFolderError
 from whywrong.runs.files import BLANK, MARK, commit
 from whywrong.runs.shards import read_table, write_table
@@ -248,7 +249,7 @@ def _examples(shown: Sequence[Example]) -> pa.Table:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
+    return '"' + guard_cell(text).replace('"', '""') + '"'
 
 
 def _finite(value: Any) -> Any:

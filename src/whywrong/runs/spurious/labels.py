@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whywrong.core.classes import ClassList
+from whywrong.core.csv_cells import plain_cell
 from whywrong.core.errors import InputError
 
 COLUMNS = ("class", "component", "label")
@@ -86,7 +87,7 @@ def _row(
             f"{where}: this label belongs to another search (basis {row['basis']}, here {basis}): model, reference "
             "images or settings differ, and the numbers of components with them; label the new page"
         )
-    index = find_class((row["class"] or "").strip(), classes, where)
+    index = find_class(plain_cell((row["class"] or "").strip()), classes, where)
     if index not in components:
         raise InputError(f'{where}: class "{classes.names[index]}" has no components here; it was left out')
     text = (row["component"] or "").strip()
