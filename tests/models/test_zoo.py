@@ -113,7 +113,7 @@ def test_options_override_what_the_module_says(model_file):
 @pytest.mark.parametrize(
     ("function", "error", "text"),
     [
-        ("bare", InputError, r"does not say its input size: set input_size = \(C, H, W\)"),
+        ("bare", InputError, r"does not say its input size: set input_size = \(3, 224, 224\)"),
         ("broken", ModelError, r"broken\(\) raised OSError: disk on fire"),
         ("number", ModelError, "must return a module or a callable, got int"),
         ("with_arguments", InputError, "takes arguments"),
