@@ -562,3 +562,38 @@ def test_weights_made_in_inference_mode_predict_and_say_why_they_have_no_gradien
     classifier.logits(images(2))
     with pytest.raises(NotDifferentiableError, match="inference mode"):
         classifier.gradient(images(2), lambda z, rows: z[:, 0])
+
+
+# Row 64
+
+
+@pytest.mark.parametrize("call", ["logits", "predict"])
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda v: 255 * v, r"row 0 is in \[.*\]: divide by 255"),
+        (lambda v: (v - 0.5) / 0.5, "before normalisation; the classifier normalises"),
+        (lambda v: (v - 0.485) / 0.229, "before normalisation"),
+        (lambda v: 2 * v - 1, "before normalisation"),
+        (lambda v: v - v.mean((2, 3), keepdim=True), "before normalisation"),
+        (lambda v: torch.cat([v[:2], 255 * v[2:]]), "row 2 .*divide by 255"),
+        (lambda v: 1.5 * v + 0.1, "clip them"),
+    ],
+)
+def test_images_that_are_not_in_the_unit_range_are_refused(call, change, text):
+    x = change(torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    for model, options in ((nn.Flatten(), {}), (lambda v: v.flatten(1)[:, :3].argmax(1), {"output": "labels"})):
+        if options and call == "logits":
+            continue
+        classifier = Classifier(model, **options)
+        with pytest.raises(InputError, match=text):
+            getattr(classifier, call)(x)
+        assert classifier.forwards == 0
+
+
+def test_rounding_outside_of_the_range_and_missing_pixels_are_not_refused():
+    x = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    x[0, 0, 0, 0], x[1, 0, 0, 0] = -1e-4, 1 + 1e-4
+    assert Classifier(nn.Flatten()).logits(x).shape == (3, 192)
+    x[2, 0, 0, 0] = torch.nan
+    assert Classifier(nn.Flatten()).predict(x).tolist()[2] == -1

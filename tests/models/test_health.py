@@ -384,3 +384,11 @@ def test_real_models_are_healthy(shared_data, name):
     x = torch.from_numpy(arrays["images"][:64]).permute(0, 3, 1, 2).float() / 255
     y = torch.from_numpy(arrays["labels"][:64]).long()
     assert probe(classifier, x, y).findings == ()
+
+
+def test_a_sigmoid_for_each_class_is_warned_about():
+    x, y = data()
+    report = probe(Classifier(Around(lambda body, v: body(v).sigmoid()).eval()), x, y)
+    assert report.accuracy == 1.0
+    assert "sigmoid of its own" in text(report, "sigmoids")
+    assert "sigmoids" not in names(probe(Classifier(Around(lambda body, v: 0.5 + 0.01 * body(v)).eval()), x, y))

@@ -32,6 +32,34 @@ def bad_rows(x: Tensor, tolerance: float = 1e-6) -> Tensor:
     return ~((low >= -tolerance) & (high <= 1 + tolerance))  # NaN fails both comparisons
 
 
+def check_pixel_range(x: Tensor, slack: float = 0.05) -> None:
+    """Refuse images that are clearly not in [0, 1]: 0..255, or normalised already. NaN is left to :func:`bad_rows`.
+
+    Args:
+        x: (B, C, H, W), floating point.
+        slack: How far values may lie outside; noise that a method adds stays within it.
+
+    Raises:
+        InputError: A value lies farther outside; the message names the row and the remedy.
+    """
+    if not x.numel():
+        return
+    low, high = x.detach().flatten(1).amin(1), x.detach().flatten(1).amax(1)
+    wrong = (low < -slack) | (high > 1 + slack)
+    if not bool(wrong.any()):
+        return
+    row = int(wrong.nonzero()[0])
+    least, most = float(low[row]), float(high[row])
+    remedy = (
+        "divide by 255"
+        if least >= -slack and most > 2
+        else "give images before normalisation; the classifier normalises them"
+        if least < -slack
+        else "clip them"
+    )
+    raise InputError(f"images must be in [0, 1], row {row} is in [{least:.3g}, {most:.3g}]: {remedy}")
+
+
 def check_labels(y: Tensor, batch: int, classes: int | None = None, what: str = "label") -> None:
     """Refuse anything but classes (B,), int64, in 0..K-1; the range waits where K is not known yet.
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from whywrong.core.access import Access
-from whywrong.core.checks import bad_rows, check_images
+from whywrong.core.checks import bad_rows, check_images, check_pixel_range
 from whywrong.core.class_names import read_class_names
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import AccessError, EnvironmentFailure, ModelError, ModelRaisedError, NotDifferentiableError
@@ -202,6 +202,7 @@ class Classifier:
         """
         self.require(Access.SCORES, "reading scores")
         self._check(x)
+        check_pixel_range(x)
         parts = self._run(x, lambda rows: self.ask(x[rows]))
         return torch.cat(parts).to(x.device) if parts else x.new_zeros((0, self.num_classes), dtype=torch.float32)
 
@@ -244,6 +245,7 @@ class Classifier:
             logits = self.logits(x)
             return logits.argmax(1).where(logits.isfinite().all(1), -1)
         self._check(x)
+        check_pixel_range(x)
         parts = self._run(x, lambda rows: self._ask_labels(x[rows]))
         return torch.cat(parts).to(x.device) if parts else torch.zeros(0, dtype=torch.int64, device=x.device)
 

@@ -74,6 +74,13 @@ def check_scores(classifier: Classifier, x: Tensor, logits: Tensor) -> Iterator[
             "the model returns probabilities where logits are due: pass output=probabilities (their logarithm is "
             "taken) or leave out the softmax",
         )
+    elif raw_logits and bool(((logits >= 0) & (logits <= 1)).all()) and _last_step(classifier, x) == "sigmoid":
+        yield Finding(
+            "warn",
+            "sigmoids",
+            "each class has a sigmoid of its own, as for images with several labels: predictions hold, but confidences "
+            "and margins are squeezed; return the scores before the sigmoid",
+        )
     yield from _check_one_score(classifier, x, logits)
     if len(x) > 1 and float((logits - logits[:1]).abs().max()) == 0 and float((x - x[:1]).abs().max()) > 0:
         yield Finding("warn", "constant", "the model gives the same scores to all images: it does not look at them")
