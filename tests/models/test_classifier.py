@@ -597,3 +597,7 @@ def test_rounding_outside_of_the_range_and_missing_pixels_are_not_refused():
     assert Classifier(nn.Flatten()).logits(x).shape == (3, 192)
     x[2, 0, 0, 0] = torch.nan
     assert Classifier(nn.Flatten()).predict(x).tolist()[2] == -1
+
+
+def test_no_images_are_not_taken_for_one_score_an_image():
+    assert Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 5))).ask(torch.zeros(0, 3, 2, 2)).shape == (0, 5)

@@ -86,7 +86,7 @@ def read_scores(answer: Any, output: str, batch: int) -> Tensor:
     scores = read_part(answer, output)
     if output in ("binary", "binary-probability"):
         scores = _two_classes(scores, output, batch)
-    elif scores.numel() == batch and scores.ndim > 0 and len(scores) == batch:
+    elif batch and scores.numel() == batch and scores.ndim > 0 and len(scores) == batch:
         raise ModelError(
             f"the model returns one number an image; for a batch of {batch} it returned {tuple(scores.shape)}. Say how "
             "to read it: --output binary (output=binary) for the logit of class 1, --output binary-probability for its "

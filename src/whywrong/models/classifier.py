@@ -58,6 +58,7 @@ class Classifier:
         batch_size: Images in one pass; larger requests are split, and it falls when memory runs out or the model
             takes fewer.
         identity: Hash that names the model in a run; default :func:`whywrong.models.identity.fingerprint`.
+        pixels: Whether inputs are images in [0, 1]; the range of other inputs, such as tokens, is not checked.
         recipe: Picklable object with ``build() -> Classifier``, from which a worker rebuilds the classifier; None
             where the module exists only in memory.
 
@@ -89,6 +90,7 @@ class Classifier:
         precision: str = "exact",
         batch_size: int = 64,
         identity: str | None = None,
+        pixels: bool = True,
         recipe: Any = None,
     ) -> None:
         kind = inspect_module(model) if isinstance(model, nn.Module) else None
@@ -100,6 +102,7 @@ class Classifier:
         self.classes = None if self.sorted_classes else _classes(classes, model, self.module)
         self.preprocess = preprocess
         self.recipe = recipe
+        self._pixels = pixels
         self.notes: tuple[str, ...] = ()
         self.device = _settle_device(device, kind.device if kind else None)
         self.forwards = 0
@@ -202,7 +205,8 @@ class Classifier:
         """
         self.require(Access.SCORES, "reading scores")
         self._check(x)
-        check_pixel_range(x)
+        if self._pixels:
+            check_pixel_range(x)
         parts = self._run(x, lambda rows: self.ask(x[rows]))
         return torch.cat(parts).to(x.device) if parts else x.new_zeros((0, self.num_classes), dtype=torch.float32)
 
@@ -245,7 +249,8 @@ class Classifier:
             logits = self.logits(x)
             return logits.argmax(1).where(logits.isfinite().all(1), -1)
         self._check(x)
-        check_pixel_range(x)
+        if self._pixels:
+            check_pixel_range(x)
         parts = self._run(x, lambda rows: self._ask_labels(x[rows]))
         return torch.cat(parts).to(x.device) if parts else torch.zeros(0, dtype=torch.int64, device=x.device)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from whywrong.core.errors import ModelError
 from whywrong.core.input_spec import InputSpec
@@ -44,7 +44,15 @@ def settle_output(model: Any, output: str | None, spec: InputSpec) -> tuple[str,
 def _is_single_sigmoid(model: Any, spec: InputSpec) -> bool:
     x = torch.full((1, spec.channels, spec.height, spec.width), 0.5)
     if isinstance(model, OnnxModel):
-        return model.ends_in_sigmoid and read_part(model(x), "logits").numel() == 1
+        return model.ends_in_sigmoid and _numbers(model, x) == 1
     if not isinstance(model, nn.Module):
         return False
     return last_step(model, x) == ("sigmoid", 1)
+
+
+def _numbers(model: OnnxModel, x: Tensor) -> int:
+    """How many numbers a graph returns for one image; 0 if it refuses the image, which is said where it is asked."""
+    try:
+        return read_part(model(x), "logits").numel()
+    except Exception:  # noqa: BLE001 - ONNX Runtime has no base class for its errors
+        return 0

@@ -53,7 +53,7 @@ class EncoderTokens:
             self.prefix = tokens.shape[1] - self.grid[0] * self.grid[1]
             self._check_patches(classifier, x)
             self.rest = _Rest(classifier.module, self._encoder, x)
-            asked = Classifier(self.rest, output=classifier.output)
+            asked = Classifier(self.rest, output=classifier.output, pixels=False)
             self._check_order(asked, plain, tokens)
             self.needs_patch = not _answers(asked, tokens[:, : self.prefix])
         finally:

@@ -62,7 +62,7 @@ class PatchTokens:
         self._owner = row * self.cols + col  # (tokens,) player of each token
         self._prefix, self._needs_patch = source.prefix, source.needs_patch
         self._classifier = classifier
-        self._rest = Classifier(source.rest, output=classifier.output, batch_size=classifier.batch_size)
+        self._rest = Classifier(source.rest, output=classifier.output, batch_size=classifier.batch_size, pixels=False)
         self.full, self._tokens = source.embed(classifier, x)
 
     @property
@@ -134,7 +134,9 @@ class TimmTokens:
         before = classifier.forwards
         try:
             plain, tokens = self.embed(classifier, x)
-            answer = Classifier(self.rest, output=classifier.output).logits(tokens[:, None]).to(plain.device)
+            answer = (
+                Classifier(self.rest, output=classifier.output, pixels=False).logits(tokens[:, None]).to(plain.device)
+            )
         except ModelError as error:
             raise CannotDropTokens(f"its tokens do not run through timm's blocks and head alone: {error}") from error
         finally:
