@@ -325,3 +325,48 @@ def test_a_million_paths_are_listed_in_flat_memory(tmp_path):
     start = time.monotonic()
     assert _many(tmp_path / "a", 1_000_000) < 40
     assert time.monotonic() - start < 900
+
+
+@pytest.mark.parametrize(
+    ("parts", "best"),
+    [
+        (("train", "val"), "val"),
+        (("train", "test"), "test"),
+        (("test", "train", "validation"), "validation"),
+        (("Train", "Valid"), "Valid"),
+        (("training", "eval", "classes"), "eval"),
+    ],
+)
+def test_parts_of_a_data_set_are_not_its_classes(tmp_path, parts, best):
+    for part in parts:
+        for name in ("cat", "dog"):
+            write(tmp_path / f"{part}/{name}/0.png")
+    with pytest.raises(DataError, match=rf"parts of a data set, not classes; give one of them, as .*/{best}$"):
+        open_source(tmp_path)
+    assert open_source(tmp_path / best).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("names", [("train", "bus"), ("test", "train", "tram"), ("val",)])
+def test_classes_that_are_called_like_a_part_stay_classes(tmp_path, names):
+    for name in names:
+        write(tmp_path / f"{name}/0.png")
+    assert open_source(tmp_path).class_names == tuple(sorted(names))
+
+
+@pytest.mark.parametrize("linked", ["folders", "some folders", "files"])
+def test_links_that_are_passed_over_name_the_option(tmp_path, linked):
+    for name in ("cat", "dog"):
+        write(tmp_path / "real" / f"{name}/0.png")
+    (tmp_path / "data").mkdir()
+    if linked == "files":
+        (tmp_path / "data" / "cat").mkdir()
+        (tmp_path / "data" / "cat" / "0.png").symlink_to(tmp_path / "real" / "cat" / "0.png")
+    else:
+        (tmp_path / "data" / "cat").symlink_to(tmp_path / "real" / "cat")
+    if linked == "some folders":
+        write(tmp_path / "data" / "dog/0.png")
+        assert any("--follow-links" in text for text in open_source(tmp_path / "data").warnings)
+    else:
+        with pytest.raises(DataError, match="--follow-links"):
+            open_source(tmp_path / "data")
+    assert "cat" in open_source(tmp_path / "data", follow_links=True).class_names

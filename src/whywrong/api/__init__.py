@@ -16,7 +16,7 @@ from whywrong.api.claims import check_figure, draw_claim, reproduce_claim, repro
 from whywrong.api.planted import check_planting, plant
 from whywrong.api.reading import load_classifier, open_data, open_run
 from whywrong.core.csv_cells import guard_cell
-from whywrong.core.errors import DataError
+from whywrong.core.errors import DataError, InputError
 from whywrong.core.registry import Depth
 
 if TYPE_CHECKING:
@@ -134,8 +134,14 @@ def diagnose(
         RunFolderError: The folder belongs to another model or source, or another run writes there.
         KeyboardInterrupt: The run was interrupted; the same call goes on from there.
     """
+    from whywrong.models.classifier import need_classifier
+
+    numbers = {"limit": limit, "seed": seed, "workers": workers, "batch_size": batch_size, "images": images}
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, type(None))):
+            raise InputError(f"{name} must be a whole number, got {value!r}")
     return _diagnose(
-        classifier,
+        need_classifier(classifier),
         open_data(data, **reading),
         Path(out),
         None,
@@ -209,8 +215,10 @@ def check(
     Raises:
         DataError: No image could be read, or none has a label.
     """
+    from whywrong.models.classifier import need_classifier
     from whywrong.runs.check import check as run_check
 
+    need_classifier(classifier)
     source = open_data(data, **reading)
     return run_check(classifier, source, limit=limit, show=show, decode_options=decode_options, progress=progress)
 
@@ -240,8 +248,10 @@ def explain_image(
         RunFolderError: The folder holds something else, or the run of another image.
     """
     from whywrong.core.label_match import match_labels
+    from whywrong.models.classifier import need_classifier
     from whywrong.runs.given import put_into_run
 
+    need_classifier(classifier)
     image, out = Path(image), Path(out)
     if not image.is_file():
         raise DataError(f"{image}: no such image")
@@ -312,6 +322,7 @@ def spurious_features(
         DataError: Too few images.
         RunFolderError: ``out`` is the run of another model.
     """
+    from whywrong.models.classifier import need_classifier
     from whywrong.report.spurious_gallery import write_gallery
     from whywrong.runs.spurious.report import spurious_report
 
@@ -319,7 +330,7 @@ def spurious_features(
     tables = ("manifest", "boxes", "image_column", "label_column")  # of ``data``, whose columns these are
     beside = {name: value for name, value in reading.items() if name not in tables}
     report = spurious_report(
-        classifier,
+        need_classifier(classifier),
         open_data(data, **reading),
         None if reference is None else open_data(reference, **beside),
         Path(out),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whywrong.api.reading import open_data
+from whywrong.core.errors import InputError
 
 if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
@@ -45,6 +46,7 @@ def reproduce_claim(
     """
     from whywrong.reproduce import run_claim
 
+    _need_classifiers(models, judges)
     labelled = _labelled(data, decode_options, reading)
     return run_claim(name, models, labelled, settings, judges=judges, progress=progress)
 
@@ -80,8 +82,19 @@ def reproduce_claims(
     """
     from whywrong.reproduce import run_claims
 
+    _need_classifiers(models, judges)
     labelled = _labelled(data, decode_options, reading)
     return run_claims(family, models, labelled, settings, judges=judges, progress=progress)
+
+
+def _need_classifiers(models: Any, judges: Any) -> None:
+    from whywrong.models.classifier import need_classifier
+
+    for name, given in (("models", models), ("judges", judges)):
+        if not isinstance(given, (list, tuple)):
+            raise InputError(f"{name} must be a list of classifiers, got {type(given).__name__}")
+        for classifier in given:
+            need_classifier(classifier)
 
 
 def _labelled(

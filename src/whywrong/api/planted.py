@@ -55,6 +55,7 @@ def plant(
         InputError: An unknown cause or kind, a strength out of range, or a folder that is not empty.
         DataError: Too few images are read as labelled.
     """
+    from whywrong.models.classifier import need_classifier
     from whywrong.planting.folder import PlantedFolder
     from whywrong.planting.kinds import PlantConfig
     from whywrong.planting.mistakes import Tally
@@ -63,7 +64,7 @@ def plant(
 
     config = PlantConfig(**settings)
     labelled = LabelledSource(open_data(data, **(reading or {})), decode_options)
-    settled = labelled.settle(classifier)
+    settled = labelled.settle(need_classifier(classifier))
     tally = Tally(config.per_cause)
     known = settled.classes.names
     with PlantedFolder(Path(out), spec=settled.spec, labels=settled.labels, names=known) as folder:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whywrong.core.errors import InputError
+
 if TYPE_CHECKING:
     from whywrong.data.sources import Source
     from whywrong.models.classifier import Classifier
@@ -19,7 +21,7 @@ def load_classifier(model: str | Path, **options: Any) -> Classifier:
 
 
 def open_data(data: str | Path | Source, **reading: Any) -> Source:
-    """The source behind a path; a source is returned as it is.
+    """Open the data at a path; a source is returned as it is.
 
     Args:
         data: Folder, manifest, ``.npz`` file or source.
@@ -28,10 +30,16 @@ def open_data(data: str | Path | Source, **reading: Any) -> Source:
 
     Raises:
         DataError: The path is missing, empty or cannot be read.
+        InputError: The data is neither a path nor a source, or a source came with options of its reading.
     """
-    from whywrong.data.sources import open_source
+    from whywrong.data.sources import Source, open_source
 
-    return open_source(data, **reading) if isinstance(data, (str, Path)) else data
+    if not isinstance(data, Source):
+        return open_source(data, **reading)
+    given = [name for name, value in reading.items() if value]
+    if given:
+        raise InputError(f"a source that is open is read as it is; leave out {', '.join(given)}")
+    return data
 
 
 def open_run(path: str | Path) -> RunFolder:

@@ -37,7 +37,7 @@ def check_pixel_range(x: Tensor, slack: float = 0.05) -> None:
 
     Args:
         x: (B, C, H, W), floating point.
-        slack: How far values may lie outside; noise that a method adds stays within it.
+        slack: How far values may lie outside; rounding stays far within it.
 
     Raises:
         InputError: A value lies farther outside; the message names the row and the remedy.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from whywrong.core.errors import InputError
 
@@ -33,6 +34,12 @@ class InputSpec:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("channels", "height", "width", "resize"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(
+                value, (Integral, type(None) if name == "resize" else Integral)
+            ):
+                raise InputError(f"{name} must be a whole number, got {value!r}")
         if self.channels not in (1, 3):
             raise InputError(f"input channels must be 1 or 3, got {self.channels}")
         if self.height < 1 or self.width < 1:
@@ -46,7 +53,11 @@ class InputSpec:
         if (self.mean is None) != (self.std is None):
             raise InputError("mean and std come together: give both or neither")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if values is not None and (len(values) != self.channels or not all(map(math.isfinite, values))):
+            if values is None:
+                continue
+            if not isinstance(values, (tuple, list)) or not all(isinstance(value, Real) for value in values):
+                raise InputError(f"{name} must be {self.channels} numbers, one a channel, got {values!r}")
+            if len(values) != self.channels or not all(map(math.isfinite, values)):
                 raise InputError(f"{name} needs {self.channels} finite values, got {values}")
         if self.std is not None and min(self.std) <= 0:
             raise InputError(f"std must be positive, got {self.std}")

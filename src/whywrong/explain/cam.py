@@ -21,7 +21,7 @@ from whywrong.core.checks import bad_rows, check_classes, check_images, check_la
 from whywrong.core.errors import InputError
 from whywrong.core.margins import best_other
 from whywrong.core.result import MethodResult
-from whywrong.models.classifier import Classifier
+from whywrong.models.classifier import Classifier, need_classifier
 from whywrong.models.heads import LinearHead
 from whywrong.models.layers import SpatialLayer, read_layer, spatial_layer
 
@@ -153,6 +153,7 @@ def cam(
         AccessError: The classifier does not let us see its layers.
         ModelError: No spatial layer can be resolved.
     """
+    need_classifier(classifier)
     config = config or CamConfig()
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
     classifier.require(Access.INTERNALS, "cam")

@@ -30,6 +30,7 @@ from whywrong.models.kinds import inspect_module
 from whywrong.models.memory import device_errors, device_failed, out_of_memory
 from whywrong.models.modes import EvaluationMode
 from whywrong.models.numerics import ExactArithmetic, check_precision_name
+from whywrong.models.wrong_types import check_arguments, refuse_classifier
 
 Objective = Callable[[Tensor, slice], Tensor]
 
@@ -93,6 +94,7 @@ class Classifier:
         pixels: bool = True,
         recipe: Any = None,
     ) -> None:
+        check_arguments(model, preprocess, access, batch_size)
         kind = inspect_module(model) if isinstance(model, nn.Module) else None
         self.module = kind.module if kind else None
         self.output = check_output(output)
@@ -188,11 +190,12 @@ class Classifier:
 
     # Asking.
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, *, bounded: bool = True) -> Tensor:
         """Logits of images, without gradients.
 
         Args:
             x: (B, C, H, W), floating point, in [0, 1]; left untouched.
+            bounded: As for :meth:`gradient`.
 
         Returns:
             (B, K) float32, on the device of ``x``; rows may be NaN or infinite where the model says so.
@@ -205,7 +208,7 @@ class Classifier:
         """
         self.require(Access.SCORES, "reading scores")
         self._check(x)
-        if self._pixels:
+        if bounded and self._pixels:
             check_pixel_range(x)
         parts = self._run(x, lambda rows: self.ask(x[rows]))
         return torch.cat(parts).to(x.device) if parts else x.new_zeros((0, self.num_classes), dtype=torch.float32)
@@ -244,7 +247,11 @@ class Classifier:
         return logits, faults
 
     def predict(self, x: Tensor) -> Tensor:
-        """Predicted classes (B,) int64: all that a labels-only classifier tells; -1 where a score is not finite."""
+        """Predicted classes (B,) int64: all that a labels-only classifier tells; -1 where a score is not finite.
+
+        Raises:
+            InputError, ModelError, ModelRaisedError: As :meth:`logits`.
+        """
         if self.access >= Access.SCORES and self.output != "labels":
             logits = self.logits(x)
             return logits.argmax(1).where(logits.isfinite().all(1), -1)
@@ -254,7 +261,7 @@ class Classifier:
         parts = self._run(x, lambda rows: self._ask_labels(x[rows]))
         return torch.cat(parts).to(x.device) if parts else torch.zeros(0, dtype=torch.int64, device=x.device)
 
-    def gradient(self, x: Tensor, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
+    def gradient(self, x: Tensor, objective: Objective, *, bounded: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, the value of an objective, and its gradient with respect to the pixels, in one pass.
 
         Args:
@@ -262,6 +269,7 @@ class Classifier:
             objective: From the logits (b, K) of a slice of rows, on the device of ``x`` wherever the model is, and that
                 slice, to values (b,) or (b, R). Values must depend on their own row only. R values cost R backward
                 passes and one forward pass.
+            bounded: Whether ``x`` must be in [0, 1]; noisy copies for a smoothed gradient need not.
 
         Returns:
             Logits (B, K); values (B,) or (B, R); gradients (B, C, H, W) or (B, R, C, H, W), per unit of pixel value;
@@ -269,11 +277,14 @@ class Classifier:
 
         Raises:
             AccessError: The classifier grants no gradients.
+            InputError: Not such images.
             NotDifferentiableError: No gradient reaches the pixels.
             ModelRaisedError: The model raised on one of the images.
         """
         self.require(Access.GRADIENTS, "a gradient")
         self._check(x)
+        if bounded and self._pixels:
+            check_pixel_range(x)
 
         def differentiate(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
             pixels = x[rows].detach().clone().requires_grad_()
@@ -411,6 +422,17 @@ def _largest_batch(model: Any) -> int | None:
     """The fixed batch size that a callable states; anything else of that name belongs to the model."""
     limit = getattr(model, "largest_batch", None)
     return limit if type(limit) is int and limit > 0 else None
+
+
+def need_classifier(value: Any) -> Classifier:
+    """Return a classifier as it is.
+
+    Raises:
+        InputError: It is something else; the message says how to make a classifier of it.
+    """
+    if not isinstance(value, Classifier):
+        raise refuse_classifier(value)
+    return value
 
 
 def _classes(given: Any, *models: Any) -> ClassList | None:

@@ -129,6 +129,11 @@ def load_classifier(
         InputError: The model is not named in one of these ways, or something it does not say is missing.
         ModelError: It cannot be loaded.
     """
+    if not isinstance(model, (str, Path)):
+        raise InputError(
+            f"a model is named by text, as {FORMS}; got {type(model).__name__}: wrap a module or another callable with "
+            "whywrong.Classifier"
+        )
     model, weights = str(model), None if weights is None else str(weights)
     target = choose_device(device)  # before anything is read
     classes = _classes(classes)

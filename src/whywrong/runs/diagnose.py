@@ -34,6 +34,7 @@ from whywrong.runs.job import Job, Report, Sign, Step, Unit
 from whywrong.runs.layout import check_folder
 from whywrong.runs.listing import write_listing
 from whywrong.runs.lock import RunLock
+from whywrong.runs.main_guard import require_main_guard
 from whywrong.runs.plan import plan_explain, plan_predictions
 from whywrong.runs.predict import NOT_FINITE
 from whywrong.runs.progress import Progress
@@ -112,6 +113,8 @@ def diagnose(
     if (images is not None and images < 1) or (time_budget is not None and not time_budget > 0):
         raise InputError(f"images and time_budget must be above 0, got {images} and {time_budget}")
     _cards(classifier, workers)
+    if workers > 1:
+        require_main_guard()
     report = progress or (lambda _: None)
     folder = Path(os.path.abspath(out))  # a model may change the working directory
     steps = choose_steps(depth, methods, options or {})

@@ -41,6 +41,11 @@ def choose_steps(depth: Depth, names: Sequence[str] | None, options: Mapping[str
     """
     if depth not in DEPTHS:
         raise InputError(f'depth must be one of {", ".join(DEPTHS)}, got "{depth}"')
+    if isinstance(names, str) or not isinstance(options, Mapping):
+        raise InputError(
+            f'methods must be a list of names, as ["cam"], and options settings by method, as {{"cam": {{...}}}}; got '
+            f"{names!r} and {options!r}"
+        )
     if names is None:
         chosen = [m for m in methods().values() if DEPTHS.index(m.depth) <= DEPTHS.index(depth)]
     else:

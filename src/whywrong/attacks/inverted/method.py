@@ -23,7 +23,7 @@ from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_classes, check_images, check_labels
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
-from whywrong.models.classifier import Classifier
+from whywrong.models.classifier import Classifier, need_classifier
 
 
 def invert(
@@ -55,6 +55,7 @@ def invert(
         AccessError: The classifier grants no gradients.
         NotDifferentiableError: No gradient reaches the pixels.
     """
+    need_classifier(classifier)
     config = config or InvertedConfig()
     classifier.require(Access.GRADIENTS, "the inverted attack with gradients")
     check_images(x)

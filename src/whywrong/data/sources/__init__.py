@@ -7,6 +7,7 @@ import os
 from whywrong.core.errors import DataError
 from whywrong.data.files import path_bytes, to_text
 from whywrong.data.sources.base import Entry, Source, SourceSpec
+from whywrong.data.sources.wrong_types import refuse_type
 
 __all__ = ["Entry", "Source", "SourceSpec", "open_source", "source_from_spec"]
 
@@ -46,7 +47,10 @@ def open_source(
 
     Raises:
         DataError: Nothing is there, nothing is an image, or a table breaks its contract.
+        InputError: The data is neither a path nor a source.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise refuse_type(path)
     text = os.fspath(path)
     options = {
         "boxes": _absolute(boxes),

@@ -14,6 +14,8 @@ from whywrong.data.sources.base import Entry, Source, SourceSpec, judge_image
 from whywrong.data.sources.walk import LINK, Walk
 
 LOOSE = "image outside the class folders"
+FOLLOW = "follow them with --follow-links (follow_links=True)"
+_PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"}
 
 
 class FileSource(Source):
@@ -31,7 +33,10 @@ class FileSource(Source):
     def _after_scan(self) -> None:
         links = self._ignored[LINK]
         if links:
-            self._warnings.append(f"{links} symbolic links are not followed; allow it with follow_links")
+            self._warnings.append(f"{links} symbolic links are not followed; {FOLLOW}")
+
+    def _empty_text(self) -> str:
+        return super()._empty_text() + (f"; {FOLLOW}" if self._ignored[LINK] else "")
 
     def path_of(self, entry: Entry) -> bytes:
         """The entry's file.
@@ -82,6 +87,28 @@ class ClassFolderSource(FileSource):
             for found in walk.files(folder):
                 yield Entry(path_text(found.path), label, found.size, found.mtime_ns)
 
+    def scan(self) -> None:
+        """As in the base; parts of a data set are not taken for its classes.
+
+        Raises:
+            DataError: As there, or the folders are called train, val and so on and hold folders themselves.
+        """
+        if not self._scanned:
+            parts = [name for name in map(path_text, self._walk().folders()) if name.lower() in _PARTS]
+            parts = [name for name in parts if self._holds_folders(name)]
+            if len(parts) > 1:
+                known = (name for start in ("val", "test") for name in parts if name.lower().startswith(start))
+                best = next(known, parts[0])
+                raise DataError(
+                    f"{to_text(self.spec.path)}: the folders {', '.join(map(to_text, parts))} are parts of a data set, "
+                    f"not classes; give one of them, as {to_text(os.path.join(self.spec.path, best))}"
+                )
+        super().scan()
+
+    def _holds_folders(self, name: str) -> bool:
+        inner = Walk(os.path.join(self._root, path_bytes(name)), follow_links=self.spec.follow_links)
+        return any(True for _ in inner.folders())
+
     def locate(self, label: str) -> str:
         """The class folder."""
         return f'folder "{to_text(label)}"'
@@ -101,7 +128,7 @@ class ClassFolderSource(FileSource):
             shown = ", ".join(to_text(name) for name in empty[:5]) + (" ..." if len(empty) > 5 else "")
             self._warnings.append(f"{len(empty)} of {len(names)} class folders hold no images: {shown}")
         self._labels.update(dict.fromkeys(empty, 0))
-        if len(names) == 1 and any(True for _ in Walk(os.path.join(self._root, path_bytes(names[0]))).folders()):
+        if len(names) == 1 and self._holds_folders(names[0]):
             inner = os.path.join(self.spec.path, names[0])
             raise DataError(
                 f'{to_text(self.spec.path)}: its only folder, "{to_text(names[0])}", holds folders again; '

@@ -146,7 +146,7 @@ class SmoothGuidance:
         self.sigma, self.samples, self.temperature, self.seed = sigma, samples, temperature, seed
         self.gradient_cost: tuple[int, int] = (samples + 1, samples)
         self.value_cost = samples + 1
-        self._own = ClassObjective(classifier, temperature=temperature)
+        self._own = ClassObjective(classifier, temperature=temperature, bounded=False)
         self._classifier, self._draws = classifier, 0
 
     def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -193,7 +193,7 @@ class DenoisedGuidance:
 
     def __init__(self, classifier: Classifier, denoiser: Denoiser, temperature: float = 1.0) -> None:
         self.temperature = temperature
-        self._own = ClassObjective(classifier, temperature=temperature)
+        self._own = ClassObjective(classifier, temperature=temperature, bounded=False)
         self._classifier, self._denoiser = classifier, denoiser
         self._mode = EvaluationMode(denoiser if isinstance(denoiser, nn.Module) else None)
 

@@ -20,7 +20,7 @@ from whywrong.explain.counterfactuals.objectives import Objective
 from whywrong.explain.counterfactuals.result import AUXILIARY, GIVEN, NONE, OWN, CounterfactualResult
 from whywrong.explain.counterfactuals.session import Session
 from whywrong.explain.counterfactuals.trust import TrustConfig, trust
-from whywrong.models.classifier import Classifier
+from whywrong.models.classifier import Classifier, need_classifier
 
 
 def counterfactual(
@@ -73,6 +73,7 @@ def counterfactual(
         AccessError: The classifier grants no gradients.
         NotDifferentiableError: No gradient reaches the pixels.
     """
+    need_classifier(classifier)
     config = config or CounterfactualConfig()
     classifier.require(Access.GRADIENTS, "a counterfactual")
     with classifier:

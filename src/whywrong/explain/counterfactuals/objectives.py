@@ -78,6 +78,7 @@ class ClassObjective:
         classifier: Grants gradients; the caller stays inside ``with classifier:``.
         kind: ``log_probability``, in nats, or ``margin``, in logits, which no confidence saturates.
         temperature: Divides the logits; the margin is left as it is.
+        bounded: Whether images must be in [0, 1]; noisy or denoised copies need not.
 
     Raises:
         InputError: Another kind, or a temperature that is not positive.
@@ -87,7 +88,12 @@ class ClassObjective:
     value_cost = 1
 
     def __init__(
-        self, classifier: Classifier, kind: ObjectiveName = "log_probability", temperature: float = 1.0
+        self,
+        classifier: Classifier,
+        kind: ObjectiveName = "log_probability",
+        temperature: float = 1.0,
+        *,
+        bounded: bool = True,
     ) -> None:
         if kind == "joint":
             raise InputError("the joint objective needs the class that each row comes from: use JointObjective")
@@ -95,7 +101,7 @@ class ClassObjective:
             raise InputError(f"objective must be one of {', '.join(OBJECTIVES)}, got {kind!r}")
         if not 0 < temperature < float("inf"):
             raise InputError(f"temperature must be positive and finite, got {temperature}")
-        self.classifier, self.kind, self.temperature = classifier, kind, temperature
+        self.classifier, self.kind, self.temperature, self.bounded = classifier, kind, temperature, bounded
 
     def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """As :meth:`Objective.gradient`; one forward and one backward pass an image."""
@@ -104,12 +110,12 @@ class ClassObjective:
             classes = target[rows].to(logits.device, copy=True)  # a caller's inference tensor may not enter the graph
             return self._of(logits, classes)
 
-        logits, value, grad = self.classifier.gradient(z, objective)
+        logits, value, grad = self.classifier.gradient(z, objective, bounded=self.bounded)
         return value, grad, logits
 
     def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As :meth:`Objective.value`; one forward pass an image."""
-        logits = self.classifier.logits(z)
+        logits = self.classifier.logits(z, bounded=self.bounded)
         return self._of(logits, target.to(logits.device)), logits
 
     def _of(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from whywrong.explain.interactions.pixels import Baseline
 from whywrong.explain.interactions.players import ImageGame, PlayersConfig
 from whywrong.explain.interactions.profile import Profile
 from whywrong.explain.interactions.values import CLASSES, KINDS, ValueFunction
-from whywrong.models.classifier import Classifier
+from whywrong.models.classifier import Classifier, need_classifier
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -244,6 +244,7 @@ def interactions(
         CannotDropTokens: Tokens were asked for and cannot be had.
         NonFiniteError: The model returned NaN or infinity for an image or a part of it.
     """
+    need_classifier(classifier)
     config = config or ProfilesConfig()
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
     check_labels(y, len(x), classifier.num_classes if classifier.classes is not None else None)

@@ -22,7 +22,7 @@ from whywrong.explain.patch_groups.game import PatchGame, column
 from whywrong.explain.patch_groups.greedy import greedy
 from whywrong.explain.patch_groups.result import PatchGroupsResult
 from whywrong.explain.patch_groups.search import GreedyPath, Search
-from whywrong.models.classifier import Classifier
+from whywrong.models.classifier import Classifier, need_classifier
 
 BAD_PIXELS = "pixels are not finite or outside [0, 1]"
 NOT_FINITE = "the model returned NaN or infinite scores for the image or for a part of it"
@@ -60,6 +60,7 @@ def patch_groups(
         AccessError: The classifier grants labels only.
         CannotDropTokens: Tokens were asked for and cannot be had.
     """
+    need_classifier(classifier)
     config = config or PatchGroupsConfig()
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
     check_labels(y, len(x), classifier.num_classes if classifier.classes is not None else None)
