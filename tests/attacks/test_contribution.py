@@ -66,6 +66,7 @@ def test_a_linear_model_is_complete_at_once():
     module = nn.Sequential(nn.Flatten(), nn.Linear(75, 2))
     module[1].weight.data, module[1].bias.data = w.flatten(1), torch.tensor([9.0, 0.0])
     x, delta = torch.rand(2, 3, 5, 5, generator=generator), 0.1 * torch.randn(2, 3, 5, 5, generator=generator)
+    delta = (x + delta).clamp(0, 1) - x
     found, fall = along(module, x, torch.ones(2, dtype=torch.int64), delta, halvings=0)
     torch.testing.assert_close(found.map, (delta * (w[1] - w[0])).sum(1))
     torch.testing.assert_close(found.map.sum((1, 2)), fall, rtol=1e-4, atol=1e-5)
@@ -116,6 +117,7 @@ def test_agrees_with_captum():
     captum = pytest.importorskip("captum.attr")
     module, generator = Curved(), torch.Generator().manual_seed(2)
     x, delta = torch.rand(5, 2, 8, 8, generator=generator), 0.3 * torch.randn(5, 2, 8, 8, generator=generator)
+    delta = (x + delta).clamp(0, 1) - x
     y = torch.tensor([0, 1, 2, 3, 0])
 
     def margin(at: Tensor) -> Tensor:

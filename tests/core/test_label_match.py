@@ -8,7 +8,7 @@ import pytest
 
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError, UnmatchedLabelError
-from whywrong.core.label_match import describe_respelled, match_labels
+from whywrong.core.label_match import describe_respelled, find_class, match_labels
 
 NAMES = ClassList(("tench", "crane", "crane", "tabby"), ("n01", "n02", "n03", "n04"))
 
@@ -172,3 +172,29 @@ def test_other_spellings_are_described_and_exact_labels_are_not():
     assert found.startswith("2 of 3 labels")
     assert '"Golden_Retriever" as "golden retriever"' in found
     assert '"tabby_cat" as "tabby, tabby cat"' in found
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [
+        ("tiger cat", 1),
+        ("n00000003", 3),
+        ("7", 7),
+        ("007", 7),
+        ("tabby", 0),
+        ("Tabby_Cat", 0),
+        ("golden-retriever", 10),
+    ],
+)
+def test_one_class_is_found_by_name_wnid_index_synonym_or_spelling(text, index):
+    assert find_class(text, IMAGENET) == index
+
+
+def test_a_name_comes_before_an_index():
+    assert find_class("0", ClassList(("1", "0"))) == 1
+
+
+@pytest.mark.parametrize("text", ["panther", "crane", "Crane", "leopard", "12", "-1", ""])
+def test_a_text_that_stands_for_no_class_or_for_several_is_refused(text):
+    with pytest.raises(UnmatchedLabelError):
+        find_class(text, IMAGENET)

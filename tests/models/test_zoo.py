@@ -191,6 +191,14 @@ def test_a_bad_access_level_names_the_levels(model_file):
 # Classes
 
 
+def test_names_that_are_passed_win_over_broken_ones_of_the_file(model_file):
+    (model_file.parent / "helper.py").write_text('CLASSES = {0: "cat", 2: "dog"}\n')
+    with pytest.raises(ModelError, match=r"1 is missing.*--classes"):
+        load_classifier(f"{model_file}:build")
+    given = {"ant": 1, "dog": 2, "zebra": 0}
+    assert load_classifier(f"{model_file}:build", classes=given).classes == ClassList(("zebra", "ant", "dog"))
+
+
 def test_classes_come_from_a_json_file_too(model_file, tmp_path):
     records = [{"index": i, "name": "abc"[i], "wnid": f"n{i}"} for i in (1, 0, 2)]
     path = tmp_path / "classes.json"

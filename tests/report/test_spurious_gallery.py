@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 from whywrong.core.classes import ClassList
+from whywrong.core.label_match import find_class
 from whywrong.report.spurious_gallery import write_gallery
 from whywrong.report.spurious_words import headline
 from whywrong.runs.shards import write_table
 from whywrong.runs.spurious.change_files import CHANGE_SCHEMA
 from whywrong.runs.spurious.files import SCHEMA
-from whywrong.runs.spurious.labels import find_class, read_labels
+from whywrong.runs.spurious.labels import read_labels
 
 HOSTILE = ['<script>alert("x")</script>', 'a,"b"\nc', "12", "crane", "crane", "'; DROP", "\u202eright", "=1+1"]
 

@@ -12,9 +12,10 @@ from tests.explain.spurious.toys import NAMES, SIDE, toy_classifier, toy_images
 
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import DataError, InputError, RunFolderError
+from whywrong.core.label_match import find_class
 from whywrong.data.sources import open_source
 from whywrong.runs.spurious.files import SCHEMA, read_search
-from whywrong.runs.spurious.labels import find_class, read_labels
+from whywrong.runs.spurious.labels import read_labels
 from whywrong.runs.spurious.report import spurious_report
 from whywrong.runs.spurious.search import SpuriousConfig, search_spurious
 
@@ -205,7 +206,7 @@ def test_labels_by_name_wnid_or_index_with_blanks_and_more_columns_are_read(tmp_
 
 
 def test_a_name_that_stands_for_two_classes_is_refused():
-    with pytest.raises(InputError, match=r"stands for classes \[0, 1\]; name it by index"):
+    with pytest.raises(InputError, match=r"stands for classes \[0, 1\] of the model; name it by index"):
         find_class("crane", ClassList(("crane", "crane")))
 
 

@@ -68,6 +68,25 @@ def match_labels(
     raise _no_match(labels, ways, vocabulary)
 
 
+def find_class(text: str, classes: ClassList) -> int:
+    """Find the class that a name, wnid or index stands for.
+
+    Tried in this order, to the letter; then by a synonym or another spelling.
+
+    Raises:
+        UnmatchedLabelError: It stands for none, or for several.
+    """
+    vocabulary = _Vocabulary(classes, None)
+    for lookup in (vocabulary.exact, vocabulary.relaxed):
+        for way in ("name", "wnid", "index"):
+            hits = lookup(way, text)
+            if len(hits) > 1:
+                raise _ambiguous(text, hits)
+            if hits:
+                return next(iter(hits))
+    raise _no_match([text], WAYS, vocabulary)
+
+
 def describe_respelled(
     mapping: Mapping[str, int], classes: ClassList, records: Sequence[Mapping[str, Any]] | None = None
 ) -> str | None:
@@ -216,7 +235,7 @@ def _synonyms(name: str) -> list[str]:
 
 def _ambiguous(label: str, hits: set[int]) -> UnmatchedLabelError:
     return UnmatchedLabelError(
-        f'class name "{label}" stands for classes {sorted(hits)} of the model; label these images by index or wnid',
+        f'class name "{label}" stands for classes {sorted(hits)} of the model; name it by index or wnid',
         label,
     )
 

@@ -20,7 +20,7 @@ class Loaded:
     Attributes:
         model: Module or callable.
         says: Preprocessing as far as the model states it: the names in ``SPEC_FIELDS``.
-        classes: Its classes, where it names them.
+        classes: Its classes, where the loader knows them; those that the model carries are found by the classifier.
         ask: What to do about a missing input size, for the message.
         sources: Bytes that define the architecture beyond structure and weights.
         by_attributes: Whether ``says`` was read from attributes, which the model may also use itself.

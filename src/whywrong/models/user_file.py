@@ -15,7 +15,6 @@ from torch import nn
 
 from whywrong.core.errors import InputError, ModelError, ModelRaisedError, WhyWrongError
 from whywrong.models.attributes import stated_preprocessing
-from whywrong.models.class_attributes import classes_of
 from whywrong.models.containment import Contained
 from whywrong.models.loaded import Loaded
 from whywrong.models.user_sources import source_digests
@@ -76,7 +75,6 @@ def load_user_file(
     return Loaded(
         model=model,
         says=says,
-        classes=classes_of(model),
         ask=f"set input_size = (3, 224, 224) on what {path.name}:{function} returns, or give --input-size 224",
         sources=(path.read_bytes(), function.encode(), *source_digests(path)),
         notes=(*notes, *(f"{path.name}:{function}: {text}" for text in more)),

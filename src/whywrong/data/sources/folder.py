@@ -62,7 +62,9 @@ class FileSource(Source):
             BadItemError: It lies outside the data.
         """
         if self._leads_out(path):
-            raise outside(path, "" if is_remote(path) else "; allow it with follow_links if that is meant")
+            raise outside(
+                path, "" if is_remote(path) else "; allow it with --follow-links (follow_links=True) if that is meant"
+            )
         return os.path.join(self._root, path_bytes(path))
 
     def _leads_out(self, path: str) -> bool:

@@ -96,7 +96,9 @@ class HuggingFaceSource(Source):
                 return os.path.join(folder, path_bytes(path))
         if self.spec.follow_links and not is_remote(path):
             return os.path.join(self._folders[0], path_bytes(path))
-        raise outside(path, "" if is_remote(path) else "; allow it with follow_links if that is meant")
+        raise outside(
+            path, "" if is_remote(path) else "; allow it with --follow-links (follow_links=True) if that is meant"
+        )
 
     def locate(self, label: str) -> str:
         """The split; its column holds the label."""

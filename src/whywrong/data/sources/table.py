@@ -162,7 +162,7 @@ class TableSource(FileSource):
             self._warnings.append(f"{name}: columns not used: {', '.join(map(to_text, extra))[:300]}")
         out, missing = self._outside_count, self._missing_count
         if out:
-            text = f"leads out of {folder}; allow it with follow_links if that is meant"
+            text = f"leads out of {folder}; allow it with --follow-links (follow_links=True) if that is meant"
             if out == self._count:
                 raise DataError(f"{self._outside[0]} {text}; so do all {out} rows")
             self._warnings.append(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from whywrong.core.classes import ClassList
 from whywrong.core.csv_cells import plain_cell
 from whywrong.core.errors import InputError
+from whywrong.core.label_match import find_class
 
 COLUMNS = ("class", "component", "label")
 WORDS = ("spurious", "core", "unsure")
@@ -87,7 +88,10 @@ def _row(
             f"{where}: this label belongs to another search (basis {row['basis']}, here {basis}): model, reference "
             "images or settings differ, and the numbers of components with them; label the new page"
         )
-    index = find_class(plain_cell((row["class"] or "").strip()), classes, where)
+    try:
+        index = find_class(plain_cell((row["class"] or "").strip()), classes)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     if index not in components:
         raise InputError(f'{where}: class "{classes.names[index]}" has no components here; it was left out')
     text = (row["component"] or "").strip()
@@ -99,27 +103,3 @@ def _row(
         hint = f'; nearest: "{near[0]}"' if near else ""
         raise InputError(f'{where}: label must be {", ".join(WORDS)}, got "{word}"{hint}')
     return (index, int(text) - 1), word
-
-
-def find_class(text: str, classes: ClassList, where: str = "") -> int:
-    """Index of the class that a name, wnid or index stands for.
-
-    Raises:
-        InputError: It stands for none, or for several.
-    """
-    prefix = f"{where}: " if where else ""
-    for table in (classes.names, classes.wnids or ()):
-        hits = [index for index, known in enumerate(table) if known == text]
-        if len(hits) == 1:
-            return hits[0]
-        if hits:
-            raise InputError(f'{prefix}class "{text}" stands for classes {hits}; name it by index or wnid')
-    if text.isascii() and text.isdecimal() and int(text) < len(classes):
-        return int(text)
-    near = difflib.get_close_matches(text, _known(classes), n=1)
-    hint = f'; nearest: "{near[0]}"' if near else ""
-    raise InputError(f'{prefix}class "{text}" is not among the model\'s {len(classes)} classes{hint}')
-
-
-def _known(classes: ClassList) -> Sequence[str]:
-    return [*classes.names, *(classes.wnids or ())]

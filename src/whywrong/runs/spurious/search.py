@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import DataError, InputError, ModelError
+from whywrong.core.label_match import find_class
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
 from whywrong.explain.counterfactuals.guidance import WAYS, Way
@@ -31,7 +32,6 @@ from whywrong.models.classifier import Classifier
 from whywrong.models.last_layer import find_last_layer
 from whywrong.runs.labelled import LabelledSource, Settled
 from whywrong.runs.progress import Progress
-from whywrong.runs.spurious.labels import find_class
 from whywrong.runs.spurious.reading import Pool, read_pool, split_by_name
 
 _BESIDE = 20_000  # images of other classes, at most, that say what their level is
