@@ -13,7 +13,7 @@ from tests.attacks.attack_nets import Linear, SmallNet
 from tests.attacks.real_nets import right_images
 from torch import Tensor, nn
 
-from whywrong.attacks.apgd import APGDConfig, apgd, checkpoints
+from whywrong.attacks.apgd import APGDConfig, _Climb, apgd, checkpoints
 from whywrong.attacks.balls import Ball
 from whywrong.attacks.objectives import attack_loss
 from whywrong.core.errors import InputError
@@ -198,3 +198,56 @@ def test_robust_accuracy_at_full_length_is_that_of_adv_lib(shared_data, shared_m
     settings = {"norm": norm, "eps": eps, "loss": loss, "steps": 50}
     ours, theirs = robust_accuracies(shared_data, shared_models, net, 200, 3, **settings)
     assert ours == pytest.approx(theirs, abs=0.01)
+
+
+def climbing(loss: float, best: float, checked: float, rises: int, halved: bool) -> _Climb:
+    """One image at a checkpoint: where it is, the best so far, and the best at the checkpoint before."""
+    point = torch.zeros(1, 1, 1, 1)
+    one = torch.tensor
+    return _Climb(
+        rows=one([0]), pixels=point + 0.1, before=point, grad=point + 1, loss=one([loss]), size=one([0.5]),
+        best=point + 0.9, best_grad=point + 2, best_loss=one([best]), rises=one([rises]), checked_loss=one([checked]),
+        halved=one([halved]),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("loss", "best", "checked", "rises", "halved", "halves"),
+    [
+        (1.0, 3.0, 2.0, 8, False, False),  # many rises, and a new best since the last checkpoint
+        (1.0, 3.0, 3.0, 8, False, True),  # no new best, and no halving there: condition 2
+        (1.0, 3.0, 3.0, 8, True, False),  # no new best, but the step was halved there: it gets its time
+        (1.0, 3.0, 2.0, 7, False, True),  # 7 of 10 is fewer than 0.75: condition 1
+        (3.0, 3.0, 2.0, 7, True, True),
+    ],
+)
+def test_the_step_is_halved_by_the_two_conditions_of_the_paper(loss, best, checked, rises, halved, halves):
+    climb = climbing(loss, best, checked, rises, halved)
+    climb.check(taken=10, rho=0.75)
+    assert climb.size.item() == (0.25 if halves else 0.5)
+    assert climb.pixels.item() == pytest.approx(0.9 if halves else 0.1)
+    assert climb.grad.item() == (2.0 if halves else 1.0)
+    assert climb.loss.item() == (best if halves else loss)
+    assert climb.halved.item() is halves
+    assert climb.checked_loss.item() == best
+    assert climb.rises.item() == 0
+
+
+def test_exactly_the_share_of_rises_is_enough():
+    climb = climbing(1.0, 3.0, 2.0, 6, False)
+    climb.check(taken=8, rho=0.75)
+    assert climb.size.item() == 0.5
+
+
+def test_arriving_counts_only_a_rise_over_the_point_before_and_keeps_the_best():
+    climb = climbing(2.0, 3.0, 2.0, 0, False)
+    x = torch.zeros(1, 1, 1, 1)
+    climb.arrive(x + 0.2, torch.tensor([2.0]), x + 5)
+    assert (climb.rises.item(), climb.best_loss.item(), climb.best.item()) == (0, 3.0, pytest.approx(0.9))
+    climb.arrive(x + 0.3, torch.tensor([2.5]), x + 6)
+    assert (climb.rises.item(), climb.best_loss.item()) == (1, 3.0)
+    climb.arrive(x + 0.4, torch.tensor([3.5]), x + 7)
+    assert (climb.rises.item(), climb.best_loss.item()) == (2, 3.5)
+    assert climb.best.item() == pytest.approx(0.4)
+    assert climb.best_grad.item() == 7
+    assert climb.before.item() == pytest.approx(0.3)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from whywrong.attacks.balls import Ball, unit
 from whywrong.core.randomness import row_keys
@@ -44,6 +47,31 @@ def test_random_points_lie_in_the_ball_and_fill_it(name):
     radius = norm(delta, name) / 0.3
     assert float(radius.max()) <= 1 + 1e-6
     assert float((radius**2).mean()) == pytest.approx(0.5, abs=0.05)  # uniform in a ball of two dimensions
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2), (3, 2, 2), (2, 3, 1)])
+def test_random_points_of_an_l2_ball_are_uniform(shape):
+    """Radius to the power of the dimension is uniform; directions are, too, and know nothing of the radius."""
+    size = math.prod(shape)
+    x = torch.full((4000, *shape), 0.5)
+    delta = (Ball(x, 0.3, "l2").random(row_keys(1, 4000), draw=5) - x).flatten(1).double() / 0.3
+    radius = delta.norm(dim=1)
+    assert stats.kstest((radius**size).numpy(), "uniform").pvalue > 0.01
+    along = delta / radius[:, None]
+    # A coordinate of a uniform direction squared follows beta(1/2, (D - 1)/2).
+    for axis in (0, size - 1):
+        squared = along[:, axis].square().numpy()
+        assert stats.kstest(squared, stats.beta(0.5, (size - 1) / 2).cdf).pvalue > 0.01
+        assert abs(float(along[:, axis].sign().mean())) < 0.06
+        assert abs(stats.spearmanr(squared, radius.numpy()).statistic) < 0.06
+
+
+def test_random_points_of_an_linf_ball_are_uniform_and_another_draw_gives_others():
+    x = torch.full((2000, 1, 1, 2), 0.5)
+    ball = Ball(x, 0.3, "linf")
+    delta = (ball.random(row_keys(0, 2000), draw=5) - x).flatten(1).double() / 0.3
+    assert stats.kstest(delta[:, 0].numpy(), stats.uniform(-1, 2).cdf).pvalue > 0.01
+    assert not torch.equal(ball.random(row_keys(1, 2000), 5), ball.random(row_keys(1, 2000), 6))
 
 
 def test_tiny_and_zero_gradients_keep_their_direction():

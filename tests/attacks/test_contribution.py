@@ -145,6 +145,7 @@ def test_lift_and_p_value_equal_those_of_every_shift_made_in_turn():
     maps = torch.randn(4, 15, 17, generator=generator).square() * torch.randn(4, 15, 17, generator=generator)
     masks = torch.zeros(4, 15, 17, dtype=torch.bool)
     masks[0, 3:9, 4:10], masks[1, :2], masks[2, :, 5:], masks[3, 7, 7] = True, True, True, True
+    masks[3, 2:12, 3], masks[3, 11, 3:8] = True, True  # an L is no mirror image of itself
     maps[0, 3:9, 4:10] *= 4
     lift, p = object_lift(maps, masks)
     for row in range(4):

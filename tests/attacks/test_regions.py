@@ -321,3 +321,25 @@ def test_real_errors_have_region_fixes_and_complete_contributions_within_the_bud
     assert (found.contribution_residual < 0.02).all()
     assert found.region_count.float().median() <= 3
     assert (found.forwards + found.backwards).float().mean() <= 70
+
+
+@pytest.mark.parametrize("beyond", [0.25, 0.5, 1.0])
+def test_regions_are_asked_about_the_fix_taken_further_than_its_least_length(beyond):
+    """The margin falls evenly: taken 1 + b times as far, a region of share s is enough from s > 1 / (1 + b) on, and
+    the rest is not without it from s > b / (1 + b) on."""
+    shares = torch.tensor([0.7, 0.2, 0.1])
+    w = torch.zeros(2, 1, 2, 4)
+    w[1] = 1.0
+    x = torch.full((1, 1, 2, 4), 0.5)
+    classifier = Classifier(Linear(w, torch.tensor([4.1, 0.0])))  # <w, x> is 4: the margin of class 1 is 0.1
+    segments = torch.tensor([[[0, 0, 1, 2], [0, 0, 1, 2]]])
+    amount = torch.tensor([0.7 / 4, 0.2 / 2, 0.1 / 2])
+    delta = 0.1001 * amount[segments][:, None]
+    config = InvertedConfig(beyond=beyond, tested_regions=3)
+    (listed,) = list_regions(
+        classifier, x, torch.ones(1, dtype=torch.int64), delta, delta[:, 0], segments, None, config=config
+    ).regions
+    assert [region["segment"] for region in listed] == [0, 1, 2]
+    assert [region["share"] for region in listed] == pytest.approx(shares.tolist(), abs=1e-5)
+    assert [region["sufficient"] for region in listed] == (shares > 1 / (1 + beyond)).tolist()
+    assert [region["necessary"] for region in listed] == (shares > beyond / (1 + beyond)).tolist()

@@ -44,6 +44,12 @@ def test_bits_are_those_of_splitmix64(draw):
         assert [v & MASK for v in found[row].flatten().tolist()] == expected
 
 
+def test_no_two_seeds_and_rows_share_a_key():
+    keys = torch.cat([row_keys(seed, 64) for seed in range(-3, 64)])
+    assert len(keys.unique()) == 67 * 64
+    assert row_keys(1, 2)[0] != row_keys(0, 2)[1]
+
+
 @pytest.mark.parametrize("make", [keyed_bits, keyed_uniform, keyed_sign, keyed_normal])
 def test_an_image_draws_the_same_whatever_its_neighbours(make):
     keys = torch.tensor([5, -7, 2**40, 0, 99])

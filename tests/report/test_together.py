@@ -41,7 +41,7 @@ def test_bars_double_and_count_every_error():
         ("0", 1), ("1", 2), ("2 to 3", 2), ("4 to 7", 1), ("8 to 15", 1), ("none found", 2),
     ]  # fmt: skip
     assert found.readings[0].replace("\u00a0", " ") == (
-        "For 44.4 % (4 of 9) of the errors, at most 2 patches of 49 alone are enough for the wrong answer."
+        "For 44.4 % (4 of 9) of the errors, at most 2 patches of 49 alone are enough for the wrong prediction."
     )
     assert sum(bar.number for bar in found.bars) == facts.grouped
 
@@ -59,7 +59,9 @@ def test_the_lede_counts_errors_without_a_group_as_needing_more(tmp_path):
     facts = Facts(items=20, read=20, labelled=20, errors=9, grouped=9, patches=49, pairs=[])
     facts.pairs = gather_pairs()
     facts.enough = np.array([1.0, 1, 2, 2, 3])
-    assert "need at most 3 of 49 patches for the wrong answer" in " ".join(headline(facts, Names(["a", "b"]))[1])
+    assert "at most 3 of 49 patches shown alone give the same prediction" in " ".join(
+        headline(facts, Names(["a", "b"]))[1]
+    )
     facts.enough = np.array([1.0, 1, 2, 2])
     assert "patches" not in " ".join(headline(facts, Names(["a", "b"]))[1])
 

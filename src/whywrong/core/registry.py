@@ -119,7 +119,7 @@ BUILTIN_METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="patch_groups",
-        title="which patches make the decision, break it, or misled the model",
+        title="which patches make the decision, break it, or turn it into the true class",
         access=Access.SCORES,
         function="whywrong.explain.patch_groups:patch_groups",
         config="whywrong.explain.patch_groups:PatchGroupsConfig",

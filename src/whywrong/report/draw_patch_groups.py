@@ -1,4 +1,4 @@
-"""Figure of patch groups for notebooks: what is enough, what breaks it, what misled. Matplotlib only."""
+"""Figure of patch groups for notebooks: what is enough, what breaks it, what turns it. Matplotlib only."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # Of each group: what it does, what the patches taken do where none was found, and its colour.
 _PANELS = {
     "sufficient": ("enough for class {predicted}", "not enough for class {predicted}", WRONG_RGB),
-    "breaking": ("class {predicted} falls without", "class {predicted} stands without", WRONG_RGB),
-    "targeted": ("hide these, and the true class wins", "without these the true class still loses", TRUE_RGB),
+    "breaking": ("class {predicted} lost with these hidden", "class {predicted} kept with these hidden", WRONG_RGB),
+    "targeted": ("with these hidden, the true class wins", "with these hidden, the true class still loses", TRUE_RGB),
 }
 _HIDDEN = 0.45  # grey of what is not shown in the panel of the sufficient group
 

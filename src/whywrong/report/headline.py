@@ -95,8 +95,8 @@ def _patch_sentences(facts: Facts) -> list[str]:
     if not np.isfinite(median):
         return []
     return [
-        f"Half of the {facts.grouped:,} errors searched for patch groups need at most {int(median):,} of"
-        f" {facts.patches:,} patches for the wrong answer; everything else may be hidden."
+        f"In half of the {facts.grouped:,} errors searched for patch groups, at most {int(median):,} of"
+        f" {facts.patches:,} patches shown alone give the same prediction."
     ]
 
 

@@ -144,7 +144,7 @@ def _raw_square(row: Row) -> float:
 
 
 def enough_patches(facts: Facts) -> Bars | None:
-    """How many patches are enough for the wrong answer, over all errors, in bins that double."""
+    """How many patches are enough for the wrong prediction, over all errors, in bins that double."""
     sizes = facts.enough
     if sizes is None or facts.grouped < FEWEST or not facts.patches:
         return None
@@ -186,7 +186,7 @@ def _patch_readings(facts: Facts) -> list[str]:
     patches = "1 patch" if few == 1 else f"{few:,} patches"
     found = [
         f"For {share(hits, facts.grouped)} of the errors, at most {patches} of {facts.patches:,} alone"
-        f" {'is' if few == 1 else 'are'} enough for the wrong answer."
+        f" {'is' if few == 1 else 'are'} enough for the wrong prediction."
     ]
     if facts.targeted is not None and len(facts.targeted):
         median = int(np.median(facts.targeted))

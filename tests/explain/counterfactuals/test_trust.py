@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 
 import pytest
@@ -15,10 +16,10 @@ from torch import Tensor, nn
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import AccessError, InputError
 from whywrong.core.randomness import keyed_normal, row_keys
-from whywrong.explain.counterfactuals.judges import ask_judges, paired_threshold, permuted
+from whywrong.explain.counterfactuals.judges import Opinion, ask_judges, paired_threshold, permuted
 from whywrong.explain.counterfactuals.metrics import judge_agreement
 from whywrong.explain.counterfactuals.objectives import log_probability
-from whywrong.explain.counterfactuals.trust import TrustConfig, trust
+from whywrong.explain.counterfactuals.trust import DAMAGES, TrustConfig, _verdict, _verdicts, trust
 from whywrong.models.classifier import Classifier
 
 SIDE = 16
@@ -477,3 +478,55 @@ def test_paired_controls_let_help_be_semantic_where_gradients_have_no_direction(
     assert set(shuffled.verdict) <= {"undecided"}  # too weak alone
     lasting = (found.kept[:, :3] >= 0.5).all(1)
     assert [verdict == "semantic" for verdict in found.verdict] == lasting.tolist()
+
+
+def verdict_of(**changed):
+    """The verdict on a change that rose by 1 nat, lasts and whose gradients keep their direction, unless changed."""
+    given = {"rise": 1.0, "coherence": 0.9, "kept": 0.9, "damage": 0, "judges": 2, "agreeing": 2, "guided": False,
+             "controls": "plain_counterfactuals", "config": TrustConfig()} | changed  # fmt: skip
+    names = list(inspect.signature(_verdict).parameters)
+    return _verdict(**{name: given[name] for name in names})[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({}, "semantic"),
+        ({"rise": 0.0}, "undecided"),
+        ({"rise": 0.0099}, "undecided"),
+        ({"rise": 0.0101}, "semantic"),
+        ({"kept": TrustConfig().kept - 1e-6}, "undecided"),
+        ({"kept": TrustConfig().kept}, "semantic"),
+        ({"agreeing": 1}, "undecided"),
+        ({"agreeing": 0}, "undecided"),
+        ({"agreeing": 0, "kept": 0.0}, "adversarial"),
+        ({"coherence": TrustConfig().incoherent - 1e-6}, "undecided"),
+        ({"coherence": TrustConfig().incoherent}, "semantic"),
+        ({"coherence": TrustConfig().incoherent - 1e-6, "guided": True}, "semantic"),
+        ({"coherence": TrustConfig().incoherent - 1e-6, "agreeing": 0}, "adversarial"),
+        ({"controls": "permuted", "coherence": TrustConfig().coherent}, "semantic"),
+        ({"controls": "permuted", "coherence": TrustConfig().coherent - 1e-6}, "undecided"),
+        ({"judges": 0, "agreeing": 0}, "undecided"),
+        ({"judges": 0, "agreeing": 0, "kept": 0.0}, "adversarial"),
+    ],
+)
+def test_verdicts_change_where_the_settings_say(changed, verdict):
+    assert verdict_of(**changed) == verdict
+
+
+@pytest.mark.parametrize("damage", range(len(DAMAGES)))
+def test_a_change_must_outlast_every_damage_but_the_blur(damage):
+    kept = torch.ones(1, len(DAMAGES))
+    kept[0, damage] = 0.1
+    one = torch.ones(1, 2)
+    opinion = Opinion(
+        rise=one, centre=one, threshold=one, agrees=one.bool(), flips=one.bool(), score=one[0, :1],
+        kind="plain_counterfactuals", controls=20, judge_forwards=one[0], control_forwards=one[0],
+        control_backwards=one[0], own_passes=one,
+    )  # fmt: skip
+    verdicts, reasons = _verdicts(torch.ones(1), kept, torch.ones(1), opinion, 2, TrustConfig(), guided=False)
+    if DAMAGES[damage] == "blur":
+        assert verdicts == ["semantic"]
+    else:
+        assert verdicts == ["undecided"]
+        assert DAMAGES[damage] in reasons[0]

@@ -151,6 +151,26 @@ def test_precision_spends_more_where_there_is_more_noise_and_says_whether_it_was
     assert estimate(TableGame(loud), PAIRS, config=InteractionsConfig(orders=(4,))).reached is None
 
 
+def test_the_pilot_asks_for_the_draws_that_bring_noise_down_to_the_share_asked_for():
+    """With n the variance of a single draw and U the mean square of the interactions, K = n (1 - p) / (p U) draws."""
+    pairs_present = [[math.comb(code.bit_count(), 2) for code in range(2**N)]]  # every pair interacts by 1
+    table = 2.7 * random_tables(1, N) / 2 + torch.tensor(pairs_present, dtype=torch.float64)
+    share, order = 0.4, 5
+    config = InteractionsConfig(orders=(order,), contexts=250, precision=share, pilot=8, permutations=0)
+    found = estimate(repeated(table, 40), PAIRS, config=config)
+    codes, pairs = torch.arange(2**N), []
+    sizes = sum((codes >> player) & 1 for player in range(N))
+    for i, j in PAIRS.tolist():
+        context = codes[((codes >> i) & 1 == 0) & ((codes >> j) & 1 == 0) & (sizes == order)]
+        v = [table[0, context + (a << i) + (b << j)] for a, b in ((1, 1), (1, 0), (0, 1), (0, 0))]
+        pairs.append(v[0] - v[1] - v[2] + v[3])
+    D = torch.stack(pairs)
+    needed = float(D.var(1).mean() * (1 - share) / (share * D.mean(1).square().mean()))
+    assert needed > 8
+    # A pilot of 8 draws puts the square of an image off by a tenth or two.
+    assert float(found.draws.double().mean(2).median()) == pytest.approx(needed, rel=0.35)
+
+
 def test_intervals_use_the_draws_of_each_image():
     config = InteractionsConfig(orders=(4, 5), contexts=80, precision=0.3, permutations=0)
     found = estimate(repeated(smooth_table(N), 40), PAIRS, config=config)

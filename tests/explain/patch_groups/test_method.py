@@ -83,7 +83,7 @@ def test_maps_show_the_order_from_one_down(wrong):
     assert int((heat > 0).sum()) == 2
 
 
-def test_of_a_right_image_nothing_misled_and_what_breaks_it_supports_it(wrong):
+def test_of_a_right_image_nothing_has_to_go_and_what_breaks_it_supports_it(wrong):
     classifier, x, _ = wrong
     row = groups(classifier, x, torch.tensor([1])).to_arrow().to_pylist()[0]
     assert (row["predicted"], row["target"]) == (1, 2)
@@ -144,10 +144,10 @@ def test_groups_do_what_they_say():
             assert answer(row, everyone - hidden) == entry["broken_into"] != entry["predicted"]
         if entry["targeted_found"]:
             seen += 1
-            misled = set(entry["targeted_order"])
-            assert answer(row, everyone - misled) == int(y[row])
+            hidden = set(entry["targeted_order"])
+            assert answer(row, everyone - hidden) == int(y[row])
             if entry["support_found"]:
-                assert answer(row, everyone - misled - set(entry["support_order"])) != int(y[row])
+                assert answer(row, everyone - hidden - set(entry["support_order"])) != int(y[row])
     assert seen > 2
 
 
@@ -258,11 +258,16 @@ def test_every_kind_of_row_is_drawn(wrong):
     result = groups(classifier, x, torch.tensor([0, 1, 0]))
     figure = plot(result, x, rows=[0, 1, 2])
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles[:4] == ["image", "enough for class 1", "class 1 falls without", "hide these, and the true class wins"]
+    assert titles[:4] == [
+        "image",
+        "enough for class 1",
+        "class 1 lost with these hidden",
+        "with these hidden, the true class wins",
+    ]
     assert figure.axes[1].get_xlabel() == "1 of 16 patches (6% of the area)"
     assert titles[-1].startswith("bad_input")
     limited = plot(groups(classifier, x, torch.tensor([0, 1, 0]), most=0.01), x, rows=[0])
-    assert limited.axes[3].get_title() == "without these the true class still loses"
+    assert limited.axes[3].get_title() == "with these hidden, the true class still loses"
     assert limited.axes[3].get_xlabel() == "not found within 1 of 16 patches"
 
 

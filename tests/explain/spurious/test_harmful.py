@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,21 @@ def test_a_cue_on_other_classes_is_confirmed_with_the_counts_worked_out_by_hand(
     change = (fixed.argmax(1) == features.label).double() - (features.predicted == features.label).double()
     assert harm.accuracy_change == pytest.approx(float(change.mean()))
     assert harm.own_change == pytest.approx(float(change[~others].mean()))
+
+
+def test_images_of_the_class_itself_are_not_among_those_without_the_component(cats):
+    classifier, parts, levels = cats
+    features, _ = held_out(classifier, (0.5, 0.4, 0.4))
+    harm = harmful(parts, levels, features, searched=30)[0]
+    others = features.label != CAT
+    free = others & (parts.alphas(features.phi)[:, 0] < levels.bar[0])
+    hits, n = int((free & (features.predicted == CAT)).sum()), int(free.sum())
+    assert harm.base == pytest.approx(hits / n)
+    assert int((features.predicted == CAT).sum()) > hits  # cats read as cats would raise it
+    assert harm.adjusted_base == pytest.approx(wilson(hits, n, NormalDist().inv_cdf(1 - 0.05 / 30)).high)
+    assert harm.adjusted_low == pytest.approx(
+        wilson(harm.caused, harm.carriers, NormalDist().inv_cdf(1 - 0.05 / 30)).low
+    )
 
 
 def test_without_carriers_nothing_is_said(cats):

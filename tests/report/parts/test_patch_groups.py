@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.report.parts.context import context, plain
 
-from whywrong.report.parts.patch_groups import part
+from whywrong.report.parts.patch_groups import NO_CAUSE, part
 from whywrong.report.tables import Row
 
 FOUND = Row(
@@ -25,17 +25,18 @@ def told(**changes) -> str:
 
 def test_one_patch_that_is_enough_is_told():
     assert told() == (
-        "1 of 49 patches is enough for ice cream: with nothing else shown, that is the model's answer. Without 3 of 49"
-        " patches it reads the rest as envelope, which is right; hiding 2 is enough to turn it into crane, bird."
+        "1 of 49 patches is enough for the prediction ice cream: with nothing else shown, the model predicts it as"
+        " well. With 3 of 49 patches hidden, the model predicts envelope, the label; with 2 hidden it predicts crane,"
+        " bird."
     )
 
 
 def test_several_patches_are_told_in_the_plural():
-    assert "4 of 49 patches are enough for ice cream" in told(sufficient_size=4)
+    assert "4 of 49 patches are enough for the prediction ice cream" in told(sufficient_size=4)
 
 
 def test_an_empty_group_means_that_no_patch_is_needed():
-    assert "Even with every patch hidden the model says ice cream." in told(sufficient_size=0, insertion_order=[])
+    assert "Even with every patch hidden, the model predicts ice cream." in told(sufficient_size=0, insertion_order=[])
 
 
 def test_what_was_not_found_is_said_and_what_was_not_searched_is_not():
@@ -44,10 +45,22 @@ def test_what_was_not_found_is_said_and_what_was_not_searched_is_not():
 
 
 def test_the_smaller_way_to_the_right_answer_is_told():
-    assert "Without 2 of 49 patches it reads the rest as envelope, which is right." in told(broken_into=0)
-    assert "Without 2 of 49 patches it no longer says ice cream, but crane, bird." in told(
+    assert "With 2 of 49 patches hidden, the model predicts envelope, the label." in told(broken_into=0)
+    assert "With 2 of 49 patches hidden, the model no longer predicts ice cream, but crane, bird." in told(
         targeted_found=False, targeted_size=None
     )
+
+
+def test_no_sentence_overlay_or_number_speaks_of_a_cause():
+    found = part(context(patch_groups=FOUND))
+    assert found is not None
+    texts = [plain(found.sentences), *(f"{o.label} {o.caption}" for o in found.overlays), str(found.blocks)]
+    for word in ("misled", "mislead", "because", "in the way", "cause", "responsible", "reason"):
+        assert not any(word in text.lower() for text in texts), word
+    assert NO_CAUSE in found.caveats
+    nothing = part(context(patch_groups=Row(FOUND, sufficient_found=False, breaking_found=False, targeted_found=False)))
+    assert nothing is not None
+    assert NO_CAUSE not in nothing.caveats
 
 
 def area(path: str, point: tuple[float, float]) -> bool:

@@ -1,4 +1,4 @@
-"""Patch groups: which smallest sets of patches make a decision, break it, or mislead the model."""
+"""Patch groups: which smallest sets of patches make a decision, break it, or turn it into the true class."""
 
 from whywrong.explain.patch_groups.config import PatchGroupsConfig
 from whywrong.explain.patch_groups.game import PatchGame

@@ -44,7 +44,7 @@ class Found:
         self.numbers[3, rows] += path.near_ties
 
     def add_right(self, rows: Tensor, difference: Tensor) -> None:
-        """Note of images that are right: nothing misled the model, and what breaks them is what supports them."""
+        """Note of images that are right: no patch has to go for the true class, and what breaks them supports them."""
         for row, value in zip(rows.tolist(), difference.tolist(), strict=True):
             for part, entry in zip(self.groups["targeted"], ([], [value], True), strict=True):
                 part[row] = entry  # type: ignore[call-overload]

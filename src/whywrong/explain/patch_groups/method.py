@@ -1,4 +1,6 @@
-"""Patch groups of images: which patches are enough for the decision, which break it, which misled the model.
+"""Patch groups of images: which patches are enough for the decision, which break it, and which
+turn it into the true class when they are hidden. None of this says what caused an error: the same is found for labels
+drawn at random (docs/methods/patch_groups.md).
 
 Source: MoXI, Sumiyasu et al. 2024, arXiv 2401.03785: Algorithms 1 and 2, and the class-targeted deletion of section 5.
 The search stops at the flip, at every step a patch that flips goes before those that do not, and the class-targeted

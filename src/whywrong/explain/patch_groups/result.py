@@ -60,7 +60,7 @@ class PatchGroupsResult(MethodResult):
         broken_into: (B,) int64, the class that wins then; -1 where none was found.
         targeted: Columns ``targeted_order``, ``targeted_values``, ``targeted_found``, ``targeted_size``,
             ``targeted_area``: patches hidden one by one until the true class wins, by the value of the true class minus
-            that of the target: what misled the model. Empty and found where the image is right.
+            that of the target. Empty and found where the image is right.
         support: Columns ``support_order``, ``support_values``, ``support_found``, ``support_size``, ``support_area``:
             once the true class wins, the patches hidden beside that make it lose again, by its own value; None where it
             never won. Where the image is right this is the breaking group.

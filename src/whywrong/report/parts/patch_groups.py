@@ -1,4 +1,8 @@
-"""Part of view ``patch_groups``: which few patches are enough for the decision, and which must go to break it."""
+"""Part of view ``patch_groups``: few patches that give the prediction alone, and few whose absence changes it.
+
+All of it is what the model answers when patches are hidden. It holds as well for many images with a label drawn at
+random (docs/methods/patch_groups.md), so nothing here says what caused an error.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,10 @@ from whywrong.report.parts.pieces import COVERED, Block, Context, Overlay, Part,
 from whywrong.report.tables import Row
 
 GROUP = "Patches"
+NO_CAUSE = (
+    "Patch groups say what the model answers with patches hidden, not what caused the error: for many images a few"
+    " patches do the same to a label drawn at random."
+)
 
 
 def part(context: Context) -> Part | None:
@@ -46,10 +54,10 @@ def _enough(row: Row, context: Context) -> list[Markup]:
     if size is None:
         if row["sufficient_found"] is None:
             return []
-        return [Markup("No small group of patches that alone is enough for {} was found.").format(wrong)]
+        return [Markup("No small group of patches that alone gives the prediction {} was found.").format(wrong)]
     if size == 0:
-        return [Markup("Even with every patch hidden the model says {}.").format(wrong)]
-    text = Markup("{} {} enough for {}: with nothing else shown, that is the model's answer.")
+        return [Markup("Even with every patch hidden, the model predicts {}.").format(wrong)]
+    text = Markup("{} {} enough for the prediction {}: with nothing else shown, the model predicts it as well.")
     return [text.format(_of(size, _patches(row)), "is" if size == 1 else "are", wrong)]
 
 
@@ -60,12 +68,12 @@ def _without(row: Row, context: Context) -> list[Markup]:
     into = row["broken_into"]
     right = [size for size in (targeted, breaking if into == context.row["label"] else None) if size is not None]
     if right:
-        text = Markup("Without {} it reads the rest as {}, which is right").format(_of(min(right), n), true)
+        text = Markup("With {} hidden, the model predicts {}, the label").format(_of(min(right), n), true)
         if breaking is not None and breaking < min(right) and known(into) and into >= 0:
-            text += Markup("; hiding {} is enough to turn it into {}").format(f"{breaking:,}", context.names[into])
+            text += Markup("; with {} hidden it predicts {}").format(f"{breaking:,}", context.names[into])
         return [text + Markup(".")]
     if breaking is not None and known(into) and into >= 0:
-        text = Markup("Without {} it no longer says {}, but {}.")
+        text = Markup("With {} hidden, the model no longer predicts {}, but {}.")
         return [text.format(_of(breaking, n), wrong_class(context.wrong), context.names[into])]
     return []
 
@@ -90,9 +98,9 @@ def _overlays(row: Row, context: Context) -> list[Overlay]:
             found.append(Overlay(kind, label, caption, path=path, group=GROUP, **grid))
 
     for kind, label, name, order, caption in (
-        ("enough", "Enough", "sufficient", "insertion_order", "With only {} shown, the model says {wrong}."),
-        ("breaking", "Breaking", "breaking", "deletion_order", "Without {} it says {into}."),
-        ("targeted", "In the way", "targeted", "targeted_order", "Without {} it says {true}, which is right."),
+        ("enough", "Enough", "sufficient", "insertion_order", "With only {} shown, the model predicts {wrong}."),
+        ("breaking", "Breaking", "breaking", "deletion_order", "With {} hidden, the model predicts {into}."),
+        ("targeted", "To the label", "targeted", "targeted_order", "With {} hidden, the model predicts {true}."),
     ):
         size = _size(row, name)
         if size is None:
@@ -104,7 +112,9 @@ def _overlays(row: Row, context: Context) -> list[Overlay]:
         add(kind, label, caption.format(many, **classes), row[order], size, name == "sufficient")
     heat = context.maps("patch_groups").get("sufficient")
     if heat is not None and heat.any() and found and found[0].kind == "enough":
-        caption = f"The order in which patches were shown until the model said {context.wrong}: darker came earlier."
+        caption = (
+            f"The order in which patches were shown until the model predicted {context.wrong}: darker came earlier."
+        )
         resolution = f"{heat.shape[0]} × {heat.shape[1]} patches"
         image = overlays.magnitude_png(heat)
         found.append(Overlay("order", "Order", caption, image=image, group=GROUP, resolution=resolution))
@@ -118,11 +128,11 @@ def _block(row: Row) -> Block:
     for name, title, note in (
         (
             "sufficient",
-            "enough for the answer",
+            "enough for the prediction",
             f"shown one by one, each raising its {value} most",
         ),
-        ("breaking", "break the answer", f"hidden one by one, each lowering its {value} most"),
-        ("targeted", "in the way of the labelled class", f"hidden one by one, by the {value} of both classes"),
+        ("breaking", "change the prediction", f"hidden one by one, each lowering its {value} most"),
+        ("targeted", "change it to the labelled class", f"hidden one by one, by the {value} of both classes"),
         ("support", "then hold up the labelled class", "hidden beside the former, until it loses again"),
     ):
         if row[f"{name}_found"] is None:
@@ -154,4 +164,5 @@ def _players(row: Row) -> str:
 
 
 def _caveats(row: Row) -> list[str]:
-    return [COVERED] if row["fallback"] else []
+    shown_any = any(_size(row, name) is not None for name in ("sufficient", "breaking", "targeted"))
+    return [*([COVERED] if row["fallback"] else []), *([NO_CAUSE] if shown_any else [])]

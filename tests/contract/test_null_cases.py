@@ -1,0 +1,85 @@
+"""Statements of methods are rare where there is nothing to find.
+
+A new method joins by being listed in ``null_statements.py``, with its statements or as one that makes none.
+``benchmarks/null_cases.py`` measures them on more nets, beside real errors.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from pathlib import Path
+
+import pytest
+import torch
+from tests.contract.null_statements import NO_STATEMENT, STATEMENTS, Statement
+
+import whywrong
+from whywrong.api import load_classifier, open_data
+from whywrong.core.registry import methods
+from whywrong.data.batches import load_images
+from whywrong.reproduce.null_cases import NULL_CASES, NullCase, null_cases
+
+MOST = 0.1  # share of a null case in which a statement may be made
+ALL = [pytest.param(one, id=f"{method}: {one.words}") for method, some in STATEMENTS.items() for one in some]
+# Words that name a cause; what a section says of one has to be a statement and to be measured.
+CAUSES = ("misled", "mislead", "because of", "caused by", "responsible for", "the reason for", "due to", "led to")
+
+
+@functools.cache
+def cases(net: str, most: int) -> dict[str, NullCase]:
+    classifier = load_classifier(net, batch_size=64)
+    source = open_data("planted:test")
+    parts = list(load_images(source, spec=classifier.preprocess, classes=classifier.classes, batch_size=64))
+    x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
+    return {case.name: case for case in null_cases(classifier, x, y, most=most)}
+
+
+def test_every_method_lists_its_statements_or_that_it_makes_none():
+    assert set(methods()) <= set(STATEMENTS) | set(NO_STATEMENT)
+    assert not set(STATEMENTS) & set(NO_STATEMENT)
+
+
+def test_every_null_case_can_be_made_of_a_shipped_net():
+    found = cases("planted:cnn", 6)
+    assert tuple(found) == NULL_CASES
+    assert all(len(case.x) == 6 for case in found.values())
+
+
+@pytest.mark.parametrize("statement", ALL)
+def test_a_statement_is_rare_where_there_is_nothing_to_find(statement: Statement):
+    said = torch.cat([statement.said(case) for case in cases("planted:cnn", 4).values()])
+    assert len(said) == 4 * len(NULL_CASES)
+    assert int(said.sum()) <= MOST * len(said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["planted:cnn", "planted:vit"])
+@pytest.mark.parametrize("name", NULL_CASES)
+@pytest.mark.parametrize("statement", ALL)
+def test_a_statement_is_made_in_at_most_one_null_case_in_ten(statement: Statement, name: str, net: str):
+    case = cases(net, 200)[name]
+    said = statement.said(case)
+    assert len(said) >= 200 or name in ("error, random label", "permuted weights")  # as many as there are
+    assert float(said.float().mean()) <= MOST
+
+
+def texts_of_sections() -> list[tuple[str, str]]:
+    """Every text in the parts of the report that speak of one error, docstrings left out."""
+    folder = Path(whywrong.__file__).parent / "report" / "parts"
+    found = []
+    for path in sorted(folder.glob("*.py")):
+        tree = ast.parse(path.read_text())
+        skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+                found.append((path.name, node.value))
+    return found
+
+
+def test_no_section_names_a_cause():
+    texts = texts_of_sections()
+    assert len(texts) > 200
+    for file, text in texts:
+        for word in CAUSES:
+            assert word not in text.lower(), f"{file}: {text}"

@@ -1,0 +1,68 @@
+"""The modules whose results people rely on, and the tests that are to notice a change of each."""
+
+from __future__ import annotations
+
+_COUNTERFACTUALS = "tests/explain/counterfactuals"
+_INTERACTIONS = "tests/explain/interactions"
+_PATCHES = "tests/explain/patch_groups"
+_SPURIOUS = "tests/explain/spurious"
+_FIXES = ("tests/attacks/test_invert.py", "tests/attacks/test_regions.py")
+
+TARGETS: dict[str, tuple[str, ...]] = {
+    "core/statistics.py": ("tests/core/test_statistics.py",),
+    "core/margins.py": ("tests/core/test_margins.py",),
+    "core/randomness.py": ("tests/core/test_randomness.py",),
+    "attacks/inverted/contribution.py": ("tests/attacks/test_contribution.py",),
+    "attacks/inverted/ledger.py": _FIXES,
+    "attacks/inverted/newton.py": _FIXES,
+    "attacks/inverted/region_fix.py": ("tests/attacks/test_regions.py",),
+    "attacks/inverted/regions.py": ("tests/attacks/test_regions.py",),
+    "attacks/inverted/rounding.py": ("tests/attacks/test_rounding.py", *_FIXES),
+    "attacks/inverted/shrink.py": ("tests/attacks/test_shrink.py", *_FIXES),
+    "attacks/inverted/sign.py": _FIXES,
+    "attacks/inverted/steps.py": ("tests/attacks/test_steps.py",),
+    "attacks/balls.py": ("tests/attacks/test_balls.py",),
+    "attacks/pgd.py": ("tests/attacks/test_pgd.py", "tests/attacks/test_attack_rules.py"),
+    "attacks/apgd.py": ("tests/attacks/test_apgd.py", "tests/attacks/test_attack_rules.py"),
+    "explain/cam.py": ("tests/explain/test_cam.py",),
+    "explain/counterfactuals/lmo.py": (f"{_COUNTERFACTUALS}/test_lmo.py",),
+    "explain/counterfactuals/metrics.py": (f"{_COUNTERFACTUALS}/test_metrics.py",),
+    "explain/counterfactuals/judges.py": (f"{_COUNTERFACTUALS}/test_judges.py", f"{_COUNTERFACTUALS}/test_trust.py"),
+    "explain/counterfactuals/trust.py": (f"{_COUNTERFACTUALS}/test_trust.py",),
+    "explain/interactions/estimators.py": (f"{_INTERACTIONS}/test_estimators.py", f"{_INTERACTIONS}/test_rounding.py"),
+    "explain/interactions/profile.py": (f"{_INTERACTIONS}/test_profile.py", f"{_INTERACTIONS}/test_estimators.py"),
+    "explain/interactions/strengths.py": (f"{_INTERACTIONS}/test_profile.py", f"{_INTERACTIONS}/test_estimators.py"),
+    "explain/patch_groups/found.py": (f"{_PATCHES}/test_method.py",),
+    "explain/patch_groups/game.py": (f"{_PATCHES}/test_game.py",),
+    "explain/patch_groups/grad_cam.py": (f"{_PATCHES}/test_grad_cam.py",),
+    "explain/patch_groups/greedy.py": (f"{_PATCHES}/test_greedy.py",),
+    "explain/patch_groups/method.py": (f"{_PATCHES}/test_method.py",),
+    "explain/patch_groups/rankings.py": (f"{_PATCHES}/test_rankings.py",),
+    "explain/patch_groups/rollout.py": (f"{_PATCHES}/test_rollout.py",),
+    "explain/patch_groups/shapley.py": (f"{_PATCHES}/test_shapley.py",),
+    "explain/spurious/change_mass.py": (f"{_SPURIOUS}/test_change_mass.py",),
+    "explain/spurious/features.py": (f"{_SPURIOUS}/test_features.py",),
+    "explain/spurious/harmful.py": (f"{_SPURIOUS}/test_harmful.py",),
+    "explain/spurious/levels.py": (f"{_SPURIOUS}/test_levels.py",),
+    "explain/spurious/neural_pca.py": (f"{_SPURIOUS}/test_neural_pca.py",),
+    "explain/spurious/refit.py": (f"{_SPURIOUS}/test_refit.py",),
+    "explain/spurious/scores.py": (f"{_SPURIOUS}/test_harmful.py", f"{_SPURIOUS}/test_spufix.py"),
+    "explain/spurious/spufix.py": (f"{_SPURIOUS}/test_spufix.py",),
+    "explain/spurious/spuriosity.py": (f"{_SPURIOUS}/test_spuriosity.py", f"{_SPURIOUS}/test_spufix.py"),
+    "explain/spurious/transplant.py": (f"{_SPURIOUS}/test_transplant.py",),
+    "reproduce/class_ranks.py": ("tests/reproduce/test_class_ranks.py",),
+    "reproduce/error_batches.py": ("tests/reproduce/test_protocol.py",),
+    "reproduce/inverted.py": ("tests/reproduce/test_inverted.py",),
+    "reproduce/null_cases.py": ("tests/reproduce/test_null_cases.py",),
+    "reproduce/protocol.py": ("tests/reproduce/test_protocol.py",),
+    "reproduce/spurious.py": ("tests/reproduce/test_spurious_claim.py",),
+    "reproduce/counterfactuals/claims.py": ("tests/reproduce/test_counterfactuals.py",),
+    "reproduce/counterfactuals/trust.py": ("tests/reproduce/test_counterfactuals_trust.py",),
+    "reproduce/interactions/attribution.py": ("tests/reproduce/test_interactions.py",),
+    "reproduce/interactions/groups.py": ("tests/reproduce/test_interactions.py",),
+    "reproduce/interactions/rankings.py": ("tests/reproduce/test_interactions.py",),
+    "reproduce/interactions/two_models.py": ("tests/reproduce/test_interactions.py",),
+}
+
+# (module, change): mutants that compute the same, each with the reason.
+EQUIVALENT: frozenset[tuple[str, str]] = frozenset()
