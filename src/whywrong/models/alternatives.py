@@ -18,7 +18,7 @@ from scipy.stats import wilcoxon
 from torch import Tensor
 
 from whywrong.core.access import Access
-from whywrong.core.errors import ModelError
+from whywrong.core.errors import EnvironmentFailure, ModelError
 from whywrong.core.input_spec import InputSpec
 from whywrong.core.margins import error_margin
 from whywrong.models.classifier import Classifier
@@ -46,7 +46,7 @@ def check_alternatives(classifier: Classifier, x: Tensor, y: Tensor, plain: Tens
         before = classifier.forwards
         try:
             answers = _answers(other, change(x))
-        except ModelError:
+        except (ModelError, EnvironmentFailure):
             continue  # an alternative that the model refuses explains nothing
         if other is not classifier:
             classifier.forwards = before + len(x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from whywrong.core.errors import AccessError, InputError, ModelError, NotDifferentiableError
+from whywrong.core.errors import AccessError, EnvironmentFailure, InputError, ModelError, NotDifferentiableError
 from whywrong.models.memory import out_of_memory
 
 T = TypeVar("T")
@@ -72,6 +72,10 @@ class Chunks:
                 if self.wants_other_layout(error):
                     self.channels_last = False
                     continue
+                if raised is not None and size == 1 and _does_not_fit(error):
+                    raised[start] = error
+                    start = rows.stop
+                    continue
                 if not _may_be_one_image(error):
                     raise
                 parts += self._bisect(rows, run, raised, error)
@@ -120,6 +124,11 @@ class Chunks:
             self.limit = max(answered)
             self.resize(self.limit)
         return parts
+
+
+def _does_not_fit(error: Exception) -> bool:
+    """Whether memory ran out on one image, whatever the image; the caller judges whether others fit."""
+    return isinstance(error, EnvironmentFailure) and error.__cause__ is not None and out_of_memory(error.__cause__)
 
 
 def _may_be_one_image(error: Exception) -> bool:

@@ -234,6 +234,9 @@ class Classifier:
         pixels = x if len(good) == len(x) else x[good]
         raised: dict[int, Exception] = {}
         parts = self._run(pixels, lambda rows: (self.ask(pixels[rows]), rows), raised)
+        short = [error for error in raised.values() if isinstance(error, EnvironmentFailure)]
+        if not parts and short:  # no image fits: that is the machine, not the images
+            raise short[0]
         if not parts and raised and self.classes is None:
             raise next(iter(raised.values()))
         logits = x.new_full((len(x), self.num_classes), torch.nan, dtype=torch.float32)

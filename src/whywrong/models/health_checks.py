@@ -12,6 +12,7 @@ from whywrong.core.checks import bad_rows
 from whywrong.core.errors import NotDifferentiableError
 from whywrong.core.margins import error_margin
 from whywrong.core.registry import methods
+from whywrong.core.statistics import wilson
 from whywrong.models.classifier import Classifier
 from whywrong.models.findings import Finding
 from whywrong.models.labels_check import beats_chance
@@ -158,7 +159,11 @@ def check_repeats(
         for _ in range(2):
             torch.manual_seed(0)
             seeded.append(ask(classifier, x))
-    seen = f"the same {len(x)} images asked twice: {int(changed.sum())} get other scores, {flips} another class"
+    share = wilson(flips, len(x))
+    seen = (
+        f"the same {len(x)} images asked twice: {int(changed.sum())} get other scores, {flips} another class "
+        f"({100 * share.value:.1f} %, 95 % interval {100 * share.low:.1f} to {100 * share.high:.1f} %)"
+    )
     if bool(_differs(*seeded).any()):
         yield Finding("warn", "stateful", f"{seen}. The model keeps state between calls, or draws numbers of its own")
     else:
