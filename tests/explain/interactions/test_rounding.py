@@ -92,7 +92,7 @@ def test_small_interactions_above_rounding_stay(size):
     torch.testing.assert_close(
         strengths[across].abs(), torch.full_like(strengths[across], size / 400), rtol=0.01, atol=0
     )
-    assert (strengths[~across] == 0).all()
+    assert (strengths[~across].abs() < 2e-6).all()  # rounding, in an image that does interact
 
 
 def test_a_game_of_exact_values_has_no_rounding():

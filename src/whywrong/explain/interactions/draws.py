@@ -39,17 +39,17 @@ class Sums:
 
 
 def without_rounding(sums: Sums, rounding: Tensor) -> Sums:
-    """Sums in which pairs whose |D| is no larger than ``rounding`` (b,), on average over their draws, are exactly 0.
+    """Set the sums of an image to 0 if the mean |D| of all its pairs is no larger than ``rounding`` (b,).
 
     Second differences of float32 values that do not interact are rounding; a profile of nothing else would be drawn
-    like any other.
+    like any other. An image is judged as a whole, so that the values of one that does interact still add up.
     """
-    draws = sums.count.sum(1)[..., None]  # (b, P, 1)
-    nothing = (sums.absolute <= rounding[:, None, None] * draws) & (rounding[:, None, None] > 0)
+    draws = sums.count.sum((1, 2))[:, None]  # (b, 1)
+    nothing = (sums.absolute.sum(1) <= rounding[:, None] * draws) & (rounding[:, None] > 0)  # (b, V)
     return replace(
         sums,
-        total=sums.total.masked_fill(nothing[:, None], 0.0),
-        absolute=sums.absolute.masked_fill(nothing, 0.0),
+        total=sums.total.masked_fill(nothing[:, None, None], 0.0),
+        absolute=sums.absolute.masked_fill(nothing[:, None], 0.0),
     )
 
 
