@@ -33,7 +33,7 @@ def test_diagnose_ends_with_a_summary_and_the_report(whywrong, small, tmp_path):
     code, out, err = whywrong("diagnose", small.model, small.images, "--out", tmp_path / "run", "--explain", 2)
     assert code == 1  # one file is broken
     lines = out.splitlines()
-    assert lines[0] == f"{small.wrong} of {small.count} images are wrong (20 %)."
+    assert lines[0] == f"The model misclassifies {small.wrong} of {small.count} images (20 %)."
     assert lines[-1] == f"Report: {tmp_path / 'run' / 'report.html'}"
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     assert "failed: red/broken.png: empty file" in err
@@ -178,7 +178,7 @@ def test_a_used_up_time_budget_ends_with_a_report_and_the_same_command_resumes(w
     assert (tmp_path / "run" / "report.html").exists()
     _, out, err = whywrong(*arguments)
     assert "used up" not in err
-    assert out.splitlines()[0] == f"{small.wrong} of {small.count} images are wrong (20 %)."
+    assert out.splitlines()[0] == f"The model misclassifies {small.wrong} of {small.count} images (20 %)."
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_explain_reads_one_image_and_writes_its_report(whywrong, small, tmp_path
     image = small.images / "green" / "00.png"
     code, out, _ = whywrong("explain", small.model, image, "--label", "green", "--out", tmp_path / "why")
     assert code == 0
-    assert "The model reads this as red" in out
+    assert "The model predicts red" in out
     assert "It is labelled green" in out
     assert (tmp_path / "why" / "report.html").exists()
 
@@ -298,8 +298,8 @@ def test_explain_of_a_right_image_says_so(whywrong, small, tmp_path):
     image = small.images / "red" / "06.png"
     code, out, _ = whywrong("explain", small.model, image, "--label", "red", "--out", tmp_path / "why")
     assert code == 0
-    assert "The model reads this as red" in out
-    assert "which is what it is labelled" in out
+    assert "The model predicts red" in out
+    assert "which is the label" in out
 
 
 def test_explain_refuses_an_unknown_label_without_naming_a_file_that_the_user_never_wrote(whywrong, small, tmp_path):

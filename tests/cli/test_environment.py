@@ -42,7 +42,7 @@ def test_a_diagnosis_needs_no_locale_terminal_or_home(small, tmp_path):
     everything = {name: value for case in HOSTILE.values() for name, value in case.items()}
     ended = start("diagnose", small.model, small.images, "--out", tmp_path / "run", "--explain", 1, env=everything)
     assert ended.returncode == 1, ended.stderr.decode(errors="replace")
-    assert b"6 of 30 images are wrong" in ended.stdout
+    assert b"The model misclassifies 6 of 30 images" in ended.stdout
     assert "grün" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     notes = [line for line in ended.stderr.splitlines() if b"Traceback" in line or b"Warning" in line]
     assert notes == []

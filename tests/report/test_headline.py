@@ -20,7 +20,7 @@ def told(run):
 
 def test_errors_are_counted_with_their_share(tmp_path):
     facts, first, _ = told(make_run(tmp_path, images=30, errors=12))
-    assert first == "12 of 30 images are wrong (40 %)."
+    assert first == "The model misclassifies 12 of 30 images (40 %)."
     assert (facts.errors, facts.read, facts.waiting) == (12, 30, 0)
 
 
@@ -44,14 +44,14 @@ def test_what_did_not_run_is_named_and_not_claimed(tmp_path):
 
 def test_no_error_at_all_is_a_calm_report(tmp_path):
     facts, first, more = told(make_run(tmp_path, errors=0))
-    assert first == "None of 30 images is wrong."
+    assert first == "The model misclassifies none of 30 images."
     # 30 of 30 right: the Wilson bound of the error rate is z² / (n + z²) = 3.8415 / 33.8415 = 11.4 %.
     assert "under 11.4 %" in more
     assert advice(facts) is None
 
 
 def test_every_image_wrong_is_the_headline(tmp_path):
-    assert told(make_run(tmp_path, images=12, errors=12))[1] == "12 of 12 images are wrong (100 %)."
+    assert told(make_run(tmp_path, images=12, errors=12))[1] == "The model misclassifies 12 of 12 images (100 %)."
 
 
 def test_an_unfinished_run_says_what_is_left(tmp_path):
@@ -67,7 +67,7 @@ def test_missing_evidence_leaves_the_run_unfinished(tmp_path):
 
 def test_unlabelled_images_are_neither_right_nor_wrong(tmp_path):
     facts, first, more = told(make_run(tmp_path, images=30, errors=5, unlabelled=10))
-    assert first.startswith("5 of 20 images")
+    assert first == "The model misclassifies 5 of 20 images (25 %)."
     assert "10 images have no label" in more
     facts, first, _ = told(make_run(tmp_path, images=10, errors=0, unlabelled=10))
     assert first == "10 images were read; none has a label."
@@ -77,7 +77,7 @@ def test_unlabelled_images_are_neither_right_nor_wrong(tmp_path):
 def test_a_repeated_image_counts_under_both_names_and_is_shown_once(tmp_path):
     run = make_run(tmp_path, images=30, errors=6, duplicates=2)
     facts, first, _ = told(run)
-    assert first.startswith("8 of 30")
+    assert first.startswith("The model misclassifies 8 of 30")
     with Tables(run) as tables:
         rows, distinct = select(tables, 200)
     assert distinct == len(rows) == 6

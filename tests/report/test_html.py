@@ -121,7 +121,7 @@ def test_landmarks_and_headings_order_the_page(page):
 
 
 def test_one_section_holds_story_numbers_checks_and_caveats(page):
-    for words in ("The model reads this as", "Distance to right", "Where the model is sensitive", "Evidence map"):
+    for words in ("The model predicts", "Distance to right", "Where the model is sensitive", "Evidence map"):
         assert words in page.words
     for words in ("meaningful", "noise-like", "graded", "Controls"):
         assert words not in page.words

@@ -284,7 +284,7 @@ def readings(run: RunFolder, limit: int = 1) -> list[str]:
     if not chosen:
         for row in right:
             sure = f" ({100 * row['confidence']:.0f} %)" if row["confidence"] is not None else ""
-            sentences.append(f"The model reads this as {names[row['predicted']]}{sure}, which is what it is labelled.")
+            sentences.append(f"The model predicts {names[row['predicted']]}{sure}, which is the label.")
     return sentences
 
 

@@ -29,14 +29,14 @@ def headline(facts: Facts, names: Names) -> tuple[str, list[str]]:
     elif not facts.complete:
         more.append("The run is not finished: every image is read, but evidence is missing for some errors.")
     if facts.errors == 0:
-        first = f"None of {count(facts.labelled, 'image')} is wrong."
+        first = f"The model misclassifies none of {count(facts.labelled, 'image')}."
         more.append(
             f"With no error in {facts.labelled:,}, the true error rate is probably under"
             f" {percent(1 - facts.accuracy.low)} (95 % interval)."
         )
         return first, more + _unlabelled(facts)
     first = (
-        f"{facts.errors:,} of {count(facts.labelled, 'image')} {'is' if facts.errors == 1 else 'are'} wrong"
+        f"The model misclassifies {facts.errors:,} of {count(facts.labelled, 'image')}"
         f" ({percent(facts.errors / facts.labelled)})."
     )
     more += _distance_sentences(facts) + _pair_sentences(facts, names) + _patch_sentences(facts)
@@ -52,7 +52,9 @@ def _distance_sentences(facts: Facts) -> list[str]:
         return [f"No fix is known yet for any of the {facts.attacked:,} errors that were tried."]
     median = float(np.median(facts.distances))
     whom = "this error" if facts.fixed == 1 else f"half of the {count(facts.fixed, 'error')} with a known fix"
-    sentence = f"{whom[0].upper()}{whom[1:]} would be read correctly after a change of at most {grey_levels(median)}"
+    sentence = (
+        f"{whom[0].upper()}{whom[1:]} would be predicted correctly after a change of at most {grey_levels(median)}"
+    )
     sentence += " in any colour value (of 0 to 255)."
     left = facts.attacked - facts.fixed
     if left:
@@ -70,7 +72,7 @@ def _pair_sentences(facts: Facts, names: Names) -> list[str]:
             return []
         return [f"No confusion occurs twice: the {facts.errors:,} errors are {len(facts.pairs):,} different pairs."]
     return [
-        f"Most often, {names[top.label]} is read as {names[top.predicted]}: {top.number:,} times"
+        f"Most often, {names[top.label]} is predicted as {names[top.predicted]}: {top.number:,} times"
         f" in {count(top.of, 'image')} of {names[top.label]}."
     ]
 
@@ -154,7 +156,7 @@ def strip(facts: Facts) -> list[Figure]:
         "passes",
         f"{forwards + backwards:,}",
         f"{forwards:,} forward, {backwards:,} backward"
-        + (f"; {sig(explaining / facts.errors)} an error" if facts.errors and explaining else ""),
+        + (f"; {sig(explaining / facts.errors)} passes per error" if facts.errors and explaining else ""),
         f"{duration(facts.seconds)} of computing" if facts.seconds is not None else "time was not recorded",
     )
     return [first, second, third, fourth]

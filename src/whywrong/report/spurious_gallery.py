@@ -204,7 +204,7 @@ def _tile(picture: Row, names: Sequence[str], scale: float) -> Tile:
         if picture["predicted"] != picture["label"]:
             line += Markup(" read as {}").format(predicted)
     else:
-        line = Markup("{} <span class='arrow' aria-label='read as'>→</span> {}").format(label, predicted)
+        line = Markup("{} <span class='arrow' aria-label='predicted as'>→</span> {}").format(label, predicted)
         if picture["caused"]:
             line += Markup(" <strong>because of it</strong>")
     return Tile(

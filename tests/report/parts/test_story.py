@@ -26,7 +26,7 @@ def text(fix=FIX, error=ERROR, nearer=0.8) -> str:
 
 def test_an_error_is_told_as_a_person_would():
     assert text() == (
-        "The model reads this as ice cream (71 %). It is labelled envelope (3 %, 2nd of 4)."
+        "The model predicts ice cream (71 %); the label is envelope (3 %, 2nd of 4)."
         " A change of at most 0.31 grey levels in any colour value makes it envelope; nearer to right than 80 % of the"
         " fixed errors."
     )

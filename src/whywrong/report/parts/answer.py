@@ -32,7 +32,7 @@ def _answer(error: Row, names: Names) -> Markup:
         place += Markup(")")
     confidence = error["confidence"]
     sure = Markup(" ({})").format(percent(confidence)) if known(confidence) else Markup("")
-    return Markup("The model reads this as {}{}. It is labelled {}{}.").format(
+    return Markup("The model predicts {}{}; the label is {}{}.").format(
         wrong_class(names[error["predicted"]]), sure, true_class(names[error["label"]]), place
     )
 

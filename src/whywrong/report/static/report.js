@@ -131,6 +131,7 @@
     }
     shown.forEach((entry, i) => {
       const place = entry.section.querySelector(".place");
+      for (const link of entry.section.querySelectorAll("[data-step]")) link.hidden = !shown[i + Number(link.dataset.step)];
       place.textContent = `${number(i + 1)} of ${number(shown.length)}${active.length ? " in the filter" : ""}`;
     });
     const pair = form.elements.pair.value;
