@@ -290,7 +290,7 @@ def test_explain_reads_one_image_and_writes_its_report(whywrong, small, tmp_path
     code, out, _ = whywrong("explain", small.model, image, "--label", "green", "--out", tmp_path / "why")
     assert code == 0
     assert "The model predicts red" in out
-    assert "It is labelled green" in out
+    assert "the label is green" in out
     assert (tmp_path / "why" / "report.html").exists()
 
 
