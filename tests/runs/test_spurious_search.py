@@ -230,7 +230,7 @@ def test_settings_out_of_range_are_refused(settings, said):
 
 def test_an_odd_folder_is_refused(sources, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match="is a file"):
+    with pytest.raises(RunFolderError, match="a file is in the way"):
         spurious_report(toy_classifier(), sources[1], sources[0], tmp_path / "file")
     with pytest.raises(RunFolderError, match="no search for spurious features here"):
         read_search(tmp_path)

@@ -323,9 +323,11 @@ def spurious_features(
         RunFolderError: ``out`` is the run of another model.
     """
     from whywrong.models.classifier import need_classifier
+    from whywrong.report.pages import check_page
     from whywrong.report.spurious_gallery import write_gallery
     from whywrong.runs.spurious.report import spurious_report
 
+    check_page(Path(out) / "spurious.html")
     reading = dict(reading or {})
     tables = ("manifest", "boxes", "image_column", "label_column")  # of ``data``, whose columns these are
     beside = {name: value for name, value in reading.items() if name not in tables}

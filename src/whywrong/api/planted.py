@@ -60,10 +60,13 @@ def plant(
     from whywrong.planting.kinds import PlantConfig
     from whywrong.planting.mistakes import Tally
     from whywrong.planting.plant import plant as run
+    from whywrong.runs.guard import check_apart
     from whywrong.runs.labelled import LabelledSource
 
     config = PlantConfig(**settings)
-    labelled = LabelledSource(open_data(data, **(reading or {})), decode_options)
+    source = open_data(data, **(reading or {}))
+    check_apart(Path(out), source.spec)
+    labelled = LabelledSource(source, decode_options)
     settled = labelled.settle(need_classifier(classifier))
     tally = Tally(config.per_cause)
     known = settled.classes.names

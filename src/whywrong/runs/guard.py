@@ -80,7 +80,7 @@ def _restore(folder: Path, now: dict[str, Any], shards: Sequence[Path]) -> tuple
         )
     notes = [f"{RUN_FILE} was missing or damaged and was written again"]
     if (folder / RUN_FILE).exists():
-        _quarantine(folder, folder / RUN_FILE)
+        quarantine(folder, folder / RUN_FILE)
     return now, notes + _sweep(folder, shards, identity(now))
 
 
@@ -98,7 +98,7 @@ def _sweep(folder: Path, shards: Sequence[Path], run: str) -> list[str]:
         elif (maps := _maps_of(folder, path)) is not None and not (intact(maps) and run_of(maps) == run):
             problem = "lacks its maps, which are damaged or gone"
         if problem is not None:
-            _quarantine(folder, path)
+            quarantine(folder, path)
             notes.append(f"{_relative(folder, path)} {problem}: it was put into quarantine and is done again")
     return notes
 
@@ -116,7 +116,12 @@ def _maps_of(folder: Path, table: Path) -> Path | None:
     return folder.joinpath("maps", *parts[1:]).with_suffix(".safetensors")
 
 
-def _quarantine(folder: Path, path: Path) -> None:
+def quarantine(folder: Path, path: Path) -> None:
+    """Move a damaged file of a run into its folder ``quarantine``.
+
+    Raises:
+        RunFolderError: A link is in the way.
+    """
     place = folder / "quarantine"
     for part in ("", *path.relative_to(folder).parts[:-1]):
         place = place / part

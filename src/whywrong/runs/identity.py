@@ -96,6 +96,7 @@ def differences(stored: Mapping[str, Any], now: Mapping[str, Any], steps: Sequen
         found += _compare(name, stored[name], now[name])
     found += _compare("data", stored["data"]["source"], now["data"]["source"])
     found += _compare("arithmetic", stored.get("arithmetic", _PLAIN_CPU), now.get("arithmetic", _PLAIN_CPU))
+    found += _compare("predictions.hash", stored["predictions"]["hash"], now["predictions"]["hash"])
     for step in steps:
         before = stored["methods"].get(step.method.name)
         if before is not None and before["hash"] != step.hash:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from whywrong.core.errors import InputError
 
+MAX_CHARACTERS = 50_000
 _READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 _TABLE_FUNCTIONS = {
     "unnest", "range", "generate_series", "repeat", "repeat_row", "json_each", "json_tree", "histogram",
@@ -45,11 +46,13 @@ def select(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
             return connection.sql(statement).to_arrow_table()
         finally:
             connection.execute("rollback")
-    except (duckdb.Error, UnicodeError) as error:
+    except (duckdb.Error, pa.ArrowException, UnicodeError) as error:
         raise InputError(f"the query failed: {str(error).strip()}") from None
 
 
 def _only_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    if len(sql) > MAX_CHARACTERS:  # some 200,000 nested brackets end DuckDB's parser, and the process with it
+        raise InputError(f"a query has at most {MAX_CHARACTERS:,} characters, got {len(sql):,}")
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
         raise InputError(f"a query is one SELECT statement, got {len(statements)} statements")

@@ -10,8 +10,10 @@ spurious/labels.csv           the labels that were given, as they were read
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,10 @@ import pyarrow as pa
 from whywrong._version import __version__
 from whywrong.core.csv_cells import guard_cell
 from whywrong.core.errors import RunFolderError
-from whywrong.runs.files import BLANK, MARK, commit
+from whywrong.runs.files import BLANK, MARK, commit, intact, open_plain, read_whole
+from whywrong.runs.guard import quarantine
+from whywrong.runs.layout import survey, tidy
+from whywrong.runs.lock import RunLock
 from whywrong.runs.shards import read_table, write_table
 from whywrong.runs.spurious.change_files import describe_changes, write_changes
 
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
 
 FOLDER = "spurious"
 COMPONENTS, EXAMPLES, SEARCH = "components.parquet", "examples.parquet", "search.json"
+LABELS = "labels.csv"
+_LABELS_HEAD = b"class,component,label,basis\n"
 
 _WHOLE = ("class", "component", "images", "carriers", "read_as", "caused", "searched", "own_images", "outside_images")
 _REAL = (
@@ -88,21 +95,69 @@ def write_search(
     rows = [
         row for index, found in search.classes.items() for row in _rows(search, index, found, shown, labels, scores)
     ]
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    write_table(place / COMPONENTS, table, facts)
-    write_table(place / EXAMPLES, _examples(shown), facts)
-    write_changes(place, search, changes)
-    if labels is not None:
-        names = search.names
-        lines = ["class,component,label,basis"]
-        lines += [
-            f"{_quoted(names[index])},{number + 1},{word},{search.basis}"
-            for (index, number), word in sorted(labels.words.items())
-        ]
-        commit(place / "labels.csv", ("\n".join(lines) + "\n").encode())
-    record = describe(search, classifier, labels, repairs, changes) | {"seal": (MARK + BLANK).decode()}
-    commit(place / SEARCH, (json.dumps(_finite(record), indent=1) + "\n").encode())
+    record = describe(search, classifier, labels, repairs, changes)
+    with RunLock(folder):
+        _make_room(folder)
+        write_table(place / COMPONENTS, pa.Table.from_pylist(rows, schema=SCHEMA), facts)
+        write_table(place / EXAMPLES, _examples(shown), facts)
+        write_changes(place, search, changes)
+        if labels is not None and not _is_given(labels, place / LABELS):
+            written = _labels_text(search, labels)
+            commit(place / LABELS, written)
+            record["labels_file"] = _digest(written)
+        record["seal"] = (MARK + BLANK).decode()
+        commit(place / SEARCH, (json.dumps(_finite(record), indent=1) + "\n").encode())
     return place
+
+
+def check_labels_place(folder: Path, labels: Path | None) -> None:
+    """Refuse to write labels over a file that a person made or changed.
+
+    Args:
+        folder: Where a search is to be written.
+        labels: The file of labels that was given; the very file in question is left as it is.
+
+    Raises:
+        RunFolderError: Names the file.
+    """
+    path = folder / FOLDER / LABELS
+    if labels is None or not os.path.lexists(path) or os.path.samefile(path, labels):
+        return
+    with open_plain(path) as file:
+        content = file.read()
+    try:
+        stored = json.loads(read_whole(folder / FOLDER / SEARCH))
+    except (RunFolderError, ValueError):
+        stored = {}
+    # Version 0.1 wrote no digest; its own file starts with the columns that it writes.
+    former = content.startswith(_LABELS_HEAD) and "basis" in stored and "labels_file" not in stored
+    if not former and stored.get("labels_file") != _digest(content):
+        raise RunFolderError(f"{path}: somebody changed this file, and it is kept; move it away to write new labels")
+
+
+def _is_given(labels: Labels, path: Path) -> bool:
+    return labels.path is not None and os.path.lexists(path) and os.path.samefile(labels.path, path)
+
+
+def _labels_text(search: Search, labels: Labels) -> bytes:
+    lines = [
+        f"{_quoted(search.names[index])},{number + 1},{word},{search.basis}\n"
+        for (index, number), word in sorted(labels.words.items())
+    ]
+    return _LABELS_HEAD + "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _make_room(folder: Path) -> None:
+    """Remove what killed writers left, and move aside damaged files of an earlier search."""
+    found = survey(folder)
+    tidy(folder, found)
+    for path in found.files:
+        if path.parent == folder / FOLDER and path.name != LABELS and not intact(path):
+            quarantine(folder, path)
 
 
 def describe(
@@ -150,12 +205,13 @@ def read_search(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]], lis
     """
     place = folder / FOLDER
     try:
-        record = json.loads((place / SEARCH).read_bytes())
-    except OSError:
-        raise RunFolderError(
-            f"{folder}: no search for spurious features here; `whywrong spurious MODEL DATA --out {folder}` makes one"
-        ) from None
-    except ValueError as error:
+        if not os.path.lexists(place / SEARCH):
+            raise RunFolderError(
+                f"{folder}: no search for spurious features here; "
+                f"`whywrong spurious MODEL DATA --out {folder}` makes one"
+            )
+        record = json.loads(read_whole(place / SEARCH))
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(f"{place / SEARCH}: damaged ({error}); run whywrong spurious again") from None
     return record, read_table(place / COMPONENTS).to_pylist(), read_table(place / EXAMPLES).to_pylist()
 

@@ -24,9 +24,11 @@ class Labels:
 
     Attributes:
         words: (class index, number of the component from 0) to ``spurious``, ``core`` or ``unsure``.
+        path: The file that they were read from.
     """
 
     words: Mapping[tuple[int, int], str]
+    path: Path | None = None
 
     @property
     def spurious(self) -> dict[int, list[int]]:
@@ -77,7 +79,7 @@ def read_labels(path: Path, classes: ClassList, components: Mapping[int, int], b
             words[place], lines[place] = word, rows.line_num
     except csv.Error as error:
         raise InputError(f"{path} line {rows.line_num}: not CSV ({error})") from None
-    return Labels(words)
+    return Labels(words, path)
 
 
 def _row(

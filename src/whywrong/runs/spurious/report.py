@@ -14,10 +14,12 @@ from whywrong.data.sources.base import Source
 from whywrong.explain.spurious.refit import Refit, with_head
 from whywrong.explain.spurious.spufix import Start, repair
 from whywrong.models.classifier import Classifier
-from whywrong.runs.folder import RUN_FILE, read_run_file
+from whywrong.runs.folder import read_run_file
+from whywrong.runs.guard import check_apart
+from whywrong.runs.layout import RUN_FILE, check_folder
 from whywrong.runs.progress import Progress
 from whywrong.runs.spurious.changes import Changes, change_classes
-from whywrong.runs.spurious.files import describe, write_search
+from whywrong.runs.spurious.files import check_labels_place, describe, write_search
 from whywrong.runs.spurious.labels import Labels, read_labels
 from whywrong.runs.spurious.pictures import examples
 from whywrong.runs.spurious.repair import Repair, fixes_for, refit_of, repair_of, scores_alone
@@ -100,12 +102,16 @@ def spurious_report(
 
     Raises:
         InputError, ModelError, DataError: As :func:`search_spurious` and :func:`read_labels`.
-        RunFolderError: ``folder`` is a run of another model, or a file.
+        RunFolderError: ``folder`` is a run of another model, holds something else, or lies in the data.
     """
     config = make_config(SpuriousConfig, settings or {}, "spurious")
     if labels is not None and not labels.is_file():
         raise InputError(f"{labels}: no such file of labels")
+    check_apart(folder, source.spec)
+    if reference is not None:
+        check_apart(folder, reference.spec)
     _check_folder(folder, classifier)
+    check_labels_place(folder, labels)
     search = search_spurious(
         classifier, source, reference, config=config, decode_options=decode_options, progress=progress
     )
@@ -129,8 +135,7 @@ def spurious_report(
 
 
 def _check_folder(folder: Path, classifier: Classifier) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"{folder}: is a file; give a folder")
+    check_folder(folder)
     if not (folder / RUN_FILE).exists():
         return
     known = read_run_file(folder)["model"]["identity"]
