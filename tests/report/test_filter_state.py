@@ -73,7 +73,7 @@ def test_the_sentence_names_the_filter_and_the_count(browser, report, choose):
         assert sentence(page).startswith(f"{number} of 30 errors {'is' if number == 1 else 'are'} shown. Filter: ")
         assert page.locator("#errors > .reading").first.locator(".chip").count() == (2 if choose is choose_two else 1)
         assert page.locator("output").inner_text() == f"{number} of 30 shown"
-        over_sections = page.locator("#errors > .reading").last
+        over_sections = page.locator("[data-statement]").last
         assert over_sections.inner_text().startswith(f"{number} of 30 ")
 
 
