@@ -49,6 +49,12 @@ def two_classes(place: Path) -> Path:
     return _written(place, x, y % 2, names)
 
 
+def many(place: Path) -> Path:
+    """Many images with their own labels, a few of each class."""
+    x, y, _, names = _read()
+    return _written(place, x, y, names)
+
+
 def _written(place: Path, x: Tensor, y: Tensor, names: tuple[str, ...]) -> Path:
     for at, (image, label) in enumerate(zip(x, y.tolist(), strict=True)):
         (place / names[label]).mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from tests.device.pictures import WRONG, drawn, folder, two_classes
+from tests.device.pictures import WRONG, drawn, folder, many, two_classes
 
 from whywrong.cli import app
 from whywrong.core.registry import claims
@@ -86,9 +86,10 @@ def test_explain_diagnoses_one_image(gpu, data, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("extra", [(), ("--changes",), ("--changes", "--guide", "planted:cnn-robust")], ids=len)
 def test_spurious_searches_and_changes(gpu, pairs, tmp_path, extra):
-    settings = ["components=2", "min_images=5", "min_carriers=1"]
-    settings += ["changed_steps=2", "changed_images=20"] if extra else []
-    words = ("spurious", "planted:cnn-spurious", pairs, "--out", tmp_path / "s", *extra)
+    settings = ["components=2", "min_images=3", "min_carriers=1"]
+    settings += ["changed_steps=2", "changed_images=20", "changed_classes=1"] if extra else []
+    data = many(tmp_path / "many") if extra else pairs
+    words = ("spurious", "planted:cnn-spurious", data, "--out", tmp_path / "s", *extra)
     assert command(*words, *(f"--set={one}" for one in settings)) == 0
     assert gpu.tally.times["launch"] > 0
 

@@ -115,7 +115,8 @@ class PixelCells:
             for start in range(0, len(masks), step):
                 some = slice(start, min(start + step, len(masks)))
                 image = self.masked(masks[some], rows[some], buffer[: some.stop - start])
-                parts.append(self._classifier.logits(image))
+                # Made of pixels that were checked: no need to look at all of them again in every pass.
+                parts.append(self._classifier.logits(image, bounded=False))
         return torch.cat(parts)
 
 
