@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.contract.null_statements import NO_STATEMENT, STATEMENTS, Statement
+from tests.contract.null_statements import NO_STATEMENT, STATEMENTS, Statement, pictures
 
 import whywrong
-from whywrong.api import load_classifier, open_data
 from whywrong.core.registry import methods
-from whywrong.data.batches import load_images
 from whywrong.reproduce.null_cases import NULL_CASES, NullCase, null_cases
 
 MOST = 0.1  # share of a null case in which a statement may be made
@@ -28,11 +26,7 @@ CAUSES = ("misled", "mislead", "because of", "caused by", "responsible for", "th
 
 @functools.cache
 def cases(net: str, most: int) -> dict[str, NullCase]:
-    classifier = load_classifier(net, batch_size=64)
-    source = open_data("planted:test")
-    parts = list(load_images(source, spec=classifier.preprocess, classes=classifier.classes, batch_size=64))
-    x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
-    return {case.name: case for case in null_cases(classifier, x, y, most=most)}
+    return {case.name: case for case in null_cases(*pictures(net), most=most)}
 
 
 def test_every_method_lists_its_statements_or_that_it_makes_none():
@@ -48,7 +42,7 @@ def test_every_null_case_can_be_made_of_a_shipped_net():
 
 @pytest.mark.parametrize("statement", ALL)
 def test_a_statement_is_rare_where_there_is_nothing_to_find(statement: Statement):
-    said = torch.cat([statement.said(case) for case in cases("planted:cnn", 4).values()])
+    said = torch.cat([statement.said(case, "planted:cnn") for case in cases("planted:cnn", 4).values()])
     assert len(said) == 4 * len(NULL_CASES)
     assert int(said.sum()) <= MOST * len(said)
 
@@ -59,7 +53,7 @@ def test_a_statement_is_rare_where_there_is_nothing_to_find(statement: Statement
 @pytest.mark.parametrize("statement", ALL)
 def test_a_statement_is_made_in_at_most_one_null_case_in_ten(statement: Statement, name: str, net: str):
     case = cases(net, 200)[name]
-    said = statement.said(case)
+    said = statement.said(case, net)
     assert len(said) >= 200 or name in ("error, random label", "permuted weights")  # as many as there are
     assert float(said.float().mean()) <= MOST
 
