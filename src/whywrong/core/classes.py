@@ -16,7 +16,8 @@ class ClassList:
     Attributes:
         names: One name a class, as shown in reports.
         wnids: One WordNet id a class; None if unknown.
-        aliases: Further names a class, by which labels may call it; None if there are none.
+        aliases: Further names a class, each perhaps of several synonyms with commas between, by which labels may call
+            it; None if there are none.
     """
 
     names: tuple[str, ...]

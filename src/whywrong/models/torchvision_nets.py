@@ -80,12 +80,12 @@ def _classes(categories: Sequence[str]) -> ClassList:
     from timm.data import ImageNetInfo  # pyright: ignore[reportPrivateImportUsage]
 
     info = ImageNetInfo("imagenet-1k")
-    synonyms = [tuple(info.index_to_description(i).split(", ")) for i in range(info.num_classes())]
-    same = sum(name in known for name, known in zip(categories, synonyms, strict=False))
+    synsets = [info.index_to_description(i) for i in range(info.num_classes())]
+    same = sum(name in synset.split(", ") for name, synset in zip(categories, synsets, strict=False))
     # Two names are torchvision's own: "crane bird" and "maillot tank suit" tell those classes from their namesakes.
-    if len(categories) != len(synonyms) or same < len(synonyms) - 2:
+    if len(categories) != len(synsets) or same < len(synsets) - 2:
         return ClassList(tuple(categories))
-    return ClassList(tuple(categories), tuple(info.label_names()), tuple(synonyms))
+    return ClassList(tuple(categories), tuple(info.label_names()), tuple((synset,) for synset in synsets))
 
 
 def _as_trained(name: str, training: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
