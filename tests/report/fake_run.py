@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 _NOTHING = dict(predicted=0, confidence=0.0, true_confidence=0.0, rank_of_true=1, margin=0.0, near_tie=False, top5=[0],
                 top5_confidence=[0.0], width=1, height=1, notes=[""])  # fmt: skip
-METHODS = ("inverted", "cam", "profiles", "patch_groups", "counterfactuals")
+METHODS = ("inverted", "covering", "cam", "profiles", "patch_groups", "counterfactuals")
 RATIOS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 GRID = 7
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog"]
@@ -103,6 +103,7 @@ def make_run(
     names = classes or CLASSES
     k = len(names)
     items, predictions, wrong, fixes, cams = [], [], [], [], []
+    covered, runner_ups = [], []
     profiles, groups, changed = [], [], []
     for i in range(images + failed + waiting):
         item = f"{i:020x}"
@@ -156,6 +157,9 @@ def make_run(
                 fixes.append({**base, "predicted": predicted, **_fix(rng, i, detailed)})
                 cams.append({**base, "predicted": predicted, **_cam(rng, i)})
                 about = {**base, "predicted": predicted}
+                covered.append({**about, **_covering(i, k, label, predicted, detailed)})
+                clear = dict(rival=0, rival_name=names[0], lead=3.1, clear=i % 2 == 0, threshold=1.5, controls=300)
+                runner_ups.append({**about, "rank_of_true": rank, **clear, "role_play_rate": 0.64})
                 shapes = np.random.default_rng((seed, i))  # of their own: what they draw changes no other number
                 profiles += [{**about, **row} for row in _profile(shapes, i, predicted, detailed)]
                 groups.append({**about, **_patch_groups(shapes, i, predicted, label, k, detailed)})
@@ -176,6 +180,11 @@ def make_run(
         tables["inverted"] = pa.Table.from_pylist(fixes)
     if "cam" in methods and cams:
         tables["cam"] = pa.Table.from_pylist(cams)
+    if runner_ups:
+        tables["runner_up"] = pa.Table.from_pylist(runner_ups)
+    if "covering" in methods and covered:
+        tables["covering"] = pa.Table.from_pylist(covered)
+        tables["covering_controls"] = _covering_controls()
     for name, rows in (("profiles", profiles), ("patch_groups", groups), ("counterfactuals", changed)):
         if name in methods and rows:
             tables[name] = pa.Table.from_pylist(rows)
@@ -207,6 +216,29 @@ def _fix(rng: np.random.Generator, i: int, detailed: bool) -> dict[str, Any]:
         object_lift_p=0.01 if i % 3 == 0 else None,
     )  # fmt: skip
     return row | {"detailed": detailed} | (details if detailed else dict.fromkeys(details))
+
+
+def _covering(i: int, k: int, label: int | None, predicted: int, detailed: bool) -> dict[str, Any]:
+    """Every third place is confirmed; error 5 is refused."""
+    status = "skipped" if not detailed else "refused" if i == 5 else "ok"
+    row: dict[str, Any] = dict(
+        v=0.6, p_true=0.8, p_rival=0.2, rival=next(c for c in range(k) if c not in (label, predicted)), window=8,
+        turned=True, turned_windows=3, margin=2.5, left=0.25, top=0.5, width=0.25, height=0.25,
+        p=3 / 301, controls=300, place_confirmed=i % 3 == 0,
+    )  # fmt: skip
+    reason = "scores are not finite" if status == "refused" else None
+    nothing = {**dict.fromkeys(row), "rival": -1, "window": -1, "turned": False, "turned_windows": 0}
+    passes = dict(forwards=50 if status == "ok" else 0, backwards=0)
+    return {"status": status, "reason": reason} | (row if status == "ok" else nothing) | passes
+
+
+def _covering_controls() -> pa.Table:
+    """300 to compare with, and 100 held out, of which 13 have P at or below 0.1."""
+    rows = [
+        dict(item_id=f"c{j}", status="ok", v=0.1, held_out=j >= 300, p=(0.05 if j < 313 else 0.5) if j >= 300 else None)
+        for j in range(400)
+    ]
+    return pa.Table.from_pylist([{**row, "forwards": 50, "backwards": 0} for row in rows])
 
 
 def _cam(rng: np.random.Generator, i: int) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The headline and the strip: only what was measured, with its counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.report.fake_run import make_run
 
 from whywrong.report.facts import gather
 from whywrong.report.figures import confusions, distances, matrix
-from whywrong.report.headline import advice, headline, strip
+from whywrong.report.headline import advice, headline, held_out_rate, strip
 from whywrong.report.selection import select
 from whywrong.report.tables import Names, Tables
 
@@ -93,6 +95,35 @@ def test_the_strip_holds_four_numbers_with_their_intervals(tmp_path):
     # Wilson for 18 of 30: centre (0.6 + 0.06403) / 1.12805, half-width 0.16376: 42.3 to 75.4 %.
     assert figures[0].certainty.replace("\u00a0", " ") == "95 % interval 42.3 to 75.4 %"
     assert figures[2].note == f"{11} of {12} tried"
+
+
+def test_confirmed_places_are_counted_with_their_share_of_chance(tmp_path):
+    facts, _, more = told(make_run(tmp_path, images=40, errors=20))
+    assert facts.places is not None
+    assert (facts.places.asked, facts.places.confirmed, facts.places.controls) == (19, 7, 300)
+    assert "7 errors are accounted for by one small place of the image, of 19 that were asked" in more
+    assert "about one in ten may be chance" in more
+    assert facts.passes["covering"] == (50 * 19, 0)
+    assert held_out_rate(facts.places).replace("\u00a0", " ") == (
+        "Of 100 images read right that were held out and asked for their runner-up, 13 % (95 % interval 7.8 to 21 %)"
+        " have P at or below 0.1; 10 % are expected. Errors were compared with 300 images read right."
+    )
+
+
+def test_without_a_confirmed_place_the_headline_is_silent_about_places(tmp_path):
+    run = make_run(tmp_path)
+    run.rewrite("covering", lambda value: False if value is True else value)
+    facts, _, more = told(run)
+    assert facts.places is not None
+    assert facts.places.confirmed == 0
+    assert "place" not in more
+
+
+def test_too_few_controls_are_said(tmp_path):
+    facts, *_ = told(make_run(tmp_path, methods=("covering",)))
+    assert facts.places is not None
+    assert "too few" in held_out_rate(replace(facts.places, held_out=0))
+    assert "too few" in held_out_rate(replace(facts.places, controls=0))
 
 
 def test_the_limit_takes_explained_errors_of_every_pair_first(tmp_path):

@@ -133,6 +133,26 @@ def test_one_section_holds_story_numbers_checks_and_caveats(page):
         assert words in page.words.replace("\u00a0", " ")
 
 
+def test_a_confirmed_place_is_told_with_its_control_and_can_be_filtered(page):
+    words = page.words.replace("\u00a0", " ")
+    assert "brings out" in words
+    assert "of 300 images read right, asked for their runner-up, 2 do as well" in words
+    assert "No single place was found to account for this error" in words
+    assert "held out and asked for their runner-up, 13 %" in words
+    assert "Place confirmed (" in words
+    assert "place" in page.values("name")
+    assert "clear runner-up (lead over the next class 3.1 ×" in words
+
+
+def test_without_confirmed_places_there_is_no_such_filter(tmp_path):
+    run = make_run(tmp_path)
+    run.rewrite("covering", lambda value: False if value is True else value)
+    page = Page(write_report(run))
+    assert "Place confirmed" not in page.words
+    assert "place" not in page.values("name")
+    assert "Hiding this place" not in page.words
+
+
 def test_all_errors_together_are_told_once(page):
     assert page.words.count("What the errors have in common") == 1
     for words in ("How many patches are enough", "What counterfactuals show", "the predicted class"):

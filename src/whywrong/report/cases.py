@@ -22,7 +22,18 @@ from whywrong.report.selection import distance
 from whywrong.report.tables import Names, Row, Tables
 
 # Switches in the order in which they stand; the first that there is, photograph aside, is shown at the start.
-KINDS = ("evidence", "region", "contribution", "change", "enough", "breaking", "targeted", "order", *guests.KINDS)
+KINDS = (
+    "place",
+    "evidence",
+    "region",
+    "contribution",
+    "change",
+    "enough",
+    "breaking",
+    "targeted",
+    "order",
+    *guests.KINDS,
+)
 STARTS = tuple(kind for kind in KINDS if kind not in ("breaking", "targeted", "order", *guests.KINDS))
 
 
@@ -60,6 +71,7 @@ class Case:
     first: str
     search: str
     suspect: bool
+    place: bool
     cause: str
     trust: str
     enough: str
@@ -127,6 +139,7 @@ def build(tables: Tables, row: Row, names: Names, number: int, nearer: float, ot
         confidence=row["confidence"] or 0.0,
         first=next((o.kind for kind in STARTS for o in found if o.kind == kind), "photo"),
         search=" ".join([*keys, names.whole(row["label"]), names.whole(row["predicted"]), cause]).lower(),
+        place=bool(row["covering"] and row["covering"]["place_confirmed"]),
         suspect=known(row["rank_of_true"]) and row["rank_of_true"] > 5 and row["confidence"] >= CONFIDENT,
         cause=cause,
         trust=trust_of(row),

@@ -20,6 +20,7 @@ class Cause:
         name: Its name.
         planted: Images that carry it; ``errors`` of them are read wrong.
         distance: Median distance to right of these, as text.
+        places: How many of those asked have a confirmed place, as text.
         tiles: Anchor, picture and name of a few of them.
     """
 
@@ -27,6 +28,7 @@ class Cause:
     planted: int
     errors: int
     distance: str
+    places: str
     tiles: list[tuple[str, str, str]] = field(default_factory=list)
 
 
@@ -48,6 +50,17 @@ def planted_causes(tables: Tables, cases: Sequence[Case]) -> list[Cause]:
                 " from inverted v join items i using (item_id) where i.cause is not null group by 1"
             )
         }
+    placed = {}
+    if tables.has("covering", "place_confirmed"):
+        placed = {
+            row["cause"]: f"{row['confirmed']:,} of {row['asked']:,}"
+            for row in tables.rows(
+                f"select {name} as cause, count(v.place_confirmed) as asked,"
+                " count_if(v.place_confirmed)::bigint as confirmed"
+                " from covering v join items i using (item_id) where i.cause is not null group by 1"
+            )
+            if row["asked"]
+        }
     found = []
     for row in rows:
         more = measured.get(row["cause"])
@@ -55,5 +68,7 @@ def planted_causes(tables: Tables, cases: Sequence[Case]) -> list[Cause]:
         if more is not None and known(more["distance"]):
             distance = grey_levels(255 * more["distance"])
         tiles = [(case.anchor, case.mark, case.cause) for case in cases if case.cause.split(" ")[0] == row["cause"]]
-        found.append(Cause(row["cause"], row["planted"], row["errors"], distance, tiles[:TILES]))
+        found.append(
+            Cause(row["cause"], row["planted"], row["errors"], distance, placed.get(row["cause"], ""), tiles[:TILES])
+        )
     return found

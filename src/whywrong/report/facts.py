@@ -24,6 +24,25 @@ class Pair:
     of: int
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What covering with rivals found in a run.
+
+    Attributes:
+        asked: Distinct errors that were asked about.
+        confirmed: Those of them with a confirmed place.
+        controls: Images read right that they were compared with; too few of them confirm nothing.
+        held_out: Images read right that were held out and asked as well.
+        called: Those of them with P at or below 0.1, against the other controls.
+    """
+
+    asked: int
+    confirmed: int
+    controls: int
+    held_out: int
+    called: int
+
+
 @dataclass(slots=True)
 class Facts:
     """What was counted and measured in a run.
@@ -43,6 +62,7 @@ class Facts:
         refused: How often a method gave a reason why it shows nothing, by view and reason.
         enough: (N,) smallest number of patches that was found enough for the answer, of each error, ascending; None if
             patch groups did not run. ``grouped`` errors were searched, in images of ``patches`` patches.
+        places: What covering with rivals found; None if it did not run.
         targeted: (M,) smallest number of patches found whose absence makes the labelled class win, ascending.
         passes: Forwards and backwards spent, by method.
     """
@@ -69,6 +89,7 @@ class Facts:
     targeted: np.ndarray | None = None
     grouped: int = 0
     patches: int = 0
+    places: Places | None = None
     passes: dict[str, tuple[int, int]] = field(default_factory=dict)
     seconds: float | None = None
 
@@ -113,14 +134,16 @@ def gather(tables: Tables) -> Facts:
         facts.evidence = tables.value("select count(*) from cam where status = 'ok'")
     if tables.has("patch_groups", "sufficient_size", "targeted_size"):
         _patch_groups(tables, facts)
-    for view in ("cam", "patch_groups", "profiles", "counterfactuals"):
+    if tables.has("covering", "place_confirmed") and tables.has("covering_controls", "held_out", "p"):
+        facts.places = _places(tables)
+    for view in ("covering", "cam", "patch_groups", "profiles", "counterfactuals"):
         if tables.has(view, "status", "reason"):
             for row in tables.rows(
                 f"select reason, count(distinct item_id) as n from {view}"
                 f" where status <> 'ok' and status <> '{SKIPPED}' group by reason"
             ):
                 facts.refused[view, row["reason"] or "no reason given"] += row["n"]
-    for view in ("inverted", "cam", "patch_groups", "profiles", "counterfactuals"):
+    for view in ("inverted", "covering", "covering_controls", "cam", "patch_groups", "profiles", "counterfactuals"):
         if tables.has(view, "forwards", "backwards"):
             row = tables.rows(
                 "select sum(f) as f, sum(b) as b from (select any_value(forwards) as f, any_value(backwards) as b"
@@ -160,6 +183,19 @@ def _errors(tables: Tables, facts: Facts) -> None:
         f" count_if(confidence >= {CONFIDENT} and rank_of_true > 5) as suspects from errors"
     )[0]
     facts.confident, facts.suspects = row["confident"] or 0, row["suspects"] or 0
+
+
+def _places(tables: Tables) -> Places:
+    found = tables.rows(
+        "select count(*) as asked, count_if(place_confirmed) as confirmed, max(controls) as controls"
+        " from covering join items using (item_id) where status = 'ok' and same_as is null"
+    )[0]
+    apart = tables.rows(
+        "select count(*) as held_out, count_if(p <= 0.1) as called from covering_controls"
+        " where status = 'ok' and held_out"
+    )[0]
+    numbers = {**found, **apart}
+    return Places(**{name: int(value or 0) for name, value in numbers.items()})
 
 
 def _patch_groups(tables: Tables, facts: Facts) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from whywrong.core.statistics import wilson
-from whywrong.report.facts import CONFIDENT, Facts
+from whywrong.report.facts import CONFIDENT, Facts, Places
 from whywrong.report.numbers import count, duration, grey_levels, interval, percent, sig
 from whywrong.report.tables import Names
 
@@ -39,7 +39,8 @@ def headline(facts: Facts, names: Names) -> tuple[str, list[str]]:
         f"The model misclassifies {facts.errors:,} of {count(facts.labelled, 'image')}"
         f" ({percent(facts.errors / facts.labelled)})."
     )
-    more += _distance_sentences(facts) + _pair_sentences(facts, names) + _patch_sentences(facts)
+    more += _distance_sentences(facts) + _pair_sentences(facts, names)
+    more += _place_sentences(facts) + _patch_sentences(facts)
     return first, more + _unlabelled(facts)
 
 
@@ -75,6 +76,29 @@ def _pair_sentences(facts: Facts, names: Names) -> list[str]:
         f"Most often, {names[top.label]} is predicted as {names[top.predicted]}: {top.number:,} times"
         f" in {count(top.of, 'image')} of {names[top.label]}."
     ]
+
+
+def _place_sentences(facts: Facts) -> list[str]:
+    places = facts.places
+    if places is None or not places.confirmed:
+        return []
+    which = "1 error is" if places.confirmed == 1 else f"{places.confirmed:,} errors are"
+    return [
+        f"{which} accounted for by one small place of the image, of {places.asked:,} that were asked; of the places"
+        " confirmed about one in ten may be chance."
+    ]
+
+
+def held_out_rate(places: Places) -> str:
+    """How often the test of a single place calls images that the model reads right, in one sentence."""
+    if not places.held_out or not places.controls:
+        return "The test of places could not be tried on images read right: there are too few of them."
+    rate = wilson(places.called, places.held_out)
+    return (
+        f"Of {count(places.held_out, 'image')} read right that were held out and asked for their runner-up,"
+        f" {percent(rate.value)} (95 % interval {interval(rate)}) have P at or below 0.1; 10 % are expected."
+        f" Errors were compared with {count(places.controls, 'image')} read right."
+    )
 
 
 def advice(facts: Facts) -> str | None:

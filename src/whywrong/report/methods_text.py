@@ -9,6 +9,7 @@ from typing import Any
 
 from whywrong.core.registry import methods
 from whywrong.report.facts import SKIPPED, Facts
+from whywrong.report.headline import held_out_rate
 from whywrong.report.numbers import count, listed, shown
 from whywrong.report.tables import Tables
 
@@ -23,6 +24,12 @@ PAPERS = {
         " arXiv:1512.04150.",
         "HiResCAM: R. L. Draelos, L. Carin, “Use HiResCAM instead of Grad-CAM for faithful explanations of"
         " convolutional neural networks”, 2020, arXiv:2011.08891.",
+    ),
+    "covering": (
+        "Covering: M. D. Zeiler, R. Fergus, “Visualizing and Understanding Convolutional Networks”, ECCV 2014,"
+        " arXiv:1311.2901. Rivals, controls in role play and the test are ours.",
+        "False discovery rate: Y. Benjamini, Y. Hochberg, “Controlling the False Discovery Rate”, JRSS B 57 (1995),"
+        " pp. 289–300.",
     ),
     "profiles": (
         "Multi-order interactions of misclassified images: Y. Sumiyasu et al., “Game-Theoretic Understanding of"
@@ -41,6 +48,14 @@ PAPERS = {
     ),
 }
 LIMITS = {
+    "inverted": (
+        "Where a fix lies shows where the model is sensitive, for any class: it says nothing about the cause of an"
+        " error.",
+    ),
+    "covering": (
+        "A place is confirmed only if it is small and hides the truth. That none is confirmed does not mean that there"
+        " is none: occluders and causes that are spread out are missed.",
+    ),
     "profiles": (
         "An interaction profile says how strongly neighbouring patches work together for one class and one value"
         " function; with another class or value function it may look different. It names no cause by itself.",
@@ -65,6 +80,13 @@ WORDS = {
         ("region fix", "a fix confined to few superpixels"),
         ("lift", "a share of the map divided by the share of the area; 1 is chance"),
     ),
+    "covering": (
+        (
+            "place confirmed",
+            "hiding this place brings out the true class and no other as much, more than in images read right",
+        ),
+        ("role play", "an image read right, asked for its runner-up as if that were its label"),
+    ),
     "profiles": (
         ("log-odds", "logit of a class minus the log-sum-exp of all other logits; 0 is a probability of one half"),
         (
@@ -81,6 +103,7 @@ WORDS = {
     ),
 }
 NOUNS = {
+    "covering": ("search for a place", "searches for a place"),
     "cam": ("evidence map",),
     "patch_groups": ("search for patch groups", "searches for patch groups"),
     "profiles": ("interaction profile",),
@@ -158,6 +181,8 @@ def describe(tables: Tables, facts: Facts, most: int = 200) -> Description:
         text.ran.append(Ran(name, method.title, rows, settings, papers))
         text.papers += papers
         text.limits += LIMITS.get(name, ())
+        if name == "covering" and facts.places is not None:
+            text.limits += (held_out_rate(facts.places),)
     text.papers.append(INTERVALS)
     for name in (ran.name for ran in text.ran):
         text.words += WORDS.get(name, ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from whywrong.report.tables import Row, Tables
 
-SINGLE = ("inverted", "cam", "patch_groups")  # views with one row an error
+SINGLE = ("inverted", "covering", "cam", "patch_groups", "runner_up")  # views with one row an error
 SEVERAL = ("profiles", "counterfactuals")  # views with several
 
 

@@ -11,7 +11,15 @@ from whywrong.runs.sql import identifier
 SAME_ERROR = "m.image_id = e.image_id and m.label = e.label and m.predicted = e.predicted"
 _SAME_ROLE = "m.image_id = e.image_id and m.predicted = e.predicted and e.label = e.predicted and e.status = 'ok'"
 _RANDOM_SHARE = 0.95  # of random classes that are no clear runner-up
-_PLACES = pa.schema({"item_id": pa.string(), "p": pa.float64(), "place_confirmed": pa.bool_(), "control": pa.bool_()})
+_PLACES = pa.schema(
+    {
+        "item_id": pa.string(),
+        "p": pa.float64(),
+        "controls": pa.int64(),
+        "place_confirmed": pa.bool_(),
+        "control": pa.bool_(),
+    }
+)
 
 
 def define_runner_up(connection: duckdb.DuckDBPyConnection) -> None:
@@ -58,7 +66,7 @@ def define_controls(
         from ({controls}) m join predictions e on e.item_id = m.item_id and {_SAME_ROLE}
         left join classes c on c.index = m.label left join {table} t on t.item_id = m.item_id and t.control"""
     )
-    return ", t.p, t.place_confirmed", f"left join {table} t on t.item_id = o.item_id and not t.control"
+    return ", t.p, t.controls, t.place_confirmed", f"left join {table} t on t.item_id = o.item_id and not t.control"
 
 
 def _compared(connection: duckdb.DuckDBPyConnection, rows: str, controls: str) -> pa.Table:
@@ -84,6 +92,7 @@ def _compared(connection: duckdb.DuckDBPyConnection, rows: str, controls: str) -
             "p": pa.array(found.p, pa.float64(), from_pandas=True),
             "place_confirmed": pa.array(kept, pa.bool_()),
         }
-        about = {"item_id": table["item_id"], **columns, "control": [control] * len(table)}
+        numbers_of = {"controls": [len(reference)] * len(table), "control": [control] * len(table)}
+        about = {"item_id": table["item_id"], **columns, **numbers_of}
         tables.append(pa.table(about, schema=_PLACES))
     return pa.concat_tables(tables)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from whywrong.core.registry import Method
-from whywrong.report.parts import counterfactuals, evidence, fix, guests, patch_groups, profiles
+from whywrong.report.parts import counterfactuals, covering, evidence, fix, guests, patch_groups, profiles
 from whywrong.report.parts.pieces import Context, Part
 
 # In the order in which their sentences are read and their overlays can be chosen.
 PARTS: dict[str, Callable[[Context], Part | None]] = {
     "inverted": fix.part,
+    "covering": covering.part,
     "cam": evidence.part,
     "patch_groups": patch_groups.part,
     "profiles": profiles.part,

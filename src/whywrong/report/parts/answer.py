@@ -16,7 +16,7 @@ def sentences(error: Row, names: Names) -> list[Markup]:
         error: A row of view ``errors``.
         names: Class names.
     """
-    found = [_answer(error, names)]
+    found = [_answer(error, names), *_runner_up(error)]
     if error["near_tie"]:
         found.append(Markup("The two best classes are as good as tied, so this error may flip by rounding alone."))
     return found
@@ -35,6 +35,20 @@ def _answer(error: Row, names: Names) -> Markup:
     return Markup("The model predicts {}{}; the label is {}{}.").format(
         wrong_class(names[error["predicted"]]), sure, true_class(names[error["label"]]), place
     )
+
+
+def _runner_up(error: Row) -> list[Markup]:
+    """How far the labelled class is ahead of the next one, where it clearly is."""
+    about = error["runner_up"]
+    if about is None or not about["clear"]:
+        return []
+    lead = f"{sig(about['lead'], 2)} ×" if known(about["lead"]) else "as large as can be"
+    return [
+        Markup(
+            "The true class is the clear runner-up (lead over the next class {}; a random label gets there in 5 % of"
+            " cases, the runner-up of images read right in {})."
+        ).format(lead, percent(round(about["role_play_rate"], 2)))
+    ]
 
 
 def block(error: Row) -> Block:
