@@ -71,7 +71,9 @@ class _Run(_Part):
     decoding: dict[str, Any]
     seed: int
     depth: Literal["quick", "standard", "deep"] | None
+    images: Count | None = None
     limit: Count
+    arithmetic: dict[str, str] | None = None
     shard_size: Annotated[int, Field(ge=1, le=10**6)]
     predictions: _Predictions
     methods: dict[MethodName, _Method]
