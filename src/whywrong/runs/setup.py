@@ -219,8 +219,8 @@ def _sorted_classes(classes: ClassList | None, names: tuple[str, ...]) -> tuple[
 def _unknown_order(count: int, names: tuple[str, ...]) -> str:
     text = (
         f'the model does not name its {count} classes, so labels such as "{to_text(names[0])}" cannot be matched: '
-        "pass their names in the order of its outputs with --classes FILE (.txt, .json, .csv), or name the class "
-        f"folders 0 to {count - 1}"
+        "pass their names in the order of its outputs with --classes FILE (.txt, .json, .csv) or in a classes.json "
+        f"in the folder of the images, or name the class folders 0 to {count - 1}"
     )
     if len(names) == count:
         text += (
