@@ -225,9 +225,10 @@ def ask_memory_planned(gpu: Classifier, x: Tensor, y: Tensor) -> dict[str, Any]:
     return {"batch": len(many), "planned": each * len(many), "used": torch.cuda.max_memory_allocated() - before}
 
 
-def questions(model: str, data: str, images: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+def questions(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Name of each question, and how it is asked; the model is loaded for the first."""
-    gpu, cpu = load_classifier(model), load_classifier(model, device="cpu")
+    gpu, cpu = (load_classifier(options.model, device=name, batch_size=options.batch_size) for name in ("cuda", "cpu"))
+    data, images = options.data, options.images
     x, _ = pictures(gpu, data, max(images, 64))
     few = x[:images]
     y = runner_up(gpu, x)
@@ -240,21 +241,21 @@ def questions(model: str, data: str, images: int) -> Iterator[tuple[str, Callabl
     yield "diagnose", lambda: ask_diagnose(gpu, data, 4 * images)
 
 
-def measure(model: str, data: str, images: int, seconds: float, only: str | None = None) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All answers, or only one; a question that fails says why, and one for which no time is left is named."""
     started = time.perf_counter()
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name(0),
         "torch": torch.__version__,
-        "model": model,
-        "data": data,
+        "model": options.model,
+        "data": options.data,
     }
-    for name, ask in questions(model, data, images):
-        if only not in (None, name):
+    for name, ask in questions(options):
+        if options.only not in (None, name):
             continue
         begun = time.perf_counter()
-        if begun - started > 0.8 * seconds:
-            found[name] = {"skipped": f"{begun - started:.0f} of {seconds:g} s had gone"}
+        if begun - started > 0.8 * options.seconds:
+            found[name] = {"skipped": f"{begun - started:.0f} of {options.seconds:g} s had gone"}
             continue
         try:
             found[name] = ask()
@@ -270,6 +271,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--data", default="planted:test")
     parser.add_argument("--images", type=int, default=16, help="images that every method is asked about")
     parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--batch-size", type=int, help="default what is planned")
     parser.add_argument("--only", help="one question instead of all")
     options = parser.parse_args(words)
     if not torch.cuda.is_available():
@@ -277,7 +279,7 @@ def main(words: list[str] | None = None) -> int:
         print(text, file=sys.stderr)
         print(json.dumps({"skipped": text}))
         return 0
-    found = measure(options.model, options.data, options.images, options.seconds, options.only)
+    found = measure(options)
     print(json.dumps(found, indent=1))
     return 0
 

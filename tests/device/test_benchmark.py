@@ -50,12 +50,13 @@ CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
 def test_every_question_gets_an_answer(benchmark, tmp_path, monkeypatch, capsys, question):
     data = folder(tmp_path / "data")
     monkeypatch.setattr(benchmark, "REPEATS", 1)
+    monkeypatch.setattr(benchmark, "TIMED", {"inverted": {"rounds": 2}, "counterfactuals": {"p": 1.5, "steps": 2}})
     with StandIn() as gpu:
         gpu.memory = 2**37
         monkeypatch.setattr(
             torch.cuda, "set_per_process_memory_fraction", lambda share: setattr(gpu, "memory", int(share * 2**37))
         )
-        words = ["--data", str(data), "--images", "4", "--seconds", "100000", "--only", question]
+        words = ["--data", str(data), "--images", "4", "--seconds", "100000", "--batch-size", "16", "--only", question]
         assert benchmark.main(words) == 0
         assert gpu.mixes == []
     found = json.loads(capsys.readouterr().out)[question]

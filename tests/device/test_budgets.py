@@ -51,7 +51,7 @@ def test_every_method_has_a_budget():
     assert {name for name, _ in BUDGETS} == set(methods())
 
 
-@pytest.mark.parametrize("place", ["host", "device"])
+@pytest.mark.parametrize("place", [pytest.param("host", marks=pytest.mark.slow), "device"])
 @pytest.mark.parametrize("name", sorted(methods()))
 def test_a_method_keeps_to_its_budget(name, place):
     x, y, _ = drawn()

@@ -62,6 +62,7 @@ def test_check_reads_every_image(gpu, data, capsys):
     assert gpu.tally.bytes["up"] > 0
 
 
+@pytest.mark.slow  # test_budgets.py runs the same from Python
 def test_diagnose_gives_every_error_all_five_methods(gpu, data, tmp_path):
     run = tmp_path / "run"
     words = ("diagnose", "planted:cnn", data, "--out", run, "--methods", METHODS, "--limit", 3, *SHORT)
