@@ -36,7 +36,7 @@ def wilson(hits: int, n: int, z: float = Z95) -> Interval:
 def exact_share(hits: int, n: int) -> Interval:
     """Share ``hits / n`` with its exact interval (Clopper and Pearson 1934), which covers at least 95 % at any n.
 
-    Claims decide by it. The Wilson interval is shorter and covers 95 % on average over shares, but 84 % at the worst
+    Claims decide by it. The Wilson interval is shorter and covers 95 % on average over shares, but 85 % at the worst
     share for n = 20 (``benchmarks/coverage.py``).
     """
     from scipy.stats import beta  # heavy; only claims need it

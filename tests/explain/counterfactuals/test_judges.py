@@ -40,6 +40,7 @@ def test_a_shuffled_control_is_stretched_from_its_median(stretch):
     torch.testing.assert_close(found.score.double(), (rise - centre) / (expected - centre), atol=1e-3, rtol=1e-3)
     assert found.agrees[:, 0].tolist() == (rise > expected).tolist()
     assert (found.kind, found.controls) == ("permuted", 31)
+    assert found.flips[:, 0].tolist() == [True, True]  # class 1 is read wherever the first pixel is above 0
 
 
 def test_a_threshold_never_meets_its_centre():
