@@ -67,6 +67,7 @@ class Reader(nn.Module):
                 time.sleep(3600)
             if self.deed.startswith("break"):
                 _break(self.deed.partition(":")[2])
+                return logits
             logits = torch.where(hit[:, None], torch.nan, logits)
         return logits
 
