@@ -45,7 +45,7 @@ LOCAL = ("spurious", "adversarial")  # planted causes that may sit in one small 
 
 def main() -> None:
     """Print one JSON object for each net."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("nets", nargs="+", help="nets of DATA/models.py, or planted")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--images", type=int, default=200, help="most images of a case")
