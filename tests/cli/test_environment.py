@@ -108,3 +108,23 @@ def test_names_that_are_not_utf8_are_shown_escaped(tmp_path, whywrong, small):
     assert code == 0
     assert "line\\nbreak.png" not in out  # it is right: red
     assert "a.png: green read as red" in out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("std::bad_alloc"),
+    ],
+    ids=str,
+)
+def test_memory_that_runs_out_outside_of_a_pass_is_no_fault_of_ours(whywrong, small, monkeypatch, error):
+    def load(*_, **__):
+        raise error
+
+    monkeypatch.setattr("whywrong.models.zoo.load_classifier", load)
+    ended = whywrong("check", small.model, small.images)
+    assert ended.code == 3
+    assert ended.err.splitlines()[-1].startswith("whywrong: memory ran out; committed results stay.")
+    assert "fault of whywrong" not in ended.err

@@ -66,3 +66,12 @@ def test_memory_errors_are_told_from_others(error, memory_ran_out):
 def test_keeping_freed_memory_is_harmless():
     assert keep_freed_memory() in (True, False)
     assert float(torch.rand(100, 100).sum()) > 0
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_probe_that_does_not_fit_gets_the_default(error):
+    class Net(nn.Module):
+        def forward(self, x):
+            raise error
+
+    assert plan_batch_size(Classifier(Net()), torch.rand(1, 3, 8, 8)) == 32

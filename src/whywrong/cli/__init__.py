@@ -118,10 +118,12 @@ def _leave(code: int) -> NoReturn:
 
 def _unexpected(error: Exception) -> str:
     if "torch" in sys.modules:  # a command that never loaded it cannot have broken a GPU
-        from whywrong.models.memory import device_failed, device_failure
+        from whywrong.models.memory import device_failed, device_failure, out_of_memory
 
         if device_failed(error):
             return str(device_failure(error))
+        if out_of_memory(error):
+            return "memory ran out; committed results stay. Free some or pass a smaller --batch-size, then run it again"
     return f"unexpected {type(error).__name__}: {error}; a fault of whywrong, run with --debug to see where"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,7 +15,8 @@ T = TypeVar("T")
 class Chunks:
     """Batch size and pixel layout of a classifier; both give way when the model cannot follow.
 
-    - A chunk that does not fit in memory is halved, for good.
+    - A chunk that does not fit in memory is halved, for good. Where one image alone does not fit, that says nothing of
+      the others: as soon as one of them fits, the batch size is what it was before.
     - A model that fails on channels-last pixels (``view`` on a tensor of other strides) gets contiguous ones, for good.
     - A model that fails on a chunk for another reason is asked for the halves: if all of them answer, it takes only
       smaller batches and the batch size falls for good; else the fault lies with the one image that remains.
@@ -36,6 +38,7 @@ class Chunks:
     ) -> None:
         self._release = release
         self._short = False  # of memory, a moment ago
+        self._before = 0  # batch size before an image that does not fit alone; 0 where there was none
         self.channels_last = channels_last
         self.limit = limit
         self.resize(size)
@@ -45,6 +48,7 @@ class Chunks:
         if size < 1:
             raise InputError(f"batch size must be at least 1, got {size}")
         self.size = min(size, self.limit or size)
+        self._before = 0
 
     def over(self, n: int, run: Callable[[slice], T], raised: dict[int, Exception] | None = None) -> list[T]:
         """Results of ``run`` over consecutive slices of 0..n.
@@ -55,7 +59,7 @@ class Chunks:
             raised: Takes the error of each row on which the model fails alone; None raises it.
         """
         parts: list[T] = []
-        start = 0
+        start, whole = 0, self.size
         while start < n:
             rows = slice(start, min(start + self.size, n))
             if self._short:
@@ -63,6 +67,8 @@ class Chunks:
                 self._short = False
             try:
                 parts.append(run(rows))
+                if self._before:
+                    self.resize(max(self.size, self._before))
             except Exception as error:
                 size = rows.stop - rows.start
                 if out_of_memory(error) and size > 1:
@@ -72,10 +78,8 @@ class Chunks:
                 if self.wants_other_layout(error):
                     self.channels_last = False
                     continue
-                if raised is not None and size == 1 and _does_not_fit(error):
-                    raised[start] = error
-                    start = rows.stop
-                    continue
+                if _does_not_fit(error):
+                    self._before, self._short = max(self._before, whole), True
                 if not _may_be_one_image(error):
                     raise
                 parts += self._bisect(rows, run, raised, error)
@@ -93,8 +97,9 @@ class Chunks:
         if rows.stop - rows.start == 1:
             if raised is None or not _may_be_one_image(error):
                 raise error
-            raised[rows.start] = error
+            raised[rows.start] = _without_locals(error)
             return []
+        _without_locals(error)
         parts: list[T] = []
         answered: list[int] = []
         halves = [rows]
@@ -108,18 +113,18 @@ class Chunks:
                 parts.append(run(half))
                 answered.append(size)
             except Exception as trouble:
-                self._short = out_of_memory(trouble)
+                self._short = out_of_memory(trouble) or _does_not_fit(trouble)
                 if not (_may_be_one_image(trouble) or self._short):
                     raise
                 if size > 1:
                     middle = half.start + size // 2
                     halves += [slice(middle, half.stop), slice(half.start, middle)]
-                elif raised is None and _may_be_one_image(trouble):
-                    raise error from trouble  # it speaks of the batch as it was asked
-                elif raised is None or not _may_be_one_image(trouble):
+                elif raised is not None:
+                    raised[half.start] = _without_locals(trouble)
+                elif _does_not_fit(trouble):
                     raise
                 else:
-                    raised[half.start] = trouble
+                    raise error from trouble  # it speaks of the batch as it was asked
         if sum(answered) == rows.stop - rows.start:
             self.limit = max(answered)
             self.resize(self.limit)
@@ -132,4 +137,15 @@ def _does_not_fit(error: Exception) -> bool:
 
 
 def _may_be_one_image(error: Exception) -> bool:
-    return isinstance(error, ModelError) and not isinstance(error, (AccessError, NotDifferentiableError))
+    if isinstance(error, (AccessError, NotDifferentiableError)):
+        return False
+    return isinstance(error, ModelError) or _does_not_fit(error)
+
+
+def _without_locals(error: Exception) -> Exception:
+    """The same error without the variables of the failed pass, which would keep its activations alive."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
+    return error

@@ -130,8 +130,10 @@ def plan_batch_size(classifier: Classifier, x_one: Tensor) -> int:
         return min(WITHOUT_PROBE, classifier.largest_batch or WITHOUT_PROBE)
     try:
         each = saved_bytes(classifier, x_one)
-    except ModelError:
-        return WITHOUT_PROBE  # a model that cannot answer a plain image says so on the first real one
+    except Exception as error:
+        if not (isinstance(error, ModelError) or out_of_memory(error)):
+            raise
+        return WITHOUT_PROBE  # the first real batch shows what is wrong with the image, or is halved until it fits
     budget = BUDGET_CPU if classifier.device.type == "cpu" else BUDGET_ACCELERATOR
     fitting = max(1, min(LARGEST, budget // max(each, 1)))
     return 1 << (int(fitting).bit_length() - 1)
