@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from whywrong.attacks.balls import Ball, unit
+from whywrong.attacks.balls import Ball, norm_of, unit
 from whywrong.core.randomness import row_keys
 
 NORMS = ("linf", "l2")
@@ -79,3 +79,12 @@ def test_tiny_and_zero_gradients_keep_their_direction():
     expected = grad / 3
     torch.testing.assert_close(unit(torch.cat([grad, 1e-30 * grad, 1e30 * grad])), expected.expand(3, -1, -1, -1))
     assert not unit(torch.zeros_like(grad)).any()
+
+
+def test_norms_are_those_of_their_definitions_and_l0_counts_a_pixel_once():
+    delta = torch.zeros(1, 3, 4, 5)
+    delta[0, 0, 1, 2], delta[0, 2, 1, 2], delta[0, 1, 3, 4] = 3.0, -4.0, 12.0
+    assert norm_of(delta, "l0").tolist() == [2.0]
+    assert norm_of(delta, "l1").tolist() == [19.0]
+    assert norm_of(delta, "l2").tolist() == [13.0]
+    assert norm_of(delta, "linf").tolist() == [12.0]
