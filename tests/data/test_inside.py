@@ -86,7 +86,7 @@ def test_a_row_of_a_manifest_that_leads_out_is_an_item_and_its_neighbours_are_re
     assert source.read(last)
     refused(source, wrong, opened)
     (text,) = [text for text in source.warnings if "outside the data" in text]
-    assert text.startswith("1 rows name something outside the data")
+    assert text.startswith("1 row names something outside the data, which is not read; ")
     assert "leads out of" in text
 
 

@@ -55,11 +55,12 @@ def check(
         return code
     for warning in found.warnings:
         say(f"note: {warning}")
-    right = found.accuracy
+    right, classes = found.accuracy, count(found.classes, "class", "classes")
     tell(
         f"{found.wrong:,} of {count(found.images, 'image')} wrong; accuracy {100 * right.value:.1f} % "
-        f"(95 % interval {100 * right.low:.1f} to {100 * right.high:.1f} %), "
-        f"{count(found.classes, 'class', 'classes')}."
+        f"(95 % interval {100 * right.low:.1f} to {100 * right.high:.1f} %), {classes}."
+        if found.images
+        else f"No image got a valid answer, {classes}."
     )
     for finding in found.findings:
         tell(f"{finding.level}: {finding.text}")

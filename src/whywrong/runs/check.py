@@ -19,8 +19,6 @@ from whywrong.models.health import Finding, accuracy_findings
 from whywrong.runs.labelled import LabelledSource
 from whywrong.runs.progress import Progress
 
-NOT_ANSWERED = "the model gave no finite answer"
-
 
 @dataclass(frozen=True, slots=True)
 class WrongImage:
@@ -42,7 +40,7 @@ class CheckReport:
         accuracy: Share that is right, with its Wilson interval.
         findings: Of the health probe on a few images, and of the accuracy on all.
         errors: The first wrong images.
-        failed: Key and reason of the items that could not be read.
+        failed: Key and reason of the items that could not be read or got no valid answer.
         classes: Number of classes of the model.
         warnings: What the source had to say.
     """
@@ -62,8 +60,8 @@ class CheckReport:
         return all(finding.level != "stop" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self)
+        """Plain JSON values; ``accuracy`` is None where no image got a valid answer."""
+        return {**dataclasses.asdict(self), **({} if self.images else {"accuracy": None})}
 
 
 def check(
@@ -99,14 +97,15 @@ def check(
         names = settled.classes.names
         health = settled.sample.health(classifier, settled.labels)
         for x, y, items in images.read(classifier, settled, limit=limit):
-            predicted, confidence, ok = _answers(classifier, x)
+            predicted, confidence, faults = _answers(classifier, x)
+            ok = torch.tensor([row not in faults for row in range(len(x))], device=predicted.device)
             answers.append((predicted[ok], y[ok]))
             rows = ((predicted != y) & ok).nonzero().flatten().tolist()
             for row in rows[: show - len(errors)]:
                 sure = float(confidence[row]) if confidence is not None else None
                 key = items[row].entry.key
                 errors.append(WrongImage(key, names[int(y[row])], names[int(predicted[row])], sure))
-            images.failed += [(items[row].entry.key, NOT_ANSWERED) for row in (~ok).nonzero().flatten().tolist()]
+            images.failed += [(items[row].entry.key, faults[row]) for row in sorted(faults)]
             done, wrong = done + len(items), wrong + len(rows)
             report(Progress("check", min(done + len(images.failed), total), total, wrong, len(images.failed)))
     report(Progress("check", total, total, wrong, len(images.failed)))
@@ -126,13 +125,10 @@ def check(
     )
 
 
-def _answers(classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Predicted classes, confidences (None for labels only), and which rows have a finite answer, (B,) each."""
+def _answers(classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor | None, dict[int, str]]:
+    """Predicted classes and confidences (None for labels only), (B,) each, and why rows have no valid answer."""
     if classifier.access < Access.SCORES:
-        predicted = classifier.predict(x)
-        return predicted, None, torch.ones_like(predicted, dtype=torch.bool)
+        return classifier.predict(x), None, {}
     logits, faults = classifier.logits_or_faults(x)
-    ok = torch.ones(len(x), dtype=torch.bool)
-    ok[list(faults)] = False
     confidence, predicted = logits.softmax(1).max(1)
-    return predicted, confidence, ok
+    return predicted, confidence, faults

@@ -166,7 +166,8 @@ class TableSource(FileSource):
             if out == self._count:
                 raise DataError(f"{self._outside[0]} {text}; so do all {out} rows")
             self._warnings.append(
-                f"{out} rows name something outside the data and are not read; {self._outside[0]} {text}"
+                f"{'1 row names' if out == 1 else f'{out} rows name'} something outside the data, which is not read; "
+                f"{self._outside[0]} {text}"
             )
         if missing and missing == self._count:
             raise DataError(f"{name}: none of its {missing} files is in {folder} (first: {self._missing[0]})")
