@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from whywrong.core.input_spec import InputSpec
 from whywrong.data.batches import load_images
 from whywrong.models.classifier import Classifier
 from whywrong.models.health import HealthReport, accuracy_findings, check_nonfinite_share, probe
+from whywrong.models.health_checks import check_repeats
 from whywrong.models.zoo import load_classifier
 
 K = 12
@@ -137,6 +140,49 @@ def test_dropout_in_evaluation_mode_is_random_with_flips_counted():
     report = probe(Classifier(model), *data())
     assert names(report)[0] == "random"
     assert "asked twice: 96 get other scores" in text(report, "random")
+
+
+def interval_of_flips(told: str) -> tuple[int, float, float, float]:
+    """Flips, their share and its interval (in 0..1), as a finding words them."""
+    found = re.search(r"(\d+) another class \((\S+) %, 95 % interval (\S+) to (\S+) %\)", told)
+    assert found is not None, told
+    return int(found[1]), *(float(value) / 100 for value in found.groups()[1:])
+
+
+@pytest.mark.parametrize("flips", [0, 1, 9, 48, 95, 96])
+def test_flips_come_with_the_interval_of_wilson(flips):
+    calls = []
+
+    def change(body, x):
+        calls.append(1)
+        scores = body(x) + 1e-2 * len(calls)
+        odd = len(calls) % 2 == 1
+        return torch.cat([scores[:flips].roll(1, 1) if odd else scores[:flips], scores[flips:]])
+
+    told = text(probe(Classifier(Around(change).eval(), batch_size=N), *data()), "stateful")
+    found, share, low, high = interval_of_flips(told)
+    assert found == flips
+    assert share == pytest.approx(flips / N, abs=6e-4)
+    # Wilson 1927: the bounds are the roots p of (share - p)^2 = z^2 p (1 - p) / n.
+    roots = np.roots([1 + 1.959964**2 / N, -2 * flips / N - 1.959964**2 / N, (flips / N) ** 2])
+    assert (low, high) == pytest.approx(sorted(roots.real), abs=6e-4)
+
+
+@pytest.mark.parametrize("q", [0.08, 0.2, 0.5])
+def test_the_interval_covers_the_true_rate_of_flips_of_a_randomised_model(q):
+    def change(body, x):
+        scores = body(x)
+        return torch.where(torch.rand(len(x), 1) < q, scores.roll(1, 1), scores)
+
+    classifier, (x, _) = Classifier(Around(change).eval()), data()
+    covered = 0
+    for seed in range(200):
+        torch.manual_seed(seed)
+        (finding,) = check_repeats(classifier, x, classifier.logits(x), lambda own, images: own.logits(images))
+        assert finding.name == "random"
+        _, _, low, high = interval_of_flips(finding.text)
+        covered += low <= 2 * q * (1 - q) <= high  # two independent draws, of which one is turned
+    assert covered >= 177  # exact coverage is 0.940 to 0.951 here: fewer come with probability 0.001
 
 
 def test_a_model_that_counts_its_calls_is_stateful():

@@ -167,7 +167,8 @@ def check_repeats(
     if bool(_differs(*seeded).any()):
         yield Finding("warn", "stateful", f"{seen}. The model keeps state between calls, or draws numbers of its own")
     else:
-        yield Finding("warn", "random", f"{seen}. The model is randomised (dropout or noise in evaluation mode)")
+        told = "The model is randomised (dropout or noise in evaluation mode); let it average several passes"
+        yield Finding("warn", "random", f"{seen}. {told}")
 
 
 def _check_batch(classifier: Classifier, x: Tensor, together: Tensor) -> Iterator[Finding]:
