@@ -13,7 +13,7 @@ from torch import nn
 
 from whywrong.api import open_data, plant
 from whywrong.core.classes import ClassList
-from whywrong.core.errors import DataError, InputError
+from whywrong.core.errors import DataError, InputError, RunFolderError
 from whywrong.core.input_spec import InputSpec
 from whywrong.models.classifier import Classifier
 from whywrong.models.zoo import load_classifier
@@ -152,10 +152,23 @@ def test_a_stop_before_the_first_mistake_leaves_the_way_free(tmp_path, photograp
     assert plant(net, photographs, out, causes=("label",), per_cause=2).planted["label"] == 2
 
 
-def test_a_folder_with_something_in_it_is_refused(tmp_path, photographs):
+def test_a_folder_with_something_in_it_is_refused_and_left_as_it_is(tmp_path, photographs):
     net = Classifier(Brightness(), classes=ClassList(("dark", "light")), preprocess=InputSpec(height=32, width=32))
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="is there already"):
-        plant(net, photographs, tmp_path, per_cause=2)
+        plant(net, photographs, out, per_cause=2)
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("notes.txt", "mine")]
+
+
+@pytest.mark.parametrize("out", [".", "photographs", "photographs/planted", "photographs/dark"])
+def test_nothing_is_planted_into_or_around_the_photographs(tmp_path, photographs, out):
+    net = Classifier(Brightness(), classes=ClassList(("dark", "light")), preprocess=InputSpec(height=32, width=32))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunFolderError, match="name a"):
+        plant(net, photographs, tmp_path / out, per_cause=2)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 class Brightness(nn.Module):
