@@ -113,8 +113,10 @@ def test_a_backward_pass_that_ends_the_process_is_an_error_of_the_model():
 
 @pytest.mark.parametrize("how", [signal.raise_signal, _thread.interrupt_main])
 def test_a_real_interrupt_stays_one(how):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores SIGINT
     with pytest.raises(KeyboardInterrupt):
         wrapped(lambda: how(signal.SIGINT)).logits(X)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_os_exit_is_itself_again_after_the_call_and_in_forked_children():

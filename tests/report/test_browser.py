@@ -178,7 +178,7 @@ def test_overlays_switch_by_mouse_and_by_keyboard(browser, report):
 def test_an_overlay_lies_on_the_part_that_the_model_sees(browser, report):
     with opened(browser, report) as page:
         case = page.locator("article", has=page.locator(".layer.l-evidence")).first
-        case.scroll_into_view_if_needed()
+        case.locator(".o-evidence + label").click()
         photo, layer = case.locator(".photo").bounding_box(), case.locator(".layer.l-evidence").bounding_box()
         # The made-up crop is the middle square, 7/8 of the height, of a 4 : 3 photograph.
         assert layer["height"] / photo["height"] == pytest.approx(0.875, abs=0.01)

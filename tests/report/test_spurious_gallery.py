@@ -17,6 +17,7 @@ from whywrong.core.classes import ClassList
 from whywrong.core.label_match import find_class
 from whywrong.report.spurious_gallery import write_gallery
 from whywrong.report.spurious_words import headline
+from whywrong.runs.files import BLANK, MARK, commit
 from whywrong.runs.shards import write_table
 from whywrong.runs.spurious.change_files import CHANGE_SCHEMA
 from whywrong.runs.spurious.files import SCHEMA
@@ -77,8 +78,16 @@ def make_search(folder, names=("cat", "dog", "bird"), repairs=(), rows=None):
         "residual": 1e-7, "passes": {}, "labelled": None, "repairs": list(repairs),
         "failed": [[f"{names[0]}.jpg", "broken"]],
     }  # fmt: skip
-    (place / "search.json").write_text(json.dumps(record), encoding="utf-8")
+    write_record(place, record)
     return folder
+
+
+def write_record(place, record):
+    """Write ``search.json`` with its checksum, as a search does."""
+    import json
+
+    record["seal"] = (MARK + BLANK).decode()
+    commit(place / "search.json", (json.dumps(record, indent=1) + "\n").encode())
 
 
 def with_changes(folder, names, readable=True):
@@ -93,7 +102,7 @@ def with_changes(folder, names, readable=True):
         "crops_tested": 1, "crops_confirmed": 1, "left_out": {names[-1]: "3 images of other classes, fewer than 24"},
         "passes": {"forwards": 600, "backwards": 500},
     }  # fmt: skip
-    (place / "search.json").write_text(json.dumps(record), encoding="utf-8")
+    write_record(place, record)
     picture = example(0, 1, "top", list(names))["picture"]
     crop = {
         "members": 9, "label": 1, "predicted": 1, "row": 3, "col": 6, "side": 4, "item_id": "a",

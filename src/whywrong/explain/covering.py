@@ -19,7 +19,7 @@ from whywrong.core.checks import bad_rows, check_classes, check_images, check_la
 from whywrong.core.errors import InputError
 from whywrong.core.result import MethodResult
 from whywrong.data.corruptions.filters import gaussian_matrix
-from whywrong.models.classifier import Classifier
+from whywrong.models.classifier import Classifier, need_classifier
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -157,6 +157,7 @@ def covering(
         torch.Size([2, 7, 7])
     """
     config = config or CoveringConfig()
+    need_classifier(classifier)
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
     check_labels(y, len(x), classifier.num_classes if classifier.classes is not None else None)
     classifier.require(Access.SCORES, "covering")

@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whywrong._version import __version__
 from whywrong.core.classes import ClassList
@@ -18,9 +18,11 @@ from whywrong.core.config import config_dict, config_hash
 from whywrong.core.input_spec import InputSpec
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
-from whywrong.models.classifier import Classifier
 from whywrong.runs.job import Step
 from whywrong.runs.schemas import PREDICTIONS_VERSION, SCHEMA_VERSION, SHARD_SIZE
+
+if TYPE_CHECKING:  # reading a search needs this module and no torch
+    from whywrong.models.classifier import Classifier
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "pyarrow", "duckdb", "scikit-image", "scipy")
 
