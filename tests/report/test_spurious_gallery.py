@@ -54,7 +54,6 @@ def example(index: int, number: int, group: str, names: list[str]) -> dict:
 
 def make_search(folder, names=("cat", "dog", "bird"), repairs=(), rows=None):
     """A search as the command writes it, made up."""
-    import json
 
     names = list(names)
     if rows is None:
