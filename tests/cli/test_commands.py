@@ -9,6 +9,7 @@ import signal
 import time
 
 import pytest
+from tests.runs.damage import picture
 
 from whywrong.core.errors import EnvironmentFailure
 from whywrong.core.registry import BUILTIN_CLAIMS
@@ -292,6 +293,28 @@ def test_explain_reads_one_image_and_writes_its_report(whywrong, small, tmp_path
     assert "The model predicts red" in out
     assert "the label is green" in out
     assert (tmp_path / "why" / "report.html").exists()
+
+
+@pytest.mark.parametrize("content", ["path,label\nmine.png,red\n", "", "path,label\n00.png,red\n"])
+def test_explain_writes_into_no_folder_that_holds_an_image_list_of_the_user(whywrong, small, tmp_path, content):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "image.csv").write_text(content)
+    before = picture(tmp_path)
+    image = small.images / "green" / "00.png"
+    code, out, err = whywrong("explain", small.model, image, "--label", "green", "--out", tmp_path / "mine")
+    assert (code, out) == (2, "")
+    assert "the folder is not empty and holds no run" in err
+    assert picture(tmp_path) == before
+
+
+@pytest.mark.parametrize("where", [".", "made", "red/made", "red", ".."])
+def test_plant_writes_neither_into_the_data_nor_around_them(whywrong, small, where):
+    before = picture(small.images)
+    out = small.images / where
+    code, printed, err = whywrong("plant", small.model, small.images, "--out", out, "--label-by", "name")
+    assert (code, printed) == (2, "")
+    assert re.search("lies in the data|is the folder of the data|lie in the run folder", err)
+    assert picture(small.images) == before
 
 
 def test_explain_of_a_right_image_says_so(whywrong, small, tmp_path):

@@ -41,6 +41,12 @@ def _run(folder: Path, data: Path, kill_at: int, after: bool, settings: dict[str
     registry.BUILTIN_METHODS = (kit.method(),)
     identity.SHARD_SIZE = kit.SHARD
     interrupts.GRACE = settings.pop("grace", interrupts.GRACE)
+    if "largest_file" in settings:
+        import resource
+
+        most = settings.pop("largest_file")
+        # Python ignores the signal that comes with it: a write takes a part, and the next one fails.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     rename, seen = os.replace, 0
 
     def replace(source: Any, target: Any) -> None:

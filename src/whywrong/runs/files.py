@@ -34,7 +34,13 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFREG: "a file",
 }
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file grows beyond the largest size allowed here",
+}
+_FAILING = {*_FULL, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_RESUME = "what is committed stays, start the same command again to resume"
 _whole: dict[str, tuple[int, ...]] = {}  # files whose checksum was right, with size and times of that moment
 
 
@@ -44,7 +50,7 @@ def commit(path: Path, content: bytes) -> None:
     Raises:
         EnvironmentFailure: The disk is full or fails; what was there before is untouched.
     """
-    with replacing(path, "what is committed stays, start the same command again to resume") as file:
+    with replacing(path, _RESUME) as file:
         for piece in _sealed(content, _in_head(path)):
             file.write(piece)
 
@@ -75,10 +81,29 @@ def replacing(path: Path, remedy: str) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-        why = _FULL.get(error.errno or 0, f"writing failed ({error.strerror or error})")
-        raise EnvironmentFailure(f"{path}: {why}; {remedy}") from error
+        raise EnvironmentFailure(f"{path}: {_why(error)}; {remedy}") from error
     finally:
         end(temporary)
+
+
+@contextmanager
+def preparing(folder: Path) -> Iterator[None]:
+    """Turn what the system refuses while a run folder is made ready into an error that says what to do.
+
+    Raises:
+        EnvironmentFailure: The disk is full or fails; what is committed stays.
+        RunFolderError: The folder cannot be written at all.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FAILING:
+            raise EnvironmentFailure(f"{folder}: {_why(error)}; {_RESUME}") from error
+        raise RunFolderError(f"{folder}: the run folder cannot be written ({error.strerror or error})") from error
+
+
+def _why(error: OSError) -> str:
+    return _FULL.get(error.errno or 0, f"writing failed ({error.strerror or error})")
 
 
 def open_plain(path: Path) -> BinaryIO:

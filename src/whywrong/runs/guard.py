@@ -11,7 +11,7 @@ from typing import Any
 from whywrong.core.errors import RunFolderError
 from whywrong.data.files import path_bytes
 from whywrong.data.sources.base import SourceSpec
-from whywrong.runs.files import check_kind, intact, make_folder
+from whywrong.runs.files import check_kind, intact, make_folder, preparing
 from whywrong.runs.folder import read_run_file
 from whywrong.runs.identity import differences, identity
 from whywrong.runs.job import Step
@@ -50,7 +50,13 @@ def adopt(folder: Path, now: dict[str, Any], steps: Sequence[Step]) -> tuple[dic
 
     Raises:
         RunFolderError: The folder belongs to another run; lists what differs.
+        EnvironmentFailure: The disk is full or fails.
     """
+    with preparing(folder):
+        return _adopt(folder, now, steps)
+
+
+def _adopt(folder: Path, now: dict[str, Any], steps: Sequence[Step]) -> tuple[dict[str, Any], list[str]]:
     found = survey(folder)
     tidy(folder, found)
     shards = found.shards

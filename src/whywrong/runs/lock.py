@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from whywrong.core.errors import RunFolderError
-from whywrong.runs.files import check_kind, make_folder
+from whywrong.runs.files import check_kind, make_folder, preparing
 from whywrong.runs.layout import LOCK, LOCK_BYTES, parse_lock
 from whywrong.runs.temporaries import temporary_for
 
@@ -35,6 +35,7 @@ class RunLock:
 
     Raises:
         RunFolderError: Another run holds it, with its pid and host; the folder cannot be written; the file is no lock.
+        EnvironmentFailure: The disk is full or fails.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,17 +46,14 @@ class RunLock:
     def __enter__(self) -> RunLock:
         me = {"pid": os.getpid(), "host": _host(), "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         content = json.dumps(me).encode()
-        try:
-            make_folder(self.path.parent)
-            self._file = self._make(content)
-            if self._file < 0:
-                self._file = self._take_over(content)
-        except (FileExistsError, NotADirectoryError):
-            raise RunFolderError(f"{self.path.parent}: a file is in the way; name a folder for the run") from None
-        except OSError as error:
-            raise RunFolderError(
-                f"{self.path.parent}: the run folder cannot be written ({error.strerror or error})"
-            ) from error
+        with preparing(self.path.parent):
+            try:
+                make_folder(self.path.parent)
+                self._file = self._make(content)
+                if self._file < 0:
+                    self._file = self._take_over(content)
+            except (FileExistsError, NotADirectoryError):
+                raise RunFolderError(f"{self.path.parent}: a file is in the way; name a folder for the run") from None
         threading.Thread(target=self._beat, daemon=True, name="whywrong-lock").start()
         return self
 
@@ -81,7 +79,8 @@ class RunLock:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | _CAUTIOUS, 0o644))
             return -1
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next run sweeps it
+                temporary.unlink(missing_ok=True)
         os.close(descriptor)
         return -1
 
@@ -148,10 +147,12 @@ class RunLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        if self._is_current(self._file):
-            with contextlib.suppress(OSError):
+        # A lock that stays there is taken over by the next run.
+        with contextlib.suppress(OSError):
+            if self._is_current(self._file):
                 self.path.unlink()
-        os.close(self._file)
+        with contextlib.suppress(OSError):
+            os.close(self._file)
 
     def _is_current(self, descriptor: int) -> bool:
         """Whether the locked file is still the one at the path: its last holder may have removed it meanwhile."""
@@ -188,7 +189,9 @@ def _try_lock(descriptor: int) -> bool:
 def _fill(descriptor: int, content: bytes) -> None:
     """Write over what is there, then cut it to length: a kill in between leaves no empty file."""
     os.lseek(descriptor, 0, os.SEEK_SET)
-    os.write(descriptor, content)
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
     os.ftruncate(descriptor, len(content))
 
 

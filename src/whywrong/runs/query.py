@@ -87,7 +87,9 @@ def _check_tree(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
         elif isinstance(part, list):
             todo += part
     for table in tables:
-        if table.lower() not in named and any(sign in table for sign in "./\\:*?["):
+        # DuckDB 1 reads PRAGMA as a SELECT from such a table, which speaks of the machine.
+        other = table.lower().startswith("pragma_") or any(sign in table for sign in "./\\:*?[")
+        if other and table.lower() not in named:
             raise InputError(f'a query reads the views of the run and no files, got "{table}"')
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from whywrong.runs.files import preparing
 from whywrong.runs.shards import read_table, write_table
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def write_changes(place: Path, search: Search, changes: Changes | None) -> None:
         EnvironmentFailure: The disk is full or fails.
     """
     if changes is None:
-        (place / CHANGES).unlink(missing_ok=True)
+        with preparing(place):
+            (place / CHANGES).unlink(missing_ok=True)
         return
     rows = [_row(search, changes, one) for one in changes.classes.values()]
     write_table(

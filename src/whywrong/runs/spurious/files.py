@@ -10,7 +10,6 @@ spurious/labels.csv           the labels that were given, as they were read
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -21,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from whywrong._version import __version__
-from whywrong.core.csv_cells import guard_cell
 from whywrong.core.errors import RunFolderError
-from whywrong.runs.files import BLANK, MARK, commit, intact, open_plain, read_whole
+from whywrong.runs.files import BLANK, MARK, commit, intact, preparing, read_whole
 from whywrong.runs.guard import quarantine
 from whywrong.runs.layout import survey, tidy
 from whywrong.runs.lock import RunLock
 from whywrong.runs.shards import read_table, write_table
 from whywrong.runs.spurious.change_files import describe_changes, write_changes
+from whywrong.runs.spurious.label_files import digest_of, is_given, kept_labels, labels_text
+from whywrong.runs.spurious.places import COMPONENTS, EXAMPLES, FOLDER, LABELS, SEARCH
 
 if TYPE_CHECKING:
     from whywrong.models.classifier import Classifier
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
     from whywrong.runs.spurious.repair import Repair, Score
     from whywrong.runs.spurious.search import ClassSearch, Search
 
-FOLDER = "spurious"
-COMPONENTS, EXAMPLES, SEARCH = "components.parquet", "examples.parquet", "search.json"
-LABELS = "labels.csv"
-_LABELS_HEAD = b"class,component,label,basis\n"
 
 _WHOLE = ("class", "component", "images", "carriers", "read_as", "caused", "searched", "own_images", "outside_images")
 _REAL = (
@@ -96,59 +92,22 @@ def write_search(
         row for index, found in search.classes.items() for row in _rows(search, index, found, shown, labels, scores)
     ]
     record = describe(search, classifier, labels, repairs, changes)
+    keep = labels is None or is_given(labels, place / LABELS)
+    written = None if labels is None or keep else labels_text(search, labels)
     with RunLock(folder):
-        _make_room(folder)
-        write_table(place / COMPONENTS, pa.Table.from_pylist(rows, schema=SCHEMA), facts)
+        with preparing(folder):
+            _make_room(folder)
+        record["labels_file"] = kept_labels(folder) if written is None else digest_of(written)
+        # The digest goes ahead of the labels: they are known as ours also if the next step is the last.
+        announced = {"labels_file": record["labels_file"]}
+        write_table(place / COMPONENTS, pa.Table.from_pylist(rows, schema=SCHEMA), facts | announced)
         write_table(place / EXAMPLES, _examples(shown), facts)
         write_changes(place, search, changes)
-        if labels is not None and not _is_given(labels, place / LABELS):
-            written = _labels_text(search, labels)
+        if written is not None:
             commit(place / LABELS, written)
-            record["labels_file"] = _digest(written)
         record["seal"] = (MARK + BLANK).decode()
         commit(place / SEARCH, (json.dumps(_finite(record), indent=1) + "\n").encode())
     return place
-
-
-def check_labels_place(folder: Path, labels: Path | None) -> None:
-    """Refuse to write labels over a file that a person made or changed.
-
-    Args:
-        folder: Where a search is to be written.
-        labels: The file of labels that was given; the very file in question is left as it is.
-
-    Raises:
-        RunFolderError: Names the file.
-    """
-    path = folder / FOLDER / LABELS
-    if labels is None or not os.path.lexists(path) or os.path.samefile(path, labels):
-        return
-    with open_plain(path) as file:
-        content = file.read()
-    try:
-        stored = json.loads(read_whole(folder / FOLDER / SEARCH))
-    except (RunFolderError, ValueError):
-        stored = {}
-    # Version 0.1 wrote no digest; its own file starts with the columns that it writes.
-    former = content.startswith(_LABELS_HEAD) and "basis" in stored and "labels_file" not in stored
-    if not former and stored.get("labels_file") != _digest(content):
-        raise RunFolderError(f"{path}: somebody changed this file, and it is kept; move it away to write new labels")
-
-
-def _is_given(labels: Labels, path: Path) -> bool:
-    return labels.path is not None and os.path.lexists(path) and os.path.samefile(labels.path, path)
-
-
-def _labels_text(search: Search, labels: Labels) -> bytes:
-    lines = [
-        f"{_quoted(search.names[index])},{number + 1},{word},{search.basis}\n"
-        for (index, number), word in sorted(labels.words.items())
-    ]
-    return _LABELS_HEAD + "".join(lines).encode("utf-8", "surrogateescape")
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _make_room(folder: Path) -> None:
@@ -302,10 +261,6 @@ def _examples(shown: Sequence[Example]) -> pa.Table:
             }
         )
     return pa.Table.from_pylist(rows, schema=pa.schema(list(kinds.items())))
-
-
-def _quoted(text: str) -> str:
-    return '"' + guard_cell(text).replace('"', '""') + '"'
 
 
 def _finite(value: Any) -> Any:

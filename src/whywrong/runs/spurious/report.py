@@ -19,7 +19,8 @@ from whywrong.runs.guard import check_apart
 from whywrong.runs.layout import RUN_FILE, check_folder
 from whywrong.runs.progress import Progress
 from whywrong.runs.spurious.changes import Changes, change_classes
-from whywrong.runs.spurious.files import check_labels_place, describe, write_search
+from whywrong.runs.spurious.files import describe, write_search
+from whywrong.runs.spurious.label_files import check_labels_place
 from whywrong.runs.spurious.labels import Labels, read_labels
 from whywrong.runs.spurious.pictures import examples
 from whywrong.runs.spurious.repair import Repair, fixes_for, refit_of, repair_of, scores_alone
