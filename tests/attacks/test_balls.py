@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from whywrong.attacks.balls import Ball, norm_of, unit
+from whywrong.attacks.balls import Ball, check_ball, norm_of, unit
+from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
 
 NORMS = ("linf", "l2")
@@ -88,3 +89,16 @@ def test_norms_are_those_of_their_definitions_and_l0_counts_a_pixel_once():
     assert norm_of(delta, "l1").tolist() == [19.0]
     assert norm_of(delta, "l2").tolist() == [13.0]
     assert norm_of(delta, "linf").tolist() == [12.0]
+
+
+@pytest.mark.parametrize("eps", [0.0, -0.1, math.inf, math.nan])
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_a_radius_that_is_not_positive_and_finite_is_refused(norm, eps):
+    with pytest.raises(InputError, match="eps must be"):
+        check_ball(norm, eps)
+
+
+def test_an_l2_radius_may_exceed_one_and_an_linf_radius_may_not():
+    check_ball("l2", 1.5)
+    with pytest.raises(InputError, match="eps must be"):
+        check_ball("linf", 1.5)

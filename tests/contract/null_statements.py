@@ -2,6 +2,7 @@
 
 A statement says more than what was measured: that a change means something, that a place matters. What a method only
 measures (distances, maps, sizes of groups) is no statement; a method without any is listed with what it gives instead.
+The components that ``whywrong spurious`` calls harmful are no statement about an image: they have tests of their own.
 """
 
 from __future__ import annotations
@@ -11,17 +12,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from whywrong.api import load_classifier, open_data
 from whywrong.core.discoveries import confirm
+from whywrong.core.randomness import row_keys
 from whywrong.core.registry import methods, resolve
 from whywrong.data.batches import load_images
+from whywrong.explain.spurious import (
+    Features,
+    NeuralPCAConfig,
+    class_components,
+    find_levels,
+    harmful,
+    image_features,
+)
 from whywrong.models.classifier import Classifier
+from whywrong.models.last_layer import find_last_layer
 from whywrong.reproduce.null_cases import NullCase
+from whywrong.runs.comparisons import define_runner_up
+from whywrong.runs.predict import scored
 
+FEWEST = 8  # images of a class that components are taken from, in half of the pictures
 JUDGES = ("planted:vit", "planted:cnn-robust")
 
 
@@ -75,9 +91,52 @@ def place_confirmed(case: NullCase, net: str) -> Tensor:
     return torch.from_numpy(confirm(found.v.numpy(), found.turned.numpy(), controls).kept)
 
 
+def _predictions(classifier: Classifier, x: Tensor, y: Tensor) -> pa.Table:
+    """The columns of view ``predictions`` that others are compared by, as a run stores them."""
+    columns = scored(classifier.logits(x), y.tolist(), row_keys(0, len(x)))
+    n = len(x)
+    none = {name: pa.nulls(n, pa.string()) for name in ("key", "label_name", "predicted_name", "same_as")}
+    about = {"item_id": [f"{row:05}" for row in range(n)], "status": ["ok"] * n, "label": y.tolist()}
+    return pa.table({**about, **columns, **none})
+
+
+def clear_runner_up(case: NullCase, net: str) -> Tensor:
+    """The label of the case far ahead of the next class, by the view of a run on the pictures of its own model."""
+    _, x, y = pictures(net)
+    with duckdb.connect() as connection:
+        connection.register("predictions", _predictions(case.classifier, x, y))
+        connection.register("errors", _predictions(case.classifier, case.x, case.y))
+        connection.execute("create table classes (index bigint, name varchar)")
+        define_runner_up(connection)
+        rows = connection.sql("select clear from runner_up order by item_id").fetchall()
+    return torch.tensor([bool(clear) for (clear,) in rows])
+
+
+def features_of(case: NullCase) -> Features:
+    """What the search for spurious components keeps of the images of a case."""
+    rows = torch.arange(len(case.x)).split(240)
+    return Features.cat([image_features(case.classifier, case.x[some], case.y[some])[0] for some in rows])
+
+
+def harmful_components(classifier: Classifier, reference: Features, held_out: Features) -> Tensor:
+    """(L,) bool, the components of all classes, found in ``reference``: which ``whywrong spurious`` calls harmful."""
+    last = find_last_layer(classifier, (3, 64, 64))
+    found, config = [], NeuralPCAConfig(min_images=FEWEST)
+    for index in range(classifier.num_classes):
+        own, others = reference[reference.label == index], reference[reference.label != index]
+        if len(own) >= FEWEST:
+            weight, bias = last.weight[index], float(last.bias[index])
+            parts = class_components(own.phi, own.logits[:, index], weight, bias, index, config=config)
+            found.append((parts, find_levels(parts, own.phi, others.phi)))
+    searched = sum(len(parts) for parts, _ in found)
+    judged = [harmful(parts, levels, held_out, searched=searched) for parts, levels in found]
+    return torch.tensor([harm.verdict == "harmful" for harms in judged for harm in harms])
+
+
 STATEMENTS: dict[str, tuple[Statement, ...]] = {
     "covering": (Statement("hiding this place brings out the label and no other class", place_confirmed),),
     "counterfactuals": (Statement("others see the change, too", semantic),),
+    "runner_up": (Statement("the true class is the clear runner-up", clear_runner_up),),  # a view, without a method
 }
 
 NO_STATEMENT: dict[str, str] = {

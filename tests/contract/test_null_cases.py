@@ -12,10 +12,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.contract.null_statements import NO_STATEMENT, STATEMENTS, Statement, pictures
+from tests.contract.null_statements import (
+    NO_STATEMENT,
+    STATEMENTS,
+    Statement,
+    clear_runner_up,
+    features_of,
+    harmful_components,
+    pictures,
+)
 
 import whywrong
+from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.core.registry import methods
+from whywrong.explain.spurious import Features
 from whywrong.reproduce.null_cases import NULL_CASES, NullCase, null_cases
 
 MOST = 0.1  # share of a null case in which a statement may be made
@@ -55,6 +65,39 @@ def test_a_statement_is_made_in_at_most_one_null_case_in_ten(statement: Statemen
     case = cases(net, 200)[name]
     said = statement.said(case, net)
     assert len(said) >= 200 or name in ("error, random label", "permuted weights")  # as many as there are
+    assert float(said.float().mean()) <= MOST
+
+
+def test_the_runner_up_is_called_clear_where_the_label_is_the_runner_up():
+    """The statement is one that can be made: role play on images read right makes it in more than a third."""
+    classifier, x, y = pictures("planted:cnn")
+    order = classifier.logits(x).argsort(1, descending=True)
+    rows = (order[:, 0] == y).nonzero().flatten()[:60]
+    said = clear_runner_up(NullCase("role play", classifier, x[rows], order[rows, 1]), "planted:cnn")
+    assert float(said.float().mean()) > 1 / 3
+
+
+@pytest.mark.parametrize("name", NULL_CASES)
+def test_components_are_rarely_called_harmful_where_there_is_nothing_to_find(name: str):
+    case = cases("planted:cnn", 480)[name]
+    features = features_of(case)
+    order = keyed_uniform(row_keys(0, len(features)), ()).argsort()
+    half = len(order) // 2
+    said = harmful_components(case.classifier, features[order[:half]], features[order[half:]])
+    assert len(said) >= 60
+    assert float(said.float().mean()) <= MOST
+
+
+def test_components_are_not_called_harmful_by_the_features_of_other_images():
+    """Who carries a component says nothing then of how an image is read."""
+    classifier, x, y = pictures("planted:cnn")
+    features = features_of(NullCase("as they are", classifier, x, y))
+    order = keyed_uniform(row_keys(0, len(features)), ()).argsort()
+    half = len(order) // 2
+    held_out, other = features[order[half:]], features[order[half:].roll(1)]
+    mixed = Features(other.phi, held_out.logits, held_out.label)
+    said = harmful_components(classifier, features[order[:half]], mixed)
+    assert len(said) >= 60
     assert float(said.float().mean()) <= MOST
 
 

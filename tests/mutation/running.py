@@ -2,6 +2,7 @@
 
 python -m tests.mutation.running --number 100 --seed 1      # a random sample over the key modules
 python -m tests.mutation.running --module core/statistics.py --number 30
+python -m tests.mutation.running --number 130 --seed 1 --skip 100 --cpu 20 --green      # thirty more, on a busy machine
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -28,7 +30,10 @@ SECONDS = 300.0  # most for the tests of one mutant; a mutant that hangs is kill
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A mutant and what became of it: ``killed``, ``survived``, or ``hung``, which counts as killed."""
+    """A mutant and what became of it: ``killed``, ``survived``, ``hung``, or ``open``.
+
+    A mutant that hangs counts as killed, one whose tests did not end within their CPU time does not.
+    """
 
     module: str
     mutant: Mutant
@@ -37,7 +42,7 @@ class Tried:
 
     @property
     def killed(self) -> bool:
-        return self.fate != "survived"
+        return self.fate in ("killed", "hung")
 
     def __str__(self) -> str:
         return f"{self.module}:{self.mutant.line}  {self.mutant.what}  {self.fate} ({self.seconds:.0f} s)"
@@ -59,19 +64,28 @@ def sample(number: int, seed: int, modules: Sequence[str] = ()) -> list[tuple[st
     return drawn
 
 
-def run(chosen: Sequence[tuple[str, Mutant]], *, seconds: float | None = None) -> Iterator[Tried]:
-    """Try mutants one after the other, until the time is up."""
+def run(
+    chosen: Sequence[tuple[str, Mutant]], *, seconds: float | None = None, cpu: int | None = None, green: bool = False
+) -> Iterator[Tried]:
+    """Try mutants one after the other, until the time is up.
+
+    Args:
+        chosen: Modules and their mutants.
+        seconds: Time for all of them; None sets no limit.
+        cpu: CPU seconds for the tests of one mutant; None sets no limit.
+        green: The tests are known to pass by the modules as they are, and are not run on them first.
+    """
     ends = None if seconds is None else time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         package = Path(folder) / "whywrong"
         shutil.copytree(ROOT / "src" / "whywrong", package, copy_function=_link, ignore=_ignored)
         _import_heavy()
-        checked: set[str] = set()
+        checked: set[tuple[str, ...]] = set()
         for module, mutant in chosen:
             if ends is not None and time.monotonic() > ends:
                 return
-            if module not in checked:
-                checked.add(module)
+            if not green and TARGETS[module] not in checked:
+                checked.add(TARGETS[module])
                 if (fate := _tests(Path(folder), TARGETS[module])) != "survived":
                     raise RuntimeError(f"the tests of {module} are {fate} by the module as it is")
             path = package / module
@@ -80,7 +94,7 @@ def run(chosen: Sequence[tuple[str, Mutant]], *, seconds: float | None = None) -
             path.unlink()
             path.write_text(mutant.source)
             try:
-                fate = _tests(Path(folder), TARGETS[module])
+                fate = _tests(Path(folder), TARGETS[module], cpu)
             finally:
                 path.unlink()
                 path.write_bytes(whole)
@@ -100,27 +114,37 @@ def _ignored(_: str, names: list[str]) -> set[str]:
 
 
 def _import_heavy() -> None:
-    """What every test imports, once; nothing of the package itself."""
+    """What tests import, once; nothing of the package itself."""
+    import hypothesis  # noqa: F401
     import matplotlib  # noqa: F401
     import numpy  # noqa: F401
+    import pandas  # noqa: F401
+    import pyarrow  # noqa: F401
     import pytest  # noqa: F401
     import scipy.special
     import scipy.stats  # noqa: F401
+    import sklearn.metrics  # noqa: F401
     import timm  # noqa: F401
     import torch  # noqa: F401
 
 
-def _tests(folder: Path, files: Sequence[str]) -> str:
+def _tests(folder: Path, files: Sequence[str], cpu: int | None = None) -> str:
     child = os.fork()
     if child == 0:
         code = 1
         try:
+            if cpu is not None:
+                used = resource.getrusage(resource.RUSAGE_SELF)
+                cpu += int(used.ru_utime + used.ru_stime)
+                resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
             code = _in_child(folder, files)
         finally:
             os._exit(code)
     ends = time.monotonic() + SECONDS
     while time.monotonic() < ends:
         pid, status = os.waitpid(child, os.WNOHANG)
+        if pid and os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL):
+            return "open"
         if pid:
             return "survived" if status == 0 else "killed"
         time.sleep(0.05)
@@ -155,12 +179,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--number", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--skip", type=int, default=0, help="first mutants of the sample to leave out, tried before")
+    parser.add_argument("--cpu", type=int, help="CPU seconds for the tests of one mutant")
+    parser.add_argument("--green", action="store_true", help="do not run the tests without a mutant first")
     parser.add_argument("--module", action="append", default=[])
     options = parser.parse_args()
     found = []
-    for tried in run(sample(options.number, options.seed, options.module)):
+    chosen = sample(options.number, options.seed, options.module)[options.skip :]
+    for tried in run(chosen, cpu=options.cpu, green=options.green):
         found.append(tried)
         sys.stderr.write(f"{tried}\n")
+        sys.stderr.flush()
     killed = sum(tried.killed for tried in found)
     survivors = [str(tried) for tried in found if not tried.killed]
     json.dump({"tried": len(found), "killed": killed, "survivors": survivors}, sys.stdout, indent=1)

@@ -62,6 +62,9 @@ def test_the_claim_holds_where_only_the_guide_shares_what_the_judge_knows():
     assert result.numbers["guided_judge_flips"] > 0.9
     assert result.numbers["guided_beyond_plain"] > 0.9
     json.dumps(result.to_dict(), allow_nan=False)
+    plain, guided = (result.samples[f"judge rise, {name}"] for name in ("plain", "guided"))
+    assert len(plain) == len(guided) == result.n
+    assert sum(guided) / result.n - sum(plain) / result.n == pytest.approx(result.effect, abs=1e-5)
 
 
 def test_it_does_not_hold_where_the_explained_net_shares_it_too():
@@ -101,6 +104,7 @@ def test_no_image_is_nothing_to_measure():
         [Classifier(ORDINARY), Classifier(ROBUST)], empty, TrustClaimConfig(), judges=[Classifier(JUDGE)]
     )
     assert (result.n, result.verdict) == (0, "undecided")
+    assert not result.samples
     json.dumps(result.to_dict(), allow_nan=False)
 
 

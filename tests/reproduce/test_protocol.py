@@ -224,6 +224,7 @@ def test_json_has_plain_values_and_no_pictures(classifier, toys):
 def asked_claim(ask: Asked[dict]) -> ClaimResult:
     """Says what it was asked with."""
     ask.tell("look", 1, 2, passes=3)
+    ask.tell("look", 2, 2)
     ask.memory["seen"] = ask.memory.get("seen", 0) + 1
     return claim_result(Interval(0.5, 0.4, 0.6), effect_name="none", n=len(ask.models), verdict="holds",
                         sentence=ask.data + ask.config["word"], numbers={"seen": ask.memory["seen"]})  # fmt: skip
@@ -235,7 +236,7 @@ def test_a_declared_claim_is_called_as_the_registry_says():
         result = asked_claim(["one", "two"], "data", {"word": "!"}, progress=told.append, memory=memory)
         assert (result.n, result.sentence, result.numbers["seen"]) == (2, "data!", calls)
         assert (result.effect, result.interval) == (0.5, (0.4, 0.6))
-    assert told == [ClaimProgress("look", 1, 2, passes=3)] * 2
+    assert told == [ClaimProgress("look", 1, 2, passes=3), ClaimProgress("look", 2, 2, passes=0)] * 2
     assert asked_claim.__name__ == "asked_claim"
     assert asked_claim.__doc__ == "Says what it was asked with."
 

@@ -21,6 +21,8 @@ def test_a_cue_on_other_classes_is_taken_away_and_the_claim_holds():
     assert numbers["harmful"] == 1
     assert numbers["score_ap_after"] - numbers["score_ap_before"] == pytest.approx(result.effect)
     assert result.interval[0] > 0
+    # Some cats look less like a cat than a misled image with the cue does; without the cue none of the others does.
+    assert 0.5 < numbers["score_auc_before"] < numbers["score_auc_after"] == 1
     assert numbers["accuracy_after"] > numbers["accuracy_before"]  # the misled images are read rightly again
     assert "1 harmful component taken away" in result.sentence
     assert result.n + numbers["images_found_in"] + numbers["images_judged_on"] == 600

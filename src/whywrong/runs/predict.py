@@ -139,7 +139,7 @@ def _rows(fine: Sequence[tuple[Loaded, Tensor | None]], seed: int) -> list[dict[
     if answers.ndim == 1:
         columns: dict[str, list[Any]] = {"predicted": answers.tolist()}
     else:
-        columns = _scored(answers, labels, keys)
+        columns = scored(answers, labels, keys)
     return [
         {
             "item_id": item.row["item_id"],
@@ -155,8 +155,14 @@ def _rows(fine: Sequence[tuple[Loaded, Tensor | None]], seed: int) -> list[dict[
     ]
 
 
-def _scored(logits: Tensor, labels: Sequence[int | None], keys: Tensor) -> dict[str, list[Any]]:
-    """Columns from logits (B, K); those about the true class are None where there is no label."""
+def scored(logits: Tensor, labels: Sequence[int | None], keys: Tensor) -> dict[str, list[Any]]:
+    """Return the columns of a prediction from logits (B, K).
+
+    Args:
+        logits: On the CPU.
+        labels: (B,), the true classes; columns about a class that is not known are None.
+        keys: (B,) int64, seeds of the random class whose lead is stored.
+    """
     confidence = logits.double().softmax(1)
     ranked, order = logits.sort(dim=1, descending=True, stable=True)
     known = torch.tensor([label is not None for label in labels])
