@@ -123,9 +123,10 @@ def test_areas_are_those_of_scikit_learn_ties_included(positive, negative):
     assert roc_area(yes, no) == pytest.approx(roc_auc_score(truth, scores))
 
 
-def test_areas_of_an_empty_group_are_unknown():
-    assert np.isnan(average_precision(np.array([]), np.array([1.0])))
-    assert np.isnan(roc_area(np.array([1.0]), np.array([])))
+@pytest.mark.parametrize("area", [average_precision, roc_area])
+@pytest.mark.parametrize(("yes", "no"), [([], [1.0]), ([1.0], []), ([], [])])
+def test_areas_of_an_empty_group_are_unknown(area, yes, no):
+    assert np.isnan(area(np.array(yes), np.array(no)))
 
 
 def test_a_class_that_needs_its_cue_has_a_large_bias():

@@ -70,6 +70,21 @@ def test_a_change_that_the_net_does_not_see_is_not_confirmed():
     assert found.reads == 0
 
 
+class Brightness(nn.Module):
+    """Logit of class 1: 100 times the brightest 4 x 4 pixels, above 0.7."""
+
+    def forward(self, x):
+        answer = 100 * (nn.functional.avg_pool2d(x.mean(1, keepdim=True), 4, stride=1).amax((1, 2, 3)) - 0.7)
+        return torch.stack([torch.zeros_like(answer), answer], 1)
+
+
+def test_a_change_that_works_as_well_shuffled_is_counted_on_both_sides_and_not_confirmed():
+    bright = Classifier(Brightness(), classes=ClassList(("dark", "bright")), preprocess=classifier().preprocess)
+    x = torch.full((24, 3, SIDE, SIDE), 0.5)
+    (found,) = transplant(bright, x, change(torch.full((4, 4), 0.4)), tested=1)
+    assert (found.reads, found.shuffled, found.confirmed) == (24, 24, False)
+
+
 def test_more_crops_tested_make_the_bar_higher():
     x = 0.5 + 0.05 * torch.rand(24, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     few, many = (transplant(classifier(), x, change(STRIPES), tested=n)[0] for n in (1, 500))
