@@ -7,6 +7,8 @@ import sys
 from collections import defaultdict
 from types import FrameType
 
+import whywrong
+
 KINDS = {
     "up": "copies from the host to the device",
     "down": "copies from the device to the host",
@@ -16,7 +18,7 @@ KINDS = {
     "host": "operations of the CPU on large tensors",
     "float64": "operations of the device on tensors of float64",
 }
-_WATCHED = f"{os.sep}whywrong{os.sep}"
+_WATCHED = os.path.dirname(whywrong.__file__) + os.sep  # a clone may lie in a folder of any name
 _OURS = os.path.dirname(__file__)
 
 
@@ -54,8 +56,8 @@ def innermost_line() -> str:
     outside = "?"
     while frame is not None:
         name = frame.f_code.co_filename
-        if _WATCHED in name:
-            return f"{name.rpartition(_WATCHED)[2]}:{frame.f_lineno}"
+        if name.startswith(_WATCHED):
+            return f"{name.removeprefix(_WATCHED)}:{frame.f_lineno}"
         if outside == "?" and f"{os.sep}torch{os.sep}" not in name and not name.startswith((_OURS, "<")):
             outside = f"{os.path.basename(name)}:{frame.f_lineno}"
         frame = frame.f_back

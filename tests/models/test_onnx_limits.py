@@ -267,10 +267,10 @@ def test_free_memory_is_known_here():
 
 def test_memory_that_runs_out_in_a_batch_halves_it(tmp_path, monkeypatch):
     nodes = [
-        ints("s", 1, 1 << 17),
+        ints("s", 1, 1 << 19),
         FLAT,
         PRODUCT_0,
-        h.make_node("Tile", ["f", "s"], ["big"]),  # 100 MB an image
+        h.make_node("Tile", ["f", "s"], ["big"]),  # 400 MB an image: more than what earlier tests left mapped
         h.make_node("ReduceMax", ["big"], ["t"], axes=[1], keepdims=1),
         h.make_node("Add", ["y0", "t"], ["y"]),
     ]

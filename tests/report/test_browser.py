@@ -69,6 +69,7 @@ def opened(browser, report: Path, width: int = 1280, fragment: str = "", **optio
     options = {"reduced_motion": "reduce", **options}
     context = browser.new_context(viewport={"width": width, "height": 900}, **options)
     page = context.new_page()
+    page.set_default_timeout(120_000)  # on a busy machine a report of 200 errors takes its time
     asked, said = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(message.text))

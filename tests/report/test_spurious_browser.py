@@ -52,6 +52,7 @@ def test_filters_leave_what_fits(browser, page_file):
 
 def test_labels_outlive_a_reload_and_can_be_cleared(browser, page_file):
     page = browser.new_context().new_page()
+    page.set_default_timeout(120_000)
     page.goto(page_file.as_uri())
     page.locator(".sp-card").first.locator("label", has_text="spurious").click()
     page.reload()
