@@ -243,11 +243,11 @@ def test_allocations_beyond_the_limit_fail_and_the_limit_goes_with_the_block(mon
     before = resource.getrlimit(resource.RLIMIT_AS)
     with memory_limit():
         with memory_limit(), pytest.raises(MemoryError):
-            np.ones(2**30, np.uint8)
+            np.empty(2**32, np.uint8)  # far more than what threads of earlier tests may give back meanwhile
         with pytest.raises(RuntimeError, match="allocate memory"):
-            torch.ones(2**30, dtype=torch.uint8)
+            torch.empty(2**32, dtype=torch.uint8)
     assert resource.getrlimit(resource.RLIMIT_AS) == before
-    assert len(np.empty(2**30, np.uint8)) == 2**30
+    assert len(np.empty(2**32, np.uint8)) == 2**32
 
 
 def test_an_answer_in_time_is_given_and_errors_are_raised_as_they_are():
