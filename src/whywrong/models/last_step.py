@@ -44,7 +44,7 @@ def last_step(module: nn.Module, x: Tensor) -> tuple[LastStep, int]:
     try:
         with Contained(), EvaluationMode(kind.module), torch.inference_mode(False), torch.enable_grad():
             scores = read_part(kind.module(x.requires_grad_()), "logits")
-    except Exception:  # noqa: BLE001 - what is wrong with the model is said where it is asked in earnest
+    except Exception:  # noqa: BLE001 - a fault of the model is reported by the first real call
         return "unknown", 0
     return step_behind(scores), scores.numel()
 

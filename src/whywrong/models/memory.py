@@ -76,7 +76,7 @@ def device_errors() -> Iterator[None]:
 
 
 def device_failure(error: BaseException) -> DeviceFailure:
-    """What the user is told of an error of which :func:`device_failed` holds."""
+    """Return the message for an error of which :func:`device_failed` holds."""
     first = (str(error).strip().splitlines() or [""])[0]
     return DeviceFailure(
         f"the GPU failed ({first}); what is committed stays. Run the same command again; if it fails again, with "

@@ -51,7 +51,7 @@ def _is_single_sigmoid(model: Any, spec: InputSpec) -> bool:
 
 
 def _numbers(model: OnnxModel, x: Tensor) -> int:
-    """How many numbers a graph returns for one image; 0 if it refuses the image, which is said where it is asked."""
+    """How many numbers a graph returns for one image; 0 if it refuses the image; the first real call reports why."""
     try:
         return read_part(model(x), "logits").numel()
     except Exception:  # noqa: BLE001 - ONNX Runtime has no base class for its errors

@@ -16,7 +16,7 @@ def write_page(target: Path, pieces: Iterator[str]) -> None:
     """Write a page; a reader never sees half of one, and what a killed writer left beside it is removed.
 
     Args:
-        target: The file; a page that is there is replaced.
+        target: The file; an existing page of ours is replaced.
         pieces: Its text, whose head names whywrong as the generator.
 
     Raises:

@@ -20,7 +20,7 @@ _FIELDS = {"png": "Software", "svg": "Creator", "pdf": "Creator", "ps": "Creator
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure; one that is there is replaced.
+    """Write a figure; an existing figure of ours is replaced.
 
     Args:
         figure: The figure.

@@ -1,7 +1,7 @@
 """Images read right that errors are compared with: in role play, their runner-up is asked for as if it were the label.
 
 A class that is near is brought out more easily than one that is far, so controls are matched to the errors by the
-margin of the class asked for. A part of the images is held out: how often the test calls them is told in every report.
+margin of the class asked for. A part of the images is held out: every report states how often the test calls them.
 Source: ours, docs/methods/covering.md.
 """
 

@@ -1,4 +1,4 @@
-"""Files that a command puts into a run folder before the run begins, never over anything that is there."""
+"""Files that a command puts into a run folder before the run begins, never over an existing file."""
 
 from __future__ import annotations
 

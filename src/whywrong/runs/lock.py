@@ -85,7 +85,7 @@ class RunLock:
         return -1
 
     def _take_over(self, content: bytes) -> int:
-        """The lock that is there already, once its holder has gone.
+        """Return the existing lock, once its holder has gone.
 
         Raises:
             RunFolderError: Another run holds it, or it is no lock of ours.

@@ -19,7 +19,7 @@ class Progress:
         passes: Images, counted forward and backward, that this stage has sent through the model.
         share: Of ``explain``: how much of its work is done, 0 to 1, by the passes spent and those still expected; None
             in other stages. It moves while a method works, ``done`` only with finished shards.
-        method: Of ``explain``: the method in hand; empty where there is none.
+        method: Of ``explain``: the method in hand; empty if none runs.
     """
 
     stage: str

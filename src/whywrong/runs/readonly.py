@@ -35,7 +35,7 @@ class RunFiles(AbstractFileSystem):
         """The last file that could not be used: DuckDB passes on no more than its text."""
 
     def address(self, path: Path) -> str:
-        """How DuckDB is told of a file in the folder."""
+        """Describe a file of the folder to DuckDB."""
         return f"{PROTOCOL}://{path.relative_to(self._folder).as_posix()}"
 
     def _path(self, address: str) -> Path:

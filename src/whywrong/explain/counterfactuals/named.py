@@ -138,5 +138,5 @@ def _load(name: str, device: torch.device, precision: str) -> Classifier:
     if name.endswith(".onnx"):
         return load_classifier(name)
     classifier = load_classifier(name, device=device, precision=precision)
-    # A callable that is no module computes where it likes, and expects images on the CPU unless it is told otherwise.
+    # A callable that is no module computes where it likes, and expects images on the CPU unless told otherwise.
     return classifier if classifier.module is not None else load_classifier(name)
