@@ -28,6 +28,13 @@ def test_a_cue_on_other_classes_is_taken_away_and_the_claim_holds():
     assert result.n + numbers["images_found_in"] + numbers["images_judged_on"] == 600
 
 
+def test_accuracy_is_held_against_the_loss_that_is_allowed_not_against_a_gain():
+    gain = outcome((0.5, 0.2, 0.2)).numbers["accuracy_change"]
+    assert 0.05 < gain < 0.5
+    assert outcome((0.5, 0.2, 0.2), loss=gain).verdict == "holds"
+    assert outcome((0.5, 0.2, 0.2), loss=0.9).verdict == "holds"
+
+
 def test_without_a_harmful_component_the_claim_is_undecided():
     result = outcome((0.5, 0.0, 0.0))
     assert (result.verdict, result.n) == ("undecided", 0)

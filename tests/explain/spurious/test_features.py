@@ -9,6 +9,7 @@ from torch import nn
 
 from whywrong.core.errors import AccessError, InputError, ModelError
 from whywrong.explain.spurious import NeuralPCAConfig, class_components, component_maps, image_features
+from whywrong.explain.spurious.features import Features
 from whywrong.models.classifier import Classifier
 from whywrong.models.last_layer import find_last_layer
 
@@ -132,3 +133,17 @@ def test_a_convolution_of_size_one_before_the_mean_is_a_last_layer_too():
     classifier = Classifier(net)
     parts = components_of(classifier, torch.rand(25, 3, 8, 8), 2)
     assert parts.residual < 1e-5
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_taking_from_one_logit_gives_what_the_changed_logits_say(index):
+    generator = torch.Generator().manual_seed(index)
+    logits = torch.randn(200, 4, generator=generator) * 6
+    less = torch.rand(200, generator=generator) * 8
+    features = Features(torch.zeros(200, 1), logits, torch.zeros(200, dtype=torch.int64))
+    changed = logits.clone()
+    changed[:, index] -= less
+    assert torch.equal(features.without(index, less), changed.argmax(1))
+    assert int((features.predicted != changed.argmax(1)).sum()) > 10
+    torch.testing.assert_close(features.chance(index, less), changed.double().softmax(1)[:, index])
+    torch.testing.assert_close(features.chance(index), logits.double().softmax(1)[:, index])
