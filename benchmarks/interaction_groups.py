@@ -28,16 +28,16 @@ import torch
 from torch import Tensor
 
 from whywrong.core.randomness import item_keys
-from whywrong.explain.interactions.bands import BANDS, band_of
-from whywrong.explain.interactions.comparison import compare, curves_of, sampling_noise
-from whywrong.explain.interactions.features import Features
-from whywrong.explain.interactions.groups import GROUPS
-from whywrong.explain.interactions.making import make_groups
-from whywrong.explain.interactions.measured import MeasuredGroups, measure_groups
 from whywrong.models.classifier import Classifier
+from whywrong.reproduce.interactions.compare_groups import compare, curves_of, sampling_noise
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
+from whywrong.reproduce.interactions.features import Features
+from whywrong.reproduce.interactions.groups import GROUPS
+from whywrong.reproduce.interactions.make_groups import make_groups
+from whywrong.reproduce.interactions.measure_groups import MeasuredGroups, measure_groups
 from whywrong.reproduce.interactions.measuring import first_images
-from whywrong.reproduce.interactions.wording import decide_sign
+from whywrong.reproduce.interactions.order_bands import BANDS, band_of
+from whywrong.reproduce.interactions.wording import decide_effect
 from whywrong.reproduce.protocol import TensorImages
 
 
@@ -108,7 +108,7 @@ def claims(measured: MeasuredGroups) -> dict:
                 "change_of_A": [effect.value, effect.low, effect.high],
                 "percent": 100 * effect.value / level,
                 "p": effect.p,
-                "verdict": decide_sign(effect, above=above),
+                "verdict": decide_effect(effect, above=above),
                 "n": paired.n,
                 "noise_share": [float(own.max()), float(before.max())],
             } | {

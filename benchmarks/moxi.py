@@ -32,7 +32,7 @@ from torch import Tensor
 
 from whywrong.core.randomness import keyed_bits, row_keys
 from whywrong.core.statistics import wilson
-from whywrong.explain.interactions.players import PlayersConfig
+from whywrong.explain.masking.players import PlayersConfig
 from whywrong.explain.patch_groups.game import PatchGame, column
 from whywrong.explain.patch_groups.greedy import greedy, greedy_order, whole_order
 from whywrong.explain.patch_groups.rankings import RANKINGS, curves, order_of

@@ -9,7 +9,7 @@ from tests.contract.nets import build, images
 from whywrong.attacks.inverted.region_fix import margin_gradient
 from whywrong.core.errors import ModelError
 from whywrong.core.margins import error_margin
-from whywrong.explain.interactions import PlayersConfig
+from whywrong.explain.masking import PlayersConfig
 from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.rankings import curves, order_of
 from whywrong.explain.patch_groups.shapley import shapley_by_contexts, shapley_values

@@ -62,7 +62,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "reproduce/counterfactuals/claims.py": ("tests/reproduce/test_counterfactuals.py",),
     "reproduce/counterfactuals/trust.py": ("tests/reproduce/test_counterfactuals_trust.py",),
     "reproduce/interactions/attribution.py": ("tests/reproduce/test_interactions.py",),
-    "reproduce/interactions/groups.py": ("tests/reproduce/test_interactions.py",),
+    "reproduce/interactions/group_claims.py": ("tests/reproduce/test_interactions.py",),
     "reproduce/interactions/rankings.py": ("tests/reproduce/test_interactions.py",),
     "reproduce/interactions/two_models.py": ("tests/reproduce/test_interactions.py",),
 }

@@ -8,21 +8,21 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.explain.interactions.profiles_kit import features, measured, noisy_profiles
+from tests.reproduce.interactions.profiles_kit import features, measured, noisy_profiles
 from torch import nn
 
 from whywrong.core.errors import InputError
 from whywrong.core.registry import BUILTIN_CLAIMS
-from whywrong.explain.interactions.bands import band_of
-from whywrong.explain.interactions.games import TableGame
-from whywrong.explain.interactions.measured import MeasuredGroups
+from whywrong.explain.masking.games import TableGame
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce import ClaimProgress, ClaimResult, TensorImages, run_claim, run_claims
 from whywrong.reproduce.figures import draw
-from whywrong.reproduce.interactions import groups as group_claims
+from whywrong.reproduce.interactions import group_claims
 from whywrong.reproduce.interactions.attribution import band_parts
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig, common_grid
+from whywrong.reproduce.interactions.measure_groups import MeasuredGroups
 from whywrong.reproduce.interactions.measuring import first_images
+from whywrong.reproduce.interactions.order_bands import band_of
 
 SIDE = 32
 SETTINGS = {"limit": 6, "pool": 40, "players": "pixels", "grid": 4, "contexts": 2, "noise": None, "kinds": "brightness",

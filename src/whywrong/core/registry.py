@@ -175,7 +175,7 @@ BUILTIN_CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="interactions.C1",
         title="attacked images are misread with stronger interactions of high orders than their sources",
-        function="whywrong.reproduce.interactions.groups:attacks_raise_high_orders",
+        function="whywrong.reproduce.interactions.group_claims:attacks_raise_high_orders",
         config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
         draw="whywrong.reproduce.interactions.figures:draw_band",
         takes=frozenset({"progress", "memory"}),
@@ -183,7 +183,7 @@ BUILTIN_CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="interactions.C2",
         title="corrupted images are misread with weaker interactions of low orders than their sources",
-        function="whywrong.reproduce.interactions.groups:corruption_lowers_low_orders",
+        function="whywrong.reproduce.interactions.group_claims:corruption_lowers_low_orders",
         config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
         draw="whywrong.reproduce.interactions.figures:draw_band",
         takes=frozenset({"progress", "memory"}),
@@ -191,7 +191,7 @@ BUILTIN_CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="interactions.C3",
         title="the profile of interactions differs between kinds of misclassification",
-        function="whywrong.reproduce.interactions.groups:kinds_of_error_differ",
+        function="whywrong.reproduce.interactions.group_claims:kinds_of_error_differ",
         config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
         draw="whywrong.reproduce.interactions.figures:draw_profiles",
         takes=frozenset({"progress", "memory"}),
@@ -208,7 +208,7 @@ BUILTIN_CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="interactions.C5",
         title="the sign of interactions tells groups of images apart",
-        function="whywrong.reproduce.interactions.groups:signs_differ",
+        function="whywrong.reproduce.interactions.group_claims:signs_differ",
         config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
         draw="whywrong.reproduce.interactions.figures:draw_profiles",
         takes=frozenset({"progress", "memory"}),
@@ -216,7 +216,7 @@ BUILTIN_CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="interactions.C6",
         title="interactions are relatively strong at the lowest and highest orders and weak between",
-        function="whywrong.reproduce.interactions.groups:both_ends_are_high",
+        function="whywrong.reproduce.interactions.group_claims:both_ends_are_high",
         config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
         draw="whywrong.reproduce.interactions.figures:draw_profiles",
         takes=frozenset({"progress", "memory"}),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.explain.interactions.exact import exact_interactions
 from tests.explain.interactions.game_tables import random_tables
 from tests.explain.interactions.test_estimators import repeated, z_of
 
@@ -14,10 +15,9 @@ from whywrong.explain.interactions.blocks import block_pairs
 from whywrong.explain.interactions.cliques import cliques
 from whywrong.explain.interactions.contexts import plan_sets
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
-from whywrong.explain.interactions.exact import exact_interactions
-from whywrong.explain.interactions.games import TableGame
 from whywrong.explain.interactions.pairs import all_pairs, draw_pairs, near_pairs
 from whywrong.explain.interactions.windows import bases
+from whywrong.explain.masking.games import TableGame
 
 N = 12
 TWO_BLOCKS = torch.cat([all_pairs(4), all_pairs(4) + 7])  # players 0-3 and 7-10

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.explain.interactions.exact import exact_interactions, exact_order_shapley
 from tests.explain.interactions.game_tables import random_tables, smooth_table, table
 from torch import Tensor
 
@@ -16,11 +17,10 @@ from whywrong.explain.interactions import draws
 from whywrong.explain.interactions.contexts import draw_pair_contexts, draw_sets, permutations, plan_sets
 from whywrong.explain.interactions.curves import passes_of_signed_means, player_maps, signed_means
 from whywrong.explain.interactions.estimators import METHODS, InteractionsConfig, estimate
-from whywrong.explain.interactions.exact import exact_interactions, exact_order_shapley
-from whywrong.explain.interactions.games import FunctionGame, TableGame
 from whywrong.explain.interactions.pairs import all_pairs, near_pairs
 from whywrong.explain.interactions.strengths import strengths
 from whywrong.explain.interactions.windows import bases
+from whywrong.explain.masking.games import FunctionGame, TableGame
 
 N = 9
 PAIRS = near_pairs(3, 3, 1)

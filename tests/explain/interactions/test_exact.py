@@ -6,11 +6,7 @@ from itertools import permutations
 
 import pytest
 import torch
-from tests.explain.interactions.game_tables import choose, random_tables, table
-from torch import Tensor
-
-from whywrong.core.errors import InputError
-from whywrong.explain.interactions.exact import (
+from tests.explain.interactions.exact import (
     enumerate_game,
     exact_interactions,
     exact_mean_curve,
@@ -18,8 +14,12 @@ from whywrong.explain.interactions.exact import (
     exact_shapley,
     exact_shapley_interactions,
 )
-from whywrong.explain.interactions.games import FunctionGame, TableGame
+from tests.explain.interactions.game_tables import choose, random_tables, table
+from torch import Tensor
+
+from whywrong.core.errors import InputError
 from whywrong.explain.interactions.pairs import all_pairs
+from whywrong.explain.masking.games import FunctionGame, TableGame
 
 N = 7
 TIGHT = {"atol": 1e-10, "rtol": 0}

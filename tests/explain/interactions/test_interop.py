@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.explain.interactions.exact import enumerate_game, exact_interactions, exact_shapley_interactions
 from tests.explain.interactions.game_tables import random_tables
 
 from whywrong.core.errors import InputError
 from whywrong.explain.interactions import InteractionsConfig, TableGame, all_pairs, estimate, from_shapiq, to_shapiq
-from whywrong.explain.interactions.exact import enumerate_game, exact_interactions, exact_shapley_interactions
 
 shapiq = pytest.importorskip("shapiq")
 

@@ -11,9 +11,9 @@ from tests.explain.interactions.game_tables import random_tables
 
 from whywrong.core.errors import InputError
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
-from whywrong.explain.interactions.games import TableGame
 from whywrong.explain.interactions.pairs import all_pairs
 from whywrong.explain.interactions.profile import Profile, group_profile
+from whywrong.explain.masking.games import TableGame
 
 IMAGES = 24
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
-from whywrong.explain.interactions.games import FunctionGame
 from whywrong.explain.interactions.method import ProfilesConfig, interactions
 from whywrong.explain.interactions.pairs import all_pairs
+from whywrong.explain.masking.games import FunctionGame
 from whywrong.models.classifier import Classifier
 from whywrong.report.parts.profiles import curve, read
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tests.explain.interactions.exact import exact_interactions
 from tests.explain.interactions.game_tables import random_tables, smooth_table
 from tests.explain.interactions.test_estimators import repeated, z_of
 
@@ -13,10 +14,9 @@ from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_normal, row_keys
 from whywrong.explain.interactions.contexts import plan_sets
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
-from whywrong.explain.interactions.exact import exact_interactions
-from whywrong.explain.interactions.games import FunctionGame, TableGame
 from whywrong.explain.interactions.pairs import all_pairs, draw_pairs, near_pairs
 from whywrong.explain.interactions.windows import bases
+from whywrong.explain.masking.games import FunctionGame, TableGame
 
 N = 12
 PAIRS = near_pairs(3, 4, 1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from whywrong.core.errors import NonFiniteError
 from whywrong.core.randomness import keyed_bits, row_keys
-from whywrong.explain.interactions.players import ImageGame, PlayersConfig
+from whywrong.explain.masking.players import ImageGame, PlayersConfig
 from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.rankings import order_of
 from whywrong.models.classifier import Classifier

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform, row_keys
-from whywrong.explain.interactions.games import TableGame
+from whywrong.explain.masking.games import TableGame
 from whywrong.explain.patch_groups.greedy import greedy, greedy_order, whole_order
 from whywrong.explain.patch_groups.search import Search
 

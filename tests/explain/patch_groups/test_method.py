@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from whywrong.core.config import make_config
 from whywrong.core.errors import InputError
 from whywrong.core.input_spec import InputSpec
-from whywrong.explain.interactions.tokens import CannotDropTokens
+from whywrong.explain.masking.tokens import CannotDropTokens
 from whywrong.explain.patch_groups import PatchGroupsConfig, PatchGroupsResult, patch_groups
 from whywrong.models.classifier import Classifier
 from whywrong.report.drawing import plot

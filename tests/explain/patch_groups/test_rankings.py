@@ -10,8 +10,8 @@ from tests.explain.patch_groups.nets import images, tiny_vit
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform, row_keys
-from whywrong.explain.interactions.games import TableGame
-from whywrong.explain.interactions.players import PlayersConfig
+from whywrong.explain.masking.games import TableGame
+from whywrong.explain.masking.players import PlayersConfig
 from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.grad_cam import grad_cam
 from whywrong.explain.patch_groups.greedy import greedy_order

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from whywrong.core.access import Access
 from whywrong.core.errors import AccessError, ModelError
-from whywrong.explain.interactions.tokens import CannotDropTokens
+from whywrong.explain.masking.tokens import CannotDropTokens
 from whywrong.explain.patch_groups.rollout import rollout
 from whywrong.models.classifier import Classifier
 

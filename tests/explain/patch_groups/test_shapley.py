@@ -11,7 +11,7 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform, row_keys
-from whywrong.explain.interactions.games import TableGame
+from whywrong.explain.masking.games import TableGame
 from whywrong.explain.patch_groups.shapley import shapley_by_contexts, shapley_values
 
 PLAYERS = 6

@@ -1,29 +1,30 @@
 """Multi-order interactions of image patches: what kind of cooperation was behind a decision."""
 
-from whywrong.explain.interactions.comparison import Comparison, compare, curves_of
+import importlib
+import warnings
+from typing import Any
+
 from whywrong.explain.interactions.curves import PlayerMaps, SignedMeans, player_maps, signed_means
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
-from whywrong.explain.interactions.games import FunctionGame, Game, TableGame
-from whywrong.explain.interactions.groups import Groups, GroupsConfig
 from whywrong.explain.interactions.interop import from_shapiq, to_shapiq
-from whywrong.explain.interactions.making import make_groups
-from whywrong.explain.interactions.measured import MeasureConfig, MeasuredGroups, measure_groups
 from whywrong.explain.interactions.pairs import all_pairs, clamped_weights, draw_pairs, near_pairs, orders_of
-from whywrong.explain.interactions.players import ImageGame, PlayersConfig
 from whywrong.explain.interactions.profile import GroupProfile, Profile, group_profile
-from whywrong.explain.interactions.values import ValueFunction, class_values
+from whywrong.explain.masking import (
+    FunctionGame,
+    Game,
+    ImageGame,
+    PlayersConfig,
+    TableGame,
+    ValueFunction,
+    class_values,
+)
 
 __all__ = [
-    "Comparison",
     "FunctionGame",
     "Game",
     "GroupProfile",
-    "Groups",
-    "GroupsConfig",
     "ImageGame",
     "InteractionsConfig",
-    "MeasureConfig",
-    "MeasuredGroups",
     "PlayerMaps",
     "PlayersConfig",
     "Profile",
@@ -33,17 +34,24 @@ __all__ = [
     "all_pairs",
     "clamped_weights",
     "class_values",
-    "compare",
-    "curves_of",
     "draw_pairs",
     "estimate",
     "from_shapiq",
     "group_profile",
-    "make_groups",
-    "measure_groups",
     "near_pairs",
     "orders_of",
     "player_maps",
     "signed_means",
     "to_shapiq",
 ]
+
+_GROUPS = "whywrong.reproduce.interactions"
+_MOVED = {"Comparison", "Groups", "GroupsConfig", "MeasureConfig", "MeasuredGroups", "compare", "curves_of"}
+_MOVED |= {"make_groups", "measure_groups"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{__name__}.{name} moved to {_GROUPS}; import it from there", DeprecationWarning, stacklevel=2)
+    return getattr(importlib.import_module(_GROUPS), name)

@@ -22,10 +22,10 @@ from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
 from whywrong.explain.interactions.contexts import Plan, draw_sets, permutations
 from whywrong.explain.interactions.draws import MOST_MASKS, image_blocks
-from whywrong.explain.interactions.games import Game
 from whywrong.explain.interactions.pairs import check_orders
 from whywrong.explain.interactions.streams import MARGINALS, PERMUTATIONS
 from whywrong.explain.interactions.strengths import jackknife_se
+from whywrong.explain.masking.games import Game
 
 ARMS = 4  # q: more would share one set of s players among too many draws
 

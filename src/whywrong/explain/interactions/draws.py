@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from whywrong.explain.interactions.contexts import Plan, draw_pair_contexts
-from whywrong.explain.interactions.games import Game
 from whywrong.explain.interactions.windows import MOST_MASKS, Bases, bases
+from whywrong.explain.masking.games import Game
 
 _MOST_SUMS = 2**23  # numbers held at once, 64 MiB
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whywrong.core.errors import InputError
-from whywrong.explain.interactions.games import FunctionGame
 from whywrong.explain.interactions.profile import Profile
+from whywrong.explain.masking.games import FunctionGame
 
 if TYPE_CHECKING:
     from shapiq import InteractionValues

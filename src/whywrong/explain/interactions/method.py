@@ -20,13 +20,13 @@ from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
 from whywrong.core.result import MethodResult
 from whywrong.explain.interactions.blocks import block_pairs
-from whywrong.explain.interactions.coarse import coarse_players
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.pairs import orders_of
-from whywrong.explain.interactions.pixels import Baseline
-from whywrong.explain.interactions.players import ImageGame, PlayersConfig
 from whywrong.explain.interactions.profile import Profile
-from whywrong.explain.interactions.values import CLASSES, KINDS, ValueFunction
+from whywrong.explain.masking.coarse import coarse_players
+from whywrong.explain.masking.pixels import Baseline
+from whywrong.explain.masking.players import ImageGame, PlayersConfig
+from whywrong.explain.masking.values import CLASSES, KINDS, ValueFunction
 from whywrong.models.classifier import Classifier, need_classifier
 
 if TYPE_CHECKING:

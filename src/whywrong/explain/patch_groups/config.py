@@ -8,10 +8,10 @@ from typing import Literal
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.explain.interactions.coarse import coarse_players
-from whywrong.explain.interactions.pixels import Baseline
-from whywrong.explain.interactions.players import PlayersConfig
-from whywrong.explain.interactions.values import ValueFunction
+from whywrong.explain.masking.coarse import coarse_players
+from whywrong.explain.masking.pixels import Baseline
+from whywrong.explain.masking.players import PlayersConfig
+from whywrong.explain.masking.values import ValueFunction
 from whywrong.models.classifier import Classifier
 
 

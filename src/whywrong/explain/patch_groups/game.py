@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError, NonFiniteError
-from whywrong.explain.interactions.games import Game
-from whywrong.explain.interactions.players import ImageGame, PlayersConfig
-from whywrong.explain.interactions.values import LOG_ODDS, ValueFunction
+from whywrong.explain.masking.games import Game
+from whywrong.explain.masking.players import ImageGame, PlayersConfig
+from whywrong.explain.masking.values import LOG_ODDS, ValueFunction
 from whywrong.models.classifier import Classifier
 
 WINNER = "winner"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.explain.interactions.games import Game
+from whywrong.explain.masking.games import Game
 from whywrong.explain.patch_groups.game import WINNER, column
 from whywrong.explain.patch_groups.search import TIE, GreedyPath, Search
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_images, check_labels
 from whywrong.core.errors import InputError, ModelRaisedError, NonFiniteError
-from whywrong.explain.interactions.coarse import MOST_A_SIDE
-from whywrong.explain.interactions.players import PlayersConfig
-from whywrong.explain.interactions.values import CLASSES, ValueFunction
+from whywrong.explain.masking.coarse import MOST_A_SIDE
+from whywrong.explain.masking.players import PlayersConfig
+from whywrong.explain.masking.values import CLASSES, ValueFunction
 from whywrong.explain.patch_groups.config import PatchGroupsConfig
 from whywrong.explain.patch_groups.found import Found
 from whywrong.explain.patch_groups.game import PatchGame, column

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
-from whywrong.explain.interactions.games import Game
+from whywrong.explain.masking.games import Game
 from whywrong.explain.patch_groups.game import WINNER, PatchGame, column
 from whywrong.explain.patch_groups.grad_cam import grad_cam, pooled
 from whywrong.explain.patch_groups.greedy import greedy_order, whole_order

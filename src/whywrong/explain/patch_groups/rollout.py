@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from whywrong.core.access import Access
 from whywrong.core.checks import check_images
 from whywrong.core.errors import ModelError
-from whywrong.explain.interactions.tokens import find_transformer
+from whywrong.explain.masking.tokens import find_transformer
 from whywrong.models.classifier import Classifier
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from whywrong.core.checks import check_keys
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_bits, keyed_uniform
-from whywrong.explain.interactions.games import Game
+from whywrong.explain.masking.games import Game
 from whywrong.explain.patch_groups.game import column
 
 _PERMUTATIONS = 11  # streams of the keys of an image, apart from those of interactions

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from whywrong.core.statistics import Interval, resampled_mean
-from whywrong.explain.interactions.bands import band_of
 from whywrong.explain.interactions.contexts import permutations
-from whywrong.explain.interactions.games import Game
-from whywrong.explain.interactions.several_targets import SeveralTargets
 from whywrong.explain.interactions.streams import PERMUTATIONS
+from whywrong.explain.masking.games import Game
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
 from whywrong.reproduce.interactions.measuring import measured_groups
+from whywrong.reproduce.interactions.order_bands import band_of
+from whywrong.reproduce.interactions.several_targets import SeveralTargets
 from whywrong.reproduce.interactions.wording import CLASS_WORDS
 from whywrong.reproduce.protocol import Asked, ClaimResult, Part, both, bounds_in_words, claim, verdicts_of
 

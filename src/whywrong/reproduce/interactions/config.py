@@ -9,13 +9,13 @@ from typing import Literal
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.explain.interactions.coarse import coarse_players
-from whywrong.explain.interactions.groups import GROUPS, GroupsConfig
-from whywrong.explain.interactions.measured import MeasureConfig
-from whywrong.explain.interactions.pixels import Baseline
-from whywrong.explain.interactions.players import PlayersConfig
-from whywrong.explain.interactions.values import ValueFunction
+from whywrong.explain.masking.coarse import coarse_players
+from whywrong.explain.masking.pixels import Baseline
+from whywrong.explain.masking.players import PlayersConfig
+from whywrong.explain.masking.values import ValueFunction
 from whywrong.models.classifier import Classifier
+from whywrong.reproduce.interactions.groups import GROUPS, GroupsConfig
+from whywrong.reproduce.interactions.measure_groups import MeasureConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

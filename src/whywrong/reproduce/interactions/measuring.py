@@ -9,11 +9,11 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys
-from whywrong.explain.interactions.groups import GROUPS
-from whywrong.explain.interactions.making import REMEDY, make_groups
-from whywrong.explain.interactions.measured import MeasuredGroups, measure_groups
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
+from whywrong.reproduce.interactions.groups import GROUPS
+from whywrong.reproduce.interactions.make_groups import REMEDY, make_groups
+from whywrong.reproduce.interactions.measure_groups import MeasuredGroups, measure_groups
 from whywrong.reproduce.protocol import Asked, ClaimProgress, LabelledImages
 
 Progress = Callable[[ClaimProgress], None] | None

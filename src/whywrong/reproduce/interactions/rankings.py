@@ -13,8 +13,8 @@ import torch
 from whywrong.core.errors import InputError, ModelError
 from whywrong.core.randomness import item_keys
 from whywrong.core.statistics import Interval, mean, sign_flip
-from whywrong.explain.interactions.coarse import coarse_players
-from whywrong.explain.interactions.values import ValueFunction
+from whywrong.explain.masking.coarse import coarse_players
+from whywrong.explain.masking.values import ValueFunction
 from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.rankings import DIRECTIONAL, curves, order_of
 from whywrong.reproduce.interactions.config import PatchClaimConfig

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from whywrong.core.statistics import Interval
-from whywrong.explain.interactions.bands import band_of
-from whywrong.explain.interactions.comparison import Comparison, Curves, Effect, curves_of
-from whywrong.explain.interactions.measured import MeasuredGroups
+from whywrong.reproduce.interactions.compare_groups import Comparison, Curves, Effect, curves_of
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
+from whywrong.reproduce.interactions.measure_groups import MeasuredGroups
+from whywrong.reproduce.interactions.order_bands import band_of
 from whywrong.reproduce.protocol import Part, Verdict, bounds_in_words, verdicts_of
 
 CLASS_WORDS = ("true", "predicted", "difference")

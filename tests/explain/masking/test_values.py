@@ -7,7 +7,7 @@ import torch
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_normal, row_keys
-from whywrong.explain.interactions.values import CLASSES, KINDS, LOG_ODDS, ValueFunction, class_values
+from whywrong.explain.masking.values import CLASSES, KINDS, LOG_ODDS, ValueFunction, class_values
 
 ALL = tuple(ValueFunction(kind=kind, of=of) for kind in KINDS for of in CLASSES)
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.explain.interactions.profiles_kit import features
+from tests.reproduce.interactions.profiles_kit import features
 
-from whywrong.explain.interactions.features import Features
-from whywrong.explain.interactions.sharing_out import PILOT_CONTEXTS, contexts_by_order
+from whywrong.reproduce.interactions.allocation import PILOT_CONTEXTS, contexts_by_order
+from whywrong.reproduce.interactions.features import Features
 
 ERRORS = 0.3 * 1.3 ** np.arange(5)  # their logarithms lie on a line
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from whywrong.explain.interactions.features import Features
-from whywrong.explain.interactions.groups import Group
-from whywrong.explain.interactions.measured import Measured, MeasuredGroups
+from whywrong.reproduce.interactions.features import Features
+from whywrong.reproduce.interactions.groups import Group
+from whywrong.reproduce.interactions.measure_groups import Measured, MeasuredGroups
 
 RATIOS = (0.0, 0.1, 0.5, 0.9, 1.0)
 NAMES = ("log_odds_true", "log_odds_target", "log_odds_difference")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError
 from whywrong.data.corruptions.filters import gaussian_filter
-from whywrong.explain.interactions.inpainting import inpaint
+from whywrong.explain.masking.inpainting import inpaint
 from whywrong.models.classifier import Classifier
 
 Baseline = Literal["image_mean", "data_mean", "blur", "inpainted"]
@@ -31,7 +31,7 @@ class PixelCells:
         grid: g; cell k covers rows (k // g) H/g and columns (k mod g) W/g onwards, all channels together.
         baseline: What hides a cell: ``image_mean``, the mean colour of the image itself; ``data_mean``, the mean of the
             classifier's normalisation, which is zero after it; ``blur``, the image after a Gaussian; ``inpainted``,
-            what :func:`whywrong.explain.interactions.inpainting.inpaint` makes of the cells that are shown.
+            what :func:`whywrong.explain.masking.inpainting.inpaint` makes of the cells that are shown.
         blur_sigma: Standard deviation of that Gaussian, in pixels; None takes the longer side of a cell.
 
     Attributes:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whywrong.explain.interactions.features import Features
+from whywrong.reproduce.interactions.features import Features
 
 PILOT_IMAGES = 48
 PILOT_CONTEXTS = 8

@@ -8,29 +8,29 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from tests.explain.interactions.profiles_kit import NAMES, features, measured, noisy_profiles
+from tests.reproduce.interactions.profiles_kit import NAMES, features, measured, noisy_profiles
 from torch import nn
 
 from whywrong.core.errors import InputError
-from whywrong.explain.interactions.bands import band_of, within
-from whywrong.explain.interactions.comparison import (
+from whywrong.explain.interactions.pairs import orders_of
+from whywrong.explain.masking.players import PlayersConfig
+from whywrong.models.classifier import Classifier
+from whywrong.reproduce.interactions.compare_groups import (
     STATISTICS,
     compare,
     curves_of,
     group_draws,
     sampling_noise,
 )
-from whywrong.explain.interactions.features import Features
-from whywrong.explain.interactions.groups import Group, Groups
-from whywrong.explain.interactions.measured import (
+from whywrong.reproduce.interactions.features import Features
+from whywrong.reproduce.interactions.groups import Group, Groups
+from whywrong.reproduce.interactions.measure_groups import (
     MeasureConfig,
     MeasuredGroups,
     measure_groups,
 )
-from whywrong.explain.interactions.pairs import orders_of
-from whywrong.explain.interactions.players import PlayersConfig
-from whywrong.explain.interactions.vectors import shape_vectors, vectors_differ
-from whywrong.models.classifier import Classifier
+from whywrong.reproduce.interactions.order_bands import band_of, within
+from whywrong.reproduce.interactions.vectors import shape_vectors, vectors_differ
 
 
 def test_a_known_difference_at_high_orders_is_found_there_and_nowhere_else():

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whywrong.explain.interactions.groups import MADE, Group, Groups
+from whywrong.reproduce.interactions.groups import MADE, Group, Groups
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,10 +10,10 @@ from torch import nn
 from whywrong.core.errors import AccessError, InputError
 from whywrong.core.randomness import row_keys
 from whywrong.data.corruptions import corrupt
-from whywrong.explain.interactions.groups import GROUPS, Groups, GroupsConfig
-from whywrong.explain.interactions.making import make_groups
-from whywrong.explain.interactions.values import ValueFunction, class_values
+from whywrong.explain.masking.values import ValueFunction, class_values
 from whywrong.models.classifier import Classifier
+from whywrong.reproduce.interactions.groups import GROUPS, Groups, GroupsConfig
+from whywrong.reproduce.interactions.make_groups import make_groups
 
 SIDE = 32
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.randomness import keyed_uniform, row_keys
-from whywrong.explain.interactions.inpainting import inpaint
+from whywrong.explain.masking.inpainting import inpaint
 
 
 def holes(count: int, height: int, width: int) -> Tensor:

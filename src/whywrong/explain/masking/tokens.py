@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from whywrong.core.access import Access
 from whywrong.core.errors import InputError, ModelError, WhyWrongError
 from whywrong.core.randomness import keyed_uniform
-from whywrong.explain.interactions.encoders import EncoderTokens, NoEncoder
+from whywrong.explain.masking.encoders import EncoderTokens, NoEncoder
 from whywrong.models.capture import SpatialLayer
 from whywrong.models.classifier import Classifier
 from whywrong.models.grids import Layout
@@ -36,7 +36,7 @@ class PatchTokens:
 
     Args:
         classifier: Around a transformer of timm's ``VisionTransformer`` design, or around one encoder of PyTorch or
-            torchvision, see :mod:`whywrong.explain.interactions.encoders`.
+            torchvision, see :mod:`whywrong.explain.masking.encoders`.
         x: (B, C, H, W) in [0, 1]; embedded once an image, by one plain pass.
         grid: g, players of whole blocks of tokens; None makes every patch token a player.
 

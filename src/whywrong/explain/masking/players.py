@@ -13,11 +13,11 @@ from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_classes, check_images, check_labels
 from whywrong.core.errors import InputError
 from whywrong.core.margins import best_other
-from whywrong.explain.interactions.games import Game
-from whywrong.explain.interactions.pixels import BASELINES, Baseline, PixelCells, default_grid
-from whywrong.explain.interactions.precision import check_precision, in_float32, reduced_precision
-from whywrong.explain.interactions.tokens import CannotDropTokens, PatchTokens, why_not
-from whywrong.explain.interactions.values import LOG_ODDS, ValueFunction, check_value_functions, class_values
+from whywrong.explain.masking.games import Game
+from whywrong.explain.masking.pixels import BASELINES, Baseline, PixelCells, default_grid
+from whywrong.explain.masking.precision import check_precision, in_float32, reduced_precision
+from whywrong.explain.masking.tokens import CannotDropTokens, PatchTokens, why_not
+from whywrong.explain.masking.values import LOG_ODDS, ValueFunction, check_value_functions, class_values
 from whywrong.models.classifier import Classifier
 
 
@@ -78,7 +78,7 @@ class ImageGame(Game):
         InputError: A shape, class, grid or pixel breaks the contract above; bad pixels name their row.
         CannotDropTokens: ``tokens`` were asked for and cannot be had.
         ModelError: Weights in half precision that do not pass their probe, see
-            :mod:`whywrong.explain.interactions.precision`.
+            :mod:`whywrong.explain.masking.precision`.
     """
 
     setup = 1

@@ -16,10 +16,10 @@ from whywrong.core.input_spec import InputSpec
 from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.pairs import near_pairs
-from whywrong.explain.interactions.pixels import PixelCells, default_grid
-from whywrong.explain.interactions.players import ImageGame, PlayersConfig
-from whywrong.explain.interactions.tokens import CannotDropTokens, PatchTokens
-from whywrong.explain.interactions.values import ValueFunction, class_values
+from whywrong.explain.masking.pixels import PixelCells, default_grid
+from whywrong.explain.masking.players import ImageGame, PlayersConfig
+from whywrong.explain.masking.tokens import CannotDropTokens, PatchTokens
+from whywrong.explain.masking.values import ValueFunction, class_values
 from whywrong.models.classifier import Classifier
 from whywrong.models.planted import load_planted
 

@@ -8,7 +8,7 @@ import torch
 from tests.explain.interactions.game_tables import random_tables
 
 from whywrong.core.errors import InputError, NonFiniteError
-from whywrong.explain.interactions.games import FunctionGame, TableGame
+from whywrong.explain.masking.games import FunctionGame, TableGame
 
 
 def test_a_table_is_read_by_the_bits_of_the_set():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from whywrong.core.statistics import signs_of
-from whywrong.explain.interactions.features import Features
+from whywrong.reproduce.interactions.features import Features
 
 _MEANS = ("A", "M", "pos", "neg", "positive", "U", "raw")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from whywrong.core.errors import ModelError
 from whywrong.core.randomness import keyed_bits, row_keys
-from whywrong.explain.interactions.games import Game
+from whywrong.explain.masking.games import Game
 from whywrong.models.classifier import Classifier
 
 MOST_ERROR = 0.05

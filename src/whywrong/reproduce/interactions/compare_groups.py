@@ -17,11 +17,11 @@ import numpy as np
 
 from whywrong.core.errors import InputError
 from whywrong.core.statistics import Interval, Resampled, extreme_share, holm, resampled_mean, without_one
-from whywrong.explain.interactions.bands import BANDS, band_of
-from whywrong.explain.interactions.features import Features
-from whywrong.explain.interactions.measured import MeasuredGroups
 from whywrong.explain.interactions.profile import NOISE_MARK
-from whywrong.explain.interactions.resampling import Means, dealt, means_of, resamples, swapped
+from whywrong.reproduce.interactions.features import Features
+from whywrong.reproduce.interactions.measure_groups import MeasuredGroups
+from whywrong.reproduce.interactions.order_bands import BANDS, band_of
+from whywrong.reproduce.interactions.resampling import Means, dealt, means_of, resamples, swapped
 
 
 def _j(means: Means) -> np.ndarray:

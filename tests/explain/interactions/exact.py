@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.explain.interactions.games import Game, TableGame
 from whywrong.explain.interactions.pairs import all_pairs
+from whywrong.explain.masking.games import Game, TableGame
 
 MOST_PLAYERS = 12
 

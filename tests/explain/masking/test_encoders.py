@@ -10,9 +10,9 @@ from tests.contract.nets import build
 from torch import Tensor, nn
 
 from whywrong.core.randomness import keyed_uniform, row_keys
-from whywrong.explain.interactions.encoders import EncoderTokens, NoEncoder
-from whywrong.explain.interactions.players import ImageGame, PlayersConfig
-from whywrong.explain.interactions.tokens import PatchTokens
+from whywrong.explain.masking.encoders import EncoderTokens, NoEncoder
+from whywrong.explain.masking.players import ImageGame, PlayersConfig
+from whywrong.explain.masking.tokens import PatchTokens
 from whywrong.models.classifier import Classifier
 
 SIDE, WIDTH = 16, 8

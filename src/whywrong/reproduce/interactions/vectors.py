@@ -12,8 +12,8 @@ import numpy as np
 
 from whywrong.core.errors import InputError
 from whywrong.core.statistics import Resampled
-from whywrong.explain.interactions.comparison import Effect
-from whywrong.explain.interactions.features import Features
+from whywrong.reproduce.interactions.compare_groups import Effect
+from whywrong.reproduce.interactions.features import Features
 
 
 def shape_vectors(features: Features, statistic: str, value: int) -> np.ndarray:

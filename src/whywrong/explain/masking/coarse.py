@@ -6,9 +6,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from whywrong.explain.interactions.pixels import Baseline
-from whywrong.explain.interactions.players import PlayersConfig
-from whywrong.explain.interactions.tokens import CannotDropTokens, token_source
+from whywrong.explain.masking.pixels import Baseline
+from whywrong.explain.masking.players import PlayersConfig
+from whywrong.explain.masking.tokens import CannotDropTokens, token_source
 from whywrong.models.classifier import Classifier
 
 MOST_A_SIDE = 8

@@ -20,18 +20,18 @@ from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_bits
 from whywrong.explain.interactions.blocks import block_pairs
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
-from whywrong.explain.interactions.features import Features
-from whywrong.explain.interactions.games import Game
-from whywrong.explain.interactions.groups import MADE, Group, Groups
-from whywrong.explain.interactions.jobs import Jobs, jobs_of
 from whywrong.explain.interactions.pairs import RATIOS, orders_of
-from whywrong.explain.interactions.players import PlayersConfig
 from whywrong.explain.interactions.profile import Profile
-from whywrong.explain.interactions.several_targets import SeveralTargets
-from whywrong.explain.interactions.sharing_out import PILOT_CONTEXTS, PILOT_IMAGES, contexts_by_order
 from whywrong.explain.interactions.streams import PILOT
-from whywrong.explain.interactions.values import KINDS
+from whywrong.explain.masking.games import Game
+from whywrong.explain.masking.players import PlayersConfig
+from whywrong.explain.masking.values import KINDS
 from whywrong.models.classifier import Classifier
+from whywrong.reproduce.interactions.allocation import PILOT_CONTEXTS, PILOT_IMAGES, contexts_by_order
+from whywrong.reproduce.interactions.features import Features
+from whywrong.reproduce.interactions.groups import MADE, Group, Groups
+from whywrong.reproduce.interactions.measurement_plan import Jobs, jobs_of
+from whywrong.reproduce.interactions.several_targets import SeveralTargets
 
 _CHUNK = 16  # images measured together, between two reports of progress
 
@@ -148,7 +148,7 @@ def measure_groups(
 
     Args:
         classifier: Images to logits.
-        groups: From :func:`whywrong.explain.interactions.making.make_groups`.
+        groups: From :func:`whywrong.reproduce.interactions.make_groups.make_groups`.
         config: Settings; None takes the defaults.
         progress: Told, after every few images, how many are measured, how many there are, and the passes so far.
 

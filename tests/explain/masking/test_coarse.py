@@ -7,7 +7,7 @@ import torch
 from tests.contract.nets import build
 from torch import nn
 
-from whywrong.explain.interactions.coarse import coarse_grid, coarse_players
+from whywrong.explain.masking.coarse import coarse_grid, coarse_players
 from whywrong.models.classifier import Classifier
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whywrong.explain.interactions.players import ImageGame, PlayersConfig
-from whywrong.explain.interactions.values import CLASSES, ValueFunction, class_values
+from whywrong.explain.masking.players import ImageGame, PlayersConfig
+from whywrong.explain.masking.values import CLASSES, ValueFunction, class_values
 from whywrong.models.classifier import Classifier
 
 

@@ -15,9 +15,9 @@ from whywrong.core.errors import InputError
 from whywrong.core.margins import best_other
 from whywrong.core.randomness import row_keys
 from whywrong.data.corruptions import SEVERITIES, corrupt
-from whywrong.explain.interactions.groups import GROUPS, Group, Groups, GroupsConfig
-from whywrong.explain.interactions.values import ValueFunction, class_values
+from whywrong.explain.masking.values import ValueFunction, class_values
 from whywrong.models.classifier import Classifier
+from whywrong.reproduce.interactions.groups import GROUPS, Group, Groups, GroupsConfig
 
 FEWEST = 20
 _CHUNK = 64  # correct images tried at a time
