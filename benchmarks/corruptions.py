@@ -238,7 +238,7 @@ def accuracies(model: str, data: Path, kinds: Sequence[str]) -> dict[str, Any]:
 
     from whywrong.core.randomness import row_keys
     from whywrong.data.corruptions import corrupt
-    from whywrong.models.zoo import load_classifier
+    from whywrong.models.loading.zoo import load_classifier
 
     classifier = load_classifier(model)
     with np.load(data) as arrays:

@@ -208,7 +208,7 @@ def planted(limit: int, epochs: int, pictures: int) -> dict[str, Any]:
     """The shipped nets: verdicts, guidance of the ordinary one by the robust one, and a fine-tuned copy."""
     from whywrong.core.randomness import row_keys
     from whywrong.data.planted import open_set, ordinary_scene, render
-    from whywrong.models.zoo import load_classifier
+    from whywrong.models.loading.zoo import load_classifier
 
     nets = {name: load_classifier(f"planted:{name}") for name in ("cnn", "vit", "cnn-spurious", "cnn-robust")}
     drawn = open_set("test").draw(torch.arange(limit))

@@ -26,8 +26,8 @@ from whywrong.data.decoding import DecodeOptions
 from whywrong.data.items import load_item
 from whywrong.data.sources import Source, open_source
 from whywrong.models.classifier import Classifier
+from whywrong.models.loading.zoo import load_classifier
 from whywrong.models.memory import keep_freed_memory
-from whywrong.models.zoo import load_classifier
 from whywrong.report.html import write_report
 from whywrong.runs.bench import as_input
 from whywrong.runs.diagnose import diagnose

@@ -90,7 +90,7 @@ def make_jpegs(folder: Path, photographs: list[Path], count: int, wrong: float, 
     """``count`` distinct JPEGs, labelled as the net reads them but for a seeded share."""
     import torch
 
-    from whywrong.models.zoo import load_classifier
+    from whywrong.models.loading.zoo import load_classifier
 
     classifier = load_classifier(f"{model}:net")
     originals = [Image.open(path).convert("RGB") for path in photographs]
@@ -122,7 +122,7 @@ def _diagnose(folder: Path, model: Path) -> None:
     import resource
 
     from whywrong.data.sources import open_source
-    from whywrong.models.zoo import load_classifier
+    from whywrong.models.loading.zoo import load_classifier
     from whywrong.report.html import write_report
     from whywrong.runs.diagnose import diagnose
 

@@ -41,7 +41,7 @@ from whywrong.explain.spurious import (
     harmful,
     image_features,
 )
-from whywrong.models.last_layer import find_last_layer
+from whywrong.models.layers.last_layer import find_last_layer
 from whywrong.reproduce.null_cases import NullCase, null_cases
 
 FEWEST = 8  # images of a class that components are taken from

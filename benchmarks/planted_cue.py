@@ -20,7 +20,7 @@ from whywrong.attacks.inverted.segments import superpixels
 from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.core.statistics import wilson
 from whywrong.data.planted import CUES, NAMES, ordinary_scene, render
-from whywrong.models.zoo import load_classifier
+from whywrong.models.loading.zoo import load_classifier
 
 SEED = 21  # of the pictures: neither those of training nor those of the shipped sets
 DRAWS = 50

@@ -52,8 +52,8 @@ from whywrong.explain.spurious import (
     roc_area,
 )
 from whywrong.models.classifier import Classifier
-from whywrong.models.last_layer import find_last_layer
-from whywrong.models.zoo import load_classifier
+from whywrong.models.layers.last_layer import find_last_layer
+from whywrong.models.loading.zoo import load_classifier
 from whywrong.planting.training import RECIPES, training_scene
 
 MODEL = "cnn-spurious"

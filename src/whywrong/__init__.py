@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from whywrong.explain.interactions.method import ProfilesConfig, ProfilesResult, interactions
     from whywrong.explain.patch_groups import PatchGroupsConfig, PatchGroupsResult, patch_groups
     from whywrong.models.classifier import Classifier
-    from whywrong.models.zoo import load_classifier
+    from whywrong.models.loading.zoo import load_classifier
     from whywrong.report.drawing import plot
     from whywrong.reproduce.protocol import ClaimResult
     from whywrong.runs.folder import RunFolder
@@ -63,7 +63,7 @@ _HOMES = {
     "whywrong.explain.patch_groups": ["PatchGroupsConfig", "PatchGroupsResult", "patch_groups"],
     "whywrong.explain.interactions.method": ["ProfilesConfig", "ProfilesResult", "interactions"],
     "whywrong.models.classifier": ["Classifier"],
-    "whywrong.models.zoo": ["load_classifier"],
+    "whywrong.models.loading.zoo": ["load_classifier"],
     "whywrong.report.drawing": ["plot"],
     "whywrong.reproduce.protocol": ["ClaimResult"],
     "whywrong.runs.folder": ["RunFolder"],

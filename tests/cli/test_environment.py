@@ -123,7 +123,7 @@ def test_memory_that_runs_out_outside_of_a_pass_is_no_fault_of_ours(whywrong, sm
     def load(*_, **__):
         raise error
 
-    monkeypatch.setattr("whywrong.models.zoo.load_classifier", load)
+    monkeypatch.setattr("whywrong.models.loading.zoo.load_classifier", load)
     ended = whywrong("check", small.model, small.images)
     assert ended.code == 3
     assert ended.err.splitlines()[-1].startswith("whywrong: memory ran out; committed results stay.")

@@ -32,7 +32,7 @@ from whywrong.explain.spurious import (
     image_features,
 )
 from whywrong.models.classifier import Classifier
-from whywrong.models.last_layer import find_last_layer
+from whywrong.models.layers.last_layer import find_last_layer
 from whywrong.reproduce.null_cases import NullCase
 from whywrong.runs.comparisons import define_runner_up
 from whywrong.runs.predict import scored

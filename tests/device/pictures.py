@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from whywrong.data.batches import load_images
-from whywrong.models.zoo import load_classifier
+from whywrong.models.loading.zoo import load_classifier
 
 WRONG, RIGHT = 6, 18
 

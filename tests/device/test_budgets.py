@@ -15,7 +15,7 @@ from tests.device.stand_in import StandIn
 from whywrong.api import diagnose, open_run
 from whywrong.core.config import make_config
 from whywrong.core.registry import methods, resolve
-from whywrong.models.zoo import load_classifier
+from whywrong.models.loading.zoo import load_classifier
 from whywrong.runs.folder import RunFolder
 
 SMALL: dict[str, dict[str, Any]] = {

@@ -14,8 +14,8 @@ from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.rankings import curves, order_of
 from whywrong.explain.patch_groups.shapley import shapley_by_contexts, shapley_values
 from whywrong.explain.spurious import class_change
+from whywrong.models.checks.health import probe
 from whywrong.models.classifier import Classifier
-from whywrong.models.health import probe
 from whywrong.models.memory import plan_batch_size
 
 

@@ -17,8 +17,8 @@ from whywrong.api import diagnose, open_run
 from whywrong.cli import main
 from whywrong.core.errors import DeviceFailure, EnvironmentFailure, ModelRaisedError
 from whywrong.models.classifier import Classifier
+from whywrong.models.loading.zoo import load_classifier
 from whywrong.models.memory import device_errors, device_failed, out_of_memory
-from whywrong.models.zoo import load_classifier
 
 BROKEN = [
     torch.AcceleratorError("CUDA error: device-side assert triggered"),
@@ -169,7 +169,7 @@ def test_the_command_line_says_it_in_one_sentence(data, tmp_path, monkeypatch, c
             gpu.broken = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
             return classifier
 
-        monkeypatch.setattr("whywrong.models.zoo.load_classifier", loaded)
+        monkeypatch.setattr("whywrong.models.loading.zoo.load_classifier", loaded)
         monkeypatch.setattr("sys.argv", words)
         monkeypatch.setattr("whywrong.cli.plain_warnings", lambda: None)  # they change the whole process
         monkeypatch.setattr("whywrong.cli.prepare_streams", lambda: None)

@@ -44,14 +44,14 @@ def test_a_head_that_is_a_convolution_is_found():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = Head().eval()
-    from whywrong.models.last_layer import find_last_layer
+    from whywrong.models.layers.last_layer import find_last_layer
 
     with StandIn(tf32=True):
         assert find_last_layer(Classifier(net.to("cuda")), (3, 16, 16)).weight.shape == (4, 8)
 
 
 def test_the_recipe_and_the_run_say_which(tmp_path):
-    from whywrong.models.zoo import load_classifier
+    from whywrong.models.loading.zoo import load_classifier
 
     with StandIn():
         classifier = load_classifier("planted:cnn", precision="fast")

@@ -13,7 +13,7 @@ from whywrong.explain.counterfactuals import named
 from whywrong.explain.counterfactuals.config import CounterfactualConfig
 from whywrong.explain.counterfactuals.named import named_helper, named_judges
 from whywrong.models.classifier import Classifier
-from whywrong.models.zoo import load_classifier
+from whywrong.models.loading.zoo import load_classifier
 
 
 @pytest.fixture(autouse=True)

@@ -19,10 +19,10 @@ from torch import nn
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import ModelError, ModelRaisedError
 from whywrong.core.input_spec import InputSpec
+from whywrong.models.checks.health import probe
 from whywrong.models.classifier import Classifier
 from whywrong.models.containment import leaked_threads
-from whywrong.models.health import probe
-from whywrong.models.zoo import load_classifier
+from whywrong.models.loading.zoo import load_classifier
 
 X = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 

@@ -9,7 +9,7 @@ import torch
 
 from whywrong.core.errors import InputError
 from whywrong.models.devices import cards, choose_device
-from whywrong.models.zoo import load_classifier
+from whywrong.models.loading.zoo import load_classifier
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from whywrong.core.classes import ClassList
 from whywrong.core.errors import DataError, InputError, RunFolderError
 from whywrong.core.input_spec import InputSpec
 from whywrong.models.classifier import Classifier
-from whywrong.models.zoo import load_classifier
+from whywrong.models.loading.zoo import load_classifier
 from whywrong.planting.kinds import PlantConfig
 from whywrong.planting.mistakes import Tally
 from whywrong.planting.plant import plant as plant_batches

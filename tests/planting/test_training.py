@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from whywrong.data.planted import CUES, NAMES, render
-from whywrong.models import planted
-from whywrong.models.zoo import load_classifier
+from whywrong.models.loading import planted
+from whywrong.models.loading.zoo import load_classifier
 from whywrong.planting import shipped
 from whywrong.planting.shipped import _as_set, _joined
 from whywrong.planting.training import RECIPES, Recipe, train, training_scene

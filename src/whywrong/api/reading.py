@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def load_classifier(model: str | Path, **options: Any) -> Classifier:
-    """As :func:`whywrong.models.zoo.load_classifier`, imported when it is called."""
-    from whywrong.models.zoo import load_classifier as load
+    """As :func:`whywrong.models.loading.zoo.load_classifier`, imported when it is called."""
+    from whywrong.models.loading.zoo import load_classifier as load
 
     return load(model, **options)
 

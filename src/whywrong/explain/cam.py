@@ -22,8 +22,8 @@ from whywrong.core.errors import InputError
 from whywrong.core.margins import best_other
 from whywrong.core.result import MethodResult
 from whywrong.models.classifier import Classifier, need_classifier
-from whywrong.models.heads import LinearHead
-from whywrong.models.layers import SpatialLayer, read_layer, spatial_layer
+from whywrong.models.layers.heads import LinearHead
+from whywrong.models.layers.spatial import SpatialLayer, read_layer, spatial_layer
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -26,8 +26,8 @@ from whywrong.data.planted.sets import CAUSES, plain_set
 from whywrong.data.sources.base import SourceSpec
 from whywrong.data.sources.planted import PlantedSource
 from whywrong.models.classifier import Classifier
-from whywrong.models.planted import FOLDER, NETS
-from whywrong.models.zoo import load_classifier
+from whywrong.models.loading.planted import FOLDER, NETS
+from whywrong.models.loading.zoo import load_classifier
 from whywrong.planting.kinds import PlantConfig
 from whywrong.planting.mistakes import Planted
 from whywrong.planting.plant import plant

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.data.planted import CUES, NAMES, Scene, ordinary_scene
-from whywrong.models.planted import build_planted
+from whywrong.models.loading.planted import build_planted
 
 TRAIN_SEED = 11  # the test pictures have keys of another seed, and share none
 _BATCH = 128

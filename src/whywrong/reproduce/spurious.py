@@ -25,7 +25,7 @@ from whywrong.explain.spurious.neural_pca import ClassComponents, NeuralPCAConfi
 from whywrong.explain.spurious.scores import average_precision, roc_area
 from whywrong.explain.spurious.spufix import Start, fixed_logits, fixes_of
 from whywrong.models.classifier import Classifier
-from whywrong.models.last_layer import find_last_layer
+from whywrong.models.layers.last_layer import find_last_layer
 from whywrong.reproduce.protocol import (
     ClaimProgress,
     ClaimResult,

@@ -14,8 +14,8 @@ from whywrong.core.access import Access
 from whywrong.core.statistics import Interval, wilson
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
+from whywrong.models.checks.health import Finding, accuracy_findings
 from whywrong.models.classifier import Classifier
-from whywrong.models.health import Finding, accuracy_findings
 from whywrong.runs.labelled import LabelledSource
 from whywrong.runs.progress import Progress
 

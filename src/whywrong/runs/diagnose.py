@@ -19,9 +19,9 @@ from whywrong.core.errors import InputError
 from whywrong.core.registry import DEPTHS, Depth
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
+from whywrong.models.checks.health import accuracy_findings, check_nonfinite_share
 from whywrong.models.classifier import Classifier
 from whywrong.models.devices import cards
-from whywrong.models.health import accuracy_findings, check_nonfinite_share
 from whywrong.runs.bench import Bench
 from whywrong.runs.controls import select_controls
 from whywrong.runs.effort import expected

@@ -14,7 +14,7 @@ from whywrong.explain.counterfactuals.judges import check_judges
 from whywrong.explain.counterfactuals.ladder import choose_guide
 from whywrong.explain.counterfactuals.named import check_named, named_helper, named_judges
 from whywrong.models.classifier import Classifier
-from whywrong.models.zoo import load_classifier
+from whywrong.models.loading.zoo import load_classifier
 
 
 def test_a_named_judge_is_asked_as_one_that_is_handed_over():

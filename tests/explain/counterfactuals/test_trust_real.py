@@ -12,7 +12,7 @@ from whywrong.explain.counterfactuals.objectives import ClassObjective
 from whywrong.explain.counterfactuals.search import search
 from whywrong.explain.counterfactuals.trust import trust
 from whywrong.models.classifier import Classifier
-from whywrong.models.zoo import load_classifier
+from whywrong.models.loading.zoo import load_classifier
 
 ROBUST, PLAIN = ("robust_resnet", "robust_vit"), ("resnet20", "resnet56", "small_vit")
 

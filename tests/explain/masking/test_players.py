@@ -21,7 +21,7 @@ from whywrong.explain.masking.players import ImageGame, PlayersConfig
 from whywrong.explain.masking.tokens import CannotDropTokens, PatchTokens
 from whywrong.explain.masking.values import ValueFunction, class_values
 from whywrong.models.classifier import Classifier
-from whywrong.models.planted import load_planted
+from whywrong.models.loading.planted import load_planted
 
 SIDE = 32
 

@@ -11,7 +11,7 @@ from whywrong.core.errors import AccessError, InputError, ModelError
 from whywrong.explain.spurious import NeuralPCAConfig, class_components, component_maps, image_features
 from whywrong.explain.spurious.features import Features
 from whywrong.models.classifier import Classifier
-from whywrong.models.last_layer import find_last_layer
+from whywrong.models.layers.last_layer import find_last_layer
 
 CAT = NAMES.index("cat")
 

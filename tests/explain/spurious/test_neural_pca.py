@@ -12,7 +12,7 @@ from torch import nn
 from whywrong.core.errors import InputError
 from whywrong.explain.spurious import NeuralPCAConfig, class_components, image_features
 from whywrong.models.classifier import Classifier
-from whywrong.models.last_layer import find_last_layer
+from whywrong.models.layers.last_layer import find_last_layer
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

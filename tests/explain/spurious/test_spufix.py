@@ -142,7 +142,7 @@ def test_any_batch_split_gives_the_same_answer(found):
 
 
 def test_a_repair_travels_to_another_process():
-    from whywrong.models.zoo import load_classifier
+    from whywrong.models.loading.zoo import load_classifier
 
     classifier = load_classifier("planted:cnn", batch_size=8)
     x = torch.rand(30, 3, 64, 64, generator=torch.Generator().manual_seed(0))

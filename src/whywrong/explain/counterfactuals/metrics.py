@@ -22,7 +22,7 @@ from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.core.statistics import Interval, wilson
 from whywrong.explain.counterfactuals.judges import Opinion
 from whywrong.models.classifier import Classifier
-from whywrong.models.layers import read_layer, spatial_layer
+from whywrong.models.layers.spatial import read_layer, spatial_layer
 
 FEW_IMAGES = 2_000  # below that the Fréchet distance of features is biased upwards, by an amount that is not known
 _ROUNDING = 1e-6  # pixels that are whole grey levels in float32 differ from them by less

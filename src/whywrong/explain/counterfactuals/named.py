@@ -19,7 +19,7 @@ _Shape = tuple[int, int, int]
 
 
 def named_judges(names: Sequence[str], x: Tensor, classifier: Classifier) -> tuple[Classifier, ...]:
-    """Classifiers as :func:`whywrong.models.zoo.load_classifier` reads them.
+    """Classifiers as :func:`whywrong.models.loading.zoo.load_classifier` reads them.
 
     Args:
         names: As in ``nets.py:robust`` or ``planted:cnn-robust``; what they name is code, or weights, of the caller's.
@@ -133,7 +133,7 @@ _KEPT = _Kept()
 
 
 def _load(name: str, device: torch.device, precision: str) -> Classifier:
-    from whywrong.models.zoo import load_classifier  # timm and torchvision wait until somebody is named
+    from whywrong.models.loading.zoo import load_classifier  # timm and torchvision wait until somebody is named
 
     if name.endswith(".onnx"):
         return load_classifier(name)

@@ -17,10 +17,10 @@ from whywrong.core.access import Access
 from whywrong.core.errors import InputError, ModelError, WhyWrongError
 from whywrong.core.randomness import keyed_uniform
 from whywrong.explain.masking.encoders import EncoderTokens, NoEncoder
-from whywrong.models.capture import SpatialLayer
 from whywrong.models.classifier import Classifier
-from whywrong.models.grids import Layout
-from whywrong.models.layers import read_layer
+from whywrong.models.layers.capture import SpatialLayer
+from whywrong.models.layers.grids import Layout
+from whywrong.models.layers.spatial import read_layer
 
 _ROUNDING = 1e-4  # of the largest logit; the same sums, possibly in another order
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from whywrong.core.checks import check_images, check_labels
 from whywrong.models.classifier import Classifier
-from whywrong.models.layers import read_layer, spatial_layer
+from whywrong.models.layers.spatial import read_layer, spatial_layer
 
 
 def grad_cam(

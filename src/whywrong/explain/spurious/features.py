@@ -17,8 +17,8 @@ from whywrong.core.checks import bad_rows, check_images
 from whywrong.core.errors import InputError, ModelError
 from whywrong.explain.spurious.neural_pca import ClassComponents
 from whywrong.models.classifier import Classifier
-from whywrong.models.last_layer import LastLayer, find_last_layer, read_features, tapped
-from whywrong.models.layers import SpatialLayer, read_layer, spatial_layer
+from whywrong.models.layers.last_layer import LastLayer, find_last_layer, read_features, tapped
+from whywrong.models.layers.spatial import SpatialLayer, read_layer, spatial_layer
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from whywrong.explain.spurious.features import Features
 from whywrong.explain.spurious.neural_pca import ClassComponents
 from whywrong.models.answers import read_scores
 from whywrong.models.classifier import Classifier
-from whywrong.models.last_layer import LastLayer, find_last_layer, tapped
+from whywrong.models.layers.last_layer import LastLayer, find_last_layer, tapped
 
 SOLVED = 1e-3  # slope at the end, as a share of that at the start, at which the fit counts as solved
 

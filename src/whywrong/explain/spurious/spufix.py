@@ -22,7 +22,7 @@ from whywrong.explain.spurious.levels import FREE, Levels, quantile, without_out
 from whywrong.explain.spurious.neural_pca import ClassComponents
 from whywrong.models.answers import read_scores
 from whywrong.models.classifier import Classifier
-from whywrong.models.last_layer import LastLayer, find_last_layer, tapped
+from whywrong.models.layers.last_layer import LastLayer, find_last_layer, tapped
 
 Start = Literal["others", "class"]
 

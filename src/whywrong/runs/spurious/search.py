@@ -29,7 +29,7 @@ from whywrong.explain.spurious.neural_pca import ClassComponents, NeuralPCAConfi
 from whywrong.explain.spurious.spufix import Start
 from whywrong.explain.spurious.spuriosity import Spuriosity, spuriosity
 from whywrong.models.classifier import Classifier
-from whywrong.models.last_layer import find_last_layer
+from whywrong.models.layers.last_layer import find_last_layer
 from whywrong.runs.labelled import LabelledSource, Settled
 from whywrong.runs.progress import Progress
 from whywrong.runs.spurious.reading import Pool, read_pool, split_by_name

@@ -1,0 +1,275 @@
+"""From the name of a model to a classifier, and back again in a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from whywrong.core.access import Access
+from whywrong.core.class_names import read_class_names
+from whywrong.core.classes import ClassList
+from whywrong.core.errors import InputError, ModelError
+from whywrong.core.input_spec import InputSpec
+from whywrong.models.class_files import SORTED, read_class_file
+from whywrong.models.classifier import Classifier
+from whywrong.models.devices import choose_device
+from whywrong.models.identity import fingerprint
+from whywrong.models.loading.attributes import settle_normalisation
+from whywrong.models.loading.libraries import LIBRARY_WEIGHTS
+from whywrong.models.loading.loaded import SPEC_FIELDS, Loaded
+from whywrong.models.loading.one_score import settle_output
+from whywrong.models.loading.onnx import load_onnx
+from whywrong.models.loading.planted import load_planted
+from whywrong.models.loading.timm_nets import load_timm
+from whywrong.models.loading.torchvision_nets import load_torchvision
+from whywrong.models.loading.user_file import load_user_file
+from whywrong.models.memory import WITHOUT_PROBE, plan_batch_size
+
+FORMS = "planted:NAME, timm:NAME, torchvision:NAME, file.py:function or model.onnx"
+WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
+
+Classes = ClassList | Sequence[Any] | Mapping[Any, Any] | str | Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierRecipe:
+    """Everything that rebuilds a classifier in another process: plain, picklable, with absolute paths.
+
+    Attributes:
+        model, weights, weights_key, device, precision, classes, input_size, resize, interpolation, mean, std: As
+            :func:`load_classifier` takes them.
+        access, output, batch_size: As :func:`load_classifier` takes them.
+        identity: What the rebuilt classifier must turn out to be; None where anything is accepted.
+    """
+
+    model: str
+    weights: str | None = None
+    weights_key: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    classes: ClassList | Literal["sorted"] | None = None
+    input_size: tuple[int, ...] | None = None
+    resize: int | None = None
+    interpolation: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    access: Access | None = None
+    output: str | None = None
+    batch_size: int | None = None
+    identity: str | None = None
+
+    def on(self, device: str) -> ClassifierRecipe:
+        """The same on another device."""
+        return replace(self, device=device)
+
+    def build(self) -> Classifier:
+        """The classifier.
+
+        Raises:
+            ModelError: A file behind it has changed since the recipe was made.
+        """
+        options = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "identity"}
+        classifier = load_classifier(options.pop("model"), **options)
+        if self.identity is not None and classifier.identity != self.identity:
+            raise ModelError(
+                f"{self.model} has changed since the run began: identity {classifier.identity[:12]} instead of "
+                f"{self.identity[:12]}"
+            )
+        return classifier
+
+
+def load_classifier(
+    model: str | Path,
+    *,
+    weights: str | Path | None = None,
+    weights_key: str | None = None,
+    device: str | torch.device | None = None,
+    precision: str | None = None,
+    classes: Classes | None = None,
+    input_size: Sequence[int] | None = None,
+    resize: int | None = None,
+    interpolation: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    access: Access | str | None = None,
+    output: str | None = None,
+    batch_size: int | None = None,
+) -> Classifier:
+    """Load a classifier with its preprocessing and classes.
+
+    Args:
+        model: ``planted:NAME`` for a net that ships with the package, ``timm:NAME``, ``torchvision:NAME`` or
+            ``torchvision:NAME.TRAINING``, ``file.py:function`` or a ``.onnx`` file.
+        weights: Safetensors or state-dict file; for timm and torchvision also ``pretrained``, which lets the library
+            download its own, or ``random``. Nothing is downloaded unasked.
+        weights_key: Which weights of the file to take where it holds several sets, as ``state_dict_ema``; the message
+            that asks for it lists them.
+        device: Where to put it; default the first GPU there is, else the CPU.
+        precision: On a GPU: ``exact`` (the default) computes in float32 as a CPU does, ``fast`` allows TF32.
+        classes: Names in the order of the logits in any form that :func:`whywrong.core.class_names.read_class_names`
+            takes, or the path of a ``.txt``, ``.json`` or ``.csv`` file; ``"sorted"`` takes the sorted labels of the
+            data, the order of torchvision's ``ImageFolder``. Default the model's own.
+        input_size: (C, H, W), default the model's own; so are the four that follow.
+        resize: Shorter side before the centre crop, in pixels; 0 stretches the image without a crop.
+        interpolation: nearest, bilinear, bicubic, lanczos, box or hamming.
+        mean: Normalisation per channel, of values in [0, 1]; () switches the model's own off, with its std.
+        std: The same, for the spread.
+        access: Highest level to use, as ``scores``; default what the model can grant.
+        output: How answers are read, see :class:`Classifier`; default ``logits``, or ``binary-probability`` if
+            the model provably ends in one sigmoid.
+        batch_size: Images in one pass; default planned from a memory probe.
+
+    Raises:
+        InputError: The model is not named in one of these ways, or something it does not say is missing.
+        ModelError: It cannot be loaded.
+    """
+    if not isinstance(model, (str, Path)):
+        raise InputError(
+            f"a model is named by text, as {FORMS}; got {type(model).__name__}: wrap a module or another callable with "
+            "whywrong.Classifier"
+        )
+    model, weights = str(model), None if weights is None else str(weights)
+    target = choose_device(device)  # before anything is read
+    classes = _classes(classes)
+    size = tuple(input_size) if input_size else None
+    given = {"input_size": size, "resize": resize, "interpolation": interpolation, "mean": mean, "std": std}
+    loaded, model, weights = _load(model, weights, weights_key, given, classes)
+    spec, notes = _spec(given, loaded, model), [*loaded.notes]
+    if loaded.by_attributes and mean is None and std is None:
+        spec, more = settle_normalisation(loaded.model, spec)
+        notes += more
+    output, more = settle_output(loaded.model, output, spec)
+    notes += more
+    if isinstance(access, str):
+        access = _access(access)
+    target = _place(loaded.model, model, device, target)
+    classifier = Classifier(
+        loaded.model,
+        classes=classes or loaded.classes,
+        preprocess=spec,
+        access=access,
+        output=output,
+        device=target,
+        precision=precision or "exact",
+        batch_size=batch_size or WITHOUT_PROBE,
+        identity=fingerprint(loaded.model, spec, output, loaded.sources),
+    )
+    classifier.notes = tuple(notes)
+    classifier.recipe = ClassifierRecipe(
+        model=model,
+        weights=weights,
+        weights_key=weights_key,
+        device=None if device is None else str(device),
+        precision=precision,
+        classes=classes,
+        input_size=None if input_size is None else tuple(input_size),
+        resize=resize,
+        interpolation=interpolation,
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+        access=access,
+        output=output,
+        batch_size=batch_size,
+        identity=classifier.identity,
+    )
+    if batch_size is None:
+        grey = torch.full((1, spec.channels, spec.height, spec.width), 0.5)
+        classifier.batch_size = plan_batch_size(classifier, grey)
+    return classifier
+
+
+def _load(
+    model: str,
+    weights: str | None,
+    key: str | None,
+    given: Mapping[str, Any],
+    classes: ClassList | Literal["sorted"] | None,
+) -> tuple[Loaded, str, str | None]:
+    """The model, and its name and weights with absolute paths."""
+    if weights is not None and weights not in LIBRARY_WEIGHTS:
+        weights = str(Path(weights).resolve())
+    elif key is not None:
+        raise InputError(f'weights_key "{key}" names a part of a file with weights; pass that file as weights')
+    count = len(classes) if isinstance(classes, ClassList) else None
+    library, _, name = model.partition(":")
+    if library == "timm":
+        return load_timm(name, weights, key=key, input_size=given["input_size"], classes=count), model, weights
+    if library == "torchvision":
+        return load_torchvision(name, weights, key=key, classes=count), model, weights
+    if library == "planted":
+        return load_planted(name, weights), model, None
+    file, _, function = model.rpartition(":")
+    if file.endswith(".py"):
+        path = Path(file).resolve()
+        return load_user_file(path, function, weights, key=key, given=given), f"{path}:{function}", weights
+    if model.endswith(".py"):
+        raise InputError(f"{model}: say which function returns the model, as {model}:build")
+    if model.endswith(".onnx"):
+        if weights is not None:
+            raise InputError("an ONNX file carries its own weights; leave weights out")
+        path = Path(os.path.abspath(model))  # links stay: what else it needs lies beside the name, not the target
+        size = given["input_size"]
+        return load_onnx(path, tuple(map(int, size)) if size else None), str(path), None
+    if model.endswith(WEIGHT_FILES):
+        raise InputError(
+            f"{Path(model).name} holds weights and does not say the architecture: name it, as timm:resnet50 or "
+            f"file.py:function, and pass weights={Path(model).name}. Whole pickled modules are never opened"
+        )
+    raise InputError(f'"{model}" is not a model; it must be {FORMS}')
+
+
+def _spec(given: Mapping[str, Any], loaded: Loaded, model: str) -> InputSpec:
+    said = {name: given[name] if given[name] is not None else loaded.says.get(name) for name in SPEC_FIELDS}
+    if given["mean"] is not None and not len(given["mean"]) and given["std"] is None:
+        said["std"] = None  # switched off together
+    size = said.pop("input_size")
+    if size is None:
+        raise InputError(f"{model} does not say its input size: {loaded.ask}")
+    try:
+        channels, height, width = map(int, size)
+    except (TypeError, ValueError):
+        raise InputError(f"input size must be (C, H, W), got {size}") from None
+    return InputSpec(
+        channels=channels,
+        height=height,
+        width=width,
+        resize=int(said["resize"]) if said["resize"] else None,
+        interpolation=said["interpolation"] or "bilinear",
+        mean=tuple(map(float, said["mean"])) if said["mean"] is not None and len(said["mean"]) else None,
+        std=tuple(map(float, said["std"])) if said["std"] is not None and len(said["std"]) else None,
+    )
+
+
+def _classes(classes: Classes | None) -> ClassList | Literal["sorted"] | None:
+    """The classes as given; text names a file, or asks for the sorted labels of the data."""
+    if classes is None:
+        return None
+    if isinstance(classes, (str, Path)):
+        return SORTED if classes == SORTED else read_class_file(Path(classes))
+    return read_class_names(classes)
+
+
+def _access(name: str) -> Access:
+    try:
+        return Access[name.upper()]
+    except KeyError:
+        raise InputError(f'access must be {", ".join(a.name.lower() for a in Access)}, got "{name}"') from None
+
+
+def _place(model: Any, name: str, said: str | torch.device | None, device: torch.device) -> torch.device:
+    """Where the model is now: modules are moved; callables take what they are given, on the CPU unless told."""
+    if not isinstance(model, nn.Module):
+        if name.endswith(".onnx") and said is not None and device.type != "cpu":
+            raise InputError(f"{Path(name).name}: ONNX models run on the CPU; leave --device out")
+        return torch.device("cpu") if said is None else device
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"the model cannot be put on {device}: {error}") from error
+    return device
