@@ -29,9 +29,9 @@ from whywrong.models.classifier import Classifier
 from whywrong.models.loading.zoo import load_classifier
 from whywrong.models.memory import keep_freed_memory
 from whywrong.report.html import write_report
-from whywrong.runs.bench import as_input
 from whywrong.runs.diagnose import diagnose
 from whywrong.runs.setup import settle_spec
+from whywrong.runs.work.context import as_input
 
 PHOTOGRAPHS = ("imagenet_ccby_a/images", "imagenet_one_per_class/images")
 LARGEST_PASSES = 120  # forward-equivalents an error that the quick depth may use

@@ -20,15 +20,13 @@ MOST_PARAMETERS = 7
 
 # Exceptions that remain. A line leaves when its circle is opened, its folder split or its signature shortened.
 KNOWN_CIRCLES = (
-    {"whywrong.runs.folder", "whywrong.runs.views"},
-    {"whywrong.runs.bench", "whywrong.runs.explain", "whywrong.runs.predict"},
     {"whywrong.models.chunks", "whywrong.models.classifier", "whywrong.models.memory"},
     {"whywrong.explain.counterfactuals.entries", "whywrong.explain.counterfactuals.session"},
     {"whywrong.report.cases", "whywrong.report.filters"},
     {f"whywrong.data.sources{part}" for part in ("", ".arrays", ".base", ".folder", ".huggingface", ".planted")}
     | {f"whywrong.data.sources.{part}" for part in ("shards", "table")},
 )
-KNOWN_FOLDERS = {"report", "explain/counterfactuals", "models", "runs"}
+KNOWN_FOLDERS = {"report", "explain/counterfactuals", "models"}
 KNOWN_SIGNATURES = {
     "explain/counterfactuals/session.py Session.__init__",
     "data/corruptions/spatter.py spatter",

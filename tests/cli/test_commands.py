@@ -160,7 +160,7 @@ def test_a_random_sample_is_classified_and_a_larger_one_adds_to_it(whywrong, sma
 
 
 def test_a_used_up_time_budget_ends_with_a_report_and_the_same_command_resumes(whywrong, small, tmp_path, monkeypatch):
-    from whywrong.runs import predict
+    from whywrong.runs.work import predict
 
     ask = predict.ask
 
@@ -252,7 +252,7 @@ def test_check_shows_its_progress(whywrong, small):
 
 
 def test_the_first_interrupt_is_answered_at_once(whywrong, small, tmp_path, monkeypatch):
-    from whywrong.runs import predict
+    from whywrong.runs.work import predict
 
     ask = predict.ask
 

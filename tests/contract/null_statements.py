@@ -34,8 +34,8 @@ from whywrong.explain.spurious import (
 from whywrong.models.classifier import Classifier
 from whywrong.models.layers.last_layer import find_last_layer
 from whywrong.reproduce.null_cases import NullCase
-from whywrong.runs.comparisons import define_runner_up
-from whywrong.runs.predict import scored
+from whywrong.runs.queries.comparisons import define_runner_up
+from whywrong.runs.work.predict import scored
 
 FEWEST = 8  # images of a class that components are taken from, in half of the pictures
 JUDGES = ("planted:vit", "planted:cnn-robust")

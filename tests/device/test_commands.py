@@ -45,7 +45,7 @@ def command(*words: object) -> int:
 
 def failures(run: Path) -> dict[str, list[str]]:
     """Reasons of items that failed, by method."""
-    from whywrong.runs.shards import read_facts
+    from whywrong.runs.store.shards import read_facts
 
     found = {}
     for table in sorted((run / "parts").rglob("*.parquet")):

@@ -138,7 +138,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("stage", ["predict", "explain"])
 def test_a_run_ends_and_blames_no_image_and_goes_on_later(data, tmp_path, stage, monkeypatch):
     module, name = {
-        "predict": ("whywrong.runs.predict", "ask"),
+        "predict": ("whywrong.runs.work.predict", "ask"),
         "explain": ("whywrong.explain.cam", "cam"),
     }[stage]
     with StandIn() as gpu:

@@ -85,7 +85,7 @@ def test_more_workers_than_cards_are_refused(machine, gpus, said, workers, messa
 
 
 def test_a_worker_that_follows_another_takes_its_card(monkeypatch):
-    from whywrong.runs import engine
+    from whywrong.runs.engines import processes as engine
 
     started = []
     monkeypatch.setattr(

@@ -17,11 +17,11 @@ from whywrong.core.classes import ClassList
 from whywrong.core.label_match import find_class
 from whywrong.report.spurious_gallery import write_gallery
 from whywrong.report.spurious_words import headline
-from whywrong.runs.files import BLANK, MARK, commit
-from whywrong.runs.shards import write_table
 from whywrong.runs.spurious.change_files import CHANGE_SCHEMA
 from whywrong.runs.spurious.files import SCHEMA
 from whywrong.runs.spurious.labels import read_labels
+from whywrong.runs.store.files import BLANK, MARK, commit
+from whywrong.runs.store.shards import write_table
 
 HOSTILE = ['<script>alert("x")</script>', 'a,"b"\nc', "12", "crane", "crane", "'; DROP", "\u202eright", "=1+1"]
 

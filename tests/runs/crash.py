@@ -12,7 +12,9 @@ from typing import Any
 from tests.runs import kit
 
 CONTEXT = multiprocessing.get_context("forkserver")  # children share the imports, which take seconds
-CONTEXT.set_forkserver_preload(["tests.runs.kit", "whywrong.runs.diagnose", "whywrong.runs.views", "pyarrow.parquet"])
+CONTEXT.set_forkserver_preload(
+    ["tests.runs.kit", "whywrong.runs.diagnose", "whywrong.runs.queries.views", "pyarrow.parquet"]
+)
 
 
 def start(folder: Path, data: Path, *, kill_at: int = 0, after: bool = True, **settings: Any) -> Any:

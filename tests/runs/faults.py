@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from whywrong.runs import files, listing
+from whywrong.runs import listing
+from whywrong.runs.store import files
 
 PASSED_OVER = {"close", "unlink"}
 """Calls whose error need not end a command: all that counts is on disk by then, or swept by the next command."""

@@ -18,7 +18,8 @@ from whywrong.core.classes import ClassList
 from whywrong.core.errors import AccessError, InputError, ModelError, NonFiniteError, RunFolderError
 from whywrong.data.sources import open_source
 from whywrong.models.classifier import Classifier
-from whywrong.runs.folder import RunFolder, write_run_file
+from whywrong.runs.folder import RunFolder
+from whywrong.runs.store.run_file import write_run_file
 
 
 def test_numbers_of_a_prediction_are_those_of_a_softmax(finished):

@@ -13,7 +13,7 @@ from tests.runs import kit
 
 from whywrong.data.sources import open_source
 from whywrong.runs.folder import RunFolder
-from whywrong.runs.shards import read_table, shard_name
+from whywrong.runs.store.shards import read_table, shard_name
 
 FACTS = {"run": "r", "result_version": 1}
 

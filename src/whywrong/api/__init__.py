@@ -249,7 +249,7 @@ def explain_image(
     """
     from whywrong.core.label_match import match_labels
     from whywrong.models.classifier import need_classifier
-    from whywrong.runs.given import put_into_run
+    from whywrong.runs.store.given import put_into_run
 
     need_classifier(classifier)
     image, out = Path(image), Path(out)

@@ -43,7 +43,7 @@ def query(
         "from information_schema.columns group by table_name order by table_name"
     )
     if as_json:
-        from whywrong.runs.query import json_rows
+        from whywrong.runs.queries.query import json_rows
 
         for row in json_rows(table):
             tell(json.dumps(row))

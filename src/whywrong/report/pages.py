@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from whywrong.core.errors import InputError
-from whywrong.runs.files import check_kind, replacing
-from whywrong.runs.layout import is_page
-from whywrong.runs.temporaries import sweep
+from whywrong.runs.store.files import check_kind, replacing
+from whywrong.runs.store.layout import is_page
+from whywrong.runs.store.temporaries import sweep
 
 
 def write_page(target: Path, pieces: Iterator[str]) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from whywrong._version import __version__
 from whywrong.core.errors import InputError
-from whywrong.runs.files import check_kind, open_plain, replacing
-from whywrong.runs.temporaries import sweep
+from whywrong.runs.store.files import check_kind, open_plain, replacing
+from whywrong.runs.store.temporaries import sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,26 +22,29 @@ from whywrong.data.sources.base import Source
 from whywrong.models.checks.health import accuracy_findings, check_nonfinite_share
 from whywrong.models.classifier import Classifier
 from whywrong.models.devices import cards
-from whywrong.runs.bench import Bench
 from whywrong.runs.controls import select_controls
-from whywrong.runs.effort import expected
-from whywrong.runs.engine import Engine, InProcess, Processes
-from whywrong.runs.folder import RunFolder, write_run_file
+from whywrong.runs.engines.base import Engine
+from whywrong.runs.engines.in_process import InProcess
+from whywrong.runs.engines.main_guard import require_main_guard
+from whywrong.runs.engines.processes import Processes
+from whywrong.runs.folder import RunFolder
 from whywrong.runs.guard import adopt, check_apart
 from whywrong.runs.identity import describe, identity, step_record
 from whywrong.runs.interrupts import Interrupted, Stop, StopNow
-from whywrong.runs.job import Job, Report, Sign, Step, Unit
-from whywrong.runs.layout import check_folder
 from whywrong.runs.listing import write_listing
-from whywrong.runs.lock import RunLock
-from whywrong.runs.main_guard import require_main_guard
-from whywrong.runs.plan import plan_explain, plan_predictions
-from whywrong.runs.predict import NOT_FINITE
 from whywrong.runs.progress import Progress
-from whywrong.runs.schemas import KEYS
 from whywrong.runs.selection import count_reason, labelled_predictions, last_of_sample, select_details
 from whywrong.runs.setup import Sample, check_models, choose_steps, grant, result_schema, settle_classes, settle_spec
-from whywrong.runs.shards import SCHEMA_FILE, write_table
+from whywrong.runs.store.layout import check_folder
+from whywrong.runs.store.lock import RunLock
+from whywrong.runs.store.run_file import write_run_file
+from whywrong.runs.store.schemas import KEYS
+from whywrong.runs.store.shards import SCHEMA_FILE, write_table
+from whywrong.runs.work.context import Bench
+from whywrong.runs.work.costs import expected
+from whywrong.runs.work.plan import plan_explain, plan_predictions
+from whywrong.runs.work.predict import NOT_FINITE
+from whywrong.runs.work.tasks import Job, Report, Sign, Step, Unit
 
 TIME_LIMIT = 600.0
 _TICK = 0.5  # seconds between signs of life

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whywrong.core.errors import InputError, RunFolderError
-from whywrong.runs.files import BLANK, MARK, commit, intact, open_plain
-from whywrong.runs.layout import RUN_FILE
-from whywrong.runs.run_schema import MAX_BYTES, check_meta
-from whywrong.runs.schemas import SCHEMA_VERSION
-from whywrong.runs.shards import read_facts, read_maps, read_table, shard_indices, shard_name
+from whywrong.runs.store.shards import read_facts, read_maps, read_table, shard_name
+from whywrong.runs.store.stored_run import StoredRun
 
 if TYPE_CHECKING:
     import duckdb
     import numpy as np
     import pyarrow as pa
 
-    from whywrong.runs.readonly import RunFiles
+    from whywrong.runs.queries.readonly import RunFiles
 
 
-class RunFolder:
+class RunFolder(StoredRun):
     """An existing run, finished or not.
 
     Args:
@@ -40,54 +35,9 @@ class RunFolder:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self.meta = read_run_file(self.path)
+        super().__init__(path)
         self._lock = threading.Lock()
         self._cached: tuple[tuple[int, ...], duckdb.DuckDBPyConnection, RunFiles] | None = None
-
-    # Where things are.
-
-    @property
-    def items(self) -> Path:
-        """Folder of the listing."""
-        return self.path / "items"
-
-    @property
-    def thumbs(self) -> Path:
-        """Folder of the thumbs."""
-        return self.path / "thumbs"
-
-    @property
-    def predictions(self) -> Path:
-        """Folder of the predictions."""
-        return self.path / "parts" / "predictions" / self.meta["predictions"]["hash"]
-
-    def parts(self, method: str, *, controls: bool = False) -> Path:
-        """Folder of a method's tables: of errors, or of the images read right that they are compared with.
-
-        Raises:
-            RunFolderError: The run has no such method.
-        """
-        name = f"{method}-controls" if controls else method
-        return self.path / "parts" / name / self._method(method)["hash"]
-
-    def map_files(self, method: str) -> Path:
-        """Folder of a method's dense maps."""
-        return self.path / "maps" / method / self._method(method)["hash"]
-
-    def _method(self, name: str) -> Mapping[str, Any]:
-        try:
-            return self.meta["methods"][name]
-        except KeyError:
-            known = ", ".join(self.meta["methods"]) or "none"
-            raise RunFolderError(f'{self.path}: this run has no method "{name}"; it has: {known}') from None
-
-    # Reading.
-
-    @property
-    def class_names(self) -> list[str]:
-        """Names in the order of the logits."""
-        return self.meta["model"]["classes"] or []
 
     def connection(self) -> duckdb.DuckDBPyConnection:
         """A new in-memory connection with the views of this run; it can read the files of the run and nothing else.
@@ -95,7 +45,7 @@ class RunFolder:
         Raises:
             RunFolderError: A file of the run is missing or damaged.
         """
-        from whywrong.runs.views import connect
+        from whywrong.runs.queries.views import connect
 
         return connect(self)
 
@@ -107,8 +57,8 @@ class RunFolder:
             InputError: Not one SELECT that only reads the views, or SQL that DuckDB refuses.
             RunFolderError: A file of the run is missing or damaged.
         """
-        from whywrong.runs.query import select
-        from whywrong.runs.views import open_views
+        from whywrong.runs.queries.query import select
+        from whywrong.runs.queries.views import open_views
 
         with self._lock:
             state = self._state()
@@ -183,57 +133,6 @@ class RunFolder:
     @cached_property
     def _place(self) -> dict[str, tuple[int, str]]:
         """Of every error: its shard, and the item under which it is stored."""
-        from whywrong.runs.views import places
+        from whywrong.runs.queries.views import places
 
         return {item: (shard, stored_as) for item, shard, stored_as in places(self)}
-
-    def shards(self) -> list[int]:
-        """Indices of the shards of the listing."""
-        return shard_indices(self.items)
-
-
-def read_run_file(folder: Path) -> dict[str, Any]:
-    """Content of ``run.json``.
-
-    Raises:
-        RunFolderError: Missing, unreadable, damaged, or written by a newer version.
-    """
-    path = folder / RUN_FILE
-    if not os.path.lexists(path):
-        raise RunFolderError(f"{folder}: no run here ({RUN_FILE} is missing); `whywrong diagnose --out` makes one")
-    meta = _json(path)
-    if not isinstance(meta, dict) or not intact(path):
-        raise RunFolderError(f"{path}: the file is damaged; run the same diagnose again, which restores it")
-    if meta.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION:
-        raise RunFolderError(
-            f"{folder}: written with run format {meta['schema']}, this version reads {SCHEMA_VERSION}; "
-            "use another folder"
-        )
-    check_meta(meta, path)
-    return meta
-
-
-def _json(path: Path) -> Any:
-    """Content of a JSON file; None where it is no JSON.
-
-    Raises:
-        RunFolderError: It cannot be read, is no plain file, or is larger than any ``run.json``.
-    """
-    try:
-        with open_plain(path) as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise RunFolderError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if len(content) > MAX_BYTES:
-        raise RunFolderError(f"{path}: larger than {MAX_BYTES:,} bytes, which no run writes; use another folder")
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-
-
-def write_run_file(folder: Path, meta: Mapping[str, Any]) -> None:
-    """Commit ``run.json``."""
-    content = {name: value for name, value in meta.items() if name != "seal"}
-    content["seal"] = (MARK + BLANK).decode()
-    commit(folder / RUN_FILE, (json.dumps(content, indent=1, ensure_ascii=True) + "\n").encode())

@@ -11,12 +11,12 @@ from typing import Any
 from whywrong.core.errors import RunFolderError
 from whywrong.data.files import path_bytes
 from whywrong.data.sources.base import SourceSpec
-from whywrong.runs.files import check_kind, intact, make_folder, preparing
-from whywrong.runs.folder import read_run_file
 from whywrong.runs.identity import differences, identity
-from whywrong.runs.job import Step
-from whywrong.runs.layout import RUN_FILE, survey, tidy
-from whywrong.runs.shards import SCHEMA_FILE, read_facts, run_of
+from whywrong.runs.store.files import check_kind, intact, make_folder, preparing
+from whywrong.runs.store.layout import RUN_FILE, survey, tidy
+from whywrong.runs.store.run_file import read_run_file
+from whywrong.runs.store.shards import SCHEMA_FILE, read_facts, run_of
+from whywrong.runs.work.tasks import Step
 
 _NAMES = ("utf-8", "surrogateescape")
 

@@ -18,8 +18,8 @@ from whywrong.core.config import config_dict, config_hash
 from whywrong.core.input_spec import InputSpec
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
-from whywrong.runs.job import Step
-from whywrong.runs.schemas import PREDICTIONS_VERSION, SCHEMA_VERSION, SHARD_SIZE
+from whywrong.runs.store.schemas import PREDICTIONS_VERSION, SCHEMA_VERSION, SHARD_SIZE
+from whywrong.runs.work.tasks import Step
 
 if TYPE_CHECKING:  # reading a search needs this module and no torch
     from whywrong.models.classifier import Classifier

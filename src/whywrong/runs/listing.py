@@ -22,9 +22,9 @@ from whywrong.data.files import to_text
 from whywrong.data.items import image_id_of
 from whywrong.data.sources.base import Entry, Source
 from whywrong.runs.folder import RunFolder
-from whywrong.runs.layout import scratch_folder
-from whywrong.runs.schemas import ITEMS, UNREADABLE
-from whywrong.runs.shards import read_table, shard_name, write_table
+from whywrong.runs.store.layout import scratch_folder
+from whywrong.runs.store.schemas import ITEMS, UNREADABLE
+from whywrong.runs.store.shards import read_table, shard_name, write_table
 
 _CHUNK = 4096  # entries handled at a time
 _TWIN = "size, label_text, x_min, y_min, x_max, y_max, mask"  # what equal items have in common besides their content

@@ -25,8 +25,8 @@ from whywrong.data.sources.base import Source, spread
 from whywrong.models.checks.health import HealthReport, probe
 from whywrong.models.classifier import Classifier
 from whywrong.models.memory import plan_batch_size
-from whywrong.runs.bench import as_input
-from whywrong.runs.job import Step
+from whywrong.runs.work.context import as_input
+from whywrong.runs.work.tasks import Step
 
 _PROBED = 64  # images of the health probe, spread over the listing
 _ENOUGH = 16  # with fewer readable ones among them, more of the listing is looked at

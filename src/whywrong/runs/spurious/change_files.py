@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from whywrong.runs.files import preparing
-from whywrong.runs.shards import read_table, write_table
+from whywrong.runs.store.files import preparing
+from whywrong.runs.store.shards import read_table, write_table
 
 if TYPE_CHECKING:
     from whywrong.runs.spurious.changes import Changes, ClassChanges

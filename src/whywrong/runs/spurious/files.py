@@ -21,14 +21,14 @@ import pyarrow as pa
 
 from whywrong._version import __version__
 from whywrong.core.errors import RunFolderError
-from whywrong.runs.files import BLANK, MARK, commit, intact, preparing, read_whole
 from whywrong.runs.guard import quarantine
-from whywrong.runs.layout import survey, tidy
-from whywrong.runs.lock import RunLock
-from whywrong.runs.shards import read_table, write_table
 from whywrong.runs.spurious.change_files import describe_changes, write_changes
 from whywrong.runs.spurious.label_files import digest_of, is_given, kept_labels, labels_text
 from whywrong.runs.spurious.places import COMPONENTS, EXAMPLES, FOLDER, LABELS, SEARCH
+from whywrong.runs.store.files import BLANK, MARK, commit, intact, preparing, read_whole
+from whywrong.runs.store.layout import survey, tidy
+from whywrong.runs.store.lock import RunLock
+from whywrong.runs.store.shards import read_table, write_table
 
 if TYPE_CHECKING:
     from whywrong.models.classifier import Classifier

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from whywrong.core.csv_cells import guard_cell
 from whywrong.core.errors import RunFolderError
-from whywrong.runs.files import open_plain, read_whole
-from whywrong.runs.shards import read_facts
 from whywrong.runs.spurious.places import COMPONENTS, FOLDER, LABELS, SEARCH
+from whywrong.runs.store.files import open_plain, read_whole
+from whywrong.runs.store.shards import read_facts
 
 if TYPE_CHECKING:
     from whywrong.runs.spurious.labels import Labels

@@ -14,9 +14,7 @@ from whywrong.data.sources.base import Source
 from whywrong.explain.spurious.refit import Refit, with_head
 from whywrong.explain.spurious.spufix import Start, repair
 from whywrong.models.classifier import Classifier
-from whywrong.runs.folder import read_run_file
 from whywrong.runs.guard import check_apart
-from whywrong.runs.layout import RUN_FILE, check_folder
 from whywrong.runs.progress import Progress
 from whywrong.runs.spurious.changes import Changes, change_classes
 from whywrong.runs.spurious.files import describe, write_search
@@ -25,6 +23,8 @@ from whywrong.runs.spurious.labels import Labels, read_labels
 from whywrong.runs.spurious.pictures import examples
 from whywrong.runs.spurious.repair import Repair, fixes_for, refit_of, repair_of, scores_alone
 from whywrong.runs.spurious.search import Search, SpuriousConfig, search_spurious
+from whywrong.runs.store.layout import RUN_FILE, check_folder
+from whywrong.runs.store.run_file import read_run_file
 
 PAGE = "spurious.html"
 

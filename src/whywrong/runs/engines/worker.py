@@ -1,0 +1,102 @@
+"""The main loop of a spawned worker: units in, signs of life and reports out."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from whywrong.core.errors import WhyWrongError
+from whywrong.runs.work.tasks import Job, Unit
+
+if TYPE_CHECKING:
+    from whywrong.runs.work.context import Bench
+
+READY = "ready"
+_BEAT = 0.5  # seconds between looks at the counter of passes
+_exit = os._exit  # kept: while a model is asked, the name in ``os`` refuses
+
+
+def serve(pipe: Connection, job: Job) -> None:
+    """Rebuild classifier and source from their specs and do units until the pipe closes."""
+    os.dup2(2, 1)  # the results on stdout are the parent's alone; what a model prints is talk
+    sys.stdout = sys.stderr
+    stopping = threading.Event()
+    for name in ("SIGINT", "SIGHUP"):  # a terminal sends them to everybody; the parent decides
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    talk = _Talk(pipe)
+    try:
+        _serve(talk, job, stopping)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the parent is gone
+    except WhyWrongError as error:
+        talk.send(_portable(error))
+    except Exception as error:  # noqa: BLE001 - a defect of ours must reach the user from here too
+        talk.send(RuntimeError(f"{error}\n\nin a worker:\n{traceback.format_exc()}"))
+
+
+def _serve(talk: _Talk, job: Job, stopping: threading.Event) -> None:
+    import torch
+
+    from whywrong.models.memory import keep_freed_memory
+    from whywrong.runs.work.context import Bench
+    from whywrong.runs.work.perform import perform
+
+    torch.set_num_threads(job.model_threads)
+    keep_freed_memory()
+    classifier = job.recipe.build()
+    classifier.batch_size = job.batch_size
+    bench = Bench(
+        job, classifier, job.source.open(), stopping=stopping.is_set, at=lambda items: talk.send(tuple(items))
+    )
+    threading.Thread(target=_beat, args=(talk, bench), daemon=True, name="whywrong-beat").start()
+    talk.send(READY)
+    units: deque[Unit] = deque()
+    with classifier:
+        while not stopping.is_set():
+            while talk.pipe.poll(0 if units else _BEAT):
+                units.append(talk.pipe.recv())
+                bench.prepare(units[-1])
+            if units:
+                talk.send(perform(bench, units.popleft()))
+    bench.close()
+
+
+def _beat(talk: _Talk, bench: Bench) -> None:
+    """Say that images still pass; end with the parent, however that ends."""
+    parent = parent_process()
+    while True:
+        if parent is not None and wait([parent.sentinel], _BEAT):
+            _exit(1)
+        sign = bench.sign()
+        if sign is not None:
+            talk.send(sign)
+
+
+class _Talk:
+    """A pipe that two threads may write to."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+        self._lock = threading.Lock()
+
+    def send(self, message: Any) -> None:
+        with self._lock:
+            self.pipe.send(message)
+
+
+def _portable(error: WhyWrongError) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - an error that does not survive the way is told in words
+        return WhyWrongError(str(error))
+    return error

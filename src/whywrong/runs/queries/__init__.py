@@ -1,0 +1,1 @@
+"""Views of a run in DuckDB, and questions to them in SQL."""

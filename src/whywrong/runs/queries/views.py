@@ -1,0 +1,263 @@
+"""DuckDB views of a run: in memory, read-only, confined to its files, typed before anything is there."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections.abc import Collection
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from whywrong.core.columns import shown_as_rows
+from whywrong.core.errors import RunFolderError
+from whywrong.data.files import to_text
+from whywrong.runs.queries.comparisons import SAME_ERROR, define_controls, define_runner_up
+from whywrong.runs.queries.readonly import PROTOCOL, RunFiles
+from whywrong.runs.queries.sql import identifier as _identifier
+from whywrong.runs.queries.sql import quoted as _quoted
+from whywrong.runs.store.files import check_whole
+from whywrong.runs.store.schemas import FAILED_ITEMS, ITEMS, KEYS, PREDICTIONS, UNREADABLE
+from whywrong.runs.store.shards import FACTS_KEY, SCHEMA_FILE, read_schema, shard_indices, shard_name
+from whywrong.runs.store.stored_run import StoredRun
+
+_open: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+_REDO = "run the same diagnose again, which redoes it"
+_SHARD = "regexp_extract(filename, '([0-9]+)\\.parquet$', 1)::integer as shard"
+
+
+def connect(run: StoredRun) -> duckdb.DuckDBPyConnection:
+    """As :func:`open_views`, without what says how the files were."""
+    return open_views(run)[0]
+
+
+def open_views(run: StoredRun) -> tuple[duckdb.DuckDBPyConnection, RunFiles]:
+    """A connection with all views of ``run``, which can read the files of this run and reach nothing else.
+
+    Returns:
+        The connection, and the files that it reads.
+
+    Raises:
+        RunFolderError: A file of the run is missing or damaged.
+    """
+    files = RunFiles(run.path)
+    connection = duckdb.connect()
+    _open.add(connection)
+    try:
+        _define(connection, run, files)
+        _check_complete(connection, run)
+    except duckdb.Error as error:
+        connection.close()
+        raise files.problem or RunFolderError(
+            f"{run.path}: a shard is damaged ({_first_line(error)}); run diagnose again, which redoes it"
+        ) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection, files
+
+
+@atexit.register
+def _close_all() -> None:
+    """Connections that outlive the interpreter make DuckDB complain on stderr."""
+    for connection in list(_open):
+        connection.close()
+
+
+def _define(connection: duckdb.DuckDBPyConnection, run: StoredRun, files: RunFiles) -> None:
+    connection.register_filesystem(files)
+    connection.execute("SET temp_directory = ''; SET threads = 2; SET python_enable_replacements = false")
+    _classes(connection, run)
+    items = _rows(connection, files, run.items, ITEMS)
+    connection.execute(
+        f"""create view items as select i.* exclude (shard, digest, raw), c.name as label_name
+        from ({items}) i left join classes c on c.index = i.label"""
+    )
+    # A row counts while it agrees with the listing; a duplicate shows the row of the item that it equals.
+    connection.execute(
+        f"""create view predictions as select i.item_id, i.key, i.label, c.name as label_name,
+            p.predicted, d.name as predicted_name, i.same_as, p.* exclude (item_id, label, predicted, shard)
+        from ({items}) i
+        join ({items}) o on o.item_id = coalesce(i.same_as, i.item_id)
+        join ({_rows(connection, files, run.predictions, PREDICTIONS)}) p on p.item_id = o.item_id and p.shard = o.shard
+            and p.label is not distinct from o.label
+            and (o.digest is null or o.digest = coalesce(p.image_id, '{UNREADABLE}'))
+        left join classes c on c.index = i.label
+        left join classes d on d.index = p.predicted"""
+    )
+    connection.execute(
+        """create view errors as select * exclude (status, stage, reason) from predictions
+        where status = 'ok' and label is not null and predicted <> label"""
+    )
+    define_runner_up(connection)
+    for name in run.meta["methods"]:
+        _method(connection, files, run, name, items)
+    _failed_items(connection, files, run)
+    _spurious(connection, files, run)
+    connection.execute(f"SET allowed_directories = ['{PROTOCOL}://']")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _check_complete(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> None:
+    """Of a run that says it is complete, no shard may be missing: fewer rows would be a wrong answer.
+
+    Raises:
+        RunFolderError: Names the folder that lacks some.
+    """
+    if not run.meta["complete"]:
+        return
+    shards = run.shards()
+    stored = {run.predictions: "predictions"} | {
+        folder: name
+        for name in run.meta["methods"]
+        if name not in run.meta["refused"]
+        for folder in (run.parts(name), run.parts(name, controls=True))
+        if folder == run.parts(name) or folder.is_dir()
+    }
+    for folder, name in stored.items():
+        lost = set(shards) - set(shard_indices(folder))
+        if lost:
+            raise RunFolderError(f"{folder / shard_name(min(lost))}: this shard of {name} is missing; {_REDO}")
+    listed = connection.execute("select count(*) from items").fetchall()[0][0]
+    if listed != run.meta["data"]["items"]:
+        raise RunFolderError(
+            f"{run.items}: {listed:,} of {run.meta['data']['items']:,} items are here, a shard is missing; {_REDO}"
+        )
+
+
+def places(run: StoredRun) -> list[tuple[str, int, str]]:
+    """Of every error: item_id, its shard, and the item under which its evidence is stored."""
+    with connect(run) as connection:
+        items = _rows(connection, RunFiles(run.path), run.items, ITEMS)
+        return connection.execute(
+            f"""select e.item_id, o.shard, o.item_id from errors e
+            join ({items}) o on o.item_id = coalesce(e.same_as, e.item_id)"""
+        ).fetchall()
+
+
+def shards_of(run: StoredRun, items: Collection[str]) -> dict[str, int]:
+    """The shard of each of some items of the listing."""
+    with connect(run) as connection:
+        connection.register("_wanted", pa.table({"item_id": pa.array(sorted(items), pa.string())}))
+        rows = _rows(connection, RunFiles(run.path), run.items, ITEMS)
+        return dict(
+            connection.execute(f"select item_id, shard from ({rows}) semi join _wanted using (item_id)").fetchall()
+        )
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path, schema: pa.Schema) -> str:
+    """SELECT over the shards in ``folder``, with their number; no rows of these columns where there are none."""
+    connection.register("_empty", schema.append(pa.field("shard", pa.int32())).empty_table())
+    columns = [(row[0], row[1]) for row in connection.execute("describe _empty").fetchall()]
+    connection.unregister("_empty")
+    rows = "select " + ", ".join(f"null::{kind} as {_identifier(name)}" for name, kind in columns) + " where false"
+    paths = _shards(files, folder)
+    if not paths:
+        return rows
+    return (
+        f"{rows} union all by name select * exclude (filename), {_SHARD} "
+        f"from read_parquet([{', '.join(paths)}], union_by_name = true, filename = true)"
+    )
+
+
+def _shards(files: RunFiles, folder: Path) -> list[str]:
+    """Addresses of the shards in a folder, quoted for SQL; each is whole.
+
+    Raises:
+        RunFolderError: One is damaged.
+    """
+    paths = [folder / shard_name(index) for index in shard_indices(folder)]
+    for path in paths:
+        check_whole(path)
+    return [_quoted(files.address(path)) for path in paths]
+
+
+def _classes(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> None:
+    names = [to_text(name) for name in run.class_names]
+    wnids = run.meta["model"].get("wnids") or [None] * len(names)
+    columns = {"index": (range(len(names)), pa.int64()), "name": (names, pa.string()), "wnid": (wnids, pa.string())}
+    table = pa.table({name: pa.array(values, kind) for name, (values, kind) in columns.items()})
+    connection.register("_classes", table)
+    connection.execute("create table classes as select * from _classes")
+    connection.unregister("_classes")
+
+
+def _method(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: StoredRun, name: str, items: str) -> None:
+    """The view of one method: its own columns behind those that say which error a row is about."""
+    rows, own = _stored(connection, files, run.parts(name))
+    join = ""
+    if run.parts(name, controls=True).is_dir():
+        more, join = define_controls(
+            connection, name, rows, *_stored(connection, files, run.parts(name, controls=True))
+        )
+        own += more
+    connection.execute(
+        f"""create view {_identifier(name)} as select e.item_id, e.image_id, e.key, e.label, e.label_name,
+            e.predicted, e.predicted_name{own}
+        from errors e join ({items}) o on o.item_id = coalesce(e.same_as, e.item_id)
+        join ({rows}) m on m.item_id = o.item_id and m.shard = o.shard and {SAME_ERROR} {join}"""
+    )
+
+
+def _stored(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path) -> tuple[str, str]:
+    """SELECT over the tables of a method, and the list of its own columns, each after a comma."""
+    declared = read_schema(folder / SCHEMA_FILE) if os.path.lexists(folder / SCHEMA_FILE) else KEYS
+    rows = _rows(connection, files, folder, declared)
+    columns = [row[0] for row in connection.execute(f"describe {rows}").fetchall()]
+    lists = shown_as_rows(declared)
+    return rows, "".join(f", {_own(column, lists)}" for column in columns if column not in (*KEYS.names, "shard"))
+
+
+def _spurious(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: StoredRun) -> None:
+    """What `whywrong spurious` wrote into the folder: classes and components, not items. Pictures stay in the files."""
+    components, changes = (run.path / "spurious" / f"{name}.parquet" for name in ("components", "changes"))
+    for path in (components, changes):
+        if os.path.lexists(path):
+            check_whole(path)
+    if components.exists():
+        connection.execute(f"create view spurious as select * from read_parquet({_quoted(files.address(components))})")
+    if changes.exists():
+        connection.execute(
+            f"""create view spurious_changes as
+            select * exclude (mean_change, crops, crop, before, after, crop_before, crop_after) from (
+                select *, unnest(crop) from (
+                    select *, unnest(case when len(crops) > 0 then crops else [null] end) as crop
+                    from read_parquet({_quoted(files.address(changes))})))"""
+        )
+
+
+def _own(column: str, lists: Collection[str]) -> str:
+    """A column of a method's view; lists that belong together become rows, side by side."""
+    name = _identifier(column)
+    return (
+        f"unnest(case when len(m.{name}) > 0 then m.{name} else [null] end) as {name}"
+        if column in lists
+        else f"m.{name}"
+    )
+
+
+def _failed_items(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: StoredRun) -> None:
+    """Items that could not be read or predicted, and errors and controls on which a method failed, as shards name."""
+    columns = ", ".join(FAILED_ITEMS.names)
+    parts = [f"select {columns} from predictions where status = 'failed'"]
+    for name in run.meta["methods"]:
+        for controls in (False, True):
+            paths = _shards(files, run.parts(name, controls=controls))
+            if not paths:
+                continue
+            stage, about = (f"{name} controls", "predictions") if controls else (name, "errors")
+            parts.append(
+                f"""select e.item_id, e.key, {_quoted(stage)}, f.failed.value[2]
+                from (select unnest(map_entries(from_json(json_extract(decode(value), '$.failed'),
+                        '"MAP(VARCHAR, VARCHAR[])"'))) as failed
+                    from parquet_kv_metadata([{", ".join(paths)}]) where decode(key) = {_quoted(FACTS_KEY)}) f
+                join {about} e on coalesce(e.same_as, e.item_id) = f.failed.key and e.image_id = f.failed.value[1]"""
+            )
+    connection.execute(f"create view failed_items as {' union all '.join(parts)}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

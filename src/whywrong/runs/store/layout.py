@@ -1,0 +1,238 @@
+"""What may lie where in a run folder, and whether a folder is one of ours to write into.
+
+Only names that a run writes, in the places where it writes them, are ever read, moved or removed; everything else in
+the folder belongs to somebody else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from whywrong.core.errors import RunFolderError
+from whywrong.runs.store.files import check_kind, intact, open_plain
+from whywrong.runs.store.temporaries import remove, sweep, target_of, temporary_for
+
+RUN_FILE, LOCK = "run.json", "lock"
+METHOD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
+HASH = re.compile(r"[0-9a-f]{12}")
+
+_TABLE, _MAPS = re.compile(r"[0-9]{5,9}\.parquet"), re.compile(r"[0-9]{5,9}\.safetensors")
+_PART = re.compile(r"([0-9]{5,9}|schema)\.parquet")
+_SPURIOUS = re.compile(r"((components|examples|changes)\.parquet|search\.json|labels\.csv)")
+_PAGES = ("report.html", "spurious.html")
+_TOP = re.compile("|".join(map(re.escape, (RUN_FILE, LOCK, *_PAGES, "image.csv"))))
+_FOLDERS: dict[str, tuple[re.Pattern[str], ...]] = {
+    "items": (_TABLE,),
+    "thumbs": (_TABLE,),
+    "parts": (METHOD, HASH, _PART),
+    "maps": (METHOD, HASH, _MAPS),
+    "spurious": (_SPURIOUS,),
+}
+_FORMER = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d{1,10})\.tmp", re.DOTALL)  # temporary names of version 0.1
+_FORMER_PAGE = re.compile(r"\.(report|spurious)\.html\.[a-z0-9_]{8}")
+_FORMER_SCRATCH = re.compile(r"\.listing\.[a-z0-9_]{8}")
+_SCRATCH = ".listing"
+_IN_SCRATCH = {"listed", "digests", "spill"}
+_LOCK_KEYS = {"pid", "host", "started"}
+_LOCK_START = b'{"pid": '
+LOCK_BYTES = 4096
+_GENERATOR = b'<meta name="generator" content="whywrong '
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The files of a run that are in a folder.
+
+    Attributes:
+        files: Files at places and under names of a run, sorted; none of them is a link, and none lies behind one.
+        places: Folders in which a run writes, with the names that it writes there.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    places: list[tuple[Path, re.Pattern[str]]] = field(default_factory=list)
+
+    @property
+    def shards(self) -> list[Path]:
+        """Tables and maps of the run itself, sealed when they were written."""
+        return [
+            path
+            for path in self.files
+            if path.suffix in (".parquet", ".safetensors") and path.parent.name != "spurious"
+        ]
+
+
+def survey(folder: Path) -> Survey:
+    """Look through the places of a run, changing nothing.
+
+    Raises:
+        RunFolderError: A link, pipe, socket or device is in the place of a file or folder of a run.
+    """
+    found = Survey()
+    try:
+        _look(folder, (_TOP,), found)
+        for name, patterns in {**_FOLDERS, "quarantine": ()}.items():
+            if os.path.lexists(folder / name):
+                check_kind(folder / name, os.lstat(folder / name).st_mode, folder=True)
+                _look(folder / name, patterns, found)
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder}: the run folder cannot be written or read ({error.strerror or error})"
+        ) from error
+    return found
+
+
+def _look(folder: Path, patterns: tuple[re.Pattern[str], ...], found: Survey) -> None:
+    if not patterns:
+        return
+    wanted, deeper = patterns[0], patterns[1:]
+    if not deeper:
+        found.places.append((folder, wanted))
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries)
+    for name in names:
+        if wanted.fullmatch(name):
+            path = folder / name
+            check_kind(path, os.lstat(path).st_mode, folder=bool(deeper))
+            if deeper:
+                _look(path, deeper, found)
+            else:
+                found.files.append(path)
+
+
+def check_folder(folder: Path, known: Mapping[str, bytes] | None = None) -> None:
+    """Make sure that a folder is new, empty, or provably holds a run; nothing is touched, not even a time.
+
+    What proves a run is a file that carries its own checksum under a name and in a place of a run. A lock of ours and
+    abandoned temporary files of ours count as nothing: a run was killed before it wrote anything else.
+
+    Args:
+        folder: The folder to write into.
+        known: Files, by name, that count as nothing while their content is exactly this.
+
+    Raises:
+        RunFolderError: It is a file, or holds something else, or a link inside of it leads away.
+    """
+    real = os.path.realpath(folder)
+    try:
+        os.fsencode(real).decode("utf-8")
+    except UnicodeDecodeError:
+        raise RunFolderError(
+            f"{folder}: the name of a run folder, and of those above it, must be UTF-8; name another folder"
+        ) from None
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        if os.path.islink(folder):
+            raise RunFolderError(f"{folder}: a link that leads nowhere; name a folder for the run") from None
+        return
+    except NotADirectoryError:
+        raise RunFolderError(f"{folder}: a file is in the way; name a folder for the run") from None
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder}: the run folder cannot be written or read ({error.strerror or error})"
+        ) from error
+    files = survey(folder).files
+    if LOCK in names and parse_lock(_lock_bytes(folder)) is None:
+        raise RunFolderError(f"{folder / LOCK}: not a lock of a run; move it away, or name another folder for the run")
+    rest = [name for name in names if not _counts_as_nothing(folder, name, known or {})]
+    if rest and not any(intact(path) for path in files):
+        raise RunFolderError(
+            f'{folder}: the folder is not empty and holds no run (it has "{sorted(rest)[0]}"); name a new or an empty '
+            "folder for the run"
+        )
+
+
+def parse_lock(content: bytes) -> dict[str, Any] | None:
+    """What a lock says of its holder: nothing where a power loss tore it, None where it is no lock of a run."""
+    if not content.strip(b"\0"):
+        return {}
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return {} if content.startswith(_LOCK_START) else None
+    return found if isinstance(found, dict) and found.keys() == _LOCK_KEYS else None
+
+
+def _lock_bytes(folder: Path) -> bytes:
+    with open_plain(folder / LOCK) as file:
+        return file.read(LOCK_BYTES)
+
+
+def _counts_as_nothing(folder: Path, name: str, known: Mapping[str, bytes]) -> bool:
+    if name == LOCK:
+        return bool(_lock_bytes(folder).strip(b"\0"))  # an empty file of that name may be anybody's
+    if name in known:
+        with open_plain(folder / name) as file:
+            return file.read(len(known[name]) + 1) == known[name]
+    return (target := target_of(name)) is not None and (target == _SCRATCH or _TOP.fullmatch(target) is not None)
+
+
+def tidy(folder: Path, found: Survey) -> None:
+    """Remove what killed writers left behind in a folder that holds a run, or nothing yet.
+
+    Args:
+        folder: The run folder, whose lock this process holds.
+        found: Its survey.
+    """
+    for place, names in found.places:
+        sweep(place, _matches(names))
+        for path in _hidden(place):
+            former = _FORMER.fullmatch(path.name)
+            if former is not None and names.fullmatch(former["name"]):
+                remove(path, int(former["pid"]))
+    for path in _hidden(folder):
+        if _FORMER_PAGE.fullmatch(path.name) and is_page(path):
+            path.unlink(missing_ok=True)
+        elif target_of(path.name) == _SCRATCH or _FORMER_SCRATCH.fullmatch(path.name):
+            _remove_scratch(path)
+
+
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """A folder for a listing in progress, inside a run folder; it is gone afterwards."""
+    path = temporary_for(folder / _SCRATCH)
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that we wrote, or an empty one."""
+    try:
+        with open_plain(path) as file:
+            head = file.read(4096)
+    except (OSError, RunFolderError):
+        return False
+    return not head or (head.lstrip().startswith(b"<!doctype html>") and _GENERATOR in head)
+
+
+def _matches(names: re.Pattern[str]) -> Callable[[str], bool]:
+    return lambda name: names.fullmatch(name) is not None
+
+
+def _hidden(folder: Path) -> Iterator[Path]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    yield from (folder / name for name in names if name.startswith("."))
+
+
+def _remove_scratch(path: Path) -> None:
+    """Remove the folder of a listing that was not finished; one that holds anything else stays."""
+    try:
+        if stat.S_ISDIR(os.lstat(path).st_mode) and set(os.listdir(path)) <= _IN_SCRATCH:
+            shutil.rmtree(path, ignore_errors=True)
+    except OSError:
+        return

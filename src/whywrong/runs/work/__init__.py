@@ -1,0 +1,1 @@
+"""What one worker does: plans of tasks, predictions, evidence."""

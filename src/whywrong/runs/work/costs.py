@@ -1,0 +1,116 @@
+"""How much of a unit's work is done, in passes through the model: what was spent, against what is still expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from whywrong.core.registry import Method
+from whywrong.runs.work.plan import ExplainPlan, Row
+from whywrong.runs.work.tasks import Step, Unit
+
+_OVERDUE = 0.1  # of what was expected of a call, still expected of it once all of that is spent
+
+
+@dataclass(slots=True)
+class Rows:
+    """Errors, counted apart by what they cost.
+
+    Attributes:
+        plain: Errors that are not explained in full.
+        full: Those that are.
+    """
+
+    plain: int = 0
+    full: int = 0
+
+    @classmethod
+    def of(cls, step: Step, rows: list[Row], unit: Unit) -> Rows:
+        """Rows of a unit as the method of a step sees them."""
+        if step.controls:
+            return cls(0, len(rows))
+        full = sum(row["item_id"] in unit.details for row in rows) if "detail" in step.method.takes else 0
+        return cls(len(rows) - full, full)
+
+
+def expected(plan: ExplainPlan, steps: tuple[Step, ...], unit: Unit) -> float:
+    """Passes that a unit will usually take, by the registry alone."""
+    usual = _Beliefs()
+    return sum(usual.passes(step.method, Rows.of(step, plan.steps[step.name].rows, unit)) for step in steps)
+
+
+class Effort:
+    """Follows the work of a worker, unit by unit; a background thread may ask for the share at any time.
+
+    Args:
+        passed: Passes of the classifier so far.
+    """
+
+    def __init__(self, passed: Callable[[], int]) -> None:
+        self._passed = passed
+        self._beliefs = _Beliefs()
+        self._left: Mapping[str, tuple[Method, Rows]] = {}
+        self._start = self._share = 0.0
+        self._call: tuple[float, float] | None = None  # passes at its start, and those expected of it
+        self.method = ""
+
+    def begin(self, plan: ExplainPlan, steps: tuple[Step, ...], unit: Unit) -> None:
+        """A unit begins."""
+        self._start, self._share, self._call, self.method = float(self._passed()), 0.0, None, ""
+        self._left = {step.name: (step.method, Rows.of(step, plan.steps[step.name].rows, unit)) for step in steps}
+
+    @contextmanager
+    def call(self, step: Step, rows: list[Row], unit: Unit) -> Iterator[None]:
+        """A method is called on some rows."""
+        method, left = self._left[step.name]
+        asked = Rows.of(step, rows, unit)
+        left.plain, left.full = left.plain - asked.plain, left.full - asked.full
+        self.method = method.name
+        self._call = float(self._passed()), self._beliefs.passes(method, asked)
+        try:
+            yield
+        finally:
+            self._call = None
+
+    def learn(self, step: Step, spent: Tensor, full: Tensor | None) -> None:
+        """What rows of a method took: passes (B,), and whether each row was explained in full (B,) bool."""
+        self._beliefs.learn(step.method, spent, torch.zeros_like(spent, dtype=torch.bool) if full is None else full)
+
+    def end(self, step: Step) -> None:
+        """A method is through, or refused: nothing more of it is to come."""
+        left = self._left[step.name][1]
+        left.plain = left.full = 0
+
+    def share(self) -> float:
+        """Of the unit in hand, 0 to 1; it never falls, though what is expected may change."""
+        now, call = float(self._passed()), self._call
+        ahead = sum(self._beliefs.passes(method, rows) for method, rows in self._left.values())
+        if call is not None:
+            begun, due = call
+            ahead += max(due - (now - begun), _OVERDUE * due)
+        spent = now - self._start
+        if spent + ahead > 0:
+            self._share = max(self._share, spent / (spent + ahead))
+        return self._share
+
+
+@dataclass(slots=True)
+class _Beliefs:
+    """Passes a row: those seen in this worker, else those of the registry."""
+
+    seen: dict[tuple[str, bool], float] = field(default_factory=dict)
+
+    def passes(self, method: Method, rows: Rows) -> float:
+        plain = self.seen.get((method.name, False), float(method.passes[0]))
+        full = self.seen.get((method.name, True), float(method.passes[1]))
+        return rows.plain * plain + rows.full * full
+
+    def learn(self, method: Method, spent: Tensor, full: Tensor) -> None:
+        for in_full in (False, True):
+            mine = spent[full == in_full]
+            if len(mine):
+                self.seen[method.name, in_full] = float(mine.double().mean())
