@@ -1,30 +1,37 @@
 """Rows of an ``.npy`` member inside an ``.npz``, read one by one. Nothing is unpickled, no array is loaded whole.
 
-A stored member is read in place. A deflated one is inflated from the nearest of a few snapshots of the decompressor,
-so that rows may be read in any order; each snapshot holds a window of 32 KiB.
+A stored member is read in place. A deflated one is inflated from the nearest of a few snapshots of the decompressor, so
+that rows may be read in any order at a bounded cost; a file of ``zipfile`` would start again for every step back.
 """
 
 from __future__ import annotations
 
-import ast
+import io
 import math
 import os
 import struct
 import threading
+import tokenize
 import zipfile
 import zlib
 from bisect import bisect_right
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy_format
 
 from whywrong.core.errors import BadItemError, DataError
 from whywrong.data.files import open_regular, path_bytes, to_text
 
 _SNAPSHOT_BYTES = 16 * 2**20
-_CHUNK = 2**17
+_CHUNK = 2**15
 _MAX_HEADER = 10_000
 _LOCAL_HEADER = 30
+_READ_HEADER = {
+    (1, 0): npy_format.read_array_header_1_0,
+    (2, 0): npy_format.read_array_header_2_0,
+    (3, 0): npy_format.read_array_header_2_0,  # differs in the names of fields alone, which images and labels lack
+}
 
 
 class Archive:
@@ -34,7 +41,7 @@ class Archive:
         path: File.
 
     Raises:
-        DataError: Not an ``.npz`` file, or a member's name stands twice.
+        DataError: Not an ``.npz`` file, or two members share a name.
     """
 
     def __init__(self, path: str) -> None:
@@ -50,7 +57,7 @@ class Archive:
         self.members: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             if info.filename in self.members:
-                raise DataError(f'{self.name}: member "{to_text(info.filename)}" stands twice')
+                raise DataError(f'{self.name}: two members are named "{to_text(info.filename)}"')
             self.members[info.filename] = info
 
     def array(self, name: str) -> RowReader | None:
@@ -79,55 +86,40 @@ class RowReader:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{self.where}: compressed in a way that numpy.savez does not write")
         self._lock = threading.Lock()
-        self._file: BinaryIO | None = None
-        self._reset()
+        self._member: _Stored | _Deflated | None = None
         try:
-            self._header()
+            self._read_header()
         except BadItemError as error:
             raise DataError(f"{self.where}: {error.reason}") from None
 
-    def _reset(self) -> None:
-        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        self._position = 0  # in the inflated member
-        self._consumed = 0  # of the deflated bytes
-        self._pending = b""
-        self._snapshots: list[tuple[int, int, Any]] = []
-        self._crc, self._checked = 0, 0
-
-    def _header(self) -> None:
-        """Read the header of the .npy format, version 1 to 3 (NEP 1), without evaluating anything but literals."""
-        start = self._bytes(0, 12)
-        if start[:6] != b"\x93NUMPY" or start[6] not in (1, 2, 3):
-            raise BadItemError("not an .npy member")
-        size, offset = (
-            (struct.unpack("<H", start[8:10])[0], 10) if start[6] == 1 else (*struct.unpack("<I", start[8:]), 12)
-        )
-        if size > _MAX_HEADER:
-            raise BadItemError(f"header of {size} bytes")
+    def _read_header(self) -> None:
+        """Read the header of the .npy format (NEP 1); numpy evaluates nothing but literals in it."""
+        start = io.BytesIO(self._bytes(0, min(self._info.file_size, _MAX_HEADER + 12)))
         try:
-            header = ast.literal_eval(self._bytes(offset, size).decode("utf-8" if start[6] == 3 else "latin-1").strip())
-            self.dtype = np.dtype(header["descr"])
-            shape = list(header["shape"])
-            fortran = header["fortran_order"]
-        except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
+            version = npy_format.read_magic(start)
+        except ValueError:
+            raise BadItemError("not an .npy member") from None
+        if version not in _READ_HEADER:
+            raise BadItemError(f"version {version[0]}.{version[1]} of the .npy format; versions 1.0 to 3.0 are read")
+        try:
+            self.shape, fortran, self.dtype = _READ_HEADER[version](start, max_header_size=_MAX_HEADER)
+        except (ValueError, TypeError, KeyError, RecursionError, MemoryError, tokenize.TokenError) as error:
             raise BadItemError(f"unreadable header: {error}") from error
         if self.dtype.hasobject:
             raise BadItemError("holds Python objects; they would have to be unpickled, which can run code")
-        if not shape or not all(isinstance(n, int) and n >= 0 for n in shape):
-            raise BadItemError(f"shape {shape} has no rows")
-        if fortran and len(shape) > 1:
+        if not self.shape or min(self.shape) < 0:
+            raise BadItemError(f"shape {self.shape} has no rows")
+        if fortran and len(self.shape) > 1:
             raise BadItemError("in Fortran order; save it with numpy.ascontiguousarray")
-        self._data = offset + size
-        self.shape: tuple[int, ...] = tuple(shape)
-        self._rows = shape[0]
-        self.row_bytes = self.dtype.itemsize * math.prod(shape[1:])
-        expected = self._data + self.row_bytes * self._rows
+        self._data = start.tell()
+        self.row_bytes = self.dtype.itemsize * math.prod(self.shape[1:])
+        expected = self._data + self.row_bytes * len(self)
         if expected != self._info.file_size:
             raise BadItemError(f"{self._info.file_size} bytes, {expected} expected for shape {self.shape}")
 
     def __len__(self) -> int:
         """Number of rows."""
-        return self._rows
+        return self.shape[0]
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows ``start`` to ``stop``, a fresh array.
@@ -143,95 +135,101 @@ class RowReader:
     def close(self) -> None:
         """Close the file; reading opens it again."""
         with self._lock:
-            if self._file is not None:
-                self._file.close()
-            self._file = None
-            self._reset()
+            if self._member is not None:
+                self._member.file.close()
+            self._member = None
 
     def _bytes(self, start: int, size: int) -> bytes:
         with self._lock:
             try:
-                file = self._open()
-                if self._info.compress_type == zipfile.ZIP_STORED:
-                    data = _read_at(file, self._begin + start, size)
-                else:
-                    data = self._inflated(file, start, size)
-            except (OSError, zlib.error, struct.error) as error:
+                if self._member is None:
+                    kind = _Stored if self._info.compress_type == zipfile.ZIP_STORED else _Deflated
+                    self._member = kind(open_regular(path_bytes(self._path)), self._info)
+                data = self._member.read(start, size)
+            except _ChecksumError:
+                raise DataError(f"{self.where}: damaged, its checksum does not fit") from None
+            except (OSError, zlib.error) as error:
                 raise BadItemError(f"array cannot be read: {error}") from error
         if len(data) != size:
             raise BadItemError("array cannot be read: bytes are missing")
         return data
 
-    def _open(self) -> BinaryIO:
-        if self._file is None:
-            self._file = open_regular(path_bytes(self._path))
-            local = _read_at(self._file, self._info.header_offset, _LOCAL_HEADER)
-            if local[:4] != b"PK\x03\x04":
-                raise BadItemError("array cannot be read: damaged zip")
-            name, extra = struct.unpack("<HH", local[26:30])
-            self._begin = self._info.header_offset + _LOCAL_HEADER + name + extra
-        return self._file
 
-    def _inflated(self, file: BinaryIO, start: int, size: int) -> bytes:
-        nearest = bisect_right([position for position, _, _ in self._snapshots], start) - 1
-        if start < self._position or (nearest >= 0 and self._snapshots[nearest][0] > self._position):
-            self._rewind(nearest)
-        parts: list[bytes] = []
-        while self._position < start + size:
-            data = self._next(file)
-            if not data:
-                break
-            begin = self._position - len(data)
-            parts.append(data[max(0, start - begin) : start + size - begin] if self._position > start else b"")
-            if self._position > start + size:  # keep the rest for the next row
-                self._unread(data[start + size - begin :])
+class _ChecksumError(Exception):
+    pass
+
+
+class _Stored:
+    """Bytes of a member that is not compressed."""
+
+    def __init__(self, file: BinaryIO, info: zipfile.ZipInfo) -> None:
+        self.file = file
+        self._info = info
+        local = _read_at(file, info.header_offset, _LOCAL_HEADER)
+        if len(local) < _LOCAL_HEADER or local[:4] != b"PK\x03\x04":
+            raise BadItemError("array cannot be read: damaged zip")
+        name, extra = struct.unpack("<HH", local[26:30])
+        self._begin = info.header_offset + _LOCAL_HEADER + name + extra
+
+    def read(self, start: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``start``; fewer at the end of the file."""
+        return _read_at(self.file, self._begin + start, size)
+
+
+class _Deflated(_Stored):
+    """Bytes of a deflated member; its checksum is verified when the first pass reaches the end."""
+
+    def __init__(self, file: BinaryIO, info: zipfile.ZipInfo) -> None:
+        super().__init__(file, info)
+        self._snapshots = [(0, 0, zlib.decompressobj(-zlib.MAX_WBITS))]  # position, deflated bytes consumed, state
+        self._crc, self._checked = 0, 0
+        self._restore(0)
+
+    def _restore(self, at: int) -> None:
+        self._position, self._consumed, state = self._snapshots[at]
+        self._inflate = state.copy()
+
+    def read(self, start: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``start``; fewer at the end of the member."""
+        nearest = bisect_right(self._snapshots, start, key=lambda snapshot: snapshot[0]) - 1
+        if start < self._position or self._snapshots[nearest][0] > self._position:
+            self._restore(nearest)
+        while self._position < start:
+            if not self._next(start - self._position):
+                return b""
+        parts = []
+        while size > 0 and (data := self._next(size)):
+            parts.append(data)
+            size -= len(data)
         return b"".join(parts)
 
-    def _unread(self, rest: bytes) -> None:
-        self._pending = rest + self._pending
-        self._position -= len(rest)
-
-    def _next(self, file: BinaryIO) -> bytes:
-        """The next inflated bytes; empty at the end."""
-        if self._pending:
-            data, self._pending = self._pending, b""
-            self._position += len(data)
-            return data
-        last = self._snapshots[-1][0] if self._snapshots else 0
-        if self._position >= last + _SNAPSHOT_BYTES:
+    def _next(self, most: int) -> bytes:
+        """The next inflated bytes, at most ``most``; empty at the end."""
+        if self._position >= self._snapshots[-1][0] + _SNAPSHOT_BYTES:
             self._snapshots.append((self._position, self._consumed, self._inflate.copy()))
-        data = b""
-        while not data and not self._inflate.eof:
+        while not self._inflate.eof:
             raw = self._inflate.unconsumed_tail
             if not raw:
-                raw = _read_at(
-                    file, self._begin + self._consumed, min(_CHUNK, self._info.compress_size - self._consumed)
-                )
+                left = self._info.compress_size - self._consumed
+                raw = _read_at(self.file, self._begin + self._consumed, min(_CHUNK, left))
                 self._consumed += len(raw)
+            data = self._inflate.decompress(raw, min(most, _CHUNK))
+            if data:
+                self._position += len(data)
+                self._verify(data)
+                return data
             if not raw:
                 break
-            data = self._inflate.decompress(raw, _CHUNK)
-        self._position += len(data)
-        if self._position <= self._info.file_size:
-            self._check(data)
-        return data
+        return b""
 
-    def _check(self, data: bytes) -> None:
+    def _verify(self, data: bytes) -> None:
         """Carry the checksum along the first pass through the member."""
-        if self._position - len(data) != self._checked:
+        if self._position - len(data) != self._checked or self._position > self._info.file_size:
             return
         self._crc = zlib.crc32(data, self._crc)
         self._checked = self._position
         if self._checked == self._info.file_size and self._crc != self._info.CRC:
-            raise DataError(f"{self.where}: damaged, its checksum does not fit")
-
-    def _rewind(self, at: int) -> None:
-        if at < 0:
-            self._inflate, self._position, self._consumed = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0
-        else:
-            self._position, self._consumed, saved = self._snapshots[at]
-            self._inflate = saved.copy()
-        self._pending = b""
+            raise _ChecksumError
 
 
 def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
