@@ -27,11 +27,7 @@ KNOWN_CIRCLES = (
     | {f"whywrong.data.sources.{part}" for part in ("shards", "table")},
 )
 KNOWN_FOLDERS = {"report", "explain/counterfactuals", "models"}
-KNOWN_SIGNATURES = {
-    "explain/counterfactuals/session.py Session.__init__",
-    "data/corruptions/spatter.py spatter",
-    "data/corruptions/weather.py snow",
-}
+KNOWN_SIGNATURES = {"explain/counterfactuals/session.py Session.__init__"}
 
 
 def circles(imports: dict[str, set[str]]) -> list[set[str]]:

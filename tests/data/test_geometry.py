@@ -72,44 +72,6 @@ def test_the_crop_box_is_what_the_model_sees():
     assert Geometry.plan(200, 100, InputSpec(height=40, width=40)).crop_box == (0, 0, 200, 100)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(20, 120), st.integers(20, 120), st.sampled_from([None, 16, 20]))
-def test_a_map_lands_where_its_pixels_came_from(width, height, resize):
-    """A map of x- and y-coordinates of the crop, laid over the photograph, gives the photograph's own coordinates."""
-    geometry = Geometry.plan(width, height, InputSpec(height=16, width=16, resize=resize))
-    x0, y0, x1, y1 = geometry.crop_box
-    x_map = np.broadcast_to(x0 + (np.arange(16) + 0.5) * (x1 - x0) / 16, (16, 16))
-    y_map = np.broadcast_to((y0 + (np.arange(16) + 0.5) * (y1 - y0) / 16)[:, None], (16, 16))
-    x = geometry.map_to_original(x_map)
-    y = geometry.map_to_original(y_map)
-    assert x.shape == (height, width)
-    half_x, half_y = (x1 - x0) / 32, (y1 - y0) / 32  # beyond the outermost centres the map is constant
-    columns, rows = np.arange(width) + 0.5, np.arange(height) + 0.5
-    inner_x = (columns > x0 + half_x) & (columns < x1 - half_x)
-    inner_y = (rows > y0 + half_y) & (rows < y1 - half_y)
-    inner = inner_y[:, None] & inner_x[None, :]
-    np.testing.assert_allclose(x[inner], np.broadcast_to(columns, (height, width))[inner], atol=1e-3)
-    np.testing.assert_allclose(y[inner], np.broadcast_to(rows[:, None], (height, width))[inner], atol=1e-3)
-    seen = ((columns >= x0) & (columns < x1))[None, :] & ((rows >= y0) & (rows < y1))[:, None]
-    np.testing.assert_array_equal(np.isfinite(x), seen)
-
-
-def test_a_bright_spot_comes_back_to_its_place():
-    photo = np.zeros((120, 200), np.uint8)
-    photo[40:50, 120:130] = 255
-    geometry = Geometry.plan(200, 120, InputSpec(channels=1, height=48, width=48, resize=60))
-    back = geometry.map_to_original(geometry.to_input(photo)[0])
-    y, x = np.unravel_index(np.nanargmax(back), back.shape)
-    assert 40 <= y < 50
-    assert 120 <= x < 130
-
-
-def test_a_coarse_map_covers_the_whole_input():
-    geometry = Geometry.plan(40, 40, InputSpec(height=20, width=20))
-    blocks = geometry.map_to_original(np.arange(4.0).reshape(2, 2), smooth=False)
-    np.testing.assert_array_equal(blocks, np.arange(4.0).reshape(2, 2).repeat(20, 0).repeat(20, 1))
-
-
 def test_boxes_are_inclusive_pixels():
     geometry = Geometry.plan(10, 10, InputSpec(height=10, width=10))
     mask = geometry.box_to_input((2, 3, 4, 3))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,9 @@ import torch
 from tests.data.pictures import encode, noise, write
 
 from whywrong.core.classes import ClassList
-from whywrong.core.errors import BadItemError, DataError, InputError
+from whywrong.core.errors import DataError, InputError
 from whywrong.core.input_spec import InputSpec
 from whywrong.data.batches import load_images
-from whywrong.data.duplicates import find_duplicates
 from whywrong.data.items import load_item
 from whywrong.data.sources import open_source
 
@@ -136,51 +134,6 @@ def test_wrong_batch_sizes_and_unreadable_sets_are_refused(folder):
         path.write_bytes(b"no image")
     with pytest.raises(DataError, match="no image can be decoded"):
         load_images(folder)
-
-
-def test_duplicates_are_items_of_equal_bytes_and_label(folder):
-    shutil.copy(folder / "bee" / "c.png", folder / "bee" / "z.png")
-    shutil.copy(folder / "bee" / "c.png", folder / "bee" / "y.png")
-    shutil.copy(folder / "bee" / "c.png", folder / "ant" / "other label.png")
-    source = open_source(folder)
-    ids = {entry.key: entry.item_id for entry in source.entries()}
-    assert find_duplicates(source) == {ids["bee/y.png"]: ids["bee/c.png"], ids["bee/z.png"]: ids["bee/c.png"]}
-
-
-def test_only_files_that_share_size_and_label_are_read_for_duplicates(folder, monkeypatch):
-    for number, path in enumerate(sorted(folder.rglob("*.png"))):
-        path.write_bytes(path.read_bytes() + b"x" * number)
-    shutil.copy(folder / "bee" / "c.png", folder / "bee" / "y.png")
-    source = open_source(folder)
-    read: list[str] = []
-    real = source.read
-    monkeypatch.setattr(source, "read", lambda entry: read.append(entry.key) or real(entry))
-    assert len(find_duplicates(source)) == 1
-    assert read == ["bee/c.png", "bee/y.png"]
-
-
-def test_unreadable_files_are_nobodys_duplicate(folder):
-    shutil.copy(folder / "bee" / "c.png", folder / "bee" / "y.png")
-    source = open_source(folder)
-    real = source.read
-
-    def read(entry):
-        if entry.key == "bee/c.png":
-            raise BadItemError("file cannot be read")
-        return real(entry)
-
-    source.read = read
-    assert find_duplicates(source) == {}
-
-
-def test_duplicates_among_arrays(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
-    pixels[4] = pixels[1]
-    pixels[5] = pixels[0]
-    np.savez_compressed(tmp_path / "x.npz", images=pixels, labels=[0, 1, 0, 1, 1, 1])
-    source = open_source(tmp_path / "x.npz")
-    ids = [entry.item_id for entry in source.entries()]
-    assert find_duplicates(source) == {ids[4]: ids[1]}
 
 
 SETS = {

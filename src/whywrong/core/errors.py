@@ -58,10 +58,6 @@ class ModelRaisedError(ModelError, RuntimeError):
     """The user's model raised; its own exception is the cause."""
 
 
-class RandomizedModelError(ModelError):
-    """The classifier gives different answers to the same image."""
-
-
 class DataError(WhyWrongError):
     """The data set as a whole cannot be read or matched."""
 

@@ -144,30 +144,6 @@ class Geometry:
         rows = _inside(box[1] / sy - self.top, (box[3] + 1) / sy - self.top, self.input_height)
         return rows[:, None] & columns[None, :]
 
-    def map_to_original(self, values: np.ndarray, *, smooth: bool = True, outside: float = np.nan) -> np.ndarray:
-        """Lay a map of the input over the photograph.
-
-        Args:
-            values: (h, w) over the whole input: of its size, or a coarser grid such as a class activation map.
-            smooth: Bilinear between the centres of the cells; else the cell itself.
-            outside: Value of the pixels that the model does not see.
-
-        Returns:
-            (height, width) of the photograph, float32.
-        """
-        x, x_seen = self._grid(self.width, self.scale[0], self.left, self.input_width, values.shape[1])
-        y, y_seen = self._grid(self.height, self.scale[1], self.top, self.input_height, values.shape[0])
-        values = np.asarray(values, dtype=np.float32)
-        if smooth:
-            x0, x1, fx = _neighbours(x, values.shape[1])
-            y0, y1, fy = _neighbours(y, values.shape[0])
-            rows = values[y0] * (1 - fy)[:, None] + values[y1] * fy[:, None]
-            full = rows[:, x0] * (1 - fx) + rows[:, x1] * fx
-        else:
-            full = values[_cell(y, values.shape[0])][:, _cell(x, values.shape[1])]
-        full = np.where(y_seen[:, None] & x_seen[None, :], full, np.float32(outside))
-        return full.astype(np.float32, copy=False)
-
     def _resample(self, image: Image.Image, resample: Image.Resampling) -> Image.Image:
         if self.windowed:
             x0, y0, x1, y1 = self.crop_box
@@ -179,12 +155,6 @@ class Geometry:
         if resized == (self.input_width, self.input_height):
             return image
         return image.crop((self.left, self.top, self.left + self.input_width, self.top + self.input_height))
-
-    @staticmethod
-    def _grid(original: int, scale: float, start: int, size: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
-        """Centres of the photograph's pixels in cells of the map, and which of them the model sees."""
-        at = (np.arange(original) + 0.5) / scale - start
-        return at * (cells / size), (at >= 0) & (at < size)
 
 
 def _as_image(pixels: np.ndarray) -> Image.Image:
@@ -211,15 +181,3 @@ def _inside(low: float, high: float, size: int) -> np.ndarray:
         if 0 <= middle < size:
             inside[middle] = True
     return inside
-
-
-def _cell(at: np.ndarray, cells: int) -> np.ndarray:
-    return np.clip(at.astype(np.int64), 0, cells - 1)
-
-
-def _neighbours(at: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cells on both sides of each place, and the weight of the second; constant beyond the outermost centres."""
-    shifted = np.clip(at - 0.5, 0, cells - 1)
-    first = np.minimum(shifted.astype(np.int64), max(cells - 2, 0))
-    second = np.minimum(first + 1, cells - 1)
-    return first, second, (shifted - first).astype(np.float32)

@@ -19,24 +19,23 @@ _FAR = 20  # pixels; distances are cut here
 _ROUNDING = 1e-3
 
 
-def spatter(
-    x: Tensor, keys: Tensor, level: float, spread: float, sigma: float, threshold: float, strength: float, mud: float
-) -> Tensor:
+def spatter(x: Tensor, keys: Tensor, *strength: float) -> Tensor:
     """Cover the image where smoothed noise is high.
 
-    The noise is normal (mean ``level``, standard deviation ``spread``), blurred by ``sigma`` pixels and kept above
-    ``threshold``. Water adds its colour, at most ``strength`` of it; mud replaces the image, its border softened by
-    ``strength`` pixels.
+    The strength is (``level``, ``spread``, ``sigma``, ``threshold``, ``amount``, ``mud``). The noise is normal (mean
+    ``level``, standard deviation ``spread``), blurred by ``sigma`` pixels and kept above ``threshold``. Water adds its
+    colour, at most ``amount`` of it. With ``mud``, mud replaces the image, its border softened by ``amount`` pixels.
     """
+    level, spread, sigma, threshold, amount, mud = strength
     liquid = gaussian_filter(level + spread * keyed_normal(keys, (1, *x.shape[-2:])), sigma)
     if mud:
-        cover = gaussian_filter((liquid > threshold).to(x.dtype), strength)
+        cover = gaussian_filter((liquid > threshold).to(x.dtype), amount)
         cover = cover.masked_fill(cover < 0.8, 0.0)
         return x * (1 - cover) + cover * _colour(x, MUD)
     drops = torch.floor(liquid.masked_fill(liquid < threshold, 0.0).clamp(max=1) * 255 + _ROUNDING)
     shine = drops * _relief(_canny(drops, low=50, high=150))
     shine = shine / shine.amax((1, 2, 3), keepdim=True).clamp(min=1)
-    return x + strength * shine * _colour(x, WATER)
+    return x + amount * shine * _colour(x, WATER)
 
 
 def _colour(x: Tensor, rgb: tuple[float, float, float]) -> Tensor:

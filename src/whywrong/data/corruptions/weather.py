@@ -13,23 +13,15 @@ from whywrong.data.corruptions.blur import motion_filter
 from whywrong.data.corruptions.filters import clipped_zoom, cut_to_levels, grey, zoom_window
 
 
-def snow(
-    x: Tensor,
-    keys: Tensor,
-    level: float,
-    spread: float,
-    size: float,
-    threshold: float,
-    radius: float,
-    sigma: float,
-    kept: float,
-) -> Tensor:
-    """Whiten the image, then let flakes fall over it, in two directions.
+def snow(x: Tensor, keys: Tensor, *strength: float) -> Tensor:
+    """Whiten the image, then let flakes fall over it in two directions.
 
-    Flakes are what normal noise (mean ``level``, standard deviation ``spread``), enlarged ``size`` times, leaves above
-    ``threshold``; the wind blurs them (``radius``, ``sigma`` pixels) along an angle drawn from -135 to -45 degrees.
-    ``kept`` is the share of the image that is not whitened.
+    The strength is (``level``, ``spread``, ``size``, ``threshold``, ``radius``, ``sigma``, ``kept``). Flakes are what
+    normal noise (mean ``level``, standard deviation ``spread``), enlarged ``size`` times, leaves above ``threshold``;
+    the wind blurs them (``radius``, ``sigma`` pixels) along an angle drawn from -135 to -45 degrees. ``kept`` is the
+    share of the image that is not whitened.
     """
+    level, spread, size, threshold, radius, sigma, kept = strength
     height, width = x.shape[-2:]
     noise = level + spread * keyed_normal(keys, (1, zoom_window(height, size), zoom_window(width, size)))
     flakes = clipped_zoom(noise, size, height, width)

@@ -23,5 +23,5 @@ def pilot_stream(order: int) -> int:
 
 
 def counts_stream(contexts: int) -> int:
-    """Stream that belongs to one of contexts: how many players of a clique each of them holds."""
+    """Stream that belongs to one of contexts: how many players of a component each of them holds."""
     return contexts + (1 << 42)

@@ -3,13 +3,14 @@
 A base X, toggled at i, at j and at both, gives v(X^ij) - v(X^i) - v(X^j) + v(X): that is D(i, j, S) where both players
 are outside of X = S or both are inside of X = S+i+j, and -D where one of them is inside.
 
-``windows``: the players that pairs join (a clique) stand in a ring, in random order, and so do all others. The context
-of a pair is the first a of its clique after a starting point, i and j left out, and the first s - a of the others.
-Taking i and j out of a random ring leaves a random ring, and a is drawn by the law of how many of the clique a uniform
-context holds, so every context is uniform; and as the starting points go round both rings, the contexts of every pair
-hold each other player about equally often, which cancels the part of D that is linear in the context. Three bases make
-all contexts of a clique: its first a players, for pairs that are not among these; its first a+1, for pairs with one
-player among them; its first a+2. What they ask for is largely the same sets, each of which is asked once.
+``windows``: the players of a connected component of the pairs stand in a ring, in random order, and so do all other
+players. The context of a pair is the first a of its component after a starting point, i and j left out, and the first
+s - a of the others. Removing i and j from a random ring leaves a random ring, and a is drawn by the law of how many of
+the component a uniform context holds, so every context is uniform. As the starting points go round both rings, the
+contexts of every pair hold each other player about equally often, which cancels the part of D that is linear in the
+context. Three bases make all contexts of a component: its first a players, for pairs that are not among these; its
+first a+1, for pairs with one player among them; its first a+2. They share most of their sets, each of which is asked
+once.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.randomness import keyed_bits, keyed_uniform, row_keys
-from whywrong.explain.interactions.cliques import Cliques, cliques
+from whywrong.explain.interactions.components import Components, components_of
 from whywrong.explain.interactions.contexts import Plan, draw_sets, permutations
 from whywrong.explain.interactions.streams import CODES, counts_stream
 
@@ -123,47 +124,47 @@ def bases(keys: Tensor, players: int, pairs: Tensor, plan: Plan, ran: Tensor) ->
 
 
 def _windows(keys: Tensor, players: int, pairs: Tensor, plan: Plan, ran: Tensor) -> Bases:
-    joined = cliques(pairs, players)
+    joined = components_of(pairs, players)
     place = permutations(keys, players, plan.units, plan.stream)  # (b, U, n)
     start = keyed_uniform(keys, (plan.units,), counts_stream(plan.stream)).double()  # (b, U)
     level = (start[..., None] + _GOLDEN * torch.arange(plan.cuts)) % 1
-    groups = [_of_clique(place, level, pairs, plan.size, joined, group) for group in range(joined.players.shape[1])]
+    groups = [_of_component(place, level, pairs, plan.size, joined, group) for group in range(joined.players.shape[1])]
     sets, usable = (torch.stack(parts, 3) for parts in zip(*groups, strict=True))  # (b, U, c, L, 3, ...)
     usable &= ran[..., None, None, None]
     sign = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64).repeat(plan.cuts * len(groups))
     return Bases((~sets if plan.mirror else sets).flatten(2, 4), usable.flatten(2, 4), sign, len(sign))
 
 
-def _of_clique(
-    place: Tensor, level: Tensor, pairs: Tensor, size: int, joined: Cliques, group: int
+def _of_component(
+    place: Tensor, level: Tensor, pairs: Tensor, size: int, joined: Components, group: int
 ) -> tuple[Tensor, Tensor]:
-    """Bases (b, U, c, 3, n) of one clique of each image, and the pairs (b, U, c, 3, P) that they serve."""
+    """Bases (b, U, c, 3, n) of one component of each image, and the pairs (b, U, c, 3, P) that they serve."""
     n = place.shape[2]
     member = (joined.label == group)[:, None, None]  # (b, 1, 1, n)
     inner = joined.players[:, group, None, None]  # (b, 1, 1), q
-    taken = _share_of_clique(level, n, size, joined.players[:, group])  # (b, U, c), a
+    taken = _share_of_component(level, n, size, joined.players[:, group])  # (b, U, c), a
     rank = (place + n * member[:, 0]).argsort(2).argsort(2)[:, :, None]  # (b, U, 1, n): the others first
     outer = (n - inner)[..., None]
     turn = taken.cumsum(2) - taken  # where windows start: after those before
     others = (rank - _each(size, turn)) % outer.clamp_min(1) < (size - taken)[..., None]
-    clique = (rank - outer - turn[..., None]) % inner.clamp_min(1)[..., None]  # (b, U, c, n), from each starting point
+    within = (rank - outer - turn[..., None]) % inner.clamp_min(1)[..., None]  # (b, U, c, n), from each starting point
     first, second = (
-        clique.gather(3, pairs[:, None, None, :, side].expand(*taken.shape, -1)) for side in (0, 1)
+        within.gather(3, pairs[:, None, None, :, side].expand(*taken.shape, -1)) for side in (0, 1)
     )  # (b, U, c, P)
     inside = torch.minimum(first, second) < taken[..., None]
     both = inside & (torch.maximum(first, second) <= taken[..., None])
     usable = torch.stack([~inside, inside & ~both, both], 3) & (joined.of_pair == group)[:, None, None, None]
     more = taken[..., None, None] + torch.arange(BASES)[:, None]
-    sets = (clique[..., None, :] < more).where(member[..., None, :], others[..., None, :])
+    sets = (within[..., None, :] < more).where(member[..., None, :], others[..., None, :])
     return sets, usable
 
 
 def _each(size: int, turn: Tensor) -> Tensor:
-    """(b, U, c, 1): where windows start in the ring of the others, if they start at ``turn`` in that of the clique."""
+    """(b, U, c, 1): starts of the windows in the ring of the others, for starts ``turn`` in that of the component."""
     return (size * torch.arange(turn.shape[2]) - turn)[..., None]
 
 
-def _share_of_clique(level: Tensor, players: int, size: int, inner: Tensor) -> Tensor:
+def _share_of_component(level: Tensor, players: int, size: int, inner: Tensor) -> Tensor:
     """How many of q - 2 players a uniform set of ``size`` of n - 2 holds: the quantile at ``level`` (b, U, c)."""
     found = torch.zeros_like(level, dtype=torch.int64)
     for q in inner.unique().tolist():

@@ -44,15 +44,6 @@ STATISTICS: dict[str, Callable[[Means], np.ndarray]] = {
     "A_scaled": lambda means: _share(means["A"], means["gap"]),
 }
 RANGES = {"M": (-np.inf, np.inf), "U": (-np.inf, np.inf), "pos_share": (0.0, 1.0)}  # the others: 0 and above
-MEANING = {
-    "A": "mean size of an interaction",
-    "J": "A through its mean over the orders: the form of the profile, without its level",
-    "M": "signed mean of the interactions",
-    "U": "mean square of the interactions, without sampling noise",
-    "strength": "root of U",
-    "pos_share": "positive part of A, as a share of A",
-    "A_scaled": "A through the mean size of v(N) - v(0)",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from tests.explain.interactions.test_estimators import repeated, z_of
 
 from whywrong.core.randomness import row_keys
 from whywrong.explain.interactions.blocks import block_pairs
-from whywrong.explain.interactions.cliques import cliques
+from whywrong.explain.interactions.components import components_of
 from whywrong.explain.interactions.contexts import plan_sets
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.pairs import all_pairs, draw_pairs, near_pairs
@@ -42,7 +42,7 @@ def reachable(pairs, start):
 @given(st.integers(0, 10_000), st.integers(6, 20), st.integers(4, 14))
 def test_players_have_one_label_if_and_only_if_pairs_connect_them(seed, players, number):
     pairs = draw_pairs(row_keys(seed, 2), all_pairs(players), number)
-    found = cliques(pairs, players)
+    found = components_of(pairs, players)
     for image in range(2):
         rows = pairs[image].tolist()
         components = {frozenset(reachable(rows, i)) for i, _ in rows}
@@ -85,7 +85,7 @@ def test_contexts_hold_every_other_player_equally_often(order):
 
 @pytest.mark.parametrize("order", [0, 3, 20, 31, 45, 60])
 @pytest.mark.parametrize("side", [2, 3])
-def test_a_clique_asks_for_one_set_a_pair_and_one_a_player_and_one_more(order, side):
+def test_a_component_asks_for_one_set_a_pair_and_one_a_player_and_one_more(order, side):
     pairs = block_pairs(row_keys(0, 2), 8, 8, side=side, blocks=3)
     plan, found = drawn(pairs, 64, order)
     players, count = side**2, side**2 * (side**2 - 1) // 2
