@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
+PATIENCE = 120  # seconds; on a busy machine a report of 200 errors takes its time
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -69,16 +72,35 @@ def opened(browser, report: Path, width: int = 1280, fragment: str = "", **optio
     options = {"reduced_motion": "reduce", **options}
     context = browser.new_context(viewport={"width": width, "height": 900}, **options)
     page = context.new_page()
-    page.set_default_timeout(120_000)  # on a busy machine a report of 200 errors takes its time
+    page.set_default_timeout(1000 * PATIENCE)
     asked, said = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.goto(report.as_uri() + fragment)
+    visit(page, report.as_uri() + fragment)
     yield page
     assert said == []
     assert {url.partition("#")[0] for url in asked if not url.startswith("data:")} == {report.as_uri()}
     context.close()
+
+
+def visit(page, address: str) -> None:
+    """Open an address; a click before the first paint may be dropped by the browser, so wait for it."""
+    page.goto(address)
+    painted(page)
+
+
+def painted(page) -> None:
+    """Wait until something of the page is on the screen."""
+    until(page, "() => performance.getEntriesByName('first-contentful-paint').length > 0")
+
+
+def until(page, condition: str, argument: object = None) -> None:
+    """Wait until a function of the page is true. The page's policy keeps ``wait_for_function`` from asking twice."""
+    deadline = time.monotonic() + PATIENCE
+    while not page.evaluate(condition, argument):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(10)
 
 
 def shown(page) -> int:
@@ -271,7 +293,7 @@ def test_everything_but_the_filters_works_without_javascript(browser, report):
         block.locator("summary").click()
         assert block.locator("table").is_visible()
         page.locator(".gallery a").nth(4).click()
-        assert page.url.endswith("#e5")
+        playwright.expect(page).to_have_url(re.compile("#e5$"), timeout=1000 * PATIENCE)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from tests.report.fake_run import make_run
-from tests.report.test_browser import CHROMIUM, browser, opened, shown
+from tests.report.test_browser import CHROMIUM, browser, opened, shown, until
+from tests.report.test_landing import assert_shows
 
 from whywrong.report import write_report
 
@@ -84,7 +85,7 @@ def test_every_filter_can_be_taken_off(browser, report, choose):
         while page.locator(".chip").count():
             page.locator(".chip").first.click()
         assert state(page)[:2] == ("All 30 errors are shown. Hardest first.", "30 of 30 shown")
-        assert page.url.partition("#")[2] in ("", "errors")
+        assert page.evaluate("location.hash") in ("", "#errors")
         choose(page)
         page.get_by_role("button", name="Show all").first.click()
         assert shown(page) == 30
@@ -96,7 +97,7 @@ def test_a_reload_and_a_copied_link_show_the_same(browser, report, choose):
     with opened(browser, report) as page:
         choose(page)
         page.locator("select[name=order]").select_option("near")
-        before, link = state(page), page.url
+        before, link = state(page), page.evaluate("location.href")
         assert "Easiest first" in before[0]
         page.reload()
         assert state(page) == before
@@ -111,12 +112,13 @@ def test_the_address_keeps_filter_and_error_together(browser, report):
         inside = page.locator(".gallery > li:not([hidden]) a").last
         anchor = inside.get_attribute("href").lstrip("#")
         inside.click()
-        before, link = state(page), page.url
+        page.locator(f"#{anchor}.here").wait_for()
+        before, link = state(page), page.evaluate("location.href")
         assert "enough=" in link
         page.goto("about:blank")
         page.goto(link)
         assert state(page) == before
-        assert 0 <= page.locator(f"#{anchor}").bounding_box()["y"] <= 120
+        assert_shows(page, anchor)
         assert page.locator(f"#{anchor}.here").count() == 1
 
 
@@ -125,7 +127,7 @@ def test_back_undoes_a_filter_chosen_by_a_link(browser, report):
         choose_pair(page)
         assert shown(page) < 30
         page.go_back()
-        page.wait_for_function("document.querySelectorAll('.gallery > li:not([hidden])').length === 30")
+        until(page, "() => document.querySelectorAll('.gallery > li:not([hidden])').length === 30")
         assert sentence(page) == "All 30 errors are shown. Hardest first."
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.report.fake_run import make_run
-from tests.report.test_browser import CHROMIUM, browser, opened
+from tests.report.test_browser import CHROMIUM, browser, opened, until
 
 from whywrong.report import write_report
 
@@ -29,6 +29,12 @@ SETTLED = """async (selector) => {
 }"""
 
 
+LANDED = f"""async ([selector, near]) => {{
+  const settled = await ({SETTLED})(selector);
+  return settled >= -1 && settled <= near;
+}}"""
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
     methods = ("inverted", "cam")
@@ -42,7 +48,8 @@ def top(page, anchor: str) -> float:
 
 
 def assert_shows(page, anchor: str) -> None:
-    assert -1 <= top(page, anchor) <= NEAR, anchor
+    """Wait until an error begins near the top of the window and stays there."""
+    until(page, LANDED, [f"#{anchor}", NEAR])
     assert page.locator(f"#{anchor} h3").is_visible()
 
 
@@ -121,8 +128,9 @@ def test_a_deep_link_shows_its_error(browser, report, width, motion, scripts):
 
 
 def assert_shows_without(page, anchor: str) -> None:
-    page.wait_for_timeout(150)
-    assert -1 <= page.locator(f"#{anchor}").bounding_box()["y"] <= NEAR
+    """Wait until an error is near the top of the window; without JavaScript there are no frames to count."""
+    inside = "([selector, near]) => Math.abs(document.querySelector(selector).getBoundingClientRect().top) <= near"
+    until(page, inside, [f"#{anchor}", NEAR])
 
 
 def test_back_returns_to_the_tile(browser, report):
@@ -133,6 +141,7 @@ def test_back_returns_to_the_tile(browser, report):
         wanted.click()
         assert_shows(page, "e170")
         page.go_back()
+        until(page, "() => document.querySelector('.case.here') === null")
         top(page, "e170")
         assert abs(wanted.bounding_box()["y"] - before) <= NEAR
 

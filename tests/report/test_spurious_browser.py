@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.report.test_browser import CHROMIUM, CONTRAST, browser, opened
+from tests.report.test_browser import CHROMIUM, CONTRAST, PATIENCE, browser, opened, painted, playwright, until
 from tests.report.test_spurious_gallery import HOSTILE, make_search, with_changes
 
 from whywrong.core.classes import ClassList
@@ -51,16 +51,26 @@ def test_filters_leave_what_fits(browser, page_file):
 
 
 def test_labels_outlive_a_reload_and_can_be_cleared(browser, page_file):
-    page = browser.new_context().new_page()
-    page.set_default_timeout(120_000)
-    page.goto(page_file.as_uri())
-    page.locator(".sp-card").first.locator("label", has_text="spurious").click()
-    page.reload()
+    with opened(browser, page_file) as page:
+        first = page.locator(".sp-card").first
+        first.locator("label", has_text="spurious").click()
+        assert_label(page, "spurious")
+        page.reload()
+        painted(page)
+        assert_label(page, "spurious")
+        first.get_by_role("button", name="clear").click()
+        assert_label(page, "")
+        assert page.locator("output").inner_text() == "0 of 24 labelled"
+        page.reload()
+        assert_label(page, "")
+
+
+def assert_label(page, word: str) -> None:
+    """Wait until the first card carries a label, on the page and in what outlives it."""
     first = page.locator(".sp-card").first
-    assert first.get_attribute("data-label") == "spurious"
-    first.get_by_role("button", name="clear").click()
-    assert page.locator("output").inner_text() == "0 of 24 labelled"
-    page.context.close()
+    playwright.expect(first).to_have_attribute("data-label", word, timeout=1000 * PATIENCE)
+    stored = "([anchor, word]) => Object.values(localStorage).some((text) => JSON.parse(text)[anchor] === word)"
+    until(page, stored, [first.get_attribute("id"), word])
 
 
 def test_maps_can_be_switched_off(browser, page_file):
