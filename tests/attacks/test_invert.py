@@ -153,6 +153,18 @@ def test_the_sign_attack_stays_on_the_grey_levels():
     torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("attack", ["sign", "one_gradient"])
+def test_a_fix_five_steps_away_takes_five_candidates_and_four_do_not_reach_it(attack):
+    weights = torch.ones(2, 192)
+    weights[1] = -1
+    a_step = 2 * 192 / 255  # what 1/255 on every pixel takes off the margin
+    classifier = Classifier(Linear(weights, torch.tensor([4.5 * a_step, 192 * 2 * 128 / 255])))
+    x, y = torch.full((1, *SHAPE), 128 / 255), torch.tensor([1])
+    reached, short = (run(classifier, x, y, attack=attack, step_size=1 / 255, steps=steps) for steps in (5, 4))
+    assert (reached.q_candidates.tolist(), statuses(reached)) == ([5], ["fixed"])
+    assert (short.q_candidates.tolist(), short.fixed.tolist()) == ([4], [False])
+
+
 def test_without_a_budget_nothing_is_sent_and_nothing_fixed():
     classifier, x, y = errors()
     result = run(classifier, x, y, budget=0)
