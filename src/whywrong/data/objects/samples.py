@@ -1,0 +1,162 @@
+"""Which part of a sample is the image and which the label, and labels in the forms in which data sets give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from whywrong.core.errors import BadItemError, DataError, InputError
+from whywrong.data.objects.pixels import is_image, is_tensor
+from whywrong.data.sources.label_values import UNLABELLED, label_text, one_hot_classes
+
+_IMAGES = ("image", "img", "pixel_values", "images")
+_LABELS = ("label", "labels", "target", "class", "y")
+
+Key = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Where a sample keeps its image and its label: positions of a tuple or keys of a mapping.
+
+    Attributes:
+        image: None if the sample is the image.
+        label: None without labels.
+    """
+
+    image: Key | None
+    label: Key | None
+
+    def split(self, sample: Any) -> tuple[Any, Any]:
+        """Image and label of a sample; the label is None without one.
+
+        Raises:
+            BadItemError: The sample lacks a part that the first one had.
+        """
+        try:
+            image = sample if self.image is None else sample[self.image]
+            return image, None if self.label is None else sample[self.label]
+        except (KeyError, IndexError, TypeError) as error:
+            raise BadItemError(f"the sample is not like the first one ({type(error).__name__}: {error})") from None
+
+
+def find_parts(sample: Any, where: str, image_column: Key | None, label_column: Key | None) -> tuple[Parts, list[str]]:
+    """Find image and label in the first sample of a data set.
+
+    Args:
+        sample: (image, label, ...), a mapping with both, or an image.
+        where: What holds the sample, for messages.
+        image_column, label_column: Position or key, if the owner says so; ``none`` for images without labels.
+
+    Returns:
+        The parts, and notes on what was left out.
+
+    Raises:
+        InputError: There is no image, no label, or more than one candidate; the message says which argument to give.
+    """
+    if isinstance(sample, Mapping) and not is_image(sample):
+        parts: dict[Key, Any] = dict(sample)
+    elif isinstance(sample, (tuple, list)):
+        parts = dict(enumerate(sample))
+    elif is_image(sample) or sample is None:
+        parts = {}
+    else:
+        raise InputError(f"{where}: expected (image, label) or a mapping with both, got {type(sample).__name__}")
+    image = None if not parts else _find_image(parts, where, image_column)
+    rest = {key: value for key, value in parts.items() if key != image and _is_label(value)}
+    label = _find_label(rest, where, parts, label_column)
+    left = [str(key) for key in parts if key not in (image, label)]
+    if left and isinstance(sample, (tuple, list)):
+        return Parts(image, label), [
+            f"the samples have {len(parts)} parts: part {image} is taken for the image, part {label} for the label "
+            "(label_column=... names another)"
+        ]
+    return Parts(image, label), []
+
+
+def _find_image(parts: Mapping[Key, Any], where: str, column: Key | None) -> Key:
+    if column is not None:
+        return _named(parts, where, "image", column)
+    found = [key for key, value in parts.items() if is_image(value)]
+    known = [key for key in found if key in _IMAGES]
+    if len(found) == 1 or len(known) == 1:
+        return found[0] if len(found) == 1 else known[0]
+    what = f"images may be in {', '.join(map(str, found))}" if found else f"there is no image among {_described(parts)}"
+    raise InputError(f"{where}: {what}; say which part holds the image with image_column=...")
+
+
+def _find_label(rest: Mapping[Key, Any], where: str, parts: Mapping[Key, Any], column: Key | None) -> Key | None:
+    if column == UNLABELLED and UNLABELLED not in parts:
+        return None
+    if column is not None:
+        return _named(parts, where, "label", column)
+    known = [key for key in rest if key in _LABELS] or [key for key in rest if key == 1]
+    if len(rest) == 1 or len(known) == 1:
+        return next(iter(rest)) if len(rest) == 1 else known[0]
+    if rest:
+        raise InputError(
+            f"{where}: labels may be in {', '.join(map(str, rest))}; say which part holds one with label_column=..."
+        )
+    raise InputError(
+        f"{where} holds {_described(parts) or 'an image'} and no label: let it yield (image, label), or pass "
+        f'label_column="{UNLABELLED}" for images without labels'
+    )
+
+
+def _named(parts: Mapping[Key, Any], where: str, what: str, column: Key) -> Key:
+    for key in parts:
+        if str(key) == str(column):
+            return key
+    raise InputError(
+        f"{where}: no part {column!r} for the {what}; it has {', '.join(map(str, parts)) or 'an image only'}"
+    )
+
+
+def _described(parts: Mapping[Key, Any]) -> str:
+    return ", ".join(f"{key} ({type(value).__name__})" for key, value in parts.items())[:200]
+
+
+def _is_label(value: Any) -> bool:
+    if isinstance(value, np.ndarray) or is_tensor(value):
+        return value.ndim <= 1
+    return isinstance(value, (int, float, str, bytes, np.generic)) and not is_image(value)
+
+
+def read_label(value: Any, names: Sequence[str] | None, where: str) -> str:
+    """Read a label: an index or a name, a tensor or array of one number, or a one-hot vector.
+
+    Args:
+        value: As the data set gives it.
+        names: Names of its classes, if it states them; whole numbers then count in them.
+        where: For messages.
+
+    Returns:
+        The name, or the index as text.
+
+    Raises:
+        DataError: Missing, a mixture of classes, negative, fractional, or beyond the names.
+    """
+    if isinstance(value, np.ndarray) or is_tensor(value):
+        value = _scalar(value.detach().cpu().float().numpy() if is_tensor(value) and value.ndim else value, where)
+    text = label_text(value, where)
+    if names is None or isinstance(value, (str, bytes)):
+        return text
+    index = int(text)
+    if index >= len(names):
+        raise DataError(f"{where}: label {index} is beyond the data set's {len(names)} class names")
+    return names[index]
+
+
+def _scalar(value: Any, where: str) -> Any:
+    if value.size == 1 if isinstance(value, np.ndarray) else value.ndim == 0:
+        return value.item()
+    if value.ndim == 1:
+        classes = one_hot_classes(value[None])
+        if classes is not None:
+            return int(classes[0])
+    raise DataError(
+        f"{where}: the label is a vector of {value.size} numbers that is not one-hot; give the index of one class"
+    )

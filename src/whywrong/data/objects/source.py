@@ -1,0 +1,216 @@
+"""A data set in memory as a source: items named by number and content, so that a run over it can be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whywrong.core.errors import BadItemError, DataError, InputError
+from whywrong.data.formats import MAX_PIXELS
+from whywrong.data.objects.items import Items
+from whywrong.data.objects.pixels import FloatRange, Raw, Scale, digest, raw_image
+from whywrong.data.objects.samples import Key, Parts, find_parts, read_label
+from whywrong.data.sources.base import Entry, Source, SourceSpec
+
+KEPT = 2**30  # bytes of images that are kept in memory between two passes
+_UNREADABLE = "unreadable"
+
+
+class ObjectSource(Source):
+    """The samples of a Python object; the key of number 7 is ``7-`` and 12 digits of its content.
+
+    It exists in this process only. Given again with the same images and labels it is the same source, whatever object
+    holds them.
+
+    Attributes:
+        items: The samples.
+        native: (C, H, W) of the images if all are of one size.
+        prepared: Whether they are float images, which the object's own transform has brought to the model's input.
+        scale: How float images become values in [0, 1].
+    """
+
+    def __init__(
+        self,
+        items: Items,
+        *,
+        image_column: Key | None = None,
+        label_column: Key | None = None,
+        label_by: str | None = None,
+        stated: Scale | None = None,
+        model: Scale | None = None,
+    ) -> None:
+        super().__init__(SourceSpec(kind="object", path=items.title, label_by=label_by))
+        self.items = items
+        self.title = items.title
+        self.scale = Scale()
+        self._columns = image_column, label_column
+        self._parts: Parts | None = None
+        self._lock = threading.RLock()  # data sets are made for one reader a process
+        self._kept: dict[int, Raw] = {}
+        self._kept_bytes = 0
+        self._reasons: dict[int, str] = {}
+        self._shapes: set[tuple[int, ...]] = set()
+        self._floats = FloatRange()
+        self._stated, self._model = stated, model
+        self._listed = self._list()
+
+    @property
+    def native(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of the images; None if they differ or are files."""
+        if len(self._shapes) != 1 or () in self._shapes:
+            return None
+        height, width, channels = next(iter(self._shapes))
+        return channels, height, width
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the images are floats, as a transform gives them to a model."""
+        return self._floats.example is not None
+
+    @property
+    def ordered_classes(self) -> tuple[str, ...] | None:
+        """Class names in the order of the whole-number labels."""
+        return self.items.names
+
+    def _entries(self, ignored: Counter[str]) -> Iterator[Entry]:
+        return iter(self._listed)
+
+    def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> bytes | np.ndarray:
+        """Bytes of an image file, or pixels (H, W, C) uint8.
+
+        Raises:
+            BadItemError: The sample cannot be read, or is not what it was when the source was opened.
+        """
+        number, content = int(entry.key.partition("-")[0]), entry.key.rpartition("-")[2]
+        if number in self._reasons:
+            raise BadItemError(self._reasons[number])
+        raw = self._kept.get(number)
+        if raw is None:
+            raw = raw_image(self._split(self._get(number), number)[0])
+            if digest(raw) != content:
+                raise BadItemError("the data set gave another image than before; its transform seems to be random")
+        if isinstance(raw, np.ndarray) and raw.shape[0] * raw.shape[1] > max_pixels:
+            raise BadItemError(f"too many pixels: {raw.shape[1]} x {raw.shape[0]}, the cap is {max_pixels}")
+        return raw if isinstance(raw, bytes) or raw.dtype == np.uint8 else self.scale.to_8bit(raw)
+
+    def locate(self, label: str) -> str:
+        """The first item with the label."""
+        number = next((n for n, entry in enumerate(self._listed) if entry.label == label), None)
+        return self.title if number is None else f"{self.title}, item {number}"
+
+    def _classes_folder(self) -> Path | None:
+        return None
+
+    def _empty_text(self) -> str:
+        return f"{self.title}: it holds no samples"
+
+    def _after_scan(self) -> None:
+        self._labels = dict.fromkeys(self.items.names or (), 0) | self._labels
+        self._warnings += self.items.notes
+
+    # The one pass that lists.
+
+    def _list(self) -> list[Entry]:
+        if self.items.stated.random:
+            raise InputError(
+                f"{self.title}: its transform draws random numbers ({', '.join(self.items.stated.random)}), so that an "
+                "image is another one each time; give the data set the transform of evaluation"
+            )
+        entries: list[Entry] = []
+        for number, sample in self._samples():
+            entries.append(self._entry(number, sample))
+        self._check_all(entries)
+        self.scale, notes = self._floats.settle(self._stated, self._model)
+        self.items.notes += notes
+        for number, raw in self._kept.items():
+            if isinstance(raw, np.ndarray) and raw.dtype != np.uint8 and number not in self._reasons:
+                try:
+                    self._kept[number] = self.scale.to_8bit(raw)
+                except BadItemError as error:
+                    self._reasons[number] = error.reason
+        content = hashlib.sha256("\n".join(f"{entry.key} {entry.label}" for entry in entries).encode()).hexdigest()
+        self.spec = SourceSpec(kind="object", path=f"object:{content[:32]}", label_by=self.spec.label_by)
+        return entries
+
+    def _samples(self) -> Iterator[tuple[int, Any]]:
+        if self.items.count is None:
+            yield from enumerate(self.items.stream)
+            return
+        for number in range(self.items.count):
+            yield number, None
+
+    def _entry(self, number: int, sample: Any) -> Entry:
+        """List one sample; one that cannot be read becomes an item with the reason."""
+        label = None
+        streamed = self.items.count is None
+        try:
+            image, label = self._split(sample if streamed else self._get(number), number)
+            label = self._label(label, number)
+            raw = raw_image(image)
+        except BadItemError as error:
+            self._reasons[number] = error.reason
+            return Entry(f"{number}-{_UNREADABLE}", label if isinstance(label, str) else None, 0, 0)
+        size = len(raw) if isinstance(raw, bytes) else raw.nbytes
+        if isinstance(raw, np.ndarray):
+            self._shapes.add(raw.shape)
+            if raw.dtype != np.uint8:
+                self._floats.add(raw)
+        else:
+            self._shapes.add(())
+        if self._kept_bytes + size <= KEPT:
+            self._kept[number] = raw
+            self._kept_bytes += size
+        elif streamed:
+            raise DataError(
+                f"{self.title} is a stream of more than {KEPT >> 20} MiB ({number} images so far), which is not kept; "
+                "give a data set with __getitem__ and __len__, or a folder"
+            )
+        return Entry(f"{number}-{digest(raw)}", label, size, 1)
+
+    def _get(self, number: int) -> Any:
+        with self._lock:
+            try:
+                return self.items.get(number)
+            except BadItemError:
+                raise
+            except Exception as error:
+                text = (str(error).strip().splitlines() or [""])[0][:200]
+                raise BadItemError(f"the data set raised {type(error).__name__}: {text}") from error
+
+    def _split(self, sample: Any, number: int) -> tuple[Any, Any]:
+        if self._parts is None:
+            image, label = self._columns
+            image = self.items.image if image is None else image
+            label = self.items.label if label is None else label
+            self._parts, notes = find_parts(sample, f"{self.title}, item {number}", image, label)
+            self.items.notes += notes
+        return self._parts.split(sample)
+
+    def _label(self, value: Any, number: int) -> str | None:
+        if self._parts is None or self._parts.label is None:
+            return None
+        if self.items.unlabelled is not None and (value is None or value == self.items.unlabelled):
+            return None
+        return read_label(value, self.items.names, f"{self.title}, item {number}")
+
+    def _check_all(self, entries: list[Entry]) -> None:
+        """Refuse a data set of which no image can be used, or that gives other images the second time."""
+        if entries and len(self._reasons) == len(entries):
+            raise DataError(f"{self.title}: none of its {len(entries)} items can be used; item 0: {self._reasons[0]}")
+        if self.items.count is None:
+            return
+        for number in sorted({0, len(entries) // 2, len(entries) - 1} - self._reasons.keys()):
+            if number < 0:
+                continue
+            again = raw_image(self._split(self._get(number), number)[0])
+            if digest(again) != entries[number].key.rpartition("-")[2]:
+                raise InputError(
+                    f"{self.title}: item {number} is another image each time it is asked for; take the random steps "
+                    "out of its transform"
+                )

@@ -1,0 +1,230 @@
+"""Models that exist as Python objects: modules of torch, torchvision, timm and transformers, and pipelines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from whywrong.core.errors import InputError
+from whywrong.core.input_spec import InputSpec
+from whywrong.core.preparation import is_image_processor, read_image_processor
+from whywrong.core.transforms import is_transform, require_spec
+from whywrong.models.attributes import settle_normalisation, stated_preprocessing
+from whywrong.models.classifier import Classifier
+from whywrong.models.kinds import unwrap
+from whywrong.models.loaded import SPEC_FIELDS
+from whywrong.models.one_score import settle_output
+
+_MEAN_STD = "mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFacts:
+    """What the data set tells about the input of the model that it is made for.
+
+    Attributes:
+        spec: The preprocessing of its transform, if that can be read in full.
+        size: (C, H, W) of its images, if all are of one size.
+        prepared: Whether its images are the very input of the model, up to normalisation.
+        mean, std: The normalisation of its transform.
+    """
+
+    spec: InputSpec | None = None
+    size: tuple[int, int, int] | None = None
+    prepared: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stated:
+    """What a model states: values by ``SPEC_FIELDS``, whether from attributes, and why a normalisation is missing."""
+
+    model: Any
+    title: str
+    says: Mapping[str, Any]
+    by_attributes: bool = False
+    missing: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def is_model_object(value: Any) -> bool:
+    """Whether a value is a module, or a pipeline of transformers around one."""
+    return isinstance(value, nn.Module) or _is_pipeline(value)
+
+
+def load_object(
+    model: Any, *, preprocess: Any = None, data: DataFacts | None = None, given: Mapping[str, Any] | None = None, **options: Any
+) -> Classifier:
+    """Make a classifier of a module or pipeline, with what it and the data state about its input.
+
+    What is given counts first, then the transform of the data, then what the model states, then the size of the images.
+    The module is used as it is: it is neither moved nor changed, and runs in this process only.
+
+    Args:
+        model: ``nn.Module`` or image-classification pipeline.
+        preprocess: Image processor, transform, weights of torchvision or ``InputSpec`` that belongs to the model.
+        data: What the data set tells.
+        given: Values by the names in ``SPEC_FIELDS``; None or absent is not given.
+        options: ``classes``, ``access``, ``output``, ``device``, ``precision`` and ``batch_size`` of
+            :class:`Classifier`.
+
+    Raises:
+        InputError: Something must be known that nobody says; the message says which argument to give.
+    """
+    data, given = data or DataFacts(), {k: v for k, v in (given or {}).items() if v is not None}
+    if options.get("classes") is None and hasattr(preprocess, "meta"):
+        options["classes"] = preprocess.meta.get("categories")
+    stated = _stated(model, preprocess, given)
+    spec, notes = _settle(stated, data, given)
+    if spec is not None and stated.by_attributes and "mean" not in given and data.mean is None:
+        spec, more = settle_normalisation(stated.model, spec)
+        notes += more
+    output, more = settle_output(stated.model, options.pop("output", None), spec)
+    options = {name: value for name, value in options.items() if value is not None}
+    classifier = Classifier(stated.model, preprocess=spec, output=output, **options)
+    classifier.notes = (*stated.notes, *notes, *more)
+    classifier.title = stated.title
+    return classifier
+
+
+def _settle(stated: _Stated, data: DataFacts, given: Mapping[str, Any]) -> tuple[InputSpec | None, list[str]]:
+    notes: list[str] = []
+    says = dict(stated.says)
+    of_data = _fields(data.spec) if data.spec is not None else {}
+    if data.prepared and data.size is not None:
+        of_data = {"input_size": data.size, "resize": None, "interpolation": "bilinear"}
+    if data.mean is not None:
+        of_data |= {"mean": data.mean, "std": data.std}
+    differing = [n for n, v in of_data.items() if v is not None and says.get(n) is not None and not _same(v, says[n])]
+    if differing:
+        listed = ", ".join(f"{name} {of_data[name]} instead of {says[name]}" for name in differing)
+        notes.append(f"images are prepared as the data set does, not as the model states: {listed}")
+    says |= of_data
+    if says.get("input_size") is None:
+        says["input_size"] = data.size
+    says |= given
+    if "mean" in given and not len(given["mean"]) and "std" not in given:
+        says["std"] = None
+    if stated.missing is not None and says.get("mean") is None and "mean" not in given and not data.prepared:
+        raise InputError(stated.missing)
+    if says["input_size"] is None:
+        return None, notes
+    channels, height, width = (int(v) for v in says["input_size"])
+    mean, std = (tuple(map(float, says[n])) if says.get(n) is not None and len(says[n]) else None for n in ("mean", "std"))
+    if mean is not None and len(mean) == 1 and channels == 3:
+        mean, std = mean * 3, (std or ()) * 3
+    if mean is None and not data.prepared:
+        notes.append("nothing states a normalisation: the model is given images in [0, 1]")
+    spec = InputSpec(
+        channels=channels,
+        height=height,
+        width=width,
+        resize=int(says["resize"]) if says.get("resize") else None,
+        interpolation=says.get("interpolation") or "bilinear",
+        mean=mean,
+        std=std,
+    )
+    return spec, notes
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(abs(a - b) < 1e-3 for a, b in zip(one, other, strict=True))
+    return one == other
+
+
+def _fields(spec: InputSpec) -> dict[str, Any]:
+    return {
+        "input_size": (spec.channels, spec.height, spec.width),
+        **{name: getattr(spec, name) for name in SPEC_FIELDS[1:]},
+    }
+
+
+def _stated(model: Any, preprocess: Any, given: Mapping[str, Any]) -> _Stated:
+    """What a model says about its input, in the way of its library."""
+    if _is_pipeline(model):
+        preprocess = model.image_processor if preprocess is None else preprocess
+        model = model.model
+    inner = unwrap(model)
+    library = {base.__module__.partition(".")[0] for base in type(inner).__mro__}
+    title = f"{type(inner).__module__.partition('.')[0]} {type(inner).__name__}".removeprefix("__main__ ")
+    if preprocess is not None:
+        return _Stated(model=model, title=title, says=_fields(read_preprocess(preprocess, given)))
+    if "transformers" in library and hasattr(inner, "config"):
+        return _of_transformers(model, inner, title, given)
+    config = getattr(inner, "pretrained_cfg", None)
+    if isinstance(config, Mapping) and config.get("mean") is not None:
+        from whywrong.models.timm_nets import stated_by_timm
+
+        return _Stated(model=model, title=title, says=stated_by_timm(inner))
+    if type(inner).__module__.startswith("torchvision.models"):
+        missing = (
+            f"{title} does not carry its preprocessing: pass that of its training, as whywrong.load_classifier(model, "
+            f"preprocess=torchvision.models.ResNet50_Weights.DEFAULT), or {_MEAN_STD}; mean=() if it takes images in "
+            "[0, 1]"
+        )
+        return _Stated(model=model, title=title, says={}, missing=missing)
+    says, notes = stated_preprocessing(model, given)
+    return _Stated(model=model, title=title, says=says, by_attributes=True, notes=tuple(notes))
+
+
+def read_preprocess(value: Any, given: Mapping[str, Any] | None = None) -> InputSpec:
+    """Read a preprocessing in any of the forms in which libraries hold one.
+
+    Args:
+        value: ``InputSpec``, image processor of transformers, transform or weights of torchvision.
+        given: What its owner states elsewhere.
+
+    Raises:
+        InputError: None of these, or it does something that is not followed here.
+    """
+    if isinstance(value, InputSpec):
+        return value
+    if is_image_processor(value):
+        return read_image_processor(value, given)
+    if hasattr(value, "transforms") and hasattr(value, "meta"):  # an entry of torchvision's weights
+        return require_spec(value.transforms())
+    if is_transform(value):
+        return require_spec(value)
+    raise InputError(
+        "preprocess must be an image processor, a transform or weights of torchvision, or whywrong.InputSpec(height=224, "
+        f"width=224, resize=256, mean=(...), std=(...)), got {type(value).__name__}"
+    )
+
+
+def _of_transformers(model: Any, inner: Any, title: str, given: Mapping[str, Any]) -> _Stated:
+    """A model of transformers; its image processor is looked for where the model came from, never on the network."""
+    processor = find_image_processor(str(getattr(inner.config, "name_or_path", "") or ""))
+    if processor is not None:
+        return _Stated(model=model, title=title, says=_fields(read_image_processor(processor, given)))
+    size = getattr(inner.config, "image_size", None)
+    sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (tuple, list)) else None
+    says = {} if sides is None else {"input_size": (getattr(inner.config, "num_channels", 3), *sides)}
+    missing = (
+        f"{title} does not carry its image processor: pass it, as whywrong.load_classifier(model, preprocess=processor), "
+        f"or {_MEAN_STD}"
+    )
+    return _Stated(model=model, title=title, says=says, missing=missing)
+
+
+def find_image_processor(name: str) -> Any:
+    """The image processor saved with a model of transformers on this machine; None without one."""
+    if not name:
+        return None
+    from transformers import AutoImageProcessor
+
+    if os.path.isdir(name) and not os.path.isfile(os.path.join(name, "preprocessor_config.json")):
+        return None
+    try:
+        return AutoImageProcessor.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError):  # not in the cache
+        return None
+
+
+def _is_pipeline(value: Any) -> bool:
+    return any(base.__name__ == "ImageClassificationPipeline" for base in type(value).__mro__)
