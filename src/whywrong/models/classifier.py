@@ -71,6 +71,7 @@ class Classifier:
         backwards: Images differentiated through the model so far.
         on_pass: Called after every pass, for those who show that something goes on; None for nobody.
         notes: What the owner should know about how the model was loaded, one sentence each.
+        title: What an object that was given as the model is, for the record of a run; empty otherwise.
         model: What is asked: the module, or the callable.
         module: The module behind the classifier, None for other callables.
 
@@ -106,6 +107,7 @@ class Classifier:
         self.recipe = recipe
         self._pixels = pixels
         self.notes: tuple[str, ...] = ()
+        self.title = ""
         self.device = _settle_device(device, kind.device if kind else None)
         self.forwards = 0
         self.backwards = 0

@@ -17,7 +17,6 @@ from whywrong.core.config import config_hash, make_config
 from whywrong.core.errors import AccessError, BadItemError, DataError, InputError
 from whywrong.core.input_spec import InputSpec
 from whywrong.core.registry import DEPTHS, Depth, find_method, methods, resolve
-from whywrong.data.batches import load_images
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.files import to_text
 from whywrong.data.items import load_item
@@ -110,21 +109,6 @@ def result_schema(step: Step) -> pa.Schema | None:
     return schema() if callable(schema) else None
 
 
-def settle_spec(classifier: Classifier, source: Source) -> InputSpec:
-    """Input of the classifier; the size of the images themselves where neither says and all are of one size.
-
-    Raises:
-        InputError: The input size is not known.
-    """
-    if classifier.preprocess is not None:
-        return classifier.preprocess
-    if source.spec.kind == "arrays":
-        return load_images(source).spec
-    raise InputError(
-        "the input size of the classifier is not known; give --input-size 224, or input_size=(3, 224, 224) in Python"
-    )
-
-
 class Sample:
     """A few images, spread over the listing, loaded when first asked for."""
 
@@ -201,6 +185,10 @@ def settle_classes(classifier: Classifier, source: Source, sample: Sample) -> tu
         return classes, []
     if records is not None and len(records) == len(classes):
         return ClassList.from_records(records), []
+    ordered = source.facts.classes
+    if ordered is not None and len(ordered) == len(classes):
+        shown = ", ".join(ordered[:5]) + (" ..." if len(ordered) > 5 else "")
+        return ClassList(ordered), [f"the classes of the data set, in its order, are taken for the model's: {shown}"]
     if source.spec.label_by == "index" or all(name.isascii() and name.isdecimal() for name in names):
         return classes, []
     raise InputError(_unknown_order(len(classes), names))

@@ -76,7 +76,7 @@ def open_items(data: Any, split: str | None = None) -> Items | None:
     if isinstance(data, Mapping) or "pandas.DataFrame" in kinds or isinstance(data, (str, bytes)):
         return None
     if kinds & {"torch.IterableDataset", "datasets.IterableDataset"} or isinstance(data, Iterator):
-        return Items(stream=data, title=_title(data), names=_names(data), stated=_transform(data))
+        return Items(stream=data, title=title_of(data), names=_names(data), stated=_transform(data))
     if hasattr(data, "__getitem__") and ("torch.Dataset" in kinds or hasattr(data, "__len__")):
         return _of_map(data)
     return None
@@ -87,9 +87,9 @@ def _of_map(data: Any) -> Items:
         count = len(data)
     except (TypeError, NotImplementedError):
         raise InputError(
-            f"{_title(data)} has no length: define __len__, or make it an IterableDataset that yields its samples once"
+            f"{title_of(data)} has no length: define __len__, or make it an IterableDataset"
         ) from None
-    return Items(get=data.__getitem__, count=count, title=_title(data), names=_names(data), stated=_transform(data))
+    return Items(get=data.__getitem__, count=count, title=title_of(data), names=_names(data), stated=_transform(data))
 
 
 def _of_arrays(x: Any, y: Any) -> Items:
@@ -119,7 +119,7 @@ def _of_hugging_face(data: Any) -> Items:
     return Items(
         get=plain.__getitem__,
         count=len(plain),
-        title=_title(data),
+        title=title_of(data),
         names=tuple(plain.features[label].names) if label in classes else None,
         image=images[0] if len(images) == 1 else None,
         label=label,
@@ -127,11 +127,18 @@ def _of_hugging_face(data: Any) -> Items:
     )
 
 
+def in_order(loader: Any) -> bool:
+    """Whether a loader hands out every sample of its data set once, as the data set gives it."""
+    batches = type(loader.batch_sampler).__name__ in ("BatchSampler", "NoneType")
+    every = type(loader.sampler).__name__ in ("SequentialSampler", "RandomSampler")
+    return batches and every and getattr(loader.collate_fn, "__name__", "") in _DEFAULT_COLLATE
+
+
 def _of_loader(loader: Any) -> Items:
     """The data set of a loader, in its own order; a collate function of the user is called on single samples."""
     items = open_items(loader.dataset)
     if items is None:
-        raise InputError(f"the DataLoader's data set, {_title(loader.dataset)}, is none that can be read")
+        raise InputError(f"the DataLoader's data set, {title_of(loader.dataset)}, is none that can be read")
     if getattr(loader.collate_fn, "__name__", "") not in _DEFAULT_COLLATE:
         _collate(items, loader)
     sampler, batches = loader.sampler, type(loader.batch_sampler).__name__
@@ -217,14 +224,14 @@ def _transform(data: Any) -> StatedTransform:
         means = {(stated.mean, stated.std) for stated in found}
         if len(means) > 1:
             raise InputError(
-                f"the parts of {_title(data)} are normalised in {len(means)} different ways; give them one transform"
+                f"the parts of {title_of(data)} are normalised in {len(means)} different ways; give them one transform"
             )
         mean, std = means.pop()
         return StatedTransform(mean=mean, std=std, random=random)
     return found.pop() if found else StatedTransform()
 
 
-def _title(data: Any) -> str:
+def title_of(data: Any) -> str:
     parts = _parts(data)
     inner = type(parts[0]) if parts else type(data)
     name = f"{inner.__module__.partition('.')[0]} {inner.__qualname__}".removeprefix("builtins ")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from whywrong.core.data_facts import DataFacts
 from whywrong.core.errors import BadItemError, DataError, InputError
 from whywrong.data.formats import MAX_PIXELS
 from whywrong.data.objects.items import Items
@@ -28,10 +29,15 @@ class ObjectSource(Source):
     It exists in this process only. Given again with the same images and labels it is the same source, whatever object
     holds them.
 
+    Args:
+        items: The samples.
+        columns: Key or position of image and label in a sample, if the owner says so.
+        label_by: How labels are to be read.
+        stated: The normalisation of float images, if the owner or a transform states it.
+        model: That of the model, which counts only if it provably leads back to 8-bit images.
+
     Attributes:
         items: The samples.
-        native: (C, H, W) of the images if all are of one size.
-        prepared: Whether they are float images, which the object's own transform has brought to the model's input.
         scale: How float images become values in [0, 1].
     """
 
@@ -39,8 +45,7 @@ class ObjectSource(Source):
         self,
         items: Items,
         *,
-        image_column: Key | None = None,
-        label_column: Key | None = None,
+        columns: tuple[Key | None, Key | None] = (None, None),
         label_by: str | None = None,
         stated: Scale | None = None,
         model: Scale | None = None,
@@ -49,7 +54,7 @@ class ObjectSource(Source):
         self.items = items
         self.title = items.title
         self.scale = Scale()
-        self._columns = image_column, label_column
+        self._columns = columns
         self._parts: Parts | None = None
         self._lock = threading.RLock()  # data sets are made for one reader a process
         self._kept: dict[int, Raw] = {}
@@ -59,24 +64,7 @@ class ObjectSource(Source):
         self._floats = FloatRange()
         self._stated, self._model = stated, model
         self._listed = self._list()
-
-    @property
-    def native(self) -> tuple[int, int, int] | None:
-        """(C, H, W) of the images; None if they differ or are files."""
-        if len(self._shapes) != 1 or () in self._shapes:
-            return None
-        height, width, channels = next(iter(self._shapes))
-        return channels, height, width
-
-    @property
-    def prepared(self) -> bool:
-        """Whether the images are floats, as a transform gives them to a model."""
-        return self._floats.example is not None
-
-    @property
-    def ordered_classes(self) -> tuple[str, ...] | None:
-        """Class names in the order of the whole-number labels."""
-        return self.items.names
+        self.facts = self._find_facts()
 
     def _entries(self, ignored: Counter[str]) -> Iterator[Entry]:
         return iter(self._listed)
@@ -112,7 +100,6 @@ class ObjectSource(Source):
 
     def _after_scan(self) -> None:
         self._labels = dict.fromkeys(self.items.names or (), 0) | self._labels
-        self._warnings += self.items.notes
 
     # The one pass that lists.
 
@@ -137,6 +124,25 @@ class ObjectSource(Source):
         content = hashlib.sha256("\n".join(f"{entry.key} {entry.label}" for entry in entries).encode()).hexdigest()
         self.spec = SourceSpec(kind="object", path=f"object:{content[:32]}", label_by=self.spec.label_by)
         return entries
+
+    def _find_facts(self) -> DataFacts:
+        """What is known of the model's input; images that are floats are taken for the input itself."""
+        prepared = self._floats.example is not None
+        size = None
+        if len(self._shapes) == 1 and () not in self._shapes:
+            height, width, channels = next(iter(self._shapes))
+            size = (channels, height, width)
+        scale = self.scale if self.scale.mean is not None else self._stated or Scale()
+        return DataFacts(
+            title=f"{self.title}, {len(self._listed):,} items",
+            classes=self.items.names,
+            spec=self.items.stated.spec,
+            size=size,
+            prepared=prepared,
+            mean=scale.mean,
+            std=scale.std,
+            remarks=tuple(self.items.notes),
+        )
 
     def _samples(self) -> Iterator[tuple[int, Any]]:
         if self.items.count is None:

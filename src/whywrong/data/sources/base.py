@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from whywrong.core.classes import ClassList
+from whywrong.core.data_facts import DataFacts
 from whywrong.core.errors import DataError, InputError, UnmatchedLabelError
 from whywrong.core.label_match import describe_respelled, match_labels
 from whywrong.data.files import Judge, open_regular, path_bytes, to_text
@@ -58,7 +59,8 @@ class SourceSpec:
     """How to find the data again, in another process or on another day.
 
     Attributes:
-        kind: ``classes``, ``flat``, ``table``, ``arrays``, ``tar``, ``hf`` or ``planted``.
+        kind: ``classes``, ``flat``, ``table``, ``arrays``, ``tar``, ``hf``, ``planted``; or ``object``, which is given
+            again by its owner and cannot be opened from here.
         path: Folder or file, absolute; for ``hf`` a folder or the name of a data set, for ``planted`` that of a set.
         manifest, boxes: Files, absolute, or None.
         label_by: ``index``, ``wnid`` or ``name`` where the owner says how labels are to be read.
@@ -108,10 +110,16 @@ def judge_image(name: str, max_pixels: int = MAX_PIXELS) -> Judge:
 
 
 class Source(ABC):
-    """Labelled images in a fixed order. ``entries`` streams; ``scan`` goes through it once and checks everything."""
+    """Labelled images in a fixed order. ``entries`` streams; ``scan`` goes through it once and checks everything.
+
+    Attributes:
+        spec: How to find the data again.
+        facts: What the data states about the model that it is made for.
+    """
 
     def __init__(self, spec: SourceSpec) -> None:
         self.spec = spec
+        self.facts = DataFacts()
         self._ignored: Counter[str] = Counter()
         self._warnings: list[str] = []
         self._labels: dict[str, int] = {}
@@ -211,7 +219,7 @@ class Source(ABC):
     def warnings(self) -> tuple[str, ...]:
         """What the owner should know about the data."""
         self.scan()
-        return (*self._warnings, *([self._respelled] if self._respelled else []))
+        return (*self.facts.remarks, *self._warnings, *([self._respelled] if self._respelled else []))
 
     @cached_property
     def classes_records(self) -> list[Any] | None:

@@ -57,20 +57,36 @@ def load_timm(
     module = create_module(create, input_size, weights, f"timm:{name}")
     notes = () if weights in LIBRARY_WEIGHTS else load_weights(module, Path(str(weights)), key=key)
     stated = resolve_model_data_config(module)
-    size = tuple(input_size or stated["input_size"])
     return Loaded(
         model=module,
-        says={
-            "input_size": size,
-            "resize": _resize(name, size, stated),
-            "interpolation": stated["interpolation"],
-            "mean": tuple(stated["mean"]) if len(stated["mean"]) == size[0] else None,
-            "std": tuple(stated["std"]) if len(stated["std"]) == size[0] else None,
-        },
+        says=_says(f"timm:{name}", tuple(input_size or stated["input_size"]), stated),
         classes=_classes(module),
         sources=(f"timm:{name}".encode(),),
         notes=(*notes, *_assumed_training(name, weights, stated)),
     )
+
+
+def stated_by_timm(module: nn.Module) -> tuple[dict[str, Any], ClassList | None]:
+    """Preprocessing, by the names in ``SPEC_FIELDS``, and classes of a module that timm has built.
+
+    Raises:
+        ModelError: It prepares images in a way that is not followed here.
+    """
+    from timm.data import resolve_model_data_config  # pyright: ignore[reportPrivateImportUsage]
+
+    stated = resolve_model_data_config(module)
+    name = str(dict(module.pretrained_cfg).get("architecture") or type(module).__name__)  # type: ignore[arg-type]
+    return _says(f"timm {name}", tuple(stated["input_size"]), stated), _classes(module)
+
+
+def _says(what: str, size: tuple[int, ...], stated: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "input_size": size,
+        "resize": _resize(what, size, stated),
+        "interpolation": stated["interpolation"],
+        "mean": tuple(stated["mean"]) if len(stated["mean"]) == size[0] else None,
+        "std": tuple(stated["std"]) if len(stated["std"]) == size[0] else None,
+    }
 
 
 def _check_head(name: str, weights: str | None, classes: int | None) -> None:
@@ -132,13 +148,13 @@ def _plain(values: Any) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _resize(name: str, size: tuple[int, ...], stated: dict[str, Any]) -> int | None:
+def _resize(what: str, size: tuple[int, ...], stated: dict[str, Any]) -> int | None:
     mode = stated.get("crop_mode", "center")
     if mode == "squash":
         return None  # the whole image is stretched
     if mode != "center" or size[1] != size[2]:
         raise ModelError(
-            f'timm:{name} prepares {size[1]} x {size[2]} images with crop mode "{mode}", which is not followed here; '
+            f'{what} prepares {size[1]} x {size[2]} images with crop mode "{mode}", which is not followed here; '
             "give its preprocessing with a file.py:function"
         )
     return math.floor(size[1] / stated["crop_pct"])

@@ -66,7 +66,7 @@ def load_torchvision(name: str, weights: str | None, *, key: str | None, classes
             "mean": tuple(preset.mean),
             "std": tuple(preset.std),
         },
-        classes=_classes(categories) if classes in (None, len(categories)) else None,
+        classes=classes_of_training(categories) if classes in (None, len(categories)) else None,
         sources=(
             f"torchvision:{name}".encode(),
             *([b"transform_input"] if getattr(module, "transform_input", 0) else []),
@@ -75,7 +75,7 @@ def load_torchvision(name: str, weights: str | None, *, key: str | None, classes
     )
 
 
-def _classes(categories: Sequence[str]) -> ClassList:
+def classes_of_training(categories: Sequence[str]) -> ClassList:
     """Categories of a training; with the wnids and synonyms of ImageNet-1k if these are its classes in its order."""
     from timm.data import ImageNetInfo  # pyright: ignore[reportPrivateImportUsage]
 

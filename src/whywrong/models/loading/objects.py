@@ -9,35 +9,19 @@ from typing import Any
 
 from torch import nn
 
+from whywrong.core.classes import ClassList
+from whywrong.core.data_facts import DataFacts
 from whywrong.core.errors import InputError
 from whywrong.core.input_spec import InputSpec
 from whywrong.core.preparation import is_image_processor, read_image_processor
 from whywrong.core.transforms import is_transform, require_spec
-from whywrong.models.attributes import settle_normalisation, stated_preprocessing
+from whywrong.models.loading.attributes import settle_normalisation, stated_preprocessing
 from whywrong.models.classifier import Classifier
 from whywrong.models.kinds import unwrap
-from whywrong.models.loaded import SPEC_FIELDS
-from whywrong.models.one_score import settle_output
+from whywrong.models.loading.loaded import SPEC_FIELDS
+from whywrong.models.loading.one_score import settle_output
 
 _MEAN_STD = "mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataFacts:
-    """What the data set tells about the input of the model that it is made for.
-
-    Attributes:
-        spec: The preprocessing of its transform, if that can be read in full.
-        size: (C, H, W) of its images, if all are of one size.
-        prepared: Whether its images are the very input of the model, up to normalisation.
-        mean, std: The normalisation of its transform.
-    """
-
-    spec: InputSpec | None = None
-    size: tuple[int, int, int] | None = None
-    prepared: bool = False
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +31,7 @@ class _Stated:
     model: Any
     title: str
     says: Mapping[str, Any]
+    classes: ClassList | None = None
     by_attributes: bool = False
     missing: str | None = None
     notes: tuple[str, ...] = ()
@@ -58,7 +43,12 @@ def is_model_object(value: Any) -> bool:
 
 
 def load_object(
-    model: Any, *, preprocess: Any = None, data: DataFacts | None = None, given: Mapping[str, Any] | None = None, **options: Any
+    model: Any,
+    *,
+    preprocess: Any = None,
+    data: DataFacts | None = None,
+    given: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Classifier:
     """Make a classifier of a module or pipeline, with what it and the data state about its input.
 
@@ -77,9 +67,9 @@ def load_object(
         InputError: Something must be known that nobody says; the message says which argument to give.
     """
     data, given = data or DataFacts(), {k: v for k, v in (given or {}).items() if v is not None}
-    if options.get("classes") is None and hasattr(preprocess, "meta"):
-        options["classes"] = preprocess.meta.get("categories")
     stated = _stated(model, preprocess, given)
+    if options.get("classes") is None:
+        options["classes"] = stated.classes
     spec, notes = _settle(stated, data, given)
     if spec is not None and stated.by_attributes and "mean" not in given and data.mean is None:
         spec, more = settle_normalisation(stated.model, spec)
@@ -115,7 +105,9 @@ def _settle(stated: _Stated, data: DataFacts, given: Mapping[str, Any]) -> tuple
     if says["input_size"] is None:
         return None, notes
     channels, height, width = (int(v) for v in says["input_size"])
-    mean, std = (tuple(map(float, says[n])) if says.get(n) is not None and len(says[n]) else None for n in ("mean", "std"))
+    mean, std = (
+        tuple(map(float, says[n])) if says.get(n) is not None and len(says[n]) else None for n in ("mean", "std")
+    )
     if mean is not None and len(mean) == 1 and channels == 3:
         mean, std = mean * 3, (std or ()) * 3
     if mean is None and not data.prepared:
@@ -154,14 +146,16 @@ def _stated(model: Any, preprocess: Any, given: Mapping[str, Any]) -> _Stated:
     library = {base.__module__.partition(".")[0] for base in type(inner).__mro__}
     title = f"{type(inner).__module__.partition('.')[0]} {type(inner).__name__}".removeprefix("__main__ ")
     if preprocess is not None:
-        return _Stated(model=model, title=title, says=_fields(read_preprocess(preprocess, given)))
+        says = _fields(read_preprocess(preprocess, given))
+        return _Stated(model=model, title=title, says=says, classes=_classes_of_weights(preprocess))
     if "transformers" in library and hasattr(inner, "config"):
         return _of_transformers(model, inner, title, given)
     config = getattr(inner, "pretrained_cfg", None)
     if isinstance(config, Mapping) and config.get("mean") is not None:
-        from whywrong.models.timm_nets import stated_by_timm
+        from whywrong.models.loading.timm_nets import stated_by_timm
 
-        return _Stated(model=model, title=title, says=stated_by_timm(inner))
+        says, classes = stated_by_timm(inner)
+        return _Stated(model=model, title=title, says=says, classes=classes)
     if type(inner).__module__.startswith("torchvision.models"):
         missing = (
             f"{title} does not carry its preprocessing: pass that of its training, as whywrong.load_classifier(model, "
@@ -192,9 +186,19 @@ def read_preprocess(value: Any, given: Mapping[str, Any] | None = None) -> Input
     if is_transform(value):
         return require_spec(value)
     raise InputError(
-        "preprocess must be an image processor, a transform or weights of torchvision, or whywrong.InputSpec(height=224, "
-        f"width=224, resize=256, mean=(...), std=(...)), got {type(value).__name__}"
+        "preprocess must be an image processor, a transform or weights of torchvision, or whywrong.InputSpec("
+        f"height=224, width=224, resize=256, mean=(...), std=(...)), got {type(value).__name__}"
     )
+
+
+def _classes_of_weights(preprocess: Any) -> ClassList | None:
+    """Classes of an entry of torchvision's weights; None for any other preprocessing."""
+    categories = getattr(preprocess, "meta", {}).get("categories") if hasattr(preprocess, "transforms") else None
+    if categories is None:
+        return None
+    from whywrong.models.loading.torchvision_nets import classes_of_training
+
+    return classes_of_training(categories)
 
 
 def _of_transformers(model: Any, inner: Any, title: str, given: Mapping[str, Any]) -> _Stated:
@@ -206,8 +210,8 @@ def _of_transformers(model: Any, inner: Any, title: str, given: Mapping[str, Any
     sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (tuple, list)) else None
     says = {} if sides is None else {"input_size": (getattr(inner.config, "num_channels", 3), *sides)}
     missing = (
-        f"{title} does not carry its image processor: pass it, as whywrong.load_classifier(model, preprocess=processor), "
-        f"or {_MEAN_STD}"
+        f"{title} does not carry its image processor: pass it, as whywrong.load_classifier(model, "
+        f"preprocess=processor), or {_MEAN_STD}"
     )
     return _Stated(model=model, title=title, says=says, missing=missing)
 
@@ -228,3 +232,10 @@ def find_image_processor(name: str) -> Any:
 
 def _is_pipeline(value: Any) -> bool:
     return any(base.__name__ == "ImageClassificationPipeline" for base in type(value).__mro__)
+
+
+def stated_normalisation(model: Any) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Mean and std that a module or pipeline states; None without them."""
+    says = _stated(model, None, {}).says
+    mean, std = says.get("mean"), says.get("std")
+    return (None, None) if not mean or not std else (tuple(map(float, mean)), tuple(map(float, std)))

@@ -1,0 +1,74 @@
+"""A model and its data, each in any form, brought together; what one leaves open the other may say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from whywrong.core.data_facts import DataFacts
+from whywrong.core.errors import InputError
+from whywrong.core.input_spec import InputSpec
+from whywrong.data.batches import load_images
+from whywrong.data.objects.opening import open_any
+from whywrong.data.objects.pixels import Scale
+from whywrong.data.sources import Source
+from whywrong.models.classifier import Classifier, need_classifier
+from whywrong.models.loading.objects import is_model_object, load_object, stated_normalisation
+
+
+def open_model(model: Any, facts: DataFacts | None = None) -> Classifier:
+    """Return a classifier as it is; make one of a module or pipeline.
+
+    Args:
+        model: ``Classifier``, ``nn.Module`` of any library, or image-classification pipeline of transformers.
+        facts: What the data state about the model's input.
+
+    Raises:
+        InputError: It is something else, or something that must be known is stated nowhere.
+    """
+    return load_object(model, data=facts) if is_model_object(model) else need_classifier(model)
+
+
+def open_pair(model: Any, data: Any, **reading: Any) -> tuple[Classifier, Source]:
+    """Open a model and its data.
+
+    Args:
+        model: As for :func:`open_model`.
+        data: As for :func:`whywrong.data.objects.opening.open_any`.
+        reading: The same.
+    """
+    if not is_model_object(model):
+        need_classifier(model)  # refused before the data are gone through
+    source = open_any(data, model_scale=_scale_of(model), **reading)
+    return open_model(model, source.facts), source
+
+
+def input_spec(classifier: Classifier, source: Source) -> InputSpec:
+    """Input of the classifier; the size of the images themselves if nothing states it and all are of one size.
+
+    Images that are the model's input already are not resized and cropped again.
+
+    Raises:
+        InputError: The input size is not known.
+    """
+    spec, facts = classifier.preprocess, source.facts
+    if spec is not None:
+        ready = facts.prepared and facts.size is not None and facts.size[1:] == (spec.height, spec.width)
+        return replace(spec, resize=None) if ready else spec
+    if facts.size is not None:
+        channels, height, width = facts.size
+        return InputSpec(channels=channels, height=height, width=width)
+    if source.spec.kind == "arrays":
+        return load_images(source).spec
+    raise InputError(
+        "the input size of the classifier is not known; give --input-size 224, or whywrong.load_classifier(model, "
+        "input_size=(3, 224, 224)) in Python"
+    )
+
+
+def _scale_of(model: Any) -> Scale | None:
+    if isinstance(model, Classifier):
+        spec = model.preprocess
+        return None if spec is None or spec.mean is None else Scale(spec.mean, spec.std)
+    mean, std = stated_normalisation(model)
+    return None if mean is None else Scale(mean, std)
