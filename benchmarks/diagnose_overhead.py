@@ -25,12 +25,12 @@ import torch
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.items import load_item
 from whywrong.data.sources import Source, open_source
+from whywrong.doors.pairs import input_spec
 from whywrong.models.classifier import Classifier
 from whywrong.models.loading.zoo import load_classifier
 from whywrong.models.memory import keep_freed_memory
 from whywrong.report.html import write_report
 from whywrong.runs.diagnose import diagnose
-from whywrong.runs.setup import settle_spec
 from whywrong.runs.work.context import as_input
 
 PHOTOGRAPHS = ("imagenet_ccby_a/images", "imagenet_one_per_class/images")
@@ -133,7 +133,7 @@ def clocks() -> np.ndarray:
 
 def floor(classifier: Classifier, source: Source) -> np.ndarray:
     """(3, 2) seconds: decoding every image once, one after the other; a forward and a backward pass of one image."""
-    spec, options = settle_spec(classifier, source), DecodeOptions()
+    spec, options = input_spec(classifier, source), DecodeOptions()
     start, pixels = clocks(), []
     for entry in source.entries():
         item = load_item(source, entry, spec, options)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from whywrong.api.claims import check_figure, draw_claim, reproduce_claim, reproduce_claims
 from whywrong.api.planted import check_planting, plant
-from whywrong.api.reading import load_classifier, open_data, open_run
+from whywrong.api.reading import load_classifier, open_data, open_model, open_pair, open_run
 from whywrong.core.csv_cells import guard_cell
 from whywrong.core.errors import DataError, InputError
 from whywrong.core.registry import Depth
@@ -134,15 +134,12 @@ def diagnose(
         RunFolderError: The folder belongs to another model or source, or another run writes there.
         KeyboardInterrupt: The run was interrupted; the same call goes on from there.
     """
-    from whywrong.models.classifier import need_classifier
-
     numbers = {"limit": limit, "seed": seed, "workers": workers, "batch_size": batch_size, "images": images}
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, (int, type(None))):
             raise InputError(f"{name} must be a whole number, got {value!r}")
     return _diagnose(
-        need_classifier(classifier),
-        open_data(data, **reading),
+        *open_pair(classifier, data, **reading),
         Path(out),
         None,
         depth=depth,
@@ -215,11 +212,9 @@ def check(
     Raises:
         DataError: No image could be read, or none has a label.
     """
-    from whywrong.models.classifier import need_classifier
     from whywrong.runs.check import check as run_check
 
-    need_classifier(classifier)
-    source = open_data(data, **reading)
+    classifier, source = open_pair(classifier, data, **reading)
     return run_check(classifier, source, limit=limit, show=show, decode_options=decode_options, progress=progress)
 
 
@@ -248,10 +243,12 @@ def explain_image(
         RunFolderError: The folder holds something else, or the run of another image.
     """
     from whywrong.core.label_match import match_labels
-    from whywrong.models.classifier import need_classifier
     from whywrong.runs.store.given import put_into_run
 
-    need_classifier(classifier)
+    if not isinstance(image, (str, Path)):
+        pair = open_pair(classifier, [(image, label)], label_by=label_by)
+        return _diagnose(*pair, Path(out), None, **options)
+    classifier = open_model(classifier)
     image, out = Path(image), Path(out)
     if not image.is_file():
         raise DataError(f"{image}: no such image")
@@ -322,7 +319,6 @@ def spurious_features(
         DataError: Too few images.
         RunFolderError: ``out`` is the run of another model.
     """
-    from whywrong.models.classifier import need_classifier
     from whywrong.report.pages import check_page
     from whywrong.report.spurious_gallery import write_gallery
     from whywrong.runs.spurious.report import spurious_report
@@ -332,8 +328,7 @@ def spurious_features(
     tables = ("manifest", "boxes", "image_column", "label_column")  # of ``data``, whose columns these are
     beside = {name: value for name, value in reading.items() if name not in tables}
     report = spurious_report(
-        need_classifier(classifier),
-        open_data(data, **reading),
+        *open_pair(classifier, data, **reading),
         None if reference is None else open_data(reference, **beside),
         Path(out),
         labels=None if labels is None else Path(labels),

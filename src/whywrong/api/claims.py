@@ -46,8 +46,7 @@ def reproduce_claim(
     """
     from whywrong.reproduce import run_claim
 
-    _need_classifiers(models, judges)
-    labelled = _labelled(data, decode_options, reading)
+    labelled, models, judges = _open_all(data, models, judges, decode_options, reading)
     return run_claim(name, models, labelled, settings, judges=judges, progress=progress)
 
 
@@ -82,27 +81,25 @@ def reproduce_claims(
     """
     from whywrong.reproduce import run_claims
 
-    _need_classifiers(models, judges)
-    labelled = _labelled(data, decode_options, reading)
+    labelled, models, judges = _open_all(data, models, judges, decode_options, reading)
     return run_claims(family, models, labelled, settings, judges=judges, progress=progress)
 
 
-def _need_classifiers(models: Any, judges: Any) -> None:
-    from whywrong.models.classifier import need_classifier
+def _open_all(
+    data: Any, models: Any, judges: Any, decode_options: DecodeOptions | None, reading: dict[str, Any]
+) -> tuple[LabelledSource, list[Classifier], list[Classifier]]:
+    """The data, and classifiers of all models and judges."""
+    from whywrong.doors.pairs import check_model, open_model
+    from whywrong.runs.labelled import LabelledSource
 
     for name, given in (("models", models), ("judges", judges)):
         if not isinstance(given, (list, tuple)):
             raise InputError(f"{name} must be a list of classifiers, got {type(given).__name__}")
-        for classifier in given:
-            need_classifier(classifier)
-
-
-def _labelled(
-    data: str | Path | Source, decode_options: DecodeOptions | None, reading: dict[str, Any]
-) -> LabelledSource:
-    from whywrong.runs.labelled import LabelledSource
-
-    return LabelledSource(open_data(data, **reading), decode_options)
+        for model in given:
+            check_model(model)
+    source = open_data(data, **reading)
+    opened, helpers = ([open_model(model, source.facts) for model in given] for given in (models, judges))
+    return LabelledSource(source, decode_options), opened, helpers
 
 
 def draw_claim(result: ClaimResult, path: str | Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whywrong.api.reading import open_data
+from whywrong.api.reading import open_pair
 
 if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
@@ -55,7 +55,6 @@ def plant(
         InputError: An unknown cause or kind, a strength out of range, or a folder that is not empty.
         DataError: Too few images are read as labelled.
     """
-    from whywrong.models.classifier import need_classifier
     from whywrong.planting.folder import PlantedFolder
     from whywrong.planting.kinds import PlantConfig
     from whywrong.planting.mistakes import Tally
@@ -64,10 +63,10 @@ def plant(
     from whywrong.runs.labelled import LabelledSource
 
     config = PlantConfig(**settings)
-    source = open_data(data, **(reading or {}))
+    classifier, source = open_pair(classifier, data, **(reading or {}))
     check_apart(Path(out), source.spec)
     labelled = LabelledSource(source, decode_options)
-    settled = labelled.settle(need_classifier(classifier))
+    settled = labelled.settle(classifier)
     tally = Tally(config.per_cause)
     known = settled.classes.names
     with PlantedFolder(Path(out), spec=settled.spec, labels=settled.labels, names=known) as folder:

@@ -5,41 +5,49 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whywrong.core.errors import InputError
-
 if TYPE_CHECKING:
     from whywrong.data.sources import Source
     from whywrong.models.classifier import Classifier
     from whywrong.runs.folder import RunFolder
 
 
-def load_classifier(model: str | Path, **options: Any) -> Classifier:
+def load_classifier(model: Any, **options: Any) -> Classifier:
     """As :func:`whywrong.models.loading.zoo.load_classifier`, imported when it is called."""
     from whywrong.models.loading.zoo import load_classifier as load
 
     return load(model, **options)
 
 
-def open_data(data: str | Path | Source, **reading: Any) -> Source:
-    """Open the data at a path; a source is returned as it is.
+def open_data(data: Any, **reading: Any) -> Source:
+    """Open the data at a path, or a data set in memory; a source is returned as it is.
 
     Args:
-        data: Folder, manifest, ``.npz`` file or source.
-        reading: As for ``open_source``: ``manifest``, ``boxes``, ``label_by``, ``follow_links``, ``split``,
-            ``image_column``, ``label_column``.
+        data: Folder, manifest, ``.npz`` file; torch ``Dataset`` or ``DataLoader``, Hugging Face ``Dataset``, (x, y)
+            arrays; or a source.
+        reading: ``label_by``, ``split``, ``image_column``, ``label_column``; for a path also ``manifest``, ``boxes``,
+            ``follow_links``; for a data set in memory also ``mean`` and ``std``, the normalisation of its images.
 
     Raises:
-        DataError: The path is missing, empty or cannot be read.
-        InputError: The data is neither a path nor a source, or a source came with options of its reading.
+        DataError: The data is missing, empty or cannot be read.
+        InputError: The data is none of these, or an option does not go with it.
     """
-    from whywrong.data.sources import Source, open_source
+    from whywrong.data.objects.opening import open_any
 
-    if not isinstance(data, Source):
-        return open_source(data, **reading)
-    given = [name for name, value in reading.items() if value]
-    if given:
-        raise InputError(f"a source that is open is read as it is; leave out {', '.join(given)}")
-    return data
+    return open_any(data, **reading)
+
+
+def open_model(model: Any) -> Classifier:
+    """As :func:`whywrong.doors.pairs.open_model`, imported when it is called."""
+    from whywrong.doors.pairs import open_model as open_one
+
+    return open_one(model)
+
+
+def open_pair(model: Any, data: Any, **reading: Any) -> tuple[Classifier, Source]:
+    """As :func:`whywrong.doors.pairs.open_pair`, imported when it is called."""
+    from whywrong.doors.pairs import open_pair as open_both
+
+    return open_both(model, data, **reading)
 
 
 def open_run(path: str | Path) -> RunFolder:

@@ -76,7 +76,7 @@ def read_image_processor(processor: Any, given: Mapping[str, Any] | None = None)
     size, crop = _plain(settings.get("size")), _plain(settings.get("crop_size"))
     resize: int | None = None
     short = size.get("shortest_edge")
-    box = (size.get("height"), size.get("width"))
+    box: tuple[Any, Any] = (size.get("height"), size.get("width"))
     if not settings.get("do_resize"):
         box = (None, None)
     elif settings.get("crop_pct") and short:  # of ConvNeXT: no crop from 384 pixels on

@@ -80,7 +80,7 @@ def require_spec(transform: Any) -> InputSpec:
 
 def is_transform(value: Any) -> bool:
     """Whether a value is a transform of torchvision or timm, or a ``Compose`` of any."""
-    return callable(value) and any(
+    return any(
         "transforms" in base.__module__.split(".") and base.__module__.split(".")[0] in ("torchvision", "timm")
         for base in type(value).__mro__
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +18,8 @@ from whywrong.core.input_spec import InputSpec
 from whywrong.data.decoding import DecodeOptions, decode, from_array
 from whywrong.data.files import to_text
 from whywrong.data.items import LoadedItem, load_item
-from whywrong.data.sources import Entry, Source, open_source
+from whywrong.data.objects.opening import open_any
+from whywrong.data.sources import Entry, Source
 from whywrong.data.sources.base import spread
 
 
@@ -120,7 +120,7 @@ def to_tensor(pixels: list[np.ndarray], spec: InputSpec) -> Tensor:
 
 
 def load_images(
-    path: str | os.PathLike[str] | Source,
+    path: Any,
     *,
     spec: InputSpec | None = None,
     classes: ClassList | None = None,
@@ -132,7 +132,7 @@ def load_images(
     """Labelled images as batches.
 
     Args:
-        path: As in :func:`whywrong.data.sources.open_source`, or a source that is open already.
+        path: As in :func:`whywrong.data.objects.opening.open_any`: a path, a data set in memory, or an open source.
         spec: Input of the model, ``classifier.spec``; without it all images must have the size of the first.
         classes: Classes of the model, which the labels are matched with. Without them labels are read by the
             ``classes.json`` beside the data, else as indices if all are whole numbers, else as positions among the
@@ -140,7 +140,7 @@ def load_images(
         batch_size: Images a batch, at least 1.
         options: How files are decoded.
         limit: Most items, at least 1, spread evenly over the listing; None takes all.
-        source_options: Of :func:`whywrong.data.sources.open_source`.
+        source_options: Of :func:`whywrong.data.objects.opening.open_any`.
 
     Returns:
         An iterable of :class:`Batch`.
@@ -153,7 +153,7 @@ def load_images(
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
     options = options or DecodeOptions()
-    source = path if isinstance(path, Source) else open_source(path, **source_options)
+    source = open_any(path, **source_options)
     return Images(source, spec, _label_map(source, classes), batch_size, options, limit)
 
 
@@ -161,6 +161,9 @@ def _label_map(source: Source, classes: ClassList | None) -> dict[str, int]:
     if classes is not None:
         return source.match_labels(classes)
     names = source.class_names
+    stated = source.facts.classes
+    if stated is not None and set(names) <= set(stated):
+        return {name: index for index, name in enumerate(stated)}
     records = source.classes_records
     if records is not None:
         by_label: dict[str, int] = {}

@@ -29,6 +29,16 @@ def open_model(model: Any, facts: DataFacts | None = None) -> Classifier:
     return load_object(model, data=facts) if is_model_object(model) else need_classifier(model)
 
 
+def check_model(model: Any) -> None:
+    """Refuse what no classifier can be made of.
+
+    Raises:
+        InputError: The message says how to make one.
+    """
+    if not is_model_object(model):
+        need_classifier(model)
+
+
 def open_pair(model: Any, data: Any, **reading: Any) -> tuple[Classifier, Source]:
     """Open a model and its data.
 
@@ -37,8 +47,7 @@ def open_pair(model: Any, data: Any, **reading: Any) -> tuple[Classifier, Source
         data: As for :func:`whywrong.data.objects.opening.open_any`.
         reading: The same.
     """
-    if not is_model_object(model):
-        need_classifier(model)  # refused before the data are gone through
+    check_model(model)  # before the data are gone through
     source = open_any(data, model_scale=_scale_of(model), **reading)
     return open_model(model, source.facts), source
 

@@ -19,6 +19,7 @@ from whywrong.core.errors import InputError
 from whywrong.core.registry import DEPTHS, Depth
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
+from whywrong.doors.pairs import input_spec
 from whywrong.models.checks.health import accuracy_findings, check_nonfinite_share
 from whywrong.models.classifier import Classifier
 from whywrong.models.devices import cards
@@ -34,7 +35,7 @@ from whywrong.runs.interrupts import Interrupted, Stop, StopNow
 from whywrong.runs.listing import write_listing
 from whywrong.runs.progress import Progress
 from whywrong.runs.selection import count_reason, labelled_predictions, last_of_sample, select_details
-from whywrong.runs.setup import Sample, check_models, choose_steps, grant, result_schema, settle_classes, settle_spec
+from whywrong.runs.setup import Sample, check_models, choose_steps, grant, result_schema, settle_classes
 from whywrong.runs.store.layout import check_folder
 from whywrong.runs.store.lock import RunLock
 from whywrong.runs.store.run_file import write_run_file
@@ -116,7 +117,7 @@ def diagnose(
     if (images is not None and images < 1) or (time_budget is not None and not time_budget > 0):
         raise InputError(f"images and time_budget must be above 0, got {images} and {time_budget}")
     _cards(classifier, workers)
-    if workers > 1:
+    if workers > 1 and not _kept_in_memory(classifier, source):
         require_main_guard()
     report = progress or (lambda _: None)
     folder = Path(os.path.abspath(out))  # a model may change the working directory
@@ -152,6 +153,13 @@ def _cards(classifier: Classifier, workers: int) -> tuple[str, ...]:
     return cards(classifier.device, getattr(classifier.recipe, "device", None), workers)
 
 
+def _kept_in_memory(classifier: Classifier, source: Source) -> str:
+    """What a worker process cannot open for itself, as the beginning of a sentence; empty if it can open both."""
+    kept = ["the classifier"] if classifier.recipe is None else []
+    kept += ["the data set"] if source.spec.kind == "object" else []
+    return f"{' and '.join(kept)} {'exists' if len(kept) == 1 else 'exist'}" if kept else ""
+
+
 class _Diagnosis:
     """One call of :func:`diagnose`, from the lock to the last commit."""
 
@@ -176,7 +184,7 @@ class _Diagnosis:
     ) -> None:
         """Settle everything that can stop the run, and write down what it is a run of."""
         granted, _ = grant(steps, self.classifier.access, asked_for=asked_for)
-        self.spec = settle_spec(self.classifier, self.source)
+        self.spec = input_spec(self.classifier, self.source)
         check_models(granted, self.classifier, self.spec)
         sample = Sample(self.source, self.spec, self.options)
         classes, doubts = settle_classes(self.classifier, self.source, sample)
@@ -262,8 +270,9 @@ class _Diagnosis:
 
     def _engine(self, workers: int, time_limit: float) -> Engine:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        if workers > 1 and self.classifier.recipe is None:
-            text = "the classifier exists only in memory, which no other process can see: one worker does it all"
+        kept = _kept_in_memory(self.classifier, self.source)
+        if workers > 1 and kept:
+            text = f"{kept} only in memory, which no other process can see: one worker does it all"
             warnings.warn(text, stacklevel=5)
             self.meta["notes"].append(text)
             workers = 1

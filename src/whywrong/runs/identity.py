@@ -46,6 +46,7 @@ def describe(
             "input": asdict(spec),
         },
         "data": {"source": _plain(source.spec.to_dict()), "items": 0, "ignored": {}, "warnings": []},
+        "given": {"model": classifier.title or None, "data": source.facts.title or None},
         "decoding": _plain(asdict(options)),
         "seed": seed,
         "arithmetic": {

@@ -14,8 +14,9 @@ from whywrong.data.batches import load_images
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.items import LoadedItem
 from whywrong.data.sources.base import Source
+from whywrong.doors.pairs import input_spec
 from whywrong.models.classifier import Classifier
-from whywrong.runs.setup import Sample, settle_classes, settle_spec
+from whywrong.runs.setup import Sample, settle_classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class LabelledSource:
             DataError: None of a few images can be read.
         """
         options = self.options or DecodeOptions()
-        spec = settle_spec(classifier, self.source)
+        spec = input_spec(classifier, self.source)
         sample = Sample(self.source, spec, options)
         classes, doubts = settle_classes(classifier, self.source, sample)
         return Settled(spec, classes, self.source.match_labels(classes), sample, doubts)

@@ -7,7 +7,7 @@ import torchvision
 
 from whywrong.core.errors import InputError
 from whywrong.core.label_match import match_labels
-from whywrong.models.loading.torchvision_nets import _classes
+from whywrong.models.loading.torchvision_nets import classes_of_training
 from whywrong.models.loading.zoo import load_classifier
 
 CATEGORIES = torchvision.models.get_model_weights("resnet50").DEFAULT.meta["categories"]
@@ -53,6 +53,6 @@ def test_names_that_are_torchvisions_own_stay(classes):
 
 @pytest.mark.parametrize("categories", [CATEGORIES[::-1], CATEGORIES[:10], [*CATEGORIES[1:], "x"], ["cat", "dog"]])
 def test_other_categories_get_no_wnids_of_imagenet(categories):
-    found = _classes(categories)
+    found = classes_of_training(categories)
     assert found.names == tuple(categories)
     assert found.wnids is None

@@ -86,9 +86,7 @@ def _of_map(data: Any) -> Items:
     try:
         count = len(data)
     except (TypeError, NotImplementedError):
-        raise InputError(
-            f"{title_of(data)} has no length: define __len__, or make it an IterableDataset"
-        ) from None
+        raise InputError(f"{title_of(data)} has no length: define __len__, or make it an IterableDataset") from None
     return Items(get=data.__getitem__, count=count, title=title_of(data), names=_names(data), stated=_transform(data))
 
 

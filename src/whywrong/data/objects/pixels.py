@@ -134,7 +134,7 @@ class Scale:
             return image
         if len(self.mean) not in (1, image.shape[-1]):
             raise BadItemError(f"the normalisation has {len(self.mean)} channels, the image {image.shape[-1]}")
-        return image * np.float32(self.std) + np.float32(self.mean)
+        return image * np.array(self.std, np.float32) + np.array(self.mean, np.float32)
 
 
 @dataclass(slots=True)

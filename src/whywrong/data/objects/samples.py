@@ -100,9 +100,10 @@ def _find_label(rest: Mapping[Key, Any], where: str, parts: Mapping[Key, Any], c
         raise InputError(
             f"{where}: labels may be in {', '.join(map(str, rest))}; say which part holds one with label_column=..."
         )
+    held = _described(parts) if len(parts) > 1 else "an image"
     raise InputError(
-        f"{where} holds {_described(parts) or 'an image'} and no label: let it yield (image, label), or pass "
-        f'label_column="{UNLABELLED}" for images without labels'
+        f'{where} holds {held} and no label: let it yield (image, label), or pass label_column="{UNLABELLED}" for '
+        "images without labels"
     )
 
 
@@ -140,7 +141,7 @@ def read_label(value: Any, names: Sequence[str] | None, where: str) -> str:
         DataError: Missing, a mixture of classes, negative, fractional, or beyond the names.
     """
     if isinstance(value, np.ndarray) or is_tensor(value):
-        value = _scalar(value.detach().cpu().float().numpy() if is_tensor(value) and value.ndim else value, where)
+        value = _scalar(value if isinstance(value, np.ndarray) else np.asarray(value.detach().cpu()), where)
     text = label_text(value, where)
     if names is None or isinstance(value, (str, bytes)):
         return text
@@ -150,8 +151,8 @@ def read_label(value: Any, names: Sequence[str] | None, where: str) -> str:
     return names[index]
 
 
-def _scalar(value: Any, where: str) -> Any:
-    if value.size == 1 if isinstance(value, np.ndarray) else value.ndim == 0:
+def _scalar(value: np.ndarray, where: str) -> Any:
+    if value.size == 1:
         return value.item()
     if value.ndim == 1:
         classes = one_hot_classes(value[None])

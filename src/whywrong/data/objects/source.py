@@ -209,11 +209,9 @@ class ObjectSource(Source):
         """Refuse a data set of which no image can be used, or that gives other images the second time."""
         if entries and len(self._reasons) == len(entries):
             raise DataError(f"{self.title}: none of its {len(entries)} items can be used; item 0: {self._reasons[0]}")
-        if self.items.count is None:
+        if self.items.count is None or not entries:
             return
         for number in sorted({0, len(entries) // 2, len(entries) - 1} - self._reasons.keys()):
-            if number < 0:
-                continue
             again = raw_image(self._split(self._get(number), number)[0])
             if digest(again) != entries[number].key.rpartition("-")[2]:
                 raise InputError(

@@ -84,6 +84,8 @@ def source_from_spec(spec: SourceSpec) -> Source:
         DataError: The data is not there.
     """
     # Each kind of source brings its own imports; a folder of images needs none of the others.
+    if spec.kind == "object":
+        raise DataError("the data set was given as a Python object: give it again, to whywrong.diagnose or open_data")
     if spec.kind == "arrays":
         from whywrong.data.sources.arrays import ArraySource
 

@@ -15,9 +15,9 @@ from whywrong.core.errors import InputError
 from whywrong.core.input_spec import InputSpec
 from whywrong.core.preparation import is_image_processor, read_image_processor
 from whywrong.core.transforms import is_transform, require_spec
-from whywrong.models.loading.attributes import settle_normalisation, stated_preprocessing
 from whywrong.models.classifier import Classifier
 from whywrong.models.kinds import unwrap
+from whywrong.models.loading.attributes import settle_normalisation, stated_preprocessing
 from whywrong.models.loading.loaded import SPEC_FIELDS
 from whywrong.models.loading.one_score import settle_output
 
@@ -74,7 +74,10 @@ def load_object(
     if spec is not None and stated.by_attributes and "mean" not in given and data.mean is None:
         spec, more = settle_normalisation(stated.model, spec)
         notes += more
-    output, more = settle_output(stated.model, options.pop("output", None), spec)
+    output, more = options.pop("output", None), []
+    if spec is not None:
+        output, more = settle_output(stated.model, output, spec)
+    output = output or "logits"
     options = {name: value for name, value in options.items() if value is not None}
     classifier = Classifier(stated.model, preprocess=spec, output=output, **options)
     classifier.notes = (*stated.notes, *notes, *more)

@@ -23,6 +23,7 @@ from whywrong.models.identity import fingerprint
 from whywrong.models.loading.attributes import settle_normalisation
 from whywrong.models.loading.libraries import LIBRARY_WEIGHTS
 from whywrong.models.loading.loaded import SPEC_FIELDS, Loaded
+from whywrong.models.loading.objects import is_model_object, load_object
 from whywrong.models.loading.one_score import settle_output
 from whywrong.models.loading.onnx import load_onnx
 from whywrong.models.loading.planted import load_planted
@@ -85,7 +86,7 @@ class ClassifierRecipe:
 
 
 def load_classifier(
-    model: str | Path,
+    model: str | Path | nn.Module,
     *,
     weights: str | Path | None = None,
     weights_key: str | None = None,
@@ -100,12 +101,14 @@ def load_classifier(
     access: Access | str | None = None,
     output: str | None = None,
     batch_size: int | None = None,
+    preprocess: Any = None,
 ) -> Classifier:
     """Load a classifier with its preprocessing and classes.
 
     Args:
         model: ``planted:NAME`` for a net that ships with the package, ``timm:NAME``, ``torchvision:NAME`` or
-            ``torchvision:NAME.TRAINING``, ``file.py:function`` or a ``.onnx`` file.
+            ``torchvision:NAME.TRAINING``, ``file.py:function`` or a ``.onnx`` file; or a module of any library, or an
+            image-classification pipeline of transformers, which is used where it is.
         weights: Safetensors or state-dict file; for timm and torchvision also ``pretrained``, which lets the library
             download its own, or ``random``. Nothing is downloaded unasked.
         weights_key: Which weights of the file to take where it holds several sets, as ``state_dict_ema``; the message
@@ -124,21 +127,30 @@ def load_classifier(
         output: How answers are read, see :class:`Classifier`; default ``logits``, or ``binary-probability`` if
             the model provably ends in one sigmoid.
         batch_size: Images in one pass; default planned from a memory probe.
+        preprocess: For a module: the image processor, the transform or the weights of torchvision that belong to it.
 
     Raises:
         InputError: The model is not named in one of these ways, or something it does not say is missing.
         ModelError: It cannot be loaded.
     """
-    if not isinstance(model, (str, Path)):
-        raise InputError(
-            f"a model is named by text, as {FORMS}; got {type(model).__name__}: wrap a module or another callable with "
-            "whywrong.Classifier"
-        )
-    model, weights = str(model), None if weights is None else str(weights)
-    target = choose_device(device)  # before anything is read
     classes = _classes(classes)
+    access = _access(access) if isinstance(access, str) else access
     size = tuple(input_size) if input_size else None
     given = {"input_size": size, "resize": resize, "interpolation": interpolation, "mean": mean, "std": std}
+    if not isinstance(model, (str, Path)):
+        if not is_model_object(model):
+            raise InputError(
+                f"a model is a module, or named by text, as {FORMS}; got {type(model).__name__}: wrap another callable "
+                "with whywrong.Classifier"
+            )
+        if weights is not None or weights_key is not None:
+            raise InputError("weights goes with a model that is named; put them into the module before")
+        options = {"access": access, "output": output, "device": device, "precision": precision}
+        return load_object(model, preprocess=preprocess, given=given, classes=classes, batch_size=batch_size, **options)
+    if preprocess is not None:
+        raise InputError("preprocess goes with a module; for a model by name pass input_size, resize, mean and std")
+    model, weights = str(model), None if weights is None else str(weights)
+    target = choose_device(device)  # before anything is read
     loaded, model, weights = _load(model, weights, weights_key, given, classes)
     spec, notes = _spec(given, loaded, model), [*loaded.notes]
     if loaded.by_attributes and mean is None and std is None:
@@ -146,8 +158,6 @@ def load_classifier(
         notes += more
     output, more = settle_output(loaded.model, output, spec)
     notes += more
-    if isinstance(access, str):
-        access = _access(access)
     target = _place(loaded.model, model, device, target)
     classifier = Classifier(
         loaded.model,
