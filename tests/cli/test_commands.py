@@ -12,7 +12,7 @@ import pytest
 from tests.runs.damage import picture
 
 from whywrong.core.errors import EnvironmentFailure
-from whywrong.core.registry import BUILTIN_CLAIMS
+from whywrong.reproduce import CLAIMS
 
 COMMANDS = ("demo", "check", "diagnose", "explain", "report", "query", "plant", "reproduce", "spurious", "doctor")
 
@@ -363,7 +363,7 @@ def test_query_prints_json_lines_without_nan(whywrong, finished):
 def test_reproduce_lists_the_claims(whywrong):
     code, out, _ = whywrong("reproduce")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == [claim.name for claim in BUILTIN_CLAIMS]
+    assert [line.split()[0] for line in out.splitlines()] == [claim.name for claim in CLAIMS]
 
 
 def test_reproduce_prints_verdict_and_sentence_or_json(whywrong, small, tmp_path):
@@ -380,7 +380,7 @@ def test_reproduce_all_prints_every_claim_and_draws_each(whywrong, small, tmp_pa
     arguments = ("reproduce", "inverted.all", small.images, "--model", small.model, "--limit", 4)
     code, out, _ = whywrong(*arguments, "--figure", tmp_path / "new" / "{name}-a.svg")
     assert code == 0
-    names = [claim.name for claim in BUILTIN_CLAIMS if claim.name.startswith("inverted.")]
+    names = [claim.name for claim in CLAIMS if claim.name.startswith("inverted.")]
     assert [line.split()[0] for line in out.splitlines() if line.startswith("inverted.")] == names
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == [f"{name}-a.svg" for name in names]
     records = json.loads(whywrong(*arguments, "--json", "--figure", tmp_path / "figures").out)

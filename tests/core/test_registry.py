@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +14,8 @@ from whywrong.core import registry
 from whywrong.core.access import Access
 from whywrong.core.errors import InputError
 from whywrong.core.registry import Claim, Method
+from whywrong.explain.methods import METHODS
+from whywrong.reproduce import CLAIMS
 
 
 def line(name: str) -> Method:
@@ -40,9 +44,9 @@ def test_a_plugin_joins_after_the_built_ins(installed):
     installed.append(Point("extra", lambda: line("extra")))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert list(registry.methods()) == [*(m.name for m in registry.BUILTIN_METHODS), "extra"]
+        assert list(registry.methods()) == [*(m.name for m in METHODS), "extra"]
     assert registry.find_method("extra").title == "t"
-    assert set(registry.claims()) == {claim.name for claim in registry.BUILTIN_CLAIMS}
+    assert set(registry.claims()) == {claim.name for claim in CLAIMS}
 
 
 def test_a_plugin_that_fails_to_import_is_named_and_left_out(installed):
@@ -80,13 +84,22 @@ def test_an_unknown_method_is_refused_with_those_there_are():
 
 
 def test_names_are_unique_and_follow_the_pattern_of_their_kind():
-    names = [entry.name for entry in (*registry.BUILTIN_METHODS, *registry.BUILTIN_CLAIMS)]
+    names = [entry.name for entry in (*METHODS, *CLAIMS)]
     assert len(set(names)) == len(names)
-    assert all("." not in method.name for method in registry.BUILTIN_METHODS)
-    assert all(claim.name.count(".") == 1 for claim in registry.BUILTIN_CLAIMS)
+    assert all("." not in method.name for method in METHODS)
+    assert all(claim.name.count(".") == 1 for claim in CLAIMS)
 
 
 def test_claims_can_be_imported():
-    for claim in registry.BUILTIN_CLAIMS:
+    for claim in CLAIMS:
         assert callable(registry.resolve(claim.function))
         assert callable(registry.resolve(claim.config))
+
+
+def test_listing_methods_and_claims_imports_no_torch():
+    code = (
+        "import sys; from whywrong.core.registry import claims, methods; assert claims() and methods(); "
+        "print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["False", "False"]

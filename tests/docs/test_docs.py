@@ -14,7 +14,9 @@ import pytest
 import whywrong
 from whywrong.cli import app
 from whywrong.cli.help import shown_record
-from whywrong.core.registry import BUILTIN_CLAIMS, BUILTIN_METHODS, resolve
+from whywrong.core.registry import resolve
+from whywrong.explain.methods import METHODS
+from whywrong.reproduce import CLAIMS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -32,7 +34,7 @@ def test_code_marked_to_run_runs(page, code, capsys):
     exec(compile(code, page, "exec"), {"__name__": "__docs__"})
 
 
-@pytest.mark.parametrize("method", BUILTIN_METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_every_method_has_its_page_with_every_setting(method):
     page = (DOCS / "methods" / f"{method.name}.md").read_text("utf-8")
     config = resolve(method.config)
@@ -44,7 +46,7 @@ def test_every_method_has_its_page_with_every_setting(method):
         assert heading in page
 
 
-@pytest.mark.parametrize("claim", BUILTIN_CLAIMS, ids=lambda claim: claim.name)
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
 def test_every_claim_and_its_settings_are_in_the_guide(claim):
     guide = (DOCS / "guides" / "reproduce.md").read_text("utf-8")
     assert f"`{claim.name}`" in guide

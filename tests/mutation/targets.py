@@ -55,7 +55,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "explain/spurious/transplant.py": (f"{_SPURIOUS}/test_transplant.py",),
     "reproduce/class_ranks.py": ("tests/reproduce/test_class_ranks.py",),
     "reproduce/error_batches.py": ("tests/reproduce/test_protocol.py",),
-    "reproduce/inverted.py": ("tests/reproduce/test_inverted.py",),
+    "reproduce/inverted/claims.py": ("tests/reproduce/test_inverted.py",),
     "reproduce/null_cases.py": ("tests/reproduce/test_null_cases.py",),
     "reproduce/protocol.py": ("tests/reproduce/test_protocol.py",),
     "reproduce/spurious.py": ("tests/reproduce/test_spurious_claim.py",),

@@ -15,11 +15,11 @@ from whywrong.explain.counterfactuals import default_radius, search
 from whywrong.explain.counterfactuals.metrics import pix90
 from whywrong.explain.counterfactuals.objectives import ClassObjective
 from whywrong.models.classifier import Classifier
-from whywrong.reproduce import run_claim, run_claims
 from whywrong.reproduce.counterfactuals.config import CounterfactualClaimConfig
 from whywrong.reproduce.counterfactuals.measuring import targeted_images
 from whywrong.reproduce.figures import draw
 from whywrong.reproduce.protocol import ClaimResult, TensorImages
+from whywrong.reproduce.running import run_claim, run_claims
 
 NAMES = ["C1", "C2", "C3", "C4", "C5", "C8"]
 FAST = {"limit": 22, "steps": 6, "long": 12}

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from whywrong.core.errors import InputError
 from whywrong.models import Classifier
-from whywrong.reproduce import TensorImages
 from whywrong.reproduce.counterfactuals.trust import TrustClaimConfig, guidance_convinces
+from whywrong.reproduce.protocol import TensorImages
 
 SIDE, CLASSES = 12, 4
 

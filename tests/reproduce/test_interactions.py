@@ -12,10 +12,9 @@ from tests.reproduce.interactions.profiles_kit import features, measured, noisy_
 from torch import nn
 
 from whywrong.core.errors import InputError
-from whywrong.core.registry import BUILTIN_CLAIMS
 from whywrong.explain.masking.games import TableGame
 from whywrong.models.classifier import Classifier
-from whywrong.reproduce import ClaimProgress, ClaimResult, TensorImages, run_claim, run_claims
+from whywrong.reproduce import CLAIMS
 from whywrong.reproduce.figures import draw
 from whywrong.reproduce.interactions import group_claims
 from whywrong.reproduce.interactions.attribution import band_parts
@@ -23,6 +22,8 @@ from whywrong.reproduce.interactions.config import InteractionsClaimConfig, comm
 from whywrong.reproduce.interactions.measure_groups import MeasuredGroups
 from whywrong.reproduce.interactions.measuring import first_images
 from whywrong.reproduce.interactions.order_bands import band_of
+from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, TensorImages
+from whywrong.reproduce.running import run_claim, run_claims
 
 SIDE = 32
 SETTINGS = {"limit": 6, "pool": 40, "players": "pixels", "grid": 4, "contexts": 2, "noise": None, "kinds": "brightness",
@@ -71,7 +72,7 @@ def outcomes(data) -> dict[str, ClaimResult]:
 
 
 def test_every_claim_has_effect_interval_sentence_and_figure(outcomes):
-    assert list(outcomes) == [claim.name for claim in BUILTIN_CLAIMS if claim.name.startswith("interactions.")]
+    assert list(outcomes) == [claim.name for claim in CLAIMS if claim.name.startswith("interactions.")]
     for result in outcomes.values():
         low, high = result.interval
         if math.isnan(low):  # six images a group

@@ -12,9 +12,10 @@ from torch import nn
 from whywrong.core.classes import ClassList
 from whywrong.core.randomness import keyed_normal, keyed_uniform, row_keys
 from whywrong.models import Classifier
-from whywrong.reproduce import ClaimResult, TensorImages, run_claim
 from whywrong.reproduce.figures import draw_claim
-from whywrong.reproduce.inverted import errors_needed
+from whywrong.reproduce.inverted.claims import errors_needed
+from whywrong.reproduce.protocol import ClaimResult, TensorImages
+from whywrong.reproduce.running import run_claim
 
 CLASSES, SIDE = 4, 6
 
@@ -90,7 +91,7 @@ def test_a_mean_on_the_bound_decides_nothing(classifier, data):
 
 def test_an_error_without_a_fix_counts_as_infinitely_far(classifier, data, linear, monkeypatch):
     """Sixteen of thirty errors without a fix: more than half of all are not near, whatever the others are."""
-    import whywrong.reproduce.inverted as claims
+    import whywrong.reproduce.inverted.claims as claims
 
     def measured(*_):
         distances = [0.001] * 14 + [math.nan] * 16

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from whywrong.core import registry
+from whywrong import reproduce
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError
 from whywrong.core.registry import Claim
@@ -164,7 +164,7 @@ def toys(monkeypatch):
         replace(first, name="toy.3", models=2),
         replace(first, name="toy.4", config=f"{here}:OtherConfig"),
     )
-    monkeypatch.setattr(registry, "BUILTIN_CLAIMS", (*registry.BUILTIN_CLAIMS, *family))
+    monkeypatch.setattr(reproduce, "CLAIMS", (*reproduce.CLAIMS, *family))
     return family
 
 

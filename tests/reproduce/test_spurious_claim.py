@@ -6,7 +6,8 @@ import pytest
 from tests.explain.spurious.toys import toy_classifier, toy_images
 
 from whywrong.core.errors import InputError
-from whywrong.reproduce import TensorImages, run_claim
+from whywrong.reproduce.protocol import TensorImages
+from whywrong.reproduce.running import run_claim
 
 
 def outcome(cue_share, n=200, **settings):

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.runs import kit
 
-from whywrong.core import registry
 from whywrong.runs import identity
 from whywrong.runs.folder import RunFolder
 
 
 @pytest.fixture(autouse=True)
 def _only_the_stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(registry, "BUILTIN_METHODS", (kit.method(),))
+    monkeypatch.setattr("whywrong.explain.methods.METHODS", (kit.method(),))
     monkeypatch.setattr(identity, "SHARD_SIZE", kit.SHARD)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # whoever expects a warning says so

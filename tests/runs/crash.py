@@ -33,14 +33,14 @@ def commits(folder: Path) -> list[str]:
 def _run(folder: Path, data: Path, kill_at: int, after: bool, settings: dict[str, Any]) -> None:
     import torch
 
-    from whywrong.core import registry
     from whywrong.core.errors import WhyWrongError
     from whywrong.data.sources import open_source
+    from whywrong.explain import methods
     from whywrong.runs import identity, interrupts
     from whywrong.runs.interrupts import Interrupted
 
     torch.set_num_threads(1)
-    registry.BUILTIN_METHODS = (kit.method(),)
+    methods.METHODS = (kit.method(),)
     identity.SHARD_SIZE = kit.SHARD
     interrupts.GRACE = settings.pop("grace", interrupts.GRACE)
     if "largest_file" in settings:

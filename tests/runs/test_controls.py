@@ -9,7 +9,6 @@ import pytest
 import torch
 from tests.runs import kit
 
-from whywrong.core import registry
 from whywrong.core.access import Access
 from whywrong.core.classes import ClassList
 from whywrong.core.discoveries import confirm
@@ -22,7 +21,7 @@ COLUMNS = "item_id, key, label, asked, held_out, v, p"
 
 @pytest.fixture(autouse=True)
 def _with_controls(monkeypatch):
-    monkeypatch.setattr(registry, "BUILTIN_METHODS", (kit.role_play_method(),))
+    monkeypatch.setattr("whywrong.explain.methods.METHODS", (kit.role_play_method(),))
 
 
 POISONED = -1
@@ -52,7 +51,7 @@ def same(one: RunFolder, other: RunFolder) -> None:
 @pytest.fixture(scope="module")
 def _module_controls():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "BUILTIN_METHODS", (kit.role_play_method(),))
+        patch.setattr("whywrong.explain.methods.METHODS", (kit.role_play_method(),))
         yield
 
 
@@ -147,7 +146,9 @@ def test_controls_that_are_no_longer_chosen_fall_away_and_new_ones_are_added(tmp
 def test_an_image_on_which_the_method_raises_is_recorded_and_costs_no_other(tmp_path, run, monkeypatch):
     poisoned = next(int(row["key"][7:-1]) for row in told(run)[1])
 
-    monkeypatch.setattr(registry, "BUILTIN_METHODS", (replace(kit.role_play_method(), function=f"{__name__}:raising"),))
+    monkeypatch.setattr(
+        "whywrong.explain.methods.METHODS", (replace(kit.role_play_method(), function=f"{__name__}:raising"),)
+    )
     monkeypatch.setattr(f"{__name__}.POISONED", poisoned)
     again = kit.diagnosed(tmp_path / "run", kit.array_source(tmp_path, 120))
     failed = again.query("select * from failed_items").to_pylist()

@@ -12,7 +12,6 @@ import pytest
 import torch
 from tests.runs import kit
 
-from whywrong.core import registry
 from whywrong.core.access import Access
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import AccessError, InputError, ModelError, NonFiniteError, RunFolderError
@@ -115,7 +114,7 @@ def test_a_method_added_later_runs_alone(tmp_path, monkeypatch):
     first = kit.diagnosed(tmp_path / "run", source)
     errors = len(first.errors())
     second = kit.method("second", depth="standard")
-    monkeypatch.setattr(registry, "BUILTIN_METHODS", (kit.method(), second))
+    monkeypatch.setattr("whywrong.explain.methods.METHODS", (kit.method(), second))
     classifier = kit.reader()
     run = kit.diagnosed(tmp_path / "run", source, depth="standard", classifier=classifier)
     assert classifier.forwards == 2 * errors
@@ -127,7 +126,7 @@ def test_a_method_added_later_runs_alone(tmp_path, monkeypatch):
 def test_results_of_an_older_version_of_a_method_are_redone(tmp_path, monkeypatch):
     source = kit.array_source(tmp_path, 20)
     errors = len(kit.diagnosed(tmp_path / "run", source).errors())
-    monkeypatch.setattr(registry, "BUILTIN_METHODS", (kit.method(result_version=2),))
+    monkeypatch.setattr("whywrong.explain.methods.METHODS", (kit.method(result_version=2),))
     classifier = kit.reader()
     kit.diagnosed(tmp_path / "run", source, classifier=classifier)
     assert classifier.forwards == 2 * errors
@@ -144,10 +143,10 @@ class OldStubConfig:
 def test_a_setting_that_went_with_an_older_version_does_not_stop_the_run(tmp_path, monkeypatch):
     source, newer = kit.array_source(tmp_path, 12), kit.method(result_version=2)
     older = replace(kit.method(), config=f"{__name__}:OldStubConfig")
-    monkeypatch.setattr(registry, "BUILTIN_METHODS", (older,))
+    monkeypatch.setattr("whywrong.explain.methods.METHODS", (older,))
     run = kit.diagnosed(tmp_path / "run", source)
     stored = run.query("select item_id, level from stub order by 1").to_pylist()
-    monkeypatch.setattr(registry, "BUILTIN_METHODS", (newer,))
+    monkeypatch.setattr("whywrong.explain.methods.METHODS", (newer,))
     assert RunFolder(run.path).query("select item_id, level from stub order by 1").to_pylist() == stored
     with pytest.raises(RunFolderError, match=r"stub.gain was 1.0, is now 2.0"):
         kit.diagnosed(run.path, source, options={"stub": {"gain": 2.0}})
@@ -348,7 +347,7 @@ def test_a_classifier_in_memory_runs_in_this_process_and_says_so(tmp_path, finis
 def test_a_method_is_refused_by_name_where_the_model_cannot_serve_it(tmp_path, monkeypatch):
     greedy = kit.method("greedy")
     object.__setattr__(greedy, "access", Access.INTERNALS)
-    monkeypatch.setattr(registry, "BUILTIN_METHODS", (kit.method(), greedy))
+    monkeypatch.setattr("whywrong.explain.methods.METHODS", (kit.method(), greedy))
     scores = Classifier(
         lambda x: kit.Reader()(x).detach(), classes=ClassList(kit.NAMES), preprocess=kit.SPEC, access=Access.SCORES
     )

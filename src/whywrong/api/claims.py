@@ -44,7 +44,7 @@ def reproduce_claim(
         InputError: No such claim, another number of models, judges that it does not take, or a setting that breaks its
             contract.
     """
-    from whywrong.reproduce import run_claim
+    from whywrong.reproduce.running import run_claim
 
     labelled, models, judges = _open_all(data, models, judges, decode_options, reading)
     return run_claim(name, models, labelled, settings, judges=judges, progress=progress)
@@ -79,7 +79,7 @@ def reproduce_claims(
     Raises:
         InputError: No such family, judges that none of its claims takes, or a setting that none has.
     """
-    from whywrong.reproduce import run_claims
+    from whywrong.reproduce.running import run_claims
 
     labelled, models, judges = _open_all(data, models, judges, decode_options, reading)
     return run_claims(family, models, labelled, settings, judges=judges, progress=progress)

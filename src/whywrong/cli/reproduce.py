@@ -16,7 +16,7 @@ from whywrong.cli.streams import say, tell
 from whywrong.core.errors import EXIT_FAILED_ITEMS, InputError
 
 if TYPE_CHECKING:
-    from whywrong.reproduce import ClaimResult, SkippedClaim
+    from whywrong.reproduce.protocol import ClaimResult, SkippedClaim
 
 ALL = ".all"
 
@@ -155,7 +155,7 @@ def _print_all(
 
 def _print(outcome: ClaimResult | SkippedClaim, file: Path | None, *, as_json: bool) -> None:
     from whywrong import api
-    from whywrong.reproduce import SkippedClaim
+    from whywrong.reproduce.protocol import SkippedClaim
 
     if isinstance(outcome, SkippedClaim):
         line = f"{outcome.name}  skipped: {outcome.reason}"

@@ -1,25 +1,28 @@
-"""Methods and claims by name, as import strings that are resolved on use.
+"""Find methods, claims, model loaders and kinds of data by name.
 
-The registry drives the command line, the runs, the report and the contract suite. Plug-ins register through the
-entry-point groups ``whywrong.methods`` and ``whywrong.claims``, each entry naming a :class:`Method` or
-:class:`Claim`; they never shadow a built-in.
+A line names its functions as import strings, which are resolved on use, so that listing the lines loads nothing heavy.
+Each package declares its own lines; ``_BUILTIN`` says where. Plug-ins register through entry points, each naming one
+line: ``whywrong.methods``, ``whywrong.claims``, ``whywrong.loaders`` and ``whywrong.sources``. They never replace a
+built-in.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from whywrong.core.access import Access
 from whywrong.core.errors import InputError
 
 Depth = Literal["quick", "standard", "deep"]
 DEPTHS: tuple[Depth, ...] = ("quick", "standard", "deep")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]+")  # at least two letters: C: is a drive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,247 +88,105 @@ class Claim:
     takes: frozenset[str] = frozenset()
 
 
-BUILTIN_METHODS: tuple[Method, ...] = (
-    Method(
-        name="cam",
-        title="where the evidence for the wrong and for the true class lies",
-        access=Access.INTERNALS,
-        function="whywrong.explain.cam:cam",
-        config="whywrong.explain.cam:CamConfig",
-        draw="whywrong.report.drawing:draw_cam",
-        passes=(1, 1),
-    ),
-    Method(
-        name="inverted",
-        title="the smallest change that makes the image right",
-        access=Access.GRADIENTS,
-        function="whywrong.attacks.inverted:invert",
-        config="whywrong.attacks.inverted:InvertedConfig",
-        draw="whywrong.report.drawing:draw_inverted",
-        takes=frozenset({"detail", "masks"}),
-        passes=(40, 75),
-        result_version=2,
-    ),
-    Method(
-        name="covering",
-        title="whether hiding one small place brings out the true class and no other",
-        access=Access.SCORES,
-        function="whywrong.explain.covering:covering",
-        config="whywrong.explain.covering:CoveringConfig",
-        draw="whywrong.report.draw_covering:draw_covering",
-        takes=frozenset({"detail"}),
-        passes=(0, 50),
-        role_play=True,
-    ),
-    Method(
-        name="patch_groups",
-        title="which patches make the decision, break it, or turn it into the true class",
-        access=Access.SCORES,
-        function="whywrong.explain.patch_groups:patch_groups",
-        config="whywrong.explain.patch_groups:PatchGroupsConfig",
-        draw="whywrong.report.draw_patch_groups:draw_patch_groups",
-        depth="standard",
-        takes=frozenset({"detail"}),
-        passes=(0, 900),
-    ),
-    Method(
-        name="counterfactuals",
-        title="what the model would have to see for the true class, and what it saw in the wrong one",
-        access=Access.GRADIENTS,
-        function="whywrong.explain.counterfactuals:counterfactual",
-        config="whywrong.explain.counterfactuals:CounterfactualConfig",
-        draw="whywrong.report.draw_counterfactuals:draw_counterfactuals",
-        depth="deep",
-        takes=frozenset({"detail", "masks"}),
-        passes=(0, 80),
-    ),
-    Method(
-        name="profiles",
-        title="how strongly patches cooperate, by how much else is visible",
-        access=Access.SCORES,
-        function="whywrong.explain.interactions.method:interactions",
-        config="whywrong.explain.interactions.method:ProfilesConfig",
-        draw="whywrong.report.draw_profiles:draw_profiles",
-        depth="standard",
-        takes=frozenset({"detail"}),
-        passes=(0, 2_700),
-        result_version=2,
-    ),
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loader:
+    """A way to load a model by its name.
 
-BUILTIN_CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        name="inverted.1",
-        title="white-box fixes exist for practically every error and need about one iteration",
-        function="whywrong.reproduce.inverted:fixes_exist",
-        config="whywrong.reproduce.inverted:InvertedClaimConfig",
-    ),
-    Claim(
-        name="inverted.3",
-        title="the changes needed are small",
-        function="whywrong.reproduce.inverted:fixes_are_small",
-        config="whywrong.reproduce.inverted:InvertedClaimConfig",
-    ),
-    Claim(
-        name="inverted.6",
-        title="the true label is a privileged direction",
-        function="whywrong.reproduce.inverted:true_label_is_near",
-        config="whywrong.reproduce.inverted:InvertedClaimConfig",
-    ),
-    Claim(
-        name="interactions.C1",
-        title="attacked images are misread with stronger interactions of high orders than their sources",
-        function="whywrong.reproduce.interactions.group_claims:attacks_raise_high_orders",
-        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
-        draw="whywrong.reproduce.interactions.figures:draw_band",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="interactions.C2",
-        title="corrupted images are misread with weaker interactions of low orders than their sources",
-        function="whywrong.reproduce.interactions.group_claims:corruption_lowers_low_orders",
-        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
-        draw="whywrong.reproduce.interactions.figures:draw_band",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="interactions.C3",
-        title="the profile of interactions differs between kinds of misclassification",
-        function="whywrong.reproduce.interactions.group_claims:kinds_of_error_differ",
-        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
-        draw="whywrong.reproduce.interactions.figures:draw_profiles",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="interactions.C4",
-        title="the profile of a vision transformer differs from that of a convolutional net",
-        function="whywrong.reproduce.interactions.two_models:transformer_differs",
-        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
-        models=2,
-        draw="whywrong.reproduce.interactions.figures:draw_models",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="interactions.C5",
-        title="the sign of interactions tells groups of images apart",
-        function="whywrong.reproduce.interactions.group_claims:signs_differ",
-        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
-        draw="whywrong.reproduce.interactions.figures:draw_profiles",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="interactions.C6",
-        title="interactions are relatively strong at the lowest and highest orders and weak between",
-        function="whywrong.reproduce.interactions.group_claims:both_ends_are_high",
-        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
-        draw="whywrong.reproduce.interactions.figures:draw_profiles",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="interactions.C7",
-        title="an attack acts mostly on interactions of high orders",
-        function="whywrong.reproduce.interactions.attribution:attacks_act_on_high_orders",
-        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
-        draw="whywrong.reproduce.interactions.figures:draw_parts",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="interactions.C8",
-        title="patches chosen together show and break a decision better than patches ranked one by one",
-        function="whywrong.reproduce.interactions.rankings:groups_beat_rankings",
-        config="whywrong.reproduce.interactions.config:PatchClaimConfig",
-        draw="whywrong.reproduce.interactions.figures:draw_curves",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="counterfactuals.C1",
-        title="the smaller the exponent, the fewer pixels carry the change, at radii of equal mean change",
-        function="whywrong.reproduce.counterfactuals.claims:sparsity_follows_the_exponent",
-        config="whywrong.reproduce.counterfactuals.config:CounterfactualClaimConfig",
-        draw="whywrong.reproduce.counterfactuals.figure:draw_spread",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="counterfactuals.C2",
-        title="at those radii p = 1.5 reaches a probability between those of p = 1 and p = 2",
-        function="whywrong.reproduce.counterfactuals.claims:reach_lies_between",
-        config="whywrong.reproduce.counterfactuals.config:CounterfactualClaimConfig",
-        draw="whywrong.reproduce.counterfactuals.figure:draw_spread",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="counterfactuals.C3",
-        title="the best value never falls, and 30 steps give 95 % of the probability of 75",
-        function="whywrong.reproduce.counterfactuals.claims:short_searches_do",
-        config="whywrong.reproduce.counterfactuals.config:CounterfactualClaimConfig",
-        draw="whywrong.reproduce.counterfactuals.figure:draw_spread",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="counterfactuals.C4",
-        title="at p = 2 Auto-Frank-Wolfe and Auto-PGD end within a few points of each other",
-        function="whywrong.reproduce.counterfactuals.claims:solvers_agree",
-        config="whywrong.reproduce.counterfactuals.config:CounterfactualClaimConfig",
-        draw="whywrong.reproduce.counterfactuals.figure:draw_spread",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="counterfactuals.C5",
-        title="Auto-Frank-Wolfe leaves a part of its radius unused, and filling the ball recovers it",
-        function="whywrong.reproduce.counterfactuals.claims:budget_stays_unused",
-        config="whywrong.reproduce.counterfactuals.config:CounterfactualClaimConfig",
-        draw="whywrong.reproduce.counterfactuals.figure:draw_spread",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="counterfactuals.C8",
-        title="changes at p = 1.5 lie more on the object than changes at p = 2",
-        function="whywrong.reproduce.counterfactuals.claims:change_lies_on_the_object",
-        config="whywrong.reproduce.counterfactuals.config:CounterfactualClaimConfig",
-        draw="whywrong.reproduce.counterfactuals.figure:draw_spread",
-        takes=frozenset({"progress", "memory"}),
-    ),
-    Claim(
-        name="counterfactuals.C6",
-        title="changes of an ordinary model convince no independent judge; guided by a robust one they do more often",
-        function="whywrong.reproduce.counterfactuals.trust:guidance_convinces",
-        config="whywrong.reproduce.counterfactuals.trust:TrustClaimConfig",
-        models=2,
-        takes=frozenset({"judges", "progress"}),
-    ),
-    Claim(
-        name="counterfactuals.C7",
-        title="taking harmful components away raises the spurious score and leaves accuracy about as it was",
-        function="whywrong.reproduce.spurious:repair_helps",
-        config="whywrong.reproduce.spurious:SpuriousClaimConfig",
-        takes=frozenset({"progress"}),
-    ),
-)
+    Attributes:
+        name: Name of the loader.
+        form: How its models are named, as ``timm:NAME``; for help and messages.
+        function: ``module:attribute`` of ``load(request: ModelRequest) -> Loaded``, see
+            :mod:`whywrong.models.loading.loaded`.
+        schemes: What stands before the colon of such a name, as ``timm``.
+        suffixes: Endings of the files that it loads, in lower case, as ``.onnx``; a name inside the file may follow
+            after a colon, as in ``nets.py:build``.
+    """
 
-R = TypeVar("R", Method, Claim)
+    name: str
+    form: str
+    function: str
+    schemes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceKind:
+    """A way to read labelled images.
+
+    Attributes:
+        name: Name of the kind, as it is stored in a run.
+        title: What it is, as ``a folder of class folders``; for messages.
+        source: ``module:attribute`` of its class, a :class:`whywrong.data.sources.base.Source`.
+        schemes: What stands before the colon of its data, as ``hf`` in ``hf:NAME``.
+        suffixes: Endings of the files that it reads, in lower case.
+        folders: Whether folders are offered to its ``recognise``, in the order of the registry.
+        takes: Options of ``open_source`` that it understands.
+    """
+
+    name: str
+    title: str
+    source: str
+    schemes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    folders: bool = False
+    takes: frozenset[str] = frozenset({"boxes", "label_by", "follow_links"})
+
+
+Line = TypeVar("Line", Method, Claim, Loader, SourceKind)
+Addressed = TypeVar("Addressed", Loader, SourceKind)
+
+# Where the built-in lines are, and the entry points of the others.
+_BUILTIN: dict[type, tuple[str, str]] = {
+    Method: ("whywrong.explain.methods:METHODS", "whywrong.methods"),
+    Claim: ("whywrong.reproduce:CLAIMS", "whywrong.claims"),
+    Loader: ("whywrong.models.loading.loaders:LOADERS", "whywrong.loaders"),
+    SourceKind: ("whywrong.data.sources.kinds:SOURCES", "whywrong.sources"),
+}
 
 
 def methods() -> dict[str, Method]:
-    """All methods by name: built-ins, then plug-ins."""
-    return _with_plugins(BUILTIN_METHODS, "whywrong.methods", Method)
+    """Return all methods by name: built-ins, then plug-ins."""
+    return lines(Method)
 
 
 def claims() -> dict[str, Claim]:
-    """All claims by name: built-ins, then plug-ins."""
-    return _with_plugins(BUILTIN_CLAIMS, "whywrong.claims", Claim)
+    """Return all claims by name: built-ins, then plug-ins."""
+    return lines(Claim)
+
+
+def lines(kind: type[Line]) -> dict[str, Line]:
+    """Return all lines of a kind by name: built-ins, then plug-ins.
+
+    A plug-in that cannot be loaded, is of another kind or takes the name of another line is left out with a warning.
+    """
+    home, group = _BUILTIN[kind]
+    found: dict[str, Line] = {line.name: line for line in cast("tuple[Line, ...]", resolve(home))}
+    for point in entry_points(group=group):
+        try:
+            line = point.load()
+        except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way; it is named and left out
+            warnings.warn(f"plug-in {point.name} ({point.value}) failed to load: {error}", stacklevel=3)
+            continue
+        if not isinstance(line, kind):
+            warnings.warn(f"plug-in {point.name} ({point.value}) is not a {kind.__name__}; left out", stacklevel=3)
+        elif line.name in found:
+            warnings.warn(f'plug-in {point.value} may not replace "{line.name}"; left out', stacklevel=3)
+        else:
+            found[line.name] = line
+    return found
 
 
 def resolve(import_string: str) -> Any:
-    """The object behind ``module:attribute``."""
+    """Return the object behind ``module:attribute``."""
     module, _, attribute = import_string.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
 def find_method(name: str) -> Method:
-    """The method called ``name``.
+    """Return the method called ``name``.
 
     Raises:
-        InputError: No such method; the message lists those there are.
+        InputError: No such method; the message lists those that exist.
     """
     known = methods()
     if name not in known:
@@ -363,28 +224,30 @@ def find_claims(family: str) -> list[Claim]:
     return chosen
 
 
+def find_by_scheme(text: str, known: Iterable[Addressed]) -> tuple[Addressed, str] | None:
+    """Find the line that serves ``scheme:name``.
+
+    Returns:
+        The line and the name without the scheme; None if the text begins with no scheme, as paths do.
+
+    Raises:
+        InputError: No line serves the scheme; the message lists the schemes that exist.
+    """
+    scheme, colon, name = text.partition(":")
+    if not colon or not _SCHEME.fullmatch(scheme):
+        return None
+    served = {scheme: line for line in known for scheme in line.schemes}
+    if scheme not in served:
+        there = ", ".join(f"{scheme}:" for scheme in served)
+        raise InputError(f'"{text}": unknown scheme "{scheme}:"{nearest(scheme, served)}; the schemes are {there}')
+    return served[scheme], name
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``; nearest: "cam"`` for a message about an unknown name, or nothing where no known name is like it."""
+    """``; nearest: "cam"`` for a message about an unknown name, or nothing if no known name is similar."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f'; nearest: "{near[0]}"' if near else ""
 
 
 def _families(known: Iterable[str]) -> str:
     return f"the families are {', '.join(sorted({claim.partition('.')[0] for claim in known}))}"
-
-
-def _with_plugins(builtin: tuple[R, ...], group: str, kind: type[R]) -> dict[str, R]:
-    found: dict[str, R] = {entry.name: entry for entry in builtin}
-    for point in entry_points(group=group):
-        try:
-            entry = point.load()
-        except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way; it is named and left out
-            warnings.warn(f"plug-in {point.name} ({point.value}) failed to load: {error}", stacklevel=3)
-            continue
-        if not isinstance(entry, kind):
-            warnings.warn(f"plug-in {point.name} ({point.value}) is not a {kind.__name__}; left out", stacklevel=3)
-        elif entry.name in found:
-            warnings.warn(f'plug-in {point.value} may not replace "{entry.name}"; left out', stacklevel=3)
-        else:
-            found[entry.name] = entry
-    return found

@@ -1,22 +1,11 @@
-"""The findings of the papers as claims that can be tested on any model and data."""
+"""Findings of papers as claims that can be tested on any model and data.
+
+A family of claims is a package that lists them in ``CLAIMS``; nothing that they name is imported before it is used.
+"""
 
 from __future__ import annotations
 
-from whywrong.reproduce.protocol import (
-    ClaimProgress,
-    ClaimResult,
-    LabelledImages,
-    SkippedClaim,
-    TensorImages,
-)
-from whywrong.reproduce.running import run_claim, run_claims
+from whywrong.core.registry import Claim
+from whywrong.reproduce import counterfactuals, interactions, inverted
 
-__all__ = [
-    "ClaimProgress",
-    "ClaimResult",
-    "LabelledImages",
-    "SkippedClaim",
-    "TensorImages",
-    "run_claim",
-    "run_claims",
-]
+CLAIMS: tuple[Claim, ...] = (*inverted.CLAIMS, *interactions.CLAIMS, *counterfactuals.CLAIMS)

@@ -1,6 +1,6 @@
 """What a claim is: a function of classifiers, data and a config that ends in an effect, an interval and a verdict.
 
-A claim is one line in ``core/registry.py``; its function is ``claim(models, data, config) -> ClaimResult``, in
+A claim is one line in the package of its family; its function is ``claim(models, data, config) -> ClaimResult``, in
 which ``models`` is a sequence of classifiers and ``data`` an object like :class:`LabelledImages`. Where its line says
 so in ``takes``, the function gets ``judges``, ``progress`` or ``memory`` as keyword arguments too; the memory names
 all claims of the call under ``claims``, so that the first one can measure what the others will ask for. Claims that
@@ -166,7 +166,7 @@ class Asked(Generic[C]):
 
 
 def claim(function: Callable[[Asked[C]], ClaimResult]) -> Callable[..., ClaimResult]:
-    """Declare a claim, as ``core/registry.py`` names one with ``takes={"progress", "memory"}``.
+    """Declare a claim, as its family lists one with ``takes={"progress", "memory"}``.
 
     Args:
         function: Of one :class:`Asked`.

@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 from torch import nn
 from tests.runs import kit
-from whywrong.core import registry
+from whywrong.explain import methods
 
 MIB = 2**20
-registry.BUILTIN_METHODS = (kit.method(),)
+methods.METHODS = (kit.method(),)
 
 class Hungry(nn.Module):
     '''The reader, which maps 200 MiB an image, never touched, and 100 times as much for some.'''

@@ -1,18 +1,73 @@
-"""Claims C1 to C8 about multi-order interactions and patch groups, and the comparison of groups that they rest on."""
+"""Claims C1 to C8 about multi-order interactions and patch groups, and the comparison of groups behind them."""
 
-from whywrong.reproduce.interactions.compare_groups import Comparison, compare, curves_of
-from whywrong.reproduce.interactions.groups import Groups, GroupsConfig
-from whywrong.reproduce.interactions.make_groups import make_groups
-from whywrong.reproduce.interactions.measure_groups import MeasureConfig, MeasuredGroups, measure_groups
+from __future__ import annotations
 
-__all__ = [
-    "Comparison",
-    "Groups",
-    "GroupsConfig",
-    "MeasureConfig",
-    "MeasuredGroups",
-    "compare",
-    "curves_of",
-    "make_groups",
-    "measure_groups",
-]
+from whywrong.core.registry import Claim
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        name="interactions.C1",
+        title="attacked images are misread with stronger interactions of high orders than their sources",
+        function="whywrong.reproduce.interactions.group_claims:attacks_raise_high_orders",
+        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
+        draw="whywrong.reproduce.interactions.figures:draw_band",
+        takes=frozenset({"progress", "memory"}),
+    ),
+    Claim(
+        name="interactions.C2",
+        title="corrupted images are misread with weaker interactions of low orders than their sources",
+        function="whywrong.reproduce.interactions.group_claims:corruption_lowers_low_orders",
+        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
+        draw="whywrong.reproduce.interactions.figures:draw_band",
+        takes=frozenset({"progress", "memory"}),
+    ),
+    Claim(
+        name="interactions.C3",
+        title="the profile of interactions differs between kinds of misclassification",
+        function="whywrong.reproduce.interactions.group_claims:kinds_of_error_differ",
+        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
+        draw="whywrong.reproduce.interactions.figures:draw_profiles",
+        takes=frozenset({"progress", "memory"}),
+    ),
+    Claim(
+        name="interactions.C4",
+        title="the profile of a vision transformer differs from that of a convolutional net",
+        function="whywrong.reproduce.interactions.two_models:transformer_differs",
+        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
+        models=2,
+        draw="whywrong.reproduce.interactions.figures:draw_models",
+        takes=frozenset({"progress", "memory"}),
+    ),
+    Claim(
+        name="interactions.C5",
+        title="the sign of interactions tells groups of images apart",
+        function="whywrong.reproduce.interactions.group_claims:signs_differ",
+        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
+        draw="whywrong.reproduce.interactions.figures:draw_profiles",
+        takes=frozenset({"progress", "memory"}),
+    ),
+    Claim(
+        name="interactions.C6",
+        title="interactions are relatively strong at the lowest and highest orders and weak between",
+        function="whywrong.reproduce.interactions.group_claims:both_ends_are_high",
+        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
+        draw="whywrong.reproduce.interactions.figures:draw_profiles",
+        takes=frozenset({"progress", "memory"}),
+    ),
+    Claim(
+        name="interactions.C7",
+        title="an attack acts mostly on interactions of high orders",
+        function="whywrong.reproduce.interactions.attribution:attacks_act_on_high_orders",
+        config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
+        draw="whywrong.reproduce.interactions.figures:draw_parts",
+        takes=frozenset({"progress", "memory"}),
+    ),
+    Claim(
+        name="interactions.C8",
+        title="patches chosen together show and break a decision better than patches ranked one by one",
+        function="whywrong.reproduce.interactions.rankings:groups_beat_rankings",
+        config="whywrong.reproduce.interactions.config:PatchClaimConfig",
+        draw="whywrong.reproduce.interactions.figures:draw_curves",
+        takes=frozenset({"progress", "memory"}),
+    ),
+)
