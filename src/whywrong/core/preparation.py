@@ -74,6 +74,12 @@ def read_image_processor(processor: Any, given: Mapping[str, Any] | None = None)
         **{k: getattr(processor, k) for k in ("size", "crop_size") if hasattr(processor, k)},
     }
     size, crop = _plain(settings.get("size")), _plain(settings.get("crop_size"))
+    factor = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
+    if settings.get("do_flip_channel_order") or settings.get("rescale_offset") or abs(255 * factor - 1) > 1e-3:
+        raise InputError(
+            f"the image processor {kind} changes the order of the channels or does not scale images to [0, 1]; load "
+            "the model in a file.py:function that does so itself"
+        )
     resize: int | None = None
     short = size.get("shortest_edge")
     box: tuple[Any, Any] = (size.get("height"), size.get("width"))

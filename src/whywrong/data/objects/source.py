@@ -112,7 +112,8 @@ class ObjectSource(Source):
         entries: list[Entry] = []
         for number, sample in self._samples():
             entries.append(self._entry(number, sample))
-        self._check_all(entries)
+        self._refuse_useless(entries)
+        self._compare(entries)
         self.scale, notes = self._floats.settle(self._stated, self._model)
         self.items.notes += notes
         for number, raw in self._kept.items():
@@ -121,6 +122,7 @@ class ObjectSource(Source):
                     self._kept[number] = self.scale.to_8bit(raw)
                 except BadItemError as error:
                     self._reasons[number] = error.reason
+        self._refuse_useless(entries)
         content = hashlib.sha256("\n".join(f"{entry.key} {entry.label}" for entry in entries).encode()).hexdigest()
         self.spec = SourceSpec(kind="object", path=f"object:{content[:32]}", label_by=self.spec.label_by)
         return entries
@@ -153,15 +155,14 @@ class ObjectSource(Source):
 
     def _entry(self, number: int, sample: Any) -> Entry:
         """List one sample; one that cannot be read becomes an item with the reason."""
-        label = None
         streamed = self.items.count is None
         try:
             image, label = self._split(sample if streamed else self._get(number), number)
-            label = self._label(label, number)
             raw = raw_image(image)
         except BadItemError as error:
             self._reasons[number] = error.reason
-            return Entry(f"{number}-{_UNREADABLE}", label if isinstance(label, str) else None, 0, 0)
+            return Entry(f"{number}-{_UNREADABLE}", None, 0, 0)
+        label = self._label(label, number)
         size = len(raw) if isinstance(raw, bytes) else raw.nbytes
         if isinstance(raw, np.ndarray):
             self._shapes.add(raw.shape)
@@ -205,10 +206,13 @@ class ObjectSource(Source):
             return None
         return read_label(value, self.items.names, f"{self.title}, item {number}")
 
-    def _check_all(self, entries: list[Entry]) -> None:
-        """Refuse a data set of which no image can be used, or that gives other images the second time."""
+    def _refuse_useless(self, entries: list[Entry]) -> None:
+        """Refuse a data set of which no image can be used."""
         if entries and len(self._reasons) == len(entries):
             raise DataError(f"{self.title}: none of its {len(entries)} items can be used; item 0: {self._reasons[0]}")
+
+    def _compare(self, entries: list[Entry]) -> None:
+        """Refuse a data set that gives other images the second time."""
         if self.items.count is None or not entries:
             return
         for number in sorted({0, len(entries) // 2, len(entries) - 1} - self._reasons.keys()):

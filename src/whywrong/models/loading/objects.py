@@ -25,7 +25,7 @@ _MEAN_STD = "mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Stated:
+class Stated:
     """What a model states: values by ``SPEC_FIELDS``, whether from attributes, and why a normalisation is missing."""
 
     model: Any
@@ -85,7 +85,7 @@ def load_object(
     return classifier
 
 
-def _settle(stated: _Stated, data: DataFacts, given: Mapping[str, Any]) -> tuple[InputSpec | None, list[str]]:
+def _settle(stated: Stated, data: DataFacts, given: Mapping[str, Any]) -> tuple[InputSpec | None, list[str]]:
     notes: list[str] = []
     says = dict(stated.says)
     of_data = _fields(data.spec) if data.spec is not None else {}
@@ -140,34 +140,35 @@ def _fields(spec: InputSpec) -> dict[str, Any]:
     }
 
 
-def _stated(model: Any, preprocess: Any, given: Mapping[str, Any]) -> _Stated:
+def _stated(model: Any, preprocess: Any, given: Mapping[str, Any]) -> Stated:
     """What a model says about its input, in the way of its library."""
     if _is_pipeline(model):
         preprocess = model.image_processor if preprocess is None else preprocess
         model = model.model
     inner = unwrap(model)
     library = {base.__module__.partition(".")[0] for base in type(inner).__mro__}
-    title = f"{type(inner).__module__.partition('.')[0]} {type(inner).__name__}".removeprefix("__main__ ")
+    title = _title(inner)
     if preprocess is not None:
         says = _fields(read_preprocess(preprocess, given))
-        return _Stated(model=model, title=title, says=says, classes=_classes_of_weights(preprocess))
+        return Stated(model=model, title=title, says=says, classes=_classes_of_weights(preprocess))
     if "transformers" in library and hasattr(inner, "config"):
-        return _of_transformers(model, inner, title, given)
+        processor = find_image_processor(str(getattr(inner.config, "name_or_path", "") or ""))
+        return stated_by_transformers(model, processor, given)
     config = getattr(inner, "pretrained_cfg", None)
     if isinstance(config, Mapping) and config.get("mean") is not None:
         from whywrong.models.loading.timm_nets import stated_by_timm
 
         says, classes = stated_by_timm(inner)
-        return _Stated(model=model, title=title, says=says, classes=classes)
+        return Stated(model=model, title=title, says=says, classes=classes)
     if type(inner).__module__.startswith("torchvision.models"):
         missing = (
             f"{title} does not carry its preprocessing: pass that of its training, as whywrong.load_classifier(model, "
             f"preprocess=torchvision.models.ResNet50_Weights.DEFAULT), or {_MEAN_STD}; mean=() if it takes images in "
             "[0, 1]"
         )
-        return _Stated(model=model, title=title, says={}, missing=missing)
+        return Stated(model=model, title=title, says={}, missing=missing)
     says, notes = stated_preprocessing(model, given)
-    return _Stated(model=model, title=title, says=says, by_attributes=True, notes=tuple(notes))
+    return Stated(model=model, title=title, says=says, by_attributes=True, notes=tuple(notes))
 
 
 def read_preprocess(value: Any, given: Mapping[str, Any] | None = None) -> InputSpec:
@@ -204,11 +205,12 @@ def _classes_of_weights(preprocess: Any) -> ClassList | None:
     return classes_of_training(categories)
 
 
-def _of_transformers(model: Any, inner: Any, title: str, given: Mapping[str, Any]) -> _Stated:
-    """A model of transformers; its image processor is looked for where the model came from, never on the network."""
-    processor = find_image_processor(str(getattr(inner.config, "name_or_path", "") or ""))
+def stated_by_transformers(model: Any, processor: Any, given: Mapping[str, Any]) -> Stated:
+    """What a model of transformers and its image processor, or None, state about the input."""
+    inner = unwrap(model)
+    title = _title(inner)
     if processor is not None:
-        return _Stated(model=model, title=title, says=_fields(read_image_processor(processor, given)))
+        return Stated(model=model, title=title, says=_fields(read_image_processor(processor, given)))
     size = getattr(inner.config, "image_size", None)
     sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (tuple, list)) else None
     says = {} if sides is None else {"input_size": (getattr(inner.config, "num_channels", 3), *sides)}
@@ -216,11 +218,16 @@ def _of_transformers(model: Any, inner: Any, title: str, given: Mapping[str, Any
         f"{title} does not carry its image processor: pass it, as whywrong.load_classifier(model, "
         f"preprocess=processor), or {_MEAN_STD}"
     )
-    return _Stated(model=model, title=title, says=says, missing=missing)
+    return Stated(model=model, title=title, says=says, missing=missing)
 
 
-def find_image_processor(name: str) -> Any:
-    """The image processor saved with a model of transformers on this machine; None without one."""
+def find_image_processor(name: str, *, local: bool = True) -> Any:
+    """Find the image processor saved with a model of transformers; None without one.
+
+    Args:
+        name: Folder or name of the model.
+        local: Look on this machine only.
+    """
     if not name:
         return None
     from transformers import AutoImageProcessor
@@ -228,9 +235,13 @@ def find_image_processor(name: str) -> Any:
     if os.path.isdir(name) and not os.path.isfile(os.path.join(name, "preprocessor_config.json")):
         return None
     try:
-        return AutoImageProcessor.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+        return AutoImageProcessor.from_pretrained(name, local_files_only=local, trust_remote_code=False)
     except (OSError, ValueError):  # not in the cache
         return None
+
+
+def _title(module: Any) -> str:
+    return f"{type(module).__module__.partition('.')[0]} {type(module).__name__}".removeprefix("__main__ ")
 
 
 def _is_pipeline(value: Any) -> bool:
