@@ -38,3 +38,20 @@ def shared_models(shared_data: Path):
     sys.modules["shared_models"] = module
     spec.loader.exec_module(module)
     return module.build
+
+
+@pytest.fixture
+def install_plugin(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
+    """``install(module, source, group)``: a package with one file and one entry point, for ``LINE`` in that file."""
+
+    def install(module: str, source: str, group: str) -> None:
+        site = tmp_path_factory.mktemp(module)
+        (site / f"{module}.py").write_text(source)
+        facts = site / f"{module}-1.0.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (facts / "entry_points.txt").write_text(f"[{group}]\ntoy = {module}:LINE\n")
+        monkeypatch.syspath_prepend(site)
+        monkeypatch.delitem(sys.modules, module, raising=False)
+
+    return install

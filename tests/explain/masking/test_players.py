@@ -21,6 +21,7 @@ from whywrong.explain.masking.players import ImageGame, PlayersConfig
 from whywrong.explain.masking.tokens import CannotDropTokens, PatchTokens
 from whywrong.explain.masking.values import ValueFunction, class_values
 from whywrong.models.classifier import Classifier
+from whywrong.models.loading.loaded import ModelRequest
 from whywrong.models.loading.planted import load_planted
 
 SIDE = 32
@@ -135,7 +136,7 @@ class Louder(nn.Module):
         (lambda: build("gap"), "no transformers"),
         (lambda: nn.ModuleList([small_vit(), small_vit()]), "2 transformers"),
         (Louder, "differ from those of the plain forward"),
-        (lambda: load_planted("vit", None).model, "hybrid stem"),
+        (lambda: load_planted(ModelRequest(name="vit")).model, "hybrid stem"),
     ],
 )
 def test_models_whose_tokens_cannot_be_left_out_are_named_with_the_reason(make, reason):

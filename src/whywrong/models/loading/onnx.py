@@ -17,7 +17,7 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError, ModelError
 from whywrong.models.loading.limits import answer_within, memory_limit
-from whywrong.models.loading.loaded import Loaded
+from whywrong.models.loading.loaded import Loaded, ModelRequest
 from whywrong.models.loading.onnx_graph import external_files, last_operation
 from whywrong.models.memory import out_of_memory
 
@@ -117,28 +117,32 @@ class OnnxModel:
             return answer_within(function, seconds)
 
 
-def load_onnx(path: Path, input_size: tuple[int, ...] | None = None) -> Loaded:
+def load_onnx(request: ModelRequest) -> Loaded:
     """Load a scores-only classifier from an ONNX file, and ask it for one blank image.
 
     Args:
-        path: The file.
-        input_size: (C, H, W), where the graph leaves it open.
+        request: Its name is the file; it has no weights, and states the input size if the graph leaves it open.
 
     Raises:
-        InputError: No such file.
+        InputError: No such file, or weights beside it.
         ModelError: ONNX Runtime is absent or refuses the file, the graph is no image classifier, needs more memory
             than there is or more than a minute for one image, or keeps weights outside of its folder.
     """
+    if request.weights is not None:
+        raise InputError("an ONNX file carries its own weights; leave weights out")
+    path = Path(os.path.abspath(request.name))  # links stay: what else it needs is beside the name, not the target
     if not path.is_file():
         raise InputError(f"no ONNX model at {path}")
+    size = request.given.get("input_size")
     content = path.read_bytes()
     files = _external_files(path, content)  # before anything opens them
     model = OnnxModel(path)
-    model.try_blank(input_size)
+    model.try_blank(tuple(map(int, size)) if size else None)
     digests = [hashlib.sha256(content).digest(), *map(_digest, files)]
     says: dict[str, Any] = {} if model.input_size is None else {"input_size": model.input_size}
     return Loaded(
         model=model,
+        name=str(path),
         says=says,
         ask="the graph leaves it open: give --input-size 224, or input_size=(3, 224, 224) in Python",
         sources=tuple(digests),

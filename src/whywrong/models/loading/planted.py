@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError, ModelError
-from whywrong.models.loading.loaded import Loaded
+from whywrong.models.loading.loaded import Loaded, ModelRequest
 from whywrong.models.weights.files import load_weights
 
 NETS = ("cnn", "cnn-spurious", "vit", "cnn-robust")
@@ -95,18 +95,18 @@ def build_planted(name: str, classes: int) -> nn.Module:
     )  # fmt: skip
 
 
-def load_planted(name: str, weights: str | None) -> Loaded:
-    """A shipped net with its weights and classes.
+def load_planted(request: ModelRequest) -> Loaded:
+    """Load a shipped net with its weights and classes.
 
     Args:
-        name: One of ``NETS``.
-        weights: Must be None: the net comes with its own.
+        request: Its name is one of ``NETS``; it has no weights, since the net comes with its own.
 
     Raises:
         InputError: No such net, or other weights were given.
         ModelError: The weights of the package are missing or damaged.
     """
-    if weights is not None:
+    name = request.name
+    if request.weights is not None:
         raise InputError(f"planted:{name} comes with its own weights; leave weights out")
     if name not in NETS:
         build_planted(name, 2)  # refuses the name

@@ -11,26 +11,21 @@ from torch import nn
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError, ModelError
 from whywrong.models.loading.libraries import LIBRARY_WEIGHTS, create_module, download, unknown_name
-from whywrong.models.loading.loaded import Loaded
+from whywrong.models.loading.loaded import Loaded, ModelRequest
 from whywrong.models.weights.files import load_weights
 
 _LARGEST_EMBEDDING = 2048  # numbers; timm has no training on so few classes beside the subsets of ImageNet it names
 
 
-def load_timm(
-    name: str, weights: str | None, *, key: str | None, input_size: tuple[int, ...] | None, classes: int | None
-) -> Loaded:
+def load_timm(request: ModelRequest) -> Loaded:
     """Build an architecture of timm, by its name there, as in ``resnet50.a1_in1k``.
 
     Preprocessing is timm's own for the name: the shorter side goes to ``floor(size / crop_pct)`` before the crop.
     Classes are those of the ImageNet subset that the model was trained on.
 
     Args:
-        name: Name, with or without the tag of a training.
-        weights: File, ``pretrained`` or ``random`` (seeded, the same at every load).
-        key: Which set of weights of the file to take, where it holds several.
-        input_size: (C, H, W) where it is to differ from timm's.
-        classes: K where it is to differ from timm's.
+        request: Its name may carry the tag of a training; weights are a file, ``pretrained`` or ``random`` (seeded, the
+            same at every load); input size and number of classes may differ from timm's.
 
     Raises:
         InputError: No such name, no weights said, or a backbone without a classifier and no classes given.
@@ -40,6 +35,7 @@ def load_timm(
     import timm
     from timm.data import resolve_model_data_config  # pyright: ignore[reportPrivateImportUsage]
 
+    name, weights, classes, input_size = request.name, request.weights, request.classes, request.given.get("input_size")
     known = timm.list_models() + timm.list_pretrained()
     if name not in known and name.split(".")[0] not in known:
         raise InputError(unknown_name("timm", name, known))
@@ -55,7 +51,7 @@ def load_timm(
         return download(timm.create_model, name, pretrained=weights == "pretrained", **options, **more)
 
     module = create_module(create, input_size, weights, f"timm:{name}")
-    notes = () if weights in LIBRARY_WEIGHTS else load_weights(module, Path(str(weights)), key=key)
+    notes = () if weights in LIBRARY_WEIGHTS else load_weights(module, Path(str(weights)), key=request.weights_key)
     stated = resolve_model_data_config(module)
     return Loaded(
         model=module,

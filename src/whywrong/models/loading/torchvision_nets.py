@@ -10,14 +10,14 @@ from typing import Any
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError
 from whywrong.models.loading.libraries import LIBRARY_WEIGHTS, create_module, download, unknown_name
-from whywrong.models.loading.loaded import Loaded
+from whywrong.models.loading.loaded import Loaded, ModelRequest
 from whywrong.models.weights.files import load_weights
 
 _RESCALING = ("inception_v3", "googlenet")
 _AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that only training uses
 
 
-def load_torchvision(name: str, weights: str | None, *, key: str | None, classes: int | None) -> Loaded:
+def load_torchvision(request: ModelRequest) -> Loaded:
     """Build an architecture of torchvision, as ``resnet50`` or, naming a training, ``resnet50.IMAGENET1K_V2``.
 
     Preprocessing and classes are those of the named training, and so is what its constructor does otherwise with
@@ -31,7 +31,8 @@ def load_torchvision(name: str, weights: str | None, *, key: str | None, classes
     """
     import torchvision
 
-    name, _, tag = name.partition(".")
+    weights, classes = request.weights, request.classes
+    name, _, tag = request.name.partition(".")
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise InputError(unknown_name("torchvision", name, known))
@@ -56,7 +57,7 @@ def load_torchvision(name: str, weights: str | None, *, key: str | None, classes
     )  # fmt: skip
     if weights not in LIBRARY_WEIGHTS:
         optional = _AUXILIARY if name in _RESCALING else ()
-        notes += load_weights(module, Path(str(weights)), key=key, optional=optional, rename=_today)
+        notes += load_weights(module, Path(str(weights)), key=request.weights_key, optional=optional, rename=_today)
     return Loaded(
         model=module,
         says={

@@ -6,9 +6,8 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -16,19 +15,12 @@ from torch import nn
 from whywrong.core.errors import InputError, ModelError, ModelRaisedError, WhyWrongError
 from whywrong.models.containment import Contained
 from whywrong.models.loading.attributes import stated_preprocessing
-from whywrong.models.loading.loaded import Loaded
+from whywrong.models.loading.loaded import Loaded, ModelRequest
 from whywrong.models.loading.user_sources import source_digests
 from whywrong.models.weights.files import load_weights
 
 
-def load_user_file(
-    path: Path,
-    function: str,
-    weights: str | None,
-    *,
-    key: str | None = None,
-    given: Mapping[str, Any] = MappingProxyType({}),
-) -> Loaded:
+def load_user_file(request: ModelRequest) -> Loaded:
     """Run a function of the user's file, which returns the model.
 
     The model is an ``nn.Module`` or any callable from images (B, C, H, W) to scores or labels. It may carry
@@ -36,16 +28,17 @@ def load_user_file(
     ``input_size`` (C, H, W), ``resize``, ``interpolation``, ``mean`` and ``std`` as plain values.
 
     Args:
-        path: Python file; its folder is importable while it loads.
-        function: Name of a function without arguments in it.
-        weights: File with weights to put into the module; None keeps those it comes with.
-        key: Which set of weights of the file to take, where it holds several.
-        given: Preprocessing that the owner states elsewhere, by the names in ``SPEC_FIELDS``.
+        request: Its name is ``file.py:function``: a function without arguments, in a file whose folder is importable
+            while it loads. Weights are a file to put into the module; None keeps those it comes with.
 
     Raises:
         InputError: No such file or function.
         ModelError: The file or the function raised, or what it returned is no model.
     """
+    file, _, function = request.name.rpartition(":")
+    if not file.lower().endswith(".py"):
+        raise InputError(f"{request.name}: say which function returns the model, as {request.name}:build")
+    path, weights = Path(file).resolve(), request.weights
     if not path.is_file():
         raise InputError(f"no Python file at {path}")
     sys.path.insert(0, str(path.parent))
@@ -70,10 +63,11 @@ def load_user_file(
                 f"weights={weights} cannot be put into {path.name}:{function}; it takes a safetensors or state-dict "
                 "file for an nn.Module"
             )
-        notes = load_weights(model, Path(weights), key=key)
-    says, more = stated_preprocessing(model, given)
+        notes = load_weights(model, Path(weights), key=request.weights_key)
+    says, more = stated_preprocessing(model, request.given)
     return Loaded(
         model=model,
+        name=f"{path}:{function}",
         says=says,
         ask=f"set input_size = (3, 224, 224) on what {path.name}:{function} returns, or give --input-size 224",
         sources=(path.read_bytes(), function.encode(), *source_digests(path)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,23 +15,18 @@ from whywrong.core.class_names import read_class_names
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError, ModelError
 from whywrong.core.input_spec import InputSpec
+from whywrong.core.registry import Loader, find_by_scheme, lines, resolve
 from whywrong.models.class_files import SORTED, read_class_file
 from whywrong.models.classifier import Classifier
 from whywrong.models.devices import choose_device
 from whywrong.models.identity import fingerprint
 from whywrong.models.loading.attributes import settle_normalisation
 from whywrong.models.loading.libraries import LIBRARY_WEIGHTS
-from whywrong.models.loading.loaded import SPEC_FIELDS, Loaded
+from whywrong.models.loading.loaded import SPEC_FIELDS, Loaded, ModelRequest
 from whywrong.models.loading.objects import is_model_object, load_object
 from whywrong.models.loading.one_score import settle_output
-from whywrong.models.loading.onnx import load_onnx
-from whywrong.models.loading.planted import load_planted
-from whywrong.models.loading.timm_nets import load_timm
-from whywrong.models.loading.torchvision_nets import load_torchvision
-from whywrong.models.loading.user_file import load_user_file
 from whywrong.models.memory import WITHOUT_PROBE, plan_batch_size
 
-FORMS = "planted:NAME, timm:NAME, torchvision:NAME, file.py:function or model.onnx"
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 
 Classes = ClassList | Sequence[Any] | Mapping[Any, Any] | str | Path
@@ -140,8 +134,8 @@ def load_classifier(
     if not isinstance(model, (str, Path)):
         if not is_model_object(model):
             raise InputError(
-                f"a model is a module, or named by text, as {FORMS}; got {type(model).__name__}: wrap another callable "
-                "with whywrong.Classifier"
+                "a model is a module, or named by text, as timm:resnet50 or file.py:function; got "
+                f"{type(model).__name__}: wrap another callable with whywrong.Classifier"
             )
         if weights is not None or weights_key is not None:
             raise InputError("weights goes with a model that is named; put them into the module before")
@@ -151,7 +145,13 @@ def load_classifier(
         raise InputError("preprocess goes with a module; for a model by name pass input_size, resize, mean and std")
     model, weights = str(model), None if weights is None else str(weights)
     target = choose_device(device)  # before anything is read
-    loaded, model, weights = _load(model, weights, weights_key, given, classes)
+    if weights is not None and weights not in LIBRARY_WEIGHTS:
+        weights = str(Path(weights).resolve())
+    elif weights_key is not None:
+        raise InputError(f'weights_key "{weights_key}" names a part of a file with weights; pass that file as weights')
+    count = len(classes) if isinstance(classes, ClassList) else None
+    loaded = _load(ModelRequest(name=model, weights=weights, weights_key=weights_key, classes=count, given=given))
+    model = loaded.name or model
     spec, notes = _spec(given, loaded, model), [*loaded.notes]
     if loaded.by_attributes and mean is None and std is None:
         spec, more = settle_normalisation(loaded.model, spec)
@@ -194,44 +194,31 @@ def load_classifier(
     return classifier
 
 
-def _load(
-    model: str,
-    weights: str | None,
-    key: str | None,
-    given: Mapping[str, Any],
-    classes: ClassList | Literal["sorted"] | None,
-) -> tuple[Loaded, str, str | None]:
-    """The model, and its name and weights with absolute paths."""
-    if weights is not None and weights not in LIBRARY_WEIGHTS:
-        weights = str(Path(weights).resolve())
-    elif key is not None:
-        raise InputError(f'weights_key "{key}" names a part of a file with weights; pass that file as weights')
-    count = len(classes) if isinstance(classes, ClassList) else None
-    library, _, name = model.partition(":")
-    if library == "timm":
-        return load_timm(name, weights, key=key, input_size=given["input_size"], classes=count), model, weights
-    if library == "torchvision":
-        return load_torchvision(name, weights, key=key, classes=count), model, weights
-    if library == "planted":
-        return load_planted(name, weights), model, None
-    file, _, function = model.rpartition(":")
-    if file.endswith(".py"):
-        path = Path(file).resolve()
-        return load_user_file(path, function, weights, key=key, given=given), f"{path}:{function}", weights
-    if model.endswith(".py"):
-        raise InputError(f"{model}: say which function returns the model, as {model}:build")
-    if model.endswith(".onnx"):
-        if weights is not None:
-            raise InputError("an ONNX file carries its own weights; leave weights out")
-        path = Path(os.path.abspath(model))  # links stay: what else it needs lies beside the name, not the target
-        size = given["input_size"]
-        return load_onnx(path, tuple(map(int, size)) if size else None), str(path), None
-    if model.endswith(WEIGHT_FILES):
+def _load(request: ModelRequest) -> Loaded:
+    """Load a model with the loader that its scheme, or the ending of its file, belongs to.
+
+    Raises:
+        InputError: It belongs to none; the message lists how models are named.
+    """
+    text, known = request.name, lines(Loader).values()
+    forms = ", ".join(line.form for line in known)
+    files = {text.lower(), text.rpartition(":")[0].lower()}  # a name inside the file may follow: nets.py:build
+    by_ending = next(((line, text) for line in known if any(file.endswith(line.suffixes) for file in files)), None)
+    try:
+        found = find_by_scheme(text, known) or by_ending
+    except InputError as error:
+        if by_ending is None:
+            raise InputError(f"{error}; a model is named as {forms}") from None
+        found = by_ending  # the colon belongs to the path
+    if found is not None:
+        loader, name = found
+        return resolve(loader.function)(replace(request, name=name))
+    if text.endswith(WEIGHT_FILES):
         raise InputError(
-            f"{Path(model).name} holds weights and does not say the architecture: name it, as timm:resnet50 or "
-            f"file.py:function, and pass weights={Path(model).name}. Whole pickled modules are never opened"
+            f"{Path(text).name} holds weights and does not say the architecture: name it, as timm:resnet50 or "
+            f"file.py:function, and pass weights={Path(text).name}. Whole pickled modules are never opened"
         )
-    raise InputError(f'"{model}" is not a model; it must be {FORMS}')
+    raise InputError(f'"{text}" is not a model; it must be named as {forms}')
 
 
 def _spec(given: Mapping[str, Any], loaded: Loaded, model: str) -> InputSpec:

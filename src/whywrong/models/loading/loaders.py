@@ -1,0 +1,38 @@
+"""The model loaders that ship with the package, one line each."""
+
+from __future__ import annotations
+
+from whywrong.core.registry import Loader
+
+LOADERS: tuple[Loader, ...] = (
+    Loader(
+        name="planted",
+        form="planted:NAME",
+        function="whywrong.models.loading.planted:load_planted",
+        schemes=("planted",),
+    ),
+    Loader(
+        name="timm",
+        form="timm:NAME",
+        function="whywrong.models.loading.timm_nets:load_timm",
+        schemes=("timm",),
+    ),
+    Loader(
+        name="torchvision",
+        form="torchvision:NAME",
+        function="whywrong.models.loading.torchvision_nets:load_torchvision",
+        schemes=("torchvision",),
+    ),
+    Loader(
+        name="python",
+        form="file.py:function",
+        function="whywrong.models.loading.user_file:load_user_file",
+        suffixes=(".py",),
+    ),
+    Loader(
+        name="onnx",
+        form="model.onnx",
+        function="whywrong.models.loading.onnx:load_onnx",
+        suffixes=(".onnx",),
+    ),
+)
