@@ -22,7 +22,7 @@ MOST_PARAMETERS = 7
 KNOWN_CIRCLES = (
     {"whywrong.models.chunks", "whywrong.models.classifier", "whywrong.models.memory"},
     {"whywrong.explain.counterfactuals.entries", "whywrong.explain.counterfactuals.session"},
-    {"whywrong.report.cases", "whywrong.report.filters"},
+    {"whywrong.report.error_view", "whywrong.report.facets"},
     {f"whywrong.data.sources{part}" for part in ("", ".arrays", ".base", ".folder", ".huggingface", ".planted")}
     | {f"whywrong.data.sources.{part}" for part in ("shards", "table")},
 )

@@ -7,8 +7,8 @@ import pytest
 from tests.report.fake_run import make_run
 
 from whywrong.report import write_report
-from whywrong.report.cases import build
 from whywrong.report.causes import planted_causes
+from whywrong.report.error_view import build
 from whywrong.report.selection import select
 from whywrong.report.tables import Names, Tables
 

@@ -10,7 +10,7 @@ from tests.report.test_html import Page
 
 from whywrong.report import write_report
 from whywrong.report.doubts import CAUTION, SERIOUS, find_doubts
-from whywrong.report.facts import gather
+from whywrong.report.summary import gather
 from whywrong.report.tables import Tables
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.report.analyses.test_spurious_gallery import make_search, with_changes
 from tests.report.fake_run import make_run
 from tests.report.outline import outline
-from tests.report.test_spurious_gallery import make_search, with_changes
 
 from whywrong.report import write_report
-from whywrong.report.spurious_gallery import write_gallery
+from whywrong.report.analyses.spurious.gallery import write_gallery
 
 HERE = Path(__file__).parent / "golden"
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tests.report.fake_run import make_run
 
-from whywrong.report.facts import gather
 from whywrong.report.figures import confusions, distances, matrix
 from whywrong.report.headline import advice, headline, held_out_rate, strip
 from whywrong.report.selection import select
+from whywrong.report.summary import gather
 from whywrong.report.tables import Names, Tables
 
 

@@ -72,7 +72,7 @@ def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *,
 def doubts(run: RunFolder) -> list[str]:
     """What changes how the results of a run must be read, gravest first, each with what to do."""
     from whywrong.report.doubts import find_doubts
-    from whywrong.report.facts import gather
+    from whywrong.report.summary import gather
     from whywrong.report.tables import Tables
 
     with Tables(run) as tables:
@@ -81,8 +81,8 @@ def doubts(run: RunFolder) -> list[str]:
 
 def headline(run: RunFolder) -> tuple[str, list[str]]:
     """The first sentence of the report, and those under it, as plain text."""
-    from whywrong.report.facts import gather
     from whywrong.report.headline import headline as sentences
+    from whywrong.report.summary import gather
     from whywrong.report.tables import Names, Tables
 
     with Tables(run) as tables:
@@ -265,7 +265,7 @@ def explain_image(
 
 def readings(run: RunFolder, limit: int = 1) -> list[str]:
     """The plain readings of the first errors of a run; of its first images where none is wrong."""
-    from whywrong.report.cases import build
+    from whywrong.report.error_view import build
     from whywrong.report.selection import select
     from whywrong.report.tables import Names, Tables
 
@@ -319,8 +319,8 @@ def spurious_features(
         DataError: Too few images.
         RunFolderError: ``out`` is the run of another model.
     """
+    from whywrong.report.analyses.spurious.gallery import write_gallery
     from whywrong.report.pages import check_page
-    from whywrong.report.spurious_gallery import write_gallery
     from whywrong.runs.spurious.report import spurious_report
 
     check_page(Path(out) / "spurious.html")

@@ -37,7 +37,7 @@ class Method:
         config: ``module:attribute`` of its frozen config.
         draw: ``module:attribute`` of the function that draws its result.
         view: ``module:attribute`` of ``view(shown) -> View | None``, which says what the report shows of one error: of
-            a plug-in, see :mod:`whywrong.report.parts.guests`. None shows nothing. Built-ins have parts of their own.
+            a plug-in, see :mod:`whywrong.report.plug_ins`. None shows nothing. Built-ins have parts of their own.
         depth: The shallowest depth that runs it.
         takes: Optional keyword inputs it understands: ``detail`` (B,) bool, rows to explain in full, and
             ``masks`` (B, H, W) bool, the object at input size, all False where unknown.

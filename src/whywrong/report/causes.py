@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from whywrong.report.cases import Case
+from whywrong.report.error_view import Case
 from whywrong.report.numbers import grey_levels, known
 from whywrong.report.tables import Tables
 

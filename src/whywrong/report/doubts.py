@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from whywrong.report.facts import Facts
 from whywrong.report.numbers import count, percent, shown
+from whywrong.report.summary import Facts
 
 OF_LABELS = ("label order", "all wrong", "near chance")  # decided on all images once they are all classified
 FAILED_SHARE = 0.05

@@ -11,7 +11,15 @@ from whywrong.core.errors import InputError
 from whywrong.core.registry import methods, resolve
 from whywrong.core.result import MethodResult
 from whywrong.report.numbers import grey_levels, known, sig
-from whywrong.report.overlays import MAX_ALPHA, TRUE_RGB, WRONG_RGB, amplification, common_scale, density, smoothed
+from whywrong.report.primitives.overlays import (
+    MAX_ALPHA,
+    TRUE_RGB,
+    WRONG_RGB,
+    amplification,
+    common_scale,
+    density,
+    smoothed,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

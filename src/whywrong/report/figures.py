@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from whywrong.report.facts import Facts
 from whywrong.report.numbers import count, percent, sig
+from whywrong.report.summary import Facts
 from whywrong.report.tables import Names
 
 MATRIX_LIMIT = 30

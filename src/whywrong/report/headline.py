@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from whywrong.core.statistics import wilson
-from whywrong.report.facts import CONFIDENT, Facts, Places
 from whywrong.report.numbers import count, duration, grey_levels, interval, percent, sig
+from whywrong.report.summary import CONFIDENT, Facts, Places
 from whywrong.report.tables import Names
 
 

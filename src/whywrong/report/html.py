@@ -12,19 +12,19 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from whywrong._version import __version__
-from whywrong.report import facts as counted
-from whywrong.report import figures, headline, methods_text
-from whywrong.report.cases import Case, build
+from whywrong.report import figures, headline, plug_ins, run_text
+from whywrong.report import summary as counted
 from whywrong.report.causes import planted_causes
 from whywrong.report.doubts import find_doubts
-from whywrong.report.filters import filters
+from whywrong.report.error_view import Case, build
+from whywrong.report.facets import filters
 from whywrong.report.folders import hide_folders, owner_folders
+from whywrong.report.methods import PARTS
 from whywrong.report.numbers import count
+from whywrong.report.overview import together
 from whywrong.report.pages import write_page
-from whywrong.report.parts import PARTS, guests
 from whywrong.report.selection import distance, select
 from whywrong.report.tables import Names, Run, Tables
-from whywrong.report.together import together
 
 STATIC = Path(__file__).parent / "static"
 ROOTED = r"^(/|\\|[A-Za-z]:)"  # how an absolute path begins, for DuckDB
@@ -59,8 +59,8 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         names = Names((tables.meta.get("model") or {}).get("classes"))
         facts = counted.gather(tables)
         chosen, distinct = select(tables, limit)
-        method = methods_text.describe(tables, facts)
-        others = guests.guests(tables, PARTS)
+        method = run_text.describe(tables, facts)
+        others = plug_ins.guests(tables, PARTS)
         cases = [
             build(tables, row, names, number, _nearer(facts, distance(row)), others)
             for number, row in enumerate(chosen, start=1)
@@ -94,7 +94,7 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         together=common,
         full_bar=_full_bar(facts),
         method=method,
-        subject=methods_text.subject(run.meta),
+        subject=run_text.subject(run.meta),
         style=style,
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),

@@ -11,7 +11,7 @@ from whywrong.explain.interactions.method import ProfilesConfig, interactions
 from whywrong.explain.interactions.pairs import all_pairs
 from whywrong.explain.masking.games import FunctionGame
 from whywrong.models.classifier import Classifier
-from whywrong.report.parts.profiles import curve, read
+from whywrong.report.methods.profiles.section import curve, read
 
 
 def linear(side: int, classes: int, scale: float, bias: float = 0.0) -> nn.Module:

@@ -10,7 +10,7 @@ from tests.explain.spurious.toys import toy_classifier
 from tests.runs.spurious.test_search import source
 
 from whywrong.core.errors import InputError
-from whywrong.report.spurious_gallery import write_gallery
+from whywrong.report.analyses.spurious.gallery import write_gallery
 from whywrong.runs.folder import RunFolder
 from whywrong.runs.spurious.change_files import CHANGE_SCHEMA, read_changes
 from whywrong.runs.spurious.changes import change_classes

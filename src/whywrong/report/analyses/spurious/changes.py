@@ -1,0 +1,245 @@
+"""The counterfactual route on the page of ``whywrong spurious``: what changes into a class have in common.
+
+Where nothing made the changes readable they are noise: then no picture of them is drawn, and the page says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from whywrong.core.statistics import Interval
+from whywrong.report.numbers import count, interval, known, listed, percent, shown, sig
+from whywrong.report.primitives import overlays
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """The place of the strongest change in one image that stands for a group of them.
+
+    Attributes:
+        before, after: ``data:`` addresses of the whole image.
+        crop_before, crop_after: Of the window.
+        window: Left, top, width and height of the window, in percent of the image.
+        small: Whether the window is enlarged by whole pixels.
+        title: How many changes it stands for.
+        lines: What was measured.
+        alt: What it is, in words.
+        confirmed: Whether its change works on images that it was not made for; None where that was not tried.
+        ratio: Width divided by height of the image.
+    """
+
+    before: str
+    after: str
+    crop_before: str
+    crop_after: str
+    window: tuple[str, str, str, str]
+    small: bool
+    title: str
+    lines: Sequence[Markup]
+    alt: str
+    confirmed: bool | None
+    ratio: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeCard:
+    """The changes into one class.
+
+    Attributes:
+        anchor: Id of its element.
+        class_name: As shown.
+        sentences: What was found.
+        mean: ``data:`` address of the mean change; empty where nothing changed.
+        unit: What its colours mean.
+        ratio: Width divided by height.
+        crops: What stands for the groups of changes.
+    """
+
+    anchor: str
+    class_name: str
+    sentences: Sequence[Markup]
+    mean: str
+    unit: str
+    ratio: str
+    crops: Sequence[Crop]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSection:
+    """The part of the page on changes.
+
+    Attributes:
+        readable: Whether pictures are drawn.
+        headline: In one sentence, what the changes say or why they say nothing.
+        sentences: How they were made, and how many classes were looked at.
+        cards: One a class; none where the changes are noise.
+        table: Class, share that reaches it, shares of change and area outside the object, and cosine, where they
+            are noise.
+        left_out: Class and reason.
+    """
+
+    readable: bool
+    headline: str
+    sentences: Sequence[str]
+    cards: Sequence[ChangeCard]
+    table: Sequence[tuple[str, ...]]
+    left_out: Sequence[tuple[str, str]]
+
+
+def change_section(record: Row, rows: Sequence[Row]) -> ChangeSection | None:
+    """What the page shows of the route; None where it was not asked for.
+
+    Args:
+        record: Of the search.
+        rows: Of ``changes.parquet``.
+    """
+    facts: Row | None = record.get("changes")
+    if facts is None:
+        return None
+    names, readable = record["model"]["classes"], facts["readable"]
+    scale = max((float(np.quantile(np.array(row["mean_change"]), 0.995)) for row in rows), default=0.0)
+    return ChangeSection(
+        readable=readable,
+        headline=_headline(facts, rows),
+        sentences=_how(facts, rows),
+        cards=[_card(row, names, facts, scale) for row in rows] if readable else [],
+        table=[] if readable else [_line(row) for row in rows],
+        left_out=[(shown(name), reason) for name, reason in facts["left_out"].items()],
+    )
+
+
+def _headline(facts: Row, rows: Sequence[Row]) -> str:
+    if not facts["readable"]:
+        return "These changes are noise to anybody but the model, so they are not drawn."
+    hits = [shown(row["class_name"]) for row in rows if any(crop["confirmed"] for crop in row["crops"])]
+    if not hits:
+        return "No change that came again was confirmed to work on other images."
+    if len(hits) > 6:
+        hits = [*hits[:5], f"{len(hits) - 5:,} other classes"]
+    return f"Changes that came again and work on other images were found into {listed(hits)}."
+
+
+def _how(facts: Row, rows: Sequence[Row]) -> list[str]:
+    images, p = sum(row["images"] for row in rows), facts["p"]
+    norm = "∞" if p in (None, math.inf) else sig(p)
+    sentences = [
+        f"{count(images, 'image')} of other classes {'was' if images == 1 else 'were'} changed into "
+        f"{count(facts['classes'], 'class', 'classes')} of {facts['of_classes']:,}, each by at most "
+        f"{sig(facts['eps'], 2)} in the l{norm} norm, so that the model is as sure of the class as can be.",
+        f"How it was led: {shown(facts['guide'])}.",
+    ]
+    if facts["readable"] and facts["crops_tested"]:
+        sentences.append(
+            "To confirm, the change inside each window was put at the same place on images that took no part, against "
+            f"the same change with its pixels shuffled; {facts['crops_confirmed']:,} of "
+            f"{count(facts['crops_tested'], 'window')} passed, allowing for all that were tested."
+        )
+    return sentences
+
+
+def _line(row: Row) -> tuple[str, ...]:
+    outside, area = (percent(row[name]) if row["known"] else "n/a" for name in ("outside", "area_outside"))
+    reached = f"{round(row['valid'] * row['images']):,} of {row['images']:,}"
+    return shown(row["class_name"]), reached, outside, area, sig(row["coherence"], 2)
+
+
+def _card(row: Row, names: Sequence[str], facts: Row, scale: float) -> ChangeCard:
+    values = np.array(row["mean_change"], dtype=np.float64)
+    unit = (
+        f"Mean of {count(row['images'], 'change')}; darkest from {sig(255 * scale, 2)} grey levels a pixel, colours "
+        "summed, for all classes."
+    )
+    return ChangeCard(
+        anchor=f"into-{row['class']}",
+        class_name=shown(row["class_name"]),
+        sentences=_sentences(row, facts),
+        mean=overlays.magnitude_png(_at_most(values / scale)) if scale > 0 else "",
+        unit=unit,
+        ratio=f"{row['width']}/{row['height']}",
+        crops=[_crop(crop, row, names) for crop in row["crops"]],
+    )
+
+
+def _at_most(values: np.ndarray, longest: int = 224) -> np.ndarray:
+    """Means of blocks, so that the longer side is at most ``longest``."""
+    block = -(-max(values.shape) // longest)
+    rows, cols = values.shape[0] // block, values.shape[1] // block
+    return values[: rows * block, : cols * block].reshape(rows, block, cols, block).mean((1, 3))
+
+
+def _sentences(row: Row, facts: Row) -> list[Markup]:
+    name = shown(row["class_name"])
+    said = [
+        Markup("{} of {} are read as <em class='wrong'>{}</em> once changed.").format(
+            f"{round(row['valid'] * row['images']):,}", count(row["images"], "image"), name
+        )
+    ]
+    if facts["rung"] == "robust copy":
+        said.append(
+            Markup("That is what the robust copy reads; the model itself reads {} of them so.").format(
+                f"{row['read_as']:,}"
+            )
+        )
+    if row["known"]:
+        span = interval(Interval(row["outside"], row["outside_low"], row["outside_high"]))
+        share = Markup("{} of the change lies outside the object ({}), and so does {} of the area").format(
+            percent(row["outside"]), span, percent(row["area_outside"])
+        )
+        said.append(share + (f"; known in {count(row['known'], 'image')}." if row["known"] < row["images"] else "."))
+    if known(row["coherence"]):
+        said.append(
+            Markup("Gradients agree under small noise with a cosine of {}; a robust model has 0.6 or more.").format(
+                sig(row["coherence"], 2)
+            )
+        )
+    return said
+
+
+def _crop(crop: Row, row: Row, names: Sequence[str]) -> Crop:
+    label = shown(names[crop["label"]])
+    height, width = row["height"], row["width"]
+    box = (crop["col"] / width, crop["row"] / height, crop["side"] / width, crop["side"] / height)
+    lines = [
+        Markup("In an image of {}: {} {} before, {} after.").format(
+            label, shown(row["class_name"]), percent(crop["start"]), percent(crop["end"])
+        )
+    ]
+    if crop["tried_on"]:
+        rise = f"95 % interval {sig(crop['rise_low'], 2)} to {sig(crop['rise_high'], 2)}"
+        lines.append(
+            Markup(
+                "Put on {} it makes {} read so, shuffled {}; the log-probability rises by {} nats more ({})."
+            ).format(
+                count(crop["tried_on"], "other image"),
+                f"{crop['reads']:,}",
+                f"{crop['shuffled_reads']:,}",
+                sig(crop["rise"], 2),
+                rise,
+            )
+        )
+    title = f"{crop['members']:,} of {row['images']:,} {'is' if crop['members'] == 1 else 'are'} like this"
+    return Crop(
+        before=_uri(crop["before"]),
+        after=_uri(crop["after"]),
+        crop_before=_uri(crop["crop_before"]),
+        crop_after=_uri(crop["crop_after"]),
+        window=tuple(f"{100 * value:.4g}%" for value in box),  # type: ignore[arg-type]
+        small=crop["side"] <= 64,
+        title=title,
+        lines=lines,
+        alt=f"{shown(crop['key'])}, labelled {label}",
+        confirmed=crop["confirmed"],
+        ratio=f"{width}/{height}",
+    )
+
+
+def _uri(data: bytes) -> str:
+    return overlays.data_uri(data, "png" if data.startswith(b"\x89PNG") else "jpeg")

@@ -1,0 +1,218 @@
+"""The page of ``whywrong spurious``: components to look at, their evidence, and labels set by keyboard.
+
+One self-contained HTML file made from what :mod:`whywrong.runs.spurious.files` wrote; loads no torch.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from whywrong._version import __version__
+from whywrong.report.analyses.spurious import words
+from whywrong.report.analyses.spurious.changes import change_section
+from whywrong.report.folders import hide_folders, owner_folders
+from whywrong.report.html import STATIC
+from whywrong.report.numbers import count, shown, sig
+from whywrong.report.pages import write_page
+from whywrong.report.primitives.overlays import data_uri, density, signed_png
+from whywrong.runs.spurious.change_files import read_changes
+from whywrong.runs.spurious.files import read_search
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One image shown with a component.
+
+    Attributes:
+        picture: ``data:`` address of what the model sees.
+        map: ``data:`` address of the map over it, or None.
+        small: Whether it is enlarged by whole pixels.
+        alt: What it is, in words.
+        line: What stands under it.
+        caused: Whether the model is wrong here because of the component.
+        ratio: Width divided by height.
+    """
+
+    picture: str
+    map: str | None
+    small: bool
+    alt: str
+    line: Markup
+    caused: bool
+    ratio: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One component.
+
+    Attributes:
+        anchor: Id of its element.
+        class_name: As shown.
+        write_as: How the class is named in the file of labels.
+        component: From 1.
+        verdict: ``harmful``, ``not confirmed`` or ``too few carriers``.
+        label: What a person said, or None.
+        sentences: Its evidence in words.
+        numbers: Name, value and note of each number behind them.
+        tops, carriers: Images.
+        unit: What the colours of the maps mean; empty without maps.
+    """
+
+    anchor: str
+    class_name: str
+    write_as: str
+    component: int
+    verdict: str
+    label: str | None
+    sentences: Sequence[Markup]
+    numbers: Sequence[tuple[str, str, str]]
+    tops: Sequence[Tile]
+    carriers: Sequence[Tile]
+    unit: str
+
+
+def write_gallery(folder: Path, path: Path | None = None) -> Path:
+    """Write the page of a search as one HTML file that refers to nothing outside itself.
+
+    Args:
+        folder: The folder that ``whywrong spurious --out`` wrote.
+        path: The file to write; default ``spurious.html`` in the folder. It is replaced in one step.
+
+    Raises:
+        RunFolderError: There is no search in the folder, or it is damaged.
+        EnvironmentFailure: The file cannot be written.
+    """
+    record, rows, pictures = read_search(folder)
+    target = path or folder / "spurious.html"
+    script = (STATIC / "spurious.js").read_text(encoding="utf-8")
+    style = "".join((STATIC / name).read_text(encoding="utf-8") for name in ("report.css", "spurious.css"))
+    cards = _cards(record, rows, pictures)
+    environment = Environment(
+        loader=PackageLoader("whywrong.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.globals["count"] = count
+    pieces = environment.get_template("spurious.html.j2").generate(
+        subject=words.subject(record),
+        headline=words.headline(record, rows),
+        lede=words.lede(record, rows, len({card.class_name for card in cards})),
+        strip=words.strip(record, rows),
+        repairs=words.repairs(record),
+        groups=_groups(cards, rows),
+        classes=list(dict.fromkeys(card.class_name for card in cards)),
+        total=len(cards),
+        basis=record["basis"],
+        changes=change_section(record, read_changes(folder, record)),
+        method=words.method(record),
+        left_out=[(shown(name), reason) for name, reason in record["left_out"].items()],
+        failed=[(shown(key), shown(reason)) for key, reason in record["failed"][:20]],
+        failed_more=max(0, len(record["failed"]) - 20),
+        style=style,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        version=__version__,
+    )
+    folders = owner_folders({"data": {"source": record["data"]}, "model": record["model"]}, folder)
+    write_page(target, hide_folders(pieces, folders, keep=(style, script)))
+    return target
+
+
+def _cards(record: Row, rows: Sequence[Row], pictures: Sequence[Row]) -> list[Card]:
+    names = record["model"]["classes"]
+    drawn: dict[tuple[int, int], list[Row]] = {}
+    for picture in pictures:
+        drawn.setdefault((picture["class"], picture["component"]), []).append(picture)
+    by_place = {(row["class"], row["component"]): row for row in rows}
+    return [_card(by_place[place], drawn[place], names) for place in drawn]
+
+
+def _groups(cards: Sequence[Card], rows: Sequence[Row]) -> list[tuple[str, int, list[Card]]]:
+    images = {shown(row["class_name"]): row["images"] for row in rows}
+    groups: dict[str, list[Card]] = {}
+    for card in cards:
+        groups.setdefault(card.class_name, []).append(card)
+    return [(name, images[name], sorted(some, key=lambda card: card.component)) for name, some in groups.items()]
+
+
+def _card(row: Row, drawn: Sequence[Row], names: Sequence[str]) -> Card:
+    cells = [density(_grid(picture)) for picture in drawn if picture["map"] is not None]
+    # One scale for all images of a component, so that they can be compared.
+    scale = max((float(np.quantile(np.abs(values), 0.98)) for values in cells), default=0.0)
+    tiles = {
+        group: [_tile(picture, names, scale) for picture in drawn if picture["group"] == group]
+        for group in ("top", "carrier")
+    }
+    unit = ""
+    if cells:
+        rows_cols = " × ".join(map(str, cells[0].shape))
+        adds = "" if row["map"] == "exact" else " The map is approximate for this model: it need not add up."
+        unit = (
+            f"{rows_cols} cells. Orange adds to the class, blue takes away; full colour from ± {sig(scale, 2)} logits "
+            f"per 1\u00a0% of the area, for all images of this component; small values fade.{adds}"
+        )
+    return Card(
+        anchor=f"c{row['class']}-{row['component']}",
+        class_name=shown(row["class_name"]),
+        write_as=_written(row["class"], names),
+        component=row["component"],
+        verdict=row["verdict"],
+        label=row["label"],
+        sentences=words.sentences(row),
+        numbers=words.numbers(row),
+        tops=tiles["top"],
+        carriers=tiles["carrier"],
+        unit=unit,
+    )
+
+
+def _written(index: int, names: Sequence[str]) -> str:
+    """A name for the file of labels that stands for this class alone."""
+    name = names[index]
+    return name if names.count(name) == 1 and name.strip() == name and name.isprintable() else str(index)
+
+
+def _grid(picture: Row) -> np.ndarray:
+    return np.array(picture["map"], dtype=np.float32).reshape(picture["rows"], picture["cols"])
+
+
+def _faded(values: np.ndarray, scale: float) -> np.ndarray:
+    """Small values smaller still, so that the even level of a class does not veil its images."""
+    return values * np.minimum(np.abs(values) / scale, 1) if scale > 0 else values
+
+
+def _tile(picture: Row, names: Sequence[str], scale: float) -> Tile:
+    label, predicted = shown(names[picture["label"]]), shown(names[picture["predicted"]])
+    kind = "png" if picture["picture"].startswith(b"\x89PNG") else "jpeg"
+    adds = f"{'+' if picture['alpha'] > 0 else ''}{sig(picture['alpha'], 2)} logits"
+    if picture["group"] == "top":
+        line = Markup("<b class='number'>{}</b>").format(adds)
+        if picture["predicted"] != picture["label"]:
+            line += Markup(" read as {}").format(predicted)
+    else:
+        line = Markup("{} <span class='arrow' aria-label='predicted as'>→</span> {}").format(label, predicted)
+        if picture["caused"]:
+            line += Markup(" <strong>because of it</strong>")
+    return Tile(
+        picture=data_uri(picture["picture"], kind),
+        map=None if picture["map"] is None else signed_png(_faded(density(_grid(picture)), scale), scale),
+        small=max(picture["width"], picture["height"]) <= 64,
+        alt=f"{shown(picture['key'])}, labelled {label}, read as {predicted}; this component adds {adds}",
+        line=line,
+        caused=bool(picture["caused"]),
+        ratio=f"{picture['width']}/{picture['height']}",
+    )

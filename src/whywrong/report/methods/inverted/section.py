@@ -1,0 +1,175 @@
+"""Part of view ``inverted``: the smallest change that makes the image right, and where the model is sensitive.
+
+Where a fix lies says nothing about the cause of the error: with any other class asked for it lies in much the same
+place. Maps and regions are therefore shown with their numbers and without a sentence about them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from markupsafe import Markup
+
+from whywrong.report.numbers import count, grey_levels, known, percent, sig
+from whywrong.report.primitives import overlays
+from whywrong.report.primitives.sections import Block, Context, Overlay, Part, true_class
+from whywrong.report.tables import Row
+
+
+def part(context: Context) -> Part | None:
+    """What the fix shows of one error; None where there is no row of it."""
+    fix = context.row["inverted"]
+    if fix is None:
+        return None
+    found = Part(
+        sentences=[*_distance(fix, context.true, context.nearer), *_eight_bit(fix)],
+        overlays=_overlays(fix, context.maps("inverted")),
+        caveats=_caveats(fix),
+    )
+    if fix["status"] == "fixed":
+        found.blocks = [_distance_block(fix), *_fix_blocks(fix)]
+    return found
+
+
+def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
+    """Region, contribution and amplified change, as far as they are stored."""
+    found = []
+    region = stored.get("region_mask")
+    if region is not None and region.any() and fix["region_fixed"]:
+        many, area = int(fix["region_count"]), percent(fix["region_area"])
+        caption = f"A change only inside the {'outline' if many == 1 else 'outlines'} makes the image right"
+        caption += (
+            f" ({count(many, 'region')}, {area} of what the model sees): the model is sensitive there, for any class."
+        )
+        height, width = region.shape
+        path = overlays.outline(region)
+        if path:
+            found.append(Overlay("region", "Region fix", caption, path=path, width=width, height=height))
+    contribution = stored.get("contribution")
+    if contribution is not None and contribution.any():
+        # The contribution of a change to becoming right speaks for the true class, which is the negative side.
+        cells = -overlays.density(overlays.smoothed(contribution))
+        caption = "Where the model is sensitive: what each place contributes to the smallest change."
+        size = f"{cells.shape[0]} × {cells.shape[1]} cells"
+        found.append(Overlay("contribution", "Sensitivity", caption, cells=cells, resolution=size))
+    change = stored["fix_u8"] - stored["image_u8"] if {"fix_u8", "image_u8"} <= stored.keys() else None
+    if change is not None and change.any():
+        image, factor = overlays.amplified(change, 1024)
+        most = grey_levels(float(np.abs(change).max()))
+        caption = f"8-bit fix × {factor}" + (", otherwise invisible" if factor >= 20 else "")
+        caption += f": the true change is at most {most}; mid grey is no change."
+        found.append(Overlay("change", f"8-bit × {factor}", caption, image=image, opaque=True))
+    return found
+
+
+def _distance(fix: Row, true: str, nearer: float) -> list[Markup]:
+    if fix["status"] == "not_fixed_in_budget":
+        tried = int(fix["q_candidates"])
+        return [Markup("No fix was found with {}, so how far it is from right is unknown.").format(
+            count(tried, "changed image")
+        )]  # fmt: skip
+    if fix["status"] != "fixed":
+        return [Markup("The fix was not computed: {}.").format(fix["status"].replace("_", " "))]
+    grey = 255 * fix["rho_linf"]
+    sentence = Markup("A change of at most {} in any colour value makes it {}").format(
+        grey_levels(grey), true_class(true)
+    )
+    if known(nearer) and 0.05 <= nearer <= 0.95:
+        sentence += Markup("; nearer to right than {} of the fixed errors").format(percent(round(nearer, 2)))
+    elif known(nearer):
+        sentence += Markup("; among the {} of all fixed errors").format("nearest" if nearer > 0.95 else "farthest")
+    return [sentence + Markup(".")]
+
+
+def _eight_bit(fix: Row) -> list[Markup]:
+    if fix["status"] != "fixed" or fix["u8_fixed"] is None:
+        return []
+    if fix["u8_fixed"]:
+        return []
+    return [Markup("No 8-bit fix was found: saved as an ordinary image file, this fix is lost.")]
+
+
+def _caveats(fix: Row) -> list[str]:
+    found = []
+    if fix["unstable"]:
+        found.append(
+            "The fix was right when found and wrong when tested again among other images: it sits on the edge."
+        )
+    residual = fix["contribution_residual"]
+    if known(residual) and abs(residual) > 0.02:
+        found.append(
+            f"The contribution map misses {percent(abs(residual))} of the change in margin, more than 2 %: read it"
+            " with care."
+        )
+    if fix["status"] == "fixed" and not fix["detailed"]:
+        found.append("Explained without region fix and map: it lies beyond the limit of errors explained in full.")
+    return found
+
+
+def _distance_block(fix: Row) -> Block:
+    rows = [
+        (
+            "distance to right, any colour value",
+            grey_levels(255 * fix["rho_linf"]),
+            f"linf; smallest found. First-order estimate {grey_levels(255 * fix['rho_lin_linf'])}",
+        ),
+        (
+            "distance to right, l2",
+            sig(fix["rho_l2"]),
+            f"pixels in [0, 1]; smallest found. First-order estimate {sig(fix['rho_lin_l2'])}",
+        ),
+        ("margin", f"{sig(fix['margin_before'])} to {sig(fix['margin_after'])} logits", "negative is right"),
+        ("right when tested again", "no" if fix["unstable"] else "yes", "among other images, in the same process"),
+    ]
+    if fix["u8_fixed"] is not None:
+        value = f"yes, {grey_levels(255 * fix['u8_linf'])}" if fix["u8_fixed"] else "not found"
+        rows.append(("8-bit fix", value, "whole grey levels; tested after rounding"))
+    queries = (
+        f"{count(int(fix['q_candidates']), 'changed image')} to the first fix, {int(fix['q_shrink']):,} to shrink it"
+    )
+    passes = f"{int(fix['forwards']):,} forward and {int(fix['backwards']):,} backward passes in all"
+    rows.append(("cost", queries, passes))
+    return Block("Distance to right", grey_levels(255 * fix["rho_linf"]), rows)
+
+
+def _fix_blocks(fix: Row) -> list[Block]:
+    if not fix["detailed"]:
+        return []
+    blocks = []
+    if fix["region_fixed"]:
+        rows = [
+            (
+                "regions changed",
+                f"{int(fix['region_count']):,}",
+                f"{percent(fix['region_area'])} of what the model sees",
+            ),
+            (
+                "size",
+                f"{sig(fix['region_l2'])} (l2), {grey_levels(255 * fix['region_linf'])}",
+                "read as the labelled class",
+            ),
+        ]
+        blocks.append(Block("Region fix", f"{count(int(fix['region_count']), 'region')}", rows))
+    regions = fix["regions"] or []
+    if regions:
+        rows = [
+            (f"region {region['segment']}", f"{percent(region['share'])} of the fix", _region_note(region))
+            for region in regions
+        ]
+        residual = fix["contribution_residual"]
+        if known(residual):
+            rows.append(
+                ("residual", percent(abs(residual)), "of the change in margin is missed by the map; under 2 % is good")
+            )
+        blocks.append(
+            Block("Where the model is sensitive", f"{percent(regions[0]['share'])} in the strongest region", rows)
+        )
+    return blocks
+
+
+def _region_note(region: Row) -> str:
+    notes = [f"{percent(region['area'])} of the area"]
+    if known(region["lift"]):
+        notes.append(f"lift {sig(region['lift'], 2)}")
+    notes.append("sufficient" if region["sufficient"] else "not sufficient")
+    notes.append("necessary" if region["necessary"] else "not necessary")
+    return ", ".join(notes)

@@ -1,0 +1,173 @@
+"""Part of a method that does not belong to this package: plain data from its plug-in, checked, cut and escaped here.
+
+A plug-in names a function in ``Method.view``. It is given one error and returns a :class:`View`; no markup, no address
+and no style of it reaches the page. What is too long is cut, what is no such thing is named in its place, and a
+function that raises costs its own part alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from whywrong.core.registry import Method, methods, resolve
+from whywrong.report.numbers import shown, sig
+from whywrong.report.primitives import overlays
+from whywrong.report.primitives.sections import Block, Context, Overlay, Part
+from whywrong.report.tables import Tables
+
+SENTENCES, NUMBERS, CAVEATS, MAPS = 4, 24, 3, 2  # most of each, of one method and error
+WORDS, LINE, LABEL = 400, 160, 24  # most characters of a sentence, of a number or caption, of a switch
+SIDE = 64  # most cells of a map along a side; larger ones are averaged
+KINDS = ("guest0", "guest1", "guest2", "guest3")  # maps of all guests together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One error, as a plug-in is asked to show it.
+
+    Attributes:
+        rows: Rows of the method's view for this error, by column; most methods have one.
+        maps: Dense maps that the method stored of it, float32; those with NaN are left out.
+        label: The labelled class.
+        predicted: The predicted class.
+        true: Name of the labelled class.
+        wrong: Name of the predicted class.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    maps: Mapping[str, np.ndarray]
+    label: int
+    predicted: int
+    true: str
+    wrong: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedMap:
+    """A map to lay on the photograph, in the colours of the two classes and on a scale of its own.
+
+    Attributes:
+        label: The word of its switch, at most 24 characters.
+        caption: The sentence under it, with the unit.
+        values: (h, w), real and finite, over what the model sees; positive speaks for the predicted class, negative for
+            the labelled one.
+    """
+
+    label: str
+    caption: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a plug-in shows of one error; all texts are plain.
+
+    Attributes:
+        sentences: Lines of the story, at most 4.
+        maps: To lay on the photograph, at most 2.
+        summary: The number that stands beside the folded block.
+        numbers: Of the block, at most 24: name, value with its unit, and what was checked or how to read it.
+        caveats: What limits the reading, at most 3.
+    """
+
+    sentences: Sequence[str] = ()
+    maps: Sequence[SignedMap] = ()
+    summary: str = ""
+    numbers: Sequence[tuple[str, str, str]] = field(default=())
+    caveats: Sequence[str] = ()
+
+
+def guests(tables: Tables, own: Iterable[str]) -> list[Method]:
+    """Methods of plug-ins that the run holds results of and that can be shown; ``own`` are the parts of the house."""
+    foreign = [name for name in tables.meta.get("methods") or {} if name not in set(own)]
+    if not foreign:
+        return []
+    known = methods()
+    return [known[name] for name in foreign if name in known and known[name].view is not None]
+
+
+def part(method: Method, context: Context) -> Part | None:
+    """What a plug-in shows of one error; None where the run holds nothing of it or the plug-in has nothing to say."""
+    rows = context.tables.grouped_by_item(method.name, [context.row["item_id"]]).get(context.row["item_id"], [])
+    if not rows:
+        return None
+    title = _text(method.title, LINE)
+    bad = next((row for row in rows if row["status"] not in (None, "ok")), None)
+    if bad is not None:
+        return _refused(title, bad["reason"] or "no reason given")
+    asked = Shown(
+        rows=[dict(row) for row in rows],
+        maps=context.maps(method.name),
+        label=context.row["label"],
+        predicted=context.row["predicted"],
+        true=context.true,
+        wrong=context.wrong,
+    )
+    try:
+        view = resolve(method.view or "")(asked)
+        return None if view is None else _part(method, title, view)
+    except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way; it is named and the report goes on
+        return _refused(title, f"its view failed: {type(error).__name__}: {error}")
+
+
+def _part(method: Method, title: str, view: View) -> Part:
+    if not isinstance(view, View):
+        raise TypeError(f"expected a whywrong.report.plug_ins.View, got {type(view).__name__}")
+    numbers = [(_text(name, LINE), _text(value, LINE), _text(note, LINE)) for name, value, note in _most(view.numbers)]
+    return Part(
+        sentences=[Markup.escape(_text(line, WORDS)) for line in list(view.sentences)[:SENTENCES]],
+        overlays=[_overlay(method, entry) for entry in list(view.maps)[:MAPS]],
+        blocks=[Block(title, _text(view.summary, LINE), numbers)] if numbers else [],
+        caveats=[_text(line, WORDS) for line in list(view.caveats)[:CAVEATS]],
+    )
+
+
+def _most(numbers: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    found = list(numbers)
+    left = len(found) - NUMBERS
+    return found if left <= 0 else [*found[: NUMBERS - 1], ("more", f"{left + 1:,}", "rows are not shown")]
+
+
+def _overlay(method: Method, entry: SignedMap) -> Overlay:
+    values = np.asarray(entry.values, dtype=np.float64)
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise ValueError(f'map "{entry.label}" must be (h, w) and finite, got shape {values.shape}')
+    height, width = values.shape
+    cells = _averaged(values)
+    scale = overlays.common_scale([cells])
+    size = f"{height} × {width} cells" if cells.shape == values.shape else f"{height} × {width} cells, averaged"
+    return Overlay(
+        KINDS[0],  # numbered once the guests of the error are together
+        _text(entry.label, LABEL),
+        _text(entry.caption, WORDS),
+        image=overlays.signed_png(cells, scale),
+        resolution=f"{size}; orange speaks for the predicted class, blue for the labelled one, full from ± "
+        f"{sig(scale, 2)}",
+        group=_text(method.name, LABEL).replace("_", " ").capitalize(),
+    )
+
+
+def _averaged(values: np.ndarray) -> np.ndarray:
+    """(h, w) as means over blocks, at most 64 a side; blocks at the edge may be smaller."""
+    for axis in (0, 1):
+        block = -(-values.shape[axis] // SIDE)
+        starts = np.arange(0, values.shape[axis], block)
+        sizes = np.diff([*starts, values.shape[axis]])
+        shape = (-1, 1) if axis == 0 else (1, -1)
+        values = np.add.reduceat(values, starts, axis=axis) / sizes.reshape(shape)
+    return values
+
+
+def _refused(title: str, reason: str) -> Part:
+    return Part(blocks=[Block(title, "refused", [("refused", "", _text(reason, WORDS))])])
+
+
+def _text(value: object, most: int) -> str:
+    """Text as plain characters, in one visible line: not even a plug-in's own markup stays markup."""
+    text = shown("".join(list(str(value))))
+    return text if len(text) <= most else text[: most - 1] + "…"
