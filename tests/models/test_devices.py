@@ -89,13 +89,13 @@ def test_a_worker_that_follows_another_takes_its_card(monkeypatch):
 
     started = []
     monkeypatch.setattr(
-        engine, "_Worker", lambda job, card: started.append(card) or SimpleNamespace(card=card, units=[])
+        engine, "_Worker", lambda run_spec, card: started.append(card) or SimpleNamespace(card=card, tasks=[])
     )
     processes = engine.Processes.__new__(engine.Processes)
-    processes._job = SimpleNamespace(cards=("cuda:0", "cuda:1"))  # type: ignore[assignment]
+    processes._spec = SimpleNamespace(cards=("cuda:0", "cuda:1"))  # type: ignore[assignment]
     processes._workers = []
     for _ in range(2):
-        processes._workers.append(engine._Worker(processes._job, processes._free_card()))
+        processes._workers.append(engine._Worker(processes._spec, processes._free_card()))
     assert started == ["cuda:0", "cuda:1"]
     del processes._workers[0]
     assert processes._free_card() == "cuda:0"

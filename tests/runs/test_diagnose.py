@@ -1,4 +1,4 @@
-"""The main job on a classifier whose answers are known."""
+"""A whole run on a classifier whose answers are known."""
 
 from __future__ import annotations
 

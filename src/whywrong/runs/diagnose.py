@@ -1,4 +1,4 @@
-"""The main job: list, predict, explain; resumable at every step, extensible afterwards."""
+"""List, predict and explain the items of a data set; resumable at every step, extensible afterwards."""
 
 from __future__ import annotations
 
@@ -22,36 +22,33 @@ from whywrong.data.sources.base import Source
 from whywrong.doors.pairs import input_spec
 from whywrong.models.checks.health import accuracy_findings, check_nonfinite_share
 from whywrong.models.classifier import Classifier
-from whywrong.models.devices import cards
 from whywrong.runs.controls import select_controls
-from whywrong.runs.engines.base import Engine
-from whywrong.runs.engines.in_process import InProcess
+from whywrong.runs.engines.base import Engine, EngineOptions, Heartbeat, Report
+from whywrong.runs.engines.local import kept_in_memory, worker_cards
 from whywrong.runs.engines.main_guard import require_main_guard
-from whywrong.runs.engines.processes import Processes
+from whywrong.runs.engines.names import find_engine
 from whywrong.runs.folder import RunFolder
-from whywrong.runs.guard import adopt, check_apart
+from whywrong.runs.guard import check_apart, open_or_create_run
 from whywrong.runs.identity import describe, identity, step_record
 from whywrong.runs.interrupts import Interrupted, Stop, StopNow
 from whywrong.runs.listing import write_listing
 from whywrong.runs.progress import Progress
 from whywrong.runs.selection import count_reason, labelled_predictions, last_of_sample, select_details
-from whywrong.runs.setup import Sample, check_models, choose_steps, grant, result_schema, settle_classes
+from whywrong.runs.setup import Sample, check_models, choose_steps, filter_by_access, result_schema, settle_classes
 from whywrong.runs.store.layout import check_folder
 from whywrong.runs.store.lock import RunLock
 from whywrong.runs.store.run_file import write_run_file
 from whywrong.runs.store.schemas import KEYS
 from whywrong.runs.store.shards import SCHEMA_FILE, write_table
-from whywrong.runs.work.context import Bench
 from whywrong.runs.work.costs import expected
-from whywrong.runs.work.plan import plan_explain, plan_predictions
+from whywrong.runs.work.plan import computed_items, plan_explain, plan_predictions
 from whywrong.runs.work.predict import NOT_FINITE
-from whywrong.runs.work.tasks import Job, Report, Sign, Step, Unit
+from whywrong.runs.work.tasks import MethodSpec, RunSpec, ShardTask
 
 TIME_LIMIT = 600.0
 _TICK = 0.5  # seconds between signs of life
 _FOR_PREDICTIONS = 0.4  # share of a time budget that may go into predictions
 _FIRST_SAMPLE = 256  # images predicted to learn how many fit into a time budget
-_LOADERS = 4  # threads that decode; more than this never kept a model on few cores waiting
 
 
 def diagnose(
@@ -66,6 +63,7 @@ def diagnose(
     time_budget: float | None = None,
     seed: int = 0,
     workers: int = 1,
+    engine: str = "local",
     batch_size: int | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     decode_options: DecodeOptions | None = None,
@@ -91,6 +89,7 @@ def diagnose(
         seed: Seeds the methods; part of the identity of the run.
         workers: 1 works in this process; more are spawned processes, which may die without taking the run along. On
             GPUs each gets a card of its own.
+        engine: Where the work is done, see :mod:`whywrong.runs.engines.names`.
         batch_size: Images in one pass through the model; default planned from a memory probe.
         options: Settings by method, ``{"inverted": {"overshoot": 0.2}}``.
         decode_options: How files are decoded; part of the identity of the run.
@@ -116,8 +115,9 @@ def diagnose(
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
     if (images is not None and images < 1) or (time_budget is not None and not time_budget > 0):
         raise InputError(f"images and time_budget must be above 0, got {images} and {time_budget}")
-    _cards(classifier, workers)
-    if workers > 1 and not _kept_in_memory(classifier, source):
+    worker_cards(classifier, workers)
+    find_engine(engine)
+    if workers > 1 and not kept_in_memory(classifier, source):
         require_main_guard()
     report = progress or (lambda _: None)
     folder = Path(os.path.abspath(out))  # a model may change the working directory
@@ -128,7 +128,7 @@ def diagnose(
     before = classifier.batch_size
     try:
         with Stop(on_signal=lambda: report(Progress("stopping", 0, 0, 0, 0))) as stop, RunLock(folder), classifier:
-            run = _Diagnosis(classifier, source, folder, decode_options or DecodeOptions(), stop)
+            run = _Diagnosis(classifier, source, folder, decode_options or DecodeOptions(), stop, engine)
             run.begin(
                 steps,
                 depth=depth,
@@ -136,7 +136,7 @@ def diagnose(
                 limit=limit,
                 seed=seed,
                 batch_size=batch_size,
-                asked_for=methods is not None,
+                explicit=methods is not None,
             )
             run.work(workers, time_limit, report, time_budget)
     except StopNow:
@@ -146,51 +146,38 @@ def diagnose(
     return RunFolder(folder)
 
 
-def _cards(classifier: Classifier, workers: int) -> tuple[str, ...]:
-    """A GPU for each worker process, where the model is on one."""
-    if workers == 1 or classifier.recipe is None:  # a classifier that exists only in memory has one worker
-        return ()
-    return cards(classifier.device, getattr(classifier.recipe, "device", None), workers)
-
-
-def _kept_in_memory(classifier: Classifier, source: Source) -> str:
-    """What a worker process cannot open for itself, as the beginning of a sentence; empty if it can open both."""
-    kept = ["the classifier"] if classifier.recipe is None else []
-    kept += ["the data set"] if source.spec.kind == "object" else []
-    return f"{' and '.join(kept)} {'exists' if len(kept) == 1 else 'exist'}" if kept else ""
-
-
 class _Diagnosis:
     """One call of :func:`diagnose`, from the lock to the last commit."""
 
     def __init__(
-        self, classifier: Classifier, source: Source, folder: Path, options: DecodeOptions, stop: Stop
+        self, classifier: Classifier, source: Source, folder: Path, options: DecodeOptions, stop: Stop, engine: str
     ) -> None:
         self.classifier, self.source, self.folder, self.options, self.stop = classifier, source, folder, options, stop
+        self.engine = engine
         self.meta: dict[str, Any] = {}
-        self.steps: list[Step] = []
+        self.steps: list[MethodSpec] = []
         self.labels: dict[str, int] = {}
 
     def begin(
         self,
-        steps: list[Step],
+        steps: list[MethodSpec],
         *,
         depth: Depth,
         images: int | None,
         limit: int,
         seed: int,
         batch_size: int | None,
-        asked_for: bool,
+        explicit: bool,
     ) -> None:
         """Settle everything that can stop the run, and write down what it is a run of."""
-        granted, _ = grant(steps, self.classifier.access, asked_for=asked_for)
+        granted, _ = filter_by_access(steps, self.classifier.access, explicit=explicit)
         self.spec = input_spec(self.classifier, self.source)
         check_models(granted, self.classifier, self.spec)
         sample = Sample(self.source, self.spec, self.options)
         classes, doubts = settle_classes(self.classifier, self.source, sample)
         self.labels = self.source.match_labels(classes)
         now = describe(self.classifier, self.source, classes=classes, spec=self.spec, options=self.options, seed=seed)
-        self.meta, repairs = adopt(self.folder, now, steps)
+        self.meta, repairs = open_or_create_run(self.folder, now, steps)
         for text in repairs:
             warnings.warn(f"{self.folder}: {text}", stacklevel=4)
         before = self.meta.get("images") if "usable_access" in self.meta else images
@@ -200,7 +187,7 @@ class _Diagnosis:
             health.raise_on_stop()
             self.meta["usable_access"] = health.access.name
             self.meta["health"] = [asdict(finding) for finding in health.findings]
-        self.steps, refused = grant(steps, Access[self.meta["usable_access"]], asked_for=asked_for)
+        self.steps, refused = filter_by_access(steps, Access[self.meta["usable_access"]], explicit=explicit)
         self.meta["batch_size"] = batch_size or self.meta.get("batch_size") or sample.batch_size(self.classifier)
         self.meta["depth"] = max(depth, self.meta["depth"] or depth, key=DEPTHS.index)
         self.meta["limit"] = max(limit, self.meta["limit"])
@@ -259,7 +246,7 @@ class _Diagnosis:
         """Commit ``run.json``."""
         write_run_file(self.folder, self.meta)
 
-    def _declare(self, step: Step) -> None:
+    def _declare(self, step: MethodSpec) -> None:
         path = RunFolder(self.folder).parts(step.method.name, controls=step.controls) / SCHEMA_FILE
         schema = None if path.exists() else result_schema(step)
         if schema is not None:
@@ -269,14 +256,13 @@ class _Diagnosis:
             write_table(path, pa.schema([*KEYS, *own]).empty_table(), facts)
 
     def _engine(self, workers: int, time_limit: float) -> Engine:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        kept = _kept_in_memory(self.classifier, self.source)
+        kept = kept_in_memory(self.classifier, self.source)
         if workers > 1 and kept:
             text = f"{kept} only in memory, which no other process can see: one worker does it all"
             warnings.warn(text, stacklevel=5)
             self.meta["notes"].append(text)
             workers = 1
-        job = Job(
+        spec = RunSpec(
             folder=self.folder,
             identity=identity(self.meta),
             seed=self.meta["seed"],
@@ -284,16 +270,15 @@ class _Diagnosis:
             options=self.options,
             steps=tuple(self.steps),
             batch_size=self.meta["batch_size"],
-            load_threads=max(1, min(_LOADERS, cores // workers)),
-            model_threads=max(1, cores // workers),
-            recipe=self.classifier.recipe if workers > 1 else None,
-            source=self.source.spec if workers > 1 else None,
-            cards=_cards(self.classifier, workers),
         )
-        if workers > 1:
-            return Processes(job, workers, self.stop, time_limit=time_limit)
-        self.classifier.batch_size = job.batch_size
-        return InProcess(Bench(job, self.classifier, self.source, stopping=lambda: self.stop.requested), self.stop)
+        run = RunFolder(self.folder)
+        options = EngineOptions(
+            workers=workers,
+            stop=self.stop,
+            time_limit=time_limit,
+            items_of=lambda task: [row["item_id"] for row in computed_items(run, task.shard)],
+        )
+        return find_engine(self.engine)(spec, self.classifier, self.source, options)
 
     def _predict_within(
         self, run: RunFolder, engine: Engine, progress: Callable[[Progress], None], seconds: float
@@ -322,7 +307,9 @@ class _Diagnosis:
         check_nonfinite_share(nonfinite, items)
         done = errors = failed = 0
         shown = _Ticker(progress, Progress("predict", 0, total, 0, 0))
-        for report in engine.run([Unit(stage="predict", shard=shard, last=last) for shard in due], shown.alive):
+        for report in engine.run(
+            [ShardTask(stage="predict", shard=shard, last=last) for shard in due], shown.on_heartbeat
+        ):
             self._note(report)
             done, errors, failed = done + report.done, errors + report.errors, failed + report.failed
             nonfinite += report.nonfinite
@@ -339,20 +326,20 @@ class _Diagnosis:
         details = select_details(run, self.meta["limit"])
         played = any(step.controls for step in self.steps)
         controls = select_controls(run, details, self.meta["seed"]) if played else {}
-        units, total, work = [], 0, {}
+        tasks, total, work = [], 0, {}
         for shard in run.shards():
             chosen, beside = details.get(shard, frozenset()), controls.get(shard, frozenset())
             plan = plan_explain(run, shard, self.steps, chosen, beside)
             if plan.due:
-                units.append(Unit(stage="explain", shard=shard, details=chosen, controls=beside))
+                tasks.append(ShardTask(stage="explain", shard=shard, details=chosen, controls=beside))
                 total += plan.errors
-                work[shard] = expected(plan, tuple(self.steps), units[-1])
+                work[shard] = expected(plan, tuple(self.steps), tasks[-1])
         done = failed = 0
         shown = _Ticker(progress, Progress("explain", 0, total, 0, 0, share=0.0), work)
-        for report in engine.run(units, shown.alive):
+        for report in engine.run(tasks, shown.on_heartbeat):
             self._note(report)
             done, failed = done + report.done, failed + report.failed
-            shown.over(report.unit.shard)
+            shown.over(report.task.shard)
             shown.show(done=done, errors=done, failed=failed)
 
     def _note(self, report: Report) -> None:
@@ -362,7 +349,7 @@ class _Diagnosis:
 
 
 class _Ticker:
-    """Shows a stage as it goes: after every unit, and twice a second while images pass.
+    """Shows a stage as it goes: after every task, and twice a second while images pass.
 
     Args:
         progress: Who is told.
@@ -389,15 +376,15 @@ class _Ticker:
         self._move(shard, 1.0)
         self._last = replace(self._last, method="")
 
-    def alive(self, sign: Sign) -> None:
+    def on_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Count images that passed, and show them if nothing was shown lately."""
-        self._last = replace(self._last, passes=self._last.passes + sign.passed, method=sign.method)
-        self._move(sign.shard, sign.share)
+        self._last = replace(self._last, passes=self._last.passes + heartbeat.passed, method=heartbeat.method)
+        self._move(heartbeat.shard, heartbeat.share)
         if time.monotonic() - self._shown >= _TICK:
             self.show()
 
     def _move(self, shard: int, share: float) -> None:
-        if self._shares.get(shard, 1.0) < 1.0:  # a sign may come after the report of its shard
+        if self._shares.get(shard, 1.0) < 1.0:  # a heartbeat may come after the report of its shard
             self._shares[shard] = share
             total = sum(self._work.values())
             done = sum(self._work[name] * share for name, share in self._shares.items())

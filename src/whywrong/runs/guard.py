@@ -16,7 +16,7 @@ from whywrong.runs.store.files import check_kind, intact, make_folder, preparing
 from whywrong.runs.store.layout import RUN_FILE, survey, tidy
 from whywrong.runs.store.run_file import read_run_file
 from whywrong.runs.store.shards import SCHEMA_FILE, read_facts, run_of
-from whywrong.runs.work.tasks import Step
+from whywrong.runs.work.tasks import MethodSpec
 
 _NAMES = ("utf-8", "surrogateescape")
 
@@ -42,7 +42,9 @@ def check_apart(folder: Path, data: SourceSpec) -> None:
         raise RunFolderError(f"{folder}: the data ({images}) lie in the run folder; name another folder for the run")
 
 
-def adopt(folder: Path, now: dict[str, Any], steps: Sequence[Step]) -> tuple[dict[str, Any], list[str]]:
+def open_or_create_run(
+    folder: Path, now: dict[str, Any], steps: Sequence[MethodSpec]
+) -> tuple[dict[str, Any], list[str]]:
     """The ``run.json`` to go on with: the stored one, or ``now`` for a new run.
 
     Returns:
@@ -53,10 +55,12 @@ def adopt(folder: Path, now: dict[str, Any], steps: Sequence[Step]) -> tuple[dic
         EnvironmentFailure: The disk is full or fails.
     """
     with preparing(folder):
-        return _adopt(folder, now, steps)
+        return _open_or_create_run(folder, now, steps)
 
 
-def _adopt(folder: Path, now: dict[str, Any], steps: Sequence[Step]) -> tuple[dict[str, Any], list[str]]:
+def _open_or_create_run(
+    folder: Path, now: dict[str, Any], steps: Sequence[MethodSpec]
+) -> tuple[dict[str, Any], list[str]]:
     found = survey(folder)
     tidy(folder, found)
     shards = found.shards
@@ -73,7 +77,7 @@ def _adopt(folder: Path, now: dict[str, Any], steps: Sequence[Step]) -> tuple[di
         raise RunFolderError(
             f"{folder}: this folder holds another run: {'; '.join(changed)}; use another folder, or the same settings"
         )
-    return stored, _sweep(folder, shards, identity(stored))
+    return stored, quarantine_invalid(folder, shards, identity(stored))
 
 
 def _restore(folder: Path, now: dict[str, Any], shards: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
@@ -87,10 +91,10 @@ def _restore(folder: Path, now: dict[str, Any], shards: Sequence[Path]) -> tuple
     notes = [f"{RUN_FILE} was missing or damaged and was written again"]
     if (folder / RUN_FILE).exists():
         quarantine(folder, folder / RUN_FILE)
-    return now, notes + _sweep(folder, shards, identity(now))
+    return now, notes + quarantine_invalid(folder, shards, identity(now))
 
 
-def _sweep(folder: Path, shards: Sequence[Path], run: str) -> list[str]:
+def quarantine_invalid(folder: Path, shards: Sequence[Path], run: str) -> list[str]:
     """Move aside what is damaged, incomplete or foreign; it is then missing, and so is done again."""
     notes = []
     for path in shards:

@@ -19,7 +19,7 @@ from whywrong.core.input_spec import InputSpec
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
 from whywrong.runs.store.schemas import PREDICTIONS_VERSION, SCHEMA_VERSION, SHARD_SIZE
-from whywrong.runs.work.tasks import Step
+from whywrong.runs.work.tasks import MethodSpec
 
 if TYPE_CHECKING:  # reading a search needs this module and no torch
     from whywrong.models.classifier import Classifier
@@ -82,7 +82,7 @@ def identity(meta: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps([parts, meta["data"]["source"]], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def step_record(step: Step) -> dict[str, Any]:
+def step_record(step: MethodSpec) -> dict[str, Any]:
     """A method as ``run.json`` records it."""
     return {
         "hash": step.hash,
@@ -92,7 +92,7 @@ def step_record(step: Step) -> dict[str, Any]:
     }
 
 
-def differences(stored: Mapping[str, Any], now: Mapping[str, Any], steps: Sequence[Step]) -> list[str]:
+def differences(stored: Mapping[str, Any], now: Mapping[str, Any], steps: Sequence[MethodSpec]) -> list[str]:
     """How a run that is there differs from the one asked for; empty where they are one."""
     found = []
     for name in ("schema", "model", "decoding", "seed"):
@@ -107,7 +107,7 @@ def differences(stored: Mapping[str, Any], now: Mapping[str, Any], steps: Sequen
     return found
 
 
-def _comparable(before: Mapping[str, Any], step: Step) -> tuple[dict[str, Any], dict[str, Any]]:
+def _comparable(before: Mapping[str, Any], step: MethodSpec) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the stored and the present settings, without those that another version of the method lacks.
 
     Results of another version are computed again, so that a setting which came or went is no difference of the run.

@@ -25,14 +25,16 @@ from whywrong.models.checks.health import HealthReport, probe
 from whywrong.models.classifier import Classifier
 from whywrong.models.memory import plan_batch_size
 from whywrong.runs.work.context import as_input
-from whywrong.runs.work.tasks import Step
+from whywrong.runs.work.tasks import MethodSpec
 
 _PROBED = 64  # images of the health probe, spread over the listing
 _ENOUGH = 16  # with fewer readable ones among them, more of the listing is looked at
 _TRIED = 1024  # most items looked at
 
 
-def choose_steps(depth: Depth, names: Sequence[str] | None, options: Mapping[str, Mapping[str, Any]]) -> list[Step]:
+def choose_steps(
+    depth: Depth, names: Sequence[str] | None, options: Mapping[str, Mapping[str, Any]]
+) -> list[MethodSpec]:
     """The methods to run, with their settings.
 
     Raises:
@@ -56,7 +58,7 @@ def choose_steps(depth: Depth, names: Sequence[str] | None, options: Mapping[str
     steps = []
     for method in chosen:
         config = make_config(resolve(method.config), options.get(method.name, {}), method.name)
-        steps.append(Step(method=method, config=config, hash=config_hash(config)))
+        steps.append(MethodSpec(method=method, config=config, hash=config_hash(config)))
     return steps
 
 
@@ -69,7 +71,7 @@ def _remedy(name: str, known: Sequence[str]) -> str:
     return f'; nearest: "{near[0]}"' if near else ""
 
 
-def check_models(steps: Sequence[Step], classifier: Classifier, spec: InputSpec) -> None:
+def check_models(steps: Sequence[MethodSpec], classifier: Classifier, spec: InputSpec) -> None:
     """Let settings that name further models refuse them before the first batch.
 
     Raises:
@@ -81,11 +83,13 @@ def check_models(steps: Sequence[Step], classifier: Classifier, spec: InputSpec)
             check(classifier, (spec.channels, spec.height, spec.width))
 
 
-def grant(steps: Sequence[Step], access: Access, *, asked_for: bool) -> tuple[list[Step], dict[str, str]]:
+def filter_by_access(
+    steps: Sequence[MethodSpec], access: Access, *, explicit: bool
+) -> tuple[list[MethodSpec], dict[str, str]]:
     """The steps that the access allows, and the reason for each of the others.
 
     Raises:
-        AccessError: A method that was ``asked_for`` by name needs more.
+        AccessError: A method that was asked for by name needs more.
     """
     granted = [step for step in steps if step.method.access <= access]
     refused = {
@@ -93,12 +97,12 @@ def grant(steps: Sequence[Step], access: Access, *, asked_for: bool) -> tuple[li
         for step in steps
         if step.method.access > access
     }
-    if refused and asked_for:
+    if refused and explicit:
         raise AccessError("; ".join(f"{name} {reason}" for name, reason in refused.items()))
     return granted, refused
 
 
-def result_schema(step: Step) -> pa.Schema | None:
+def result_schema(step: MethodSpec) -> pa.Schema | None:
     """Columns of a method's result, where its class declares them; None where the first result will tell."""
     function = resolve(step.method.function)
     try:

@@ -7,7 +7,6 @@ import torch
 from tests.runs import kit
 
 from whywrong.core.errors import DeviceFailure
-from whywrong.runs.engines import in_process
 from whywrong.runs.engines.in_process import InProcess
 from whywrong.runs.interrupts import Stop
 from whywrong.runs.work.lookahead import LookAhead
@@ -105,50 +104,48 @@ def test_a_failure_while_loading_reaches_the_taker():
     ahead.close()
 
 
-def test_the_engine_in_process_prepares_one_unit_ahead(monkeypatch):
+def test_the_engine_in_process_prepares_one_unit_ahead():
     events, heard = [], []
 
-    class Bench:
+    class WorkerContext:
         classifier = kit.reader()
 
-        def prepare(self, unit: int) -> None:
-            events.append(("prepare", unit))
+        def prepare(self, task: int) -> None:
+            events.append(("prepare", task))
 
-        def perform(self, unit: int) -> int:
-            events.append(("perform", unit))
-            self.classifier.logits(torch.zeros(unit, 3, kit.SIDE, kit.SIDE))
-            return unit
+        def perform(self, task: int) -> int:
+            events.append(("perform", task))
+            self.classifier.logits(torch.zeros(task, 3, kit.SIDE, kit.SIDE))
+            return task
 
-        def sign(self) -> int:
+        def heartbeat(self) -> int:
             return self.classifier.forwards
 
-    monkeypatch.setattr(in_process, "perform", Bench.perform)
-    assert list(InProcess(Bench(), Stop()).run([1, 2], heard.append)) == [1, 2]  # type: ignore[arg-type]
+    assert list(InProcess(WorkerContext(), Stop()).run([1, 2], heard.append)) == [1, 2]  # type: ignore[arg-type]
     assert heard == [1, 3]
-    assert Bench.classifier.on_pass is None
+    assert WorkerContext.classifier.on_pass is None
     assert events == [("prepare", 1), ("prepare", 2), ("perform", 1), ("prepare", 2), ("perform", 2)]
 
 
-def test_a_display_that_fails_is_not_taken_for_a_fault_of_the_model(monkeypatch):
-    class Bench:
+def test_a_display_that_fails_is_not_taken_for_a_fault_of_the_model():
+    class WorkerContext:
         classifier = kit.reader()
 
-        def prepare(self, unit: int) -> None: ...
+        def prepare(self, task: int) -> None: ...
 
-        def perform(self, unit: int) -> int:
-            self.classifier.logits(torch.zeros(unit, 3, kit.SIDE, kit.SIDE))
-            return unit
+        def perform(self, task: int) -> int:
+            self.classifier.logits(torch.zeros(task, 3, kit.SIDE, kit.SIDE))
+            return task
 
-        def sign(self) -> int:
+        def heartbeat(self) -> int:
             return self.classifier.forwards
 
-    def broken(sign: int) -> None:
+    def broken(heartbeat: int) -> None:
         raise BrokenPipeError("nobody reads")
 
-    monkeypatch.setattr(in_process, "perform", Bench.perform)
     with pytest.raises(BrokenPipeError, match="nobody reads"):
-        list(InProcess(Bench(), Stop()).run([1], broken))  # type: ignore[arg-type]
-    assert Bench.classifier.on_pass is None
+        list(InProcess(WorkerContext(), Stop()).run([1], broken))  # type: ignore[arg-type]
+    assert WorkerContext.classifier.on_pass is None
 
 
 def _deadly(number: int, deed: str):

@@ -7,71 +7,71 @@ import torch
 from tests.runs import kit
 
 from whywrong.runs import diagnose as diagnosing
-from whywrong.runs.work.costs import Effort, expected
+from whywrong.runs.work.costs import CostEstimator, expected
 from whywrong.runs.work.plan import ExplainPlan, Pending
-from whywrong.runs.work.tasks import Step, Unit
+from whywrong.runs.work.tasks import MethodSpec, ShardTask
 
-UNIT = Unit(stage="explain", shard=0, details=frozenset({"a", "b"}))
+TASK = ShardTask(stage="explain", shard=0, details=frozenset({"a", "b"}))
 ROWS = [{"item_id": name, "position": at} for at, name in enumerate("abcd")]  # two of them are explained in full
 
 
-def step(name: str, passes: tuple[int, int]) -> Step:
-    return Step(method=kit.method(name, passes=passes), config=kit.StubConfig(), hash=name)
+def step(name: str, passes: tuple[int, int]) -> MethodSpec:
+    return MethodSpec(method=kit.method(name, passes=passes), config=kit.StubConfig(), hash=name)
 
 
-def plan(*steps: Step) -> ExplainPlan:
+def plan(*steps: MethodSpec) -> ExplainPlan:
     return ExplainPlan({each.method.name: Pending(ROWS) for each in steps}, Pending([]))
 
 
 def test_the_registry_says_what_a_unit_will_take():
     cheap, dear = step("cheap", (1, 1)), step("dear", (10, 100))
-    assert expected(plan(cheap, dear), (cheap, dear), UNIT) == 4 * 1 + 2 * 10 + 2 * 100
+    assert expected(plan(cheap, dear), (cheap, dear), TASK) == 4 * 1 + 2 * 10 + 2 * 100
 
 
 def test_the_share_follows_the_passes_within_a_call():
     passed = [0]
-    effort, dear = Effort(lambda: passed[0]), step("dear", (10, 40))
-    effort.begin(plan(dear), (dear,), UNIT)
-    assert effort.share() == 0
-    with effort.call(dear, ROWS, UNIT):
+    costs, dear = CostEstimator(lambda: passed[0]), step("dear", (10, 40))
+    costs.begin(plan(dear), (dear,), TASK)
+    assert costs.share() == 0
+    with costs.call(dear, ROWS, TASK):
         passed[0] = 25
-        assert effort.share() == pytest.approx(25 / 100)
+        assert costs.share() == pytest.approx(25 / 100)
         passed[0] = 100  # all that was expected, and it goes on
-        assert effort.share() == pytest.approx(100 / 110)
-    assert effort.share() == 1
+        assert costs.share() == pytest.approx(100 / 110)
+    assert costs.share() == 1
 
 
 def test_what_a_method_took_replaces_what_the_registry_says():
     passed = [0]
-    effort, dear = Effort(lambda: passed[0]), step("dear", (1, 1))
-    effort.begin(plan(dear), (dear,), UNIT)
-    with effort.call(dear, [ROWS[0], ROWS[2]], UNIT):
+    costs, dear = CostEstimator(lambda: passed[0]), step("dear", (1, 1))
+    costs.begin(plan(dear), (dear,), TASK)
+    with costs.call(dear, [ROWS[0], ROWS[2]], TASK):
         passed[0] = 40
-        effort.learn(dear, torch.tensor([30, 10]), torch.tensor([True, False]))
-    assert effort.share() == pytest.approx(0.5)  # the other two will take as much
+        costs.learn(dear, torch.tensor([30, 10]), torch.tensor([True, False]))
+    assert costs.share() == pytest.approx(0.5)  # the other two will take as much
 
 
 def test_the_share_never_falls_when_more_is_expected_than_before():
     passed = [0]
-    effort, dear = Effort(lambda: passed[0]), step("dear", (1, 1))
-    effort.begin(plan(dear), (dear,), UNIT)
-    with effort.call(dear, ROWS[:2], UNIT):
+    costs, dear = CostEstimator(lambda: passed[0]), step("dear", (1, 1))
+    costs.begin(plan(dear), (dear,), TASK)
+    with costs.call(dear, ROWS[:2], TASK):
         passed[0] = 2
-        before = effort.share()
-        effort.learn(dear, torch.tensor([1000, 1000]), torch.tensor([True, True]))
+        before = costs.share()
+        costs.learn(dear, torch.tensor([1000, 1000]), torch.tensor([True, True]))
     passed[0] = 3
-    assert effort.share() >= before > 0
+    assert costs.share() >= before > 0
 
 
 def test_a_method_that_is_refused_is_no_longer_waited_for():
     passed = [0]
-    effort, cheap, dear = Effort(lambda: passed[0]), step("cheap", (1, 1)), step("dear", (100, 100))
-    effort.begin(plan(cheap, dear), (cheap, dear), UNIT)
-    with effort.call(cheap, ROWS, UNIT):
+    costs, cheap, dear = CostEstimator(lambda: passed[0]), step("cheap", (1, 1)), step("dear", (100, 100))
+    costs.begin(plan(cheap, dear), (cheap, dear), TASK)
+    with costs.call(cheap, ROWS, TASK):
         passed[0] = 4
-    assert effort.share() < 0.02
-    effort.end(dear)
-    assert effort.share() == 1
+    assert costs.share() < 0.02
+    costs.end(dear)
+    assert costs.share() == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,22 +1,174 @@
-"""What every engine does: tasks in, reports out."""
+"""What every engine does: tasks in, reports out; and what it must know of both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
-from whywrong.runs.work.tasks import Report, Sign, Unit
+from whywrong.runs.interrupts import Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """What a worker needs before its first task: plain and picklable.
+
+    Attributes:
+        worker: ``module:attribute`` of its :class:`Worker`.
+        batch_size: Images in one pass through the model.
+        load_threads: Background threads that read and decode.
+        model_threads: Threads of the model in a worker process.
+        recipe: Rebuilds the classifier in a worker process; None in process.
+        source: Picklable spec of the source, with ``open()``; None in process.
+        cards: GPU of each worker process; empty if the recipe names the device.
+    """
+
+    worker: ClassVar[str]
+    batch_size: int
+    load_threads: int = 1
+    model_threads: int = 1
+    recipe: Any = None
+    source: Any = None
+    cards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One shard in one stage: what a worker does between two commits.
+
+    Attributes:
+        stage: What is done.
+        shard: Index of the shard.
+        isolated: Items to be handled one at a time, because a worker died among them.
+        attributed: Items that ended a worker more than once, with the reason: they are recorded and not touched again.
+    """
+
+    stage: str
+    shard: int
+    isolated: frozenset[str] = frozenset()
+    attributed: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Of the items that ended a worker."""
+        return dict(self.attributed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """What a worker says in the middle of a task.
+
+    Attributes:
+        shard: Shard of the task.
+        passed: Images that have gone through the model since the last heartbeat.
+        share: How much of the task is done, 0 to 1; 0 if that is not known.
+        method: The method in hand; empty if none runs.
+    """
+
+    shard: int
+    passed: int
+    share: float = 0.0
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The outcome of a task.
+
+    Attributes:
+        task: The task.
+        done: Items, or errors, that were worked on.
+        errors: Of those predicted, how many are wrong.
+        failed: How many could not be used.
+        nonfinite: How many got NaN or infinite scores.
+        refused: Methods that cannot run on this classifier, with the reason.
+        notes: Lines for the run's record.
+        complete: False if the task was interrupted; what was done is committed.
+    """
+
+    task: Task
+    done: int = 0
+    errors: int = 0
+    failed: int = 0
+    nonfinite: int = 0
+    refused: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    complete: bool = True
+
+
+class Worker(Protocol):
+    """Performs tasks one after another, and commits the results of each."""
+
+    classifier: Any
+    """The classifier that the tasks ask; an engine listens to its ``on_pass``."""
+
+    def prepare(self, task: Any) -> object:
+        """Plan a task and begin to load its items. Tasks must be prepared in the order in which they are performed."""
+        ...
+
+    def perform(self, task: Any) -> Report:
+        """Perform a task and commit its results."""
+        ...
+
+    def heartbeat(self) -> Heartbeat | None:
+        """What has happened since the last heartbeat; None if no image has passed."""
+        ...
+
+    def close(self) -> None:
+        """End the background threads."""
+        ...
+
+
+class MakeWorker(Protocol):
+    """What :attr:`WorkerSpec.worker` names."""
+
+    def __call__(
+        self,
+        spec: Any,
+        classifier: Any,
+        source: Any,
+        *,
+        stopping: Callable[[], bool],
+        at: Callable[[Sequence[str]], None],
+    ) -> Worker:
+        """Make a worker.
+
+        Args:
+            spec: The :class:`WorkerSpec`.
+            classifier: The classifier.
+            source: The source.
+            stopping: Whether to leave after the batch in hand.
+            at: Told which items are about to go through the model, so that a death can be attributed to them.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How an engine works.
+
+    Attributes:
+        workers: Number of workers, at least 1.
+        stop: Signals.
+        time_limit: Seconds without an image passing through the model, after which a worker counts as hung.
+        items_of: The items of a task, one of which may have ended a worker that named none.
+    """
+
+    workers: int
+    stop: Stop
+    time_limit: float
+    items_of: Callable[[Any], Sequence[str]]
 
 
 class Engine(Protocol):
-    """Does units of work and reports on each."""
+    """Performs tasks and reports on each."""
 
-    def run(self, units: Iterable[Unit], alive: Callable[[Sign], None]) -> Iterator[Report]:
-        """Reports in the order in which the units are done.
+    def run(self, tasks: Iterable[Task], on_heartbeat: Callable[[Heartbeat], None]) -> Iterator[Report]:
+        """Yield the reports, in the order in which the tasks are done.
 
         Args:
-            units: What is to be done.
-            alive: Told in between that images pass through the model.
+            tasks: What is to be done.
+            on_heartbeat: Told in between that images pass through the model.
 
         Raises:
             StopNow: A signal came; what was done is committed.

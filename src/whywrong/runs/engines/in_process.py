@@ -5,43 +5,41 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 
+from whywrong.runs.engines.base import Heartbeat, Report, Task, Worker
 from whywrong.runs.interrupts import Stop
-from whywrong.runs.work.context import Bench
-from whywrong.runs.work.perform import perform
-from whywrong.runs.work.tasks import Report, Sign, Unit
 
 
 class InProcess:
     """One worker: this process."""
 
-    def __init__(self, bench: Bench, stop: Stop) -> None:
-        self._bench = bench
+    def __init__(self, worker: Worker, stop: Stop) -> None:
+        self._worker = worker
         self._stop = stop
 
-    def run(self, units: Iterable[Unit], alive: Callable[[Sign], None]) -> Iterator[Report]:
+    def run(self, tasks: Iterable[Task], on_heartbeat: Callable[[Heartbeat], None]) -> Iterator[Report]:
         """See :class:`~whywrong.runs.engines.base.Engine`."""
-        classifier = self._bench.classifier
+        classifier = self._worker.classifier
         trouble: Exception | None = None
 
         def passed() -> None:
             nonlocal trouble
-            sign = self._bench.sign()
+            heartbeat = self._worker.heartbeat()
             try:
-                if sign is not None:
-                    alive(sign)
+                if heartbeat is not None:
+                    on_heartbeat(heartbeat)
             except Exception as error:  # noqa: BLE001 - raised here it would be taken for a fault of the model
                 trouble, classifier.on_pass = error, None
 
-        first, second = itertools.tee(units)
+        first, second = itertools.tee(tasks)
         next(second, None)
-        for unit, following in itertools.zip_longest(first, second):
+        for task, following in itertools.zip_longest(first, second):
             self._stop.check()
-            self._bench.prepare(unit)
+            self._worker.prepare(task)
             if following is not None:
-                self._bench.prepare(following)
+                self._worker.prepare(following)
             classifier.on_pass = passed
             try:
-                report = perform(self._bench, unit)
+                report = self._worker.perform(task)
             finally:
                 classifier.on_pass = None
             if trouble is not None:
@@ -51,4 +49,4 @@ class InProcess:
 
     def close(self) -> None:
         """See :class:`~whywrong.runs.engines.base.Engine`."""
-        self._bench.close()
+        self._worker.close()

@@ -1,4 +1,4 @@
-"""The main loop of a spawned worker: units in, signs of life and reports out."""
+"""The main loop of a spawned worker: tasks in, heartbeats and reports out."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ import traceback
 from collections import deque
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from whywrong.core.errors import WhyWrongError
-from whywrong.runs.work.tasks import Job, Unit
-
-if TYPE_CHECKING:
-    from whywrong.runs.work.context import Bench
+from whywrong.core.registry import resolve
+from whywrong.runs.engines.base import MakeWorker, Task, Worker, WorkerSpec
 
 READY = "ready"
 _BEAT = 0.5  # seconds between looks at the counter of passes
 _exit = os._exit  # kept: while a model is asked, the name in ``os`` refuses
 
 
-def serve(pipe: Connection, job: Job) -> None:
-    """Rebuild classifier and source from their specs and do units until the pipe closes."""
+def serve(pipe: Connection, spec: WorkerSpec) -> None:
+    """Rebuild classifier and source from their specs and perform tasks until the pipe closes."""
     os.dup2(2, 1)  # the results on stdout are the parent's alone; what a model prints is talk
     sys.stdout = sys.stderr
     stopping = threading.Event()
@@ -35,7 +33,7 @@ def serve(pipe: Connection, job: Job) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     talk = _Talk(pipe)
     try:
-        _serve(talk, job, stopping)
+        _serve(talk, spec, stopping)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is gone
     except WhyWrongError as error:
@@ -44,42 +42,41 @@ def serve(pipe: Connection, job: Job) -> None:
         talk.send(RuntimeError(f"{error}\n\nin a worker:\n{traceback.format_exc()}"))
 
 
-def _serve(talk: _Talk, job: Job, stopping: threading.Event) -> None:
+def _serve(talk: _Talk, spec: WorkerSpec, stopping: threading.Event) -> None:
     import torch
 
     from whywrong.models.memory import keep_freed_memory
-    from whywrong.runs.work.context import Bench
-    from whywrong.runs.work.perform import perform
 
-    torch.set_num_threads(job.model_threads)
+    torch.set_num_threads(spec.model_threads)
     keep_freed_memory()
-    classifier = job.recipe.build()
-    classifier.batch_size = job.batch_size
-    bench = Bench(
-        job, classifier, job.source.open(), stopping=stopping.is_set, at=lambda items: talk.send(tuple(items))
+    classifier = spec.recipe.build()
+    classifier.batch_size = spec.batch_size
+    make: MakeWorker = resolve(spec.worker)
+    worker = make(
+        spec, classifier, spec.source.open(), stopping=stopping.is_set, at=lambda items: talk.send(tuple(items))
     )
-    threading.Thread(target=_beat, args=(talk, bench), daemon=True, name="whywrong-beat").start()
+    threading.Thread(target=_beat, args=(talk, worker), daemon=True, name="whywrong-beat").start()
     talk.send(READY)
-    units: deque[Unit] = deque()
+    tasks: deque[Task] = deque()
     with classifier:
         while not stopping.is_set():
-            while talk.pipe.poll(0 if units else _BEAT):
-                units.append(talk.pipe.recv())
-                bench.prepare(units[-1])
-            if units:
-                talk.send(perform(bench, units.popleft()))
-    bench.close()
+            while talk.pipe.poll(0 if tasks else _BEAT):
+                tasks.append(talk.pipe.recv())
+                worker.prepare(tasks[-1])
+            if tasks:
+                talk.send(worker.perform(tasks.popleft()))
+    worker.close()
 
 
-def _beat(talk: _Talk, bench: Bench) -> None:
+def _beat(talk: _Talk, worker: Worker) -> None:
     """Say that images still pass; end with the parent, however that ends."""
     parent = parent_process()
     while True:
         if parent is not None and wait([parent.sentinel], _BEAT):
             _exit(1)
-        sign = bench.sign()
-        if sign is not None:
-            talk.send(sign)
+        heartbeat = worker.heartbeat()
+        if heartbeat is not None:
+            talk.send(heartbeat)
 
 
 class _Talk:

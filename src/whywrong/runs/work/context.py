@@ -1,4 +1,4 @@
-"""A worker's place: the classifier, the source, and items loaded ahead."""
+"""What the tasks of one worker share: the classifier, the source, and items loaded ahead."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from whywrong.core.errors import BadItemError
 from whywrong.data.items import image_id_of, load_item
 from whywrong.data.sources.base import Source
 from whywrong.models.classifier import Classifier
+from whywrong.runs.engines.base import Heartbeat
 from whywrong.runs.listing import entry_of
 from whywrong.runs.store.stored_run import StoredRun
-from whywrong.runs.work.costs import Effort
+from whywrong.runs.work.costs import CostEstimator
 from whywrong.runs.work.lookahead import LookAhead
 from whywrong.runs.work.plan import ExplainPlan, Pending, Row, plan_explain, plan_predictions
-from whywrong.runs.work.tasks import Job, Sign, Unit
+from whywrong.runs.work.tasks import RunSpec, ShardTask
 from whywrong.runs.work.thumbs import LONGEST, make_thumb
 
 
@@ -50,79 +51,79 @@ class Loaded:
     notes: tuple[str, ...] = ()
 
 
-class Bench:
-    """Everything that the units of one worker share.
+class WorkerContext:
+    """Everything that the tasks of one worker of a run share.
 
     Args:
-        job: What is to be done.
+        run_spec: What is to be done.
         classifier: The classifier of the run.
         source: The source of the run.
         stopping: Whether to leave after the batch in hand.
-        at: Told which items are about to go through the model, so that a death can be blamed on them.
+        at: Told which items are about to go through the model, so that a death can be attributed to them.
     """
 
     def __init__(
         self,
-        job: Job,
+        run_spec: RunSpec,
         classifier: Classifier,
         source: Source,
         *,
         stopping: Callable[[], bool] = lambda: False,
         at: Callable[[Sequence[str]], None] = lambda items: None,
     ) -> None:
-        self.job = job
-        self.run = StoredRun(job.folder)
+        self.run_spec = run_spec
+        self.run = StoredRun(run_spec.folder)
         self.classifier = classifier
         self.source = source
         self.stopping = stopping
         self.at = at
         self.refused: dict[str, str] = {}
-        self.effort = Effort(lambda: classifier.forwards + classifier.backwards)
-        self._unit: Unit | None = None
+        self.costs = CostEstimator(lambda: classifier.forwards + classifier.backwards)
+        self._task: ShardTask | None = None
         self._told = classifier.forwards + classifier.backwards
-        self._plans: dict[Unit, Pending | ExplainPlan] = {}
+        self._plans: dict[ShardTask, Pending | ExplainPlan] = {}
         self._ahead: LookAhead[tuple[Row, bool], Loaded] = LookAhead(
-            lambda wanted: self.load(*wanted), threads=job.load_threads, capacity=max(2 * job.batch_size, 16)
+            lambda wanted: self.load(*wanted), threads=run_spec.load_threads, capacity=max(2 * run_spec.batch_size, 16)
         )
 
-    def prepare(self, unit: Unit) -> Pending | ExplainPlan:
-        """Plan a unit and begin to load its items. Units must be prepared in the order in which they are run."""
-        if unit in self._plans:
-            return self._plans[unit]
+    def prepare(self, task: ShardTask) -> Pending | ExplainPlan:
+        """Plan a task and begin to load its items. Tasks must be prepared in the order in which they are run."""
+        if task in self._plans:
+            return self._plans[task]
         plan: Pending | ExplainPlan
-        if unit.stage == "predict":
-            plan = plan_predictions(self.run, unit.shard, unit.last)
+        if task.stage == "predict":
+            plan = plan_predictions(self.run, task.shard, task.last)
             thumbs: Collection[str] = ()
         else:
-            plan = plan_explain(self.run, unit.shard, self.job.steps, unit.details, unit.controls)
+            plan = plan_explain(self.run, task.shard, self.run_spec.steps, task.details, task.controls)
             thumbs = {row["item_id"] for row in plan.thumbs.rows}
-        self._ahead.add((row, row["item_id"] in thumbs) for row in plan.rows if _together(unit, row))
-        self._plans[unit] = plan
+        self._ahead.add((row, row["item_id"] in thumbs) for row in plan.rows if _together(task, row))
+        self._plans[task] = plan
         return plan
 
-    def begin(self, unit: Unit) -> Pending | ExplainPlan:
-        """The plan of a unit, which is in hand from now on."""
-        plan = self.prepare(unit)
-        self._unit = unit
-        del self._plans[unit]
+    def begin(self, task: ShardTask) -> Pending | ExplainPlan:
+        """The plan of a task, which is in hand from now on."""
+        plan = self.prepare(task)
+        self._task = task
+        del self._plans[task]
         return plan
 
-    def sign(self) -> Sign | None:
-        """What has happened since the last sign; None where no image has passed."""
-        unit, passes = self._unit, self.classifier.forwards + self.classifier.backwards
+    def heartbeat(self) -> Heartbeat | None:
+        """What has happened since the last heartbeat; None where no image has passed."""
+        task, passes = self._task, self.classifier.forwards + self.classifier.backwards
         passed, self._told = passes - self._told, passes
-        if unit is None or not passed:
+        if task is None or not passed:
             return None
-        if unit.stage == "predict":
-            return Sign(shard=unit.shard, passed=passed)
-        return Sign(shard=unit.shard, passed=passed, share=self.effort.share(), method=self.effort.method)
+        if task.stage == "predict":
+            return Heartbeat(shard=task.shard, passed=passed)
+        return Heartbeat(shard=task.shard, passed=passed, share=self.costs.share(), method=self.costs.method)
 
     def close(self) -> None:
         """End the background threads."""
         self._ahead.close()
 
     def take(self, count: int) -> list[Loaded]:
-        """The next items of the unit in hand."""
+        """The next items of the task in hand."""
         return [self._ahead.take() for _ in range(count)]
 
     def load(self, row: Row, with_thumb: bool = False) -> Loaded:
@@ -130,7 +131,7 @@ class Bench:
         entry = entry_of(row)
         try:
             side = LONGEST if with_thumb else None
-            item = load_item(self.source, entry, self.job.spec, self.job.options, photo_side=side)
+            item = load_item(self.source, entry, self.run_spec.spec, self.run_spec.options, photo_side=side)
             thumb = make_thumb(item.image, item.geometry) if with_thumb else None
         except BadItemError as error:
             return Loaded(row, error.reason, self._digest(row))
@@ -155,13 +156,13 @@ class Bench:
             return None
 
 
-def batches(unit: Unit, rows: Sequence[Row], size: int) -> Iterable[list[Row]]:
-    """Rows of a unit that go through the model together; those that nobody shares a batch with come last."""
-    together, blamed = [row for row in rows if _together(unit, row)], unit.blamed
+def batches(task: ShardTask, rows: Sequence[Row], size: int) -> Iterable[list[Row]]:
+    """Rows of a task that go through the model together; those that nobody shares a batch with come last."""
+    together, reasons = [row for row in rows if _together(task, row)], task.reasons
     for start in range(0, len(together), size):
         yield together[start : start + size]
     for row in rows:
-        if row["item_id"] in unit.singly and row["item_id"] not in blamed:
+        if row["item_id"] in task.isolated and row["item_id"] not in reasons:
             yield [row]
 
 
@@ -177,5 +178,5 @@ def first_line(error: BaseException) -> str:
     return f"{type(cause).__name__}: {text[0][:200]}" if text else type(cause).__name__
 
 
-def _together(unit: Unit, row: Row) -> bool:
-    return row["item_id"] not in unit.singly and row["item_id"] not in unit.blamed
+def _together(task: ShardTask, row: Row) -> bool:
+    return row["item_id"] not in task.isolated and row["item_id"] not in task.reasons

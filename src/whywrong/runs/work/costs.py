@@ -1,4 +1,4 @@
-"""How much of a unit's work is done, in passes through the model: what was spent, against what is still expected."""
+"""How much of a task's work is done, in passes through the model: what was spent, against what is still expected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from whywrong.core.registry import Method
 from whywrong.runs.work.plan import ExplainPlan, Row
-from whywrong.runs.work.tasks import Step, Unit
+from whywrong.runs.work.tasks import MethodSpec, ShardTask
 
 _OVERDUE = 0.1  # of what was expected of a call, still expected of it once all of that is spent
 
@@ -29,22 +29,22 @@ class Rows:
     full: int = 0
 
     @classmethod
-    def of(cls, step: Step, rows: list[Row], unit: Unit) -> Rows:
-        """Rows of a unit as the method of a step sees them."""
+    def of(cls, step: MethodSpec, rows: list[Row], task: ShardTask) -> Rows:
+        """Rows of a task as the method of a step sees them."""
         if step.controls:
             return cls(0, len(rows))
-        full = sum(row["item_id"] in unit.details for row in rows) if "detail" in step.method.takes else 0
+        full = sum(row["item_id"] in task.details for row in rows) if "detail" in step.method.takes else 0
         return cls(len(rows) - full, full)
 
 
-def expected(plan: ExplainPlan, steps: tuple[Step, ...], unit: Unit) -> float:
-    """Passes that a unit will usually take, by the registry alone."""
-    usual = _Beliefs()
-    return sum(usual.passes(step.method, Rows.of(step, plan.steps[step.name].rows, unit)) for step in steps)
+def expected(plan: ExplainPlan, steps: tuple[MethodSpec, ...], task: ShardTask) -> float:
+    """Passes that a task will usually take, by the registry alone."""
+    usual = _PassesPerRow()
+    return sum(usual.passes(step.method, Rows.of(step, plan.steps[step.name].rows, task)) for step in steps)
 
 
-class Effort:
-    """Follows the work of a worker, unit by unit; a background thread may ask for the share at any time.
+class CostEstimator:
+    """Follows the work of a worker, task by task; a background thread may ask for the share at any time.
 
     Args:
         passed: Passes of the classifier so far.
@@ -52,43 +52,43 @@ class Effort:
 
     def __init__(self, passed: Callable[[], int]) -> None:
         self._passed = passed
-        self._beliefs = _Beliefs()
+        self._passes = _PassesPerRow()
         self._left: Mapping[str, tuple[Method, Rows]] = {}
         self._start = self._share = 0.0
         self._call: tuple[float, float] | None = None  # passes at its start, and those expected of it
         self.method = ""
 
-    def begin(self, plan: ExplainPlan, steps: tuple[Step, ...], unit: Unit) -> None:
-        """A unit begins."""
+    def begin(self, plan: ExplainPlan, steps: tuple[MethodSpec, ...], task: ShardTask) -> None:
+        """A task begins."""
         self._start, self._share, self._call, self.method = float(self._passed()), 0.0, None, ""
-        self._left = {step.name: (step.method, Rows.of(step, plan.steps[step.name].rows, unit)) for step in steps}
+        self._left = {step.name: (step.method, Rows.of(step, plan.steps[step.name].rows, task)) for step in steps}
 
     @contextmanager
-    def call(self, step: Step, rows: list[Row], unit: Unit) -> Iterator[None]:
+    def call(self, step: MethodSpec, rows: list[Row], task: ShardTask) -> Iterator[None]:
         """A method is called on some rows."""
         method, left = self._left[step.name]
-        asked = Rows.of(step, rows, unit)
+        asked = Rows.of(step, rows, task)
         left.plain, left.full = left.plain - asked.plain, left.full - asked.full
         self.method = method.name
-        self._call = float(self._passed()), self._beliefs.passes(method, asked)
+        self._call = float(self._passed()), self._passes.passes(method, asked)
         try:
             yield
         finally:
             self._call = None
 
-    def learn(self, step: Step, spent: Tensor, full: Tensor | None) -> None:
+    def learn(self, step: MethodSpec, spent: Tensor, full: Tensor | None) -> None:
         """What rows of a method took: passes (B,), and whether each row was explained in full (B,) bool."""
-        self._beliefs.learn(step.method, spent, torch.zeros_like(spent, dtype=torch.bool) if full is None else full)
+        self._passes.learn(step.method, spent, torch.zeros_like(spent, dtype=torch.bool) if full is None else full)
 
-    def end(self, step: Step) -> None:
+    def end(self, step: MethodSpec) -> None:
         """A method is through, or refused: nothing more of it is to come."""
         left = self._left[step.name][1]
         left.plain = left.full = 0
 
     def share(self) -> float:
-        """Of the unit in hand, 0 to 1; it never falls, though what is expected may change."""
+        """Of the task in hand, 0 to 1; it never falls, though what is expected may change."""
         now, call = float(self._passed()), self._call
-        ahead = sum(self._beliefs.passes(method, rows) for method, rows in self._left.values())
+        ahead = sum(self._passes.passes(method, rows) for method, rows in self._left.values())
         if call is not None:
             begun, due = call
             ahead += max(due - (now - begun), _OVERDUE * due)
@@ -99,7 +99,7 @@ class Effort:
 
 
 @dataclass(slots=True)
-class _Beliefs:
+class _PassesPerRow:
     """Passes a row: those seen in this worker, else those of the registry."""
 
     seen: dict[tuple[str, bool], float] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from whywrong.runs.store.schemas import PREDICTIONS_VERSION, UNREADABLE
 from whywrong.runs.store.shards import read_facts, read_table, shard_name
 from whywrong.runs.store.stored_run import StoredRun
-from whywrong.runs.work.tasks import Step
+from whywrong.runs.work.tasks import MethodSpec
 
 Row = dict[str, Any]
 
@@ -130,7 +130,7 @@ def _labelled(run: StoredRun, shard: int) -> list[Row]:
 def plan_explain(
     run: StoredRun,
     shard: int,
-    steps: Collection[Step],
+    steps: Collection[MethodSpec],
     details: Collection[str],
     controls: Collection[tuple[str, bool]] = (),
 ) -> ExplainPlan:
@@ -147,7 +147,9 @@ def plan_explain(
     return ExplainPlan(plans, _plan_thumbs(run, shard, errors))
 
 
-def _plan_step(run: StoredRun, shard: int, step: Step, errors: Mapping[str, Row], details: Collection[str]) -> Pending:
+def _plan_step(
+    run: StoredRun, shard: int, step: MethodSpec, errors: Mapping[str, Row], details: Collection[str]
+) -> Pending:
     folder = run.parts(step.method.name, controls=step.controls)
     table, facts = _stored(folder, shard, step.method.result_version)
     if table is None:

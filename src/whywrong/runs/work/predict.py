@@ -15,11 +15,12 @@ from whywrong.core.errors import DeviceFailure, EnvironmentFailure, ModelError, 
 from whywrong.core.margins import error_margin
 from whywrong.core.randomness import item_keys, keyed_uniform
 from whywrong.models.classifier import Classifier
+from whywrong.runs.engines.base import Report
 from whywrong.runs.store.schemas import PREDICTIONS, PREDICTIONS_VERSION
 from whywrong.runs.store.shards import shard_name, write_table
-from whywrong.runs.work.context import Bench, Loaded, as_input, batches
+from whywrong.runs.work.context import Loaded, WorkerContext, as_input, batches
 from whywrong.runs.work.plan import Pending, Row
-from whywrong.runs.work.tasks import Report, Unit
+from whywrong.runs.work.tasks import ShardTask
 
 NEAR_TIE = 1e-5  # logits between the two highest classes, below which a prediction may fall either way
 _RANDOM_CLASSES = 9  # next-scoring classes of which the random one is drawn
@@ -27,41 +28,43 @@ _HOPELESS = 8  # images on which a model may raise before it is the model
 NOT_FINITE = "the model returned NaN or infinite scores"  # as the classifier words it
 
 
-def predict(bench: Bench, unit: Unit, plan: Pending) -> Report:
+def predict(context: WorkerContext, task: ShardTask, plan: Pending) -> Report:
     """Predict the pending items of a shard and commit its table, also when a stop cuts it short.
 
     Raises:
         ModelError: The model breaks its contract, or raises on every image of the shard.
     """
-    started, forwards = time.perf_counter(), bench.classifier.forwards
-    blamed = unit.blamed
+    started, forwards = time.perf_counter(), context.classifier.forwards
+    reasons = task.reasons
     rows = [
-        _failed(Loaded(row, blamed[row["item_id"]], row["digest"]), "predict")  # not read again, but known if listed so
+        _failed(
+            Loaded(row, reasons[row["item_id"]], row["digest"]), "predict"
+        )  # not read again, but known if listed so
         for row in plan.rows
-        if row["item_id"] in blamed
+        if row["item_id"] in reasons
     ]
     complete = True
     raised: list[str] = []
-    for batch in batches(unit, plan.rows, bench.job.batch_size):
-        if bench.stopping():
+    for batch in batches(task, plan.rows, context.run_spec.batch_size):
+        if context.stopping():
             complete = False
             break
-        rows += _predict_batch(bench, unit, batch, raised)
+        rows += _predict_batch(context, task, batch, raised)
     if len(raised) >= _HOPELESS and not plan.kept and not any(row["status"] == "ok" for row in rows):
         raise ModelError(f"the model fails on every image so far ({len(raised)}); the first: {raised[0]}")
     order = {row["item_id"]: row["position"] for row in plan.rows}
     rows.sort(key=lambda row: order[row["item_id"]])
     table = pa.Table.from_pylist(rows, schema=PREDICTIONS)
     facts = {
-        "run": bench.job.identity,
+        "run": context.run_spec.identity,
         "result_version": PREDICTIONS_VERSION,
         "seconds": plan.facts.get("seconds", 0.0) + time.perf_counter() - started,
-        "forwards": plan.facts.get("forwards", 0) + bench.classifier.forwards - forwards,
+        "forwards": plan.facts.get("forwards", 0) + context.classifier.forwards - forwards,
     }
     whole = table if plan.kept is None else pa.concat_tables([plan.kept.select(PREDICTIONS.names), table])
-    write_table(bench.run.predictions / shard_name(unit.shard), whole, facts)
+    write_table(context.run.predictions / shard_name(task.shard), whole, facts)
     return Report(
-        unit=unit,
+        task=task,
         done=len(rows),
         errors=sum(r["status"] == "ok" and r["label"] is not None and r["predicted"] != r["label"] for r in rows),
         failed=sum(r["status"] == "failed" for r in rows),
@@ -70,19 +73,21 @@ def predict(bench: Bench, unit: Unit, plan: Pending) -> Report:
     )
 
 
-def _predict_batch(bench: Bench, unit: Unit, batch: list[Row], raised: list[str]) -> list[dict[str, Any]]:
-    if batch[0]["item_id"] in unit.singly:
-        bench.at([batch[0]["item_id"]])
-        loaded = [bench.load(batch[0])]
+def _predict_batch(
+    context: WorkerContext, task: ShardTask, batch: list[Row], raised: list[str]
+) -> list[dict[str, Any]]:
+    if batch[0]["item_id"] in task.isolated:
+        context.at([batch[0]["item_id"]])
+        loaded = [context.load(batch[0])]
     else:
-        loaded = bench.take(len(batch))
+        loaded = context.take(len(batch))
     good = [item for item in loaded if item.reason is None]
     rows = [_failed(item, "read") for item in loaded if item.reason is not None]
     if not good:
         return rows
-    bench.at([item.row["item_id"] for item in good])
+    context.at([item.row["item_id"] for item in good])
     pixels = [item.pixels for item in good if item.pixels is not None]
-    answers, reasons = ask(bench.classifier, as_input(pixels, bench.classifier.device))
+    answers, reasons = ask(context.classifier, as_input(pixels, context.classifier.device))
     raised += [reason for reason in reasons.values() if reason != NOT_FINITE]
     fine = []
     for at, (item, answer) in enumerate(zip(good, answers, strict=True)):
@@ -90,7 +95,7 @@ def _predict_batch(bench: Bench, unit: Unit, batch: list[Row], raised: list[str]
             rows.append(_failed(item, "predict", reasons[at]))
         else:
             fine.append((item, answer))
-    return rows + (_rows(fine, bench.job.seed) if fine else [])
+    return rows + (_rows(fine, context.run_spec.seed) if fine else [])
 
 
 def ask(classifier: Classifier, x: Tensor) -> tuple[list[Tensor | None], dict[int, str]]:
