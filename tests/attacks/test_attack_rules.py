@@ -12,12 +12,13 @@ from tests.contract.nets import CLASSES, NETS, Counting, build, images, snapshot
 from torch import Tensor, nn
 
 from whywrong.attacks.apgd import APGDConfig, apgd
-from whywrong.attacks.campaign import ALREADY_THERE, BAD_INPUT, NO_ANSWER, STATUSES, AttackResult
+from whywrong.attacks.campaign import STATUSES, AttackResult
 from whywrong.attacks.ddn import DDNConfig, ddn
 from whywrong.attacks.patch import PatchConfig, patch
 from whywrong.attacks.pgd import PGDConfig, pgd
 from whywrong.core.access import Access
 from whywrong.core.errors import AccessError, InputError
+from whywrong.core.status import Status
 from whywrong.models.classifier import Classifier
 
 ATTACKS: dict[str, tuple[Any, Any]] = {
@@ -132,13 +133,13 @@ def test_an_image_that_is_wrong_already_is_returned_unchanged_after_one_forward_
     net = build("flat")
     x, y = labelled(net)
     result = run(attack, net, x, y)
-    assert STATUSES[int(result.status[-1])] == ALREADY_THERE
+    assert STATUSES[int(result.status[-1])] == Status.ALREADY_CORRECT
     assert bool(result.success[-1])
     assert torch.equal(result.x_adv[-1], x[-1])
     assert (int(result.forwards[-1]), int(result.backwards[-1])) == (1, 0)
     targets = (y + 1) % CLASSES
     targets[0] = y[0]
-    assert STATUSES[int(run(attack, net, x, y, targets=targets).status[0])] == ALREADY_THERE
+    assert STATUSES[int(run(attack, net, x, y, targets=targets).status[0])] == Status.ALREADY_CORRECT
 
 
 class Silent(nn.Module):
@@ -157,7 +158,7 @@ def test_rows_of_bad_pixels_or_scores_are_recorded_and_never_a_success(attack):
     x[0, 0, 0, 0], x[1, 0, 3, 3], x[2, 1, 1, 1] = 1.0, torch.nan, 1.5
     y = Silent()(x).argmax(1)
     result = run(attack, Silent(), x, y)
-    assert [STATUSES[i] for i in result.status.tolist()[:3]] == [NO_ANSWER, BAD_INPUT, BAD_INPUT]
+    assert [STATUSES[i] for i in result.status.tolist()[:3]] == [Status.REFUSED, Status.BAD_INPUT, Status.BAD_INPUT]
     assert not result.success[:3].any()
     assert result.predicted[:3].tolist() == [-1, -1, -1]
     assert result.forwards[:3].tolist() == [1, 0, 0]

@@ -87,7 +87,7 @@ def test_two_rivals_at_once_are_beaten_in_one_step_and_one_by_one_in_more():
 def test_an_error_that_no_image_can_mend_is_not_fixed(norm):
     classifier = Classifier(Linear(torch.ones(2, 192) * torch.tensor([[0.0], [1e-3]]), torch.tensor([0.0, 5.0])))
     result = run(classifier, torch.full((2, *SHAPE), 0.5), torch.tensor([0, 0]), norm=norm)
-    assert statuses(result) == ["not_fixed_in_budget"] * 2
+    assert statuses(result) == ["no_answer"] * 2
     assert not result.delta.any()
     assert result.rho_l2.isnan().all()
     assert result.rho_lin_l2.isinf().all()
@@ -119,7 +119,7 @@ def test_every_fix_is_right_inside_the_box_and_fully_counted(settings):
     result = run(classifier, x, y, **settings)
     assert classifier.forwards - before[0] == int(result.forwards.sum())
     assert classifier.backwards - before[1] == int(result.backwards.sum())
-    assert statuses(result) == ["fixed"] * len(x)
+    assert statuses(result) == ["ok"] * len(x)
     fix = x + result.delta
     assert ((fix >= 0) & (fix <= 1)).all()
     torch.testing.assert_close(error_margin(classifier.logits(fix), y), result.margin_after, rtol=1e-3, atol=1e-5)
@@ -170,7 +170,7 @@ def test_without_a_budget_nothing_is_sent_and_nothing_fixed():
     result = run(classifier, x, y, budget=0)
     assert result.q_candidates.tolist() == [0] * len(x)
     assert result.forwards.tolist() == [1] * len(x)  # the original image, whose prediction is not a candidate
-    assert statuses(result) == ["not_fixed_in_budget"] * len(x)
+    assert statuses(result) == ["no_answer"] * len(x)
 
 
 def test_more_budget_never_fixes_less():
@@ -196,7 +196,7 @@ def test_right_images_and_bad_pixels_are_told_apart():
     x[2, 0, 0, 0] = torch.nan
     x[3, 0, 0, 0] = 1.5
     result = run(classifier, x, y)
-    assert statuses(result) == ["fixed", "already_correct", "bad_input", "bad_input"]
+    assert statuses(result) == ["ok", "already_correct", "bad_input", "bad_input"]
     assert result.q_candidates.tolist()[1:] == [0, 0, 0]
     assert result.forwards.tolist()[1:] == [1, 0, 0]
     assert not result.delta[1:].any()

@@ -15,6 +15,7 @@ import pytest
 from tests.golden import make
 
 import whywrong
+from whywrong.core.status import Status
 from whywrong.runs.folder import RunFolder
 
 HERE = Path(__file__).parent
@@ -87,7 +88,7 @@ def test_an_old_run_is_read_with_its_evidence(old):
     for method in old.meta["methods"]:
         rows = old.query(f"select distinct item_id, status from {method}").to_pylist()
         assert {row["item_id"] for row in rows} == {row["item_id"] for row in wrong}
-        assert {row["status"] for row in rows} & {"ok", "fixed"}
+        assert Status.OK in {row["status"] for row in rows} <= set(Status)
     assert any("difference" in old.maps("cam", row["item_id"]) for row in wrong)
 
 

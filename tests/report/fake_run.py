@@ -201,7 +201,7 @@ def _fix(rng: np.random.Generator, i: int, detailed: bool) -> dict[str, Any]:
     fixed = i % 11 != 7
     linf = float(rng.lognormal(-0.9, 1.1)) / 255
     row: dict[str, Any] = dict(
-        status="fixed" if fixed else "not_fixed_in_budget", q_candidates=1 if fixed else 70, q_shrink=14, forwards=60,
+        status="ok" if fixed else "no_answer", q_candidates=1 if fixed else 70, q_shrink=14, forwards=60,
         backwards=30, rho_l2=linf * 20, rho_linf=linf, l0=4000, l1=linf * 900, l2=linf * 21, linf=linf * 3,
         rho_lin_l2=linf * 19, rho_lin_linf=linf * 0.95, margin_before=2.5, margin_after=-0.02,
         u8_fixed=fixed and i % 5 != 4,

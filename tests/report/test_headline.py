@@ -29,7 +29,7 @@ def test_errors_are_counted_with_their_share(tmp_path):
 def test_the_median_distance_is_that_of_the_fixed_errors(tmp_path):
     run = make_run(tmp_path, images=40, errors=20)
     with Tables(run) as tables:
-        rho = tables.array("select rho_linf from inverted where status = 'fixed'")
+        rho = tables.array("select rho_linf from inverted where status = 'ok'")
     facts, _, more = told(run)
     assert facts.distances is not None
     assert np.median(facts.distances) == pytest.approx(255 * np.median(rho))

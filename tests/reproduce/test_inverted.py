@@ -95,7 +95,7 @@ def test_an_error_without_a_fix_counts_as_infinitely_far(classifier, data, linea
 
     def measured(*_):
         distances = [0.001] * 14 + [math.nan] * 16
-        return {"status": ["fixed"] * 14 + ["not_fixed_in_budget"] * 16, "rho_linf": distances, "rho_l2": distances}
+        return {"status": ["ok"] * 14 + ["no_answer"] * 16, "rho_linf": distances, "rho_l2": distances}
 
     monkeypatch.setattr(claims, "_measure", measured)
     result = run_claim("inverted.3", [classifier], data)

@@ -15,14 +15,10 @@ from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_classes, check_images, check_keys, check_labels
 from whywrong.core.randomness import row_keys
 from whywrong.core.result import MethodResult
+from whywrong.core.status import Status
 from whywrong.models.classifier import Classifier
 
-FOOLED = "fooled"
-NOT_FOOLED = "not_fooled"
-ALREADY_THERE = "already_there"
-BAD_INPUT = "bad_input"
-NO_ANSWER = "no_answer"
-STATUSES = (FOOLED, NOT_FOOLED, ALREADY_THERE, BAD_INPUT, NO_ANSWER)
+STATUSES = tuple(Status)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,9 +28,9 @@ class AttackResult(MethodResult):
     Attributes:
         x_adv: (B, C, H, W), in [0, 1], the changed image; the image itself where it needed no change or where its
             pixels or scores are not usable.
-        status: (B,), int64, index into :data:`STATUSES`: ``fooled``, ``not_fooled``, ``already_there`` (the goal held
-            before any change), ``bad_input`` (pixels not finite or outside [0, 1]), ``no_answer`` (scores of the
-            unchanged image are not finite).
+        status: (B,), int64, index into :data:`STATUSES`: ``ok`` (the goal is reached), ``no_answer`` (it is not),
+            ``already_correct`` (it held before any change), ``bad_input`` (pixels not finite or outside [0, 1]),
+            ``refused`` (scores of the unchanged image are not finite).
         logits: (B, K), of ``x_adv``; NaN where it was not sent.
         l2: (B,), l2 norm of the change.
         linf: (B,), linf norm of the change.
@@ -53,7 +49,7 @@ class AttackResult(MethodResult):
     @property
     def success(self) -> Tensor:
         """(B,), bool: rows where ``x_adv`` is not read as ``y``; with targets, rows where it is read as its target."""
-        return (self.status == STATUSES.index(FOOLED)) | (self.status == STATUSES.index(ALREADY_THERE))
+        return (self.status == STATUSES.index(Status.OK)) | (self.status == STATUSES.index(Status.ALREADY_CORRECT))
 
     @property
     def predicted(self) -> Tensor:
@@ -126,13 +122,13 @@ class Campaign:
         self._score = torch.full((len(x),), -torch.inf, device=x.device)
         self._logits = self.x.new_full((len(x), classifier.num_classes if classifier.classes else 0), torch.nan)
         self.found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        self._status = torch.full_like(self._classes, STATUSES.index(NOT_FOOLED))
+        self._status = torch.full_like(self._classes, STATUSES.index(Status.NO_ANSWER))
         self._forwards, self._backwards = torch.zeros_like(self._classes), torch.zeros_like(self._classes)
 
     def begin(self) -> Tensor:
         """Send the images as they are; rows (n,) that are left to attack."""
         bad = bad_rows(self.x)
-        self._status[bad] = STATUSES.index(BAD_INPUT)
+        self._status[bad] = STATUSES.index(Status.BAD_INPUT)
         rows = (~bad).nonzero().flatten()
         if not len(rows):
             return rows
@@ -141,8 +137,8 @@ class Campaign:
         self._logits = self._logits.new_full((len(self.x), logits.shape[1]), torch.nan)
         self._logits[rows] = logits
         silent, there = ~logits.isfinite().all(1), self.reached(rows, logits)
-        self._status[rows[silent]] = STATUSES.index(NO_ANSWER)
-        self._status[rows[there]] = STATUSES.index(ALREADY_THERE)
+        self._status[rows[silent]] = STATUSES.index(Status.REFUSED)
+        self._status[rows[there]] = STATUSES.index(Status.ALREADY_CORRECT)
         return rows[~silent & ~there]
 
     def test(self, rows: Tensor, pixels: Tensor) -> Tensor:
@@ -194,7 +190,7 @@ class Campaign:
 
     def result(self, kind: type[ResultT], **extra: Tensor) -> ResultT:
         """The result of this attack; ``extra`` holds the fields that only it has."""
-        self._status[self.found] = STATUSES.index(FOOLED)
+        self._status[self.found] = STATUSES.index(Status.OK)
         change = torch.nan_to_num(self._best - self.x, 0.0)  # bad rows are unchanged
         return kind(
             x_adv=self._best,

@@ -21,6 +21,7 @@ from whywrong.core.checks import bad_rows, check_classes, check_images, check_la
 from whywrong.core.errors import InputError
 from whywrong.core.margins import best_other
 from whywrong.core.result import MethodResult
+from whywrong.core.status import Status
 from whywrong.models.classifier import Classifier, need_classifier
 from whywrong.models.layers.heads import LinearHead
 from whywrong.models.layers.spatial import SpatialLayer, read_layer, spatial_layer
@@ -28,7 +29,7 @@ from whywrong.models.layers.spatial import SpatialLayer, read_layer, spatial_lay
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BAD_PIXELS = "bad_input: pixels are not finite or outside [0, 1]"
+BAD_PIXELS = "pixels are not finite or outside [0, 1]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class CamResult(MethodResult):
     """Maps of a batch, with what they cost.
 
     Attributes:
-        status: (B,) ``ok`` or ``refused``; the maps of refused rows are NaN.
+        status: (B,) ``ok``, ``refused`` or ``bad_input``; the maps of the other rows are NaN.
         reason: (B,) why a row was refused, else None.
         layer: The layer the maps were read at.
         kind: ``cam`` or ``hirescam``.
@@ -250,7 +251,7 @@ def _gather(
         evidence[rows[sound]] = found[0, sound].sum((1, 2)).float()
         remainder[rows[sound]] = rest[0, sound].float()
     return CamResult(
-        status=["ok" if text is None else "refused" for text in reason],
+        status=[_status(text) for text in reason],
         reason=reason,
         layer=layer.name,
         kind="hirescam" if head is None else "cam",
@@ -265,6 +266,10 @@ def _gather(
         forwards=forwards,
         backwards=forwards * (0 if head else 2),
     )
+
+
+def _status(reason: str | None) -> Status:
+    return Status.OK if reason is None else Status.BAD_INPUT if reason == BAD_PIXELS else Status.REFUSED
 
 
 def _reason(finite: bool, blank: bool, residual: float, config: CamConfig) -> str:

@@ -18,13 +18,13 @@ from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_classes, check_images, check_labels
 from whywrong.core.errors import InputError
 from whywrong.core.result import MethodResult
+from whywrong.core.status import Status
 from whywrong.data.corruptions.filters import gaussian_matrix
 from whywrong.models.classifier import Classifier, need_classifier
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-OK, ALREADY_CORRECT, SKIPPED, BAD_INPUT, REFUSED = "ok", "already_correct", "skipped", "bad_input", "refused"
 NOT_FINITE = "the model returned NaN or infinite scores for the image or for a part of it"
 _TIE = 1e-6  # probabilities as near as this count as equal: the first window is taken, whatever the batch
 _TRUNCATE = 4.0  # standard deviations after which the blur ends
@@ -194,7 +194,7 @@ class _Covering:
 
     def __init__(self, classifier: Classifier, x: Tensor, y: Tensor, config: CoveringConfig) -> None:
         self.classifier, self.x, self.y, self.config = classifier, x, y, config
-        self.status: list[str] = [SKIPPED] * len(x)
+        self.status: list[Status] = [Status.SKIPPED] * len(x)
         self.numbers = {name: x.new_full((len(x),), torch.nan) for name in ("v", "p_true", "p_rival", "margin")}
         self.rival, self.window = torch.full_like(y, -1), torch.full_like(y, -1)
         self.turned_windows, self.forwards = torch.zeros_like(y), torch.zeros_like(y)
@@ -205,11 +205,11 @@ class _Covering:
     def run(self, detail: Tensor | None) -> CoveringResult:
         bad = bad_rows(self.x)
         asked = ~bad if detail is None else detail.to(self.x.device) & ~bad
-        self._mark(bad, BAD_INPUT)
+        self._mark(bad, Status.BAD_INPUT)
         rows = asked.nonzero().flatten()
         if len(rows):
             self._ask(rows)
-        reasons = {BAD_INPUT: "pixels are not finite or outside [0, 1]", REFUSED: NOT_FINITE}
+        reasons = {Status.BAD_INPUT: "pixels are not finite or outside [0, 1]", Status.REFUSED: NOT_FINITE}
         return CoveringResult(
             status=self.status,
             reason=[reasons.get(word) for word in self.status],
@@ -224,7 +224,7 @@ class _Covering:
             **self.numbers,
         )
 
-    def _mark(self, rows: Tensor, word: str) -> None:
+    def _mark(self, rows: Tensor, word: Status) -> None:
         for row in rows.nonzero().flatten().tolist():
             self.status[row] = word
 
@@ -237,7 +237,7 @@ class _Covering:
         right = finite & (predicted == self.y[rows])
         lead = (logits.amax(1) - logits.gather(1, self.y[rows, None])[:, 0]).to(self.x)
         self.numbers["margin"][rows[finite]] = lead[finite]
-        for found, word in ((right, ALREADY_CORRECT), (~finite, REFUSED), (finite & ~right, OK)):
+        for found, word in ((right, Status.ALREADY_CORRECT), (~finite, Status.REFUSED), (finite & ~right, Status.OK)):
             for row in rows[found].tolist():
                 self.status[row] = word
         wrong = finite & ~right
@@ -250,7 +250,7 @@ class _Covering:
         self.forwards[rows] += len(masks)
         finite = asked.isfinite().all(1)
         for row in rows[~finite].tolist():
-            self.status[row] = REFUSED
+            self.status[row] = Status.REFUSED
             self.numbers["margin"][row] = torch.nan
         rows, asked, rival, best_rival, answer = (part[finite] for part in (rows, asked, rival, best_rival, answer))
         best = (asked >= asked.amax(1, keepdim=True) - _TIE).int().argmax(1)  # the first of those that tie

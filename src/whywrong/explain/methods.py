@@ -14,6 +14,7 @@ METHODS: tuple[Method, ...] = (
         config="whywrong.explain.cam:CamConfig",
         draw="whywrong.report.drawing:draw_cam",
         passes=(1, 1),
+        result_version=2,
     ),
     Method(
         name="inverted",
@@ -24,7 +25,7 @@ METHODS: tuple[Method, ...] = (
         draw="whywrong.report.drawing:draw_inverted",
         takes=frozenset({"detail", "masks"}),
         passes=(40, 75),
-        result_version=2,
+        result_version=3,
     ),
     Method(
         name="covering",
@@ -58,6 +59,7 @@ METHODS: tuple[Method, ...] = (
         depth="deep",
         takes=frozenset({"detail", "masks"}),
         passes=(0, 80),
+        result_version=2,
     ),
     Method(
         name="profiles",

@@ -46,7 +46,7 @@ def planted_causes(tables: Tables, cases: Sequence[Case]) -> list[Cause]:
         measured = {
             row["cause"]: row
             for row in tables.rows(
-                f"select {name} as cause, median(v.rho_linf) filter (v.status = 'fixed') as distance"
+                f"select {name} as cause, median(v.rho_linf) filter (v.status = 'ok') as distance"
                 " from inverted v join items i using (item_id) where i.cause is not null group by 1"
             )
         }

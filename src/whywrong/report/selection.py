@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from whywrong.core.status import Status
 from whywrong.report.tables import Row, Tables
 
 SINGLE = ("inverted", "covering", "cam", "patch_groups", "runner_up")  # views with one row an error
@@ -84,4 +85,4 @@ def distance(row: Row) -> float:
     fix = row["inverted"]
     if fix is None:
         return -1.0
-    return 255 * fix["rho_linf"] if fix["status"] == "fixed" else float("inf")
+    return 255 * fix["rho_linf"] if fix["status"] == Status.OK else float("inf")

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from whywrong.core.statistics import Interval, wilson
+from whywrong.core.status import Status
 from whywrong.report.tables import Tables
 
-SKIPPED = "skipped"  # status of errors that were not to be explained in full
 CONFIDENT = 0.9  # a confidence from which the report calls a wrong answer confident
+
+
+SKIPPED = Status.SKIPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +104,12 @@ class Facts:
     @property
     def fixed(self) -> int:
         """Errors for which a fix is known."""
-        return self.statuses["fixed"]
+        return self.statuses[Status.OK]
 
     @property
     def attacked(self) -> int:
         """Errors that the inverted attack has treated."""
-        return sum(n for status, n in self.statuses.items() if status != "already_correct")
+        return sum(n for status, n in self.statuses.items() if status != Status.ALREADY_CORRECT)
 
 
 def gather(tables: Tables) -> Facts:
@@ -209,5 +212,5 @@ def _patch_groups(tables: Tables, facts: Facts) -> None:
 def _inverted(tables: Tables, facts: Facts) -> None:
     for row in tables.rows("select status, count(*) as n from inverted group by status"):
         facts.statuses[row["status"]] = row["n"]
-    facts.distances = np.sort(tables.array("select rho_linf from inverted where status = 'fixed'")) * 255
-    facts.u8_fixed = tables.value("select count(*) from inverted where status = 'fixed' and u8_fixed")
+    facts.distances = np.sort(tables.array("select rho_linf from inverted where status = 'ok'")) * 255
+    facts.u8_fixed = tables.value("select count(*) from inverted where status = 'ok' and u8_fixed")

@@ -11,7 +11,7 @@ from whywrong.report.methods.inverted.section import part as fix_part
 from whywrong.report.tables import Row
 
 FIX = Row(
-    status="fixed", rho_linf=0.31 / 255, q_candidates=1, detailed=True, region_fixed=True,
+    status="ok", rho_linf=0.31 / 255, q_candidates=1, detailed=True, region_fixed=True,
     region_count=1, region_area=0.032, region_linf=12 / 255, u8_fixed=True, unstable=False, contribution_residual=0.001,
     rho_lin_linf=0.3 / 255, rho_l2=0.02, rho_lin_l2=0.02, margin_before=1.0, margin_after=-0.1, u8_linf=1 / 255,
     q_shrink=14, forwards=60, backwards=30, region_l2=0.4,
@@ -43,7 +43,7 @@ def test_the_place_of_a_fix_is_shown_without_a_sentence_about_it():
 
 
 def test_a_missing_fix_leaves_the_distance_unknown():
-    assert "No fix was found with 70 changed images" in text(Row(FIX, status="not_fixed_in_budget", q_candidates=70))
+    assert "No fix was found with 70 changed images" in text(Row(FIX, status="no_answer", q_candidates=70))
 
 
 def test_a_lost_8_bit_fix_is_said():

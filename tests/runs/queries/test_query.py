@@ -74,6 +74,33 @@ def test_lists_that_belong_together_become_rows_and_an_error_without_any_keeps_o
     assert all(row["level"] is not None for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        (("fixed", None), ("ok", None)),
+        (("not_fixed_in_budget", None), ("no_answer", None)),
+        (("refused", "bad_input: pixels are not finite"), ("bad_input", "pixels are not finite")),
+        (("refused", "blank map"), ("refused", "blank map")),
+    ],
+)
+def test_statuses_of_earlier_versions_read_as_those_of_today(tmp_path, monkeypatch, stored, shown):
+    plain, schema = kit.StubResult.columns, kit.StubResult.schema()
+    for name in ("status", "reason"):
+        schema = schema.append(pa.field(name, pa.string()))
+    monkeypatch.setattr(kit.StubResult, "schema", staticmethod(lambda: schema))
+    monkeypatch.setattr(
+        kit.StubResult,
+        "columns",
+        lambda self: {
+            **plain(self),
+            **{n: [w] * len(self.level) for n, w in zip(("status", "reason"), stored, strict=True)},
+        },
+    )
+    run = kit.diagnosed(tmp_path / "run", kit.array_source(tmp_path, 10))
+    rows = run.query("select distinct status, reason from stub").to_pylist()
+    assert [(row["status"], row["reason"]) for row in rows] == [shown]
+
+
 @pytest.mark.parametrize("sql", ["from items limit 1", "with a as (select 1 as x) select x from a", "describe items"])
 def test_the_usual_ways_of_reading_work(finished, sql):
     assert len(finished().query(sql)) > 0

@@ -14,7 +14,7 @@ from whywrong.attacks.inverted.config import InvertedConfig
 from whywrong.attacks.inverted.explain import ExplainedFix, explain_fix
 from whywrong.attacks.inverted.ledger import Ledger, Points
 from whywrong.attacks.inverted.newton import newton_search
-from whywrong.attacks.inverted.result import ALREADY_CORRECT, BAD_INPUT, FIXED, NOT_FIXED, STATUSES, InvertedResult
+from whywrong.attacks.inverted.result import STATUSES, InvertedResult
 from whywrong.attacks.inverted.rounding import grey_levels, round_fix
 from whywrong.attacks.inverted.shrink import close_in, polish
 from whywrong.attacks.inverted.sign import growing_sign, iterative_sign
@@ -23,6 +23,7 @@ from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_classes, check_images, check_labels
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
+from whywrong.core.status import Status
 from whywrong.models.classifier import Classifier, need_classifier
 
 
@@ -88,7 +89,7 @@ class _Attack:
         self.classifier, self.x, self.y, self.keys, self.config = classifier, x, y, keys, config
         self.ledger = Ledger(classifier, y, config.safety)
         batch = len(x)
-        self.status = torch.full_like(y, STATUSES.index(NOT_FIXED))
+        self.status = torch.full_like(y, STATUSES.index(Status.NO_ANSWER))
         self.fix = x.clone()
         self.image_u8 = grey_levels(torch.nan_to_num(x, 0.0, 0.0, 0.0))
         self.fix_u8 = self.image_u8.clone()
@@ -102,7 +103,7 @@ class _Attack:
 
     def run(self, detail: Tensor, masks: Tensor | None) -> InvertedResult:
         bad = bad_rows(self.x)
-        self.status[bad] = STATUSES.index(BAD_INPUT)
+        self.status[bad] = STATUSES.index(Status.BAD_INPUT)
         rows = (~bad).nonzero().flatten()
         if len(rows):
             self._attack(rows)
@@ -115,7 +116,7 @@ class _Attack:
         start = self.ledger.linearise(rows, self.x[rows], rivals, entropy=entropy)
         self.margin_before[rows] = start.margin
         wrong = ~(start.margin < 0)
-        self.status[rows[~wrong]] = STATUSES.index(ALREADY_CORRECT)
+        self.status[rows[~wrong]] = STATUSES.index(Status.ALREADY_CORRECT)
         self.margin_after[rows[~wrong]] = start.margin[~wrong]
         start, rows = start.at(wrong), rows[wrong]
         if not len(rows):
@@ -127,7 +128,7 @@ class _Attack:
         rows, start, found = rows[right], start.at(right), found.at(right)
         if not len(rows):
             return
-        self.status[rows] = STATUSES.index(FIXED)
+        self.status[rows] = STATUSES.index(Status.OK)
         if not entropy:
             found = self._shrink(rows, start, found)
         self._finish(rows, start, found)
@@ -208,7 +209,7 @@ class _Attack:
     # Answer.
 
     def _result(self, detail: Tensor, masks: Tensor | None) -> InvertedResult:
-        fixed = self.status == STATUSES.index(FIXED)
+        fixed = self.status == STATUSES.index(Status.OK)
         delta = torch.where(fixed.view(-1, 1, 1, 1), self.fix - self.x, 0.0)
         detailed = detail & fixed
         explained: ExplainedFix | None = None

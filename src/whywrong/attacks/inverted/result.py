@@ -10,17 +10,14 @@ import torch
 from torch import Tensor
 
 from whywrong.core.result import MethodResult
+from whywrong.core.status import Status
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from whywrong.attacks.inverted.explain import ExplainedFix
 
-FIXED = "fixed"
-NOT_FIXED = "not_fixed_in_budget"
-ALREADY_CORRECT = "already_correct"
-BAD_INPUT = "bad_input"
-STATUSES = (FIXED, NOT_FIXED, ALREADY_CORRECT, BAD_INPUT)
+STATUSES = (Status.OK, Status.NO_ANSWER, Status.ALREADY_CORRECT, Status.BAD_INPUT)
 
 DETAIL_COLUMNS = (
     "region_fixed",
@@ -96,7 +93,7 @@ class InvertedResult(MethodResult):
     @property
     def fixed(self) -> Tensor:
         """(B,), bool: rows with a fix."""
-        return self.status == STATUSES.index(FIXED)
+        return self.status == STATUSES.index(Status.OK)
 
     @property
     def checks(self) -> Mapping[str, Tensor]:

@@ -11,15 +11,10 @@ import torch
 from torch import Tensor
 
 from whywrong.core.result import MethodResult
+from whywrong.core.status import Status
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-OK = "ok"
-BAD_INPUT = "bad_input"
-NO_ANSWER = "no_answer"
-REFUSED = "refused"
-SKIPPED = "skipped"
 
 TRUE, WRONG, RUNNER_UP, TARGET, SMALLEST = "true", "wrong", "runner_up", "target", "smallest"
 UNCHECKED = "unchecked"
@@ -151,7 +146,7 @@ class CounterfactualResult(MethodResult):
 
     Attributes:
         status: ``ok``; ``skipped`` for rows that were not to be explained; ``refused`` where no search could move or
-            the classifier gives different answers to the same image; ``no_answer`` where its scores are not finite;
+            the classifier gives different answers to the same image or scores that are not finite;
             ``bad_input`` where the pixels are not finite or outside [0, 1].
         reason: Why not, or what to know; None otherwise.
         predicted_start: (B,), int64, class read from the image; -1 where there is none.
@@ -220,7 +215,7 @@ class CounterfactualResult(MethodResult):
         for row in range(batch):
             for side, roles in sides.items():
                 entry = next((e for role in roles if (e := self.entries.of(row, role)) is not None), None)
-                if entry is None or self.status[row] != OK or self.entries.norm[entry] == 0:
+                if entry is None or self.status[row] != Status.OK or self.entries.norm[entry] == 0:
                     continue
                 maps["image_u8"][row] = (self.x[row] * 255).round()
                 maps[f"{side}_u8"][row] = self.entries.z_u8[entry].to(self.x.dtype)

@@ -11,18 +11,14 @@ from whywrong.core.checks import bad_rows, check_classes, check_images, check_ke
 from whywrong.core.errors import InputError
 from whywrong.core.margins import best_other, error_margin
 from whywrong.core.randomness import row_keys
+from whywrong.core.status import Status
 from whywrong.explain.counterfactuals.climb import SearchResult
 from whywrong.explain.counterfactuals.config import CounterfactualConfig, default_radius
 from whywrong.explain.counterfactuals.entries import entries_of
 from whywrong.explain.counterfactuals.objectives import ClassObjective, JointObjective, Objective
 from whywrong.explain.counterfactuals.plan import Found, Plan, extended, found_of, joined
 from whywrong.explain.counterfactuals.result import (
-    BAD_INPUT,
-    NO_ANSWER,
-    OK,
-    REFUSED,
     RUNNER_UP,
-    SKIPPED,
     SMALLEST,
     TARGET,
     TRUE,
@@ -91,7 +87,7 @@ class Session:
         # The boundary is where the margin is 0: beside it the probability follows other classes too.
         self.boundary = objective or ClassObjective(classifier, "margin", config.temperature)
         self.y = y.to(x.device)
-        self.status = [OK] * len(x)
+        self.status = [Status.OK] * len(x)
         self.reason: list[str | None] = [None] * len(x)
         self.forwards, self.backwards = torch.zeros_like(self.y), torch.zeros_like(self.y)
         self.start = x.new_zeros((len(x), classifier.num_classes if classifier.classes else 0), dtype=torch.float32)
@@ -137,10 +133,10 @@ class Session:
         """Send the images as they are; rows (n,) to go on with."""
         bad = bad_rows(self.x)
         for row in bad.nonzero().flatten().tolist():
-            self._refuse(row, BAD_INPUT, "pixels are not finite or outside [0, 1]")
+            self._refuse(row, Status.BAD_INPUT, "pixels are not finite or outside [0, 1]")
         self.predicted = torch.full_like(self.y, -1)
         for row in (~bad & ~self.wanted).nonzero().flatten().tolist():
-            self._refuse(row, SKIPPED, "only some errors are explained in full")
+            self._refuse(row, Status.SKIPPED, "only some errors are explained in full")
         rows = (~bad & self.wanted).nonzero().flatten()
         if not len(rows):
             return rows
@@ -152,12 +148,12 @@ class Session:
         self.start[rows] = logits
         silent = ~logits.isfinite().all(1)
         for row in rows[silent].tolist():
-            self._refuse(row, NO_ANSWER, "the model returned NaN or infinite scores")
+            self._refuse(row, Status.REFUSED, "the model returned NaN or infinite scores")
         rows = rows[~silent]
         self.predicted[rows] = self.start[rows].argmax(1)
         return rows
 
-    def _refuse(self, row: int, status: str, reason: str) -> None:
+    def _refuse(self, row: int, status: Status, reason: str) -> None:
         self.status[row], self.reason[row] = status, reason
 
     # What to search.
@@ -290,15 +286,15 @@ class Session:
                     random.add(row)
         for row, endings in stuck.items():
             if row in random:
-                self._refuse(row, REFUSED, "the classifier gives different answers to the same image")
+                self._refuse(row, Status.REFUSED, "the classifier gives different answers to the same image")
             elif endings and endings <= {"no_gradient", "not_found"}:
-                self._refuse(row, REFUSED, "the gradient is zero: no direction raises the target")
+                self._refuse(row, Status.REFUSED, "the gradient is zero: no direction raises the target")
             elif endings and endings <= {"non_finite", "not_found"}:
-                self._refuse(row, REFUSED, "the gradient is not finite")
+                self._refuse(row, Status.REFUSED, "the gradient is not finite")
         whole = self.x[0].numel() ** (1 / self.config.p) if len(self.x) else 0.0
         if self.config.radii and max(self.config.radii) >= whole:
             note = f"a ball of radius {max(self.config.radii):g} holds every image: only the pixel range is a bound"
-            self.reason = [note if s == OK else r for s, r in zip(self.status, self.reason, strict=True)]
+            self.reason = [note if s == Status.OK else r for s, r in zip(self.status, self.reason, strict=True)]
 
     # The stored pictures.
 

@@ -19,6 +19,7 @@ from whywrong.core.checks import bad_rows, check_images, check_keys, check_label
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
 from whywrong.core.result import MethodResult
+from whywrong.core.status import Status
 from whywrong.explain.interactions.blocks import block_pairs
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.pairs import orders_of
@@ -255,8 +256,8 @@ def interactions(
     check_keys(keys, len(x))
     wanted = torch.ones(len(x), dtype=torch.bool) if detail is None else detail.cpu()
     bad = bad_rows(x).cpu()
-    status = ["bad_input" if b else "ok" if w else "skipped" for b, w in zip(bad, wanted, strict=True)]
-    reasons = {"bad_input": BAD_PIXELS, "skipped": SKIPPED, "ok": None}
+    status = [Status.BAD_INPUT if b else Status.OK if w else Status.SKIPPED for b, w in zip(bad, wanted, strict=True)]
+    reasons = {Status.BAD_INPUT: BAD_PIXELS, Status.SKIPPED: SKIPPED, Status.OK: None}
     rows = (wanted & ~bad).nonzero().flatten()
     target, forwards = torch.full((len(x),), -1), torch.zeros(len(x), dtype=torch.int64)
     game = profile = None

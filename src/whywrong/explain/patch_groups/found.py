@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from whywrong.core.status import Status
 from whywrong.explain.patch_groups.config import PatchGroupsConfig
 from whywrong.explain.patch_groups.result import GROUPS, Group, PatchGroupsResult
 from whywrong.explain.patch_groups.search import GreedyPath
@@ -21,7 +22,7 @@ class Found:
     cols: int = 0
     players: str | None = None
     fallback: str | None = None
-    status: list[str] = field(init=False)
+    status: list[Status] = field(init=False)
     reason: list[str | None] = field(init=False)
     groups: dict[str, tuple[list[list[int] | None], list[list[float] | None], list[bool | None]]] = field(init=False)
     numbers: Tensor = field(init=False)  # (5, B) int64: predicted, target, broken into, near ties, forwards
@@ -29,7 +30,7 @@ class Found:
 
     def __post_init__(self) -> None:
         self.cols = self.rows
-        self.status = ["ok"] * self.batch
+        self.status = [Status.OK] * self.batch
         self.reason = [None] * self.batch
         self.groups = {n: ([None] * self.batch, [None] * self.batch, [None] * self.batch) for n in GROUPS}
         self.numbers = torch.tensor([[-1], [-1], [-1], [0], [0]]).repeat(1, self.batch)
@@ -54,7 +55,7 @@ class Found:
     def refuse(self, rows: Tensor, reason: str) -> None:
         """Mark images, and drop the groups noted for them."""
         for row in rows.tolist():
-            self.status[row], self.reason[row] = "refused", reason
+            self.status[row], self.reason[row] = Status.REFUSED, reason
             for parts in self.groups.values():
                 for part in parts:
                     part[row] = None  # type: ignore[call-overload]

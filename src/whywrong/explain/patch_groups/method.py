@@ -15,6 +15,7 @@ from torch import Tensor
 from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_images, check_labels
 from whywrong.core.errors import InputError, ModelRaisedError, NonFiniteError
+from whywrong.core.status import Status
 from whywrong.explain.masking.coarse import MOST_A_SIDE
 from whywrong.explain.masking.players import PlayersConfig
 from whywrong.explain.masking.values import CLASSES, ValueFunction
@@ -75,9 +76,9 @@ def patch_groups(
     found = Found(len(x), players.grid or MOST_A_SIDE)
     for row in range(len(x)):
         if bad[row]:
-            found.status[row], found.reason[row] = "bad_input", BAD_PIXELS
+            found.status[row], found.reason[row] = Status.BAD_INPUT, BAD_PIXELS
         elif not wanted[row]:
-            found.status[row], found.reason[row] = "skipped", SKIPPED
+            found.status[row], found.reason[row] = Status.SKIPPED, SKIPPED
     with classifier:
         _search(classifier, x, y, (wanted & ~bad).nonzero().flatten(), players, config, found)
     return found.result(config)

@@ -17,6 +17,7 @@ from whywrong.attacks.inverted import InvertedConfig, invert
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys
 from whywrong.core.statistics import Interval, exact_share, mean, mean_p, median, share_p
+from whywrong.core.status import Status
 from whywrong.models import Classifier
 from whywrong.reproduce.class_ranks import class_ranks
 from whywrong.reproduce.error_batches import error_batches
@@ -75,7 +76,7 @@ def fixes_exist(models: Sequence[Classifier], data: LabelledImages, config: Inve
     """
     table = _measure(models[0], data, config)
     n = len(table["status"])
-    fixed = np.asarray(table["status"]) == "fixed"
+    fixed = np.asarray(table["status"]) == Status.OK
     whole = fixed & np.asarray(table["u8_fixed"], dtype=bool)
     counted = whole if config.whole_levels else fixed
     queries = np.asarray(table["q_candidates"], dtype=float)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import duckdb
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from whywrong.core.columns import shown_as_rows
 from whywrong.core.errors import RunFolderError
+from whywrong.core.status import FORMER, Status
 from whywrong.data.files import to_text
 from whywrong.runs.queries.comparisons import SAME_ERROR, define_controls, define_runner_up
 from whywrong.runs.queries.readonly import PROTOCOL, RunFiles
@@ -206,8 +207,9 @@ def _stored(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path
     """SELECT over the tables of a method, and the list of its own columns, each after a comma."""
     declared = read_schema(folder / SCHEMA_FILE) if os.path.lexists(folder / SCHEMA_FILE) else KEYS
     rows = _rows(connection, files, folder, declared)
-    columns = [row[0] for row in connection.execute(f"describe {rows}").fetchall()]
+    columns = {row[0]: row[1] for row in connection.execute(f"describe {rows}").fetchall()}
     lists = shown_as_rows(declared)
+    rows = _in_todays_words(rows, columns)
     return rows, "".join(f", {_own(column, lists)}" for column in columns if column not in (*KEYS.names, "shard"))
 
 
@@ -227,6 +229,18 @@ def _spurious(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: Store
                     select *, unnest(case when len(crops) > 0 then crops else [null] end) as crop
                     from read_parquet({_quoted(files.address(changes))})))"""
         )
+
+
+def _in_todays_words(rows: str, kinds: Mapping[str, str]) -> str:
+    """The rows with the statuses of earlier versions as they are called today; ``kinds`` are the types by column."""
+    if kinds.get("status") != "VARCHAR":
+        return rows
+    words = [f"when status = {_quoted(old)} then {_quoted(new)}" for old, new in FORMER.items()]
+    reason = ""
+    if kinds.get("reason") == "VARCHAR":  # earlier, pixels that are no image were refused, and the reason said so
+        words.append(f"when starts_with(reason, '{Status.BAD_INPUT}: ') then '{Status.BAD_INPUT}'")
+        reason = f", regexp_replace(reason, '^{Status.BAD_INPUT}: ', '') as reason"
+    return f"select * replace (case {' '.join(words)} else status end as status{reason}) from ({rows})"
 
 
 def _own(column: str, lists: Collection[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
+from whywrong.core.status import Status
 from whywrong.report.numbers import count, grey_levels, known, percent, sig
 from whywrong.report.primitives import overlays
 from whywrong.report.primitives.sections import Block, Context, Overlay, Part, true_class
@@ -25,7 +26,7 @@ def part(context: Context) -> Part | None:
         overlays=_overlays(fix, context.maps("inverted")),
         caveats=_caveats(fix),
     )
-    if fix["status"] == "fixed":
+    if fix["status"] == Status.OK:
         found.blocks = [_distance_block(fix), *_fix_blocks(fix)]
     return found
 
@@ -62,12 +63,12 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
 
 
 def _distance(fix: Row, true: str, nearer: float) -> list[Markup]:
-    if fix["status"] == "not_fixed_in_budget":
+    if fix["status"] == Status.NO_ANSWER:
         tried = int(fix["q_candidates"])
         return [Markup("No fix was found with {}, so how far it is from right is unknown.").format(
             count(tried, "changed image")
         )]  # fmt: skip
-    if fix["status"] != "fixed":
+    if fix["status"] != Status.OK:
         return [Markup("The fix was not computed: {}.").format(fix["status"].replace("_", " "))]
     grey = 255 * fix["rho_linf"]
     sentence = Markup("A change of at most {} in any colour value makes it {}").format(
@@ -81,7 +82,7 @@ def _distance(fix: Row, true: str, nearer: float) -> list[Markup]:
 
 
 def _eight_bit(fix: Row) -> list[Markup]:
-    if fix["status"] != "fixed" or fix["u8_fixed"] is None:
+    if fix["status"] != Status.OK or fix["u8_fixed"] is None:
         return []
     if fix["u8_fixed"]:
         return []
@@ -100,7 +101,7 @@ def _caveats(fix: Row) -> list[str]:
             f"The contribution map misses {percent(abs(residual))} of the change in margin, more than 2 %: read it"
             " with care."
         )
-    if fix["status"] == "fixed" and not fix["detailed"]:
+    if fix["status"] == Status.OK and not fix["detailed"]:
         found.append("Explained without region fix and map: it lies beyond the limit of errors explained in full.")
     return found
 
