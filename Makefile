@@ -4,6 +4,7 @@
 #   make test       the quick tests          make test-slow   the long ones
 #   make lint       style, types, arrows     make bench       the benchmarks, JSON into build/bench
 #   make docs       the site, into site/     make lock        lock the dependencies again
+#   make dist       wheel and sdist, into dist/, and the demo from the wheel in an empty environment
 #   make models     train the shipped networks again, plant the shipped mistakes, draw the contact sheets of the docs
 #
 # Nothing is fetched but the locked packages, checked by hash. The files under requirements/ name versions and hashes
@@ -18,7 +19,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint bench docs models lock clean
+.PHONY: demo test test-slow lint bench docs dist models lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,6 +52,14 @@ bench: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+dist: $(UV)
+	rm -rf dist build/empty build/demo
+	$(BIN)/python -m hatchling build -d dist
+	$(UV) venv --quiet --python $(BIN)/python build/empty
+	$(UV) pip install --quiet --python build/empty/bin/python --require-hashes -r requirements/run.txt
+	$(UV) pip install --quiet --python build/empty/bin/python --no-deps dist/*.whl
+	cd build && empty/bin/whywrong demo --out demo --progress none
 
 models: $(VENV)/.dev
 	$(BIN)/python -m whywrong.planting.shipped --sheets docs/images
