@@ -22,7 +22,8 @@ from whywrong.core.errors import InputError
 from whywrong.core.margins import best_other
 from whywrong.core.result import MethodResult
 from whywrong.core.status import Status
-from whywrong.models.classifier import Classifier, need_classifier
+from whywrong.doors.methods import open_inputs
+from whywrong.models.classifier import Classifier
 from whywrong.models.layers.heads import LinearHead
 from whywrong.models.layers.spatial import SpatialLayer, read_layer, spatial_layer
 
@@ -133,6 +134,7 @@ class CamResult(MethodResult):
         return pa.schema(list(kinds.items()))
 
 
+@open_inputs
 def cam(
     classifier: Classifier, x: Tensor, y: Tensor, *, keys: Tensor | None = None, config: CamConfig | None = None
 ) -> CamResult:
@@ -154,7 +156,6 @@ def cam(
         AccessError: The classifier does not let us see its layers.
         ModelError: No spatial layer can be resolved.
     """
-    need_classifier(classifier)
     config = config or CamConfig()
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
     classifier.require(Access.INTERNALS, "cam")

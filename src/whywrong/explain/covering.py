@@ -20,7 +20,8 @@ from whywrong.core.errors import InputError
 from whywrong.core.result import MethodResult
 from whywrong.core.status import Status
 from whywrong.data.corruptions.filters import gaussian_matrix
-from whywrong.models.classifier import Classifier, need_classifier
+from whywrong.doors.methods import open_inputs
+from whywrong.models.classifier import Classifier
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -123,6 +124,7 @@ class CoveringResult(MethodResult):
         return pa.schema([*kinds.items(), ("forwards", pa.int64()), ("backwards", pa.int64())])
 
 
+@open_inputs
 def covering(
     classifier: Classifier,
     x: Tensor,
@@ -157,7 +159,6 @@ def covering(
         torch.Size([2, 7, 7])
     """
     config = config or CoveringConfig()
-    need_classifier(classifier)
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
     check_labels(y, len(x), classifier.num_classes if classifier.classes is not None else None)
     classifier.require(Access.SCORES, "covering")

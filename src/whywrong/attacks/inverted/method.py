@@ -24,9 +24,11 @@ from whywrong.core.checks import bad_rows, check_classes, check_images, check_la
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
 from whywrong.core.status import Status
-from whywrong.models.classifier import Classifier, need_classifier
+from whywrong.doors.methods import open_inputs
+from whywrong.models.classifier import Classifier
 
 
+@open_inputs
 def invert(
     classifier: Classifier,
     x: Tensor,
@@ -56,7 +58,6 @@ def invert(
         AccessError: The classifier grants no gradients.
         NotDifferentiableError: No gradient reaches the pixels.
     """
-    need_classifier(classifier)
     config = config or InvertedConfig()
     classifier.require(Access.GRADIENTS, "the inverted attack with gradients")
     check_images(x)

@@ -7,7 +7,7 @@ from typing import Any
 
 from whywrong.core.data_facts import DataFacts
 from whywrong.core.errors import DataError
-from whywrong.core.transforms import read_transform
+from whywrong.core.preprocessing.transforms import read_transform
 from whywrong.data.objects.items import kinds_of, title_of
 from whywrong.data.sources import Source, open_source
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from whywrong.core.errors import BadItemError, InputError
-from whywrong.core.transforms import StatedTransform, read_transform
+from whywrong.core.preprocessing.transforms import StatedTransform, read_transform
 from whywrong.data.objects.pixels import is_tensor
 from whywrong.data.objects.samples import Key
 

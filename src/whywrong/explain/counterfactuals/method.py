@@ -13,6 +13,7 @@ from torch import Tensor
 
 from whywrong.core.access import Access
 from whywrong.core.checks import check_images
+from whywrong.doors.methods import open_inputs
 from whywrong.explain.counterfactuals.config import CounterfactualConfig
 from whywrong.explain.counterfactuals.guidance import guided_by
 from whywrong.explain.counterfactuals.named import helper_words, named_helper, named_judges
@@ -20,9 +21,10 @@ from whywrong.explain.counterfactuals.objectives import Objective
 from whywrong.explain.counterfactuals.result import AUXILIARY, GIVEN, NONE, OWN, CounterfactualResult
 from whywrong.explain.counterfactuals.session import Session
 from whywrong.explain.counterfactuals.trust import TrustConfig, trust
-from whywrong.models.classifier import Classifier, need_classifier
+from whywrong.models.classifier import Classifier
 
 
+@open_inputs
 def counterfactual(
     classifier: Classifier,
     x: Tensor,
@@ -73,7 +75,6 @@ def counterfactual(
         AccessError: The classifier grants no gradients.
         NotDifferentiableError: No gradient reaches the pixels.
     """
-    need_classifier(classifier)
     config = config or CounterfactualConfig()
     classifier.require(Access.GRADIENTS, "a counterfactual")
     with classifier:

@@ -20,6 +20,7 @@ from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
 from whywrong.core.result import MethodResult
 from whywrong.core.status import Status
+from whywrong.doors.methods import open_inputs
 from whywrong.explain.interactions.blocks import block_pairs
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.pairs import orders_of
@@ -28,7 +29,7 @@ from whywrong.explain.masking.coarse import coarse_players
 from whywrong.explain.masking.pixels import Baseline
 from whywrong.explain.masking.players import ImageGame, PlayersConfig
 from whywrong.explain.masking.values import CLASSES, KINDS, ValueFunction
-from whywrong.models.classifier import Classifier, need_classifier
+from whywrong.models.classifier import Classifier
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -217,6 +218,7 @@ def _repeated(values: Sequence[Any], times: int) -> list[Any]:
     return [value for value in values for _ in range(times)]
 
 
+@open_inputs
 def interactions(
     classifier: Classifier,
     x: Tensor,
@@ -245,7 +247,6 @@ def interactions(
         CannotDropTokens: Tokens were asked for and cannot be had.
         NonFiniteError: The model returned NaN or infinity for an image or a part of it.
     """
-    need_classifier(classifier)
     config = config or ProfilesConfig()
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
     check_labels(y, len(x), classifier.num_classes if classifier.classes is not None else None)

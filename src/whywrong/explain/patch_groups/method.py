@@ -16,6 +16,7 @@ from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_images, check_labels
 from whywrong.core.errors import InputError, ModelRaisedError, NonFiniteError
 from whywrong.core.status import Status
+from whywrong.doors.methods import open_inputs
 from whywrong.explain.masking.coarse import MOST_A_SIDE
 from whywrong.explain.masking.players import PlayersConfig
 from whywrong.explain.masking.values import CLASSES, ValueFunction
@@ -25,7 +26,7 @@ from whywrong.explain.patch_groups.game import PatchGame, column
 from whywrong.explain.patch_groups.greedy import greedy
 from whywrong.explain.patch_groups.result import PatchGroupsResult
 from whywrong.explain.patch_groups.search import GreedyPath, Search
-from whywrong.models.classifier import Classifier, need_classifier
+from whywrong.models.classifier import Classifier
 
 BAD_PIXELS = "pixels are not finite or outside [0, 1]"
 NOT_FINITE = "the model returned NaN or infinite scores for the image or for a part of it"
@@ -34,6 +35,7 @@ SKIPPED = "only some errors are explained in full"
 _SAME = 1e-6  # of the size of the value above 1; float32 rounding lies below
 
 
+@open_inputs
 def patch_groups(
     classifier: Classifier,
     x: Tensor,
@@ -63,7 +65,6 @@ def patch_groups(
         AccessError: The classifier grants labels only.
         CannotDropTokens: Tokens were asked for and cannot be had.
     """
-    need_classifier(classifier)
     config = config or PatchGroupsConfig()
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
     check_labels(y, len(x), classifier.num_classes if classifier.classes is not None else None)

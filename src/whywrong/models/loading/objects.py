@@ -13,8 +13,8 @@ from whywrong.core.classes import ClassList
 from whywrong.core.data_facts import DataFacts
 from whywrong.core.errors import InputError
 from whywrong.core.input_spec import InputSpec
-from whywrong.core.preparation import is_image_processor, read_image_processor
-from whywrong.core.transforms import is_transform, require_spec
+from whywrong.core.preprocessing.image_processors import is_image_processor, read_image_processor
+from whywrong.core.preprocessing.transforms import is_transform, require_spec
 from whywrong.models.classifier import Classifier
 from whywrong.models.kinds import unwrap
 from whywrong.models.loading.attributes import settle_normalisation, stated_preprocessing

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from whywrong.core.errors import InputError
 from whywrong.core.input_spec import InputSpec
-from whywrong.core.transforms import is_transform, read_transform, require_spec
+from whywrong.core.preprocessing.transforms import is_transform, read_transform, require_spec
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.2, 0.3)
 

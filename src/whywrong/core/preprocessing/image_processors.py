@@ -1,61 +1,15 @@
-"""The preprocessing of a transform or image processor, read from its settings and confirmed by calling it.
-
-Nothing is assumed from names alone: what was read is computed with Pillow on a trial image and compared with the answer
-of the object itself, so that a step that was misread, skipped or added shows.
-"""
+"""The preprocessing of a Hugging Face image processor; transformers itself is not imported."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from whywrong.core.errors import InputError
 from whywrong.core.input_spec import InputSpec
-
-_FAR = 0.02  # mean difference of values in [0, 1]; Pillow and torch resize within a third of it
-_TRIAL = (150, 200)  # height and width of the trial image: not square, so that a stretch shows
-
-
-def agrees(spec: InputSpec, prepare: Callable[[Image.Image], Any]) -> bool:
-    """Compare a spec with what a user's function makes of a trial image.
-
-    Args:
-        spec: What was read.
-        prepare: From an RGB image to values (C, H, W) or (1, C, H, W): an array or tensor.
-    """
-    image = _trial_image()
-    try:
-        answer = np.asarray(prepare(image), dtype=np.float64)
-    except Exception:  # noqa: BLE001 - the user's code may raise anything; then it confirms nothing
-        return False
-    answer = answer[0] if answer.ndim == 4 else answer
-    if answer.shape != (spec.channels, spec.height, spec.width):
-        return False
-    if spec.mean is not None and spec.std is not None:
-        answer = answer * np.reshape(spec.std, (-1, 1, 1)) + np.reshape(spec.mean, (-1, 1, 1))
-    return bool(np.abs(answer - _prepare(image, spec)).mean() < _FAR)
-
-
-def _trial_image() -> Image.Image:
-    rows, columns = np.mgrid[0 : _TRIAL[0], 0 : _TRIAL[1]] / np.array(_TRIAL).reshape(2, 1, 1)
-    waves = 0.5 + 0.5 * np.sin(9 * rows * (1 + columns))
-    return Image.fromarray((255 * np.stack([rows, columns, waves], 2)).round().astype(np.uint8))
-
-
-def _prepare(image: Image.Image, spec: InputSpec) -> np.ndarray:
-    """Resize and crop an image with Pillow, (C, H, W) in [0, 1]."""
-    image = image.convert("L") if spec.channels == 1 else image
-    size = (spec.width, spec.height)
-    if spec.resize is not None:
-        short = min(image.size)
-        size = (int(spec.resize * image.width / short), int(spec.resize * image.height / short))
-    image = image.resize(size, Image.Resampling[spec.interpolation.upper()])
-    left, top = round((size[0] - spec.width) / 2), round((size[1] - spec.height) / 2)
-    image = image.crop((left, top, left + spec.width, top + spec.height))
-    return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1) / 255
+from whywrong.core.preprocessing.trial import agrees
 
 
 def read_image_processor(processor: Any, given: Mapping[str, Any] | None = None) -> InputSpec:

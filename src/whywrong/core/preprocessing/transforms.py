@@ -8,7 +8,7 @@ from typing import Any
 
 from whywrong.core.errors import InputError
 from whywrong.core.input_spec import INTERPOLATIONS, InputSpec
-from whywrong.core.preparation import agrees
+from whywrong.core.preprocessing.trial import agrees
 
 _AS_TENSOR = (
     "ToTensor", "PILToTensor", "MaybeToTensor", "MaybePILToTensor", "ToImage", "ToImageTensor", "ConvertImageDtype",

@@ -1,0 +1,1 @@
+"""Preprocessing as other libraries state it, read into an ``InputSpec``."""

@@ -1,0 +1,78 @@
+"""What lets every method be called with a model and data in any form, beside a classifier and tensors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whywrong.core.classes import ClassList
+from whywrong.core.data_facts import DataFacts
+from whywrong.core.errors import InputError
+from whywrong.data.batches import load_images
+from whywrong.doors.pairs import input_spec, open_model, open_pair
+from whywrong.models.classifier import Classifier
+
+MOST = 256  # images of a data set that one call of a method takes
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def open_inputs(method: F) -> F:
+    """Let a method ``method(classifier, x, y, ...)`` also take a module, arrays, or a data set in place of x and y.
+
+    A module is wrapped as :func:`whywrong.doors.pairs.open_model` does. Without ``y``, ``x`` is a data set with labels
+    of at most 256 images. A classifier and tensors pass through untouched.
+    """
+
+    @functools.wraps(method)
+    def opened(classifier: Any, x: Any, y: Any = None, **options: Any) -> Any:
+        if not (isinstance(classifier, Classifier) and isinstance(x, Tensor) and y is not None):
+            classifier, x, y = _open(classifier, x, y)
+        return method(classifier, x, y, **options)
+
+    return opened  # type: ignore[return-value]
+
+
+def _open(model: Any, x: Any, y: Any) -> tuple[Classifier, Tensor, Tensor]:
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and y is not None:
+        x = torch.from_numpy(x).float()
+    if isinstance(x, Tensor) and y is not None:
+        size = tuple(x.shape[1:]) if x.ndim == 4 else None
+        classifier = open_model(model, DataFacts(size=size, prepared=True))  # type: ignore[arg-type]
+        return classifier, x, y if isinstance(y, Tensor) else torch.as_tensor(y, device=x.device)
+    return _read(model, x if y is None else list(zip(x, y, strict=True)))
+
+
+def _read(model: Any, data: Any) -> tuple[Classifier, Tensor, Tensor]:
+    """All images of a data set as one batch, on the device of the classifier.
+
+    Raises:
+        InputError: Too many images, one that cannot be used, or one without a label.
+    """
+    classifier, source = open_pair(model, data)
+    if len(source) > MOST:
+        raise InputError(
+            f"a method takes at most {MOST} images at once, the data set has {len(source):,}: pass a part of it, as "
+            "torch.utils.data.Subset(data, range(64)), or use whywrong.diagnose"
+        )
+    spec = input_spec(classifier, source)
+    (first,) = load_images(source, spec=spec, classes=None, batch_size=len(source))
+    if first.failed:
+        raise InputError(f"{first.failed[0].entry.key} cannot be used: {first.failed[0].reason}")
+    if bool((first.y < 0).any()):
+        raise InputError(f"{first.items[int((first.y < 0).nonzero()[0])].entry.key} has no label, which a method needs")
+    x = first.x.to(classifier.device)
+    with classifier:
+        count = classifier.logits(x[:1]).shape[1]
+    named = classifier.classes is not None and classifier.classes.named
+    ordered = source.facts.classes
+    classes = classifier.classes if named or ordered is None or len(ordered) != count else ClassList(ordered)
+    assert classes is not None
+    labels = source.match_labels(classes)
+    y = torch.tensor([labels[str(item.entry.label)] for item in first.items], device=classifier.device)
+    return classifier, x, y
