@@ -23,10 +23,8 @@ KNOWN_CIRCLES = (
     {"whywrong.models.chunks", "whywrong.models.classifier", "whywrong.models.memory"},
     {"whywrong.explain.counterfactuals.entries", "whywrong.explain.counterfactuals.session"},
     {"whywrong.report.error_view", "whywrong.report.facets"},
-    {f"whywrong.data.sources{part}" for part in ("", ".arrays", ".base", ".folder", ".huggingface", ".planted")}
-    | {f"whywrong.data.sources.{part}" for part in ("shards", "table")},
 )
-KNOWN_FOLDERS = {"report", "explain/counterfactuals", "models"}
+KNOWN_FOLDERS = {"report", "explain/counterfactuals"}
 KNOWN_SIGNATURES = {"explain/counterfactuals/session.py Session.__init__"}
 
 

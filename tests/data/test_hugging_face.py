@@ -89,13 +89,13 @@ def test_a_label_that_is_no_class_stops_with_its_row(tmp_path, kind, values):
         open_source(save(tmp_path / "set", label=(kind, values)))
 
 
-def test_a_saved_data_set_without_the_prefix_is_pointed_at_it(tmp_path):
-    name = save(tmp_path / "set", label=(NAMES, [1, 0]))
-    with pytest.raises(DataError, match=f"give {name}"):
-        open_source(tmp_path / "set")
+def test_a_saved_data_set_needs_no_prefix(tmp_path):
+    save(tmp_path / "set", label=(NAMES, [1, 0]))
     datasets.DatasetDict({"test": datasets.load_from_disk(tmp_path / "set")}).save_to_disk(tmp_path / "splits")
-    with pytest.raises(DataError, match=f"give hf:{tmp_path / 'splits'}"):
-        open_source(tmp_path / "splits")
+    for folder in ("set", "splits"):
+        source = open_source(tmp_path / folder)
+        assert (source.spec.kind, source.spec.path) == ("hf", str(tmp_path / folder))
+        assert source.label_counts == {"cat": 1, "dog": 1}
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_what_is_done_to_a_picture_is_kept_and_drawn_again(tmp_path):
     ("name", "options", "error", "words"),
     [
         ("planted:tests", {}, InputError, 'no drawn set "planted:tests".*nearest: "planted:test"'),
-        ("planted:test", {"label_by": "name"}, DataError, "takes no manifest"),
+        ("planted:test", {"label_by": "name"}, DataError, "label_by=.* does not apply"),
     ],
 )
 def test_other_names_and_options_are_refused(name, options, error, words):

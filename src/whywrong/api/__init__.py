@@ -307,7 +307,7 @@ def spurious_features(
         labels: CSV with a person's labels, as the page writes it; SpuFix is then measured.
         progress: Told the stage and how far it is, after every batch.
         decode_options: How files are decoded.
-        reading: As for :func:`open_data`, for ``data``; and for ``reference`` without manifest, boxes and columns.
+        reading: As for :func:`open_data`, for ``data``; for ``reference`` all but manifest, boxes, split and columns.
         settings: Of :class:`whywrong.runs.spurious.search.SpuriousConfig`: ``classes``, ``components``, ``start`` ...
 
     Returns:
@@ -325,7 +325,7 @@ def spurious_features(
 
     check_page(Path(out) / "spurious.html")
     reading = dict(reading or {})
-    tables = ("manifest", "boxes", "image_column", "label_column")  # of ``data``, whose columns these are
+    tables = ("manifest", "boxes", "split", "image_column", "label_column")  # these describe ``data`` alone
     beside = {name: value for name, value in reading.items() if name not in tables}
     report = spurious_report(
         *open_pair(classifier, data, **reading),

@@ -19,6 +19,7 @@ from whywrong.core.classes import ClassList
 from whywrong.core.data_facts import DataFacts
 from whywrong.core.errors import DataError, InputError, UnmatchedLabelError
 from whywrong.core.label_match import describe_respelled, match_labels
+from whywrong.core.registry import SourceKind, lines, nearest, resolve
 from whywrong.data.files import Judge, open_regular, path_bytes, to_text
 from whywrong.data.formats import MAX_PIXELS, check_head
 from whywrong.data.sources.boxes import BoxTable, BoxUse
@@ -80,14 +81,15 @@ class SourceSpec:
     label: str | None = None
 
     def open(self) -> Source:
-        """The source again, without checking the whole listing once more.
+        """Open the source, without going through its listing.
 
         Raises:
-            DataError: The data is not there any more.
+            DataError: The data is not there any more, or no kind of data has that name.
         """
-        from whywrong.data.sources import source_from_spec
-
-        return source_from_spec(self)
+        known = lines(SourceKind)
+        if self.kind not in known:
+            raise DataError(f'unknown kind of data "{self.kind}"{nearest(self.kind, known)}; is a plug-in missing?')
+        return resolve(known[self.kind].source)(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for ``run.json``; ``SourceSpec(**d)`` is the way back."""
@@ -126,6 +128,16 @@ class Source(ABC):
         self._count = 0
         self._scanned = False
         self._respelled: str | None = None  # of the last match
+
+    @classmethod
+    def from_name(cls, asked: SourceSpec) -> SourceSpec:
+        """Return how to open ``scheme:NAME``, which comes with NAME as its path."""
+        return asked
+
+    @classmethod
+    def recognise(cls, asked: SourceSpec) -> SourceSpec | None:
+        """Return how to open a file or folder, which comes with its absolute path; None if it is of another kind."""
+        return asked
 
     def entries(self) -> Iterator[Entry]:
         """All entries, lazily, in the same order every time."""

@@ -82,6 +82,12 @@ class FileSource(Source):
 class ClassFolderSource(FileSource):
     """One folder per class; the label is the folder's name, and empty folders are classes too."""
 
+    @classmethod
+    def recognise(cls, asked: SourceSpec) -> SourceSpec | None:
+        """Recognise a folder that holds folders."""
+        walk = Walk(path_bytes(asked.path), follow_links=asked.follow_links)
+        return asked if any(True for _ in walk.folders()) else None
+
     def _entries(self, ignored: Counter[str]) -> Iterator[Entry]:
         walk = self._walk(ignored)
         for folder in walk.folders():

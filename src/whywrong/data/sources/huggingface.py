@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from whywrong.core.errors import BadItemError, DataError, EnvironmentFailure
@@ -17,6 +18,16 @@ from whywrong.data.sources.label_values import UNLABELLED, label_text
 
 class HuggingFaceSource(Source):
     """Rows of one split; the key is ``split/row``, the label the name of the class."""
+
+    @classmethod
+    def from_name(cls, asked: SourceSpec) -> SourceSpec:
+        """Take a path on this machine before a name elsewhere."""
+        return replace(asked, path=os.path.abspath(asked.path)) if os.path.exists(asked.path) else asked
+
+    @classmethod
+    def recognise(cls, asked: SourceSpec) -> SourceSpec | None:
+        """Recognise a folder that ``save_to_disk`` has written."""
+        return asked if _is_saved(asked.path) else None
 
     def __init__(self, spec: SourceSpec) -> None:
         super().__init__(spec)
@@ -38,10 +49,7 @@ class HuggingFaceSource(Source):
     def _load(self, datasets: Any) -> tuple[str, Any]:
         path, split = self.spec.path, self.spec.split
         try:
-            saved = os.path.isfile(os.path.join(path, "dataset_dict.json")) or os.path.isfile(
-                os.path.join(path, "state.json")
-            )
-            data = datasets.load_from_disk(path) if saved else _load_other(datasets, path)
+            data = datasets.load_from_disk(path) if _is_saved(path) else _load_other(datasets, path)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             raise DataError(f"{path}: not a Hugging Face data set that can be loaded: {error}") from None
         if not isinstance(data, datasets.DatasetDict):
@@ -106,6 +114,10 @@ class HuggingFaceSource(Source):
 
     def _classes_folder(self) -> None:
         return None
+
+
+def _is_saved(folder: str) -> bool:
+    return any(os.path.isfile(os.path.join(path_bytes(folder), name)) for name in (b"dataset_dict.json", b"state.json"))
 
 
 def _folders(datasets: Any, path: str) -> list[bytes]:

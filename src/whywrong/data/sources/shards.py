@@ -23,7 +23,7 @@ from whywrong.data.formats import IMAGE_SUFFIXES, MAX_PIXELS
 from whywrong.data.inside import is_remote, outside
 from whywrong.data.sources.base import Entry, Source, SourceSpec, judge_image
 from whywrong.data.sources.label_values import label_text
-from whywrong.data.sources.walk import is_system, list_folder
+from whywrong.data.sources.walk import Walk, is_system, list_folder
 
 SUFFIXES = (b".tar", b".tar.gz", b".tgz")
 _MAX_LABEL_BYTES = 2**20
@@ -77,6 +77,16 @@ class _Shard:
 
 class TarSource(Source):
     """Samples of one shard or of all shards in a folder, in their order; the key is ``shard.tar/name.jpg``."""
+
+    @classmethod
+    def recognise(cls, asked: SourceSpec) -> SourceSpec | None:
+        """Recognise a shard, and a folder of shards without images beside them."""
+        root = path_bytes(asked.path)
+        if not os.path.isdir(root):
+            return asked
+        shards = any(kind == b"f" and name.lower().endswith(SUFFIXES) for name, kind in list_folder(root))
+        images = shards and any(True for _ in Walk(root, follow_links=asked.follow_links).files(deep=False))
+        return asked if shards and not images else None
 
     def __init__(self, spec: SourceSpec) -> None:
         super().__init__(spec)

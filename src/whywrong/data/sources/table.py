@@ -7,6 +7,7 @@ import posixpath
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 
@@ -19,6 +20,7 @@ from whywrong.data.sources.folder import FileSource
 from whywrong.data.sources.label_values import UNLABELLED, label_text, one_hot_classes
 from whywrong.data.sources.rows import Row, Table, box_of, extra_columns, forward_slashes, hash64, path_of
 
+_MANIFESTS = ("manifest.csv", "manifest.parquet")  # found in a folder without being named
 _PATH = ("path", "file")
 _KNOWN = ("path", "file", "label", "mask", "x_min", "y_min", "x_max", "y_max", "cause")
 _LOOKED_AT = 100  # rows by which one-hot columns are known
@@ -31,6 +33,22 @@ class TableSource(FileSource):
     The key is the path; where one path stands under several labels, ``path//label``, so that each is its own item.
     Repeated rows are passed over and counted. Memory: sixteen bytes a row.
     """
+
+    @classmethod
+    def recognise(cls, asked: SourceSpec) -> SourceSpec | None:
+        """Recognise a table, and a folder that has one or is given with one.
+
+        Raises:
+            DataError: A table is given with another one.
+        """
+        path = asked.path
+        if not os.path.isdir(path_bytes(path)):
+            if asked.manifest is not None:
+                raise DataError(f"{to_text(path)}: a manifest goes with the folder of its images")
+            return replace(asked, path=os.path.dirname(path), manifest=path)
+        own = (os.path.join(path, name) for name in _MANIFESTS)
+        manifest = asked.manifest or next((file for file in own if os.path.isfile(path_bytes(file))), None)
+        return None if manifest is None else replace(asked, manifest=manifest)
 
     def __init__(self, spec: SourceSpec) -> None:
         super().__init__(spec)
