@@ -120,9 +120,7 @@ def test_layer_normalisation_keeps_the_statistics_of_the_image(x):
                 place = a[i, :, u, v]
                 expected[u, v] = (w[c] * (place - place.mean()) * gamma / sigma).sum() / 16
         np.testing.assert_allclose(result.wrong[i], expected, rtol=1e-3, atol=1e-5)
-        total = (
-            expected.sum() + w[c] @ beta + float(linear.bias.detach()[c])
-        )  # formula of the specification, section 2.2
+        total = expected.sum() + w[c] @ beta + float(linear.bias.detach()[c])
         assert total == pytest.approx(float(logits[i, c]), abs=1e-4)
     assert float(result.residual.max()) < 1e-5
 

@@ -206,8 +206,8 @@ def test_the_figure_shows_every_sample(classifier, data, tmp_path):
 
 
 @pytest.mark.slow
-def test_resnet20_on_jpeg_images_holds_claim_1_and_6_as_in_the_specification(shared_data, shared_models):
-    """Section 4.3: 100 % at 1.1 to 1.2 candidates, nearest class for 68 % on the lossless images."""
+def test_resnet20_on_jpeg_images_holds_claim_1_and_6(shared_data, shared_models):
+    """Measured before: 100 % at 1.1 to 1.2 candidates, nearest class for 68 % on the lossless images."""
     from whywrong import api
 
     net = shared_models("resnet20")

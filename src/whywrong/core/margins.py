@@ -21,7 +21,7 @@ def error_margin(logits: Tensor, y: Tensor) -> Tensor:
     Returns:
         (B,), logits; differentiable.
 
-    Source: inverted attack, problem 2.1 (a targeted margin with target ``y``).
+    Source: ours, docs/methods/inverted.md (a targeted margin with target ``y``).
     """
     others = logits.scatter(1, y[:, None], -torch.inf)
     return others.amax(1) - logits.gather(1, y[:, None])[:, 0]

@@ -1,10 +1,11 @@
 """Class activation maps: where the evidence for the wrong class and for the true class lies.
 
-Source: Zhou et al. 2016 (CAM), Draelos and Carin 2020, arXiv 2011.08891 (HiResCAM); promotion and suppression, section
-2.2. Where a linear head follows the mean over places, the map is CAM, divided by the number of places so that it sums:
-``sum over places of M_c + b_c = z_c``. Layer normalisation between mean and head keeps the statistics of the image at
-hand, which leaves the sum exact. Elsewhere the map is HiResCAM, gradient times activation without a ReLU, which is
-exact where nothing but linear (or piecewise linear and bias-free) steps follow. Values stay raw: logits a cell.
+Source: Zhou et al. 2016 (CAM), Draelos and Carin 2020, arXiv 2011.08891 (HiResCAM); the difference of two classes is
+ours, docs/methods/cam.md. Where a linear head follows the mean over places, the map is CAM, divided by the number of
+places so that it sums: ``sum over places of M_c + b_c = z_c``. Layer normalisation between mean and head keeps the
+statistics of the image at hand, which leaves the sum exact. Elsewhere the map is HiResCAM, gradient times activation
+without a ReLU, which is exact where nothing but linear (or piecewise linear and bias-free) steps follow. Values stay
+raw: logits a cell.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Where the true class of an error ranks among all other classes by distance.
 
-Source: inverted attack, claim 6; distances as of DeepFool (Moosavi-Dezfooli et al. 2016, arXiv 1511.04599).
+Source: ours, docs/guides/reproduce.md (claim inverted.6); distances as in DeepFool (Moosavi-Dezfooli et al. 2016, arXiv
+1511.04599).
 """
 
 from __future__ import annotations

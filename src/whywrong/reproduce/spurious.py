@@ -1,9 +1,9 @@
 """Claim counterfactuals.C7: taking harmful components away raises the spurious score and leaves accuracy as it was.
 
 Source: Neuhaus et al. 2023, arXiv 2212.04871 (direction from its abstract and code; its figures are in pictures);
-specification "counterfactuals", section 5. Nobody is asked here which components are spurious: those that are
-confirmed harmful on one part of the images, and can be done without there, are taken; what taking them away does is
-measured on another part.
+the procedure is ours, docs/guides/reproduce.md. Nobody labels components as spurious here: those that are confirmed
+harmful on one part of the images, and can be removed without loss there, are taken. What their removal does is measured
+on another part.
 """
 
 from __future__ import annotations

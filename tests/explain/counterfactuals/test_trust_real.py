@@ -19,7 +19,7 @@ ROBUST, PLAIN = ("robust_resnet", "robust_vit"), ("resnet20", "resnet56", "small
 
 @pytest.mark.slow
 def test_the_score_tells_robust_nets_from_ordinary_ones(shared_data, shared_models):
-    """Bars of the specification at 30 images: AUROC at least 0.9, and 90 % of ordinary ones not semantic."""
+    """At 30 images: AUROC at least 0.9, and 90 % of ordinary ones not semantic."""
     with np.load(shared_data / "cifar10_test_a" / "test_lossless.npz") as arrays:
         x = torch.from_numpy(arrays["images"][:30]).permute(0, 3, 1, 2).contiguous().float() / 255
         y = torch.from_numpy(arrays["labels"][:30]).long()

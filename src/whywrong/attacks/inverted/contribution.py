@@ -7,7 +7,7 @@ taken with the 3 nodes of Gauss and Legendre; where they do not add up, Kronrod'
 remains are kinks of the margin, above all where another class becomes the best rival: there the way is halved, until
 the whole adds up.
 
-Source: inverted attack, section 2.4 (Sundararajan et al. 2017 for integrated gradients).
+Source: Sundararajan, Taly and Yan 2017, arXiv 1703.01365, section 3 (integrated gradients); along a fix, ours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Newton search for a right image: go beyond the linearised boundary, test, linearise again.
 
 The pass that tests a candidate is also the pass that linearises the next step, so k candidates cost k forward and k
-backward passes beyond the one on the original image. Source: inverted attack, section 3.2, steps 1 to 3.
+backward passes beyond the one on the original image. Source: ours, docs/methods/inverted.md.
 """
 
 from __future__ import annotations

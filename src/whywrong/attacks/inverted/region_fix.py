@@ -5,7 +5,7 @@ A minimal fix is spread over the whole image; its map says little. Here the chan
 puts everything into the superpixel with the largest ``||g_S||_2``, so the fix is built forward: take that superpixel,
 step, linearise again, take another one where the step fell short.
 
-Source: inverted attack, section 3.3. Ours: where the step inside the superpixels taken so far would change a pixel by
+Source: ours, docs/methods/inverted.md. Where the step inside the superpixels taken so far would change a pixel by
 more than ``region_change``, more are taken at once, since a bleached patch explains nothing; a step that brought the
 margin down by half is followed by another one in the same place; one that fell short of what the linearised margin
 promised is followed by one longer by that factor; the weakest superpixels are dropped at the end where the others

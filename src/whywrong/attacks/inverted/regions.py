@@ -1,6 +1,6 @@
 """The superpixels that carry a fix: their shares, and whether the fix works in one alone, or without it.
 
-Source: inverted attack, section 2.4. A minimal fix ends on the boundary, where each part of it is necessary and no
+Source: ours, docs/methods/inverted.md. A minimal fix ends on the boundary, where each part of it is necessary and no
 part is sufficient, whatever the parts are. Both are therefore asked of the fix taken ``beyond`` further: with the
 default of 0.5 and a margin that falls evenly, a region is necessary if it carries over 1/3 of the fall, and sufficient
 if it carries over 2/3.

@@ -3,7 +3,7 @@
 A smallest fix is often below half a grey level, so that rounding it gives the image back. Instead the change is cut
 to whole levels and then, pixel by pixel in decreasing order of |g delta|, raised to the next level away from the
 image, until the linearised margin is right with some to spare. What the test refuses is tried again with more to
-spare and a larger change. Source: inverted attack, section 3.2, step 5.
+spare and a larger change. Source: ours, docs/methods/inverted.md.
 """
 
 from __future__ import annotations

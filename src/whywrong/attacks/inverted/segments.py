@@ -1,6 +1,6 @@
 """Superpixels: the patches of an image that people see as one piece.
 
-Source: SLIC (Achanta et al. 2012), as scikit-image implements it; the inverted attack, section 3.3, asks for 50-150.
+Source: SLIC (Achanta et al. 2012), as scikit-image implements it; their number is ours, docs/methods/inverted.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Each refinement linearises the margin at the current change d, takes the smalles
 calls right (exactly, in the box), and moves part of the way, d <- d + damping (d' - d). Points need not be right on
 the way; the smallest right one is kept. Near the boundary this is the fixed-point iteration of Hasofer, Lind,
 Rackwitz and Fiessler (structural reliability, 1978), whose fixed points are the local minimisers; the damping keeps
-the kinks of a network from throwing it back and forth. Source: inverted attack, section 3.2, step 4.
+the kinks of a network from throwing it back and forth. Source: ours, docs/methods/inverted.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A1, iterative: x <- clip(x - a sign(g)), g the gradient of the cross entropy, until the image is right.
 A2, growing step: one gradient g at the original image, then x - k a sign(g) for k = 1, 2, ...
 
-Source: inverted attack, section 3.1; step and loss are our choice, the paper's are not known.
+Source: Haffar et al. 2021, DOI 10.1007/978-3-030-85529-1_26, abstract; step and loss are ours, the paper's could not
+be read.
 """
 
 from __future__ import annotations

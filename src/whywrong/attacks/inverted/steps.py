@@ -11,7 +11,7 @@ positive gets no change. A row that no change in the box can satisfy gets the ch
 The dual problems have one unknown an image. It is found by Newton's method on a concave, piecewise linear function,
 which ends at the exact solution after a few steps, or by sorting; sums are taken in float64.
 
-Source: inverted attack, section 2.1; the same projections as FAB (Croce and Hein 2020).
+Source: the projections of FAB (Croce and Hein 2020, arXiv 1907.02044).
 """
 
 from __future__ import annotations

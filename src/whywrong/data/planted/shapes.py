@@ -1,7 +1,7 @@
 """Signed distances of plain shapes, for a batch at once: negative inside, in the units of the coordinates.
 
 Coordinates ``u`` (to the right) and ``v`` (down) are (B, H, W); sizes are numbers or broadcast against them.
-Source: the distance formulas collected by Inigo Quilez ("2D distance functions").
+Source: Inigo Quilez, "2D distance functions", https://iquilezles.org/articles/distfunctions2d.
 """
 
 from __future__ import annotations

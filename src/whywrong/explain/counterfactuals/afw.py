@@ -3,8 +3,8 @@
 Version 1: step 0.75, halved at checkpoints. Version 2: step a / (sqrt(i) + 2) with a = 2, multiplied by 0.75 there.
 Both start at a random vertex, use the plain gradient, and restart flagged rows from their best iterate.
 
-Source: Boreiko, Augustin, Croce, Berens and Hein 2022, arXiv 2205.07972, as in its code and that of the follow-up
-(specification 3.2 and 3.3). Differences: the oracle is exact at any scale of the gradient, where the published one
+Source: Boreiko, Augustin, Croce, Berens and Hein 2022, arXiv 2205.07972, as in its code and that of the follow-up,
+arXiv 2210.11841. Differences: the oracle is exact at any scale of the gradient, where the published one
 returns zero below 1e-9, so that version 2 need not double the temperature of rows with small gradients; rows whose
 gradient is zero or not finite stop.
 """

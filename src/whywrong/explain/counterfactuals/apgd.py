@@ -2,7 +2,7 @@
 
 Source: Croce and Hein 2020, arXiv 2003.01690 (l_2, l_inf), and Croce and Hein 2021, arXiv 2103.01208 (l_1: steps along
 the signs of the largest gradient entries, exact projection on l_1 ball and pixel range), as in the code of the sparse
-counterfactuals (specification 3.4). Difference: the log-probability is taken without underflow.
+counterfactuals, arXiv 2205.07972. Difference: the log-probability is taken without underflow.
 :mod:`whywrong.attacks.apgd` is the attack; this one climbs to the end, with a radius a row, inside a region.
 """
 

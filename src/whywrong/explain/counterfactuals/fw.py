@@ -5,7 +5,7 @@
 with s_i = max(1 - i/n, 0.02) and m_0 = g_0. The first step is whole, so that a linear objective is solved by it; a
 warm start takes shorter ones. All
 iterates lie in the domain without projection. The last point is pushed straight away from the image until it lies on
-the ball, since a convex combination of points on the ball lies inside it (specification 3.5).
+the ball, since a convex combination of points on the ball lies inside it.
 """
 
 from __future__ import annotations

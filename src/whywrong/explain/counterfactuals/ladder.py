@@ -4,7 +4,7 @@ From the cheapest: the classifier's own gradient, if it keeps its direction unde
 a robust copy, fine-tuned; smoothing, for a classifier that was trained with noise; a denoiser. Where there is none of
 these, the answer is a refusal to draw noise as an explanation, in words.
 
-Source: counterfactuals, section 9 (option ladder); the bound of the first rung is that of the trust verdict.
+Source: ours, docs/methods/counterfactuals_trust.md; the bound of the first rung is that of the trust verdict.
 """
 
 from __future__ import annotations

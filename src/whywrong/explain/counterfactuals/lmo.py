@@ -7,7 +7,7 @@ For a gradient w it returns the change that a linear function of slope w rises m
 exactly, for every p in [1, inf], one problem a row, without sorting. With room_i the way that pixel i has in the
 direction of w_i, and share_i = (|w_i| / max |w|)^(1/(p-1)), the answer is |delta_i| = min(room_i, t share_i) for the
 one t that spends the budget eps^p. Pixels become saturated in passes: t follows from the saturated set in closed form,
-the set from t, and since t only grows the passes end at the exact answer (specification 3.1, our derivation). Weights
+the set from t, and since t only grows the passes end at the exact answer (derivation ours). Weights
 are divided by their maximum first, so that no scale of the gradient matters.
 """
 

@@ -3,9 +3,9 @@
 Every metric is a pure function of a batch; those that must ask a classifier say how often. Realism is measured in the
 features of the user's own robust classifier and is never called FID, which names other features.
 
-Sources: pix90 and the share changed, counterfactuals, section 4.3; COUT, Khorram and Fuxin 2022 (C3LT) in the form of
-Jeanneret, Simon and Jurie 2023, arXiv 2303.09962; sFID in the split form of the same; Fréchet distance of Gaussians,
-Dowson and Landau 1982.
+Sources: pix90 and the share changed, ours, docs/methods/counterfactuals_trust.md; COUT, Khorram and Fuxin 2022 (C3LT)
+in the form of Jeanneret, Simon and Jurie 2023, arXiv 2303.09962; sFID in the split form of the same; Fréchet distance
+of Gaussians, Dowson and Landau 1982.
 """
 
 from __future__ import annotations

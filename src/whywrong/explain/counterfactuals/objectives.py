@@ -130,7 +130,7 @@ class JointObjective:
     The two share their denominator, so that this is the difference of their logits over the temperature: it does not
     saturate, and other classes may rise with the target.
 
-    Source: counterfactuals, section 3.5.
+    Source: ours, docs/methods/counterfactuals.md.
 
     Args:
         classifier: Grants gradients; the caller stays inside ``with classifier:``.

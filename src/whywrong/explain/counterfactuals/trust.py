@@ -8,7 +8,7 @@ mean nothing to anybody else, and no probability tells the difference. Three thi
 * **survival**: what the change brought is still there after rounding to 8 bit, JPEG and small noise;
 * **coherence**: the gradient keeps its direction under small noise, as that of a robust classifier does.
 
-Source: counterfactuals, section 3.6; the bounds are ours, calibrated by ``benchmarks/counterfactuals_trust.py``.
+Source: ours, docs/methods/counterfactuals_trust.md; bounds calibrated by ``benchmarks/counterfactuals_trust.py``.
 """
 
 from __future__ import annotations

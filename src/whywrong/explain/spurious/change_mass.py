@@ -1,7 +1,7 @@
 """The counterfactual route: where, on many images, does a change into one class put its mass?
 
 Source: Boreiko et al. 2022, arXiv 2205.07972, whose code looks for changes that are not the object and come again on
-many images of one target class; specification "counterfactuals", section 3.7 (a). Works on counterfactuals from
+many images of one target class; the test is ours, docs/methods/spurious.md. Works on counterfactuals from
 anywhere: it takes images, changed images, and masks of the object where there are any.
 """
 

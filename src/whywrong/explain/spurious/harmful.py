@@ -2,7 +2,7 @@
 
 Source: Neuhaus et al. 2023, arXiv 2212.04871: a feature is harmful if images that show it and not the class are read
 as the class. Here this is counted on held-out images, with an interval that allows for the number of components that
-were searched (specification "counterfactuals", section 7.13).
+were searched (ours, docs/methods/spurious.md).
 """
 
 from __future__ import annotations

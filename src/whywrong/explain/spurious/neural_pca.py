@@ -1,7 +1,7 @@
 """Class-wise neural PCA: the directions in which the images of one class differ in what speaks for the class.
 
-Source: Neuhaus, Augustin, Boreiko and Hein 2023, arXiv 2212.04871, read in its published code; specification
-"counterfactuals", section 3.7 (b). With penultimate features phi, and weight w_k and bias b_k of class k,
+Source: Neuhaus, Augustin, Boreiko and Hein 2023, arXiv 2212.04871, read in its published code. With penultimate
+features phi, and weight w_k and bias b_k of class k,
 
     psi(x) = w_k * phi(x),   v_l = eigenvectors of Cov(psi) over images of class k,
     alpha_l(x) = <1, v_l> <psi(x) - mean, v_l>,   f_k(x) = b_k + <1, mean> + sum_l alpha_l(x).

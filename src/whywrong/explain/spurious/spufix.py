@@ -1,10 +1,10 @@
 """SpuFix: take away what components add to a class, without retraining.
 
-Source: Neuhaus et al. 2023, arXiv 2212.04871, read in its published code; specification "counterfactuals", section
-3.7 (c). Published form: f_k <- f_k - sum_l max(alpha_l, 0), where alpha_l = 0 is the mean of the class. A feature that
-nearly every image of its class carries sits in that mean, so that an image of another class with the feature has
-alpha_l below 0 and keeps all of it. The default here counts from the level of other classes instead,
-f_k <- f_k - sum_l max(alpha_l - level_l, 0); ``start="class"`` is the published form.
+Source: Neuhaus et al. 2023, arXiv 2212.04871, read in its published code. Published form: f_k <- f_k - sum_l
+max(alpha_l, 0), where alpha_l = 0 is the mean of the class. A feature that nearly every image of its class carries sits
+in that mean, so that an image of another class with the feature has alpha_l below 0 and keeps all of it. The default
+here counts from the level of other classes instead, f_k <- f_k - sum_l max(alpha_l - level_l, 0); ``start="class"`` is
+the published form.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The counterfactual route shows the crops in which many changes into one class are strongest. What they have in common
 is looked for among many, and some will look alike by chance. So the change inside such a crop is put, at the same
 place, on images that took no part, and the rise of the class is compared with that under the same change with its
-pixels shuffled within the crop (specification "counterfactuals", section 7.13; the test is ours).
+pixels shuffled within the crop (ours, docs/methods/spurious.md).
 """
 
 from __future__ import annotations

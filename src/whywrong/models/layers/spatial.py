@@ -3,7 +3,7 @@
 The layer is the last activation that (1) can be read as a grid, (2) receives a gradient from the logits at every place,
 and (3) is on every path from the pixels to the logits. In a transformer with a class token the last block uses the
 patch tokens only through its attention; there the input of that attention is taken, since the tokens after it receive
-no gradient (promotion and suppression, section 2.2).
+no gradient (ours, docs/methods/cam.md).
 """
 
 from __future__ import annotations

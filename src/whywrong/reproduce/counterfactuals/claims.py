@@ -1,7 +1,7 @@
 """Claims of sparse counterfactuals: sparsity, reach, iterations, the rival solver, the unused budget, the object.
 
 Source: Boreiko, Augustin, Croce, Berens and Hein 2022, arXiv 2205.07972, of which only the abstract could be read;
-claims C1 to C5 and C8 of our specification. Their bounds are ours, as docs/guides/reproduce.md says.
+the wording of claims C1 to C5 and C8 and their bounds are ours, docs/guides/reproduce.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Claim counterfactuals.C6: who believes a counterfactual of an ordinary classifier, without help and with it.
 
-Source: counterfactuals, section 5 (C6) and table 3 of section 4.3; the bounds are ours.
+Source: ours, docs/methods/counterfactuals_trust.md.
 """
 
 from __future__ import annotations
