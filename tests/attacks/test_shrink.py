@@ -57,6 +57,14 @@ def test_the_way_back_ends_just_beyond_the_boundary(power):
     assert ledger.forwards.tolist() == [9]
 
 
+@pytest.mark.parametrize("power", [0.5, 2.0, 3.0])
+def test_the_way_back_closes_in_from_both_sides(power):
+    """Six tests bring the fix, 0.4 away at first, within 0.003; halving alone would leave 0.006."""
+    ledger, rows, x, fix = started(power, 1e-4)
+    found, _ = close_in(ledger, rows, x, torch.tensor([10 * (0.5 - 0.2**power)]), fix, 6)
+    assert found.pixels.flatten()[0].item() < 0.5 ** (1 / power) + 0.003
+
+
 @pytest.mark.parametrize("power", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("norm", ["l2", "linf", "l1"])
 def test_polishing_comes_near_the_boundary_and_stays_right(power, norm):

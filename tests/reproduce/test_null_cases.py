@@ -46,6 +46,14 @@ def test_errors_are_asked_about_several_random_labels_none_true_none_twice(data)
     assert len({(i % len(wrong), label) for i, label in enumerate(case.y.tolist())}) == len(case.y)
 
 
+def test_the_seed_is_0_unless_another_is_asked_for(data):
+    default, zero, one = (
+        next(null_cases(Classifier(build("gap")), *data, most=16, **seed)) for seed in ({}, {"seed": 0}, {"seed": 1})
+    )
+    assert torch.equal(default.y, zero.y)
+    assert not torch.equal(default.y, one.y)
+
+
 def test_labels_are_uniform_over_the_classes_not_avoided():
     labels = random_labels(5, torch.full((3000,), 1), torch.full((3000,), 4))
     share = torch.bincount(labels[:, 0], minlength=5) / 3000

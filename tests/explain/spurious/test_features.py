@@ -65,6 +65,9 @@ def test_a_class_token_gets_approximate_maps_and_counts_its_gradients(shared_mod
     assert not maps.exact
     assert maps.maps.shape == (2, 2, 14, 14)
     assert maps.maps.abs().sum() > 0
+    missing = (maps.maps.sum((2, 3)) - maps.alpha).abs()
+    torch.testing.assert_close(maps.residual, missing / maps.maps.abs().sum((2, 3)))
+    assert float(maps.residual.max()) > 1e-3
     assert (classifier.forwards - before, classifier.backwards) == (2, 4)
 
 
