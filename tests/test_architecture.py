@@ -20,7 +20,6 @@ MOST_PARAMETERS = 7
 
 # Exceptions that remain. A line leaves when its circle is opened, its folder split or its signature shortened.
 KNOWN_CIRCLES = (
-    {"whywrong.models.chunks", "whywrong.models.classifier", "whywrong.models.memory"},
     {"whywrong.explain.counterfactuals.entries", "whywrong.explain.counterfactuals.session"},
     {"whywrong.report.error_view", "whywrong.report.facets"},
 )

@@ -14,9 +14,9 @@ from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.rankings import curves, order_of
 from whywrong.explain.patch_groups.shapley import shapley_by_contexts, shapley_values
 from whywrong.explain.spurious import class_change
+from whywrong.models.batch_size import plan_batch_size
 from whywrong.models.checks.health import probe
 from whywrong.models.classifier import Classifier
-from whywrong.models.memory import plan_batch_size
 
 
 @pytest.fixture(params=["cpu", "cuda"])

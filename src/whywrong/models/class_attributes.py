@@ -69,3 +69,10 @@ def _may_hold_names(value: Any) -> bool:
     if isinstance(value, (nn.Module, Tensor, type)) or callable(value):
         return False
     return isinstance(value, Iterable) and isinstance(value, Sized) and len(value) > 0
+
+
+def find_classes(given: Any, *models: Any) -> ClassList | None:
+    """Return the classes given, else those that a model carries, inside a wrapper or on it."""
+    if given is not None:
+        return read_class_names(given)
+    return next((found for model in models if (found := classes_of(model)) is not None), None)

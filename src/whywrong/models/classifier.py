@@ -7,7 +7,6 @@ also after an exception; ``.grad`` and hooks are never written, and no pass writ
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -15,27 +14,20 @@ from torch import Tensor, nn
 
 from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_images, check_pixel_range
-from whywrong.core.class_names import read_class_names
 from whywrong.core.classes import ClassList
-from whywrong.core.errors import AccessError, EnvironmentFailure, ModelError, ModelRaisedError, NotDifferentiableError
+from whywrong.core.errors import AccessError, EnvironmentFailure, ModelError
 from whywrong.core.input_spec import InputSpec
 from whywrong.models.answers import check_output, read_labels, read_scores
-from whywrong.models.chunks import Chunks
-from whywrong.models.class_attributes import classes_of
+from whywrong.models.class_attributes import find_classes
 from whywrong.models.class_files import SORTED
-from whywrong.models.containment import Contained
-from whywrong.models.devices import check_kind, choose_device
 from whywrong.models.identity import fingerprint
-from whywrong.models.kinds import inspect_module
-from whywrong.models.memory import device_errors, device_failed, out_of_memory
-from whywrong.models.modes import EvaluationMode
-from whywrong.models.numerics import ExactArithmetic, check_precision_name
+from whywrong.models.passes import Passes
 from whywrong.models.wrong_types import check_arguments, refuse_classifier
 
 Objective = Callable[[Tensor, slice], Tensor]
 
 
-class Classifier:
+class Classifier(Passes):
     """A classifier with its preprocessing, its classes and its access level.
 
     Use it as a context manager around many calls (``with classifier:``), so that the module is put into evaluation
@@ -96,56 +88,18 @@ class Classifier:
         recipe: Any = None,
     ) -> None:
         check_arguments(model, preprocess, access, batch_size)
-        kind = inspect_module(model) if isinstance(model, nn.Module) else None
-        self.module = kind.module if kind else None
+        super().__init__(model, preprocess=preprocess, device=device, precision=precision, batch_size=batch_size)
         self.output = check_output(output)
-        highest = Access.LABELS if output == "labels" else kind.access if kind else Access.SCORES
+        highest = Access.LABELS if output == "labels" else self.highest_access
         self.access = min(access or highest, highest)
         self.sorted_classes = isinstance(classes, str) and classes == SORTED
-        self.classes = None if self.sorted_classes else _classes(classes, model, self.module)
+        self.classes = None if self.sorted_classes else find_classes(classes, model, self.module)
         self.preprocess = preprocess
         self.recipe = recipe
         self._pixels = pixels
         self.notes: tuple[str, ...] = ()
         self.title = ""
-        self.device = _settle_device(device, kind.device if kind else None)
-        self.forwards = 0
-        self.backwards = 0
-        self.on_pass: Callable[[], None] | None = None
-        self.model = self.module if self.module is not None else model
         self._identity = identity
-        self._mode = EvaluationMode(self.module)
-        self.precision = check_precision_name(precision)
-        self._arithmetic = ExactArithmetic(self.device.type == "cuda" and precision == "exact")
-        self._dtype = kind.dtype if kind else torch.float32
-        # Convolutions on a CPU are up to three times as fast on channels-last pixels; the weights may stay as they are.
-        channels_last = kind is not None and kind.convolutional and self.device.type == "cpu"
-        self._chunks = Chunks(
-            batch_size,
-            channels_last=channels_last,
-            limit=_largest_batch(model),
-            release=torch.cuda.empty_cache if self.device.type == "cuda" else lambda: None,
-        )
-        mean_std = (preprocess.mean, preprocess.std) if preprocess and preprocess.mean and preprocess.std else None
-        self._normalise = (
-            tuple(torch.tensor(v, device=self.device, dtype=self._dtype).view(1, -1, 1, 1) for v in mean_std)
-            if mean_std
-            else None
-        )
-
-    @property
-    def batch_size(self) -> int:
-        """Images in one pass."""
-        return self._chunks.size
-
-    @batch_size.setter
-    def batch_size(self, size: int) -> None:
-        self._chunks.resize(size)
-
-    @property
-    def largest_batch(self) -> int | None:
-        """Most images the model takes at once, as far as that has come out; None while no limit is known."""
-        return self._chunks.limit
 
     @property
     def identity(self) -> str:
@@ -165,11 +119,6 @@ class Classifier:
             raise ModelError("the number of classes is not known yet: give classes, or classify an image first")
         return len(self.classes)
 
-    @property
-    def left_in_train_mode(self) -> bool:
-        """Whether the owner's module is in training mode outside of our passes."""
-        return self._mode.found_training
-
     def require(self, access: Access, what: str) -> None:
         """Refuse ``what`` where it needs more than the granted access.
 
@@ -178,17 +127,6 @@ class Classifier:
         """
         if self.access < access:
             raise AccessError(f"{what} needs access to {access.name}, this classifier grants {self.access.name}")
-
-    def __enter__(self) -> Classifier:
-        self._mode.__enter__()
-        self._arithmetic.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._arithmetic.__exit__(kind, error, trace)
-        self._mode.__exit__(kind, error, trace)
 
     # Asking.
 
@@ -340,93 +278,8 @@ class Classifier:
         self._passed()
         return labels
 
-    def _passed(self) -> None:
-        if self.on_pass is not None:
-            self.on_pass()
-
-    def _answer(self, x: Tensor) -> Any:
-        layout = torch.channels_last if self._chunks.channels_last else torch.contiguous_format
-        # A copy, always: a model that writes into its input must not write into the caller's images.
-        x = x.to(self.device, self._dtype, copy=True, memory_format=layout)
-        if self._normalise is not None:
-            x = (x - self._normalise[0]) / self._normalise[1]
-        try:
-            with Contained():
-                return self.model(x)
-        except ModelError:
-            raise
-        except Exception as error:
-            if out_of_memory(error) or device_failed(error):
-                raise
-            if "Inference tensors cannot be saved" in str(error):
-                raise NotDifferentiableError(
-                    "no gradient reaches the pixels: the weights were made in inference mode; load them outside of it"
-                ) from error
-            text = (str(error).strip().splitlines() or [""])[0]
-            raise ModelRaisedError(f"the model raised {type(error).__name__}: {text}") from error
-
-    def _differentiate(self, value: Tensor, pixels: Tensor, *, last: bool) -> Tensor:
-        grad = None
-        if value.requires_grad:
-            try:
-                ones = torch.ones_like(value)
-                with Contained():  # a backward pass runs code of the model too
-                    grad = torch.autograd.grad(value, pixels, ones, retain_graph=not last, allow_unused=True)[0]
-            except ModelError:
-                raise
-            except RuntimeError as error:
-                if out_of_memory(error) or device_failed(error) or self._chunks.wants_other_layout(error):
-                    raise
-                raise NotDifferentiableError(f"the backward pass of the model failed: {error}") from error
-        if grad is None:
-            raise NotDifferentiableError(
-                "no gradient reaches the pixels: the model detaches, rounds or leaves torch on the way; "
-                "use a method that needs scores or labels only"
-            )
-        self.backwards += len(pixels)
-        self._passed()
-        return grad.detach()
-
     def _check(self, x: Tensor) -> None:
         check_images(x, self.preprocess.channels if self.preprocess else None)
-
-    def _run(self, x: Tensor, ask: Callable[[slice], Any], raised: dict[int, Exception] | None = None) -> list[Any]:
-        """``ask`` over slices of rows that fit, in evaluation mode; what failed is neither counted nor kept."""
-
-        def counted(rows: slice) -> Any:
-            before = self.forwards, self.backwards
-            try:
-                return ask(rows)
-            except BaseException as error:
-                self.forwards, self.backwards = before
-                if out_of_memory(error) and rows.stop - rows.start == 1:
-                    raise EnvironmentFailure(
-                        "one image alone does not fit into memory; free some, or use a smaller model or input"
-                    ) from error
-                raise
-
-        with self, torch.inference_mode(False), torch.no_grad(), device_errors():
-            return self._chunks.over(len(x), counted, raised)
-
-
-def _settle_device(said: torch.device | str | None, found: torch.device | None) -> torch.device:
-    """Where images go: the device of the module's tensors, which must be the one that was said."""
-    if found is not None:
-        check_kind(found)
-    if said is None:
-        return found or torch.device("cpu")
-    device = choose_device(said)
-    if found is None:
-        return device
-    if device.type != found.type or device.index not in (None, found.index or 0):
-        raise ModelError(f'the model is on {found} and device={device} was said; move it there with .to("{device}")')
-    return found
-
-
-def _largest_batch(model: Any) -> int | None:
-    """The fixed batch size that a callable states; anything else of that name belongs to the model."""
-    limit = getattr(model, "largest_batch", None)
-    return limit if type(limit) is int and limit > 0 else None
 
 
 def need_classifier(value: Any) -> Classifier:
@@ -438,10 +291,3 @@ def need_classifier(value: Any) -> Classifier:
     if not isinstance(value, Classifier):
         raise refuse_classifier(value)
     return value
-
-
-def _classes(given: Any, *models: Any) -> ClassList | None:
-    """The classes given, or those that the model carries, inside a wrapper or on it."""
-    if given is not None:
-        return read_class_names(given)
-    return next((found for model in models if (found := classes_of(model)) is not None), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from whywrong.core.errors import InputError
+from whywrong.core.errors import InputError, ModelError
 
 _REMEDY = 'use --device cpu (device="cpu")'
 
@@ -73,3 +73,21 @@ def cards(device: torch.device, said: str | None, workers: int) -> tuple[str, ..
             f"{workers} workers need a GPU each and this machine has {have}: say --workers {count}, or --device cpu"
         )
     return tuple(f"cuda:{number}" for number in range(workers))
+
+
+def device_of_model(said: torch.device | str | None, found: torch.device | None) -> torch.device:
+    """Return where images go: the device of the module's tensors, or the one given for a model without any.
+
+    Raises:
+        ModelError: Another device was given than that of the tensors.
+    """
+    if found is not None:
+        check_kind(found)
+    if said is None:
+        return found or torch.device("cpu")
+    device = choose_device(said)
+    if found is None:
+        return device
+    if device.type != found.type or device.index not in (None, found.index or 0):
+        raise ModelError(f'the model is on {found} and device={device} was said; move it there with .to("{device}")')
+    return found

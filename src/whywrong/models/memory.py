@@ -1,25 +1,15 @@
-"""How many images go through a classifier at once, and what happens when memory runs out."""
+"""Errors that say that memory ran out or that a GPU failed, and memory kept between passes."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from whywrong.core.access import Access
-from whywrong.core.errors import DeviceFailure, InputError, ModelError
+from whywrong.core.errors import DeviceFailure
 
-if TYPE_CHECKING:
-    from whywrong.models.classifier import Classifier
-
-BUDGET_CPU = 2**30  # bytes kept for the backward pass; larger batches fall out of the caches and gain nothing
-BUDGET_ACCELERATOR = 8 * 2**30
-LARGEST = 128
-WITHOUT_PROBE = 32
 _NO_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -82,61 +72,6 @@ def device_failure(error: BaseException) -> DeviceFailure:
         f"the GPU failed ({first}); what is committed stays. Run the same command again; if it fails again, with "
         "CUDA_LAUNCH_BLOCKING=1 to see where, or with --device cpu"
     )
-
-
-def saved_bytes(classifier: Classifier, x_one: Tensor) -> int:
-    """Bytes that one image keeps alive between its forward and its backward pass.
-
-    Args:
-        classifier: Its module is asked once; the pass is not counted as a query.
-        x_one: One image, (1, C, H, W), in [0, 1].
-
-    Raises:
-        InputError: More or less than one image.
-        ModelError: The model cannot be asked for it.
-    """
-    if len(x_one) != 1:
-        raise InputError(f"the memory probe takes one image, got {len(x_one)}")
-    module = classifier.module
-    own = {p.untyped_storage().data_ptr() for p in module.parameters()} if module is not None else set()
-    seen: dict[int, Tensor] = {}  # held until the end, so that no address is used twice
-
-    def pack(tensor: Tensor) -> Tensor:
-        address = tensor.untyped_storage().data_ptr()
-        if address not in own:
-            seen[address] = tensor
-        return tensor
-
-    before = classifier.forwards
-    try:
-        with classifier, torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            classifier.ask(x_one.detach().clone().requires_grad_())
-    finally:
-        classifier.forwards = before
-    return sum(tensor.untyped_storage().nbytes() for tensor in seen.values())
-
-
-def plan_batch_size(classifier: Classifier, x_one: Tensor) -> int:
-    """Batch size of best throughput: a power of two up to 128, from a probe of one image and a fixed budget.
-
-    The answer depends on the model and the kind of device, never on momentary load, so that a run repeats itself.
-    On two CPU cores it gives 128 for small nets at 32 px and 8 to 32 at 224 px, within a few per cent of the best.
-
-    Args:
-        classifier: Asked once where it grants gradients; 32 is the answer otherwise.
-        x_one: One image, (1, C, H, W), in [0, 1].
-    """
-    if classifier.access < Access.GRADIENTS:
-        return min(WITHOUT_PROBE, classifier.largest_batch or WITHOUT_PROBE)
-    try:
-        each = saved_bytes(classifier, x_one)
-    except Exception as error:
-        if not (isinstance(error, ModelError) or out_of_memory(error)):
-            raise
-        return WITHOUT_PROBE  # the first real batch shows what is wrong with the image, or is halved until it fits
-    budget = BUDGET_CPU if classifier.device.type == "cpu" else BUDGET_ACCELERATOR
-    fitting = max(1, min(LARGEST, budget // max(each, 1)))
-    return 1 << (int(fitting).bit_length() - 1)
 
 
 def keep_freed_memory() -> bool:

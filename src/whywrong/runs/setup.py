@@ -21,9 +21,9 @@ from whywrong.data.decoding import DecodeOptions
 from whywrong.data.files import to_text
 from whywrong.data.items import load_item
 from whywrong.data.sources.base import Source, spread
+from whywrong.models.batch_size import plan_batch_size
 from whywrong.models.checks.health import HealthReport, probe
 from whywrong.models.classifier import Classifier
-from whywrong.models.memory import plan_batch_size
 from whywrong.runs.work.context import as_input
 from whywrong.runs.work.tasks import MethodSpec
 

@@ -16,6 +16,7 @@ from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError, ModelError
 from whywrong.core.input_spec import InputSpec
 from whywrong.core.registry import Loader, find_by_scheme, lines, resolve
+from whywrong.models.batch_size import WITHOUT_PROBE, plan_batch_size
 from whywrong.models.class_files import SORTED, read_class_file
 from whywrong.models.classifier import Classifier
 from whywrong.models.devices import choose_device
@@ -25,7 +26,6 @@ from whywrong.models.loading.libraries import LIBRARY_WEIGHTS
 from whywrong.models.loading.loaded import SPEC_FIELDS, Loaded, ModelRequest
 from whywrong.models.loading.objects import is_model_object, load_object
 from whywrong.models.loading.one_score import settle_output
-from whywrong.models.memory import WITHOUT_PROBE, plan_batch_size
 
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 
