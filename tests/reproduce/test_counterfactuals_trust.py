@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from whywrong.core.errors import InputError
-from whywrong.models import Classifier
+from whywrong.models.classifier import Classifier
 from whywrong.reproduce.counterfactuals.trust import TrustClaimConfig, guidance_convinces
 from whywrong.reproduce.protocol import TensorImages
 

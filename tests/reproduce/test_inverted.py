@@ -11,7 +11,7 @@ from torch import nn
 
 from whywrong.core.classes import ClassList
 from whywrong.core.randomness import keyed_normal, keyed_uniform, row_keys
-from whywrong.models import Classifier
+from whywrong.models.classifier import Classifier
 from whywrong.reproduce.figures import draw_claim
 from whywrong.reproduce.inverted.claims import errors_needed
 from whywrong.reproduce.protocol import ClaimResult, TensorImages

@@ -14,7 +14,7 @@ from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError
 from whywrong.core.registry import Claim
 from whywrong.core.statistics import Interval
-from whywrong.models import Classifier
+from whywrong.models.classifier import Classifier
 from whywrong.reproduce.error_batches import error_batches
 from whywrong.reproduce.figures import draw
 from whywrong.reproduce.protocol import (

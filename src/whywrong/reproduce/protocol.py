@@ -20,7 +20,7 @@ import numpy as np
 from torch import Tensor
 
 from whywrong.core.statistics import FEWEST, holm
-from whywrong.models import Classifier
+from whywrong.models.classifier import Classifier
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 LEVEL = 0.05  # of adjusted p-values

@@ -10,7 +10,7 @@ from typing import Any
 from whywrong.core.config import config_dict, make_config
 from whywrong.core.errors import DeviceFailure, InputError, WhyWrongError
 from whywrong.core.registry import Claim, claims, find_claim, find_claims, resolve
-from whywrong.models import Classifier
+from whywrong.models.classifier import Classifier
 from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, LabelledImages, SkippedClaim
 
 

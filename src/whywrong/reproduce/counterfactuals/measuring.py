@@ -16,7 +16,7 @@ from whywrong.explain.counterfactuals.domain import Domain
 from whywrong.explain.counterfactuals.metrics import mass_inside, pix90
 from whywrong.explain.counterfactuals.objectives import ClassObjective
 from whywrong.explain.counterfactuals.search import Solver, search
-from whywrong.models import Classifier
+from whywrong.models.classifier import Classifier
 from whywrong.reproduce.counterfactuals.config import CounterfactualClaimConfig
 from whywrong.reproduce.protocol import Asked, LabelledImages
 from whywrong.runs.labelled import LabelledSource

@@ -18,7 +18,7 @@ from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys
 from whywrong.core.statistics import Interval, exact_share, mean, mean_p, median, share_p
 from whywrong.core.status import Status
-from whywrong.models import Classifier
+from whywrong.models.classifier import Classifier
 from whywrong.reproduce.class_ranks import class_ranks
 from whywrong.reproduce.error_batches import error_batches
 from whywrong.reproduce.protocol import (
