@@ -64,7 +64,7 @@ def whywrong(
       whywrong diagnose MODEL DATA --out RUN       the main job; the same command goes on where it stopped
 
     \b
-    MODEL is planted:NAME, timm:NAME, torchvision:NAME, FILE.py:FUNCTION or FILE.onnx.
+    MODEL is planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION, FILE.onnx or FILE.pt2.
     DATA is a folder of class folders, a folder with --manifest, a CSV or Parquet manifest, or an .npz file or
     planted:test, planted:causes and planted:marked, which ship with the package.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
 
 MODEL, DATA, RUN = "The model", "The data", "The run"
-MODEL_HELP = "planted:NAME, timm:NAME, torchvision:NAME, FILE.py:FUNCTION or FILE.onnx."
+MODEL_HELP = "planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION, FILE.onnx or FILE.pt2."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,14 +164,15 @@ def test_a_file_that_fails_on_import_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("model", "text"),
     [
-        ("resnet50", "must be named as planted:NAME, timm:NAME, torchvision:NAME, file.py:function"),
+        ("resnet50", "must be named as planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, file.py:function"),
         ("tim:resnet50", 'unknown scheme "tim:"; nearest: "timm"; the schemes are planted:, timm:, .* planted:NAME'),
         ("folder:odd.onnx", "no ONNX model at .*/folder:odd.onnx"),
         ("nowhere.py:build", "no Python file"),
         ("nowhere.py", "say which function"),
         ("model.onnx", "no ONNX model"),
         ("weights.safetensors", "does not say the architecture"),
-        ("model.pt", "never opened"),
+        ("model.pt", "no model at"),
+        ("model.pth", "never opened"),
         ("timm:no_such_net", 'timm has no model "no_such_net"'),
         ("timm:resnet_18", 'nearest: "resnet18"'),
         ("timm:resnet18", "nothing is downloaded unasked.*random"),

@@ -12,27 +12,23 @@ import torch
 from torch import nn
 
 from whywrong.core.errors import EnvironmentFailure, InputError, ModelError
-from whywrong.models.loading.loaded import Loaded
+from whywrong.models.loading.loaded import Loaded, ModelRequest
 from whywrong.models.loading.objects import find_image_processor, stated_by_transformers
 from whywrong.models.weights.files import load_weights
 
 _SHOWN = 3
 
 
-def load_hugging_face(
-    name: str, weights: str | None, *, key: str | None = None, given: Mapping[str, Any] | None = None
-) -> Loaded:
+def load_hugging_face(request: ModelRequest) -> Loaded:
     """Load a model that ``save_pretrained`` wrote, with its class names and its image processor.
 
-    Weights are read from safetensors only, code in the folder is never run, and the network is asked only if
-    ``weights`` is ``pretrained``.
+    Weights are read from safetensors only, code in the folder is never run, and the network is asked only if the
+    weights are ``pretrained``.
 
     Args:
-        name: Folder, or name of a model in the cache of the library.
-        weights: None takes those of the folder; a file replaces them; ``random`` draws them (seeded); ``pretrained``
-            lets the library download a model that is not here.
-        key: Which set of weights of the file to take, where it holds several.
-        given: Preprocessing that the owner states elsewhere, by the names in ``SPEC_FIELDS``.
+        request: Its name is a folder, or a model in the cache of the library; its weights are a file that replaces
+            those of the folder, ``random`` (seeded), or ``pretrained``, which lets the library download a model that is
+            not here.
 
     Raises:
         InputError: No such folder or name here, or nothing states the normalisation.
@@ -43,22 +39,30 @@ def load_hugging_face(
         from transformers import AutoConfig
     except ImportError:
         raise EnvironmentFailure('models of Hugging Face need the extra: pip install "whywrong[hf]"') from None
-    if not os.path.isdir(name) and (name.startswith((".", "~")) or os.path.isabs(name) or name.count("/") > 1):
+    name = request.name
+    folder = os.path.isdir(name)
+    if not folder and (name.startswith((".", "~")) or os.path.isabs(name) or name.count("/") > 1):
         raise InputError(f"{name}: no such folder")
-    local = os.path.isdir(name) or weights != "pretrained"
+    local = folder or request.weights != "pretrained"
     options = {"local_files_only": local, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise _not_found(name, local, error) from None
-    module, notes = _module(name, config, weights, key, options)
-    stated = stated_by_transformers(module, find_image_processor(name, local=local), given or {})
-    if stated.missing is not None and (given or {}).get("mean") is None:
+    module, notes = _module(request, config, options)
+    stated = stated_by_transformers(module, find_image_processor(name, local=local), request.given)
+    if stated.missing is not None and request.given.get("mean") is None:
         raise InputError(
             f"hf:{name} holds no preprocessor_config.json: pass --mean and --std of its training, and --resize if "
             "images are cropped; --mean none if it takes images in [0, 1]"
         )
-    return Loaded(model=module, says=stated.says, sources=(b"transformers",), notes=notes)
+    return Loaded(
+        model=module,
+        name=f"hf:{os.path.abspath(name) if folder else name}",
+        says=stated.says,
+        sources=(b"transformers",),
+        notes=notes,
+    )
 
 
 def _not_found(name: str, local: bool, error: Exception) -> Exception:
@@ -73,18 +77,20 @@ def _not_found(name: str, local: bool, error: Exception) -> Exception:
     return EnvironmentFailure(f"hf:{name} could not be downloaded: {text}")
 
 
-def _module(
-    name: str, config: Any, weights: str | None, key: str | None, options: Mapping[str, Any]
-) -> tuple[nn.Module, tuple[str, ...]]:
+def _module(request: ModelRequest, config: Any, options: Mapping[str, Any]) -> tuple[nn.Module, tuple[str, ...]]:
+    """The module with its weights, and notes on them."""
     from transformers import AutoModelForImageClassification
 
+    name, weights = request.name, request.weights
     if type(config) not in AutoModelForImageClassification._model_mapping:
         raise ModelError(f"hf:{name} is a {config.model_type} model, which transformers has no image classifier for")
     if weights not in (None, "pretrained"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module = AutoModelForImageClassification.from_config(config)
-        return module.eval(), () if weights == "random" else load_weights(module, Path(weights), key=key)
+        return module.eval(), () if weights == "random" else load_weights(
+            module, Path(weights), key=request.weights_key
+        )
     try:
         with _quiet():
             module, info = AutoModelForImageClassification.from_pretrained(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +39,14 @@ def download(get: Any, *args: Any, **options: Any) -> Any:
         return get(*args, **options)
     except OSError as error:
         raise EnvironmentFailure(f"pretrained weights could not be fetched: {error}") from error
+
+
+def refuse_weights(path: Path) -> InputError:
+    """Build the error for a file with weights that was named as a model."""
+    return InputError(
+        f"{path.name} holds weights and does not say the architecture: name it, as timm:resnet50 or file.py:function, "
+        f"and pass weights={path.name}. Whole pickled modules are never opened"
+    )
 
 
 def unknown_name(library: str, name: str, known: list[str]) -> str:

@@ -24,6 +24,12 @@ LOADERS: tuple[Loader, ...] = (
         schemes=("torchvision",),
     ),
     Loader(
+        name="transformers",
+        form="hf:FOLDER",
+        function="whywrong.models.loading.hugging_face:load_hugging_face",
+        schemes=("hf",),
+    ),
+    Loader(
         name="python",
         form="file.py:function",
         function="whywrong.models.loading.user_file:load_user_file",
@@ -34,5 +40,11 @@ LOADERS: tuple[Loader, ...] = (
         form="model.onnx",
         function="whywrong.models.loading.onnx:load_onnx",
         suffixes=(".onnx",),
+    ),
+    Loader(
+        name="program",
+        form="model.pt2",
+        function="whywrong.models.loading.programs:load_program",
+        suffixes=(".pt2", ".pt", ".ts", ".torchscript"),
     ),
 )

@@ -22,7 +22,7 @@ from whywrong.models.classifier import Classifier
 from whywrong.models.devices import choose_device
 from whywrong.models.identity import fingerprint
 from whywrong.models.loading.attributes import settle_normalisation
-from whywrong.models.loading.libraries import LIBRARY_WEIGHTS
+from whywrong.models.loading.libraries import LIBRARY_WEIGHTS, refuse_weights
 from whywrong.models.loading.loaded import SPEC_FIELDS, Loaded, ModelRequest
 from whywrong.models.loading.objects import is_model_object, load_object
 from whywrong.models.loading.one_score import settle_output
@@ -214,10 +214,7 @@ def _load(request: ModelRequest) -> Loaded:
         loader, name = found
         return resolve(loader.function)(replace(request, name=name))
     if text.endswith(WEIGHT_FILES):
-        raise InputError(
-            f"{Path(text).name} holds weights and does not say the architecture: name it, as timm:resnet50 or "
-            f"file.py:function, and pass weights={Path(text).name}. Whole pickled modules are never opened"
-        )
+        raise refuse_weights(Path(text))
     raise InputError(f'"{text}" is not a model; it must be named as {forms}')
 
 
