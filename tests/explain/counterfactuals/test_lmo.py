@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from whywrong.core.randomness import keyed_normal, keyed_uniform, row_keys
+from whywrong.explain.counterfactuals import lmo
 from whywrong.explain.counterfactuals.lmo import fill, lp_norm, oracle
 
 EXPONENTS = (1, 1.05, 1.1, 1.2, 1.5, 1.8, 2, 3, 10, math.inf)
@@ -208,3 +209,16 @@ def test_filling_reaches_the_ball_and_never_leaves_it(seed, p):
     assert bool(((size > 0) == (inside != 0)).all())
     if bool((size < room)[inside != 0].any()):
         assert float(lp_norm(size, p)) == pytest.approx(float(eps), rel=1e-6)
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.5, 3.0])
+def test_halving_finds_the_level_that_many_passes_find(monkeypatch, radius):
+    draw = torch.Generator().manual_seed(3)
+    weight = torch.rand(4, 60, generator=draw, dtype=torch.float64) ** 4
+    room = torch.rand(4, 60, generator=draw, dtype=torch.float64)
+    eps = torch.full((4,), radius, dtype=torch.float64)
+    expected = lmo._careful(weight, room, eps, 1.5)
+    monkeypatch.setattr(lmo, "_PASSES", 0)
+    torch.testing.assert_close(lmo._careful(weight, room, eps, 1.5), expected)
+    assert (expected == room).any()
+    assert (expected < room).any()
