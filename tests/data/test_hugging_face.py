@@ -154,3 +154,54 @@ def test_a_saved_hugging_face_data_set_is_read(tmp_path):
     assert source.class_names == ("cat", "dog", "emu")
     assert [source.read(entry) for entry in entries] == [pictures[2], pictures[0]]
     assert list(source.spec.open().entries()) == entries
+
+
+def write_parquet(place: Path, **columns) -> Path:
+    """A Parquet file without any mark of Hugging Face; its images are structs or bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(columns), place)
+    return place
+
+
+@pytest.mark.parametrize("form", ["struct", "bytes", "arrow", "published"])
+def test_files_with_images_in_them_need_no_prefix(tmp_path, no_network, form):
+    pictures = [encode(noise(6, 5, seed=seed)) for seed in range(2)]
+    if form == "struct":
+        cells = [{"bytes": picture, "path": None} for picture in pictures]
+        place = write_parquet(tmp_path / "set.parquet", image=cells, label=["dog", "cat"])
+    elif form == "bytes":
+        place = write_parquet(tmp_path / "set.parquet", jpg=pictures, label=["dog", "cat"])
+    else:
+        save(tmp_path / "set", label=(NAMES, [1, 0]))
+        place = next((tmp_path / "set").glob("*.arrow"))
+        if form == "published":
+            (tmp_path / "hub" / "data").mkdir(parents=True)
+            datasets.load_from_disk(tmp_path / "set").to_parquet(
+                tmp_path / "hub" / "data" / "test-00000-of-00001.parquet"
+            )
+            place = tmp_path / "hub"
+    source = open_source(place)
+    assert source.spec.kind == "hf"
+    assert labels(source) == ["dog", "cat"]
+    assert [source.read(entry) for entry in source.entries()] == pictures
+    assert labels(source.spec.open()) == ["dog", "cat"]
+
+
+def test_a_table_of_paths_stays_one_whatever_bytes_it_has_beside_them(tmp_path):
+    (tmp_path / "0.png").write_bytes(encode(noise(6, 5)))
+    for column, values in (("embedding", [b"\x00\x01"]), ("path", [b"0.png"])):
+        table = write_parquet(tmp_path / "labels.parquet", **{"path": ["0.png"], "label": ["cat"], column: values})
+        assert open_source(table).spec.kind == "table"
+
+
+def test_images_and_paths_in_one_file_are_asked_for(tmp_path, no_network):
+    (tmp_path / "0.png").write_bytes(encode(noise(6, 5)))
+    cell = {"bytes": encode(noise(6, 5, seed=1)), "path": None}
+    table = write_parquet(tmp_path / "both.parquet", path=["0.png"], photo=[cell], label=["cat"])
+    with pytest.raises(DataError, match=r'column "photo" holds images, column "path" paths; .*--image-column photo or'):
+        open_source(table)
+    assert open_source(table, image_column="path").spec.kind == "table"
+    source = open_source(table, image_column="photo")
+    assert source.read(next(source.entries())) == cell["bytes"]

@@ -12,7 +12,6 @@ from whywrong.core.errors import BadItemError, DataError, InputError
 from whywrong.data.objects.pixels import is_image, is_tensor
 from whywrong.data.sources.label_values import UNLABELLED, label_text, one_hot_classes
 
-_IMAGES = ("image", "img", "pixel_values", "images")
 _LABELS = ("label", "labels", "target", "class", "y")
 
 Key = int | str
@@ -81,9 +80,8 @@ def _find_image(parts: Mapping[Key, Any], where: str, column: Key | None) -> Key
     if column is not None:
         return _named(parts, where, "image", column)
     found = [key for key, value in parts.items() if is_image(value)]
-    known = [key for key in found if key in _IMAGES]
-    if len(found) == 1 or len(known) == 1:
-        return found[0] if len(found) == 1 else known[0]
+    if len(found) == 1:
+        return found[0]
     what = f"images may be in {', '.join(map(str, found))}" if found else f"there is no image among {_described(parts)}"
     raise InputError(f"{where}: {what}; say which part holds the image with image_column=...")
 

@@ -14,6 +14,7 @@ from whywrong.data.formats import MAX_PIXELS
 from whywrong.data.inside import is_remote, leads_out, outside
 from whywrong.data.sources.base import Entry, Source, SourceSpec, judge_image
 from whywrong.data.sources.label_values import UNLABELLED, label_text
+from whywrong.data.sources.rows import image_columns
 
 
 class HuggingFaceSource(Source):
@@ -26,8 +27,10 @@ class HuggingFaceSource(Source):
 
     @classmethod
     def recognise(cls, asked: SourceSpec) -> SourceSpec | None:
-        """Recognise a folder that ``save_to_disk`` has written."""
-        return asked if _is_saved(asked.path) else None
+        """Recognise a folder that ``save_to_disk`` has written, an Arrow file, and Parquet with images in it."""
+        path = asked.path
+        known = _is_saved(path) or (path.lower().endswith(".arrow") and os.path.isfile(path))
+        return asked if known or any(map(image_columns, _parquet_files(path))) else None
 
     def __init__(self, spec: SourceSpec) -> None:
         super().__init__(spec)
@@ -146,12 +149,32 @@ def _load_other(datasets: Any, path: str) -> Any:
     return datasets.load_dataset(path)
 
 
+def _parquet_files(path: str) -> list[str]:
+    """A Parquet file itself, or the first one of a folder or of its folder ``data``, as data sets are published."""
+    if os.path.isfile(path):
+        return [path] if path.lower().endswith(".parquet") else []
+    for folder in (path, os.path.join(path, "data")):
+        files = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        found = [os.path.join(folder, name) for name in files if name.lower().endswith(".parquet")]
+        if found:
+            return found[:1]
+    return []
+
+
 def _image_column(features: Any, kind: type, path: str) -> str:
     columns = [name for name, feature in features.items() if isinstance(feature, kind)]
+    if not columns:  # written by other libraries: bytes, or bytes and a path
+        columns = [name for name, feature in features.items() if _holds_bytes(feature)]
     if len(columns) != 1:
         found = f"it has {', '.join(columns)}" if columns else f"its columns are {', '.join(features)}"
         raise DataError(f"{path}: say which column holds the image with --image-column (image_column=...); {found}")
     return columns[0]
+
+
+def _holds_bytes(feature: Any) -> bool:
+    if isinstance(feature, dict):
+        return set(feature) == {"bytes", "path"}
+    return getattr(feature, "dtype", None) in ("binary", "large_binary")
 
 
 def _label_column(features: Any, kind: type, spec: SourceSpec, image: str) -> str | None:

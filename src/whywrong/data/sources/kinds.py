@@ -18,9 +18,10 @@ SOURCES: tuple[SourceKind, ...] = (
     ),
     SourceKind(
         name="hf",
-        title="a Hugging Face data set (hf:NAME or hf:FOLDER)",
+        title="a Hugging Face data set (hf:NAME, a saved folder, .arrow, or .parquet with images)",
         source="whywrong.data.sources.huggingface:HuggingFaceSource",
         schemes=("hf",),
+        suffixes=(".arrow", ".parquet"),
         folders=True,
         takes=frozenset(_COMMON | _COLUMNS | {"split"}),
     ),

@@ -17,6 +17,9 @@ from whywrong.data.files import open_regular, path_bytes, path_text, to_text
 
 _DELIMITERS = ",;\t|"
 _HEADER_LIMIT = 2**16
+PATHS = ("path", "file")
+"""Columns of a table that name its images."""
+
 _BOX = ("x_min", "y_min", "x_max", "y_max")
 _ROW_NUMBERS = re.compile(r"|unnamed: \d+|index|__index_level_\d+__")  # columns that pandas writes by itself
 
@@ -168,6 +171,31 @@ def _parquet(path: str) -> Any:
         return pq.ParquetFile(os.fsdecode(path_bytes(path)))
     except _DAMAGE as error:
         raise _damaged(path, error) from None
+
+
+def image_columns(path: str) -> list[str]:
+    """Find the columns of a Parquet file that hold image files.
+
+    Beside a column with paths, only bytes with a path of their own count, as Hugging Face stores an image; other bytes
+    may be anything.
+
+    Returns:
+        Names of the columns; none if the file cannot be read.
+    """
+    import pyarrow.types as kinds
+
+    try:
+        schema = _parquet(path).schema_arrow
+    except DataError:
+        return []
+    structs = [
+        field.name
+        for field in schema
+        if kinds.is_struct(field.type) and {inner.name for inner in field.type.fields} == {"bytes", "path"}
+    ]
+    if structs or {name.strip().lower() for name in schema.names} & set(PATHS):
+        return structs
+    return [field.name for field in schema if kinds.is_binary(field.type) or kinds.is_large_binary(field.type)]
 
 
 # What pyarrow raises for damaged bytes; its own ArrowInvalid, ArrowNotImplementedError and so on derive from these.

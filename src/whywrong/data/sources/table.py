@@ -18,10 +18,19 @@ from whywrong.data.files import path_bytes, path_text, read_regular, to_text
 from whywrong.data.sources.base import Entry, SourceSpec, judge_image
 from whywrong.data.sources.folder import FileSource
 from whywrong.data.sources.label_values import UNLABELLED, label_text, one_hot_classes
-from whywrong.data.sources.rows import Row, Table, box_of, extra_columns, forward_slashes, hash64, path_of
+from whywrong.data.sources.rows import (
+    PATHS,
+    Row,
+    Table,
+    box_of,
+    extra_columns,
+    forward_slashes,
+    hash64,
+    image_columns,
+    path_of,
+)
 
 _MANIFESTS = ("manifest.csv", "manifest.parquet")  # found in a folder without being named
-_PATH = ("path", "file")
 _KNOWN = ("path", "file", "label", "mask", "x_min", "y_min", "x_max", "y_max", "cause")
 _LOOKED_AT = 100  # rows by which one-hot columns are known
 DUPLICATE = "duplicate row"
@@ -39,10 +48,12 @@ class TableSource(FileSource):
         """Recognise a table, and a folder that has one or is given with one.
 
         Raises:
-            DataError: A table is given with another one.
+            DataError: A table is given with another one, or holds images as well as paths.
         """
         path = asked.path
         if not os.path.isdir(path_bytes(path)):
+            if path.lower().endswith(".parquet") and _holds_images(path, asked.image):
+                return None
             if asked.manifest is not None:
                 raise DataError(f"{to_text(path)}: a manifest goes with the folder of its images")
             return replace(asked, path=os.path.dirname(path), manifest=path)
@@ -54,7 +65,7 @@ class TableSource(FileSource):
         super().__init__(spec)
         if spec.manifest is None:
             raise DataError("a table source needs a manifest")
-        self._path_columns = (spec.image.strip().lower(),) if spec.image else _PATH
+        self._path_columns = (spec.image.strip().lower(),) if spec.image else PATHS
         hint = ". Name the one with the paths with --image-column (image_column=...)"
         self._table = Table.open(spec.manifest, self._path_columns, hint=hint)
         self._label = _label_column(self._table, spec.label, self._path_columns)
@@ -227,6 +238,24 @@ class TableSource(FileSource):
 
     def _empty_text(self) -> str:
         return f"{self._table.name}: no rows"
+
+
+def _holds_images(path: str, asked: str | None) -> bool:
+    """Whether a Parquet file is a data set with the images in it, and no table of paths.
+
+    Raises:
+        DataError: It holds both, and nobody says which counts.
+    """
+    images = image_columns(path)
+    if not images or asked is not None:
+        return asked in images
+    paths = [name for name in Table.open(path, (*PATHS, *images)).columns if name in PATHS]
+    if paths:
+        raise DataError(
+            f'{to_text(path)}: column "{images[0]}" holds images, column "{paths[0]}" paths; say which to read with '
+            f"--image-column {images[0]} or --image-column {paths[0]} (image_column=...)"
+        )
+    return True
 
 
 def _label_column(table: Table, asked: str | None, paths: tuple[str, ...]) -> str | None:
