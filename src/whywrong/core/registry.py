@@ -1,9 +1,9 @@
-"""Find methods, claims, model loaders and kinds of data by name.
+"""Find methods, analyses, claims, model loaders and kinds of data by name.
 
 A line names its functions as import strings, which are resolved on use, so that listing the lines loads nothing heavy.
 Each package declares its own lines; ``_BUILTIN`` says where. Plug-ins register through entry points, each naming one
-line: ``whywrong.methods``, ``whywrong.claims``, ``whywrong.loaders`` and ``whywrong.sources``. They never replace a
-built-in.
+line: ``whywrong.methods``, ``whywrong.analyses``, ``whywrong.claims``, ``whywrong.loaders`` and ``whywrong.sources``.
+They never replace a built-in.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import difflib
 import importlib
 import re
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeVar, cast
 
@@ -61,6 +61,39 @@ class Method:
     passes: tuple[int, int] = (100, 100)
     result_version: int = 1
     role_play: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """A question to a whole data set, as a :class:`Method` is one to an error; see :mod:`whywrong.explain.analysis`.
+
+    Attributes:
+        name: Name of the analysis.
+        title: What it answers, in a few words.
+        access: The least access it needs.
+        function: ``module:attribute`` of ``analysis(context, *, config) -> AnalysisResult``.
+        config: ``module:attribute`` of its frozen config.
+        report: ``module:attribute`` of what the report shows of it; None shows nothing.
+        tables: Its tables, in the order in which they are written; empty for one of its own name.
+        views: View of a run to the table that it shows; empty for one view of its own name and table.
+        folder: Where its tables lie in a run folder; empty for ``results/NAME``.
+        record: Name of the file beside them that holds its settings, counts and checks.
+        files: Files beside them that people may edit, with the line that such a file begins with.
+        result_version: Raised when its results change; parts of another version are computed again.
+    """
+
+    name: str
+    title: str
+    access: Access
+    function: str
+    config: str
+    report: str | None = None
+    tables: tuple[str, ...] = ()
+    views: Mapping[str, str] = field(default_factory=dict)
+    folder: str = ""
+    record: str = "record.json"
+    files: Mapping[str, str] = field(default_factory=dict)
+    result_version: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,12 +165,13 @@ class SourceKind:
     takes: frozenset[str] = frozenset({"boxes", "label_by", "follow_links"})
 
 
-Line = TypeVar("Line", Method, Claim, Loader, SourceKind)
+Line = TypeVar("Line", Method, Analysis, Claim, Loader, SourceKind)
 Addressed = TypeVar("Addressed", Loader, SourceKind)
 
 # Where the built-in lines are, and the entry points of the others.
 _BUILTIN: dict[type, tuple[str, str]] = {
     Method: ("whywrong.explain.methods:METHODS", "whywrong.methods"),
+    Analysis: ("whywrong.explain.analyses:ANALYSES", "whywrong.analyses"),
     Claim: ("whywrong.reproduce:CLAIMS", "whywrong.claims"),
     Loader: ("whywrong.models.loading.loaders:LOADERS", "whywrong.loaders"),
     SourceKind: ("whywrong.data.sources.kinds:SOURCES", "whywrong.sources"),
@@ -147,6 +181,11 @@ _BUILTIN: dict[type, tuple[str, str]] = {
 def methods() -> dict[str, Method]:
     """Return all methods by name: built-ins, then plug-ins."""
     return lines(Method)
+
+
+def analyses() -> dict[str, Analysis]:
+    """Return all analyses by name: built-ins, then plug-ins."""
+    return lines(Analysis)
 
 
 def claims() -> dict[str, Claim]:
@@ -191,6 +230,18 @@ def find_method(name: str) -> Method:
     known = methods()
     if name not in known:
         raise InputError(f'no method "{name}"{nearest(name, known)}; the methods are: {", ".join(sorted(known))}')
+    return known[name]
+
+
+def find_analysis(name: str) -> Analysis:
+    """Return the analysis called ``name``.
+
+    Raises:
+        InputError: No such analysis; the message lists those that exist.
+    """
+    known = analyses()
+    if name not in known:
+        raise InputError(f'no analysis "{name}"{nearest(name, known)}; the analyses are: {", ".join(sorted(known))}')
     return known[name]
 
 

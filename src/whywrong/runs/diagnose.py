@@ -23,7 +23,7 @@ from whywrong.doors.pairs import input_spec
 from whywrong.models.checks.health import accuracy_findings, check_nonfinite_share
 from whywrong.models.classifier import Classifier
 from whywrong.runs.controls import select_controls
-from whywrong.runs.engines.base import Engine, EngineOptions, Heartbeat, Report
+from whywrong.runs.engines.base import Engine, EngineOptions, Report
 from whywrong.runs.engines.local import kept_in_memory, worker_cards
 from whywrong.runs.engines.main_guard import require_main_guard
 from whywrong.runs.engines.names import find_engine
@@ -32,7 +32,7 @@ from whywrong.runs.guard import check_apart, open_or_create_run
 from whywrong.runs.identity import describe, identity, step_record
 from whywrong.runs.interrupts import Interrupted, Stop, StopNow
 from whywrong.runs.listing import write_listing
-from whywrong.runs.progress import Progress
+from whywrong.runs.progress import Progress, Ticker
 from whywrong.runs.selection import count_reason, labelled_predictions, last_of_sample, select_details
 from whywrong.runs.setup import Sample, check_models, choose_steps, filter_by_access, result_schema, settle_classes
 from whywrong.runs.store.layout import check_folder
@@ -46,7 +46,6 @@ from whywrong.runs.work.predict import NOT_FINITE
 from whywrong.runs.work.tasks import MethodSpec, RunSpec, ShardTask
 
 TIME_LIMIT = 600.0
-_TICK = 0.5  # seconds between signs of life
 _FOR_PREDICTIONS = 0.4  # share of a time budget that may go into predictions
 _FIRST_SAMPLE = 256  # images predicted to learn how many fit into a time budget
 
@@ -306,7 +305,7 @@ class _Diagnosis:
         items, nonfinite = self.meta["data"]["items"], count_reason(run, NOT_FINITE)
         check_nonfinite_share(nonfinite, items)
         done = errors = failed = 0
-        shown = _Ticker(progress, Progress("predict", 0, total, 0, 0))
+        shown = Ticker(progress, Progress("predict", 0, total, 0, 0))
         for report in engine.run(
             [ShardTask(stage="predict", shard=shard, last=last) for shard in due], shown.on_heartbeat
         ):
@@ -335,7 +334,7 @@ class _Diagnosis:
                 total += plan.errors
                 work[shard] = expected(plan, tuple(self.steps), tasks[-1])
         done = failed = 0
-        shown = _Ticker(progress, Progress("explain", 0, total, 0, 0, share=0.0), work)
+        shown = Ticker(progress, Progress("explain", 0, total, 0, 0, share=0.0), work)
         for report in engine.run(tasks, shown.on_heartbeat):
             self._note(report)
             done, failed = done + report.done, failed + report.failed
@@ -346,46 +345,3 @@ class _Diagnosis:
         self.meta["refused"] |= report.refused
         if not report.complete:
             raise StopNow
-
-
-class _Ticker:
-    """Shows a stage as it goes: after every task, and twice a second while images pass.
-
-    Args:
-        progress: Who is told.
-        start: The stage as it begins.
-        work: Passes expected of each shard, where the share of the work is shown.
-    """
-
-    def __init__(
-        self, progress: Callable[[Progress], None], start: Progress, work: Mapping[int, float] | None = None
-    ) -> None:
-        self._progress, self._last = progress, start
-        self._work = work or {}
-        self._shares = dict.fromkeys(self._work, 0.0)
-        self._shown = time.monotonic()
-        progress(start)
-
-    def show(self, **changes: int) -> None:
-        """Show the stage with some counts changed."""
-        self._last, self._shown = replace(self._last, **changes), time.monotonic()
-        self._progress(self._last)
-
-    def over(self, shard: int) -> None:
-        """A shard is done."""
-        self._move(shard, 1.0)
-        self._last = replace(self._last, method="")
-
-    def on_heartbeat(self, heartbeat: Heartbeat) -> None:
-        """Count images that passed, and show them if nothing was shown lately."""
-        self._last = replace(self._last, passes=self._last.passes + heartbeat.passed, method=heartbeat.method)
-        self._move(heartbeat.shard, heartbeat.share)
-        if time.monotonic() - self._shown >= _TICK:
-            self.show()
-
-    def _move(self, shard: int, share: float) -> None:
-        if self._shares.get(shard, 1.0) < 1.0:  # a heartbeat may come after the report of its shard
-            self._shares[shard] = share
-            total = sum(self._work.values())
-            done = sum(self._work[name] * share for name, share in self._shares.items())
-            self._last = replace(self._last, share=done / total if total else 0.0)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whywrong.core.errors import InputError, RunFolderError
+from whywrong.core.registry import analyses
+from whywrong.runs.store.layout import results_folder
 from whywrong.runs.store.shards import read_facts, read_maps, read_table, shard_name
 from whywrong.runs.store.stored_run import StoredRun
 
@@ -77,7 +79,8 @@ class RunFolder(StoredRun):
     def _state(self) -> tuple[int, ...]:
         """Changes whenever a shard is committed: views over other files are then due."""
         methods = [self.parts(name, controls=beside) for name in self.meta["methods"] for beside in (False, True)]
-        folders = [self.items, self.predictions, *methods, self.path / "spurious"]
+        results = [results_folder(self.path, analysis) for analysis in analyses().values()]
+        folders = [self.items, self.predictions, *methods, *results]
         return tuple(folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders)
 
     def errors(self) -> pa.Table:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from whywrong.runs.engines.base import Heartbeat
+
+_TICK = 0.5  # seconds between two looks at a stage while images pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +36,46 @@ class Progress:
     passes: int = 0
     share: float | None = None
     method: str = ""
+
+
+class Ticker:
+    """Shows a stage as it goes: after every task, and twice a second while images pass.
+
+    Args:
+        progress: Who is told.
+        start: The stage as it begins.
+        work: Passes expected of each shard, where the share of the work is shown.
+    """
+
+    def __init__(
+        self, progress: Callable[[Progress], None], start: Progress, work: Mapping[int, float] | None = None
+    ) -> None:
+        self._progress, self._last = progress, start
+        self._work = work or {}
+        self._shares = dict.fromkeys(self._work, 0.0)
+        self._shown = time.monotonic()
+        progress(start)
+
+    def show(self, **changes: int) -> None:
+        """Show the stage with some counts changed."""
+        self._last, self._shown = replace(self._last, **changes), time.monotonic()
+        self._progress(self._last)
+
+    def over(self, shard: int) -> None:
+        """A shard is done."""
+        self._move(shard, 1.0)
+        self._last = replace(self._last, method="")
+
+    def on_heartbeat(self, heartbeat: Heartbeat) -> None:
+        """Count images that passed, and show them if nothing was shown lately."""
+        self._last = replace(self._last, passes=self._last.passes + heartbeat.passed, method=heartbeat.method)
+        self._move(heartbeat.shard, heartbeat.share)
+        if time.monotonic() - self._shown >= _TICK:
+            self.show()
+
+    def _move(self, shard: int, share: float) -> None:
+        if self._shares.get(shard, 1.0) < 1.0:  # a heartbeat may come after the report of its shard
+            self._shares[shard] = share
+            total = sum(self._work.values())
+            done = sum(self._work[name] * share for name, share in self._shares.items())
+            self._last = replace(self._last, share=done / total if total else 0.0)

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from whywrong.core.columns import shown_as_rows
 from whywrong.core.errors import RunFolderError
+from whywrong.core.registry import analyses
 from whywrong.core.status import FORMER, Status
 from whywrong.data.files import to_text
 from whywrong.runs.queries.comparisons import SAME_ERROR, define_controls, define_runner_up
@@ -20,6 +21,7 @@ from whywrong.runs.queries.readonly import PROTOCOL, RunFiles
 from whywrong.runs.queries.sql import identifier as _identifier
 from whywrong.runs.queries.sql import quoted as _quoted
 from whywrong.runs.store.files import check_whole
+from whywrong.runs.store.results import result_path
 from whywrong.runs.store.schemas import FAILED_ITEMS, ITEMS, KEYS, PREDICTIONS, UNREADABLE
 from whywrong.runs.store.shards import FACTS_KEY, SCHEMA_FILE, read_schema, shard_indices, shard_name
 from whywrong.runs.store.stored_run import StoredRun
@@ -96,7 +98,7 @@ def _define(connection: duckdb.DuckDBPyConnection, run: StoredRun, files: RunFil
     for name in run.meta["methods"]:
         _method(connection, files, run, name, items)
     _failed_items(connection, files, run)
-    _spurious(connection, files, run)
+    _analyses(connection, files, run)
     connection.execute(f"SET allowed_directories = ['{PROTOCOL}://']")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
@@ -213,22 +215,35 @@ def _stored(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path
     return rows, "".join(f", {_own(column, lists)}" for column in columns if column not in (*KEYS.names, "shard"))
 
 
-def _spurious(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: StoredRun) -> None:
-    """What `whywrong spurious` wrote into the folder: classes and components, not items. Pictures stay in the files."""
-    components, changes = (run.path / "spurious" / f"{name}.parquet" for name in ("components", "changes"))
-    for path in (components, changes):
-        if os.path.lexists(path):
-            check_whole(path)
-    if components.exists():
-        connection.execute(f"create view spurious as select * from read_parquet({_quoted(files.address(components))})")
-    if changes.exists():
-        connection.execute(
-            f"""create view spurious_changes as
-            select * exclude (mean_change, crops, crop, before, after, crop_before, crop_after) from (
-                select *, unnest(crop) from (
-                    select *, unnest(case when len(crops) > 0 then crops else [null] end) as crop
-                    from read_parquet({_quoted(files.address(changes))})))"""
-        )
+def _analyses(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: StoredRun) -> None:
+    """Views of what analyses left in the folder.
+
+    Lists of records become rows; pictures and nested lists stay in the files.
+    """
+    for analysis in analyses().values():
+        for view, table in (analysis.views or {analysis.name: ""}).items():
+            path = result_path(run.path, analysis, table)
+            if os.path.lexists(path):
+                schema = read_schema(path)
+                rows = f"read_parquet({_quoted(files.address(path))})"
+                connection.execute(f"create view {_identifier(view)} as {_flat(schema, rows)}")
+
+
+def _flat(schema: pa.Schema, rows: str) -> str:
+    """SELECT of the plain columns of a table, then of the fields of its lists of records, one row a record."""
+    plain = [field.name for field in schema if not _is_nested(field.type) and not pa.types.is_binary(field.type)]
+    lists = [field for field in schema if pa.types.is_list(field.type) and pa.types.is_struct(field.type.value_type)]
+    shown = ", ".join(map(_identifier, plain))
+    for field in lists:
+        name, record = _identifier(field.name), field.type.value_type
+        kept = [record.field(i).name for i in range(record.num_fields) if not pa.types.is_binary(record.field(i).type)]
+        rows = f"(select *, unnest(case when len({name}) > 0 then {name} else [null] end) as _{field.name} from {rows})"
+        shown += "".join(f", _{field.name}.{_identifier(one)} as {_identifier(one)}" for one in kept)
+    return f"select {shown} from {rows}"
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) and pa.types.is_nested(kind.value_type)
 
 
 def _in_todays_words(rows: str, kinds: Mapping[str, str]) -> str:

@@ -194,8 +194,8 @@ def _missing(path: Path, error: OSError) -> str:
 
 
 def _remedy(path: Path) -> str:
-    command = "spurious" if path.parent.name == "spurious" else "diagnose"
-    return f"run the same whywrong {command} again, which puts damaged files into quarantine and redoes them"
+    command = "whywrong diagnose" if path.stem.isdigit() or path.stem in ("schema", "run") else "command"
+    return f"run the same {command} again, which puts damaged files into quarantine and redoes them"
 
 
 def _seal_is_right(file: BinaryIO, in_head: bool) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from whywrong.core.errors import RunFolderError
+from whywrong.core.registry import Analysis, analyses
 from whywrong.runs.store.files import check_kind, intact, open_plain
 from whywrong.runs.store.temporaries import remove, sweep, target_of, temporary_for
 
@@ -27,18 +28,16 @@ HASH = re.compile(r"[0-9a-f]{12}")
 
 _TABLE, _MAPS = re.compile(r"[0-9]{5,9}\.parquet"), re.compile(r"[0-9]{5,9}\.safetensors")
 _PART = re.compile(r"([0-9]{5,9}|schema)\.parquet")
-_SPURIOUS = re.compile(r"((components|examples|changes)\.parquet|search\.json|labels\.csv)")
-_PAGES = ("report.html", "spurious.html")
-_TOP = re.compile("|".join(map(re.escape, (RUN_FILE, LOCK, *_PAGES, "image.csv"))))
+RESULTS, UNITS = "results", "analyses"  # folders of what analyses found, and of the parts that they are made of
 _FOLDERS: dict[str, tuple[re.Pattern[str], ...]] = {
     "items": (_TABLE,),
     "thumbs": (_TABLE,),
     "parts": (METHOD, HASH, _PART),
     "maps": (METHOD, HASH, _MAPS),
-    "spurious": (_SPURIOUS,),
+    UNITS: (METHOD, METHOD, HASH, _MAPS),
 }
+RUN_FOLDERS = ("items", "thumbs", "parts", "maps")  # folders of the run itself
 _FORMER = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d{1,10})\.tmp", re.DOTALL)  # temporary names of version 0.1
-_FORMER_PAGE = re.compile(r"\.(report|spurious)\.html\.[a-z0-9_]{8}")
 _FORMER_SCRATCH = re.compile(r"\.listing\.[a-z0-9_]{8}")
 _SCRATCH = ".listing"
 _IN_SCRATCH = {"listed", "digests", "spill"}
@@ -53,21 +52,19 @@ class Survey:
     """The files of a run that are in a folder.
 
     Attributes:
+        folder: The folder.
         files: Files at places and under names of a run, sorted; none of them is a link, and none lies behind one.
         places: Folders in which a run writes, with the names that it writes there.
     """
 
+    folder: Path
     files: list[Path] = field(default_factory=list)
     places: list[tuple[Path, re.Pattern[str]]] = field(default_factory=list)
 
     @property
     def shards(self) -> list[Path]:
         """Tables and maps of the run itself, sealed when they were written."""
-        return [
-            path
-            for path in self.files
-            if path.suffix in (".parquet", ".safetensors") and path.parent.name != "spurious"
-        ]
+        return [path for path in self.files if path.relative_to(self.folder).parts[0] in RUN_FOLDERS]
 
 
 def survey(folder: Path) -> Survey:
@@ -76,18 +73,47 @@ def survey(folder: Path) -> Survey:
     Raises:
         RunFolderError: A link, pipe, socket or device is in the place of a file or folder of a run.
     """
-    found = Survey()
+    found = Survey(folder)
     try:
-        _look(folder, (_TOP,), found)
-        for name, patterns in {**_FOLDERS, "quarantine": ()}.items():
-            if os.path.lexists(folder / name):
-                check_kind(folder / name, os.lstat(folder / name).st_mode, folder=True)
-                _look(folder / name, patterns, found)
+        _look(folder, (_top(),), found)
+        for name, patterns in {**_FOLDERS, **_result_folders(), "quarantine": ()}.items():
+            place = folder
+            for part in name.split("/"):
+                place /= part
+                if not os.path.lexists(place):
+                    break
+                check_kind(place, os.lstat(place).st_mode, folder=True)
+            else:
+                _look(place, patterns, found)
     except OSError as error:
         raise RunFolderError(
             f"{folder}: the run folder cannot be written or read ({error.strerror or error})"
         ) from error
     return found
+
+
+def results_folder(folder: Path, analysis: Analysis) -> Path:
+    """Where the tables of an analysis lie in a run folder."""
+    return folder / (analysis.folder or f"{RESULTS}/{analysis.name}")
+
+
+def _result_folders() -> dict[str, tuple[re.Pattern[str], ...]]:
+    """Places of the results of all analyses, with the names that lie there."""
+    found = {}
+    for analysis in analyses().values():
+        names = [*(f"{table}.parquet" for table in analysis.tables or (analysis.name,)), analysis.record]
+        pattern = re.compile("|".join(map(re.escape, (*names, *analysis.files))))
+        found[results_folder(Path(), analysis).as_posix()] = (pattern,)
+    return found
+
+
+def _pages() -> list[str]:
+    return ["report.html", *(f"{name}.html" for name in analyses())]
+
+
+def _top() -> re.Pattern[str]:
+    """Names of the files that lie in a run folder itself."""
+    return re.compile("|".join(map(re.escape, (RUN_FILE, LOCK, *_pages(), "image.csv"))))
 
 
 def _look(folder: Path, patterns: tuple[re.Pattern[str], ...], found: Survey) -> None:
@@ -173,7 +199,7 @@ def _counts_as_nothing(folder: Path, name: str, known: Mapping[str, bytes]) -> b
     if name in known:
         with open_plain(folder / name) as file:
             return file.read(len(known[name]) + 1) == known[name]
-    return (target := target_of(name)) is not None and (target == _SCRATCH or _TOP.fullmatch(target) is not None)
+    return (target := target_of(name)) is not None and (target == _SCRATCH or _top().fullmatch(target) is not None)
 
 
 def tidy(folder: Path, found: Survey) -> None:
@@ -189,8 +215,9 @@ def tidy(folder: Path, found: Survey) -> None:
             former = _FORMER.fullmatch(path.name)
             if former is not None and names.fullmatch(former["name"]):
                 remove(path, int(former["pid"]))
+    former_page = re.compile(rf"\.({'|'.join(map(re.escape, _pages()))})\.[a-z0-9_]{{8}}")
     for path in _hidden(folder):
-        if _FORMER_PAGE.fullmatch(path.name) and is_page(path):
+        if former_page.fullmatch(path.name) and is_page(path):
             path.unlink(missing_ok=True)
         elif target_of(path.name) == _SCRATCH or _FORMER_SCRATCH.fullmatch(path.name):
             _remove_scratch(path)

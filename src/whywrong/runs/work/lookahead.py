@@ -27,6 +27,12 @@ class LookAhead(Generic[J, R]):
         self._waiting: deque[J] = deque()
         self._started: deque[Future[R]] = deque()
 
+    def __enter__(self) -> LookAhead[J, R]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def add(self, jobs: Iterable[J]) -> None:
         """Queue more jobs behind those there are."""
         self._waiting.extend(jobs)

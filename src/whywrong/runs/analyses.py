@@ -1,0 +1,361 @@
+"""Run an analysis over data sets: in units that are stored, resumed and given to workers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import pyarrow as pa
+
+from whywrong._version import __version__
+from whywrong.core.config import config_dict
+from whywrong.core.errors import AccessError, InputError, RunFolderError
+from whywrong.core.registry import Analysis, resolve
+from whywrong.data.decoding import DecodeOptions
+from whywrong.data.sources.base import Entry, Source
+from whywrong.explain.analysis import AnalysisResult, ImageSet
+from whywrong.models.classifier import Classifier
+from whywrong.runs import identity
+from whywrong.runs.engines.base import Engine, EngineOptions
+from whywrong.runs.engines.local import kept_in_memory, worker_cards
+from whywrong.runs.engines.main_guard import require_main_guard
+from whywrong.runs.engines.names import find_engine
+from whywrong.runs.folder import RunFolder
+from whywrong.runs.guard import check_apart, quarantine
+from whywrong.runs.interrupts import Interrupted, Stop, StopNow
+from whywrong.runs.labelled import LabelledSource
+from whywrong.runs.progress import Progress, Ticker
+from whywrong.runs.store.files import intact, preparing
+from whywrong.runs.store.layout import RUN_FILE, UNITS, check_folder, results_folder, survey, tidy
+from whywrong.runs.store.lock import RunLock
+from whywrong.runs.store.packing import pack, unpack
+from whywrong.runs.store.results import write_results
+from whywrong.runs.store.run_file import read_run_file
+from whywrong.runs.store.shards import read_maps, run_of, shard_name
+from whywrong.runs.work.units import AnalysisSpec, Sources, UnitTask
+
+R = TypeVar("R")
+TIME_LIMIT = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisOptions:
+    """How an analysis is run.
+
+    Attributes:
+        workers: 1 works in this process; more are spawned processes, which may die without taking the run along.
+        engine: Where the work is done, see :mod:`whywrong.runs.engines.names`.
+        time_limit: Seconds without an image passing, after which a worker process counts as hung.
+        decode: How files are decoded.
+    """
+
+    workers: int = 1
+    engine: str = "local"
+    time_limit: float = TIME_LIMIT
+    decode: DecodeOptions | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise InputError(f"workers must be at least 1, got {self.workers}")
+
+
+def run_analysis(
+    analysis: Analysis,
+    classifier: Classifier,
+    images: Mapping[str, Source],
+    out: Path | str,
+    *,
+    config: Any,
+    models: Sequence[Classifier] = (),
+    inputs: Mapping[str, Any] | None = None,
+    options: AnalysisOptions | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> AnalysisResult:
+    """Run an analysis and write its tables into a folder: that of a run of the same model, or one of its own.
+
+    Units that the folder holds already are not computed again: an interrupted analysis is resumed by the same call.
+
+    Args:
+        analysis: Its line in the registry.
+        classifier: The classifier.
+        images: Sets of labelled images by name.
+        out: The folder, made if it does not exist.
+        config: Frozen config of the analysis.
+        models: Further classifiers.
+        inputs: What else the analysis takes, by name.
+        options: Workers, engine, and how files are decoded.
+        progress: Called after every unit, and twice a second while images pass.
+
+    Raises:
+        AccessError: The classifier grants less access than the analysis needs.
+        InputError: A label belongs to no class, or there are more workers than GPUs.
+        DataError: There is nothing to read.
+        RunFolderError: The folder holds something else or the run of another model, is in use, or lies in the data.
+        EnvironmentFailure: Disk or workers fail; the same call resumes.
+        Interrupted: A signal came; the same call resumes.
+    """
+    options = options or AnalysisOptions()
+    if classifier.access < analysis.access:
+        raise AccessError(
+            f"{analysis.name} needs access to {analysis.access.name}, this classifier grants {classifier.access.name}"
+        )
+    report = progress or (lambda _: None)
+    folder = Path(os.path.abspath(out))  # a model may change the working directory
+    workers = _workers(options.workers, (classifier, *models), images)
+    _check_place(folder, classifier, images)
+    before = classifier.batch_size
+    try:
+        with Stop(on_signal=lambda: report(Progress("stopping", 0, 0, 0, 0))) as stop, RunLock(folder), classifier:
+            with preparing(folder):
+                _make_room(folder, analysis)
+            settled = {name: _settle(name, source, classifier, options.decode) for name, source in images.items()}
+            context = _Context(analysis, classifier, images, folder, config, settled, stop, report)
+            context.models, context.inputs = models, inputs or {}
+            context.placement = find_engine(options.engine), workers, options.time_limit
+            try:
+                result = resolve(analysis.function)(context, config=config)
+            finally:
+                context.close()
+            write_analysis(folder, analysis, config, result)
+    except StopNow:
+        raise Interrupted(f"{folder}: interrupted; finished work is kept, and the same call resumes it") from None
+    finally:
+        classifier.batch_size = before
+    return result
+
+
+def write_analysis(folder: Path, analysis: Analysis, config: Any, result: AnalysisResult) -> None:
+    """Write the tables, the record and the files of a result; the lock of the folder is held.
+
+    Raises:
+        EnvironmentFailure: The disk is full or fails.
+    """
+    record = {"whywrong": __version__, "analysis": analysis.name, "config": config_dict(config), **result.record}
+    if result.checks:
+        record["checks"] = result.checks
+    basis = result.basis or _digest([analysis.name, analysis.result_version, config_dict(config)])
+    write_results(folder, analysis, result.tables(), record, basis=basis, files=result.files)
+
+
+def _workers(asked: int, models: Sequence[Classifier], images: Mapping[str, Source]) -> int:
+    """How many workers there can be."""
+    kept = [text for source in images.values() for model in models if (text := kept_in_memory(model, source))]
+    if asked > 1 and kept:
+        text = f"{kept[0]} only in memory, which no other process can see: one worker does it all"
+        warnings.warn(text, stacklevel=3)
+        return 1
+    worker_cards(models[0], asked)
+    if asked > 1:
+        require_main_guard()
+    return asked
+
+
+def _check_place(folder: Path, classifier: Classifier, images: Mapping[str, Source]) -> None:
+    """Refuse a folder in the data, of something else, or of the run of another model."""
+    for source in images.values():
+        check_apart(folder, source.spec)
+    check_folder(folder)
+    if not (folder / RUN_FILE).exists():
+        return
+    known = read_run_file(folder)["model"]["identity"]
+    if known != classifier.identity:
+        raise RunFolderError(
+            f"{folder}: the run of another model (identity {known[:12]}, this one {classifier.identity[:12]}); "
+            "use another folder"
+        )
+
+
+def _make_room(folder: Path, analysis: Analysis) -> None:
+    """Remove what killed writers left, and move aside damaged files of an earlier analysis."""
+    found = survey(folder)
+    tidy(folder, found)
+    place = results_folder(folder, analysis)
+    for path in found.files:
+        if path.parent == place and path.name not in analysis.files and not intact(path):
+            quarantine(folder, path)
+
+
+def _settle(name: str, source: Source, classifier: Classifier, decode: DecodeOptions | None) -> ImageSet:
+    settled = LabelledSource(source, decode).settle(classifier)
+    return ImageSet(
+        name=name,
+        source=source.spec,
+        spec=settled.spec,
+        classes=settled.classes,
+        labels=settled.labels,
+        options=decode or DecodeOptions(),
+        count=len(source),
+    )
+
+
+class _Context:
+    """See :class:`whywrong.explain.analysis.AnalysisContext`."""
+
+    models: Sequence[Classifier] = ()
+    inputs: Mapping[str, Any]
+    placement: tuple[Callable[..., Engine], int, float]
+
+    def __init__(
+        self,
+        analysis: Analysis,
+        classifier: Classifier,
+        sources: Mapping[str, Source],
+        folder: Path,
+        config: Any,
+        images: Mapping[str, ImageSet],
+        stop: Stop,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self.classifier, self.images = classifier, images
+        self._analysis, self._sources, self._folder, self._config = analysis, sources, folder, config
+        self._stop, self._report = stop, report
+        self._engine: Engine | None = None
+
+    def over_images(
+        self,
+        step: str,
+        function: Callable[[Any, tuple[Entry, ...]], R],
+        *,
+        images: str = "data",
+        settings: Sequence[str] | None = None,
+    ) -> Iterator[R]:
+        """Compute a step over all images of a set, in stretches of fixed size."""
+        entries, size = list(self._sources[images].entries()), identity.SHARD_SIZE
+        units = [tuple(entries[start : start + size]) for start in range(0, len(entries), size)]
+        return self._over(step, function, units, settings, [len(unit) for unit in units])
+
+    def over(
+        self,
+        step: str,
+        function: Callable[[Any, Any], R],
+        units: Sequence[Any],
+        *,
+        settings: Sequence[str] | None = None,
+    ) -> Iterator[R]:
+        """Compute a step over units of any kind."""
+        return self._over(step, function, units, settings, [1] * len(units))
+
+    def query(self, sql: str) -> pa.Table:
+        """Read rows of the run in the folder.
+
+        Raises:
+            InputError: The folder holds no run.
+        """
+        if not (self._folder / RUN_FILE).exists():
+            raise InputError(
+                f"{self._folder}: {self._analysis.name} reads a run; make one with whywrong diagnose --out"
+            )
+        return RunFolder(self._folder).query(sql)
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        """Say how far a step is that is computed outside of units."""
+        self._stop.check()
+        self._report(Progress(step, done, total, 0, 0))
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def _over(
+        self,
+        step: str,
+        function: Callable[..., R],
+        units: Sequence[Any],
+        settings: Sequence[str] | None,
+        sizes: list[int],
+    ) -> Iterator[R]:
+        made_of = self._made_of(step, settings)
+        place = self._folder / UNITS / self._analysis.name / step.replace(" ", "_") / made_of[:12]
+        tasks = [
+            UnitTask(
+                stage=step,
+                shard=index,
+                function=function,
+                unit=unit,
+                path=place / shard_name(index, ".safetensors"),
+                identity=f"{made_of}-{_packed_digest(unit)}",
+                size=size,
+            )
+            for index, (unit, size) in enumerate(zip(units, sizes, strict=True))
+        ]
+        self._compute(step, [task for task in tasks if not self._is_stored(task)])
+        self._forget_others(place)
+        kind = get_type_hints(function)["return"]
+        return (unpack(kind, read_maps(task.path)) for task in tasks)
+
+    def _compute(self, step: str, due: Sequence[UnitTask]) -> None:
+        if not due:
+            return
+        done = failed = 0
+        shown = Ticker(self._report, Progress(step, 0, sum(task.size for task in due), 0, 0))
+        self._engine = self._engine or self._make_engine()
+        for report in self._engine.run(due, shown.on_heartbeat):
+            if not report.complete:
+                raise StopNow
+            done, failed = done + report.done, failed + report.failed
+            shown.show(done=done, failed=failed)
+
+    def _make_engine(self) -> Engine:
+        make, workers, time_limit = self.placement
+        spec = AnalysisSpec(
+            config=self._config,
+            images=self.images,
+            models=tuple(self.models if workers == 1 else [model.recipe for model in self.models]),
+            batch_size=self.classifier.batch_size,
+        )
+        options = EngineOptions(workers=workers, stop=self._stop, time_limit=time_limit, items_of=_items_of)
+        return make(spec, self.classifier, Sources(self._sources), options)
+
+    def _made_of(self, step: str, settings: Sequence[str] | None) -> str:
+        """Digest of everything that all units of a step depend on."""
+        config = config_dict(self._config)
+        return _digest(
+            [
+                self._analysis.name,
+                self._analysis.result_version,
+                step,
+                [model.identity for model in (self.classifier, *self.models)],
+                [self.classifier.device.type, self.classifier.precision],
+                {name: asdict(one) for name, one in self.images.items()},
+                config if settings is None else {name: config[name] for name in settings},
+            ]
+        )
+
+    def _is_stored(self, task: UnitTask) -> bool:
+        if not os.path.lexists(task.path):
+            return False
+        if not intact(task.path):
+            quarantine(self._folder, task.path)
+            return False
+        return run_of(task.path) == task.identity
+
+    def _forget_others(self, place: Path) -> None:
+        """Remove parts of this step that were made with other settings, of which a step keeps only the last."""
+        for path in survey(self._folder).files:
+            if path.parent != place and path.parent.parent == place.parent:
+                path.unlink(missing_ok=True)
+
+
+def _items_of(task: UnitTask) -> list[str]:
+    """Items of a stretch of images, one of which may have ended a worker; none of a unit of another kind."""
+    unit = task.unit if isinstance(task.unit, tuple) else ()
+    return [entry.item_id for entry in unit if isinstance(entry, Entry)]
+
+
+def _packed_digest(unit: Any) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(pack(unit).items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:32]

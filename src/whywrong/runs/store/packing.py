@@ -1,0 +1,93 @@
+"""Results of units as arrays and plain values: frozen dataclasses to a safetensors file and back.
+
+What is read is rebuilt by the type that the caller expects, and never by what the file says that it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from whywrong.core.errors import RunFolderError
+
+_PLAIN = "plain"
+
+
+def pack(value: Any) -> dict[str, np.ndarray]:
+    """Turn a value into named arrays; what is no array is in one of them, as JSON.
+
+    Raises:
+        TypeError: The value holds something else than dataclasses, sequences, mappings, tensors and plain values.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    plain = json.dumps(_plain(value, arrays), allow_nan=True)
+    return {_PLAIN: np.frombuffer(plain.encode(), np.uint8), **arrays}
+
+
+def unpack(kind: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """Rebuild a value of type ``kind``.
+
+    Raises:
+        RunFolderError: The arrays hold no such value.
+    """
+    try:
+        return _value(kind, json.loads(arrays[_PLAIN].tobytes()), arrays)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise RunFolderError(f"a stored part is not as expected ({type(error).__name__}: {error})") from error
+
+
+def _plain(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, bytes):
+        value = np.frombuffer(value, np.uint8)
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        arrays[name := str(len(arrays))] = value
+        return name
+    if dataclasses.is_dataclass(value):
+        return [_plain(getattr(value, field.name), arrays) for field in dataclasses.fields(value)]
+    if isinstance(value, Mapping):
+        return [[_plain(key, arrays), _plain(entry, arrays)] for key, entry in value.items()]
+    if isinstance(value, Sequence):
+        return [_plain(entry, arrays) for entry in value]
+    raise TypeError(f"a unit and its result hold dataclasses, tensors and plain values, not {type(value).__name__}")
+
+
+def _value(kind: Any, plain: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if plain is None:
+            return None
+        (kind,) = (part for part in parts if part is not type(None))
+        return _value(kind, plain, arrays)
+    if origin is Literal:
+        return parts[parts.index(plain)]
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        names = [field.name for field in dataclasses.fields(kind)]
+        return kind(**{name: _value(hints[name], entry, arrays) for name, entry in zip(names, plain, strict=True)})
+    if origin is tuple and parts[-1] is not Ellipsis:
+        return tuple(_value(part, entry, arrays) for part, entry in zip(parts, plain, strict=True))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return {_value(parts[0], key, arrays): _value(parts[1], entry, arrays) for key, entry in plain}
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        found = [_value(parts[0], entry, arrays) for entry in plain]
+        return tuple(found) if origin is tuple else found
+    if kind is bytes:
+        return arrays[plain].tobytes()
+    if kind is np.ndarray or origin is np.ndarray:
+        return arrays[plain]
+    if getattr(kind, "__module__", "").startswith("torch"):
+        import torch
+
+        return torch.from_numpy(arrays[plain].copy())
+    if kind in (bool, int, float, str) and isinstance(plain, (bool, int, float, str)):
+        return kind(plain)
+    raise TypeError(f"expected {kind}, found {type(plain).__name__}")

@@ -1,0 +1,216 @@
+"""The worker of an analysis: computes units and stores what their functions return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from whywrong.core.errors import BadItemError, DataError
+from whywrong.data.batches import Batch, FailedItem, to_tensor
+from whywrong.data.files import to_text
+from whywrong.data.items import LoadedItem, load_item
+from whywrong.data.sources.base import Entry, Source, SourceSpec
+from whywrong.explain.analysis import ImageSet
+from whywrong.models.classifier import Classifier
+from whywrong.models.memory import device_errors
+from whywrong.runs.engines.base import Heartbeat, Report, Task, WorkerSpec
+from whywrong.runs.store.packing import pack
+from whywrong.runs.store.shards import write_maps
+from whywrong.runs.work.lookahead import LookAhead
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpecs:
+    """How to find the sources of an analysis again, by name."""
+
+    sets: Mapping[str, SourceSpec]
+
+    def open(self) -> Sources:
+        """The sources again."""
+        return Sources({name: spec.open() for name, spec in self.sets.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The sources of an analysis by name, as an engine takes one source."""
+
+    sets: Mapping[str, Source]
+
+    @property
+    def spec(self) -> SourceSpecs:
+        """How to find them again."""
+        return SourceSpecs({name: source.spec for name, source in self.sets.items()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisSpec(WorkerSpec):
+    """Everything a worker needs to serve an analysis.
+
+    Attributes:
+        config: Settings of the analysis.
+        images: Sets of images by name.
+        models: Further classifiers, or recipes from which a worker process rebuilds them.
+    """
+
+    worker: ClassVar[str] = "whywrong.runs.work.units:UnitWorker"
+    config: Any
+    images: Mapping[str, ImageSet]
+    models: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitTask(Task):
+    """One unit of a step of an analysis.
+
+    Attributes:
+        function: ``function(worker, unit)``.
+        unit: What it is called with.
+        path: Where its result is stored.
+        identity: What the result is a result of; stored with it.
+        size: How much it counts in the progress.
+    """
+
+    function: Callable[[Any, Any], Any]
+    unit: Any
+    path: Path
+    identity: str
+    size: int = 1
+
+
+class UnitStopped(BaseException):
+    """Leaves the function of a unit when the run is to stop; no error, so that no function can take it for one."""
+
+
+class UnitWorker:
+    """See :class:`whywrong.explain.analysis.AnalysisWorker` and :class:`whywrong.runs.engines.base.Worker`."""
+
+    def __init__(
+        self,
+        spec: AnalysisSpec,
+        classifier: Classifier,
+        source: Sources,
+        *,
+        stopping: Callable[[], bool],
+        at: Callable[[Sequence[str]], None],
+    ) -> None:
+        self.classifier = classifier
+        self.config = spec.config
+        self.images = spec.images
+        self.cache: dict[str, Any] = {}
+        self._spec, self._sources, self._stopping, self._at = spec, source.sets, stopping, at
+        self._task: UnitTask | None = None
+        self._failed = 0
+        self._told = classifier.forwards + classifier.backwards
+
+    @cached_property
+    def models(self) -> Sequence[Classifier]:
+        """Further classifiers, built when first asked for."""
+        return [model if isinstance(model, Classifier) else model.build() for model in self._spec.models]
+
+    def prepare(self, task: UnitTask) -> None:
+        """Do nothing: only the function of a unit knows what it loads."""
+
+    def perform(self, task: UnitTask) -> Report:
+        """Compute a unit and store its result.
+
+        Raises:
+            DeviceFailure: The GPU fails; nothing of the unit is stored.
+        """
+        self._task, self._failed = task, 0
+        try:
+            with device_errors():
+                result = task.function(self, task.unit)
+        except UnitStopped:
+            return Report(task=task, complete=False)
+        write_maps(task.path, pack(result), task.identity)
+        return Report(task=task, done=task.size, failed=self._failed)
+
+    def heartbeat(self) -> Heartbeat | None:
+        """What has happened since the last heartbeat; None if no image has passed."""
+        passes = self.classifier.forwards + self.classifier.backwards
+        passed, self._told = passes - self._told, passes
+        return Heartbeat(shard=self._task.shard, passed=passed) if self._task is not None and passed else None
+
+    def close(self) -> None:
+        """Do nothing: no thread outlives a unit."""
+
+    def batches(self, images: str, entries: Sequence[Entry]) -> Iterator[Batch]:
+        """Yield images of a set in batches, loaded ahead; a batch without images may name failed items."""
+        assert self._task is not None
+        image_set, reasons = self.images[images], self._task.reasons
+        attributed = [FailedItem(entry, reasons[entry.item_id]) for entry in entries if entry.item_id in reasons]
+        groups = self._grouped([entry for entry in entries if entry.item_id not in reasons])
+        with self._ahead(image_set, None) as ahead:
+            ahead.add(entry for group in groups for entry in group)
+            for group in groups:
+                self._leave_if_stopping()
+                loaded = [ahead.take() for _ in group]
+                batch = _batch(image_set, loaded, attributed)
+                attributed = []
+                self._failed += len(batch.failed)
+                self._at([entry.item_id for entry in group])
+                yield batch
+        if attributed:
+            self._failed += len(attributed)
+            yield _batch(image_set, [], attributed)
+
+    def load(self, images: str, entries: Sequence[Entry], *, photo_side: int | None = None) -> Iterator[LoadedItem]:
+        """Yield items of a set again.
+
+        Raises:
+            DataError: One of them cannot be read.
+        """
+        with self._ahead(self.images[images], photo_side) as ahead:
+            ahead.add(entries)
+            for _ in entries:
+                self._leave_if_stopping()
+                loaded = ahead.take()
+                if isinstance(loaded, FailedItem):
+                    raise DataError(f"{to_text(loaded.entry.key)}: {loaded.reason}; it could be read a moment ago")
+                yield loaded
+
+    def _grouped(self, entries: Sequence[Entry]) -> list[list[Entry]]:
+        """Entries that go through the model together: neighbours, and each isolated one alone."""
+        assert self._task is not None
+        groups: list[list[Entry]] = []
+        open_group = False
+        for entry in entries:
+            alone = entry.item_id in self._task.isolated
+            if alone or not open_group or len(groups[-1]) == self._spec.batch_size:
+                groups.append([])
+            groups[-1].append(entry)
+            open_group = not alone
+        return groups
+
+    def _ahead(self, image_set: ImageSet, photo_side: int | None) -> LookAhead[Entry, LoadedItem | FailedItem]:
+        source = self._sources[image_set.name]
+
+        def load(entry: Entry) -> LoadedItem | FailedItem:
+            try:
+                return load_item(source, entry, image_set.spec, image_set.options, photo_side=photo_side)
+            except BadItemError as error:
+                return FailedItem(entry, error.reason)
+            except Exception as error:  # noqa: BLE001 - no file may end a run, whatever a parser makes of it
+                return FailedItem(entry, f"cannot be decoded ({type(error).__name__}: {error})")
+
+        return LookAhead(load, threads=self._spec.load_threads, capacity=max(2 * self._spec.batch_size, 16))
+
+    def _leave_if_stopping(self) -> None:
+        if self._stopping():
+            raise UnitStopped
+
+
+def _batch(image_set: ImageSet, loaded: Sequence[LoadedItem | FailedItem], attributed: Sequence[FailedItem]) -> Batch:
+    items = tuple(one for one in loaded if isinstance(one, LoadedItem))
+    labels = [-1 if item.entry.label is None else image_set.labels[item.entry.label] for item in items]
+    return Batch(
+        to_tensor([item.pixels for item in items], image_set.spec),
+        torch.tensor(labels, dtype=torch.int64),
+        items,
+        (*attributed, *(one for one in loaded if isinstance(one, FailedItem))),
+    )
