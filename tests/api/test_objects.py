@@ -30,7 +30,9 @@ def test_a_module_and_a_loader_give_a_report_that_the_same_images_resume(net, tm
     loader = DataLoader(TensorDataset(X, Y), batch_size=5, shuffle=True)
     run = ww.diagnose(net, loader, tmp_path / "run", **ONE)
     wrong = int((net(X).argmax(1) != Y).sum())
-    assert (run.path / "report.html").stat().st_size > 10_000
+    page = (run.path / "report.html").read_text("utf-8")
+    assert "torch Sequential" in page
+    assert "torch TensorDataset, 12 items" in page
     assert run.errors().num_rows == wrong > 0
     assert run.meta["given"] == {"model": "torch Sequential", "data": "torch TensorDataset, 12 items"}
     assert "shuffles" in run.meta["data"]["warnings"][0]

@@ -14,7 +14,7 @@ from tests.data.objects.sets import SIDE, Samples, labels, pixels, tensors, writ
 from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision import transforms
-from torchvision.datasets import ImageFolder
+from torchvision.datasets import FakeData, ImageFolder
 
 import whywrong as ww
 from whywrong.core.errors import InputError, ModelError
@@ -117,6 +117,20 @@ def test_normalised_tensors_are_undone_if_the_model_s_normalisation_provably_fit
     assert "normalised as the model states" in source.warnings[0]
     with pytest.raises(InputError, match="seem to be normalised"):
         open_pair(net, (NORMALISE(X), Y))
+
+
+def test_grey_tensors_serve_a_model_of_three_channels():
+    net = timm.create_model("test_resnet.r160_in1k", pretrained=False, num_classes=3)
+    assert ww.check(net, (X[:, :1], Y)).images == len(X)
+    assert ww.check(nn.Sequential(nn.Flatten(), nn.Linear(SIDE**2, 3)), (X[:, :1], Y)).images == len(X)
+
+
+def test_a_data_set_of_torchvision_is_read_with_its_transform(net):
+    data = FakeData(6, (3, SIDE, SIDE), 3, transforms.ToTensor())
+    classifier, source = open_pair(net, data)
+    assert source.facts.title == "torchvision FakeData, 6 items"
+    assert np.array_equal(source.read(next(source.entries())), np.asarray(FakeData(6, (3, SIDE, SIDE), 3)[0][0]))
+    assert classifier.preprocess == InputSpec(height=SIDE, width=SIDE)
 
 
 def test_the_transform_counts_more_than_what_the_model_states_and_it_is_said(tmp_path):

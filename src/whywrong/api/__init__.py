@@ -90,8 +90,8 @@ def headline(run: RunFolder) -> tuple[str, list[str]]:
 
 
 def diagnose(
-    classifier: Classifier,
-    data: str | Path | Source,
+    classifier: Any,
+    data: Any,
     out: str | Path,
     *,
     depth: Depth = "quick",
@@ -110,8 +110,10 @@ def diagnose(
     """Find the images that a classifier gets wrong, and why; write everything, and the report, to a folder.
 
     Args:
-        classifier: From ``load_classifier``, or a wrapped module, which then runs in this process only.
-        data: Folder, manifest, ``.npz`` file or source.
+        classifier: From ``load_classifier``; or a module of torch, torchvision, timm or transformers, or an
+            image-classification pipeline, which runs in this process only.
+        data: Folder, manifest or ``.npz`` file; torch ``Dataset`` or ``DataLoader``, Hugging Face ``Dataset``, (x, y)
+            arrays or tensors; or a source. A data set in memory is read in this process only.
         out: Output folder. If it already holds this run, the run is resumed.
         depth: ``quick``, ``standard`` or ``deep``.
         methods: Names of methods; default those of the depth.
@@ -133,6 +135,15 @@ def diagnose(
         InputError: A setting breaks its contract, or a label maps to no class.
         RunFolderError: The folder belongs to another model or source, or another run writes there.
         KeyboardInterrupt: The run was interrupted; the same call goes on from there.
+
+    Example:
+        >>> import tempfile, torch, whywrong as ww
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+        >>> loader = DataLoader(TensorDataset(torch.rand(8, 3, 8, 8), torch.arange(8) % 2))
+        >>> run = ww.diagnose(net, loader, tempfile.mkdtemp() + "/run", methods=["inverted"])
+        >>> (run.path / "report.html").is_file()
+        True
     """
     numbers = {"limit": limit, "seed": seed, "workers": workers, "batch_size": batch_size, "images": images}
     for name, value in numbers.items():
@@ -189,8 +200,8 @@ def check_settings(
 
 
 def check(
-    classifier: Classifier,
-    data: str | Path | Source,
+    classifier: Any,
+    data: Any,
     *,
     limit: int | None = None,
     show: int = 10,
@@ -201,8 +212,8 @@ def check(
     """Accuracy, health and first errors of a classifier on labelled images.
 
     Args:
-        classifier: The model to check.
-        data: Folder, manifest, ``.npz`` file or source.
+        classifier: As for :func:`diagnose`.
+        data: As for :func:`diagnose`.
         limit: Most images to read, spread over the data; None reads all.
         show: Most errors to return.
         decode_options: How files are decoded.
@@ -219,9 +230,9 @@ def check(
 
 
 def explain_image(
-    classifier: Classifier,
-    image: str | Path,
-    label: str,
+    classifier: Any,
+    image: Any,
+    label: str | int,
     out: str | Path,
     *,
     label_by: str | None = None,
@@ -230,8 +241,8 @@ def explain_image(
     """Diagnose one image: a run of one item, with its report.
 
     Args:
-        classifier: From ``load_classifier``, or a wrapped module.
-        image: The file.
+        classifier: As for :func:`diagnose`.
+        image: The file, or a Pillow image, array or tensor.
         label: What it shows: name, wnid or index of a class.
         out: Folder of the run.
         label_by: How the label names its class, where that is ambiguous.
@@ -249,7 +260,7 @@ def explain_image(
         pair = open_pair(classifier, [(image, label)], label_by=label_by)
         return _diagnose(*pair, Path(out), None, **options)
     classifier = open_model(classifier)
-    image, out = Path(image), Path(out)
+    image, out, label = Path(image), Path(out), str(label)
     if not image.is_file():
         raise DataError(f"{image}: no such image")
     if classifier.classes is not None:  # refused before anything is written, and without naming a file of ours
@@ -286,8 +297,8 @@ def readings(run: RunFolder, limit: int = 1) -> list[str]:
 
 
 def spurious_features(
-    classifier: Classifier,
-    data: str | Path | Source,
+    classifier: Any,
+    data: Any,
     out: str | Path,
     *,
     reference: str | Path | Source | None = None,
@@ -300,8 +311,8 @@ def spurious_features(
     """Find what a classifier takes for a class and is not the object; write tables and a page to look at.
 
     Args:
-        classifier: From ``load_classifier``, or a wrapped module; its logits must come from a linear last layer.
-        data: Labelled images that judge what was found: folder, manifest, ``.npz`` file or source.
+        classifier: As for :func:`diagnose`; its logits must come from a linear last layer.
+        data: Labelled images that judge what was found, as for :func:`diagnose`.
         out: Folder to write: that of a run of the same model, or one of its own.
         reference: Labelled training images, in which components are looked for; None takes a part of ``data``.
         labels: CSV with a person's labels, as the page writes it; SpuFix is then measured.

@@ -152,11 +152,14 @@ class Description:
 
 def subject(meta: Mapping[str, Any]) -> tuple[str, str, str]:
     """Model, data and date of a run, as short as they can be said."""
-    model = shown((meta.get("model") or {}).get("source") or "a classifier in memory")
+    given = meta.get("given") or {}
+    model = shown((meta.get("model") or {}).get("source") or given.get("model") or "a classifier in memory")
     source = (meta.get("data") or {}).get("source")
     path = source.get("path") if isinstance(source, Mapping) else source
     if isinstance(source, Mapping) and source.get("kind") == "planted":
         path = f"planted:{path}"
+    elif isinstance(source, Mapping) and source.get("kind") == "object":
+        path = given.get("data")
     data = shown(path or "images in memory")
     return model.rsplit("/", 1)[-1], data.rstrip("/").rsplit("/", 1)[-1], shown(meta.get("created") or "")[:10]
 
@@ -234,14 +237,16 @@ def _treated(tables: Tables, view: str) -> int:
 
 
 def _identities(meta: Mapping[str, Any]) -> list[tuple[str, str]]:
-    model, data = meta.get("model") or {}, meta.get("data") or {}
+    model, data, given = meta.get("model") or {}, meta.get("data") or {}, meta.get("given") or {}
     rows = {
         "model": model.get("source"),
+        "model given as": given.get("model"),
         "model identity": model.get("identity"),
         "access": model.get("access"),
         "input": model.get("input"),
         "classes": f"{len(model.get('classes') or ()):,}",
         "data": data.get("source"),
+        "data given as": given.get("data"),
         "items": data.get("items"),
         "depth": meta.get("depth"),
         "explained in full": f"at most {meta['limit']:,} errors" if isinstance(meta.get("limit"), int) else None,

@@ -90,7 +90,8 @@ def _settle(stated: Stated, data: DataFacts, given: Mapping[str, Any]) -> tuple[
     says = dict(stated.says)
     of_data = _fields(data.spec) if data.spec is not None else {}
     if data.prepared and data.size is not None:
-        of_data = {"input_size": data.size, "resize": None, "interpolation": "bilinear"}
+        channels = (says.get("input_size") or data.size)[0]  # grey images serve a model that takes three channels
+        of_data = {"input_size": (channels, *data.size[1:]), "resize": None, "interpolation": "bilinear"}
     if data.mean is not None:
         of_data |= {"mean": data.mean, "std": data.std}
     differing = [n for n, v in of_data.items() if v is not None and says.get(n) is not None and not _same(v, says[n])]

@@ -68,6 +68,7 @@ class _Run(_Part):
     created: str = ""
     model: _Model
     data: _Data
+    given: dict[Literal["model", "data"], str | None] | None = None
     decoding: dict[str, Any]
     seed: int
     depth: Literal["quick", "standard", "deep"] | None
