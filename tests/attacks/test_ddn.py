@@ -13,7 +13,6 @@ from tests.attacks.attack_nets import Ball, Linear, SmallNet
 from tests.attacks.real_nets import right_images
 from torch import Tensor, nn
 
-from whywrong.attacks.campaign import STATUSES
 from whywrong.attacks.ddn import DDNConfig, ddn
 from whywrong.core.errors import InputError
 from whywrong.core.status import Status
@@ -47,7 +46,7 @@ def test_the_change_out_of_a_ball_is_radial():
     x = centre + 0.02 * torch.randn((4, 3, 4, 4), generator=torch.Generator().manual_seed(0))
     result = ddn(Classifier(Ball(centre, 0.5)), x, torch.ones(4, dtype=torch.int64), config=DDNConfig())
     assert (
-        result.status.tolist() == [STATUSES.index(Status.ALREADY_CORRECT)] * 4
+        result.status == [Status.ALREADY_CORRECT] * 4
     )  # inside the ball class 0 wins, so that class 1 is wrong already
     result = ddn(Classifier(Ball(centre, 0.5)), x, torch.zeros(4, dtype=torch.int64), config=DDNConfig(steps=300))
     distance = 0.5 - (x - centre).flatten(1).norm(dim=1)

@@ -11,7 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from whywrong.core.result import MethodResult
+from whywrong.core.result import (
+    ColumnGroup,
+    MethodResult,
+    column,
+    computed,
+    map_field,
+    nested,
+    result_class,
+    shown_as_rows,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,3 +76,65 @@ def test_a_result_without_maps_and_checks_has_none():
     assert result.checks == {}
     with pytest.raises(NotImplementedError):
         MethodResult().columns()
+
+
+@result_class
+class Parts(ColumnGroup):
+    """Two entries an image at most."""
+
+    row: Tensor
+    size: Tensor = column("int64", "Size of the part.")
+    name: Sequence[str] = column("string", "Its name.")
+
+
+@result_class
+class Declared(MethodResult):
+    """A result that says everything once."""
+
+    status: Sequence[str] = column("string", "How it ended.")
+    layer: str = column("string", "Of all rows.")
+    score: Tensor = column("float32", "Score, in logits.", name="class", check=True)
+    parts: Parts | None = nested(Parts, as_rows=True)
+    best: Parts | None = nested(Parts, names={"size": "best_size", "name": "best_name"})
+    heat: Tensor = map_field("(B, 2, 2).")
+    beside: int
+    forwards: Tensor
+    backwards: Tensor
+
+    @computed(["int64"])
+    def twice(self) -> list[list[int]]:
+        """Computed."""
+        return [[n, n] for n in self.forwards.tolist()]
+
+
+def declared(**changes: Any) -> Declared:
+    parts = Parts(row=torch.tensor([0, 0, 2]), size=torch.tensor([1, 2, 3]), name=["a", "b", "c"])
+    best = Parts(row=torch.tensor([2]), size=torch.tensor([3]), name=["c"])
+    given = {"status": ["ok"] * 3, "layer": "top", "score": torch.ones(3), "parts": parts, "best": best}
+    more = {"heat": torch.zeros(3, 2, 2), "beside": 1, "forwards": count(3), "backwards": count(3)}
+    return Declared(**{**given, **more, **changes})
+
+
+def test_a_declared_result_becomes_a_table_with_its_groups():
+    table = declared().to_arrow()
+    assert table.drop(["forwards", "backwards"]).to_pydict() == {
+        "status": ["ok"] * 3,
+        "layer": ["top"] * 3,
+        "class": [1.0] * 3,
+        "size": [[1, 2], [], [3]],
+        "name": [["a", "b"], [], ["c"]],
+        "best_size": [None, None, 3],
+        "best_name": [None, None, "c"],
+        "twice": [[3, 3]] * 3,
+    }
+    assert list(declared().maps()) == ["heat"]
+    assert list(declared().checks) == ["score"]
+    assert "score: Score, in logits." in str(Declared.__doc__)
+
+
+def test_a_declared_schema_holds_without_any_value():
+    nothing = declared(parts=None, best=None).to_arrow()
+    assert nothing.schema == declared().to_arrow().schema == Declared.schema()
+    assert shown_as_rows(Declared.schema()) == ["size", "name"]
+    assert nothing["size"].to_pylist() == [[], [], []]
+    assert nothing["best_size"].to_pylist() == [None] * 3

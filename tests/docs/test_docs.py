@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -44,6 +46,17 @@ def test_every_method_has_its_page_with_every_setting(method):
     assert names >= {field.name for field in dataclasses.fields(config)}
     for heading in ("## What it computes", "## Where it misleads", "## How it was checked", "## Source", "## Settings"):
         assert heading in page
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_every_page_of_a_method_shows_the_columns_that_its_result_declares(method):
+    hook = runpy.run_path(str(DOCS / "column_tables.py"))
+    shown = hook["on_page_markdown"]((DOCS / "methods" / f"{method.name}.md").read_text("utf-8"))
+    result = get_type_hints(resolve(method.function))["return"]
+    assert f"<!-- columns of {method.name} -->" not in shown
+    for one in result.schema():
+        assert f"\n| `{one.name}` | " in shown
+    assert all(len(one.doc) > 8 for one in result.declared())
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)

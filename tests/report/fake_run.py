@@ -6,16 +6,21 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageDraw
 
+from whywrong.core.registry import find_method, resolve
+from whywrong.core.result import shown_as_rows
+
 _NOTHING = dict(predicted=0, confidence=0.0, true_confidence=0.0, rank_of_true=1, margin=0.0, near_tie=False, top5=[0],
                 top5_confidence=[0.0], width=1, height=1, notes=[""])  # fmt: skip
 METHODS = ("inverted", "covering", "cam", "profiles", "patch_groups", "counterfactuals")
+_ABOUT = ("item_id", "image_id", "key", "label", "label_name", "predicted", "predicted_name")
+_FROM_CONTROLS = ("p", "controls", "place_confirmed")  # what a view gains where a run also asks about right images
 RATIOS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 GRID = 7
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog"]
@@ -177,17 +182,17 @@ def make_run(
     text = [("item_id", pa.string()), ("key", pa.string()), ("stage", pa.string()), ("reason", pa.string())]
     tables["failed_items"] = pa.Table.from_pylist(lost, schema=pa.schema(text))
     if "inverted" in methods and fixes:
-        tables["inverted"] = pa.Table.from_pylist(fixes)
+        tables["inverted"] = _view("inverted", fixes)
     if "cam" in methods and cams:
-        tables["cam"] = pa.Table.from_pylist(cams)
+        tables["cam"] = _view("cam", cams)
     if runner_ups:
         tables["runner_up"] = pa.Table.from_pylist(runner_ups)
     if "covering" in methods and covered:
-        tables["covering"] = pa.Table.from_pylist(covered)
+        tables["covering"] = _view("covering", covered)
         tables["covering_controls"] = _covering_controls()
     for name, rows in (("profiles", profiles), ("patch_groups", groups), ("counterfactuals", changed)):
         if name in methods and rows:
-            tables[name] = pa.Table.from_pylist(rows)
+            tables[name] = _view(name, rows)
     run = FakeRun(path, _meta(names, methods, images), tables)
     _fill(run, wrong, fixes if "inverted" in methods else [], cams if "cam" in methods else [], photos, side, rng)
     if "patch_groups" in methods:
@@ -373,6 +378,18 @@ def _counterfactuals(
                 "trust_score": float(rng.uniform(-1, 2)), "trust_reason": reason,
             })  # fmt: skip
     return found
+
+
+def _view(method: str, rows: list[dict[str, Any]]) -> pa.Table:
+    """The view of a method with the columns and types that its result declares, null where a row does not say."""
+    schema = get_type_hints(resolve(find_method(method).function))["return"].schema()
+    lists = shown_as_rows(schema)
+    declared = {field.name: field.type.value_type if field.name in lists else field.type for field in schema}
+    added = [name for name in rows[0] if name not in declared and name in (*_ABOUT, *_FROM_CONTROLS, "detailed")]
+    given = pa.Table.from_pylist([{name: row[name] for name in added} for row in rows])
+    kinds = {**{field.name: field.type for field in given.schema}, **declared}
+    assert set().union(*rows) <= set(kinds), f"{method} has no column {set().union(*rows) - set(kinds)}"
+    return pa.Table.from_pylist(rows, schema=pa.schema(list(kinds.items())))
 
 
 def _empty(like: pa.Table, columns: list[str]) -> pa.Table:

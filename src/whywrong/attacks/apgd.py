@@ -16,6 +16,7 @@ from whywrong.attacks.balls import Ball, BallNorm, check_ball
 from whywrong.attacks.campaign import AttackResult, Campaign
 from whywrong.attacks.objectives import AttackLoss, check_loss
 from whywrong.core.errors import InputError
+from whywrong.core.result import result_class
 from whywrong.models.classifier import Classifier
 
 _MOMENTUM = 0.75  # alpha of the paper: share of the new step against the one before
@@ -55,7 +56,7 @@ class APGDConfig:
             raise InputError(f"rho must be in (0, 1), got {self.rho}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@result_class
 class APGDResult(AttackResult):
     """Result of :func:`apgd`: see :class:`AttackResult`; an image that was not fooled comes at its highest loss."""
 

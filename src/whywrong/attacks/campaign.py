@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,61 +13,45 @@ from whywrong.attacks.objectives import AttackLoss, attack_loss, least_classes, 
 from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_classes, check_images, check_keys, check_labels
 from whywrong.core.randomness import row_keys
-from whywrong.core.result import MethodResult
+from whywrong.core.result import MethodResult, column, computed, map_field, result_class
 from whywrong.core.status import Status
 from whywrong.models.classifier import Classifier
 
 STATUSES = tuple(Status)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@result_class
 class AttackResult(MethodResult):
     """Changed images of a batch, with what they cost. Distances are in units of the [0, 1] pixel range.
 
-    Attributes:
-        x_adv: (B, C, H, W), in [0, 1], the changed image; the image itself where it needed no change or where its
-            pixels or scores are not usable.
-        status: (B,), int64, index into :data:`STATUSES`: ``ok`` (the goal is reached), ``no_answer`` (it is not),
-            ``already_correct`` (it held before any change), ``bad_input`` (pixels not finite or outside [0, 1]),
-            ``refused`` (scores of the unchanged image are not finite).
-        logits: (B, K), of ``x_adv``; NaN where it was not sent.
-        l2: (B,), l2 norm of the change.
-        linf: (B,), linf norm of the change.
-        forwards: (B,), int64, times each image went through the classifier.
-        backwards: (B,), int64, times it was differentiated through it.
+    ``logits`` (B, K) are those of ``x_adv``; NaN where it was not sent.
     """
 
-    x_adv: Tensor
-    status: Tensor
+    status: Sequence[Status] = column(
+        "string",
+        "`ok` (the goal is reached), `no_answer` (it is not), `already_correct` (it held before any change), "
+        "`bad_input` or `refused` (scores of the unchanged image are not finite).",
+    )
+    l2: Tensor = column("float32", "l2 norm of the change.")
+    linf: Tensor = column("float32", "linf norm of the change.")
+    x_adv: Tensor = map_field(
+        "(B, C, H, W), in [0, 1], the changed image; the image itself where it needed no change or where its pixels or "
+        "scores are not usable."
+    )
     logits: Tensor
-    l2: Tensor
-    linf: Tensor
     forwards: Tensor
     backwards: Tensor
 
-    @property
+    @computed("bool")
     def success(self) -> Tensor:
-        """(B,), bool: rows where ``x_adv`` is not read as ``y``; with targets, rows where it is read as its target."""
-        return (self.status == STATUSES.index(Status.OK)) | (self.status == STATUSES.index(Status.ALREADY_CORRECT))
+        """Whether ``x_adv`` is not predicted as the true class; with targets, whether it is predicted as its target."""
+        reached = [word in (Status.OK, Status.ALREADY_CORRECT) for word in self.status]
+        return torch.tensor(reached, dtype=torch.bool, device=self.l2.device)
 
-    @property
+    @computed("int64")
     def predicted(self) -> Tensor:
-        """(B,), int64, class of ``x_adv``; -1 where its scores are not finite."""
+        """Class of ``x_adv``; -1 where its scores are not finite."""
         return predicted_classes(self.logits)
-
-    def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
-        """Status, prediction and size of the change."""
-        return {
-            "status": [STATUSES[i] for i in self.status.tolist()],
-            "success": self.success,
-            "predicted": self.predicted,
-            "l2": self.l2,
-            "linf": self.linf,
-        }
-
-    def maps(self) -> Mapping[str, Tensor]:
-        """``x_adv`` (B, C, H, W)."""
-        return {"x_adv": self.x_adv}
 
 
 ResultT = TypeVar("ResultT", bound=AttackResult)
@@ -194,7 +177,7 @@ class Campaign:
         change = torch.nan_to_num(self._best - self.x, 0.0)  # bad rows are unchanged
         return kind(
             x_adv=self._best,
-            status=self._status,
+            status=[STATUSES[i] for i in self._status.tolist()],
             logits=self._logits,
             l2=norm_of(change, "l2"),
             linf=norm_of(change, "linf"),

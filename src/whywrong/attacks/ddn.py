@@ -16,6 +16,7 @@ from whywrong.attacks.balls import norm_of, unit
 from whywrong.attacks.campaign import AttackResult, Campaign
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_normal
+from whywrong.core.result import result_class
 from whywrong.models.classifier import Classifier
 
 _LAST_STEP = 0.01  # to which the step falls from 1, along a half cosine
@@ -51,7 +52,7 @@ class DDNConfig:
             raise InputError(f"levels must be in 2..65536 or None, got {self.levels}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@result_class
 class DDNResult(AttackResult):
     """Result of :func:`ddn`: see :class:`AttackResult`; an image that was not fooled comes unchanged."""
 

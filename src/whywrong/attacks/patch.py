@@ -7,9 +7,8 @@ Source: Brown, Mane, Roy, Abadi and Gilmer 2017, arXiv 1712.09665; the pixels fo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from whywrong.attacks.campaign import AttackResult, Campaign
 from whywrong.attacks.objectives import AttackLoss, check_loss
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform
+from whywrong.core.result import column, computed, result_class
 from whywrong.models.classifier import Classifier
 
 _LAST_STEP = 0.1  # share of the step that is left at the end, along a half cosine
@@ -79,24 +79,27 @@ class PatchConfig:
         return self.jitter > 0 or self.brightness > 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@result_class
 class PatchResult(AttackResult):
     """Result of :func:`patch`: see :class:`AttackResult`; an image that was not fooled comes with its best patch.
 
-    Attributes:
-        mask: (B, H, W), bool, where the patch lies; all False in rows without one.
-        place: (B, 2), int64, row and column of its upper left pixel; -1 in rows without one.
-        side: (B,), int64, pixels; 0 in rows without one.
+    ``mask`` (B, H, W) bool is where the patch lies, all False in rows without one; ``place`` (B, 2) int64 row and
+    column of its upper left pixel, -1 in rows without one.
     """
 
+    side: Tensor = column("int64", "Pixels a side of the patch; 0 without one.")
     mask: Tensor
     place: Tensor
-    side: Tensor
 
-    def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
-        """As :class:`AttackResult`, with the place of the patch."""
-        top, left = self.place.unbind(1)
-        return {**AttackResult.columns(self), "top": top, "left": left, "side": self.side}
+    @computed("int64")
+    def top(self) -> Tensor:
+        """Row of its upper left pixel; -1 without one."""
+        return self.place[:, 0]
+
+    @computed("int64")
+    def left(self) -> Tensor:
+        """Column of its upper left pixel; -1 without one."""
+        return self.place[:, 1]
 
     def maps(self) -> Mapping[str, Tensor]:
         """``x_adv`` (B, C, H, W) and ``mask`` (B, H, W), 1 on the patch."""

@@ -14,6 +14,7 @@ from whywrong.attacks.balls import Ball, BallNorm, check_ball
 from whywrong.attacks.campaign import AttackResult, Campaign
 from whywrong.attacks.objectives import AttackLoss, check_loss
 from whywrong.core.errors import InputError
+from whywrong.core.result import result_class
 from whywrong.models.classifier import Classifier
 
 
@@ -55,7 +56,7 @@ class PGDConfig:
             raise InputError(f"restarts must be 1 without random_start, got {self.restarts}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@result_class
 class PGDResult(AttackResult):
     """Result of :func:`pgd`: see :class:`AttackResult`; an image that was not fooled comes at its highest loss."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,15 +21,12 @@ from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_classes, check_images, check_labels
 from whywrong.core.errors import InputError
 from whywrong.core.margins import best_other
-from whywrong.core.result import MethodResult
+from whywrong.core.result import MethodResult, column, computed, map_field, result_class
 from whywrong.core.status import Status
 from whywrong.doors.methods import open_inputs
 from whywrong.models.classifier import Classifier
 from whywrong.models.layers.heads import LinearHead
 from whywrong.models.layers.spatial import SpatialLayer, read_layer, spatial_layer
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 BAD_PIXELS = "pixels are not finite or outside [0, 1]"
 
@@ -57,82 +54,40 @@ class CamConfig:
             raise InputError(f"cam.tolerance must be in (0, 1], a share, got {self.tolerance}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@result_class
 class CamResult(MethodResult):
-    """Maps of a batch, with what they cost.
+    """Maps of a batch, with what they cost; the maps of rows that are not ``ok`` are NaN."""
 
-    Attributes:
-        status: (B,) ``ok``, ``refused`` or ``bad_input``; the maps of the other rows are NaN.
-        reason: (B,) why a row was refused, else None.
-        layer: The layer the maps were read at.
-        kind: ``cam`` or ``hirescam``.
-        exact: Whether the maps must add up to the logits, mathematically.
-        target: (B,) int64, the class t: the predicted one where the image is wrong, else the runner-up; -1 if unknown.
-        difference: (B, h, w), logits, share of each place in z_t - z_y; positive speaks for the wrong class.
-        wrong: (B, h, w), the same for z_t.
-        true: (B, h, w), the same for z_y.
-        evidence: (B,), sum of the difference map, logits.
-        remainder: (B,), logits, what z_t - z_y holds beside the map: head biases and prefix tokens.
-        residual: (B,), worst of the three maps: |sum - due| / sum of absolute map values.
-        forwards: (B,), int64, times each image went through the classifier.
-        backwards: (B,), int64, gradients taken, each from the logits to the layer only.
-    """
-
-    status: Sequence[str]
-    reason: Sequence[str | None]
-    layer: str
-    kind: str
-    exact: bool
-    target: Tensor
-    difference: Tensor
-    wrong: Tensor
-    true: Tensor
-    evidence: Tensor
-    remainder: Tensor
-    residual: Tensor
+    status: Sequence[Status] = column("string", "`ok`, `refused` or `bad_input`.")
+    reason: Sequence[str | None] = column("string", "Why there is no map; null otherwise.")
+    layer: str = column("string", "Layer that the maps were read at.")
+    kind: str = column("string", "`cam` or `hirescam`.")
+    exact: bool = column("bool", "Whether the maps must add up to the logits, mathematically.")
+    target: Tensor = column(
+        "int64", "The class t: the predicted one where the image is wrong, else the runner-up; -1 if unknown."
+    )
+    residual: Tensor = column(
+        "float32", "Worst of the three maps: |sum - due| / sum of absolute map values.", check=True
+    )
+    evidence: Tensor = column("float32", "Sum of the difference map, logits.")
+    remainder: Tensor = column("float32", "What z_t - z_y holds beside the map, logits: head biases and prefix tokens.")
+    difference: Tensor = map_field(
+        "(B, h, w), logits, share of each place in z_t - z_y; positive speaks for the wrong class."
+    )
+    wrong: Tensor = map_field("(B, h, w), the same for z_t.")
+    true: Tensor = map_field("(B, h, w), the same for z_y.")
     forwards: Tensor
     backwards: Tensor
 
-    @property
-    def checks(self) -> Mapping[str, Tensor]:
-        """``residual``: by it a map whose completeness is due stands or falls."""
-        return {"residual": self.residual}
+    @computed("int64")
+    def rows(self) -> int:
+        """Rows of the map."""
+        return self.difference.shape[1]
 
-    def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
-        """The columns of view ``cam``."""
-        batch = len(self.status)
-        rows, cols = self.difference.shape[1:]
-        return {
-            "status": self.status,
-            "reason": self.reason,
-            "layer": [self.layer] * batch,
-            "kind": [self.kind] * batch,
-            "exact": [self.exact] * batch,
-            "target": self.target,
-            "residual": self.residual,
-            "evidence": self.evidence,
-            "remainder": self.remainder,
-            "rows": torch.full((batch,), rows),
-            "cols": torch.full((batch,), cols),
-        }
-
-    def maps(self) -> Mapping[str, Tensor]:
-        """``difference``, ``wrong`` and ``true``, (B, h, w) each."""
-        return {"difference": self.difference, "wrong": self.wrong, "true": self.true}
-
-    @staticmethod
-    def schema() -> pa.Schema:
-        """Types of the columns, which stay the same where every row of a column is null."""
-        import pyarrow as pa
-
-        kinds = {
-            **dict.fromkeys(("status", "reason", "layer", "kind"), pa.string()),
-            "exact": pa.bool_(),
-            "target": pa.int64(),
-            **dict.fromkeys(("residual", "evidence", "remainder"), pa.float32()),
-            **dict.fromkeys(("rows", "cols", "forwards", "backwards"), pa.int64()),
-        }
-        return pa.schema(list(kinds.items()))
+    @computed("int64")
+    def cols(self) -> int:
+        """Columns of the map."""
+        return self.difference.shape[2]
 
 
 @open_inputs

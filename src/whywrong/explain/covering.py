@@ -7,9 +7,8 @@ their runner-up; see :mod:`whywrong.runs.controls` and :func:`whywrong.core.stat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,14 +16,11 @@ from torch import Tensor
 from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_classes, check_images, check_labels
 from whywrong.core.errors import InputError
-from whywrong.core.result import MethodResult
+from whywrong.core.result import MethodResult, column, map_field, result_class
 from whywrong.core.status import Status
 from whywrong.data.corruptions.filters import gaussian_matrix
 from whywrong.doors.methods import open_inputs
 from whywrong.models.classifier import Classifier
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 NOT_FINITE = "the model returned NaN or infinite scores for the image or for a part of it"
 _TIE = 1e-6  # probabilities as near as this count as equal: the first window is taken, whatever the batch
@@ -59,69 +55,37 @@ class CoveringConfig:
         return self.cells - self.window + 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@result_class
 class CoveringResult(MethodResult):
     """What covering brings out, one row an image; p is the softmax, S runs over the windows.
 
-    Attributes:
-        status: B of ``ok``, ``already_correct``, ``skipped``, ``bad_input``, ``refused``.
-        reason: B texts, why a row is refused; None otherwise.
-        v: (B,), largest p of the asked class over S minus largest p of any rival over S; NaN unless ``ok``, as all
-            that follows. A rival is a class that is neither asked for nor predicted.
-        p_true: (B,), largest probability of the asked class over the windows.
-        p_rival: (B,), largest probability of a rival over the windows.
-        rival: (B,) int64, that rival; -1 unless ``ok``.
-        window: (B,) int64, the window that brings the asked class out most, numbered by rows; -1 unless ``ok``.
-        turned: (B,) bool, whether the model reads the image covered there as the asked class.
-        turned_windows: (B,) int64, windows that turn the prediction into the asked class.
-        margin: (B,), logits by which the predicted class leads the asked one, nothing covered.
-        box: (B, 4), left, top, width and height of that window, in shares of the image.
-        cover: (B, places, places), probability of the asked class with each window covered.
-        forwards: (B,), int64, times each image went through the classifier.
-        backwards: (B,), int64, always 0.
+    A rival is a class that is neither asked for nor predicted. Numbers are NaN and classes -1 unless a row is ``ok``.
     """
 
-    status: Sequence[str]
-    reason: Sequence[str | None]
-    v: Tensor
-    p_true: Tensor
-    p_rival: Tensor
-    rival: Tensor
-    window: Tensor
-    turned: Tensor
-    turned_windows: Tensor
-    margin: Tensor
-    box: Tensor
-    cover: Tensor
+    status: Sequence[Status] = column("string", "`ok`, `already_correct`, `skipped`, `bad_input` or `refused`.")
+    reason: Sequence[str | None] = column("string", "Why a row is refused; null otherwise.")
+    v: Tensor = column("float32", "Largest p of the asked class over S minus largest p of any rival over S.")
+    p_true: Tensor = column("float32", "Largest probability of the asked class over the windows.")
+    p_rival: Tensor = column("float32", "Largest probability of a rival over the windows.", check=True)
+    rival: Tensor = column("int64", "That rival.")
+    window: Tensor = column("int64", "Window that brings the asked class out most, numbered by rows.")
+    turned: Tensor = column(
+        "bool", "Whether the image with that window covered is predicted as the asked class.", check=True
+    )
+    turned_windows: Tensor = column("int64", "Windows that turn the prediction into the asked class.")
+    margin: Tensor = column("float32", "Logits by which the predicted class leads the asked one, nothing covered.")
+    left: Tensor = column("float32", "Left edge of that window, share of the width.")
+    top: Tensor = column("float32", "Top edge of that window, share of the height.")
+    width: Tensor = column("float32", "Width of that window, share of the width.")
+    height: Tensor = column("float32", "Height of that window, share of the height.")
+    cover: Tensor = map_field("(B, places, places), probability of the asked class with each window covered.")
     forwards: Tensor
     backwards: Tensor
 
     @property
-    def checks(self) -> Mapping[str, Tensor]:
-        """``p_rival``, what the asked class is compared with, and ``turned``."""
-        return {"p_rival": self.p_rival, "turned": self.turned}
-
-    def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
-        """The columns of view ``covering``; a run adds ``p`` and ``place_confirmed``."""
-        names = ("v", "p_true", "p_rival", "rival", "window", "turned", "turned_windows", "margin")
-        found: dict[str, Tensor | Sequence[Any]] = {"status": self.status, "reason": self.reason}
-        found |= {name: getattr(self, name) for name in names}
-        return found | dict(zip(("left", "top", "width", "height"), self.box.unbind(1), strict=True))
-
-    def maps(self) -> Mapping[str, Tensor]:
-        """``cover``, (B, places, places): where covering brings out the asked class. NaN unless ``ok``."""
-        return {"cover": self.cover}
-
-    @staticmethod
-    def schema() -> pa.Schema:
-        """Types of the columns, which stay the same where every row of a column is null."""
-        import pyarrow as pa
-
-        kinds: dict[str, pa.DataType] = dict.fromkeys(("status", "reason"), pa.string())
-        kinds |= dict.fromkeys(("v", "p_true", "p_rival"), pa.float32())
-        kinds |= {"rival": pa.int64(), "window": pa.int64(), "turned": pa.bool_(), "turned_windows": pa.int64()}
-        kinds |= dict.fromkeys(("margin", "left", "top", "width", "height"), pa.float32())
-        return pa.schema([*kinds.items(), ("forwards", pa.int64()), ("backwards", pa.int64())])
+    def box(self) -> Tensor:
+        """(B, 4), left, top, width and height of the best window, in shares of the image."""
+        return torch.stack([self.left, self.top, self.width, self.height], 1)
 
 
 @open_inputs
@@ -218,7 +182,7 @@ class _Covering:
             window=self.window,
             turned=self.turned,
             turned_windows=self.turned_windows,
-            box=self.box,
+            **dict(zip(("left", "top", "width", "height"), self.box.unbind(1), strict=True)),
             cover=self.cover,
             forwards=self.forwards,
             backwards=torch.zeros_like(self.forwards),

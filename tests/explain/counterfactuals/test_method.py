@@ -13,13 +13,13 @@ from tests.explain.counterfactuals.analytic import Constant, Linear, images
 from torch import Tensor, nn
 
 from whywrong.core.access import Access
-from whywrong.core.columns import shown_as_rows
 from whywrong.core.errors import AccessError, InputError
 from whywrong.core.input_spec import InputSpec
+from whywrong.core.result import shown_as_rows
 from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual, default_radius, smallest
 from whywrong.explain.counterfactuals.lmo import lp_norm
 from whywrong.explain.counterfactuals.objectives import ClassObjective
-from whywrong.explain.counterfactuals.result import LISTS, CounterfactualResult
+from whywrong.explain.counterfactuals.result import CounterfactualResult, Entries
 from whywrong.models.classifier import Classifier
 
 QUICK = CounterfactualConfig(steps=10, trust=False)
@@ -197,7 +197,7 @@ def test_trust_is_asked_and_paid_for():
 
 
 def test_the_view_shows_exactly_the_lists_as_rows():
-    assert shown_as_rows(CounterfactualResult.schema()) == list(LISTS)
+    assert shown_as_rows(CounterfactualResult.schema()) == [one.name for one in Entries.declared()]
 
 
 @pytest.mark.parametrize(

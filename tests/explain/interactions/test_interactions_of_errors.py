@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from whywrong.core.access import Access
 from whywrong.core.errors import AccessError, InputError
-from whywrong.explain.interactions.method import LISTS, RATIOS, ProfilesConfig, ProfilesResult, interactions
+from whywrong.explain.interactions.method import RATIOS, ProfileEntries, ProfilesConfig, ProfilesResult, interactions
 from whywrong.explain.interactions.pairs import orders_of
 from whywrong.models.classifier import Classifier
 
@@ -32,6 +32,9 @@ class AllTogether(nn.Module):
         return torch.stack([torch.zeros_like(together), together, torch.zeros_like(together)], 1)
 
 
+NAMES = [one.name for one in ProfileEntries.declared()]
+
+
 def white(batch: int) -> Tensor:
     """Images whose baseline, their own mean, is grey: cells alternate between white and black inside."""
     x = torch.zeros(batch, 3, 8, 8)
@@ -41,8 +44,8 @@ def white(batch: int) -> Tensor:
 
 def rows_of(result: ProfilesResult, row: int, of: str) -> list[dict]:
     columns = result.columns()
-    entries = zip(*(columns[name][row] for name in LISTS), strict=True)
-    return [dict(zip(LISTS, entry, strict=True)) for entry in entries if entry[LISTS.index("class")] == of]
+    entries = zip(*(columns[name][row] for name in NAMES), strict=True)
+    return [dict(zip(NAMES, entry, strict=True)) for entry in entries if entry[NAMES.index("class")] == of]
 
 
 def test_all_of_a_block_together_has_the_interactions_of_an_and():

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from tests.runs import kit
 
-from whywrong.core.columns import rows_field
 from whywrong.core.errors import InputError, RunFolderError
+from whywrong.core.result import rows_field
 from whywrong.runs.folder import RunFolder
 from whywrong.runs.queries.query import json_rows
 from whywrong.runs.store.run_file import write_run_file

@@ -6,10 +6,6 @@ evidence that the place caused the error. Explanations of a place are tested by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -17,63 +13,10 @@ from whywrong.attacks.inverted.config import InvertedConfig
 from whywrong.attacks.inverted.contribution import contribution, object_lift
 from whywrong.attacks.inverted.region_fix import margin_gradient, region_fix
 from whywrong.attacks.inverted.regions import list_regions
+from whywrong.attacks.inverted.result import ExplainedFix
 from whywrong.attacks.inverted.segments import paint, superpixels
 from whywrong.core.margins import error_margin
 from whywrong.models.classifier import Classifier
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ExplainedFix:
-    """Explanations of fixes, one row an image. Changes are in units of the [0, 1] pixel range, areas shares of it.
-
-    Attributes:
-        contribution: (B, H, W), logits by which each pixel of the fix lowered the error margin; negative where it
-            worked against the fix. Sums to the fall of the margin.
-        contribution_residual: (B,), what that sum misses, as a share of the fall.
-        segments: (B, H, W), int64, the superpixels.
-        region_fixed: (B,), bool, whether a fix confined to few superpixels was found.
-        region_mask: (B, H, W), bool, the superpixels of the region fix; all False where there is none.
-        region_fix: (B, C, H, W), the image fixed inside them; NaN where there is none.
-        region_count: (B,), int64, superpixels of the region fix; 0 where there is none.
-        region_area: (B,), share of the image; NaN where there is none.
-        region_l2: (B,), l2 norm of the change; NaN where there is none.
-        region_linf: (B,), linf norm of the change; NaN where there is none.
-        regions: B lists of the superpixels that carry most of the fix, see :func:`list_regions`.
-        object_lift: (B,), share of the contribution on the object, divided by the object's share of the area; NaN
-            where no object is known.
-        object_lift_p: (B,), two-sided p-value from circular shifts of the object.
-        forwards: (B,), int64, times each image went through the classifier.
-        backwards: (B,), int64, times it was differentiated through it.
-    """
-
-    contribution: Tensor
-    contribution_residual: Tensor
-    segments: Tensor
-    region_fixed: Tensor
-    region_mask: Tensor
-    region_fix: Tensor
-    region_count: Tensor
-    region_area: Tensor
-    region_l2: Tensor
-    region_linf: Tensor
-    regions: list[list[dict[str, Any]]]
-    object_lift: Tensor
-    object_lift_p: Tensor
-    forwards: Tensor
-    backwards: Tensor
-
-    def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
-        """The scalars and lists, by the names of view ``inverted``."""
-        names = (
-            "region_fixed region_count region_area region_l2 region_linf regions contribution_residual object_lift "
-            "object_lift_p"
-        )
-        return {name: getattr(self, name) for name in names.split()}
-
-    def maps(self) -> Mapping[str, Tensor]:
-        """``contribution`` and ``region_mask`` (B, H, W), ``region_fix`` (B, C, H, W); NaN where there is none."""
-        mask = torch.where(self.region_fixed.view(-1, 1, 1), self.region_mask.float(), torch.nan)
-        return {"contribution": self.contribution, "region_mask": mask, "region_fix": self.region_fix}
 
 
 def explain_fix(
@@ -82,6 +25,7 @@ def explain_fix(
     y: Tensor,
     delta: Tensor,
     *,
+    rows: Tensor,
     masks: Tensor | None,
     config: InvertedConfig,
 ) -> ExplainedFix:
@@ -92,6 +36,7 @@ def explain_fix(
         x: (B, C, H, W), misclassified images in [0, 1].
         y: (B,), int64, true classes.
         delta: (B, C, H, W), changes with which the classifier reads ``x + delta`` as ``y``.
+        rows: (B,), int64, their rows in the batch of the caller.
         masks: (B, H, W), bool, the object, all False where unknown; None where none is known.
         config: Settings.
 
@@ -119,6 +64,7 @@ def explain_fix(
     mask = paint(confined.chosen, segments)
     change = confined.delta.flatten(1)
     return ExplainedFix(
+        row=rows,
         contribution=added.map,
         contribution_residual=added.residual,
         segments=segments,

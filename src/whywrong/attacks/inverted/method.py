@@ -11,10 +11,10 @@ from torch import Tensor
 
 from whywrong.attacks.balls import Box, norm_of
 from whywrong.attacks.inverted.config import InvertedConfig
-from whywrong.attacks.inverted.explain import ExplainedFix, explain_fix
+from whywrong.attacks.inverted.explain import explain_fix
 from whywrong.attacks.inverted.ledger import Ledger, Points
 from whywrong.attacks.inverted.newton import newton_search
-from whywrong.attacks.inverted.result import STATUSES, InvertedResult
+from whywrong.attacks.inverted.result import ExplainedFix, InvertedResult
 from whywrong.attacks.inverted.rounding import grey_levels, round_fix
 from whywrong.attacks.inverted.shrink import close_in, polish
 from whywrong.attacks.inverted.sign import growing_sign, iterative_sign
@@ -26,6 +26,8 @@ from whywrong.core.randomness import row_keys
 from whywrong.core.status import Status
 from whywrong.doors.methods import open_inputs
 from whywrong.models.classifier import Classifier
+
+STATUSES = tuple(Status)
 
 
 @open_inputs
@@ -220,6 +222,7 @@ class _Attack:
                 self.x[detailed],
                 self.y[detailed],
                 delta[detailed],
+                rows=detailed.nonzero().flatten(),
                 masks=None if masks is None else masks.to(self.x.device)[detailed],
                 config=self.config,
             )
@@ -227,7 +230,7 @@ class _Attack:
             self.ledger.backwards[detailed] += explained.backwards
         u8_delta = torch.where(self.u8_fixed.view(-1, 1, 1, 1), self.fix_u8.to(delta.dtype) / 255 - self.x, torch.nan)
         return InvertedResult(
-            status=self.status,
+            status=[STATUSES[i] for i in self.status.tolist()],
             delta=delta,
             fix_u8=self.fix_u8,
             image_u8=self.image_u8,

@@ -4,169 +4,112 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from whywrong.core.result import MethodResult
+from whywrong.core.result import ColumnGroup, MethodResult, column, nested, result_class
 from whywrong.core.status import Status
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 TRUE, WRONG, RUNNER_UP, TARGET, SMALLEST = "true", "wrong", "runner_up", "target", "smallest"
 UNCHECKED = "unchecked"
 OWN, AUXILIARY, GIVEN, NONE = "own gradient", "auxiliary", "given", "none"
 
-_TEXTS = ("role", "ending", "trust", "trust_reason", "guide")
-_CLASSES = ("target", "predicted_end", "steps")
-_FLAGS = ("valid", "valid_u8")
-_NUMBERS = (
-    "eps",
-    "probability_target_start",
-    "probability_target_end",
-    "probability_target_u8",
-    "probability_source_start",
-    "probability_source_end",
-    "probability_true_start",
-    "probability_true_end",
-    "margin_end",
-    "norm",
-    "norm_u8",
-    "pix90",
-    "l0",
-    "object_share",
-    "gap",
-    "coherence",
-    "trust_score",
-)
-LISTS = (
-    "role",
-    "target",
-    "eps",
-    "valid",
-    "valid_u8",
-    "predicted_end",
-    *_NUMBERS[1:-1],
-    "steps",
-    "ending",
-    "trajectory",
-    "trust",
-    "trust_score",
-    "trust_reason",
-    "guide",
-)
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Entries:
+@result_class
+class Entries(ColumnGroup):
     """Counterfactuals of a batch, one after the other; every field has one entry (E,) a target and radius.
 
-    Attributes:
-        row: (E,), int64, the image.
-        role: What the target is: ``true`` class, ``wrong`` (predicted) class, ``runner_up`` of an image that is right,
-            a ``target`` that was asked for; ``smallest`` is the first target within the smallest ball found.
-        target: (E,), int64, class to reach.
-        eps: (E,), float64, radius in the l_p norm, pixels in [0, 1].
-        z: (E, C, H, W), float32, the counterfactual.
-        z_u8: (E, C, H, W), uint8, the same in whole grey levels, as it is stored.
-        predicted_end: (E,), int64, class read from ``z``.
-        valid: (E,), bool, whether that is the target.
-        valid_u8: (E,), bool, whether ``z_u8 / 255`` is read as the target.
-        probability_target_start, probability_source_start, probability_true_start: (E,), of the target, of the class
-            predicted for the image, and of the true class, in the image.
-        probability_target_end, probability_source_end, probability_true_end: (E,), in ``z``.
-        probability_target_u8: (E,), in ``z_u8 / 255``.
-        margin_end: (E,), logits, target minus best other class in ``z``.
-        norm: (E,), float64, l_p norm of the change.
-        norm_u8: (E,), float64, that of the change to ``z_u8 / 255``; rounding may carry it out of the ball.
-        pix90: (E,), least share of pixels with 90 % of the change; NaN where nothing changed.
-        l0: (E,), share of values changed by more than 1/255.
-        object_share: (E,), share of the change on the object's mask; NaN where no mask is known.
-        gap: (E,), float64, Frank-Wolfe gap, in units of the objective; NaN for ``smallest``, whose aim is another.
-        steps: (E,), int64, steps taken.
-        ending: Why the search ended: ``steps``, ``confident``, ``stationary``, ``no_gradient``, ``non_finite``;
-            ``found`` or ``not_found`` for ``smallest``.
-        trajectory: Log-probabilities of the target along the search; empty for ``smallest``.
-        trust: ``semantic``, ``adversarial``, ``undecided``, or ``unchecked`` where nobody was asked.
-        trust_score: (E,), how far the least convinced judge is beyond the controls; NaN without judges.
-        trust_reason: Why, in words; None where unchecked.
-        coherence: (E,), mean cosine between the gradient at ``z`` and at noisy copies; NaN where unchecked.
-        guide: What led the search: ``own gradient``, which keeps its direction under small noise; ``auxiliary``, a
-            robust classifier; ``given``, an objective of the caller; ``none``, gradients without a direction, so that
-            ``z`` is noise and no explanation; ``unchecked`` where the gradients were not tried.
+    ``row`` (E,) int64 is the image of each; ``z`` (E, C, H, W) float32 the counterfactual, ``z_u8`` (E, C, H, W) uint8
+    the same in whole grey levels, as it is stored.
     """
 
     row: Tensor
-    role: tuple[str, ...]
-    target: Tensor
-    eps: Tensor
     z: Tensor
     z_u8: Tensor
-    predicted_end: Tensor
-    valid: Tensor
-    valid_u8: Tensor
-    probability_target_start: Tensor
-    probability_source_start: Tensor
-    probability_true_start: Tensor
-    probability_target_end: Tensor
-    probability_source_end: Tensor
-    probability_true_end: Tensor
-    probability_target_u8: Tensor
-    margin_end: Tensor
-    norm: Tensor
-    norm_u8: Tensor
-    pix90: Tensor
-    l0: Tensor
-    object_share: Tensor
-    gap: Tensor
-    steps: Tensor
-    ending: tuple[str, ...]
-    trajectory: tuple[tuple[float, ...], ...]
-    trust: tuple[str, ...]
-    trust_score: Tensor
-    trust_reason: tuple[str | None, ...]
-    coherence: Tensor
-    guide: tuple[str, ...]
+    role: tuple[str, ...] = column(
+        "string",
+        "What the target is: the `true` class, the `wrong` (predicted) class, the `runner_up` of an image that is "
+        "right, a `target` that was asked for; `smallest` is the first target within the smallest ball found.",
+    )
+    target: Tensor = column("int64", "Class to reach.")
+    eps: Tensor = column("float64", "Radius in the l_p norm, pixels in [0, 1].")
+    valid: Tensor = column("bool", "Whether the counterfactual is predicted as the target.")
+    valid_u8: Tensor = column("bool", "Whether it still is after rounding to whole grey levels.")
+    predicted_end: Tensor = column("int64", "Class predicted for the counterfactual.")
+    probability_target_start: Tensor = column("float64", "Probability of the target in the image.")
+    probability_target_end: Tensor = column("float64", "Probability of the target in the counterfactual.")
+    probability_target_u8: Tensor = column("float64", "Probability of the target after rounding to grey levels.")
+    probability_source_start: Tensor = column("float64", "Probability of the class predicted for the image, in it.")
+    probability_source_end: Tensor = column("float64", "Probability of that class in the counterfactual.")
+    probability_true_start: Tensor = column("float64", "Probability of the true class in the image.")
+    probability_true_end: Tensor = column("float64", "Probability of the true class in the counterfactual.")
+    margin_end: Tensor = column("float64", "Logits, target minus best other class in the counterfactual.")
+    norm: Tensor = column("float64", "l_p norm of the change.")
+    norm_u8: Tensor = column("float64", "l_p norm of the change after rounding, which may carry it out of the ball.")
+    pix90: Tensor = column("float64", "Least share of pixels with 90 % of the change; null where nothing changed.")
+    l0: Tensor = column("float64", "Share of values changed by more than 1/255.")
+    object_share: Tensor = column("float64", "Share of the change on the object's mask; null where no mask is known.")
+    gap: Tensor = column(
+        "float64", "Frank-Wolfe gap, in units of the objective; null for `smallest`, whose aim is another."
+    )
+    coherence: Tensor = column(
+        "float64", "Mean cosine between the gradient at the counterfactual and at noisy copies; null where unchecked."
+    )
+    steps: Tensor = column("int64", "Steps taken.")
+    ending: tuple[str, ...] = column(
+        "string",
+        "Why the search ended: `steps`, `confident`, `stationary`, `no_gradient`, `non_finite`; `found` or `not_found` "
+        "for `smallest`.",
+    )
+    trajectory: tuple[tuple[float, ...], ...] = column(
+        ["float32"], "Log-probabilities of the target along the search; empty for `smallest`."
+    )
+    trust: tuple[str, ...] = column(
+        "string", "`semantic`, `adversarial`, `undecided`, or `unchecked` where no evaluator model was asked."
+    )
+    trust_score: Tensor = column(
+        "float64", "How far the least convinced evaluator model is beyond the controls; null without any."
+    )
+    trust_reason: tuple[str | None, ...] = column("string", "Why, in words; null where unchecked.")
+    guide: tuple[str, ...] = column(
+        "string",
+        "What led the search: `own gradient`, which keeps its direction under small noise; `auxiliary`, a robust "
+        "classifier; `given`, an objective of the caller; `none`, gradients without a direction, so that the "
+        "counterfactual is noise and no explanation; `unchecked` where the gradients were not tried.",
+    )
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """Values by name of the column, one an entry; unknown numbers are None."""
+        found = ColumnGroup.columns(self)
+        return {name: [_known(v) for v in _listed(values)] for name, values in found.items()}
 
     def __len__(self) -> int:
         return len(self.row)
 
     def of(self, row: int, role: str) -> int | None:
-        """The entry of an image with this role and the largest radius; None where there is none."""
+        """The entry of an image with this role and the largest radius; None if missing."""
         found = [i for i in (self.row == row).nonzero().flatten().tolist() if self.role[i] == role]
         return max(found, key=lambda i: float(self.eps[i])) if found else None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@result_class
 class CounterfactualResult(MethodResult):
-    """Counterfactuals of a batch, with what they cost.
+    """Counterfactuals of a batch, with what they cost; ``x`` (B, C, H, W) float32 are the images."""
 
-    Attributes:
-        status: ``ok``; ``skipped`` for rows that were not to be explained; ``refused`` where no search could move or
-            the classifier gives different answers to the same image or scores that are not finite;
-            ``bad_input`` where the pixels are not finite or outside [0, 1].
-        reason: Why not, or what to know; None otherwise.
-        predicted_start: (B,), int64, class read from the image; -1 where there is none.
-        p: Exponent of the norm.
-        temperature: Of all probabilities.
-        guided_by: The auxiliary classifier and how it guided, in words; None without one.
-        x: (B, C, H, W), float32, the images.
-        entries: The counterfactuals, grouped by image in the order of the batch.
-        forwards: (B,), int64, times each image went through the classifier.
-        backwards: (B,), int64, times it was differentiated through it.
-    """
-
-    status: tuple[str, ...]
-    reason: tuple[str | None, ...]
-    predicted_start: Tensor
-    p: float
-    temperature: float
-    guided_by: str | None
+    status: Sequence[Status] = column(
+        "string",
+        "`ok`; `skipped`; `bad_input`; `refused` where no search could move, or the model gives different answers to "
+        "the same image or scores that are not finite.",
+    )
+    reason: Sequence[str | None] = column("string", "Why not, or what to know; null otherwise.")
+    predicted_start: Tensor = column("int64", "Class predicted for the image; -1 if unknown.")
+    p: float = column("float64", "Exponent of the norm.")
+    temperature: float = column("float64", "Divides the logits wherever a probability is reported.")
+    guided_by: str | None = column("string", "The auxiliary classifier and how it guided, in words; null without one.")
+    entries: Entries = nested(Entries, as_rows=True)
     x: Tensor
-    entries: Entries
     forwards: Tensor
     backwards: Tensor
 
@@ -177,26 +120,6 @@ class CounterfactualResult(MethodResult):
         known = ~self.entries.gap.isnan()
         gap.scatter_reduce_(0, self.entries.row[known], self.entries.gap[known], "amax")
         return {"gap": gap.where(gap > -math.inf, torch.nan)}
-
-    def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
-        """The columns of view ``counterfactuals``; those of :data:`LISTS` hold one value an entry."""
-        columns: dict[str, Tensor | Sequence[Any]] = {
-            "status": list(self.status),
-            "reason": list(self.reason),
-            "predicted_start": self.predicted_start,
-            "p": [self.p] * len(self.status),
-            "temperature": [self.temperature] * len(self.status),
-            "guided_by": [self.guided_by] * len(self.status),
-        }
-        rows = self.entries.row.tolist()
-        for name in LISTS:
-            values = getattr(self.entries, name)
-            plain = [_known(value) for value in values.tolist()] if isinstance(values, Tensor) else list(values)
-            lists: list[list[Any]] = [[] for _ in self.status]
-            for row, value in zip(rows, plain, strict=True):
-                lists[row].append(list(value) if isinstance(value, tuple) else value)
-            columns[name] = lists
-        return columns
 
     def maps(self) -> Mapping[str, Tensor]:
         """Pictures and changes at the largest radius, NaN where there is none.
@@ -222,33 +145,10 @@ class CounterfactualResult(MethodResult):
                 maps[f"{side}_change"][row] = (self.entries.z[entry] - self.x[row]).sum(0)
         return maps
 
-    @staticmethod
-    def schema() -> pa.Schema:
-        """Types of the columns, which stay the same where every list is empty."""
-        import pyarrow as pa
-
-        from whywrong.core.columns import rows_field
-
-        kinds = {
-            **dict.fromkeys(_TEXTS, pa.string()),
-            **dict.fromkeys(_CLASSES, pa.int64()),
-            **dict.fromkeys(_FLAGS, pa.bool_()),
-            **dict.fromkeys(_NUMBERS, pa.float64()),
-            "trajectory": pa.list_(pa.float32()),
-        }
-        fields = [
-            ("status", pa.string()),
-            ("reason", pa.string()),
-            ("predicted_start", pa.int64()),
-            ("p", pa.float64()),
-            ("temperature", pa.float64()),
-            ("guided_by", pa.string()),
-            *(rows_field(name, kinds[name]) for name in LISTS),
-            ("forwards", pa.int64()),
-            ("backwards", pa.int64()),
-        ]
-        return pa.schema(fields)
-
 
 def _known(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _listed(values: Tensor | Sequence[Any]) -> Sequence[Any]:
+    return values.tolist() if isinstance(values, Tensor) else values

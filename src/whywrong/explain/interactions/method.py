@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_images, check_keys, check_labels
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
-from whywrong.core.result import MethodResult
+from whywrong.core.result import ColumnGroup, MethodResult, column, computed, nested, result_class
 from whywrong.core.status import Status
 from whywrong.doors.methods import open_inputs
 from whywrong.explain.interactions.blocks import block_pairs
@@ -31,11 +31,7 @@ from whywrong.explain.masking.players import ImageGame, PlayersConfig
 from whywrong.explain.masking.values import CLASSES, KINDS, ValueFunction
 from whywrong.models.classifier import Classifier
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 NUMBERS = ("A", "A_se", "J", "M", "M_se", "pos", "neg", "U", "U_se", "noise_share")
-LISTS = ("order", "ratio", "value", "class", *NUMBERS, "noisy", "exact", "units")
 RATIOS = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)
 BAD_PIXELS = "pixels are not finite or outside [0, 1]"
 SKIPPED = "only some errors are explained in full"
@@ -103,40 +99,83 @@ class ProfilesConfig:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@result_class
+class ProfileEntries(ColumnGroup):
+    """Numbers of profiles, one entry an order and class, images one after the other; ``row`` is the image of each."""
+
+    row: Tensor
+    order: Sequence[int] = column("int64", "Other patches that are visible.")
+    ratio: Sequence[float] = column("float64", "The same as a share of the n - 2 others.")
+    value: Sequence[str] = column("string", "The value function, as `log_odds`.")
+    of: Sequence[str] = column("string", "Whose value: `true`, `target` or `difference`.", name="class")
+    A: Tensor = column("float64", "Mean absolute interaction of the pairs, in units of the value.")
+    A_se: Tensor = column("float64", "Its standard error.")
+    J: Tensor = column("float64", "A through its mean over the orders.")
+    M: Tensor = column("float64", "Mean signed interaction.")
+    M_se: Tensor = column("float64", "Its standard error.")
+    pos: Tensor = column("float64", "Mean of the positive parts.")
+    neg: Tensor = column("float64", "Mean of the negative parts.")
+    U: Tensor = column("float64", "Mean square interaction without the upward noise; may be negative.")
+    U_se: Tensor = column("float64", "Its standard error.")
+    noise_share: Tensor = column("float64", "Share of the mean square that is sampling noise.")
+    noisy: Tensor = column("bool", "Whether that share is over 30 %: the number is then not to be shown unmarked.")
+    exact: Sequence[bool] = column("bool", "Whether all contexts of the order were taken.")
+    units: Tensor = column("int64", "Independent draws behind the errors.")
+
+    @staticmethod
+    def of_profile(profile: Profile, rows: Tensor, value: str) -> ProfileEntries:
+        """The numbers of a profile (N images) of rows (N,) of a batch: orders outside, classes inside."""
+        images, orders, classes = profile.A.shape
+        every = {name: getattr(profile, name).flatten() for name in (*NUMBERS, "noisy")}
+
+        def repeated(values: Sequence[Any]) -> list[Any]:
+            return [value for value in values for _ in range(classes)] * images
+
+        return ProfileEntries(
+            row=rows.repeat_interleave(orders * classes),
+            order=repeated(profile.orders),
+            ratio=repeated(profile.ratios),
+            value=[value] * (images * orders * classes),
+            of=list(CLASSES) * (images * orders),
+            exact=repeated(profile.exact),
+            units=profile.units_used.flatten().repeat_interleave(classes),
+            **every,
+        )
+
+
+@result_class
 class ProfilesResult(MethodResult):
-    """Profiles of a batch; the lists of a row have one entry an order and class.
+    """Profiles of a batch: of rows (N,) int64, those that are ``ok``, in their order; None where there are none."""
 
-    Attributes:
-        status: (B,) ``ok``, ``bad_input``, or ``skipped`` for rows that were not to be explained in full.
-        reason: (B,) why a row has no profile, else None.
-        profile: Of the rows that are ``ok``, in their order; None where there are none.
-        rows: (N,) int64, which rows these are.
-        kind: ``tokens`` or ``pixels``.
-        fallback: Why pixels took the place of tokens; None where they did not.
-        grid: Rows and columns of players.
-        baseline: What hid cells of pixels; None for tokens.
-        value: Value function.
-        estimator: How it was estimated.
-        target: (B,) int64, class t that stands against y: the predicted one of an error, else the runner-up; -1 if
-            unknown.
-        forwards: (B,) int64, times each image went through the classifier, masked or whole.
-        backwards: (B,) int64, zero.
-    """
-
-    status: Sequence[str]
-    reason: Sequence[str | None]
+    status: Sequence[Status] = column("string", "`ok`, `bad_input`, or `skipped`.")
+    reason: Sequence[str | None] = column("string", "Why there is no profile; null otherwise.")
+    kind: str | None = column("string", "`tokens` or `pixels`; null where no row was looked at.", name="players")
+    fallback: str | None = column("string", "Why pixels took the place of tokens; null otherwise.")
+    grid_rows: int = column("int64", "Rows of the grid of patches.", name="rows")
+    grid_cols: int = column("int64", "Columns of the grid of patches.", name="cols")
+    baseline: str | None = column("string", "What hid cells of pixels; null for tokens.")
+    estimator: str = column("string", "How the interactions were estimated.")
+    pairs: Sequence[int] = column("int64", "Pairs of patches that were measured; 0 without a profile.")
+    target: Tensor = column(
+        "int64",
+        "The class that stands against the true one: the predicted one of an error, else the runner-up; -1 if unknown.",
+    )
+    entries: ProfileEntries | None = nested(ProfileEntries, as_rows=True)
+    value: str
     profile: Profile | None
     rows: Tensor
-    kind: str | None
-    fallback: str | None
-    grid: tuple[int, int]
-    baseline: str | None
-    value: str
-    estimator: str
-    target: Tensor
     forwards: Tensor
     backwards: Tensor
+
+    @computed("int64")
+    def passes(self) -> Tensor:
+        """Passes of the image through the model."""
+        return self.forwards
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.grid_rows, self.grid_cols
 
     @property
     def checks(self) -> Mapping[str, Tensor]:
@@ -145,77 +184,6 @@ class ProfilesResult(MethodResult):
         if self.profile is not None:
             worst[self.rows] = self.profile.noise_share.amax((1, 2))
         return {"noise_share": worst}
-
-    def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
-        """The columns of view ``profiles``, in which the lists become rows."""
-        batch = len(self.status)
-        lists = self._lists()
-        pairs = 0 if self.profile is None else self.profile.pairs.shape[1]
-        held = set(self.rows.tolist())
-        return {
-            "status": self.status,
-            "reason": self.reason,
-            "players": [self.kind] * batch,
-            "fallback": [self.fallback] * batch,
-            "rows": torch.full((batch,), self.grid[0]),
-            "cols": torch.full((batch,), self.grid[1]),
-            "baseline": [self.baseline] * batch,
-            "estimator": [self.estimator] * batch,
-            "pairs": [pairs if row in held else 0 for row in range(batch)],
-            "target": self.target,
-            **{name: [lists[row][name] if row in lists else [] for row in range(batch)] for name in LISTS},
-            "passes": self.forwards,
-        }
-
-    def _lists(self) -> dict[int, dict[str, list[Any]]]:
-        """Row to its lists: orders outside, classes inside."""
-        if self.profile is None:
-            return {}
-        found, profile = {}, self.profile
-        every = {name: getattr(profile, name) for name in NUMBERS} | {"noisy": profile.noisy}
-        each, orders = len(CLASSES), len(profile.orders)
-        for number, row in enumerate(self.rows.tolist()):
-            found[row] = {
-                "order": _repeated(profile.orders, each),
-                "ratio": _repeated(profile.ratios, each),
-                "value": [self.value] * (orders * each),
-                "class": list(CLASSES) * orders,
-                **{name: values[number].flatten().tolist() for name, values in every.items()},
-                "exact": _repeated(profile.exact, each),
-                "units": _repeated(profile.units_used[number].tolist(), each),
-            }
-        return found
-
-    @staticmethod
-    def schema() -> pa.Schema:
-        """Types of the columns, which stay the same where every row of a column is null."""
-        import pyarrow as pa
-
-        from whywrong.core.columns import rows_field
-
-        lists = {
-            "order": pa.int64(),
-            "ratio": pa.float64(),
-            "value": pa.string(),
-            "class": pa.string(),
-            **dict.fromkeys(NUMBERS, pa.float64()),
-            "noisy": pa.bool_(),
-            "exact": pa.bool_(),
-            "units": pa.int64(),
-        }
-        before = {
-            **dict.fromkeys(("status", "reason", "players", "fallback"), pa.string()),
-            **dict.fromkeys(("rows", "cols"), pa.int64()),
-            **dict.fromkeys(("baseline", "estimator"), pa.string()),
-            **dict.fromkeys(("pairs", "target"), pa.int64()),
-        }
-        after = dict.fromkeys(("passes", "forwards", "backwards"), pa.int64())
-        rows = [rows_field(name, kind) for name, kind in lists.items()]
-        return pa.schema([*before.items(), *rows, *after.items()])
-
-
-def _repeated(values: Sequence[Any], times: int) -> list[Any]:
-    return [value for value in values for _ in range(times)]
 
 
 @open_inputs
@@ -273,9 +241,12 @@ def interactions(
         reason=[reasons[text] for text in status],
         profile=profile,
         rows=rows,
+        entries=ProfileEntries.of_profile(profile, rows, config.value) if profile else None,
+        pairs=_pairs(profile, rows, len(x)),
         kind=game.kind if game else None,
         fallback=game.fallback if game else None,
-        grid=(game.rows, game.cols) if game else (0, 0),
+        grid_rows=game.rows if game else 0,
+        grid_cols=game.cols if game else 0,
         baseline=config.baseline if game and game.kind == "pixels" else None,
         value=config.value,
         estimator=config.estimator,
@@ -283,6 +254,11 @@ def interactions(
         forwards=forwards,
         backwards=torch.zeros_like(forwards),
     )
+
+
+def _pairs(profile: Profile | None, rows: Tensor, batch: int) -> list[int]:
+    held = set(rows.tolist())
+    return [profile.pairs.shape[1] if profile and row in held else 0 for row in range(batch)]
 
 
 def _measure(

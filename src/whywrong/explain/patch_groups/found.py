@@ -62,7 +62,8 @@ class Found:
         self.numbers[2, rows] = -1
 
     def result(self, config: PatchGroupsConfig) -> PatchGroupsResult:
-        parts = {name: Group(order=o, values=v, found=f) for name, (o, v, f) in self.groups.items()}
+        patches = self.rows * self.cols
+        parts = {n: Group(order=o, values=v, found=f, patches=patches) for n, (o, v, f) in self.groups.items()}
         predicted, target, into, ties, forwards = self.numbers
         return PatchGroupsResult(
             status=self.status,

@@ -11,9 +11,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from whywrong.core.columns import shown_as_rows
 from whywrong.core.errors import RunFolderError
 from whywrong.core.registry import analyses
+from whywrong.core.result import shown_as_rows
 from whywrong.core.status import FORMER, Status
 from whywrong.data.files import to_text
 from whywrong.runs.queries.comparisons import SAME_ERROR, define_controls, define_runner_up
