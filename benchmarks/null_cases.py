@@ -174,10 +174,12 @@ def _own_controls(case: NullCase, x: Tensor, y: Tensor, result: CoveringResult) 
     net = case.classifier
     logits = torch.cat([net.logits(part) for part in x.split(512)])
     order = logits.topk(2, dim=1)
-    right = (order.indices[:, 0] == y).nonzero().flatten()
+    right = (order.indices[:, 0] == y).nonzero().flatten().numpy()
+    if not len(right):
+        return {"controls": 0}
     lead = (order.values[:, 0] - order.values[:, 1]).clamp_min(1e-9).log().double().numpy()
     asked = result.margin.clamp_min(1e-9).log().double().numpy()
-    rows = right[torch.from_numpy(match_nearest(asked, lead[right], ENOUGH_CONTROLS))]
+    rows = torch.from_numpy(right[match_nearest(asked, lead[right], ENOUGH_CONTROLS)])
     own = covering(net, x[rows], order.indices[rows, 1])
     clear = _share(_leads(case) > _lead_bar(logits[right]))
     return {"controls": len(_v(own)), **_rates(result, _v(own)), "clear_runner_up": clear}
