@@ -97,7 +97,7 @@ def test_an_open_source_takes_no_more_options(classifier, folder):
     ("arguments", "text"),
     [
         ({"preprocess": (3, 8, 8)}, r"InputSpec\(channels=3, height=8, width=8\)"),
-        ({"preprocess": torchvision.transforms.ToTensor()}, "transforms are not called, state what they do"),
+        ({"preprocess": torchvision.transforms.ToTensor()}, "transforms go to whywrong.load_classifier"),
         ({"preprocess": {"height": 8}}, r"must be a whywrong\.InputSpec, got dict"),
         ({"preprocess": 224}, r"must be a whywrong\.InputSpec, got int"),
         ({"access": "scores"}, r"whywrong\.Access\.SCORES"),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from whywrong.core.access import Access
 from whywrong.core.errors import InputError
 from whywrong.core.input_spec import InputSpec
@@ -19,8 +17,6 @@ def refuse_classifier(value: Any) -> InputError:
     """Build the error for something that is no classifier; it says how to make one of it."""
     if isinstance(value, (str, Path)):
         remedy = f'the text "{value}": load it first, as whywrong.load_classifier("{value}")'
-    elif isinstance(value, nn.Module):
-        remedy = f"the module {type(value).__name__}: wrap it first, as {_WRAP}"
     elif callable(value):
         remedy = f"a {type(value).__name__}: wrap it first, as {_WRAP}"
     else:
@@ -54,7 +50,9 @@ def _refused_preprocess(preprocess: Any) -> str:
         channels, height, width = preprocess
         remedy = f"as whywrong.InputSpec(channels={channels}, height={height}, width={width})"
     elif callable(preprocess):
-        remedy = f"transforms are not called, state what they do, as {_SPEC}"
+        remedy = (
+            f"transforms go to whywrong.load_classifier(model, preprocess=...); here state what they do, as {_SPEC}"
+        )
     else:
         remedy = f"as {_SPEC}"
     return f"preprocess must be a whywrong.InputSpec, got {type(preprocess).__name__} {preprocess!r:.60}; {remedy}"
