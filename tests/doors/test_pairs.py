@@ -119,6 +119,23 @@ def test_normalised_tensors_are_undone_if_the_model_s_normalisation_provably_fit
         open_pair(net, (NORMALISE(X), Y))
 
 
+def test_a_classifier_counts_more_than_the_transform_and_it_is_said(net, tmp_path):
+    own = ww.Classifier(net, preprocess=InputSpec(height=SIDE, width=SIDE))
+    data = ImageFolder(write_folder(tmp_path / "d"), PREPARE)
+    classifier, source = open_pair(own, data)
+    assert classifier is own
+    assert "the transform of the data set, which differs, is not used" in source.warnings[0]
+    same = ww.Classifier(net, preprocess=InputSpec(height=SIDE, width=SIDE, resize=10, mean=MEAN, std=STD))
+    assert open_pair(same, data)[1].warnings == ()
+
+
+def test_tensors_that_are_not_normalised_get_the_normalisation_of_the_model_and_it_is_said():
+    net = timm.create_model("test_resnet.r160_in1k", pretrained=False, num_classes=3)
+    classifier, _ = open_pair(net, (X, Y))
+    assert classifier.preprocess.mean == net.pretrained_cfg["mean"]
+    assert any("the normalisation that the model states is applied" in note for note in classifier.notes)
+
+
 def test_grey_tensors_serve_a_model_of_three_channels():
     net = timm.create_model("test_resnet.r160_in1k", pretrained=False, num_classes=3)
     assert ww.check(net, (X[:, :1], Y)).images == len(X)

@@ -49,7 +49,20 @@ def open_pair(model: Any, data: Any, **reading: Any) -> tuple[Classifier, Source
     """
     check_model(model)  # before the data are gone through
     source = open_any(data, model_scale=_scale_of(model), **reading)
-    return open_model(model, source.facts), source
+    classifier = open_model(model, source.facts)
+    if classifier is model and _differ(classifier.preprocess, source.facts):
+        remark = "images are prepared as the classifier says; the transform of the data set, which differs, is not used"
+        source.facts = replace(source.facts, remarks=(*source.facts.remarks, remark))
+    return classifier, source
+
+
+def _differ(spec: InputSpec | None, facts: DataFacts) -> bool:
+    """Whether a classifier prepares images in another way than the transform of the data."""
+    if spec is None or (facts.spec is None and facts.mean is None):
+        return False
+    if facts.spec is not None:
+        return facts.spec != spec
+    return (facts.mean, facts.std) != (spec.mean, spec.std)
 
 
 def input_spec(classifier: Classifier, source: Source) -> InputSpec:

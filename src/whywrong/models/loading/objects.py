@@ -98,6 +98,8 @@ def _settle(stated: Stated, data: DataFacts, given: Mapping[str, Any]) -> tuple[
     if differing:
         listed = ", ".join(f"{name} {of_data[name]} instead of {says[name]}" for name in differing)
         notes.append(f"images are prepared as the data set does, not as the model states: {listed}")
+    if data.prepared and data.mean is None and says.get("mean") is not None and "mean" not in given:
+        notes.append("the images of the data set are in [0, 1]; the normalisation that the model states is applied")
     says |= of_data
     if says.get("input_size") is None:
         says["input_size"] = data.size
