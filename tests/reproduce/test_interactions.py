@@ -16,7 +16,7 @@ from whywrong.explain.masking.games import TableGame
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce import CLAIMS
 from whywrong.reproduce.figures import draw
-from whywrong.reproduce.interactions import group_claims
+from whywrong.reproduce.interactions import group_claims, rankings
 from whywrong.reproduce.interactions.attribution import band_parts
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig, common_grid
 from whywrong.reproduce.interactions.measure_groups import MeasuredGroups
@@ -100,6 +100,26 @@ def test_the_groups_and_their_noise_are_stated(outcomes):
     assert "linf PGD, eps 25.5/255" in numbers["groups"]
     assert 0 <= numbers["noise_share_adv_mis_true"] <= 1
     assert numbers["value_whole_adv_mis_source_true"] > 0 > numbers["value_whole_adv_mis_true"]
+
+
+def test_the_gain_on_a_ranking_is_the_difference_of_accuracies(data, monkeypatch):
+    draw = torch.Generator().manual_seed(0)
+
+    def curves(ask, x, y, keys):
+        level = {"moxi": (0.9, 0.2), "shapley": (0.6, 0.3), "grad_cam": (0.7, 0.8)}
+        hits = {
+            name: torch.stack([(torch.rand(len(y), 5, generator=draw) < share).double() for share in shares]).numpy()
+            for name, shares in level.items()
+        }
+        return hits, {"rollout": "no attention"}, 16
+
+    monkeypatch.setattr(rankings, "_curves", curves)
+    numbers = run_claim("interactions.C8", [Classifier(Steps())], data, {"limit": 40, "draws": 1000}).numbers
+    for name in ("shapley", "grad_cam"):
+        for word, better in (("insertion", 1), ("deletion", -1)):
+            difference = better * (numbers[f"{word}_moxi"] - numbers[f"{word}_{name}"])
+            assert numbers[f"{word}_gain_on_{name}"] == pytest.approx(difference, abs=1e-9)
+            assert difference > 0.05
 
 
 def test_the_same_call_gives_the_same_bits(data, outcomes):
