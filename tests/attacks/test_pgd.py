@@ -47,6 +47,16 @@ def test_the_loss_of_a_target_goes_toward_it():
     torch.testing.assert_close(result.x_adv, (x + 0.1 * slope.sign()).clamp(0, 1))
 
 
+def test_a_step_is_two_and_a_half_radii_shared_by_the_steps():
+    model, x, _, slope = far_from_the_boundary()
+    x, y = 0.4 + 0.2 * x[:1], torch.zeros(1, dtype=torch.int64)
+    with torch.no_grad():
+        logits = model(x)[0]
+        model.bias[0] += logits[1] - logits[0] + 0.001  # so near the boundary that one step is enough
+    result = pgd(Classifier(model), x, y, config=PGDConfig(eps=0.1, steps=10, random_start=False))
+    torch.testing.assert_close(result.x_adv, x + 0.025 * slope.sign())
+
+
 @given(seed=st.integers(0, 10_000), eps=st.floats(1e-3, 1.0), norm=st.sampled_from(["linf", "l2"]))
 @settings(max_examples=25, deadline=None)
 def test_changes_stay_in_the_ball_and_the_range(seed, eps, norm):
