@@ -10,7 +10,7 @@ raw: logits a cell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from whywrong.core.access import Access
-from whywrong.core.checks import bad_rows, check_classes, check_images, check_labels
 from whywrong.core.errors import InputError
 from whywrong.core.margins import best_other
 from whywrong.core.result import MethodResult, column, computed, map_field, result_class
@@ -27,8 +26,10 @@ from whywrong.doors.methods import open_inputs
 from whywrong.models.classifier import Classifier
 from whywrong.models.layers.heads import LinearHead
 from whywrong.models.layers.spatial import SpatialLayer, read_layer, spatial_layer
+from whywrong.models.method_call import MethodCall
 
-BAD_PIXELS = "pixels are not finite or outside [0, 1]"
+NOT_FINITE = "the model returned NaN or infinite scores, activations or gradients"
+BLANK = "blank map: the layer holds no evidence and no gradient for this pair of classes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,16 +114,12 @@ def cam(
         ModelError: No spatial layer can be resolved.
     """
     config = config or CamConfig()
-    check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
-    classifier.require(Access.INTERNALS, "cam")
-    size = (x.shape[1], x.shape[2], x.shape[3])
-    with classifier:
-        layer = spatial_layer(classifier, size, config.layer)
-        check_classes(classifier.num_classes)
-        check_labels(y, len(x), classifier.num_classes)
+    with MethodCall(classifier, x, y, method="cam", access=Access.INTERNALS) as call:
+        layer = spatial_layer(classifier, (x.shape[1], x.shape[2], x.shape[3]), config.layer)
+        call.check_classes()
         head = layer.head if config.kind == "auto" else None
-        good = (~bad_rows(x)).nonzero().flatten()
-        labels = y[good].to(classifier.device)
+        good = call.rows
+        labels = call.y[good].to(classifier.device)
         raised: dict[int, Exception] = {}
 
         def finish(logits: Tensor, activation: Tensor, rows: slice) -> _Maps:
@@ -130,7 +127,9 @@ def cam(
 
         pixels = x if len(good) == len(x) else x[good]
         parts = read_layer(classifier, pixels, layer, finish, gradients=0 if head else 2, raised=raised)
-    return _gather(x, layer, head, parts, {int(good[row]): str(error) for row, error in raised.items()}, config)
+        for row, error in raised.items():
+            call.mark(good[[row]], Status.REFUSED, str(error))
+    return _gather(call, layer, head, parts, config)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,22 +171,13 @@ def _explain(
 
 
 def _gather(
-    x: Tensor,
-    layer: SpatialLayer,
-    head: LinearHead | None,
-    parts: Sequence[_Maps],
-    raised: Mapping[int, str],
-    config: CamConfig,
+    call: MethodCall, layer: SpatialLayer, head: LinearHead | None, parts: Sequence[_Maps], config: CamConfig
 ) -> CamResult:
-    batch = len(x)
+    x, batch = call.x, len(call.x)
     exact = head is not None or layer.complete
-    maps = x.new_full((3, batch, *layer.grid), torch.nan, dtype=torch.float32)  # difference, wrong, true
-    evidence, remainder, residual = (x.new_full((batch,), torch.nan, dtype=torch.float32) for _ in range(3))
-    target = torch.full((batch,), -1, dtype=torch.int64, device=x.device)
-    forwards = torch.zeros(batch, dtype=torch.int64, device=x.device)
-    reason: list[str | None] = [BAD_PIXELS] * batch
-    for row, text in raised.items():
-        reason[row] = text
+    maps = x.new_full((3, batch, *layer.grid), torch.nan)  # difference, wrong, true
+    evidence, remainder, residual = (x.new_full((batch,), torch.nan) for _ in range(3))
+    target = torch.full_like(call.y, -1)
     for part in parts:
         found = torch.cat([part.maps[:1] - part.maps[1:], part.maps]).double()  # (3, b, h, w)
         rest = torch.cat([part.rest[:1] - part.rest[1:], part.rest]).double()  # (3, b)
@@ -198,18 +188,20 @@ def _gather(
         broken = (gap > config.tolerance * size + part.rounding).any(0) & exact
         worst = (gap / size).amax(0)
         rows = part.rows
-        forwards[rows] += 1
+        call.count(rows, forwards=1, backwards=0 if head else 2)
         residual[rows] = worst.float()
         target[rows] = part.target
+        call.mark(rows[~finite], Status.REFUSED, NOT_FINITE)
+        call.mark(rows[finite & blank], Status.REFUSED, BLANK)
+        lost = finite & ~blank & broken
+        for row, missed in zip(rows[lost], worst[lost].tolist(), strict=True):
+            call.mark(row[None], Status.REFUSED, _incomplete(missed, config))
         sound = finite & ~blank & ~broken
-        for i, row in enumerate(rows.tolist()):
-            reason[row] = None if sound[i] else _reason(bool(finite[i]), bool(blank[i]), float(worst[i]), config)
         maps[:, rows[sound]] = found[:, sound].float()
         evidence[rows[sound]] = found[0, sound].sum((1, 2)).float()
         remainder[rows[sound]] = rest[0, sound].float()
     return CamResult(
-        status=[_status(text) for text in reason],
-        reason=reason,
+        **call.outcome(),
         layer=layer.name,
         kind="hirescam" if head is None else "cam",
         exact=exact,
@@ -220,20 +212,10 @@ def _gather(
         evidence=evidence,
         remainder=remainder,
         residual=residual,
-        forwards=forwards,
-        backwards=forwards * (0 if head else 2),
     )
 
 
-def _status(reason: str | None) -> Status:
-    return Status.OK if reason is None else Status.BAD_INPUT if reason == BAD_PIXELS else Status.REFUSED
-
-
-def _reason(finite: bool, blank: bool, residual: float, config: CamConfig) -> str:
-    if not finite:
-        return "the model returned NaN or infinite scores, activations or gradients"
-    if blank:
-        return "blank map: the layer holds no evidence and no gradient for this pair of classes"
+def _incomplete(residual: float, config: CamConfig) -> str:
     return (
         f"incomplete map: its sum misses the logits by {residual:.2g} of its absolute sum; "
         f"at most {config.tolerance:g} is allowed"

@@ -14,15 +14,14 @@ import torch
 from torch import Tensor
 
 from whywrong.core.access import Access
-from whywrong.core.checks import bad_rows, check_classes, check_images, check_labels
 from whywrong.core.errors import InputError
 from whywrong.core.result import MethodResult, column, map_field, result_class
 from whywrong.core.status import Status
 from whywrong.data.corruptions.filters import gaussian_matrix
 from whywrong.doors.methods import open_inputs
 from whywrong.models.classifier import Classifier
+from whywrong.models.method_call import NOT_FINITE, MethodCall
 
-NOT_FINITE = "the model returned NaN or infinite scores for the image or for a part of it"
 _TIE = 1e-6  # probabilities as near as this count as equal: the first window is taken, whatever the batch
 _TRUNCATE = 4.0  # standard deviations after which the blur ends
 
@@ -123,15 +122,15 @@ def covering(
         torch.Size([2, 7, 7])
     """
     config = config or CoveringConfig()
-    check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
-    check_labels(y, len(x), classifier.num_classes if classifier.classes is not None else None)
-    classifier.require(Access.SCORES, "covering")
-    if min(x.shape[2:]) < config.cells:
-        raise InputError(f"covering needs at least {config.cells} pixels a side, got {tuple(x.shape[2:])}")
-    if detail is not None and (detail.dtype != torch.bool or detail.shape != y.shape):
-        raise InputError(f"detail must be bool ({len(x)},), got {detail.dtype} {tuple(detail.shape)}")
-    with classifier, torch.no_grad():
-        return _Covering(classifier, x.detach().float(), y.to(x.device), config).run(detail)
+    with (
+        MethodCall(
+            classifier, x, y, method="covering", access=Access.SCORES, detail=detail, skips=True, classes=3
+        ) as call,
+        torch.no_grad(),
+    ):
+        if min(x.shape[2:]) < config.cells:
+            raise InputError(f"covering needs at least {config.cells} pixels a side, got {tuple(x.shape[2:])}")
+        return _Covering(call, config).run()
 
 
 def window_masks(config: CoveringConfig, height: int, width: int) -> Tensor:
@@ -155,68 +154,54 @@ def blurred(x: Tensor, share: float) -> Tensor:
 
 
 class _Covering:
-    """One call of :func:`covering`: the batch, and what is known of each of its rows so far."""
+    """What is known of each row so far."""
 
-    def __init__(self, classifier: Classifier, x: Tensor, y: Tensor, config: CoveringConfig) -> None:
-        self.classifier, self.x, self.y, self.config = classifier, x, y, config
-        self.status: list[Status] = [Status.SKIPPED] * len(x)
+    def __init__(self, call: MethodCall, config: CoveringConfig) -> None:
+        self.call, self.x, self.y, self.config = call, call.x, call.y, config
+        x, y = call.x, call.y
         self.numbers = {name: x.new_full((len(x),), torch.nan) for name in ("v", "p_true", "p_rival", "margin")}
-        self.rival, self.window = torch.full_like(y, -1), torch.full_like(y, -1)
-        self.turned_windows, self.forwards = torch.zeros_like(y), torch.zeros_like(y)
+        self.rival, self.window, self.turned_windows = (
+            torch.full_like(y, -1),
+            torch.full_like(y, -1),
+            torch.zeros_like(y),
+        )
         self.turned = torch.zeros_like(y, dtype=torch.bool)
         self.box = x.new_full((len(x), 4), torch.nan)
         self.cover = x.new_full((len(x), config.places, config.places), torch.nan)
 
-    def run(self, detail: Tensor | None) -> CoveringResult:
-        bad = bad_rows(self.x)
-        asked = ~bad if detail is None else detail.to(self.x.device) & ~bad
-        self._mark(bad, Status.BAD_INPUT)
-        rows = asked.nonzero().flatten()
+    def run(self) -> CoveringResult:
+        rows, logits = self.call.clean_pass()
         if len(rows):
-            self._ask(rows)
-        reasons = {Status.BAD_INPUT: "pixels are not finite or outside [0, 1]", Status.REFUSED: NOT_FINITE}
+            self._ask(rows, logits)
         return CoveringResult(
-            status=self.status,
-            reason=[reasons.get(word) for word in self.status],
+            **self.numbers,
             rival=self.rival,
             window=self.window,
             turned=self.turned,
             turned_windows=self.turned_windows,
-            **dict(zip(("left", "top", "width", "height"), self.box.unbind(1), strict=True)),
+            left=self.box[:, 0],
+            top=self.box[:, 1],
+            width=self.box[:, 2],
+            height=self.box[:, 3],
             cover=self.cover,
-            forwards=self.forwards,
-            backwards=torch.zeros_like(self.forwards),
-            **self.numbers,
+            **self.call.outcome(),
         )
 
-    def _mark(self, rows: Tensor, word: Status) -> None:
-        for row in rows.nonzero().flatten().tolist():
-            self.status[row] = word
-
-    def _ask(self, rows: Tensor) -> None:
-        logits = self.classifier.logits(self.x[rows])
-        check_classes(logits.shape[1], 3)
-        check_labels(self.y, len(self.y), logits.shape[1])
-        self.forwards[rows] += 1
-        predicted, finite = logits.argmax(1), logits.isfinite().all(1)
-        right = finite & (predicted == self.y[rows])
-        lead = (logits.amax(1) - logits.gather(1, self.y[rows, None])[:, 0]).to(self.x)
-        self.numbers["margin"][rows[finite]] = lead[finite]
-        for found, word in ((right, Status.ALREADY_CORRECT), (~finite, Status.REFUSED), (finite & ~right, Status.OK)):
-            for row in rows[found].tolist():
-                self.status[row] = word
-        wrong = finite & ~right
-        if bool(wrong.any()):
-            self._cover(rows[wrong], predicted[wrong])
+    def _ask(self, rows: Tensor, logits: Tensor) -> None:
+        predicted = logits.argmax(1)
+        self.numbers["margin"][rows] = (logits.amax(1) - logits.gather(1, self.y[rows, None])[:, 0]).to(self.x)
+        right = predicted == self.y[rows]
+        self.call.mark(rows[right], Status.ALREADY_CORRECT)
+        if not bool(right.all()):
+            self._cover(rows[~right], predicted[~right])
 
     def _cover(self, rows: Tensor, predicted: Tensor) -> None:
         masks = window_masks(self.config, *self.x.shape[2:]).to(self.x.device)
         asked, rival, best_rival, answer = self._scores(rows, predicted, masks)  # (n, S) each
-        self.forwards[rows] += len(masks)
+        self.call.count(rows, forwards=len(masks))
         finite = asked.isfinite().all(1)
-        for row in rows[~finite].tolist():
-            self.status[row] = Status.REFUSED
-            self.numbers["margin"][row] = torch.nan
+        self.call.mark(rows[~finite], Status.REFUSED, NOT_FINITE)
+        self.numbers["margin"][rows[~finite]] = torch.nan
         rows, asked, rival, best_rival, answer = (part[finite] for part in (rows, asked, rival, best_rival, answer))
         best = (asked >= asked.amax(1, keepdim=True) - _TIE).int().argmax(1)  # the first of those that tie
         most = (rival >= rival.amax(1, keepdim=True) - _TIE).int().argmax(1)
@@ -239,9 +224,9 @@ class _Covering:
         blur = blurred(x, self.config.blur)
         parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         pairs = torch.arange(len(rows) * len(masks), device=x.device)
-        for piece in pairs.split(self.classifier.batch_size):
+        for piece in pairs.split(self.call.classifier.batch_size):
             image, window = piece // len(masks), piece % len(masks)
-            logits = self.classifier.logits(torch.where(masks[window][:, None], blur[image], x[image]))
+            logits = self.call.classifier.logits(torch.where(masks[window][:, None], blur[image], x[image]))
             shares = logits.softmax(1).to(x)
             asked = shares.gather(1, y[image, None])[:, 0]
             ours = torch.stack([y[image], predicted[image]], 1)

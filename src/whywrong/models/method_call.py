@@ -1,0 +1,213 @@
+"""One call of a method: checked arguments, and how each row stands.
+
+A method writes its mathematics and nothing else. Shapes, types and classes are checked here, rows with unusable pixels
+and rows that are not asked about are set aside, every pass is counted on its image, and the words of the table say how
+each row ended::
+
+    with MethodCall(classifier, x, y, method="smooth_grad", access=Access.GRADIENTS, keys=keys) as call:
+        rows, logits = call.clean_pass()
+        ...
+        return SmoothGradResult(saliency=saliency, **call.outcome())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from whywrong.core.access import Access
+from whywrong.core.checks import bad_rows, check_classes, check_images, check_keys, check_labels
+from whywrong.core.errors import InputError
+from whywrong.core.randomness import row_keys
+from whywrong.core.status import Status
+from whywrong.models.classifier import Classifier, need_classifier
+
+BAD_PIXELS = "pixels are not finite or outside [0, 1]"
+NOT_FINITE = "the model returned NaN or infinite scores"
+SKIPPED = "only some errors are explained in full"
+_WORDS = tuple(Status)
+_OPEN = -1
+
+
+class MethodCall:
+    """The arguments of a method, checked, and the state of its rows; inside ``with``, the classifier may be asked.
+
+    Args:
+        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K).
+        x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
+        y: True classes, (B,), int64, in 0..K-1.
+        method: Name of the method, for messages.
+        access: The least access it needs.
+        keys: Seed of each image's noise, (B,), int64; None is (seed, row).
+        seed: Seeds the default keys.
+        detail: (B,), bool, rows to explain in full; None takes all.
+        masks: (B, H, W), bool, the object, all False where unknown; None is unknown.
+        skips: Whether rows outside ``detail`` are left out altogether.
+        classes: Fewest classes that the classifier must have.
+
+    Attributes:
+        x: (B, C, H, W), float32.
+        y: (B,), int64, on the device of the images, as all that follows.
+        keys: (B,), int64.
+        detail: (B,), bool.
+        masks: (B, H, W), bool, or None.
+        forwards: (B,), int64, times each image went through the classifier so far.
+        backwards: (B,), int64, times it was differentiated through it.
+
+    Raises:
+        InputError: A shape, type or class breaks the contract above.
+        AccessError: The classifier grants less than ``access``.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        x: Tensor,
+        y: Tensor,
+        *,
+        method: str,
+        access: Access,
+        keys: Tensor | None = None,
+        seed: int = 0,
+        detail: Tensor | None = None,
+        masks: Tensor | None = None,
+        skips: bool = False,
+        classes: int = 2,
+    ) -> None:
+        self.classifier = need_classifier(classifier)
+        classifier.require(access, method)
+        check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
+        self._batch, self._fewest, self._labels = len(x), classes, {"label": y}
+        self.check_classes()
+        self.x, self.y = x.detach().float(), y.to(x.device)
+        if keys is not None:
+            check_keys(keys, len(x))
+        self.keys = row_keys(seed, len(x), x.device) if keys is None else keys.to(x.device)
+        self.detail = self._flags("detail", detail, (len(x),), default=True)
+        self.masks = None if masks is None else self._flags("masks", masks, (len(x), *x.shape[2:]))
+        self.forwards, self.backwards = torch.zeros_like(self.y), torch.zeros_like(self.y)
+        self._codes = torch.full_like(self.y, _OPEN)
+        self._reasons: dict[int, str] = {}
+        bad = bad_rows(self.x)
+        self.mark(bad.nonzero().flatten(), Status.BAD_INPUT, BAD_PIXELS)
+        if skips:
+            self.mark((~bad & ~self.detail).nonzero().flatten(), Status.SKIPPED, SKIPPED)
+
+    def __enter__(self) -> Self:
+        self.classifier.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.classifier.__exit__(kind, error, trace)
+
+    # Rows.
+
+    @property
+    def rows(self) -> Tensor:
+        """(n,) int64: rows of which it is still open how they end."""
+        return (self._codes == _OPEN).nonzero().flatten()
+
+    def mark(self, rows: Tensor, status: Status, reason: str | None = None) -> None:
+        """Say how rows (n,) end, and why; what was said before is forgotten."""
+        self._codes[rows] = _WORDS.index(status)
+        for row in rows.tolist() if reason or self._reasons else ():
+            self._reasons.pop(row, None)
+            if reason:
+                self._reasons[row] = reason
+
+    def having(self, status: Status) -> Tensor:
+        """(B,) bool: rows that end so."""
+        return self._codes == _WORDS.index(status)
+
+    # Passes.
+
+    def clean_pass(self, correct: Status | None = None) -> tuple[Tensor, Tensor]:
+        """Send the open images as they are; rows whose scores are not finite are refused.
+
+        Args:
+            correct: How rows end that are predicted as their label already; None leaves them open.
+
+        Returns:
+            Rows (n,) that are still open, and their logits (n, K).
+        """
+        rows = self.rows
+        if not len(rows):
+            return rows, self.x.new_zeros(0, self.classifier.num_classes if self.classifier.classes else 0)
+        logits = self.logits(rows, self.x[rows])
+        self.mark(rows[~logits.isfinite().all(1)], Status.REFUSED, NOT_FINITE)
+        if correct is not None:
+            self.mark(rows[logits.isfinite().all(1) & (logits.argmax(1) == self.y[rows])], correct)
+        left = self._codes[rows] == _OPEN
+        return rows[left], logits[left]
+
+    def logits(self, rows: Tensor, pixels: Tensor) -> Tensor:
+        """Logits (n, K) of ``pixels`` (n, C, H, W), which belong to ``rows`` (n,): one forward pass each."""
+        self.count(rows, forwards=1)
+        logits = self.classifier.logits(pixels)
+        self.check_classes(logits.shape[1])
+        return logits
+
+    def gradient(
+        self, rows: Tensor, pixels: Tensor, objective: Callable[[Tensor, slice], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (n, K), values and gradients of an objective of the logits at ``pixels``, which belong to ``rows``.
+
+        One forward pass each, and one backward pass for each value; see :meth:`Classifier.gradient`.
+        """
+
+        def checked(logits: Tensor, part: slice) -> Tensor:
+            self.check_classes(logits.shape[1])
+            return objective(logits, part)
+
+        logits, value, grad = self.classifier.gradient(pixels, checked)
+        self.count(rows, forwards=1, backwards=value.shape[1] if value.ndim == 2 else 1)
+        return logits, value, grad
+
+    def count(self, rows: Tensor, forwards: int | Tensor = 0, backwards: int | Tensor = 0) -> None:
+        """Note passes of rows (n,), a number or (n,) int64 each; a row may come several times."""
+        for counter, passes in ((self.forwards, forwards), (self.backwards, backwards)):
+            counter.index_add_(0, rows, torch.zeros_like(rows) + passes)
+
+    # Answer.
+
+    @property
+    def status(self) -> list[Status]:
+        """(B,) how each row ended; ``ok`` where nothing else was said."""
+        return [_WORDS[code] if code != _OPEN else Status.OK for code in self._codes.tolist()]
+
+    @property
+    def reason(self) -> list[str | None]:
+        """(B,) why, where a reason was given."""
+        return [self._reasons.get(row) for row in range(self._batch)]
+
+    def outcome(self) -> dict[str, Any]:
+        """``status``, ``reason``, ``forwards`` and ``backwards``, as fields of a result."""
+        return {"status": self.status, "reason": self.reason, "forwards": self.forwards, "backwards": self.backwards}
+
+    # Checks.
+
+    def check_classes(self, known: int | None = None) -> None:
+        """Check labels against the number of classes, which the first pass may tell.
+
+        Raises:
+            InputError: A label is no class, or there are too few classes.
+        """
+        if known is None and self.classifier.classes is not None:
+            known = self.classifier.num_classes
+        if known is not None:
+            check_classes(known, self._fewest)
+        for what, classes in self._labels.items():
+            check_labels(classes, self._batch, known, what)
+
+    def _flags(self, name: str, values: Tensor | None, shape: tuple[int, ...], default: bool = False) -> Tensor:
+        if values is None:
+            return torch.full(shape, default, dtype=torch.bool, device=self.x.device)
+        if values.shape != shape or values.dtype != torch.bool:
+            raise InputError(f"{name} must be bool {shape}, got {values.dtype} {tuple(values.shape)}")
+        return values.to(self.x.device)
