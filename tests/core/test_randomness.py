@@ -74,6 +74,14 @@ def test_normals_are_standard_normal():
     assert abs(values.std() - 1) < 4 / math.sqrt(2 * N)
 
 
+def test_normals_are_box_muller_over_the_whole_circle():
+    keys = torch.tensor([4, 9])
+    bits = keyed_bits(keys, (500,)).numpy().view(np.uint64)
+    radius = np.sqrt(-2 * np.log(((bits >> np.uint64(41)) + 0.5) / 2**23))
+    expected = radius * np.cos(2 * np.pi * (bits & np.uint64(0x7FFFFF)) / 2**23)
+    np.testing.assert_allclose(keyed_normal(keys, (500,)).numpy(), expected, atol=2e-6)
+
+
 def test_signs_are_even():
     values = keyed_sign(torch.tensor([5]), (N,))
     assert set(values.unique().tolist()) == {-1.0, 1.0}
