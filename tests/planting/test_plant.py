@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -142,6 +143,14 @@ def test_the_folder_is_read_back_as_verified(tmp_path, photographs):
         inside = np.asarray(before != after).any(-1)
         assert ((changed > 0) <= inside).all()
         assert row["kind"] in ("random", "near") or inside.any()
+
+
+def test_images_of_one_class_get_no_wrong_label(tmp_path, photographs):
+    net = Classifier(Brightness(), classes=ClassList(("dark", "light")), preprocess=InputSpec(height=32, width=32))
+    shutil.rmtree(photographs / "dark")
+    tally = plant(net, photographs, tmp_path / "out", causes=("label",), per_cause=4)
+    assert tally.tried["label"] > 0
+    assert tally.planted["label"] == 0
 
 
 def test_a_stop_before_the_first_mistake_leaves_the_way_free(tmp_path, photographs):

@@ -63,6 +63,14 @@ def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *,
 
     Returns:
         The file written.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> images = torch.rand(12, 3, 64, 64), torch.arange(12)
+        >>> run = ww.diagnose(classifier, images, "runs/a", methods=["cam"])
+        >>> ww.write_report(run, "report.html").name
+        'report.html'
     """
     from whywrong.report.html import write_report as write
 
@@ -222,6 +230,13 @@ def check(
 
     Raises:
         DataError: No image could be read, or none has a label.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> images = torch.rand(12, 3, 64, 64), torch.arange(12)
+        >>> ww.check(classifier, images).images
+        12
     """
     from whywrong.runs.check import check as run_check
 
@@ -252,6 +267,15 @@ def explain_image(
         DataError: There is no such file.
         InputError: The label names no class of the model, or several.
         RunFolderError: The folder holds something else, or the run of another image.
+
+    Example:
+        >>> import whywrong as ww
+        >>> from PIL import Image
+        >>> Image.new("RGB", (64, 64)).save("photo.png")
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> run = ww.explain_image(classifier, "photo.png", "mug", "runs/photo", methods=["cam"])
+        >>> run.query("select label_name from items").to_pylist()
+        [{'label_name': 'mug'}]
     """
     from whywrong.core.label_match import match_labels
     from whywrong.runs.store.given import put_into_run
@@ -329,6 +353,14 @@ def spurious_features(
         ModelError: The classifier has no linear last layer.
         DataError: Too few images.
         RunFolderError: ``out`` is the run of another model.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 3))
+        >>> classifier = ww.Classifier(net, classes=["a", "b", "c"], preprocess=ww.InputSpec(height=8, width=8))
+        >>> x = torch.rand(300, 3, 8, 8)
+        >>> ww.spurious_features(classifier, (x, classifier.predict(x)), "spurious").folder.name
+        'spurious'
     """
     from whywrong.report.analyses.spurious.gallery import write_gallery
     from whywrong.report.pages import check_page

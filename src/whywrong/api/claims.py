@@ -43,6 +43,13 @@ def reproduce_claim(
     Raises:
         InputError: No such claim, another number of models, judges that it does not take, or a setting that breaks its
             contract.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> images = torch.rand(12, 3, 64, 64), torch.arange(12)
+        >>> ww.reproduce_claim("inverted.1", [classifier], images).name
+        'inverted.1'
     """
     from whywrong.reproduce.running import run_claim
 
@@ -78,6 +85,13 @@ def reproduce_claims(
 
     Raises:
         InputError: No such family, judges that none of its claims takes, or a setting that none has.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> images = torch.rand(12, 3, 64, 64), torch.arange(12)
+        >>> [claim.name for claim in ww.reproduce_claims("inverted", [classifier], images)]
+        ['inverted.1', 'inverted.3', 'inverted.6']
     """
     from whywrong.reproduce.running import run_claims
 

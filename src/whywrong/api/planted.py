@@ -54,6 +54,17 @@ def plant(
     Raises:
         InputError: An unknown cause or kind, a strength out of range, or a folder that is not empty.
         DataError: Too few images are read as labelled.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> def read(x):  # dark or light
+        ...     score = 20 * (x.mean((1, 2, 3)) - 0.5)
+        ...     return torch.stack([-score, score], 1)
+        >>> classifier = ww.Classifier(read, classes=["dark", "light"], preprocess=ww.InputSpec(height=32, width=32))
+        >>> images, labels = torch.rand(40, 3, 32, 32) / 2, torch.arange(40) % 2
+        >>> images[labels == 1] += 0.5
+        >>> dict(ww.plant(classifier, (images, labels), "mistakes", causes=("label",), per_cause=4).planted)
+        {'label': 4}
     """
     from whywrong.planting.folder import PlantedFolder
     from whywrong.planting.kinds import PlantConfig

@@ -55,6 +55,14 @@ def open_run(path: str | Path) -> RunFolder:
 
     Raises:
         RunFolderError: There is no run, or it is damaged.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> images = torch.rand(12, 3, 64, 64), torch.arange(12)
+        >>> run = ww.diagnose(classifier, images, "runs/a", methods=["cam"])
+        >>> ww.open_run("runs/a").meta["seed"]
+        0
     """
     from whywrong.runs.folder import RunFolder
 

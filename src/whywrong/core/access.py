@@ -10,6 +10,11 @@ class Access(IntEnum):
 
     LABELS: the predicted class. SCORES: logits or probabilities of all classes. GRADIENTS: derivatives
     with respect to the pixels. INTERNALS: layers and weights.
+
+    Example:
+        >>> import whywrong as ww
+        >>> ww.Access.SCORES < ww.Access.GRADIENTS
+        True
     """
 
     LABELS = 1

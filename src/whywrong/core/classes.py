@@ -18,6 +18,11 @@ class ClassList:
         wnids: One WordNet id a class; None if unknown.
         aliases: Further names a class, each perhaps of several synonyms with commas between, by which labels may call
             it; None if there are none.
+
+    Example:
+        >>> import whywrong as ww
+        >>> ww.ClassList(("cat", "dog")).names[1]
+        'dog'
     """
 
     names: tuple[str, ...]

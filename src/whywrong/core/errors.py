@@ -14,6 +14,14 @@ class WhyWrongError(Exception):
 
     Attributes:
         exit_code: Status with which the command line ends.
+
+    Example:
+        >>> import whywrong as ww
+        >>> try:
+        ...     ww.open_run("no/such/folder")
+        ... except ww.WhyWrongError as error:
+        ...     error.exit_code
+        2
     """
 
     exit_code = EXIT_WRONG_USE

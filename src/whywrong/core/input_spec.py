@@ -23,6 +23,11 @@ class InputSpec:
         interpolation: One of ``INTERPOLATIONS``, as Pillow computes it.
         mean, std: Normalisation per channel of values in [0, 1], applied inside the classifier; None where
             the model takes images in [0, 1] as they are.
+
+    Example:
+        >>> import whywrong as ww
+        >>> ww.InputSpec(height=224, width=224, resize=256).interpolation
+        'bilinear'
     """
 
     channels: int = 3

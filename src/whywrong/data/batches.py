@@ -148,6 +148,12 @@ def load_images(
     Raises:
         DataError: The data set cannot be read.
         InputError: A label belongs to no class, or a number is not positive.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> images = ww.load_images((torch.rand(5, 3, 64, 64), torch.arange(5)), batch_size=2)
+        >>> [len(batch.y) for batch in images]
+        [2, 2, 1]
     """
     for name, value in (("batch_size", batch_size), ("limit", limit)):
         if value is not None and value < 1:

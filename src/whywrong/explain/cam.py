@@ -40,6 +40,11 @@ class CamConfig:
         kind: ``auto`` takes CAM where it is exact and HiResCAM elsewhere; ``hirescam`` takes that everywhere.
         layer: Module to read, for a model whose last spatial layer cannot be found; None finds it.
         tolerance: Largest residual of a map whose completeness is due, as a share of the sum of its absolute values.
+
+    Example:
+        >>> import whywrong as ww
+        >>> ww.CamConfig(kind="hirescam").tolerance
+        0.001
     """
 
     kind: Literal["auto", "hirescam"] = "auto"
@@ -57,7 +62,15 @@ class CamConfig:
 
 @result_class
 class CamResult(MethodResult):
-    """Maps of a batch, with what they cost; the maps of rows that are not ``ok`` are NaN."""
+    """Maps of a batch, with what they cost; the maps of rows that are not ``ok`` are NaN.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+        >>> ww.cam(classifier, x, y).difference.shape
+        torch.Size([2, 8, 8])
+    """
 
     status: Sequence[Status] = column("string", "`ok`, `refused` or `bad_input`.")
     reason: Sequence[str | None] = column("string", "Why there is no map; null otherwise.")
@@ -112,6 +125,13 @@ def cam(
         InputError: A shape, type or class breaks the contract above.
         AccessError: The classifier does not let us see its layers.
         ModelError: No spatial layer can be resolved.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+        >>> ww.cam(classifier, x, y).status
+        [<Status.OK: 'ok'>, <Status.OK: 'ok'>]
     """
     config = config or CamConfig()
     with MethodCall(classifier, x, y, method="cam", access=Access.INTERNALS) as call:

@@ -34,6 +34,11 @@ class CoveringConfig:
         cells: Cells of the grid along a side; 4 to 32.
         window: Cells of a window along a side, less than ``cells``.
         blur: Standard deviation of the blur that covers a window, as a share of the side of the image.
+
+    Example:
+        >>> import whywrong as ww
+        >>> ww.CoveringConfig(cells=16, window=3).blur
+        0.125
     """
 
     cells: int = 8
@@ -59,6 +64,13 @@ class CoveringResult(MethodResult):
     """What covering brings out, one row an image; p is the softmax, S runs over the windows.
 
     A rival is a class that is neither asked for nor predicted. Numbers are NaN and classes -1 unless a row is ``ok``.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+        >>> ww.covering(classifier, x, y).v.shape
+        torch.Size([2])
     """
 
     status: Sequence[Status] = column("string", "`ok`, `already_correct`, `skipped`, `bad_input` or `refused`.")

@@ -70,6 +70,13 @@ class Classifier(Passes):
     Raises:
         InputError: An unknown ``output`` or ``precision``, or a device that is not there or not supported.
         ModelError: A kind of module that is not supported, or its tensors are not on ``device``.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+        >>> classifier = ww.Classifier(net, classes=["cat", "dog"])
+        >>> classifier.logits(torch.rand(5, 3, 8, 8)).shape
+        torch.Size([5, 2])
     """
 
     def __init__(

@@ -109,7 +109,8 @@ def redraw(subjects: Subjects, scene: Scene, **proposal: object) -> Proposal:
 
 
 def near_class(subjects: Subjects) -> Tensor:
-    """(B,) int64: the highest-scoring class, of those that a label can name, but the true one."""
+    """(B,) int64: the highest-scoring class that a label can name other than the true one; the true one if alone."""
     open_to = torch.full_like(subjects.logits, -torch.inf)
     open_to[:, subjects.classes] = subjects.logits[:, subjects.classes]
-    return open_to.scatter(1, subjects.y[:, None], -torch.inf).argmax(1)
+    best = open_to.scatter(1, subjects.y[:, None], -torch.inf).max(1)
+    return best.indices.where(best.values > -torch.inf, subjects.y)

@@ -40,6 +40,12 @@ def plot(result: MethodResult, x: Tensor, *, rows: Sequence[int] | None = None) 
 
     Raises:
         InputError: ``x`` does not belong to ``result``, a row is not there, or no registered method draws it.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+        >>> ww.plot(ww.cam(classifier, x, y), x).savefig("maps.png")
     """
     if len(x) != len(result.forwards):
         raise InputError(f"x holds {len(x)} images, the result {len(result.forwards)}")

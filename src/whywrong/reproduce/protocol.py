@@ -70,6 +70,13 @@ class ClaimResult:
         config: Settings of the claim.
         models: Identities of the classifiers.
         judges: Identities of the judges, where it took any.
+
+    Example:
+        >>> import whywrong as ww
+        >>> found = {"effect": 0.97, "effect_name": "share of errors with a fix", "interval": (0.91, 0.99), "n": 80}
+        >>> words = {"title": "Errors have small fixes.", "sentence": "97 % of 80 errors have a fix."}
+        >>> ww.ClaimResult(name="mine.1", verdict="holds", **found, **words).to_dict()["interval"]
+        [0.91, 0.99]
     """
 
     name: str

@@ -34,6 +34,14 @@ class RunFolder(StoredRun):
 
     Raises:
         RunFolderError: There is no run, or its ``run.json`` is damaged.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> images = torch.rand(12, 3, 64, 64), torch.arange(12)
+        >>> run = ww.diagnose(classifier, images, "runs/a", methods=["cam"])
+        >>> ww.RunFolder("runs/a").meta["seed"]
+        0
     """
 
     def __init__(self, path: Path | str) -> None:

@@ -50,6 +50,11 @@ class InvertedConfig:
         completeness: Residual of the contribution, as a share of the margin's fall, above which it is halved.
         beyond: How much further than its minimal length a fix is taken before regions are tested on it.
         seed: Seeds the directions taken where the gradient is zero, if the caller names no keys.
+
+    Example:
+        >>> import whywrong as ww
+        >>> ww.InvertedConfig(norm="linf").segments
+        100
     """
 
     attack: Attack = "newton"

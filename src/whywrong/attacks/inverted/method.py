@@ -59,6 +59,14 @@ def invert(
         InputError: A shape, type or class breaks the contract above.
         AccessError: The classifier grants no gradients.
         NotDifferentiableError: No gradient reaches the pixels.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+        >>> fixed = ww.invert(classifier, x[:1], y[:1])
+        >>> bool(fixed.margin_after < fixed.margin_before)
+        True
     """
     config = config or InvertedConfig()
     classifier.require(Access.GRADIENTS, "the inverted attack with gradients")

@@ -71,6 +71,13 @@ class InvertedResult(MethodResult):
     ``delta`` (B, C, H, W) is the change: ``x + delta`` is the fix; zero where there is none. ``fix_u8`` (B, C, H, W)
     uint8 is the fix of whole grey levels, the rounded image where there is none; ``image_u8`` the image in whole grey
     levels. A fix is shown if ``margin_after`` is negative and ``unstable`` false.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+        >>> ww.invert(classifier, x[:1], y[:1]).delta.shape
+        torch.Size([1, 3, 64, 64])
     """
 
     status: Sequence[Status] = column(

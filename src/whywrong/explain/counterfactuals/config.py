@@ -66,6 +66,11 @@ class CounterfactualConfig:
             ``nets.py:robust``; best adversarially trained, of the same classes and input size. Without a judge no
             change is called semantic, and none is drawn as an explanation.
         seed: Seeds noise and random starts where the caller names no keys.
+
+    Example:
+        >>> import whywrong as ww
+        >>> ww.CounterfactualConfig(p=2.0, steps=10).solver
+        'fw'
     """
 
     p: float = 1.5

@@ -74,6 +74,15 @@ def counterfactual(
         InputError: A shape, type, class or setting breaks the contract above.
         AccessError: The classifier grants no gradients.
         NotDifferentiableError: No gradient reaches the pixels.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+        >>> config = ww.CounterfactualConfig(radii=(2.0,), steps=3, trust=False)
+        >>> found = ww.counterfactual(classifier, x, y, config=config).entries
+        >>> bool((found.norm <= 2.0 + 1e-4).all())
+        True
     """
     config = config or CounterfactualConfig()
     classifier.require(Access.GRADIENTS, "a counterfactual")

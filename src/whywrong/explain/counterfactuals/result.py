@@ -96,7 +96,16 @@ class Entries(ColumnGroup):
 
 @result_class
 class CounterfactualResult(MethodResult):
-    """Counterfactuals of a batch, with what they cost; ``x`` (B, C, H, W) float32 are the images."""
+    """Counterfactuals of a batch, with what they cost; ``x`` (B, C, H, W) float32 are the images.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+        >>> config = ww.CounterfactualConfig(radii=(2.0,), steps=3, trust=False)
+        >>> ww.counterfactual(classifier, x, y, config=config).entries.z.shape
+        torch.Size([4, 3, 64, 64])
+    """
 
     status: Sequence[Status] = column(
         "string",

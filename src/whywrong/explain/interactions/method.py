@@ -60,6 +60,11 @@ class ProfilesConfig:
             image. The comparisons of groups take finer ones.
         baseline: What hides cells of pixels.
         seed: Seeds blocks and contexts when no keys are given.
+
+    Example:
+        >>> import whywrong as ww
+        >>> ww.ProfilesConfig(max_passes=500).estimator
+        'balanced'
     """
 
     value: Literal["log_odds", "log_prob", "logit", "margin"] = "log_odds"
@@ -145,7 +150,16 @@ class ProfileEntries(ColumnGroup):
 
 @result_class
 class ProfilesResult(MethodResult):
-    """Profiles of a batch: of rows (N,) int64, those that are ``ok``, in their order; None where there are none."""
+    """Profiles of a batch: of rows (N,) int64, those that are ``ok``, in their order; None where there are none.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+        >>> config = ww.ProfilesConfig(grid=4, blocks=1, max_passes=200)
+        >>> ww.interactions(classifier, x, y, config=config).grid
+        (4, 4)
+    """
 
     status: Sequence[Status] = column("string", "`ok`, `bad_input`, or `skipped`.")
     reason: Sequence[str | None] = column("string", "Why there is no profile; null otherwise.")
@@ -214,6 +228,14 @@ def interactions(
         AccessError: The classifier grants labels only.
         CannotDropTokens: Tokens were asked for and cannot be had.
         NonFiniteError: The model returned NaN or infinity for an image or a part of it.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+        >>> config = ww.ProfilesConfig(grid=4, blocks=1, max_passes=200)
+        >>> ww.interactions(classifier, x, y, config=config).profile.A.shape[0]
+        2
     """
     config = config or ProfilesConfig()
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)

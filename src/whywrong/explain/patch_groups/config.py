@@ -27,6 +27,11 @@ class PatchGroupsConfig:
         baseline: What hides cells of pixels: ``image_mean``, ``data_mean`` or ``blur``.
         value: What is followed, of a class: ``log_odds``, ``log_prob``, ``logit`` or ``margin``.
         most: Largest share of the patches that a group may take, in (0, 1]; a search ends there without a find.
+
+    Example:
+        >>> import whywrong as ww
+        >>> ww.PatchGroupsConfig(grid=8).most
+        0.25
     """
 
     kind: Literal["auto", "tokens", "pixels"] = "auto"

@@ -64,6 +64,14 @@ def patch_groups(
         InputError: A shape, type, class or grid breaks the contract above.
         AccessError: The classifier grants labels only.
         CannotDropTokens: Tokens were asked for and cannot be had.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+        >>> config = ww.PatchGroupsConfig(grid=4)
+        >>> ww.patch_groups(classifier, x[:1], y[:1], config=config).players
+        'pixels'
     """
     config = config or PatchGroupsConfig()
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)

@@ -49,6 +49,15 @@ class PatchGroupsResult(MethodResult):
     the value of the true class minus that of the target; empty and found where the image is right. ``support`` are,
     once the true class wins, the patches hidden beside that make it lose again, by its own value; None where it never
     won. Where the image is right this is the breaking group. All are None where nothing was searched.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+        >>> config = ww.PatchGroupsConfig(grid=4)
+        >>> found = ww.patch_groups(classifier, x[:1], y[:1], config=config)
+        >>> found.rows, found.cols
+        (4, 4)
     """
 
     status: Sequence[Status] = column("string", "`ok`, `bad_input`, `refused` or `skipped`.")

@@ -126,6 +126,11 @@ def load_classifier(
     Raises:
         InputError: The model is not named in one of these ways, or something it does not say is missing.
         ModelError: It cannot be loaded.
+
+    Example:
+        >>> import whywrong as ww
+        >>> ww.load_classifier("planted:cnn").num_classes
+        12
     """
     classes = _classes(classes)
     access = _access(access) if isinstance(access, str) else access
