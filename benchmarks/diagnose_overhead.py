@@ -31,6 +31,7 @@ from whywrong.models.loading.zoo import load_classifier
 from whywrong.models.memory import keep_freed_memory
 from whywrong.report.html import write_report
 from whywrong.runs.diagnose import diagnose
+from whywrong.runs.options import RunOptions
 from whywrong.runs.work.context import as_input
 
 PHOTOGRAPHS = ("imagenet_ccby_a/images", "imagenet_one_per_class/images")
@@ -79,7 +80,7 @@ def measure(arguments: argparse.Namespace, source: Source, out: Path) -> dict[st
     floors = [floor(classifier, source)]
     before = classifier.forwards, classifier.backwards
     start = clocks()
-    run = diagnose(classifier, source, out, limit=arguments.limit)
+    run = diagnose(classifier, source, out, RunOptions(limit=arguments.limit))
     diagnosed = clocks()
     report = write_report(run, out / "report.html", limit=arguments.limit)
     taken, reporting = clocks() - start, clocks() - diagnosed

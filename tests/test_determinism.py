@@ -13,6 +13,7 @@ from whywrong.api import load_classifier, open_data
 from whywrong.data.sources import open_source
 from whywrong.runs.diagnose import diagnose
 from whywrong.runs.folder import RunFolder
+from whywrong.runs.options import RunOptions
 
 ROWS = range(0, 320, 8)
 
@@ -42,10 +43,13 @@ def table(run: RunFolder) -> dict[str, dict]:
     return predictions
 
 
-def diagnosed(images: Path, out: Path, *, batch_size: int = 64, manifest: str = "ordered", **options) -> dict:
+def diagnosed(
+    images: Path, out: Path, *, batch_size: int = 64, manifest: str = "ordered", progress=lambda _: None, **options
+) -> dict:
     net = load_classifier("planted:cnn-spurious", batch_size=batch_size)
     source = open_data(images, manifest=images / f"{manifest}.csv")
-    return table(diagnose(net, source, out, limit=4, batch_size=batch_size, **options))
+    options = RunOptions(limit=4, batch_size=batch_size, **options)
+    return table(diagnose(net, source, out, options, progress=progress))
 
 
 @pytest.fixture(scope="module")

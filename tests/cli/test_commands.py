@@ -419,3 +419,20 @@ def test_version(whywrong):
     from whywrong import __version__
 
     assert whywrong("--version").out == f"whywrong {__version__}\n"
+
+
+ENGINE = """
+from pathlib import Path
+from whywrong.runs.engines.local import local_engine
+
+def LINE(spec, classifier, source, options):
+    Path(spec.folder, "..", "engine.txt").write_text(f"{options.workers} worker")
+    return local_engine(spec, classifier, source, options)
+"""
+
+
+def test_an_engine_of_a_plug_in_does_the_work_if_it_is_named(whywrong, small, tmp_path, install_plugin):
+    install_plugin("toy_engine", ENGINE, "whywrong.engines")
+    flags = ("--out", tmp_path / "run", "--methods", "cam", "--engine", "toy")
+    assert whywrong("diagnose", small.model, small.images, *flags).code == 1  # one file is broken
+    assert (tmp_path / "engine.txt").read_text() == "1 worker"

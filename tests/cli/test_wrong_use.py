@@ -18,7 +18,7 @@ from whywrong.core.errors import InputError
         (["diagnose", "m", "d", "--out", "x", "--limit", "many"], ["--limit", "integer"]),
         (["diagnose", "m", "d", "--out", "x", "--workers", "0"], ["--workers"]),
         (["diagnose", "m", "d", "--out", "x", "--depth", "deeper"], ["quick, standard, deep", "deeper"]),
-        (["diagnose", "m", "d", "--out", "x", "--engine", "ray"], ["local", "ray"]),
+        (["diagnose", "m", "d", "--out", "x", "--engine", "locl"], ['"locl"; nearest: "local"']),
         (["diagnose", "m", "d", "--out", "x", "--progress", "loud"], ["plain", "loud"]),
         (["diagnose", "m", "d", "--out", "x", "--set", "overshoot=1"], ["METHOD.SETTING=VALUE"]),
         (["diagnose", "m", "d", "--out", "x", "--mean", "a,b"], ["--mean", "0.5,0.5,0.5"]),

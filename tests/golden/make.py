@@ -94,8 +94,11 @@ def fresh_run(folder: Path) -> RunFolder:
     """A run of this version over two images at depth deep: its tables and views have their types already."""
     from whywrong.api import open_data
     from whywrong.runs.diagnose import diagnose
+    from whywrong.runs.options import RunOptions
 
-    return diagnose(whywrong.load_classifier(MODEL), open_data(DATA), folder, depth="deep", images=2, limit=1)
+    return diagnose(
+        whywrong.load_classifier(MODEL), open_data(DATA), folder, RunOptions(depth="deep", images=2, limit=1)
+    )
 
 
 def _write_run(folder: Path) -> None:

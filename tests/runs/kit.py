@@ -214,10 +214,11 @@ def tables(run: RunFolder) -> dict[str, list[dict[str, Any]]]:
 def diagnosed(folder: Path, source: Source, **settings: Any) -> RunFolder:
     """A run of the stub on a source, without the health probe's share of doubt."""
     from whywrong.runs.diagnose import diagnose
+    from whywrong.runs.options import RunOptions
 
     classifier = settings.pop("classifier", None) or reader()
-    settings = {"limit": 10, "batch_size": 8, **settings}
-    return diagnose(classifier, source, folder, **settings)
+    beside = {name: settings.pop(name) for name in ("progress", "given") if name in settings}
+    return diagnose(classifier, source, folder, RunOptions(**{"limit": 10, "batch_size": 8, **settings}), **beside)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,7 @@ import csv
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from whywrong.api.claims import check_figure, draw_claim, reproduce_claim, repro
 from whywrong.api.planted import check_planting, plant
 from whywrong.api.reading import load_classifier, open_data, open_model, open_pair, open_run
 from whywrong.core.csv_cells import guard_cell
-from whywrong.core.errors import DataError, InputError
+from whywrong.core.errors import DataError
 from whywrong.core.registry import Depth
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from whywrong.models.classifier import Classifier
     from whywrong.runs.check import CheckReport
     from whywrong.runs.folder import RunFolder
+    from whywrong.runs.options import RunOptions
     from whywrong.runs.progress import Progress
     from whywrong.runs.spurious.report import SpuriousReport
 
@@ -102,18 +104,8 @@ def diagnose(
     data: Any,
     out: str | Path,
     *,
-    depth: Depth = "quick",
-    methods: Sequence[str] | None = None,
-    images: int | None = None,
-    limit: int = 200,
-    time_budget: float | None = None,
-    seed: int = 0,
-    workers: int = 1,
-    batch_size: int | None = None,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    decode_options: DecodeOptions | None = None,
     progress: Callable[[Any], None] | None = None,
-    **reading: Any,
+    **settings: Any,
 ) -> RunFolder:
     """Find the images that a classifier gets wrong, and why; write everything, and the report, to a folder.
 
@@ -123,18 +115,10 @@ def diagnose(
         data: Folder, manifest or ``.npz`` file; torch ``Dataset`` or ``DataLoader``, Hugging Face ``Dataset``, (x, y)
             arrays or tensors; or a source. A data set in memory is read in this process only.
         out: Output folder. If it already holds this run, the run is resumed.
-        depth: ``quick``, ``standard`` or ``deep``.
-        methods: Names of methods; default those of the depth.
-        images: Most images to classify, drawn at random; None classifies all. A larger number adds to a run.
-        limit: Most errors to explain in full, spread over class pairs.
-        time_budget: Seconds of work after which the run stops and is reported as far as it is; None sets no limit.
-        seed: Seed of every method.
-        workers: Processes.
-        batch_size: Images in one pass; default what fits in memory.
-        options: Settings by method: ``{"inverted": {"overshoot": 0.2}}``.
-        decode_options: How files are decoded.
         progress: Called with what is done so far (stage, done, total, errors, failed).
-        reading: As for :func:`open_data`.
+        settings: Fields of :class:`whywrong.runs.options.RunOptions`: ``depth``, ``methods``, ``images``, ``limit``,
+            ``time_budget``, ``seed``, ``workers``, ``engine``, ``batch_size``, ``options``, ``decode_options``; all
+            others as for :func:`open_data`.
 
     Returns:
         The run; ``run.path / "report.html"`` is its report.
@@ -153,57 +137,52 @@ def diagnose(
         >>> (run.path / "report.html").is_file()
         True
     """
-    numbers = {"limit": limit, "seed": seed, "workers": workers, "batch_size": batch_size, "images": images}
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, (int, type(None))):
-            raise InputError(f"{name} must be a whole number, got {value!r}")
-    return _diagnose(
-        *open_pair(classifier, data, **reading),
-        Path(out),
-        None,
-        depth=depth,
-        methods=methods,
-        images=images,
-        limit=limit,
-        time_budget=time_budget,
-        seed=seed,
-        workers=workers,
-        batch_size=batch_size,
-        options=options,
-        decode_options=decode_options,
-        progress=progress,
-    )
+    options, reading = _run_options(settings)
+    return _diagnose(*open_pair(classifier, data, **reading), Path(out), options, progress=progress)
+
+
+def _run_options(settings: Mapping[str, Any]) -> tuple[RunOptions, dict[str, Any]]:
+    """Split keywords into the options of a run and all others."""
+    from whywrong.runs.options import RunOptions
+
+    own = {field.name for field in fields(RunOptions)}
+    chosen = {name: value for name, value in settings.items() if name in own and value is not None}
+    return RunOptions(**chosen), {name: value for name, value in settings.items() if name not in own}
 
 
 def _diagnose(
     classifier: Classifier,
     source: Source,
     out: Path,
-    given: Mapping[str, bytes] | None,
+    options: RunOptions,
     *,
-    limit: int = SHOWN,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    **settings: Any,
+    given: Mapping[str, bytes] | None = None,
+    progress: Callable[[Any], None] | None = None,
 ) -> RunFolder:
     from whywrong.report.pages import check_page
     from whywrong.runs.diagnose import diagnose as run_diagnosis
 
     check_page(out / "report.html")
-    run = run_diagnosis(classifier, source, out, limit=limit, options=options or {}, given=given, **settings)
-    write_report(run, limit=max(limit, SHOWN))
+    run = run_diagnosis(classifier, source, out, options, progress=progress or (lambda _: None), given=given)
+    write_report(run, limit=max(options.limit, SHOWN))
     return run
 
 
 def check_settings(
-    depth: Depth, methods: Sequence[str] | None = None, options: Mapping[str, Mapping[str, Any]] | None = None
+    depth: Depth,
+    methods: Sequence[str] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    engine: str = "local",
 ) -> None:
-    """Refuse an unknown depth, method or setting without a model; arguments as for :func:`diagnose`.
+    """Refuse an unknown depth, method, setting or engine without a model; arguments as for :func:`diagnose`.
 
     Raises:
         InputError: Names the nearest, or what is allowed.
     """
+    from whywrong.runs.engines.names import find_engine
     from whywrong.runs.setup import choose_steps
 
+    find_engine(engine)
     choose_steps(depth, methods, options or {})
 
 
@@ -251,7 +230,8 @@ def explain_image(
     out: str | Path,
     *,
     label_by: str | None = None,
-    **options: Any,
+    progress: Callable[[Any], None] | None = None,
+    **settings: Any,
 ) -> RunFolder:
     """Diagnose one image: a run of one item, with its report.
 
@@ -260,8 +240,9 @@ def explain_image(
         image: The file, or a Pillow image, array or tensor.
         label: What it shows: name, wnid or index of a class.
         out: Folder of the run.
-        label_by: How the label names its class, where that is ambiguous.
-        options: As for :func:`diagnose`.
+        label_by: How the label names its class, if that is ambiguous.
+        progress: As for :func:`diagnose`.
+        settings: Fields of :class:`whywrong.runs.options.RunOptions`, as for :func:`diagnose`.
 
     Raises:
         DataError: There is no such file.
@@ -280,9 +261,12 @@ def explain_image(
     from whywrong.core.label_match import match_labels
     from whywrong.runs.store.given import put_into_run
 
+    options, unknown = _run_options(settings)
+    if unknown:
+        raise TypeError(f"explain_image() got an unexpected keyword argument {next(iter(unknown))!r}")
     if not isinstance(image, (str, Path)):
         pair = open_pair(classifier, [(image, label)], label_by=label_by)
-        return _diagnose(*pair, Path(out), None, **options)
+        return _diagnose(*pair, Path(out), options, progress=progress)
     classifier = open_model(classifier)
     image, out, label = Path(image), Path(out), str(label)
     if not image.is_file():
@@ -295,7 +279,7 @@ def explain_image(
     put_into_run(out, given)
     linked = os.path.realpath(image) != os.path.join(os.path.realpath(image.parent), image.name)
     source = open_data(image.parent, manifest=out / "image.csv", label_by=label_by, follow_links=linked)
-    return _diagnose(classifier, source, out, given, **options)
+    return _diagnose(classifier, source, out, options, given=given, progress=progress)
 
 
 def readings(run: RunFolder, limit: int = 1) -> list[str]:

@@ -83,7 +83,8 @@ def diagnose(
         int, Option(metavar="N", help="Processes; the model is loaded in each.", min=1, rich_help_panel=RUN)
     ] = 1,
     engine: Annotated[
-        str, Option(metavar="NAME", help="Where the work is done: local.", rich_help_panel=RUN)
+        str,
+        Option(metavar="NAME", help="Where to compute: local, or a plug-in's name.", rich_help_panel=RUN),
     ] = "local",
     seed: Annotated[int, Option(metavar="N", help="Seeds every method; part of the run.", rich_help_panel=RUN)] = 0,
     progress: Annotated[
@@ -107,7 +108,6 @@ def diagnose(
     from whywrong.core.registry import DEPTHS
 
     choose("--depth", depth, DEPTHS)
-    choose("--engine", engine, ("local",))
     choose("--progress", progress, KINDS)
     options = read_settings(settings)
     names = [name.strip() for name in methods.split(",")] if methods else None
@@ -115,7 +115,7 @@ def diagnose(
     try:
         with ProgressDisplay(progress) as display:
             display.prepare()
-            api.check_settings(cast(Any, depth), names, options)  # cheap mistakes are refused before the model loads
+            api.check_settings(cast(Any, depth), names, options, engine)  # refused before the model loads
             source = api.open_data(data, **data_options.source_keywords())
             run = api.diagnose(
                 api.load_classifier(model, **keywords),
@@ -128,6 +128,7 @@ def diagnose(
                 time_budget=None if time_budget is None else 60 * time_budget,
                 seed=seed,
                 workers=workers,
+                engine=engine,
                 batch_size=model_options.batch_size,
                 options=options,
                 progress=display,

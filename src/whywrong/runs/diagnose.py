@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,7 @@ import pyarrow as pa
 import torch
 
 from whywrong.core.access import Access
-from whywrong.core.errors import InputError
-from whywrong.core.registry import DEPTHS, Depth
-from whywrong.data.decoding import DecodeOptions
+from whywrong.core.registry import DEPTHS
 from whywrong.data.sources.base import Source
 from whywrong.doors.pairs import input_spec
 from whywrong.models.checks.health import accuracy_findings, check_nonfinite_share
@@ -32,6 +30,7 @@ from whywrong.runs.guard import check_apart, open_or_create_run
 from whywrong.runs.identity import describe, identity, step_record
 from whywrong.runs.interrupts import Interrupted, Stop, StopNow
 from whywrong.runs.listing import write_listing
+from whywrong.runs.options import RunOptions
 from whywrong.runs.progress import Progress, Ticker
 from whywrong.runs.selection import count_reason, labelled_predictions, last_of_sample, select_details
 from whywrong.runs.setup import Sample, check_models, choose_steps, filter_by_access, result_schema, settle_classes
@@ -45,7 +44,6 @@ from whywrong.runs.work.plan import computed_items, plan_explain, plan_predictio
 from whywrong.runs.work.predict import NOT_FINITE
 from whywrong.runs.work.tasks import MethodSpec, RunSpec, ShardTask
 
-TIME_LIMIT = 600.0
 _FOR_PREDICTIONS = 0.4  # share of a time budget that may go into predictions
 _FIRST_SAMPLE = 256  # images predicted to learn how many fit into a time budget
 
@@ -54,20 +52,9 @@ def diagnose(
     classifier: Classifier,
     source: Source,
     out: Path | str,
+    options: RunOptions | None = None,
     *,
-    depth: Depth = "quick",
-    methods: Sequence[str] | None = None,
-    images: int | None = None,
-    limit: int = 200,
-    time_budget: float | None = None,
-    seed: int = 0,
-    workers: int = 1,
-    engine: str = "local",
-    batch_size: int | None = None,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    decode_options: DecodeOptions | None = None,
-    time_limit: float = TIME_LIMIT,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
     given: Mapping[str, bytes] | None = None,
 ) -> RunFolder:
     """Find the images that a classifier gets wrong and gather evidence; everything lands in a run folder.
@@ -79,20 +66,7 @@ def diagnose(
         classifier: The classifier; without a recipe it exists only in memory and runs in this process.
         source: Labelled images.
         out: Folder of the run; made where it is missing.
-        depth: Which methods run: ``quick``, ``standard`` or ``deep``.
-        methods: Names of methods instead of those of the depth.
-        images: Most images to classify, drawn at random; None classifies all. A larger number adds to a run.
-        limit: Most errors to explain in full, spread over class pairs.
-        time_budget: Seconds after which the run stops with the batch in hand, to be resumed by the same call; up to
-            two fifths of it go into classifying a random sample. None sets no limit.
-        seed: Seeds the methods; part of the identity of the run.
-        workers: 1 works in this process; more are spawned processes, which may die without taking the run along. On
-            GPUs each gets a card of its own.
-        engine: Where the work is done, see :mod:`whywrong.runs.engines.names`.
-        batch_size: Images in one pass through the model; default planned from a memory probe.
-        options: Settings by method, ``{"inverted": {"overshoot": 0.2}}``.
-        decode_options: How files are decoded; part of the identity of the run.
-        time_limit: Seconds without an image passing, after which a worker process counts as hung.
+        options: What is computed, and where; default ``RunOptions()``.
         progress: Called at the start of every stage, after every shard, and twice a second while images pass.
         given: Files, by name, that the caller has put into the folder for this run; data beside them may be anywhere.
 
@@ -108,36 +82,22 @@ def diagnose(
         EnvironmentFailure: Disk or workers fail; the run can be resumed.
         Interrupted: A signal came; the run can be resumed.
     """
-    if workers < 1 or limit < 0:
-        raise InputError(f"workers must be at least 1 and limit at least 0, got {workers} and {limit}")
-    if batch_size is not None and batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}")
-    if (images is not None and images < 1) or (time_budget is not None and not time_budget > 0):
-        raise InputError(f"images and time_budget must be above 0, got {images} and {time_budget}")
-    worker_cards(classifier, workers)
-    find_engine(engine)
-    if workers > 1 and not kept_in_memory(classifier, source):
+    options = options or RunOptions()
+    worker_cards(classifier, options.workers)
+    find_engine(options.engine)
+    if options.workers > 1 and not kept_in_memory(classifier, source):
         require_main_guard()
-    report = progress or (lambda _: None)
     folder = Path(os.path.abspath(out))  # a model may change the working directory
-    steps = choose_steps(depth, methods, options or {})
+    steps = choose_steps(options.depth, options.methods, options.options)
     if given is None:
         check_apart(folder, source.spec)
     check_folder(folder, given)
     before = classifier.batch_size
     try:
-        with Stop(on_signal=lambda: report(Progress("stopping", 0, 0, 0, 0))) as stop, RunLock(folder), classifier:
-            run = _Diagnosis(classifier, source, folder, decode_options or DecodeOptions(), stop, engine)
-            run.begin(
-                steps,
-                depth=depth,
-                images=images,
-                limit=limit,
-                seed=seed,
-                batch_size=batch_size,
-                explicit=methods is not None,
-            )
-            run.work(workers, time_limit, report, time_budget)
+        with Stop(on_signal=lambda: progress(Progress("stopping", 0, 0, 0, 0))) as stop, RunLock(folder), classifier:
+            run = _Diagnosis(classifier, source, folder, options, stop)
+            run.begin(steps)
+            run.work(progress)
     except StopNow:
         raise Interrupted(f"{folder}: interrupted; finished work is kept, and the same call resumes the run") from None
     finally:
@@ -148,48 +108,38 @@ def diagnose(
 class _Diagnosis:
     """One call of :func:`diagnose`, from the lock to the last commit."""
 
-    def __init__(
-        self, classifier: Classifier, source: Source, folder: Path, options: DecodeOptions, stop: Stop, engine: str
-    ) -> None:
+    def __init__(self, classifier: Classifier, source: Source, folder: Path, options: RunOptions, stop: Stop) -> None:
         self.classifier, self.source, self.folder, self.options, self.stop = classifier, source, folder, options, stop
-        self.engine = engine
         self.meta: dict[str, Any] = {}
         self.steps: list[MethodSpec] = []
         self.labels: dict[str, int] = {}
 
-    def begin(
-        self,
-        steps: list[MethodSpec],
-        *,
-        depth: Depth,
-        images: int | None,
-        limit: int,
-        seed: int,
-        batch_size: int | None,
-        explicit: bool,
-    ) -> None:
+    def begin(self, steps: list[MethodSpec]) -> None:
         """Settle everything that can stop the run, and write down what it is a run of."""
+        options, decode = self.options, self.options.decode_options
+        explicit = options.methods is not None
         granted, _ = filter_by_access(steps, self.classifier.access, explicit=explicit)
         self.spec = input_spec(self.classifier, self.source)
         check_models(granted, self.classifier, self.spec)
-        sample = Sample(self.source, self.spec, self.options)
+        sample = Sample(self.source, self.spec, decode)
         classes, doubts = settle_classes(self.classifier, self.source, sample)
         self.labels = self.source.match_labels(classes)
-        now = describe(self.classifier, self.source, classes=classes, spec=self.spec, options=self.options, seed=seed)
+        now = describe(self.classifier, self.source, classes=classes, spec=self.spec, options=decode, seed=options.seed)
         self.meta, repairs = open_or_create_run(self.folder, now, steps)
         for text in repairs:
             warnings.warn(f"{self.folder}: {text}", stacklevel=4)
-        before = self.meta.get("images") if "usable_access" in self.meta else images
-        self.meta["images"] = None if before is None or images is None else max(before, images)
+        before = self.meta.get("images") if "usable_access" in self.meta else options.images
+        self.meta["images"] = None if before is None or options.images is None else max(before, options.images)
         if "usable_access" not in self.meta:
             health = sample.health(self.classifier, self.labels)
             health.raise_on_stop()
             self.meta["usable_access"] = health.access.name
             self.meta["health"] = [asdict(finding) for finding in health.findings]
         self.steps, refused = filter_by_access(steps, Access[self.meta["usable_access"]], explicit=explicit)
-        self.meta["batch_size"] = batch_size or self.meta.get("batch_size") or sample.batch_size(self.classifier)
-        self.meta["depth"] = max(depth, self.meta["depth"] or depth, key=DEPTHS.index)
-        self.meta["limit"] = max(limit, self.meta["limit"])
+        size = options.batch_size or self.meta.get("batch_size") or sample.batch_size(self.classifier)
+        self.meta["batch_size"] = size
+        self.meta["depth"] = max(options.depth, self.meta["depth"] or options.depth, key=DEPTHS.index)
+        self.meta["limit"] = max(options.limit, self.meta["limit"])
         self.meta["methods"] |= {step.method.name: step_record(step) for step in self.steps}
         self.meta["refused"] |= refused
         self.meta["notes"] += repairs
@@ -201,14 +151,9 @@ class _Diagnosis:
         for step in self.steps:
             self._declare(step)
 
-    def work(
-        self,
-        workers: int,
-        time_limit: float,
-        progress: Callable[[Progress], None],
-        time_budget: float | None = None,
-    ) -> None:
-        """List, predict, explain; stop after ``time_budget`` seconds where it is given."""
+    def work(self, progress: Callable[[Progress], None]) -> None:
+        """List, predict and explain; stop when the time budget is used up."""
+        time_budget = self.options.time_budget
         started = time.monotonic()
         run = RunFolder(self.folder)
         facts = {"run": identity(self.meta), "result_version": 1}
@@ -217,7 +162,7 @@ class _Diagnosis:
         self.meta["data"]["items"] = items
         self.save()
         progress(Progress("list", items, items, 0, 0))
-        engine = self._engine(workers, time_limit)
+        engine = self._engine()
         alarm = None
         if time_budget is not None:
             alarm = threading.Timer(max(0.0, time_budget - (time.monotonic() - started)), self.stop.expire)
@@ -254,7 +199,8 @@ class _Diagnosis:
             facts = {"run": identity(self.meta), "result_version": step.method.result_version}
             write_table(path, pa.schema([*KEYS, *own]).empty_table(), facts)
 
-    def _engine(self, workers: int, time_limit: float) -> Engine:
+    def _engine(self) -> Engine:
+        workers = self.options.workers
         kept = kept_in_memory(self.classifier, self.source)
         if workers > 1 and kept:
             text = f"{kept} only in memory, which no other process can see: one worker does it all"
@@ -266,7 +212,7 @@ class _Diagnosis:
             identity=identity(self.meta),
             seed=self.meta["seed"],
             spec=self.spec,
-            options=self.options,
+            options=self.options.decode_options,
             steps=tuple(self.steps),
             batch_size=self.meta["batch_size"],
         )
@@ -274,10 +220,10 @@ class _Diagnosis:
         options = EngineOptions(
             workers=workers,
             stop=self.stop,
-            time_limit=time_limit,
+            time_limit=self.options.time_limit,
             items_of=lambda task: [row["item_id"] for row in computed_items(run, task.shard)],
         )
-        return find_engine(self.engine)(spec, self.classifier, self.source, options)
+        return find_engine(self.options.engine)(spec, self.classifier, self.source, options)
 
     def _predict_within(
         self, run: RunFolder, engine: Engine, progress: Callable[[Progress], None], seconds: float
