@@ -138,7 +138,7 @@ def test_the_gallery_filters_by_trust_and_by_patches_together(browser, report):
         page.locator("select[name=trust]").select_option("semantic")
         page.locator("select[name=enough]").select_option("1")
         found = page.eval_on_selector_all(
-            ".gallery > li:not([hidden])", "all => all.map((e) => [e.dataset.trust, e.dataset.patches])"
+            ".gallery > li:not([hidden])", "all => all.map((e) => [e.dataset.trust, e.dataset.enoughOrder])"
         )
         assert found
         assert all(pair == ["semantic", "1"] for pair in found)
@@ -149,8 +149,8 @@ def test_the_gallery_filters_by_trust_and_by_patches_together(browser, report):
 
 def test_errors_of_which_no_group_is_known_come_last_in_the_order_of_patches(browser, report):
     with opened(browser, report) as page:
-        page.locator("select[name=order]").select_option("few")
-        sizes = page.eval_on_selector_all(".gallery > li", "all => all.map((e) => Number(e.dataset.patches))")
+        page.locator("select[name=order]").select_option("by-enough")
+        sizes = page.eval_on_selector_all(".gallery > li", "all => all.map((e) => Number(e.dataset.enoughOrder))")
         known = [size for size in sizes if size >= 0]
         assert sizes == [*sorted(known), *[-1] * (len(sizes) - len(known))]
         assert len(known) < len(sizes)
@@ -158,7 +158,7 @@ def test_errors_of_which_no_group_is_known_come_last_in_the_order_of_patches(bro
 
 def test_a_run_without_these_methods_has_no_such_menus(browser, tmp_path):
     with opened(browser, write_report(make_run(tmp_path, methods=("inverted", "cam")))) as page:
-        assert page.locator("select[name=trust], select[name=enough], option[value=few]").count() == 0
+        assert page.locator("select[name=trust], select[name=enough], option[value=by-enough]").count() == 0
         page.locator("select[name=order]").select_option("near")
         assert shown(page) == 12
 
@@ -175,7 +175,7 @@ def test_a_cell_of_the_matrix_filters_the_gallery(browser, report):
 def test_tiles_and_sections_are_sorted_alike(browser, report):
     with opened(browser, report) as page:
         page.locator("select[name=order]").select_option("near")
-        near = page.eval_on_selector_all(".gallery > li", "all => all.map((e) => e.dataset.distance)")
+        near = page.eval_on_selector_all(".gallery > li", "all => all.map((e) => e.dataset.difficulty)")
         numbers = [float(value) for value in near]
         assert numbers == sorted(numbers)
         tiles = page.eval_on_selector_all(".gallery > li", "all => all.map((e) => e.dataset.for)")
@@ -184,25 +184,25 @@ def test_tiles_and_sections_are_sorted_alike(browser, report):
 
 def test_overlays_switch_by_mouse_and_by_keyboard(browser, report):
     with opened(browser, report) as page:
-        case = page.locator("article", has=page.locator(".o-region")).first
-        assert case.locator(".l-evidence.layer").is_visible()
-        case.locator(".o-region + label").click()
-        assert case.locator("svg.l-region").is_visible()
-        assert not case.locator(".l-evidence.layer").is_visible()
-        case.locator(".o-region").focus()
+        case = page.locator("article", has=page.locator("input[data-kind=region]")).first
+        assert case.locator("[data-kind=evidence].layer").is_visible()
+        case.locator("input[data-kind=region] + label").click()
+        assert case.locator("svg[data-kind=region]").is_visible()
+        assert not case.locator("[data-kind=evidence].layer").is_visible()
+        case.locator("input[data-kind=region]").focus()
         page.keyboard.press("ArrowLeft")
-        assert case.locator(".l-evidence.layer").is_visible()
-        assert case.locator(".legend.l-evidence").is_visible()
+        assert case.locator("[data-kind=evidence].layer").is_visible()
+        assert case.locator(".legend[data-kind=evidence]").is_visible()
         case.locator(".check").click()
-        rendering = case.locator(".l-evidence.layer").evaluate("e => getComputedStyle(e).imageRendering")
+        rendering = case.locator("[data-kind=evidence].layer").evaluate("e => getComputedStyle(e).imageRendering")
         assert rendering == "pixelated"
 
 
 def test_an_overlay_lies_on_the_part_that_the_model_sees(browser, report):
     with opened(browser, report) as page:
-        case = page.locator("article", has=page.locator(".layer.l-evidence")).first
-        case.locator(".o-evidence + label").click()
-        photo, layer = case.locator(".photo").bounding_box(), case.locator(".layer.l-evidence").bounding_box()
+        case = page.locator("article", has=page.locator(".layer[data-kind=evidence]")).first
+        case.locator("input[data-kind=evidence] + label").click()
+        photo, layer = case.locator(".photo").bounding_box(), case.locator(".layer[data-kind=evidence]").bounding_box()
         # The made-up crop is the middle square, 7/8 of the height, of a 4 : 3 photograph.
         assert layer["height"] / photo["height"] == pytest.approx(0.875, abs=0.01)
         assert layer["width"] == pytest.approx(layer["height"], rel=0.02)
@@ -211,14 +211,14 @@ def test_an_overlay_lies_on_the_part_that_the_model_sees(browser, report):
 
 def test_patches_that_are_hidden_cover_the_photograph_by_keyboard(browser, report):
     with opened(browser, report) as page:
-        case = page.locator("article", has=page.locator(".o-enough")).first
-        case.locator(".o-enough + label").click()
-        assert case.locator("svg.l-enough").is_visible()
-        assert case.locator(".legend.l-enough").is_visible()
-        case.locator(".o-enough").focus()
+        case = page.locator("article", has=page.locator("input[data-kind=enough]")).first
+        case.locator("input[data-kind=enough] + label").click()
+        assert case.locator("svg[data-kind=enough]").is_visible()
+        assert case.locator(".legend[data-kind=enough]").is_visible()
+        case.locator("input[data-kind=enough]").focus()
         page.keyboard.press("ArrowRight")
-        assert not case.locator("svg.l-enough").is_visible()
-        assert case.locator("svg.l-breaking").is_visible()
+        assert not case.locator("svg[data-kind=enough]").is_visible()
+        assert case.locator("svg[data-kind=breaking]").is_visible()
 
 
 def test_the_slider_mixes_the_image_with_its_counterfactuals_by_keyboard(browser, report):
@@ -285,9 +285,9 @@ def test_everything_but_the_filters_works_without_javascript(browser, report):
     with opened(browser, report, java_script_enabled=False) as page:
         assert not page.locator(".filters").is_visible()
         assert shown(page) == 30
-        case = page.locator("article", has=page.locator(".o-region")).first
-        case.locator(".o-region + label").click()
-        assert case.locator("svg.l-region").is_visible()
+        case = page.locator("article", has=page.locator("input[data-kind=region]")).first
+        case.locator("input[data-kind=region] + label").click()
+        assert case.locator("svg[data-kind=region]").is_visible()
         block = case.locator(".blocks details").first
         assert not block.locator("table").is_visible()
         block.locator("summary").click()

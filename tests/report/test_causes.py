@@ -9,7 +9,9 @@ from tests.report.fake_run import make_run
 from whywrong.report import write_report
 from whywrong.report.causes import planted_causes
 from whywrong.report.error_view import build
+from whywrong.report.reports import find_reports
 from whywrong.report.selection import select
+from whywrong.report.summary import summarize_run
 from whywrong.report.tables import Names, Tables
 
 
@@ -30,15 +32,17 @@ def run(tmp_path):
 def test_causes_are_counted_with_what_the_method_says(run):
     with Tables(run) as tables:
         names = Names(run.meta["model"]["classes"])
-        chosen, _ = select(tables, 200)
-        cases = [build(tables, row, names, number, float("nan")) for number, row in enumerate(chosen, 1)]
-        found = planted_causes(tables, cases)
+        reports = find_reports(run.meta)
+        chosen, _ = select(tables, reports, 200)
+        summary = summarize_run(tables, reports)
+        cases = [build(tables, reports, summary, row, names, number) for number, row in enumerate(chosen, 1)]
+        found = planted_causes(tables, reports, cases)
         planted = run._views["items"]["cause"].to_pylist()
         wrong = tables.value("select count(*) from errors")
     assert {cause.name for cause in found} == {"spurious", "corruption"}
     assert sum(cause.planted for cause in found) == sum(words is not None for words in planted)
     assert sum(cause.errors for cause in found) == wrong
-    assert all(cause.distance and cause.tiles for cause in found)
+    assert all(all(cause.texts) and cause.tiles for cause in found)
 
 
 def test_the_page_shows_the_cause_as_text(run):

@@ -10,7 +10,8 @@ from tests.report.test_html import Page
 
 from whywrong.report import write_report
 from whywrong.report.doubts import CAUTION, SERIOUS, find_doubts
-from whywrong.report.summary import gather
+from whywrong.report.reports import find_reports
+from whywrong.report.summary import summarize_run
 from whywrong.report.tables import Tables
 
 
@@ -21,7 +22,7 @@ def finding(name: str, *, of_all: bool = False, level: str = "warn") -> dict:
 def found(run, *findings: dict) -> list:
     run.meta["health"] = list(findings)
     with Tables(run) as tables:
-        return find_doubts(run.meta, gather(tables))
+        return find_doubts(run.meta, summarize_run(tables, find_reports(run.meta)))
 
 
 @pytest.mark.parametrize("name", [*SERIOUS, *CAUTION])
@@ -76,7 +77,7 @@ def test_the_report_says_it_above_headline_and_numbers(tmp_path, name):
     run.meta["health"] = [finding(name, of_all=True)]
     html = write_report(run).read_text(encoding="utf-8")
     block, headline = html.index('class="doubts'), html.index("<h1")
-    assert block < headline < html.index('class="strip"')
+    assert block < headline < html.index('class="statistics"')
     said = re.sub(r"<[^>]+>", "", html[block:headline])
     title, action = {**SERIOUS, **CAUTION}[name]
     assert f"{title}. Seen: {name}." in said.replace("&#39;", "'")

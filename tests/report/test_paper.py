@@ -80,10 +80,10 @@ def test_without_javascript_every_error_and_its_evidence_is_there(browser, tmp_p
             case = page.locator(f"#e{number}")
             for switch in case.locator(".view > input[type=radio] + label").all():
                 switch.click()
-                kind = switch.get_attribute("for").split("-", 1)[1]
-                if kind != "photo":
-                    assert case.locator(f".layer.l-{kind}").is_visible()
-                    assert case.locator(f".legend.l-{kind}").is_visible()
+                layer = switch.get_attribute("for").split("-", 1)[1]
+                if layer != "photo":
+                    assert case.locator(f".layer[data-layer='{layer}']").is_visible()
+                    assert case.locator(f".legend[data-layer='{layer}']").is_visible()
             for folded in case.locator("details").all():
                 folded.locator("summary").click()
                 assert folded.locator("table").first.is_visible()

@@ -99,22 +99,35 @@ def test_a_plug_in_shows_sentence_map_number_and_caveat(tmp_path, monkeypatch):
     assert "largest drop 1.5 logits" in page.words
     assert "what <hiding> a cell costs" in page.words
     assert "3 × 3 cells; orange speaks for the predicted class" in page.words
-    assert page.source.count('class="o-guest0"') == ERRORS
-    drawn = page.source.split('class="layer l-guest0')[1].split("base64,")[1].split('"')[0]
+    assert switches(page, "hiding-0") == ERRORS
+    drawn = page.source.split('data-kind="hiding-0" data-look="map" src="')[1].split("base64,")[1].split('"')[0]
     assert Image.open(io.BytesIO(base64.b64decode(drawn))).size == (3, 3)
 
 
-@pytest.mark.parametrize("function", [None, "silent"])
-def test_a_plug_in_without_view_or_words_shows_nothing(tmp_path, monkeypatch, function):
-    page = Page(write_report(run_with(tmp_path, monkeypatch, function)))
-    assert "l-guest0 map" not in page.source
+def switches(page: Page, kind: str) -> int:
+    """How many errors have a switch for this overlay."""
+    return page.source.count(f'data-kind="{kind}" data-look="map">')
+
+
+def test_a_plug_in_without_words_shows_nothing(tmp_path, monkeypatch):
+    page = Page(write_report(run_with(tmp_path, monkeypatch, "silent")))
+    assert "hiding-0" not in page.source
     assert "a cell costs" not in page.source.split('id="method"')[0]
+
+
+def test_a_plug_in_without_a_view_is_shown_with_its_columns(tmp_path, monkeypatch):
+    page = Page(write_report(run_with(tmp_path, monkeypatch, None)))
+    assert page.words.count("what <hiding> a cell costs ok") == ERRORS
+    assert page.words.count("drop 1.5") == ERRORS
 
 
 @pytest.mark.parametrize(("function", "said"), [("broken", "no such column"), ("no_view", "got dict")])
 def test_a_view_that_fails_costs_its_own_part_alone(tmp_path, monkeypatch, function, said):
     page = Page(write_report(run_with(tmp_path, monkeypatch, function)))
-    assert page.words.count(said) == ERRORS
+    story, limits = page.words.split("Method and limits", 2)[-2:]
+    assert story.count(said) == ERRORS
+    assert f"hiding: its section failed {ERRORS} times" in limits
+    assert said in limits
     assert page.tags["b"] == Page(write_report(run_with(tmp_path, monkeypatch, None))).tags["b"]
     assert page.words.count("Best classes") == ERRORS
 
@@ -122,7 +135,7 @@ def test_a_view_that_fails_costs_its_own_part_alone(tmp_path, monkeypatch, funct
 def test_a_result_that_was_refused_is_never_shown_as_evidence(tmp_path, monkeypatch):
     page = Page(write_report(run_with(tmp_path, monkeypatch, "view", status="refused")))
     assert "Hiding the middle" not in page.words
-    assert page.words.count("too small") == ERRORS
+    assert page.words.count("too small") == ERRORS + 1  # in every error, and counted once
 
 
 def test_markup_of_a_plug_in_is_text(tmp_path, monkeypatch):
@@ -136,12 +149,12 @@ def test_markup_of_a_plug_in_is_text(tmp_path, monkeypatch):
 
 
 def test_a_plug_in_cannot_swell_the_report(tmp_path, monkeypatch):
-    without = write_report(run_with(tmp_path / "a", monkeypatch, None)).stat().st_size
+    without = write_report(run_with(tmp_path / "a", monkeypatch, "silent")).stat().st_size
     path = write_report(run_with(tmp_path / "b", monkeypatch, "endless"))
     assert path.stat().st_size - without < 30_000 * ERRORS
     page = Page(path)
-    assert page.source.count('class="o-guest0"') == page.source.count('class="o-guest1"') == ERRORS
-    assert 'class="o-guest2"' not in page.source
+    assert switches(page, "hiding-0") == switches(page, "hiding-1") == ERRORS
+    assert "hiding-2" not in page.source
     assert "900 × 1300 cells, averaged" in page.words
     assert "477 rows are not shown" in page.words
 

@@ -82,21 +82,26 @@ def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *,
 def doubts(run: RunFolder) -> list[str]:
     """What changes how the results of a run must be read, gravest first, each with what to do."""
     from whywrong.report.doubts import find_doubts
-    from whywrong.report.summary import gather
+    from whywrong.report.reports import find_reports
+    from whywrong.report.summary import summarize_run
     from whywrong.report.tables import Tables
 
     with Tables(run) as tables:
-        return [doubt.text for doubt in find_doubts(tables.meta, gather(tables))]
+        summary = summarize_run(tables, find_reports(tables.meta))
+        return [doubt.text for doubt in find_doubts(tables.meta, summary)]
 
 
 def headline(run: RunFolder) -> tuple[str, list[str]]:
     """The first sentence of the report, and those under it, as plain text."""
     from whywrong.report.headline import headline as sentences
-    from whywrong.report.summary import gather
+    from whywrong.report.reports import find_reports
+    from whywrong.report.summary import summarize_run
     from whywrong.report.tables import Names, Tables
 
     with Tables(run) as tables:
-        return sentences(gather(tables), Names((tables.meta.get("model") or {}).get("classes")))
+        reports = find_reports(tables.meta)
+        names = Names((tables.meta.get("model") or {}).get("classes"))
+        return sentences(summarize_run(tables, reports), names, reports)
 
 
 def diagnose(
@@ -285,16 +290,19 @@ def explain_image(
 def readings(run: RunFolder, limit: int = 1) -> list[str]:
     """The plain readings of the first errors of a run; of its first images where none is wrong."""
     from whywrong.report.error_view import build
+    from whywrong.report.primitives.run_summary import RunSummary
+    from whywrong.report.reports import find_reports
     from whywrong.report.selection import select
     from whywrong.report.tables import Names, Tables
 
     with Tables(run) as tables:
         names = Names((tables.meta.get("model") or {}).get("classes"))
-        chosen, _ = select(tables, limit)
+        reports, summary = find_reports(tables.meta), RunSummary()
+        chosen, _ = select(tables, reports, limit)
         sentences = [
             sentence.striptags()
             for number, row in enumerate(chosen, start=1)
-            for sentence in build(tables, row, names, number, float("nan")).sentences
+            for sentence in build(tables, reports, summary, row, names, number).sentences
         ]
         right = tables.rows(f"select predicted, confidence from predictions where status = 'ok' limit {limit}")
     if not chosen:

@@ -35,9 +35,10 @@ class Method:
         access: The least access it needs.
         function: ``module:attribute`` of ``method(classifier, x, y, *, keys=None, config) -> MethodResult``.
         config: ``module:attribute`` of its frozen config.
-        draw: ``module:attribute`` of the function that draws its result.
-        view: ``module:attribute`` of ``view(shown) -> View | None``, which says what the report shows of one error: of
-            a plug-in, see :mod:`whywrong.report.plug_ins`. None shows nothing. Built-ins have parts of their own.
+        report: ``module:attribute`` of its :class:`whywrong.report.methods.base.MethodReport`: everything that the
+            report shows of it. Without one, the report lists the columns of its rows.
+        draw, view: Of plug-ins written for version 0.1, in place of ``report``: ``draw(result, x, rows)``, a figure,
+            and ``view(shown)``, see :mod:`whywrong.report.plug_ins`.
         depth: The shallowest depth that runs it.
         takes: Optional keyword inputs it understands: ``detail`` (B,) bool, rows to explain in full, and
             ``masks`` (B, H, W) bool, the object at input size, all False where unknown.
@@ -54,7 +55,8 @@ class Method:
     access: Access
     function: str
     config: str
-    draw: str
+    report: str | None = None
+    draw: str | None = None
     view: str | None = None
     depth: Depth = "quick"
     takes: frozenset[str] = frozenset()

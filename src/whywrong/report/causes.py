@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from whywrong.report.error_view import Case
-from whywrong.report.numbers import grey_levels, known
+from whywrong.report.error_view import ErrorView
+from whywrong.report.reports import Reports
 from whywrong.report.tables import Tables
 
 TILES = 8
@@ -19,20 +19,23 @@ class Cause:
     Attributes:
         name: Its name.
         planted: Images that carry it; ``errors`` of them are read wrong.
-        distance: Median distance to right of these, as text.
-        places: How many of those asked have a confirmed place, as text.
+        texts: What methods say of them, in the columns of :func:`cause_titles`.
         tiles: Anchor, picture and name of a few of them.
     """
 
     name: str
     planted: int
     errors: int
-    distance: str
-    places: str
+    texts: list[str]
     tiles: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-def planted_causes(tables: Tables, cases: Sequence[Case]) -> list[Cause]:
+def cause_titles(reports: Reports) -> list[str]:
+    """Titles of the columns that methods add to the table of planted causes."""
+    return [report.cause_column.title for report in reports if report.cause_column is not None]
+
+
+def planted_causes(tables: Tables, reports: Reports, cases: Sequence[ErrorView]) -> list[Cause]:
     """The planted causes of a run, most frequent first; empty where nothing was planted."""
     if not tables.has("items", "cause") or not tables.has("errors"):
         return []
@@ -41,34 +44,14 @@ def planted_causes(tables: Tables, cases: Sequence[Case]) -> list[Cause]:
         f"select {name} as cause, count(*) as planted, count(e.item_id) as errors"
         f" from items i left join errors e using (item_id) where i.cause is not null group by 1 order by errors desc, 1"
     )
-    measured = {}
-    if tables.has("inverted", "rho_linf"):
-        measured = {
-            row["cause"]: row
-            for row in tables.rows(
-                f"select {name} as cause, median(v.rho_linf) filter (v.status = 'ok') as distance"
-                " from inverted v join items i using (item_id) where i.cause is not null group by 1"
-            )
-        }
-    placed = {}
-    if tables.has("covering", "place_confirmed"):
-        placed = {
-            row["cause"]: f"{row['confirmed']:,} of {row['asked']:,}"
-            for row in tables.rows(
-                f"select {name} as cause, count(v.place_confirmed) as asked,"
-                " count_if(v.place_confirmed)::bigint as confirmed"
-                " from covering v join items i using (item_id) where i.cause is not null group by 1"
-            )
-            if row["asked"]
-        }
+    columns = [
+        reports.ask(report, "planted causes", report.cause_column.texts, tables, otherwise={})
+        for report in reports
+        if report.cause_column is not None
+    ]
     found = []
     for row in rows:
-        more = measured.get(row["cause"])
-        distance = ""
-        if more is not None and known(more["distance"]):
-            distance = grey_levels(255 * more["distance"])
-        tiles = [(case.anchor, case.mark, case.cause) for case in cases if case.cause.split(" ")[0] == row["cause"]]
-        found.append(
-            Cause(row["cause"], row["planted"], row["errors"], distance, placed.get(row["cause"], ""), tiles[:TILES])
-        )
+        tiles = [(case.anchor, case.icon, case.cause) for case in cases if case.cause.split(" ")[0] == row["cause"]]
+        texts = [column.get(row["cause"], "") for column in columns]
+        found.append(Cause(row["cause"], row["planted"], row["errors"], texts, tiles[:TILES]))
     return found

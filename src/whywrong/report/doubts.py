@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whywrong.report.numbers import count, percent, shown
-from whywrong.report.summary import Facts
+from whywrong.report.primitives.run_summary import RunSummary
 
 OF_LABELS = ("label order", "all wrong", "near chance")  # decided on all images once they are all classified
 FAILED_SHARE = 0.05
@@ -66,11 +66,11 @@ CAUTION: dict[str, tuple[str, str]] = {
     ),
     "zero gradient": (
         "The gradient is zero on some images",
-        "Do not rely on the smallest changes, regions and counterfactuals of these images.",
+        "Do not rely on changes and regions that were found by gradients of these images.",
     ),
     "gradient": (
         "The gradient is not finite on some images",
-        "Do not rely on the smallest changes, regions and counterfactuals of these images.",
+        "Do not rely on changes and regions that were found by gradients of these images.",
     ),
     "not differentiable": (
         "The model has no usable gradient",
@@ -102,36 +102,36 @@ class Doubt:
         return f"{self.title}: {self.seen}. {self.action}"
 
 
-def find_doubts(meta: Mapping[str, Any], facts: Facts) -> list[Doubt]:
+def find_doubts(meta: Mapping[str, Any], summary: RunSummary) -> list[Doubt]:
     """Collect the findings that change how the results of a run must be read, gravest first."""
     order = {name: rank for rank, name in enumerate((*SERIOUS, *CAUTION))}
     found: dict[str, Doubt] = {}
-    for finding in sorted(_current(meta, facts), key=lambda f: order.get(f["name"], len(order))):
+    for finding in sorted(_current(meta, summary), key=lambda f: order.get(f["name"], len(order))):
         name, seen = finding["name"], shown(finding["text"]).rstrip(".")
         title, action = (SERIOUS | CAUTION).get(name, (shown(name).capitalize(), "Read the results with care."))
         found.setdefault(name, Doubt(title, seen, action, name in SERIOUS))
-    counted = _counted(facts, found)
+    counted = _counted(summary, found)
     doubts = [*found.values(), *counted]
     return sorted(doubts, key=lambda doubt: not doubt.serious)
 
 
-def _current(meta: Mapping[str, Any], facts: Facts) -> list[Mapping[str, Any]]:
+def _current(meta: Mapping[str, Any], summary: RunSummary) -> list[Mapping[str, Any]]:
     """Findings that warn; what the first images said about the labels is overruled by all of them."""
     findings = [f for f in meta.get("health") or () if f["level"] == "warn" and f.get("name") not in HARMLESS]
-    decided = facts.read > 0 and not facts.waiting
+    decided = summary.read > 0 and not summary.waiting
     findings = [f for f in findings if f.get("of_all") or not (decided and f.get("name") in OF_LABELS)]
     return [{"name": "finding", **f} for f in sorted(findings, key=lambda f: not f.get("of_all"))]
 
 
-def _counted(facts: Facts, found: Mapping[str, Doubt]) -> list[Doubt]:
+def _counted(summary: RunSummary, found: Mapping[str, Doubt]) -> list[Doubt]:
     """What the counts of the run say by themselves."""
     doubts = []
-    if facts.errors == facts.labelled > 1 and not {"label order", "all wrong"} & found.keys():
+    if summary.errors == summary.labelled > 1 and not {"label order", "all wrong"} & found.keys():
         title, action = SERIOUS["all wrong"]
-        doubts.append(Doubt(title, f"all {count(facts.labelled, 'labelled image')} are wrong", action, True))
-    tried = facts.read + facts.failed
-    if tried and facts.failed > FAILED_SHARE * tried and "faulty images" not in found:
-        seen = f"{facts.failed:,} of {count(tried, 'image')} ({percent(facts.failed / tried)}) could not be used"
+        doubts.append(Doubt(title, f"all {count(summary.labelled, 'labelled image')} are wrong", action, True))
+    tried = summary.read + summary.failed
+    if tried and summary.failed > FAILED_SHARE * tried and "faulty images" not in found:
+        seen = f"{summary.failed:,} of {count(tried, 'image')} ({percent(summary.failed / tried)}) could not be used"
         action = "They are missing from every number here; their reasons are listed with the failed items."
         doubts.append(Doubt("Many images are missing", seen, action, False))
     return doubts

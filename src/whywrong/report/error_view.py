@@ -1,9 +1,9 @@
-"""One error made ready for the template: pictures, and the parts of every method that the run holds of it."""
+"""One error made ready for the template: pictures, and what every method says of it."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,39 +11,27 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
-from whywrong.core.registry import Method
-from whywrong.report import answer, plug_ins
-from whywrong.report.facets import enough_of, trust_of
-from whywrong.report.methods import parts
+from whywrong.report import answer
+from whywrong.report.facets import badges, facet_numbers, facet_values, measuring
 from whywrong.report.numbers import known, percent, shown, sig
 from whywrong.report.primitives import overlays
+from whywrong.report.primitives.run_summary import CONFIDENT, RunSummary
 from whywrong.report.primitives.sections import Block, Context, Overlay, Panel
-from whywrong.report.selection import distance
-from whywrong.report.summary import CONFIDENT
+from whywrong.report.reports import Reports
+from whywrong.report.selection import difficulty
 from whywrong.report.tables import Names, Row, Tables
-
-# Switches in the order in which they stand; the first that there is, photograph aside, is shown at the start.
-KINDS = (
-    "place",
-    "evidence",
-    "region",
-    "contribution",
-    "change",
-    "enough",
-    "breaking",
-    "targeted",
-    "order",
-    *plug_ins.KINDS,
-)
-STARTS = tuple(kind for kind in KINDS if kind not in ("breaking", "targeted", "order", *plug_ins.KINDS))
 
 
 @dataclass(slots=True)
-class Case:
+class ErrorView:
     """One error, ready to be shown.
 
-    ``tile`` is its picture in the gallery, ``mark`` the one in lists; ``trust``, ``enough`` and ``patches`` are as of
-    :mod:`whywrong.report.facets`.
+    Attributes:
+        tile: Its picture in the gallery; ``icon`` is the one in lists.
+        scale: Where the colours of its signed maps are full, as text.
+        difficulty: How hard it is, as :class:`whywrong.report.methods.base.Measure` says; ``difficulty_text`` as text.
+        start: Number of the overlay that is shown at first; None for the photograph alone.
+        facets, numbers, badges: What it is narrowed by, ordered by, and what stands under its tile.
     """
 
     number: int
@@ -54,7 +42,7 @@ class Case:
     wrong_name: str
     photo: str
     tile: str
-    mark: str
+    icon: str
     width: int
     height: int
     crop: tuple[float, float, float, float] | None
@@ -66,17 +54,16 @@ class Case:
     panels: list[Panel]
     blocks: list[Block]
     caveats: list[str]
-    distance: float
-    distance_text: str
+    difficulty: float
+    difficulty_text: str
     confidence: float
-    first: str
+    start: int | None
     search: str
     suspect: bool
-    place: bool
     cause: str
-    trust: str
-    enough: str
-    patches: int
+    facets: dict[str, str]
+    numbers: dict[str, float]
+    badges: list[str]
 
     @property
     def anchor(self) -> str:
@@ -85,8 +72,8 @@ class Case:
 
     @property
     def measured(self) -> bool:
-        """Whether its distance to right is known."""
-        return 0 <= self.distance < float("inf")
+        """Whether its difficulty is known."""
+        return 0 <= self.difficulty < float("inf")
 
     @property
     def small(self) -> bool:
@@ -94,25 +81,23 @@ class Case:
         return max(self.width, self.height) <= 64
 
     @property
-    def groups(self) -> list[tuple[str, list[Overlay]]]:
-        """The overlays by rows of switches."""
+    def groups(self) -> list[tuple[str, list[tuple[int, Overlay]]]]:
+        """The overlays and their numbers by rows of switches."""
+        numbered = list(enumerate(self.overlays))
         names = dict.fromkeys(overlay.group for overlay in self.overlays)
-        return [(name, [overlay for overlay in self.overlays if overlay.group == name]) for name in names]
+        return [(name, [(n, overlay) for n, overlay in numbered if overlay.group == name]) for name in names]
 
 
-def build(tables: Tables, row: Row, names: Names, number: int, nearer: float, others: Sequence[Method] = ()) -> Case:
-    """Everything the report shows about one row of :func:`whywrong.report.selection.select`.
-
-    ``others`` are methods of plug-ins that have a view.
-    """
-    shares = parts(Context(tables=tables, row=row, names=names, nearer=nearer), others)
-    found, scale = _overlays([overlay for share in shares for overlay in share.overlays])
+def build(tables: Tables, reports: Reports, summary: RunSummary, row: Row, names: Names, number: int) -> ErrorView:
+    """Collect everything the report shows about one row of :func:`whywrong.report.selection.select`."""
+    sections = reports.sections(Context(tables=tables, row=row, names=names, summary=summary))
+    found, scale = _overlays([overlay for section in sections for overlay in section.overlays])
     photo, width, height, crop = _photo(tables, row["item_id"])
     keys = [shown(key) for key in [row["key"], *row["copies"]]]
-    away = distance(row)
+    away = difficulty(reports, row)
+    report = measuring(reports)
     cause = shown(row["item"]["cause"] or "")
-    enough, patches = enough_of(row)
-    return Case(
+    return ErrorView(
         number=number,
         keys=keys,
         label=row["label"],
@@ -121,31 +106,32 @@ def build(tables: Tables, row: Row, names: Names, number: int, nearer: float, ot
         wrong_name=names[row["predicted"]],
         photo=overlays.data_uri(photo, "png" if photo[:4] == b"\x89PNG" else "jpeg") if photo else "",
         tile=overlays.tile(Image.open(io.BytesIO(photo))) if photo else "",
-        mark=overlays.tile(Image.open(io.BytesIO(photo)), 72) if photo else "",
+        icon=overlays.tile(Image.open(io.BytesIO(photo)), 72) if photo else "",
         width=width,
         height=height,
         crop=crop,
         box=_box(row),
         top=_top(row, names),
-        sentences=[*answer.sentences(row, names), *(line for share in shares for line in share.sentences)],
+        sentences=[*answer.sentences(row, names), *(line for section in sections for line in section.sentences)],
         overlays=found,
         scale=sig(scale, 2) if scale else "",
-        panels=[panel for share in shares for panel in share.panels],
-        blocks=[*(block for share in shares for block in share.blocks), answer.block(row)],
+        panels=[panel for section in sections for panel in section.panels],
+        blocks=[*(block for section in sections for block in section.blocks), answer.block(row)],
         caveats=list(
-            dict.fromkeys([*answer.caveats(row), *(text for share in shares for text in share.caveats)])
+            dict.fromkeys([*answer.caveats(row), *(text for section in sections for text in section.caveats)])
         ),  # two methods may have the same one
-        distance=away,
-        distance_text=_distance_text(away),
+        difficulty=away,
+        difficulty_text=reports.ask(report, "measure", report.measure.text, away, otherwise="")
+        if report is not None and report.measure is not None
+        else "",
         confidence=row["confidence"] or 0.0,
-        first=next((o.kind for kind in STARTS for o in found if o.kind == kind), "photo"),
+        start=next((n for n, overlay in enumerate(found) if overlay.starts), None),
         search=" ".join([*keys, names.whole(row["label"]), names.whole(row["predicted"]), cause]).lower(),
-        place=bool(row["covering"] and row["covering"]["place_confirmed"]),
         suspect=known(row["rank_of_true"]) and row["rank_of_true"] > 5 and row["confidence"] >= CONFIDENT,
         cause=cause,
-        trust=trust_of(row),
-        enough=enough,
-        patches=patches,
+        facets=facet_values(reports, row),
+        numbers=facet_numbers(reports, row),
+        badges=badges(reports, row),
     )
 
 
@@ -155,8 +141,7 @@ def _overlays(found: list[Overlay]) -> tuple[list[Overlay], float]:
     for overlay in found:
         if overlay.cells is not None:
             overlay.image = overlays.signed_png(overlay.cells, scale)
-    found.sort(key=lambda overlay: KINDS.index(overlay.kind))
-    return found, scale
+    return sorted(found, key=lambda overlay: overlay.rank), scale
 
 
 def _photo(tables: Tables, item_id: str) -> tuple[bytes, int, int, tuple[float, float, float, float] | None]:
@@ -185,9 +170,3 @@ def _top(row: Row, names: Names) -> list[tuple[str, float, str, str]]:
         best.append((row["label"], row["true_confidence"]))
     role = {row["label"]: "true", row["predicted"]: "wrong"}
     return [(names[i], float(c), percent(float(c)), role.get(i, "")) for i, c in best if known(c)]
-
-
-def _distance_text(away: float) -> str:
-    if away < 0:
-        return "not measured"
-    return "no fix known" if away == float("inf") else sig(away)

@@ -1,85 +1,64 @@
-"""What the gallery can be narrowed by beside class pair: trust in the change, and patches that are enough."""
+"""What the gallery can be narrowed and ordered by, beside class pair, confidence and name."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from whywrong.report.methods.counterfactuals.section import TRUSTED, largest, trusted
-from whywrong.report.numbers import count, known, shown
+from whywrong.report.methods.base import Choice, Facet, MethodReport
+from whywrong.report.reports import Reports
 from whywrong.report.tables import Row
 
-if TYPE_CHECKING:
-    from whywrong.report.error_view import Case
-
-BY_NOISE, NOT_REACHED, NONE_FOUND, NOT_ASKED = "led by noise", "not reached", "none found", "not looked for"
-TRUST = ("semantic", "undecided", "adversarial", "unchecked", BY_NOISE, NOT_REACHED, NOT_ASKED)
-
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One line of a menu: what tiles carry, what people read, and how many errors it shows."""
+class Control:
+    """A control of the gallery with what there is to choose from; a single choice is a box to tick."""
 
-    key: str
-    label: str
-    number: int
+    facet: Facet
+    choices: list[Choice]
 
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """The menus; one without anything to choose from is empty and is not drawn."""
-
-    trust: list[Choice]
-    patches: list[Choice]
+    @property
+    def ordered(self) -> bool:
+        """Whether the gallery can be ordered by it."""
+        return bool(self.facet.order and self.facet.number)
 
 
-def trust_of(row: Row) -> str:
-    """What became of the counterfactual into the true class, at the largest radius: a word of :data:`TRUST`."""
-    changed = largest(row["counterfactuals"] or [], "true")
-    if changed is None or changed["status"] != "ok":
-        return NOT_ASKED
-    if not changed["valid"]:
-        return NOT_REACHED
-    word = changed["trust"] or "unchecked"
-    return BY_NOISE if word == TRUSTED and not trusted(changed) else shown(word)
+def controls(reports: Reports, rows: Sequence[Row]) -> list[Control]:
+    """Collect the controls that narrow these errors; one without anything to choose from is left out."""
+    found = []
+    for report in reports:
+        for facet in report.facets:
+            choices = reports.ask(report, "filter", facet.choices, rows, otherwise=[])
+            if choices:
+                found.append(Control(facet, choices))
+    return found
 
 
-def enough_of(row: Row) -> tuple[str, int]:
-    """The bin of the smallest group of patches that is enough, its least size in digits or a word, and the size.
-
-    Bins double: 0, 1, 2 to 3, 4 to 7. The size is -1 where none is known.
-    """
-    groups = row["patch_groups"]
-    if groups is None or groups["status"] != "ok" or groups["sufficient_found"] is None:
-        return NOT_ASKED, -1
-    if not groups["sufficient_found"] or not known(groups["sufficient_size"]):
-        return NONE_FOUND, -1
-    size = int(groups["sufficient_size"])
-    return str(1 << (size.bit_length() - 1) if size else 0), size
+def facet_values(reports: Reports, row: Row) -> dict[str, str]:
+    """Find what the tile of one error carries, by facet."""
+    return {
+        facet.key: reports.ask(report, "filter", facet.value, row, otherwise="")
+        for report in reports
+        for facet in report.facets
+    }
 
 
-def filters(cases: Iterable[Case]) -> Filters:
-    """The menus for these errors: only what occurs, in order; nothing where no error has any of it."""
-    cases = list(cases)
-    trust, patches = Counter(case.trust for case in cases), Counter(case.enough for case in cases)
-    most = max((case.patches for case in cases), default=-1)
-    words = [word for word in (*TRUST[:-1], *sorted(set(trust) - set(TRUST)), NOT_ASKED) if trust[word]]
-    bins = sorted((key for key in patches if key.isdecimal()), key=int)
-    return Filters(
-        trust=[Choice(word, word, trust[word]) for word in words] if set(trust) - {NOT_ASKED} else [],
-        patches=[
-            *(Choice(key, _sizes(int(key), most), patches[key]) for key in bins),
-            *(Choice(key, key, patches[key]) for key in (NONE_FOUND, NOT_ASKED) if patches[key]),
-        ]
-        if set(patches) - {NOT_ASKED}
-        else [],
-    )
+def facet_numbers(reports: Reports, row: Row) -> dict[str, float]:
+    """Find what one error is ordered by, by facet; -1 if unknown."""
+    return {
+        facet.key: reports.ask(report, "order", facet.number, row, otherwise=-1.0)
+        for report in reports
+        for facet in report.facets
+        if facet.number is not None
+    }
 
 
-def _sizes(low: int, most: int) -> str:
-    if low == 0:
-        return "none needed"
-    high = min(2 * low - 1, most)
-    return count(low, "patch", "patches") if high <= low else f"{low:,} to {high:,} patches"
+def badges(reports: Reports, row: Row) -> list[str]:
+    """Collect the words under the tile of one error."""
+    found = [reports.ask(one, "badge", one.badge, row, otherwise="") for one in reports if one.badge is not None]
+    return [words for words in found if words]
+
+
+def measuring(reports: Reports) -> MethodReport | None:
+    """Find the method whose measure orders the gallery; None if no method has one."""
+    return next((report for report in reports if report.measure is not None), None)

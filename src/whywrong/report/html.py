@@ -8,22 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from whywrong._version import __version__
-from whywrong.report import figures, headline, plug_ins, run_text
-from whywrong.report import summary as counted
-from whywrong.report.causes import planted_causes
+from whywrong.report import confusions as figures
+from whywrong.report import facets, headline, run_text
+from whywrong.report.causes import cause_titles, planted_causes
 from whywrong.report.doubts import find_doubts
-from whywrong.report.error_view import Case, build
-from whywrong.report.facets import filters
+from whywrong.report.error_view import ErrorView, build
 from whywrong.report.folders import hide_folders, owner_folders
-from whywrong.report.methods import PARTS
+from whywrong.report.methods.base import Chart
 from whywrong.report.numbers import count
-from whywrong.report.overview import together
 from whywrong.report.pages import write_page
-from whywrong.report.selection import distance, select
+from whywrong.report.primitives.run_summary import RunSummary
+from whywrong.report.reports import Reports, find_reports
+from whywrong.report.selection import select
+from whywrong.report.summary import summarize_run
 from whywrong.report.tables import Names, Run, Tables
 
 STATIC = Path(__file__).parent / "static"
@@ -57,43 +57,44 @@ def write_report(run: Run, path: Path | str | None = None, *, limit: int = 200) 
 def _pieces(run: Run, limit: int) -> Iterator[str]:
     with Tables(run) as tables:
         names = Names((tables.meta.get("model") or {}).get("classes"))
-        facts = counted.gather(tables)
-        chosen, distinct = select(tables, limit)
-        method = run_text.describe(tables, facts)
-        others = plug_ins.guests(tables, PARTS)
-        cases = [
-            build(tables, row, names, number, _nearer(facts, distance(row)), others)
-            for number, row in enumerate(chosen, start=1)
-        ]
-        causes = planted_causes(tables, cases)
-        common = together(tables, facts)
+        reports = find_reports(tables.meta)
+        summary = summarize_run(tables, reports)
+        chosen, distinct = select(tables, reports, limit)
+        description = run_text.describe(tables, summary, reports)
+        cases = [build(tables, reports, summary, row, names, number) for number, row in enumerate(chosen, start=1)]
+        causes = planted_causes(tables, reports, cases)
+        charts = _charts(tables, reports, summary)
         keys = tables.rows(
             f"select min(key) as first, max(key) as last from items where regexp_matches(key, '{ROOTED}')"
         )
-    first, lede = headline.headline(facts, names)
-    confusions = figures.confusions(facts, names)
+    first, lead = headline.headline(summary, names, reports)
+    confusions = figures.confusions(summary, names)
     _illustrate(confusions, cases)
     script = (STATIC / "report.js").read_text(encoding="utf-8")
-    style = (STATIC / "report.css").read_text(encoding="utf-8")
+    style = (STATIC / "report.css").read_text(encoding="utf-8") + _slots(cases)
+    full, reading = _full_bar(reports, summary)
+    controls = facets.controls(reports, chosen)
+    statistics = headline.summary_statistics(summary, reports)
+    description.not_shown = run_text.not_shown(reports)
     pieces = _template().generate(
-        facts=facts,
+        summary=summary,
         names=names,
         cases=cases,
-        menus=filters(cases),
+        controls=controls,
         causes=causes,
+        cause_titles=cause_titles(reports),
         distinct=distinct,
         headline=first,
-        lede=lede,
-        advice=headline.advice(facts),
-        doubts=find_doubts(run.meta, facts),
-        suspect_confidence=counted.CONFIDENT,
-        strip=headline.strip(facts),
-        histogram=figures.distances(facts),
+        lead=lead,
+        advice=headline.advice(summary),
+        doubts=find_doubts(run.meta, summary),
+        statistics=statistics,
+        charts=charts,
         confusions=confusions,
-        matrix=figures.matrix(facts, names),
-        together=common,
-        full_bar=_full_bar(facts),
-        method=method,
+        matrix=figures.matrix(summary, names),
+        full_bar=full,
+        bar_reading=reading,
+        method=description,
         subject=run_text.subject(run.meta),
         style=style,
         script=script,
@@ -102,6 +103,27 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
     )
     folders = owner_folders(run.meta, Path(run.path), [key for row in keys for key in row.values() if key])
     yield from hide_folders(pieces, folders, keep=(style, script))
+
+
+def _charts(tables: Tables, reports: Reports, summary: RunSummary) -> dict[str, list[Chart]]:
+    """Collect the charts of all methods over all errors, by the kind that a template draws."""
+    found: dict[str, list[Chart]] = {"panel": [], "bars": [], "histogram": []}
+    for report in reports:
+        if report.overview is not None:
+            for chart in reports.ask(report, "overview", report.overview, tables, summary, otherwise=[]):
+                found[chart.shape].append(chart)
+    return found
+
+
+def _slots(cases: list[ErrorView]) -> str:
+    """Style that shows an overlay and its legend while its switch is on, for as many as one error has."""
+    most = max((len(case.overlays) for case in cases), default=0)
+    shown = [
+        f'.view > [data-layer="{n}"]:checked ~ {place}[data-layer="{n}"]'
+        for n in range(most)
+        for place in (".stage > ", ".legend")
+    ]
+    return ",\n".join(shown) + " { display: block; }\n" if shown else ""
 
 
 def _template() -> Any:
@@ -116,25 +138,21 @@ def _template() -> Any:
     return environment.get_template("report.html.j2")
 
 
-def _nearer(facts: counted.Facts, away: float) -> float:
-    """Share of the fixed errors that are farther from right than ``away`` grey levels; NaN for fewer than 20."""
-    values = facts.distances
-    if values is None or len(values) < 20 or not np.isfinite(away):
-        return float("nan")
-    return float((values > away).mean())
+def _full_bar(reports: Reports, summary: RunSummary) -> tuple[float, str]:
+    """The value at which a tile's bar is full, and a sentence on bars; empty without any value."""
+    report = facets.measuring(reports)
+    if report is None or report.measure is None:
+        return 1.0, ""
+    measure = report.measure
+    full = reports.ask(report, "measure", measure.full, summary.numbers.get(report.method), otherwise=None)
+    return (1.0, "") if full is None else (full, reports.ask(report, "measure", measure.reading, full, otherwise=""))
 
 
-def _full_bar(facts: counted.Facts) -> float:
-    """The distance, in grey levels, at which a tile's bar is full: the 95th percentile."""
-    values = facts.distances
-    return float(np.quantile(values, 0.95)) if values is not None and len(values) else 1.0
-
-
-def _illustrate(confusions: figures.Confusions, cases: list[Case], most: int = 6) -> None:
+def _illustrate(confusions: figures.Confusions, cases: list[ErrorView], most: int = 6) -> None:
     """Give each ranked pair the pictures of its errors."""
-    by_pair: dict[tuple[int, int], list[Case]] = {}
+    by_pair: dict[tuple[int, int], list[ErrorView]] = {}
     for case in cases:
         by_pair.setdefault((case.label, case.predicted), []).append(case)
     for row in [*confusions.first, *confusions.rest]:
         for case in by_pair.get((row.label, row.predicted), [])[:most]:
-            row.tiles.append((case.anchor, case.mark, case.keys[0]))
+            row.tiles.append((case.anchor, case.icon, case.keys[0]))

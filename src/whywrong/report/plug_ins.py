@@ -1,29 +1,31 @@
-"""Part of a method that does not belong to this package: plain data from its plug-in, checked, cut and escaped here.
+"""Reports of methods that have no report file: from the ``view`` of a plug-in, or from their columns.
 
-A plug-in names a function in ``Method.view``. It is given one error and returns a :class:`View`; no markup, no address
-and no style of it reaches the page. What is too long is cut, what is no such thing is named in its place, and a
-function that raises costs its own part alone.
+A plug-in may name a function in ``Method.view``. It is given one error and returns a :class:`View`; no markup, address
+or style of it reaches the page. Long text is truncated, invalid values are reported in place, and an exception only
+loses this method's section.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from whywrong.core.registry import Method, methods, resolve
+from whywrong.core.registry import Method, resolve
+from whywrong.report.methods.base import MethodReport
 from whywrong.report.numbers import shown, sig
 from whywrong.report.primitives import overlays
-from whywrong.report.primitives.sections import Block, Context, Overlay, Part
-from whywrong.report.tables import Tables
+from whywrong.report.primitives.sections import Block, Context, Overlay, Section
+from whywrong.report.tables import Row
 
 SENTENCES, NUMBERS, CAVEATS, MAPS = 4, 24, 3, 2  # most of each, of one method and error
 WORDS, LINE, LABEL = 400, 160, 24  # most characters of a sentence, of a number or caption, of a switch
 SIDE = 64  # most cells of a map along a side; larger ones are averaged
-KINDS = ("guest0", "guest1", "guest2", "guest3")  # maps of all guests together
+KNOWN = ("item_id", "image_id", "label", "predicted", "status")  # shown of every error already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,49 +84,63 @@ class View:
     caveats: Sequence[str] = ()
 
 
-def guests(tables: Tables, own: Iterable[str]) -> list[Method]:
-    """Methods of plug-ins that the run holds results of and that can be shown; ``own`` are the parts of the house."""
-    foreign = [name for name in tables.meta.get("methods") or {} if name not in set(own)]
-    if not foreign:
-        return []
-    known = methods()
-    return [known[name] for name in foreign if name in known and known[name].view is not None]
+def adapt(method: Method) -> MethodReport:
+    """Make the report of a method out of its ``view``."""
+    return MethodReport(method=method.name, section=partial(_section, method))
 
 
-def part(method: Method, context: Context) -> Part | None:
-    """What a plug-in shows of one error; None where the run holds nothing of it or the plug-in has nothing to say."""
-    rows = context.tables.grouped_by_item(method.name, [context.row["item_id"]]).get(context.row["item_id"], [])
+def plain_report(name: str, title: str) -> MethodReport:
+    """Make the report of a method that has none: the columns of its rows, folded."""
+    return MethodReport(method=name, section=partial(_columns, name, _text(title, LINE)))
+
+
+def _section(method: Method, context: Context) -> Section | None:
+    """What a plug-in shows of one error; None if the run holds nothing of it or the plug-in has nothing to say."""
+    rows, title = _rows(context, method.name), _text(method.title, LINE)
     if not rows:
         return None
-    title = _text(method.title, LINE)
     bad = next((row for row in rows if row["status"] not in (None, "ok")), None)
     if bad is not None:
         return _refused(title, bad["reason"] or "no reason given")
-    asked = Shown(
-        rows=[dict(row) for row in rows],
-        maps=context.maps(method.name),
-        label=context.row["label"],
-        predicted=context.row["predicted"],
-        true=context.true,
-        wrong=context.wrong,
+    view = resolve(method.view or "")(
+        Shown(
+            rows=[dict(row) for row in rows],
+            maps=context.maps(method.name),
+            label=context.row["label"],
+            predicted=context.row["predicted"],
+            true=context.true,
+            wrong=context.wrong,
+        )
     )
-    try:
-        view = resolve(method.view or "")(asked)
-        return None if view is None else _part(method, title, view)
-    except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way; it is named and the report goes on
-        return _refused(title, f"its view failed: {type(error).__name__}: {error}")
-
-
-def _part(method: Method, title: str, view: View) -> Part:
+    if view is None:
+        return None
     if not isinstance(view, View):
         raise TypeError(f"expected a whywrong.report.plug_ins.View, got {type(view).__name__}")
     numbers = [(_text(name, LINE), _text(value, LINE), _text(note, LINE)) for name, value, note in _most(view.numbers)]
-    return Part(
+    return Section(
         sentences=[Markup.escape(_text(line, WORDS)) for line in list(view.sentences)[:SENTENCES]],
-        overlays=[_overlay(method, entry) for entry in list(view.maps)[:MAPS]],
+        overlays=[_overlay(method, i, entry) for i, entry in enumerate(list(view.maps)[:MAPS])],
         blocks=[Block(title, _text(view.summary, LINE), numbers)] if numbers else [],
         caveats=[_text(line, WORDS) for line in list(view.caveats)[:CAVEATS]],
     )
+
+
+def _columns(name: str, title: str, context: Context) -> Section | None:
+    rows = _rows(context, name)
+    if not rows:
+        return None
+    numbers = [
+        (_text(column, LINE), _text(sig(value) if isinstance(value, float) else value, LINE), "")
+        for row in rows
+        for column, value in row.items()
+        if value is not None and column not in KNOWN
+    ]
+    return Section(blocks=[Block(title, _text(rows[0]["status"] or "", LINE), _most(numbers))])
+
+
+def _rows(context: Context, method: str) -> list[Row]:
+    found = context.row[method]
+    return found if isinstance(found, list) else [found] if found is not None else []
 
 
 def _most(numbers: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
@@ -133,7 +149,7 @@ def _most(numbers: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]
     return found if left <= 0 else [*found[: NUMBERS - 1], ("more", f"{left + 1:,}", "rows are not shown")]
 
 
-def _overlay(method: Method, entry: SignedMap) -> Overlay:
+def _overlay(method: Method, number: int, entry: SignedMap) -> Overlay:
     values = np.asarray(entry.values, dtype=np.float64)
     if values.ndim != 2 or not values.size or not np.isfinite(values).all():
         raise ValueError(f'map "{entry.label}" must be (h, w) and finite, got shape {values.shape}')
@@ -142,13 +158,14 @@ def _overlay(method: Method, entry: SignedMap) -> Overlay:
     scale = overlays.common_scale([cells])
     size = f"{height} × {width} cells" if cells.shape == values.shape else f"{height} × {width} cells, averaged"
     return Overlay(
-        KINDS[0],  # numbered once the guests of the error are together
+        f"{method.name}-{number}",
         _text(entry.label, LABEL),
         _text(entry.caption, WORDS),
         image=overlays.signed_png(cells, scale),
         resolution=f"{size}; orange speaks for the predicted class, blue for the labelled one, full from ± "
         f"{sig(scale, 2)}",
         group=_text(method.name, LABEL).replace("_", " ").capitalize(),
+        starts=False,
     )
 
 
@@ -163,8 +180,8 @@ def _averaged(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _refused(title: str, reason: str) -> Part:
-    return Part(blocks=[Block(title, "refused", [("refused", "", _text(reason, WORDS))])])
+def _refused(title: str, reason: str) -> Section:
+    return Section(blocks=[Block(title, "refused", [("refused", "", _text(reason, WORDS))])])
 
 
 def _text(value: object, most: int) -> str:

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from tests.report.methods.context import context, plain
 
-from whywrong.report.methods.counterfactuals.section import part
-from whywrong.report.primitives.sections import CounterfactualPanel
+from whywrong.report.methods.counterfactuals.section import section
+from whywrong.report.primitives.sections import SliderPanel
 from whywrong.report.tables import Row
 
 
@@ -26,7 +26,7 @@ def row(role: str, trust: str, eps: float = 5.6, **more) -> Row:
     )  # fmt: skip
 
 
-def shown(*rows: Row, side: int = 96) -> CounterfactualPanel:
+def shown(*rows: Row, side: int = 96) -> SliderPanel:
     at = context(counterfactuals=list(rows))
     rng = np.random.default_rng(0)
     stored = {"image_u8": np.full((3, side, side), 100, np.uint8)}
@@ -37,10 +37,10 @@ def shown(*rows: Row, side: int = 96) -> CounterfactualPanel:
         stored[f"{entry['role']}_change"] = change
         stored[f"{entry['role']}_u8"] = np.clip(100 + change / 3 * 255, 0, 255).astype(np.uint8)[None].repeat(3, 0)
     at.tables.run.stored["counterfactuals", "0"] = stored  # type: ignore[attr-defined]
-    found = part(at)
+    found = section(at)
     assert found is not None
     (panel,) = found.panels
-    assert isinstance(panel, CounterfactualPanel)
+    assert isinstance(panel, SliderPanel)
     return panel
 
 
@@ -84,7 +84,7 @@ def test_one_trusted_change_leaves_the_other_aside():
 
 def test_differences_share_one_scale_and_their_colours_say_brighter_or_darker():
     panel = shown(row("true", "semantic"), row("wrong", "semantic"))
-    assert panel.scale == "51"  # 0.6 / 3 of 255 grey levels; the weaker change is paler on the same scale
+    assert "± 51 grey levels" in panel.unit  # 0.6 / 3 of 255 grey levels; the weaker change is paler on the same scale
     brighter, darker = (pixels(change.difference) for change in panel.changes)
     top = (slice(4, 30), slice(4, 90))
     assert (brighter[top][..., 1] > brighter[top][..., 0] + 60).all()  # green
@@ -97,7 +97,7 @@ def test_differences_share_one_scale_and_their_colours_say_brighter_or_darker():
 
 def test_of_several_radii_the_largest_is_shown_and_all_are_told():
     at = context(counterfactuals=[row("true", "semantic", 2.8), row("true", "undecided", 5.6)])
-    found = part(at)
+    found = section(at)
     assert found is not None
     assert found.blocks[0].summary == "undecided"
     assert [name for name, *_ in found.blocks[0].rows].count("trust") == 2
@@ -116,19 +116,19 @@ def test_a_change_lost_in_whole_grey_levels_is_said():
 
 
 def test_refused_searches_say_why_and_skipped_ones_nothing():
-    found = part(context(counterfactuals=[Row(status="refused", reason="no search could move")]))
+    found = section(context(counterfactuals=[Row(status="refused", reason="no search could move")]))
     assert found is not None
     assert found.panels == []
     assert found.blocks[0].rows[0][2] == "no search could move"
-    assert part(context(counterfactuals=[Row(status="skipped")])) is None
-    assert part(context()) is None
+    assert section(context(counterfactuals=[Row(status="skipped")])) is None
+    assert section(context()) is None
 
 
 def test_without_pictures_the_words_remain():
-    found = part(context(counterfactuals=[row("true", "semantic"), row("wrong", "undecided")]))
+    found = section(context(counterfactuals=[row("true", "semantic"), row("wrong", "undecided")]))
     assert found is not None
     (panel,) = found.panels
-    assert isinstance(panel, CounterfactualPanel)
+    assert isinstance(panel, SliderPanel)
     assert panel.pictures == []
     assert panel.changes[0].difference == ""
     assert panel.doubted[0].image == ""

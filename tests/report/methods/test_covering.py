@@ -6,7 +6,7 @@ import pytest
 from tests.report.methods.context import context, plain
 
 from whywrong.report import answer
-from whywrong.report.methods.covering import part
+from whywrong.report.methods.covering import section
 from whywrong.report.tables import Row
 
 ROW = Row(
@@ -16,7 +16,7 @@ ROW = Row(
 
 
 def told(**changes) -> str:
-    found = part(context(covering=Row(ROW, **changes)))
+    found = section(context(covering=Row(ROW, **changes)))
     assert found is not None
     return plain(found.sentences)
 
@@ -36,7 +36,7 @@ def test_the_controls_that_do_as_well_are_counted(hits, words):
 
 
 def test_without_a_confirmed_place_the_map_makes_no_claim():
-    found = part(context(covering=Row(ROW, place_confirmed=False)))
+    found = section(context(covering=Row(ROW, place_confirmed=False)))
     assert found is not None
     assert found.overlays == []
     assert plain(found.sentences) == (
@@ -52,7 +52,7 @@ def test_without_controls_it_says_why_nothing_was_tested():
 
 
 def test_the_window_is_drawn_where_it_is():
-    found = part(context(covering=ROW))
+    found = section(context(covering=ROW))
     assert found is not None
     [overlay] = found.overlays
     assert (overlay.path, overlay.width, overlay.height) == ("M125 125h250v250h-250z", 1000, 1000)
@@ -60,18 +60,18 @@ def test_the_window_is_drawn_where_it_is():
 
 @pytest.mark.parametrize("row", [None, Row(status="skipped")])
 def test_errors_that_were_not_asked_show_nothing(row):
-    assert part(context(covering=row)) is None
+    assert section(context(covering=row)) is None
 
 
 def test_a_refusal_is_shown_with_its_reason():
-    found = part(context(covering=Row(status="refused", reason="NaN")))
+    found = section(context(covering=Row(status="refused", reason="NaN")))
     assert found is not None
     assert found.sentences == []
     assert found.blocks[0].rows == [("refused", "", "NaN")]
 
 
 def test_hiding_something_that_turns_the_answer_is_called_no_evidence():
-    found = part(context(covering=Row(ROW, place_confirmed=False)))
+    found = section(context(covering=Row(ROW, place_confirmed=False)))
     assert found is not None
     notes = {name: note for name, _, note in found.blocks[0].rows}
     assert "no evidence by itself" in notes["windows that turn the answer"]

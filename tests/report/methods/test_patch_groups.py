@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.report.methods.context import context, plain
 
-from whywrong.report.methods.patch_groups.section import NO_CAUSE, part
+from whywrong.report.methods.patch_groups.section import NO_CAUSE, section
 from whywrong.report.tables import Row
 
 FOUND = Row(
@@ -18,7 +18,7 @@ FOUND = Row(
 
 
 def told(**changes) -> str:
-    found = part(context(patch_groups=Row(FOUND, **changes)))
+    found = section(context(patch_groups=Row(FOUND, **changes)))
     assert found is not None
     return plain(found.sentences)
 
@@ -52,13 +52,15 @@ def test_the_smaller_way_to_the_right_answer_is_told():
 
 
 def test_no_sentence_overlay_or_number_speaks_of_a_cause():
-    found = part(context(patch_groups=FOUND))
+    found = section(context(patch_groups=FOUND))
     assert found is not None
     texts = [plain(found.sentences), *(f"{o.label} {o.caption}" for o in found.overlays), str(found.blocks)]
     for word in ("misled", "mislead", "because", "in the way", "cause", "responsible", "reason"):
         assert not any(word in text.lower() for text in texts), word
     assert NO_CAUSE in found.caveats
-    nothing = part(context(patch_groups=Row(FOUND, sufficient_found=False, breaking_found=False, targeted_found=False)))
+    nothing = section(
+        context(patch_groups=Row(FOUND, sufficient_found=False, breaking_found=False, targeted_found=False))
+    )
     assert nothing is not None
     assert NO_CAUSE not in nothing.caveats
 
@@ -78,7 +80,7 @@ def area(path: str, point: tuple[float, float]) -> bool:
     ("enough", set(range(49)) - {3}), ("breaking", {3, 4}), ("targeted", {3, 4, 5}),
 ])  # fmt: skip
 def test_an_overlay_covers_exactly_the_patches_that_are_hidden(kind, covered):
-    found = part(context(patch_groups=FOUND))
+    found = section(context(patch_groups=FOUND))
     assert found is not None
     (overlay,) = [overlay for overlay in found.overlays if overlay.kind == kind]
     assert {p for p in range(49) if area(overlay.path, (p % 7 + 0.5, p // 7 + 0.5))} == covered
@@ -90,22 +92,22 @@ def test_the_order_is_drawn_only_beside_a_group_that_is_enough():
         heat = np.zeros((7, 7), np.float32)
         heat[0, 3] = 1
         at.tables.run.stored["patch_groups", "0"] = {"sufficient": heat}  # type: ignore[attr-defined]
-        found = part(at)
+        found = section(at)
         assert found is not None
         assert [overlay.kind for overlay in found.overlays] == kinds
 
 
 def test_a_fallback_to_pixels_is_a_caveat_with_its_reason_in_the_numbers():
-    found = part(context(patch_groups=Row(FOUND, players="pixels", fallback="no patch tokens")))
+    found = section(context(patch_groups=Row(FOUND, players="pixels", fallback="no patch tokens")))
     assert found is not None
     assert "covered with pixels" in found.caveats[0]
     assert found.blocks[0].rows[-1][2] == "7 × 7 patches, squares of pixels covered (no patch tokens)"
 
 
 def test_refused_and_skipped_searches_draw_nothing():
-    found = part(context(patch_groups=Row(status="refused", reason="constant scores")))
+    found = section(context(patch_groups=Row(status="refused", reason="constant scores")))
     assert found is not None
     assert found.overlays == found.sentences == []
     assert found.blocks[0].rows[0][2] == "constant scores"
-    assert part(context(patch_groups=Row(status="skipped"))) is None
-    assert part(context()) is None
+    assert section(context(patch_groups=Row(status="skipped"))) is None
+    assert section(context()) is None

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from scipy import stats
 from tests.report.methods.context import context, plain
 
-from whywrong.report.methods.profiles.section import both_readings, curve, part, read
+from whywrong.report.methods.profiles.section import both_readings, curve, read, section
 from whywrong.report.tables import Row
 
 RATIOS = (0.0, 0.1, 0.5, 0.9, 1.0)
@@ -76,7 +76,7 @@ def test_an_unknown_interval_is_no_narrow_one():
     assert found.solid.tolist() == [True, False, True, True, True]
     assert read(found).numbers.startswith(" (0.2 with")
     assert "as far as noise lets see" in read(found).statement
-    part_of = part(context(profiles=strengths))
+    part_of = section(context(profiles=strengths))
     assert part_of is not None
     (panel,) = part_of.panels
     assert panel.table.rows[1][2] == "unknown"  # type: ignore[union-attr]
@@ -101,7 +101,7 @@ def test_two_classes_that_say_the_same_share_a_sentence():
 
 def test_an_error_gets_one_chart_with_its_table_and_its_noise_marked():
     both = rows([0.8, 0.5, 0.1, 0.2, 0.3]) + rows([0.8, 0.5, 0.1, 0.2, 0.3], "true", noise=[0, 0, 0.4, 0, 0])
-    found = part(context(profiles=both))
+    found = section(context(profiles=both))
     assert found is not None
     (panel,) = found.panels
     assert panel.chart is not None  # type: ignore[union-attr]
@@ -114,16 +114,16 @@ def test_an_error_gets_one_chart_with_its_table_and_its_noise_marked():
 
 
 def test_refused_and_skipped_profiles_draw_nothing():
-    refused = part(context(profiles=[Row(status="refused", reason="logits are not finite")]))
+    refused = section(context(profiles=[Row(status="refused", reason="logits are not finite")]))
     assert refused is not None
     assert refused.panels == []
     assert refused.blocks[0].rows[0][2] == "logits are not finite"
-    assert part(context(profiles=[Row(status="skipped")])) is None
-    assert part(context()) is None
+    assert section(context(profiles=[Row(status="skipped")])) is None
+    assert section(context()) is None
 
 
 def test_a_fallback_to_pixels_is_a_caveat():
-    found = part(context(profiles=rows([0.8, 0.5, 0.1, 0.2, 0.3], fallback="no patch tokens")))
+    found = section(context(profiles=rows([0.8, 0.5, 0.1, 0.2, 0.3], fallback="no patch tokens")))
     assert found is not None
     assert "covered with pixels" in found.caveats[0]
     assert "no patch tokens" in found.panels[0].table.note  # type: ignore[union-attr]

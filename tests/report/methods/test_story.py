@@ -6,8 +6,8 @@ from tests.report.methods.context import ERROR, NAMES, context, plain
 
 from whywrong.report import answer
 from whywrong.report.methods.cam import half_cells, sentence
-from whywrong.report.methods.cam import part as evidence_part
-from whywrong.report.methods.inverted.section import part as fix_part
+from whywrong.report.methods.cam import section as evidence
+from whywrong.report.methods.inverted.section import section as fix_section
 from whywrong.report.tables import Row
 
 FIX = Row(
@@ -20,7 +20,7 @@ FIX = Row(
 
 def text(fix=FIX, error=ERROR, nearer=0.8) -> str:
     told = answer.sentences(error, NAMES)
-    part = fix_part(context(nearer, inverted=fix))
+    part = fix_section(context(nearer, inverted=fix))
     return plain(told + (part.sentences if part else []))
 
 
@@ -62,7 +62,7 @@ def test_evidence_names_both_classes_and_its_cells():
 
 
 def test_refused_evidence_is_not_told():
-    part = evidence_part(context(cam=Row(status="refused", reason="odd", evidence=None, rows=7, cols=7)))
+    part = evidence(context(cam=Row(status="refused", reason="odd", evidence=None, rows=7, cols=7)))
     assert part is not None
     assert part.sentences == part.overlays == []
     assert part.blocks[0].summary == "refused"
@@ -76,13 +76,13 @@ def test_half_of_the_evidence_lies_in_the_fewest_cells(values, cells):
 
 
 def test_caveats_name_what_limits_the_reading():
-    part = fix_part(context(inverted=Row(FIX, unstable=True, contribution_residual=0.05)))
+    part = fix_section(context(inverted=Row(FIX, unstable=True, contribution_residual=0.05)))
     assert part is not None
     assert len(part.caveats) == 2
     assert answer.caveats(Row(ERROR, notes=["PNG named .jpg"])) == ["Reading the file: PNG named .jpg."]
-    fine = fix_part(context(inverted=FIX))
+    fine = fix_section(context(inverted=FIX))
     assert fine is not None
     assert fine.caveats == []
-    evidence = evidence_part(context(cam=Row(status="ok", exact=False)))
-    assert evidence is not None
-    assert "approximate" in evidence.caveats[0]
+    approximate = evidence(context(cam=Row(status="ok", exact=False)))
+    assert approximate is not None
+    assert "approximate" in approximate.caveats[0]

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from markupsafe import Markup
 
+from whywrong.report.methods.base import MethodReport
 from whywrong.report.numbers import known, shown, sig
 from whywrong.report.primitives import overlays
-from whywrong.report.primitives.sections import Block, Context, Overlay, Part, true_class, wrong_class
+from whywrong.report.primitives.axes import grid, lay, photo_of, show, to_numpy, under
+from whywrong.report.primitives.overlays import common_scale, density
+from whywrong.report.primitives.sections import Block, Context, Overlay, Section, true_class, wrong_class
 from whywrong.report.tables import Row
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
 
-def part(context: Context) -> Part | None:
+    from whywrong.core.result import MethodResult
+
+
+def section(context: Context) -> Section | None:
     """What the evidence map shows of one error; None where there is no row of it."""
     cam = context.row["cam"]
     if cam is None:
         return None
     difference = context.maps("cam").get("difference")
-    found = Part(blocks=[_block(cam)])
+    found = Section(blocks=[_block(cam)])
     if cam["status"] != "ok":
         return found
     if difference is not None and difference.any():
@@ -29,6 +41,7 @@ def part(context: Context) -> Part | None:
                 f"Where the evidence for {context.wrong} lies, compared with the labelled class.",
                 cells=cells,
                 resolution=f"{cells.shape[0]} × {cells.shape[1]} cells",
+                rank=20,
             )
         )
     if known(cam["evidence"]):
@@ -84,3 +97,42 @@ def _block(cam: Row) -> Block:
         ("residual", sig(cam["residual"], 2), "missing from the sum, as a share of all absolute values"),
     ]
     return Block("Evidence map", f"{sig(cam['evidence'])} logits for the predicted class", rows)
+
+
+def draw_cam(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
+    """Photograph, then the evidence for the wrong class, for the true class, and the difference, on one scale."""
+    columns, maps = result.columns(), {name: to_numpy(values) for name, values in result.maps().items()}
+    signs = {"wrong": 1.0, "true": -1.0, "difference": 1.0}
+    titles = {"wrong": "for the wrong class", "true": "for the true class", "difference": "difference"}
+    kinds = [kind for kind in signs if kind in maps]
+    figure, axes = grid(len(rows), 1 + len(kinds))
+    for line, row in zip(axes, rows, strict=True):
+        photo = photo_of(x, row)
+        show(line[0], photo, "image")
+        cells = {kind: density(signs[kind] * maps[kind][row]) for kind in kinds}
+        if columns["status"][row] != "ok" or not all(np.isfinite(values).all() for values in cells.values()):
+            for axis in line[1:]:
+                show(axis, None, f"refused: {columns['reason'][row]}" if "reason" in columns else "refused")
+            continue
+        scale = common_scale(list(cells.values()))
+        for axis, kind in zip(line[1:], kinds, strict=True):
+            rows_cols = " × ".join(map(str, cells[kind].shape))
+            show(axis, under(photo), f"{titles[kind]}, {rows_cols} cells")
+            lay(axis, cells[kind], scale, photo.shape)
+        line[-1].set_xlabel(f"blue: true class, orange: wrong class\nfull colour from ± {sig(scale, 2)} logits per 1 %")
+    return figure
+
+
+CAM = MethodReport(
+    method="cam",
+    order=30,
+    section=section,
+    figure=draw_cam,
+    nouns=("evidence map",),
+    papers=(
+        "Class activation map: B. Zhou et al., “Learning Deep Features for Discriminative Localization”, CVPR 2016,"
+        " arXiv:1512.04150.",
+        "HiResCAM: R. L. Draelos, L. Carin, “Use HiResCAM instead of Grad-CAM for faithful explanations of"
+        " convolutional neural networks”, 2020, arXiv:2011.08891.",
+    ),
+)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
 
 from whywrong.core.discoveries import LEAST_CONTROLS, LEVEL
-from whywrong.report.numbers import count, known, percent, shown, sig
-from whywrong.report.primitives.sections import Block, Context, Overlay, Part, true_class
-from whywrong.report.summary import SKIPPED
-from whywrong.report.tables import Row
+from whywrong.core.statistics import wilson
+from whywrong.core.status import Status
+from whywrong.report.methods.base import CauseColumn, Choice, Facet, MethodReport
+from whywrong.report.numbers import count, interval, known, percent, shown, sig
+from whywrong.report.primitives.run_summary import RunSummary
+from whywrong.report.primitives.sections import Block, Context, Overlay, Section, true_class
+from whywrong.report.tables import Row, Tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,20 +30,22 @@ NONE_FOUND = (
 UNIT = 1000  # the window is drawn in a box of so many units a side
 
 
-def part(context: Context) -> Part | None:
+def section(context: Context) -> Section | None:
     """What covering shows of one error; None where there is no row of it or it was not to be explained in full."""
     row = context.row["covering"]
-    if row is None or row["status"] == SKIPPED:
+    if row is None or row["status"] == Status.SKIPPED:
         return None
     if row["status"] != "ok":
         reason = shown(row["reason"] or row["status"].replace("_", " "))
-        return Part(blocks=[Block("Covering", "refused", [("refused", "", reason)])])
+        return Section(blocks=[Block("Covering", "refused", [("refused", "", reason)])])
     if not row["place_confirmed"]:
-        return Part(sentences=[_not_confirmed(row)], blocks=[_block(row, context)])
+        return Section(sentences=[_not_confirmed(row)], blocks=[_block(row, context)])
     caption = Markup("Hidden here, the image is read as {}: a place confirmed.").format(context.true)
-    return Part(
+    return Section(
         sentences=[_confirmed(row, context)],
-        overlays=[Overlay("place", "Place", str(caption), path=_path(row), width=UNIT, height=UNIT)],
+        overlays=[
+            Overlay("place", "Place", str(caption), path=_path(row), width=UNIT, height=UNIT, look="outline", rank=10)
+        ],
         blocks=[_block(row, context)],
     )
 
@@ -99,6 +105,91 @@ def _block(row: Row, context: Context) -> Block:
     return Block("Covering", verdict, rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What covering with rivals found in a run.
+
+    Attributes:
+        asked: Distinct errors that were asked about.
+        confirmed: Those of them with a confirmed place.
+        controls: Images read right that they were compared with; too few of them confirm nothing.
+        held_out: Images read right that were held out and asked as well.
+        called: Those of them with P at or below 0.1, against the other controls.
+    """
+
+    asked: int
+    confirmed: int
+    controls: int
+    held_out: int
+    called: int
+
+
+def summarize(tables: Tables) -> Places | None:
+    """Count the places of a run; None if it did not run."""
+    if not tables.has("covering", "place_confirmed") or not tables.has("covering_controls", "held_out", "p"):
+        return None
+    found = tables.rows(
+        "select count(*) as asked, count_if(place_confirmed) as confirmed, max(controls) as controls"
+        " from covering join items using (item_id) where status = 'ok' and same_as is null"
+    )[0]
+    apart = tables.rows(
+        "select count(*) as held_out, count_if(p <= 0.1) as called from covering_controls"
+        " where status = 'ok' and held_out"
+    )[0]
+    numbers = {**found, **apart}
+    return Places(**{name: int(value or 0) for name, value in numbers.items()})
+
+
+def lead(summary: RunSummary) -> list[str]:
+    """Count the errors with a confirmed place."""
+    places: Places | None = summary.numbers.get("covering")
+    if places is None or not places.confirmed:
+        return []
+    which = "1 error is" if places.confirmed == 1 else f"{places.confirmed:,} errors are"
+    return [
+        f"{which} accounted for by one small place of the image, of {places.asked:,} that were asked; of the places"
+        " confirmed about one in ten may be chance."
+    ]
+
+
+def held_out_rate(places: Places) -> str:
+    """Say how often the test of a place confirms one in images that the model reads right."""
+    if not places.held_out or not places.controls:
+        return "The test of places could not be tried on images read right: there are too few of them."
+    rate = wilson(places.called, places.held_out)
+    return (
+        f"Of {count(places.held_out, 'image')} read right that were held out and asked for their runner-up,"
+        f" {percent(rate.value)} (95 % interval {interval(rate)}) have P at or below 0.1; 10 % are expected."
+        f" Errors were compared with {count(places.controls, 'image')} read right."
+    )
+
+
+def _limits(summary: RunSummary) -> list[str]:
+    places = summary.numbers.get("covering")
+    return [] if places is None else [held_out_rate(places)]
+
+
+def _confirmed_of(row: Row) -> bool:
+    return bool(row["covering"] and row["covering"]["place_confirmed"])
+
+
+def _choices(rows: Sequence[Row]) -> list[Choice]:
+    number = sum(map(_confirmed_of, rows))
+    return [Choice("1", f"Place confirmed ({number})", number)] if number else []
+
+
+def _by_cause(tables: Tables) -> dict[str, str]:
+    """Confirmed places among those asked, by planted cause."""
+    if not tables.has("covering", "place_confirmed"):
+        return {}
+    rows = tables.rows(
+        "select split_part(i.cause, ' ', 1) as cause, count(v.place_confirmed) as asked,"
+        " count_if(v.place_confirmed)::bigint as confirmed"
+        " from covering v join items i using (item_id) where i.cause is not null group by 1"
+    )
+    return {row["cause"]: f"{row['confirmed']:,} of {row['asked']:,}" for row in rows if row["asked"]}
+
+
 def draw_covering(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
     """Photograph with the window that brings the asked class out most, then its probability by window.
 
@@ -137,3 +228,43 @@ def draw_covering(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figur
         right.set_xlabel("probability of the asked class, by covered window", fontsize=8)
         figure.colorbar(shown, ax=right, shrink=0.8)
     return figure
+
+
+COVERING = MethodReport(
+    method="covering",
+    order=20,
+    section=section,
+    figure=draw_covering,
+    further_views=("covering_controls",),
+    summarize=summarize,
+    lead=lead,
+    facets=(
+        Facet(
+            key="place",
+            title="Place confirmed",
+            value=lambda row: "1" if _confirmed_of(row) else "0",
+            choices=_choices,
+        ),
+    ),
+    badge=lambda row: "place confirmed" if _confirmed_of(row) else "",
+    cause_column=CauseColumn(title="place confirmed", texts=_by_cause),
+    nouns=("search for a place", "searches for a place"),
+    papers=(
+        "Covering: M. D. Zeiler, R. Fergus, “Visualizing and Understanding Convolutional Networks”, ECCV 2014,"
+        " arXiv:1311.2901. Rivals, controls in role play and the test are ours.",
+        "False discovery rate: Y. Benjamini, Y. Hochberg, “Controlling the False Discovery Rate”, JRSS B 57 (1995),"
+        " pp. 289–300.",
+    ),
+    limits=(
+        "A place is confirmed only if it is small and hides the truth. That none is confirmed does not mean that there"
+        " is none: occluders and causes that are spread out are missed.",
+    ),
+    limits_of_run=_limits,
+    glossary=(
+        (
+            "place confirmed",
+            "hiding this place brings out the true class and no other as much, more than in images read right",
+        ),
+        ("role play", "an image read right, asked for its runner-up as if that were its label"),
+    ),
+)

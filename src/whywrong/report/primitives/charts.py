@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import ClassVar
 
-from whywrong.report.numbers import sig
+from whywrong.report.numbers import percent, sig
 
 WIDTH, HEIGHT = 392, 212
 LEFT, RIGHT, TOP, BOTTOM = 40, 112, 14, 40  # space for ticks, direct labels and the name of the x axis
 LABEL_GAP = 17
+FEWEST = 5  # errors from which a figure over all of them is drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,64 @@ def sparkline(values: Sequence[float], *, start: str, end: str, described: str) 
         for i, value in enumerate(values)
     ]
     return Sparkline(width, height, _path(points), points[-1], start, end, described)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar of a small bar chart: what it counts, how often, and its length as a share of the longest."""
+
+    label: str
+    number: int
+    length: float
+    share: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A small bar chart with its reading."""
+
+    shape: ClassVar[str] = "bars"
+    key: str
+    title: str
+    readings: list[str]
+    axis: str
+    bars: list[Bar]
+
+
+def bars_of(numbers: Sequence[tuple[str, int]], total: int) -> list[Bar]:
+    """Bars for labelled counts; their shares are those of ``total``."""
+    most = max((n for _, n in numbers), default=0) or 1
+    return [Bar(label, n, n / most, percent(n / total)) for label, n in numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """One bar: ``low`` to ``high`` as text, errors in it, height as a share of the highest, share of all errors."""
+
+    low: str
+    high: str
+    number: int
+    height: float
+    share: str
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Errors by a measured size, in bins.
+
+    Attributes:
+        axis: What the bins are bins of, and what their heights mean.
+        unit: Of the edges of the bins.
+        described: What it shows, for those who do not see it.
+    """
+
+    shape: ClassVar[str] = "histogram"
+    title: str
+    reading: str
+    bins: list[Bin]
+    axis: str
+    unit: str
+    described: str
 
 
 def _runs(points: Sequence[tuple[float, float, bool]], *, hollow: bool) -> list[list[tuple[float, float]]]:

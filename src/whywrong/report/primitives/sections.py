@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from markupsafe import Markup
 
 from whywrong.report.primitives.charts import LineChart, Sparkline
+from whywrong.report.primitives.run_summary import RunSummary
 from whywrong.report.tables import Names, Row, Tables
 
 
@@ -17,7 +18,7 @@ class Overlay:
     """Something to lay on the photograph: a picture or a path, with what it shows and in which unit.
 
     Attributes:
-        kind: Its name in classes and ids of the page.
+        kind: Its name, unique within an error.
         label: The word of its switch; ``caption`` is the sentence under it.
         image: Address of a picture that covers what the model sees.
         path: SVG path in a box of ``width`` x ``height`` units.
@@ -25,7 +26,10 @@ class Overlay:
             its signed maps on one scale.
         resolution: The size of the map, in words.
         group: Which row of switches it stands in; the empty one comes first.
-        opaque: Whether the picture hides the photograph.
+        look: How it lies on the photograph: a coloured ``map``, the same in ``blocks`` that stay sharp, an ``outline``,
+            a dark ``cover``, or ``opaque``, hiding it.
+        rank: Place among the switches, smallest first.
+        starts: Whether it may be the one that is shown at first.
     """
 
     kind: str
@@ -38,7 +42,9 @@ class Overlay:
     cells: np.ndarray | None = None
     resolution: str = ""
     group: str = ""
-    opaque: bool = False
+    look: Literal["map", "blocks", "outline", "cover", "opaque"] = "map"
+    rank: int = 100
+    starts: bool = True
 
     @property
     def signed(self) -> bool:
@@ -68,6 +74,7 @@ class Block:
 class ChartPanel:
     """A small chart with its one-sentence reading above it and its data a click away."""
 
+    shape: ClassVar[str] = "panel"
     template: ClassVar[str] = "panel_chart.html.j2"
     beside: ClassVar[str] = "photograph"
     kind: str
@@ -80,7 +87,7 @@ class ChartPanel:
 
 @dataclass(slots=True)
 class Picture:
-    """One picture of a counterfactual panel.
+    """One picture of a panel with a slider.
 
     Attributes:
         role: ``true``, ``image`` or ``wrong``: into the true class, as it is, or deeper into the predicted one.
@@ -97,7 +104,7 @@ class Picture:
 
 @dataclass(slots=True)
 class Change:
-    """One counterfactual: where it changed the image, and how the target rose meanwhile."""
+    """One changed version: where it differs from the image, and how the target rose meanwhile."""
 
     role: str
     title: str
@@ -108,7 +115,7 @@ class Change:
 
 @dataclass(slots=True)
 class Doubted:
-    """A counterfactual that explains nothing, with the sentence that says so."""
+    """A changed version that explains nothing, with the sentence that says so."""
 
     role: str
     image: str
@@ -117,26 +124,43 @@ class Doubted:
 
 
 @dataclass(slots=True)
-class CounterfactualPanel:
-    """Counterfactuals of one image: trusted ones with a slider, others small and grey."""
+class SliderPanel:
+    """Changed versions of one image: trusted ones with a slider, others small and grey.
 
-    template: ClassVar[str] = "panel_counterfactuals.html.j2"
+    Attributes:
+        slider: What the slider does, for those who do not see it.
+        unit: What the colours of the differences mean; empty if none is drawn.
+        tiny: Whether pictures are enlarged by whole pixels.
+    """
+
+    template: ClassVar[str] = "panel_slider.html.j2"
     beside: ClassVar[str] = "story"
     kind: str
     title: str
     pictures: list[Picture]
     changes: list[Change]
     doubted: list[Doubted]
-    scale: str
+    slider: str
+    unit: str
     tiny: bool
     notes: list[str]
 
 
-Panel = ChartPanel | CounterfactualPanel
+Panel = ChartPanel | SliderPanel
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """One number of the run under its headline: what, how much, how sure, and out of what."""
+
+    title: str
+    value: str
+    certainty: str
+    note: str = ""
 
 
 @dataclass(slots=True)
-class Part:
+class Section:
     """Everything one method shows of one error.
 
     Attributes:
@@ -160,13 +184,13 @@ class Context:
 
     Attributes:
         row: As given by :func:`whywrong.report.selection.select`.
-        nearer: Share of the fixed errors that are farther from right than this one, 0..1; NaN if unknown.
+        summary: Of the whole run.
     """
 
     tables: Tables
     row: Row
     names: Names
-    nearer: float = float("nan")
+    summary: RunSummary = field(default_factory=RunSummary)
 
     @property
     def true(self) -> str:
@@ -183,9 +207,6 @@ class Context:
         found = self.tables.run.maps(method, self.row["item_id"])
         arrays = {name: np.asarray(values, dtype=np.float32) for name, values in found.items()}
         return {name: values for name, values in arrays.items() if np.isfinite(values).all()}
-
-
-COVERED = "Patches were covered with pixels, since this model cannot leave them out: covering may add a cue of its own."
 
 
 def true_class(name: str) -> Markup:

@@ -2,7 +2,7 @@
 (() => {
   document.documentElement.classList.add("js");
 
-  // The slider mixes the image with a counterfactual: below zero the one deeper into the predicted class.
+  // The slider mixes the image with a changed version: below zero the one deeper into the predicted class.
   document.addEventListener("input", (event) => {
     const slider = event.target.closest(".slide input");
     if (!slider) return;
@@ -23,18 +23,14 @@
     tile,
     section: document.getElementById(tile.dataset.for),
     ...tile.dataset,
-    far: tile.dataset.distance === "inf" ? Infinity : Number(tile.dataset.distance),
-    sure: Number(tile.dataset.confidence),
-    size: Number(tile.dataset.patches) < 0 ? Infinity : Number(tile.dataset.patches),
   }));
-  const orders = {
-    far: (a, b) => b.far - a.far || b.sure - a.sure,
-    near: (a, b) => a.far - b.far || a.sure - b.sure,
-    sure: (a, b) => b.sure - a.sure,
-    unsure: (a, b) => a.sure - b.sure,
-    few: (a, b) => a.size - b.size || b.sure - a.sure,
-    name: (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0),
-  };
+  // An order compares the attribute of tiles that its option names; what is unknown, below zero, comes last.
+  function place(entry, { by, down }) {
+    const value = entry.tile.getAttribute(`data-${by}`) === "inf" ? Infinity : Number(entry.tile.getAttribute(`data-${by}`));
+    return down !== undefined ? -value : value < 0 ? Infinity : value;
+  }
+  const byName = (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+  const byPlace = (data) => (a, b) => place(a, data) - place(b, data) || b.confidence - a.confidence;
   const { order: menu, text: search } = form.elements;
   // Every other control compares the attribute of a tile that has its name.
   const narrowing = [...form.elements].filter((field) => field.name && field !== menu && field !== search);
@@ -95,9 +91,11 @@
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     if (menu.value !== order) {
       order = menu.value;
+      const { dataset } = menu.selectedOptions[0];
+      const compare = dataset.by ? byPlace(dataset) : byName;
       tiles.sort((a, b) => {
-        const difference = orders[order](a, b);
-        return Number.isNaN(difference) ? 0 : difference;
+        const difference = compare(a, b);
+        return Number.isNaN(difference) ? b.confidence - a.confidence : difference;
       });
       for (const entry of tiles) {
         gallery.append(entry.tile);

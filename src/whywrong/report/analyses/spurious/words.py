@@ -54,7 +54,7 @@ def _place(spec: Row) -> str:
     return f"planted:{path}" if spec["kind"] == "planted" else path.rstrip("/").rpartition("/")[2] or path
 
 
-def lede(record: Row, rows: Sequence[Row], drawn: int) -> list[str]:
+def lead(record: Row, rows: Sequence[Row], drawn: int) -> list[str]:
     """What was looked at and how, under the headline; ``drawn`` classes are on the page."""
     found = (
         f"Components were found in {count(record['images_searched'], 'reference image')}"
@@ -77,7 +77,7 @@ def lede(record: Row, rows: Sequence[Row], drawn: int) -> list[str]:
     return sentences
 
 
-def strip(record: Row, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+def statistics(record: Row, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     """Four numbers: title, value, note."""
     harmful = [row for row in rows if row["verdict"] == "harmful"]
     named = [row for row in rows if row["label"]]

@@ -1,1 +1,31 @@
-"""What the report shows of ``counterfactuals``."""
+"""What the report shows of counterfactuals: changes into a class, and how far they are to be trusted."""
+
+from whywrong.report.methods.base import MethodReport
+from whywrong.report.methods.counterfactuals.figure import draw_counterfactuals
+from whywrong.report.methods.counterfactuals.overview import FACET, overview
+from whywrong.report.methods.counterfactuals.section import section
+
+COUNTERFACTUALS = MethodReport(
+    method="counterfactuals",
+    order=60,
+    section=section,
+    rows_per_error="several",
+    figure=draw_counterfactuals,
+    overview=overview,
+    facets=(FACET,),
+    explained="status = 'ok'",
+    nouns=("search for counterfactuals", "searches for counterfactuals"),
+    papers=(
+        "Sparse counterfactuals: V. Boreiko, M. Augustin, F. Croce, P. Berens, M. Hein, “Sparse Visual Counterfactual"
+        " Explanations in Image Space”, GCPR 2022, LNCS 13485, arXiv:2205.07972. The trust verdict is ours.",
+    ),
+    limits=(
+        "A counterfactual shows what moves this model. Only where its change is trusted does it show something that a"
+        " person would call the class.",
+    ),
+    glossary=(
+        ("counterfactual", "the image changed, within a bound, until the model reads it as a class that was chosen"),
+        ("semantic", "the change lasts, and classifiers that took no part in the search see it, too"),
+        ("adversarial", "the change moves this model only"),
+    ),
+)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whywrong.core.result import MethodResult
 from whywrong.report.numbers import percent, sig
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor
+
+    from whywrong.core.result import MethodResult
 
 _TITLES = {"true": "into the true class", "wrong": "deeper into the wrong class", "runner_up": "into the runner-up"}
 _SIDES = {"true": ("true",), "wrong": ("wrong", "runner_up")}

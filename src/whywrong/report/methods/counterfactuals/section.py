@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from whywrong.core.status import Status
 from whywrong.report.numbers import count, known, percent, shown, sig
 from whywrong.report.primitives import overlays
 from whywrong.report.primitives.charts import Sparkline, sparkline
@@ -19,14 +20,13 @@ from whywrong.report.primitives.sections import (
     Block,
     Change,
     Context,
-    CounterfactualPanel,
     Doubted,
-    Part,
     Picture,
+    Section,
+    SliderPanel,
     true_class,
     wrong_class,
 )
-from whywrong.report.summary import SKIPPED
 from whywrong.report.tables import Row
 
 TRUSTED = "semantic"
@@ -40,19 +40,19 @@ VERDICTS = {
 }
 
 
-def part(context: Context) -> Part | None:
+def section(context: Context) -> Section | None:
     """What counterfactuals show of one error; None where there is no row of them."""
     rows: list[Row] | None = context.row["counterfactuals"]
-    if not rows or rows[0]["status"] == SKIPPED:
+    if not rows or rows[0]["status"] == Status.SKIPPED:
         return None
     first = rows[0]
     if first["status"] != "ok":
         reason = shown(first["reason"] or "no reason given")
-        return Part(blocks=[Block("Counterfactuals", "refused", [("refused", "", reason)])])
+        return Section(blocks=[Block("Counterfactuals", "refused", [("refused", "", reason)])])
     chosen = {role: row for role in ROLES if (row := largest(rows, role)) is not None}
     if not chosen:
         return None
-    found = Part(blocks=[_block(rows, context)])
+    found = Section(blocks=[_block(rows, context)])
     if first["reason"]:
         found.caveats.append(f"Counterfactuals: {shown(first['reason'])}.")
     panel = _panel(chosen, context)
@@ -72,7 +72,7 @@ def trusted(row: Row) -> bool:
     return row["trust"] == TRUSTED and row.get("guide") != NOISE
 
 
-def _panel(chosen: dict[str, Row], context: Context) -> CounterfactualPanel:
+def _panel(chosen: dict[str, Row], context: Context) -> SliderPanel:
     stored = context.maps("counterfactuals")
     image = stored.get("image_u8")
     good = [role for role, row in chosen.items() if trusted(row)]
@@ -81,13 +81,17 @@ def _panel(chosen: dict[str, Row], context: Context) -> CounterfactualPanel:
     drawn = [role for role in good if image is not None and f"{role}_u8" in stored]
     pictures = _pictures(drawn, stored, context) if drawn else []
     width = 0 if image is None else max(image.shape[-2:])
-    panel = CounterfactualPanel(
+    panel = SliderPanel(
         kind="counterfactuals",
         title="What would have to change" if good else "What would have to change: nothing that can be trusted",
         pictures=pictures,
         changes=[],
         doubted=[],
-        scale=sig(255 * scale, 2) if scale else "",
+        slider="From the image as it is to its counterfactual",
+        unit=f"full colour from ± {sig(255 * scale, 2)} grey levels, mean of the colours, for every counterfactual of"
+        " this image."
+        if scale
+        else "",
         tiny=0 < width <= 64,
         notes=[],
     )

@@ -1,1 +1,36 @@
-"""What the report shows of ``inverted``."""
+"""What the report shows of the inverted attack: the smallest change that makes an image right."""
+
+from whywrong.report.methods.base import MethodReport
+from whywrong.report.methods.inverted import overview
+from whywrong.report.methods.inverted.figure import draw_inverted
+from whywrong.report.methods.inverted.section import section
+
+INVERTED = MethodReport(
+    method="inverted",
+    order=10,
+    section=section,
+    figure=draw_inverted,
+    explained="detailed",
+    answered=("ok", "skipped", "no_answer", "already_correct"),
+    summarize=overview.summarize,
+    lead=overview.lead,
+    statistic=overview.statistic,
+    overview=overview.overview,
+    measure=overview.MEASURE,
+    cause_column=overview.CAUSE_COLUMN,
+    papers=(
+        "Inverted attack: R. Haffar, N. Jebreel, J. Domingo-Ferrer, D. Sánchez, “Explaining Image Misclassification in"
+        " Deep Learning via Adversarial Examples”, MDAI 2021, LNAI 12898, pp. 323–334,"
+        " doi:10.1007/978-3-030-85529-1_26. The Newton step and the region fix are ours.",
+    ),
+    limits=(
+        "Where a fix lies shows where the model is sensitive, for any class: it says nothing about the cause of an"
+        " error.",
+    ),
+    glossary=(
+        ("fix", "the least changed image found that the classifier reads as the labelled class"),
+        ("8-bit fix", "a fix with whole grey levels, tested again"),
+        ("region fix", "a fix confined to few superpixels"),
+        ("lift", "a share of the map divided by the share of the area; 1 is chance"),
+    ),
+)

@@ -10,19 +10,20 @@ import numpy as np
 from markupsafe import Markup
 
 from whywrong.core.status import Status
+from whywrong.report.methods.inverted.overview import distance, nearer
 from whywrong.report.numbers import count, grey_levels, known, percent, sig
 from whywrong.report.primitives import overlays
-from whywrong.report.primitives.sections import Block, Context, Overlay, Part, true_class
+from whywrong.report.primitives.sections import Block, Context, Overlay, Section, true_class
 from whywrong.report.tables import Row
 
 
-def part(context: Context) -> Part | None:
+def section(context: Context) -> Section | None:
     """What the fix shows of one error; None where there is no row of it."""
     fix = context.row["inverted"]
     if fix is None:
         return None
-    found = Part(
-        sentences=[*_distance(fix, context.true, context.nearer), *_eight_bit(fix)],
+    found = Section(
+        sentences=[*_distance(fix, context.true, nearer(context.summary, distance(context.row))), *_eight_bit(fix)],
         overlays=_overlays(fix, context.maps("inverted")),
         caveats=_caveats(fix),
     )
@@ -44,25 +45,27 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
         height, width = region.shape
         path = overlays.outline(region)
         if path:
-            found.append(Overlay("region", "Region fix", caption, path=path, width=width, height=height))
+            found.append(
+                Overlay("region", "Region fix", caption, path=path, width=width, height=height, look="outline", rank=30)
+            )
     contribution = stored.get("contribution")
     if contribution is not None and contribution.any():
         # The contribution of a change to becoming right speaks for the true class, which is the negative side.
         cells = -overlays.density(overlays.smoothed(contribution))
         caption = "Where the model is sensitive: what each place contributes to the smallest change."
         size = f"{cells.shape[0]} × {cells.shape[1]} cells"
-        found.append(Overlay("contribution", "Sensitivity", caption, cells=cells, resolution=size))
+        found.append(Overlay("contribution", "Sensitivity", caption, cells=cells, resolution=size, rank=40))
     change = stored["fix_u8"] - stored["image_u8"] if {"fix_u8", "image_u8"} <= stored.keys() else None
     if change is not None and change.any():
         image, factor = overlays.amplified(change, 1024)
         most = grey_levels(float(np.abs(change).max()))
         caption = f"8-bit fix × {factor}" + (", otherwise invisible" if factor >= 20 else "")
         caption += f": the true change is at most {most}; mid grey is no change."
-        found.append(Overlay("change", f"8-bit × {factor}", caption, image=image, opaque=True))
+        found.append(Overlay("change", f"8-bit × {factor}", caption, image=image, look="opaque", rank=50))
     return found
 
 
-def _distance(fix: Row, true: str, nearer: float) -> list[Markup]:
+def _distance(fix: Row, true: str, share: float) -> list[Markup]:
     if fix["status"] == Status.NO_ANSWER:
         tried = int(fix["q_candidates"])
         return [Markup("No fix was found with {}, so how far it is from right is unknown.").format(
@@ -74,10 +77,10 @@ def _distance(fix: Row, true: str, nearer: float) -> list[Markup]:
     sentence = Markup("A change of at most {} in any colour value makes it {}").format(
         grey_levels(grey), true_class(true)
     )
-    if known(nearer) and 0.05 <= nearer <= 0.95:
-        sentence += Markup("; nearer to right than {} of the fixed errors").format(percent(round(nearer, 2)))
-    elif known(nearer):
-        sentence += Markup("; among the {} of all fixed errors").format("nearest" if nearer > 0.95 else "farthest")
+    if known(share) and 0.05 <= share <= 0.95:
+        sentence += Markup("; nearer to right than {} of the fixed errors").format(percent(round(share, 2)))
+    elif known(share):
+        sentence += Markup("; among the {} of all fixed errors").format("nearest" if share > 0.95 else "farthest")
     return [sentence + Markup(".")]
 
 

@@ -1,1 +1,29 @@
-"""What the report shows of ``patch_groups``."""
+"""What the report shows of patch groups: few patches that make a prediction, or break it."""
+
+from whywrong.report.methods.base import MethodReport
+from whywrong.report.methods.patch_groups import overview
+from whywrong.report.methods.patch_groups.figure import draw_patch_groups
+from whywrong.report.methods.patch_groups.section import section
+
+PATCH_GROUPS = MethodReport(
+    method="patch_groups",
+    order=40,
+    section=section,
+    figure=draw_patch_groups,
+    summarize=overview.summarize,
+    lead=overview.lead,
+    overview=overview.overview,
+    facets=(overview.FACET,),
+    badge=overview.badge,
+    explained="status = 'ok'",
+    nouns=("search for patch groups", "searches for patch groups"),
+    papers=(
+        "Patch groups (MoXI): K. Sumiyasu, K. Kawamoto, H. Kera, “Identifying Important Group of Pixels using"
+        " Interactions”, CVPR 2024, arXiv:2401.03785. The stop at the flip is ours.",
+    ),
+    limits=(
+        "Patch groups are found greedily: a smaller group may exist. A model shown a few patches sees an image unlike"
+        " any it was trained on.",
+    ),
+    glossary=(("enough", "patches that, with all others hidden, give the answer of the whole image"),),
+)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whywrong.core.result import MethodResult
 from whywrong.report.primitives.overlays import MAX_ALPHA, TRUE_RGB, WRONG_RGB
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor
+
+    from whywrong.core.result import MethodResult
 
 # Of each group: what it does, what the patches taken do where none was found, and its colour.
 _PANELS = {

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from whywrong.core.status import Status
+from whywrong.report.methods.base import COVERED
 from whywrong.report.numbers import count, known, shown, sig
 from whywrong.report.primitives import overlays
-from whywrong.report.primitives.sections import COVERED, Block, Context, Overlay, Part, true_class, wrong_class
-from whywrong.report.summary import SKIPPED
+from whywrong.report.primitives.sections import Block, Context, Overlay, Section, true_class, wrong_class
 from whywrong.report.tables import Row
 
 GROUP = "Patches"
@@ -24,15 +25,15 @@ NO_CAUSE = (
 )
 
 
-def part(context: Context) -> Part | None:
+def section(context: Context) -> Section | None:
     """What patch groups show of one error; None where there is no row of it or it was not to be explained in full."""
     row = context.row["patch_groups"]
-    if row is None or row["status"] == SKIPPED:
+    if row is None or row["status"] == Status.SKIPPED:
         return None
     if row["status"] != "ok":
         reason = shown(row["reason"] or "no reason given")
-        return Part(blocks=[Block("Patch groups", "refused", [("refused", "", reason)])])
-    return Part(
+        return Section(blocks=[Block("Patch groups", "refused", [("refused", "", reason)])])
+    return Section(
         sentences=[*_enough(row, context), *_without(row, context)],
         overlays=_overlays(row, context),
         blocks=[_block(row)],
@@ -95,7 +96,9 @@ def _overlays(row: Row, context: Context) -> list[Overlay]:
         path = overlays.cells_path(covered.reshape(rows, cols))
         if path:
             grid = {"width": cols, "height": rows, "resolution": f"{rows} × {cols} patches"}
-            found.append(Overlay(kind, label, caption, path=path, group=GROUP, **grid))
+            found.append(
+                Overlay(kind, label, caption, path=path, group=GROUP, look="cover", starts=kind == "enough", **grid)
+            )
 
     for kind, label, name, order, caption in (
         ("enough", "Enough", "sufficient", "insertion_order", "With only {} shown, the model predicts {wrong}."),
@@ -117,7 +120,11 @@ def _overlays(row: Row, context: Context) -> list[Overlay]:
         )
         resolution = f"{heat.shape[0]} × {heat.shape[1]} patches"
         image = overlays.magnitude_png(heat)
-        found.append(Overlay("order", "Order", caption, image=image, group=GROUP, resolution=resolution))
+        found.append(
+            Overlay(
+                "order", "Order", caption, image=image, group=GROUP, resolution=resolution, look="blocks", starts=False
+            )
+        )
     return found
 
 

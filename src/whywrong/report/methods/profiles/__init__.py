@@ -1,1 +1,36 @@
-"""What the report shows of ``profiles``."""
+"""What the report shows of interaction profiles: how strongly patches work together."""
+
+from whywrong.report.methods.base import MethodReport
+from whywrong.report.methods.profiles.figure import draw_profiles
+from whywrong.report.methods.profiles.overview import overview
+from whywrong.report.methods.profiles.section import section
+
+PROFILES = MethodReport(
+    method="profiles",
+    order=50,
+    section=section,
+    rows_per_error="several",
+    figure=draw_profiles,
+    overview=overview,
+    explained="status = 'ok'",
+    nouns=("interaction profile",),
+    papers=(
+        "Multi-order interactions of misclassified images: Y. Sumiyasu et al., “Game-Theoretic Understanding of"
+        " Misclassification”, 2022, arXiv:2210.03349.",
+        "Strength of interactions by order: H. Deng et al., “Discovering and Explaining the Representation"
+        " Bottleneck of DNNs”, ICLR 2022, arXiv:2111.06236. The unbiased square, its interval and the noise share are"
+        " ours.",
+    ),
+    limits=(
+        "An interaction profile says how strongly neighbouring patches work together for one class and one value"
+        " function; with another class or value function it may look different. It names no cause by itself.",
+    ),
+    glossary=(
+        ("log-odds", "logit of a class minus the log-sum-exp of all other logits; 0 is a probability of one half"),
+        (
+            "interaction",
+            "what two patches do to the log-odds together beyond what each does alone",
+        ),
+        ("strength", "root of the mean square of the interactions, the share of noise taken off"),
+    ),
+)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whywrong.core.result import MethodResult
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor
+
+    from whywrong.core.result import MethodResult
 
 COLOURS = {"true": "#2b6cb0", "target": "#c05621"}
 WORDS = {"true": "true class", "target": "wrong class"}

@@ -10,19 +10,19 @@ import numpy as np
 from markupsafe import Markup
 from scipy.special import stdtrit
 
+from whywrong.core.status import Status
+from whywrong.report.methods.base import COVERED
 from whywrong.report.numbers import count, known, percent, shown, sig
 from whywrong.report.primitives.charts import Series, line_chart
 from whywrong.report.primitives.sections import (
-    COVERED,
     Block,
     ChartPanel,
     Context,
-    Part,
+    Section,
     Table,
     true_class,
     wrong_class,
 )
-from whywrong.report.summary import SKIPPED
 from whywrong.report.tables import Row
 
 VALUES = {"log_odds": "log-odds", "log_prob": "log-probability", "logit": "logit", "margin": "margin"}
@@ -58,15 +58,15 @@ class Curve:
         return (self.noise <= NOISE_MARK) & np.isfinite(self.high)
 
 
-def part(context: Context) -> Part | None:
+def section(context: Context) -> Section | None:
     """The profile of one error; None where there is none or it was not to be explained in full."""
     rows: list[Row] | None = context.row["profiles"]
-    if not rows or rows[0]["status"] == SKIPPED:
+    if not rows or rows[0]["status"] == Status.SKIPPED:
         return None
     first = rows[0]
     if first["status"] != "ok":
         reason = shown(first["reason"] or "no reason given")
-        return Part(blocks=[Block("Interaction profile", "refused", [("refused", "", reason)])])
+        return Section(blocks=[Block("Interaction profile", "refused", [("refused", "", reason)])])
     value = VALUES.get(first["value"], str(first["value"]))
     curves = {name: found for name in ROLES if (found := curve(rows, name)) is not None}
     if not curves:
@@ -80,7 +80,7 @@ def part(context: Context) -> Part | None:
         described=f"Strength of the interactions of patches, by the {value} of the predicted and of the true class;"
         " the same numbers are in the table below.",
     )
-    part = Part(caveats=_caveats(first))
+    part = Section(caveats=_caveats(first))
     notes = [noise_note(curves.values()), _how(first)]
     part.panels.append(
         ChartPanel(

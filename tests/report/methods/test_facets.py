@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whywrong.report.facets import Choice, enough_of, filters, trust_of
+from whywrong.report.facets import controls
+from whywrong.report.methods.base import Choice
+from whywrong.report.methods.counterfactuals.overview import choices as words
+from whywrong.report.methods.counterfactuals.overview import trust_of
+from whywrong.report.methods.patch_groups.overview import choices as bins
+from whywrong.report.methods.patch_groups.overview import enough_of
+from whywrong.report.reports import find_reports
 from whywrong.report.tables import Row
 
 
@@ -19,10 +24,6 @@ def changed(*rows: dict[str, Any]) -> Row:
 
 def grouped(**columns: Any) -> Row:
     return Row(patch_groups=Row(status="ok", **columns))
-
-
-def case(trust: str = "not looked for", enough: str = "not looked for", patches: int = -1) -> Any:
-    return SimpleNamespace(trust=trust, enough=enough, patches=patches)
 
 
 def test_the_change_at_the_largest_radius_is_the_one_that_counts():
@@ -75,11 +76,11 @@ def test_a_group_that_was_not_found_has_no_size(columns, found):
 
 
 def test_menus_hold_what_occurs_in_order_with_its_number():
-    menus = filters(
-        [case("undecided", "4", 5), case("semantic", "1", 1), case("semantic", "0", 0), case("semantic", "none found")]
-    )
-    assert menus.trust == [Choice("semantic", "semantic", 3), Choice("undecided", "undecided", 1)]
-    assert [(choice.key, choice.label, choice.number) for choice in menus.patches] == [
+    changes = [changed({"trust": trust}) for trust in ("undecided", "semantic", "semantic", "semantic")]
+    assert words(changes) == [Choice("semantic", "semantic", 3), Choice("undecided", "undecided", 1)]
+    sizes = [grouped(sufficient_found=True, sufficient_size=size) for size in (5, 1, 0)]
+    found = bins([*sizes, grouped(sufficient_found=False)])
+    assert [(choice.key, choice.label, choice.number) for choice in found] == [
         ("0", "none needed", 1),
         ("1", "1\u00a0patch", 1),
         ("4", "4 to 5 patches", 1),
@@ -87,12 +88,10 @@ def test_menus_hold_what_occurs_in_order_with_its_number():
     ]
 
 
-def test_a_menu_with_nothing_to_choose_is_empty():
-    menus = filters([case(), case()])
-    assert (menus.trust, menus.patches) == ([], [])
-    menus = filters([])
-    assert (menus.trust, menus.patches) == ([], [])
+def test_a_menu_with_nothing_to_choose_is_not_drawn():
+    assert words([Row(), Row()]) == bins([Row(), Row()]) == []
+    assert controls(find_reports({}), [Row(), Row()]) == controls(find_reports({}), []) == []
 
 
 def test_a_word_that_nobody_knew_is_still_offered():
-    assert [choice.key for choice in filters([case("curious"), case()]).trust] == ["curious", "not looked for"]
+    assert [choice.key for choice in words([changed({"trust": "curious"}), Row()])] == ["curious", "not looked for"]

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from tests.report.fake_run import make_run
 
-from whywrong.report.overview import enough_patches, mean_profile, together, trust
-from whywrong.report.summary import Facts, gather
-from whywrong.report.tables import Tables
+from whywrong.report.headline import headline
+from whywrong.report.methods.counterfactuals.overview import trust
+from whywrong.report.methods.patch_groups.overview import Groups, enough_patches
+from whywrong.report.methods.profiles.overview import mean_profile
+from whywrong.report.primitives.run_summary import Pair, RunSummary
+from whywrong.report.reports import find_reports
+from whywrong.report.summary import summarize_run
+from whywrong.report.tables import Names, Tables
 
 
 def test_the_mean_profile_is_the_root_of_the_mean_square(tmp_path):
@@ -29,13 +34,15 @@ def test_the_mean_profile_is_the_root_of_the_mean_square(tmp_path):
 
 def test_few_errors_get_no_figure_over_all(tmp_path):
     run = make_run(tmp_path, errors=4)
+    reports = find_reports(run.meta)
     with Tables(run) as tables:
-        assert not together(tables, gather(tables))
+        summary = summarize_run(tables, reports)
+        assert [report.overview(tables, summary) for report in reports if report.overview] == [[]] * 4
 
 
 def test_bars_double_and_count_every_error():
-    facts = Facts(enough=np.array([0, 1, 1, 2, 3, 4, 9.0]), grouped=9, patches=49, targeted=np.array([5.0, 8.0]))
-    found = enough_patches(facts)
+    groups = Groups(enough=np.array([0, 1, 1, 2, 3, 4, 9.0]), targeted=np.array([5.0, 8.0]), grouped=9, patches=49)
+    found = enough_patches(groups)
     assert found is not None
     assert [(bar.label, bar.number) for bar in found.bars] == [
         ("0", 1), ("1", 2), ("2 to 3", 2), ("4 to 7", 1), ("8 to 15", 1), ("none found", 2),
@@ -43,33 +50,25 @@ def test_bars_double_and_count_every_error():
     assert found.readings[0].replace("\u00a0", " ") == (
         "For 44.4 % (4 of 9) of the errors, at most 2 patches of 49 alone are enough for the wrong prediction."
     )
-    assert sum(bar.number for bar in found.bars) == facts.grouped
+    assert sum(bar.number for bar in found.bars) == groups.grouped
 
 
 def test_the_last_bar_ends_at_the_number_of_patches():
-    found = enough_patches(Facts(enough=np.array([40.0] * 6), grouped=6, patches=49))
+    found = enough_patches(Groups(np.array([40.0] * 6), np.zeros(0), grouped=6, patches=49))
     assert found is not None
     assert found.bars[-1].label == "32 to 49"
 
 
-def test_the_lede_counts_errors_without_a_group_as_needing_more(tmp_path):
-    from whywrong.report.headline import headline
-    from whywrong.report.tables import Names
+def test_the_lead_counts_errors_without_a_group_as_needing_more():
+    reports = find_reports({})
 
-    facts = Facts(items=20, read=20, labelled=20, errors=9, grouped=9, patches=49, pairs=[])
-    facts.pairs = gather_pairs()
-    facts.enough = np.array([1.0, 1, 2, 2, 3])
-    assert "at most 3 of 49 patches shown alone give the same prediction" in " ".join(
-        headline(facts, Names(["a", "b"]))[1]
-    )
-    facts.enough = np.array([1.0, 1, 2, 2])
-    assert "patches" not in " ".join(headline(facts, Names(["a", "b"]))[1])
+    def lead(enough: list[float]) -> str:
+        numbers = {"patch_groups": Groups(np.array(enough), np.zeros(0), grouped=9, patches=49)}
+        summary = RunSummary(items=20, read=20, labelled=20, errors=9, pairs=[Pair(0, 1, 9, 10)], numbers=numbers)
+        return " ".join(headline(summary, Names(["a", "b"]), reports)[1])
 
-
-def gather_pairs():
-    from whywrong.report.summary import Pair
-
-    return [Pair(0, 1, 9, 10)]
+    assert "at most 3 of 49 patches shown alone give the same prediction" in lead([1, 1, 2, 2, 3])
+    assert "patches" not in lead([1, 1, 2, 2])
 
 
 def test_trust_is_that_of_the_largest_radius_and_every_error_counts_once(tmp_path):

@@ -1,0 +1,185 @@
+"""How far the errors of a run are from right: the smallest change found that makes each prediction correct."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from whywrong.core.statistics import wilson
+from whywrong.core.status import Status
+from whywrong.report.methods.base import CauseColumn, Chart, Measure
+from whywrong.report.numbers import count, grey_levels, interval, known, percent, sig
+from whywrong.report.primitives.charts import Bin, Histogram
+from whywrong.report.primitives.run_summary import RunSummary
+from whywrong.report.primitives.sections import Statistic
+from whywrong.report.tables import Row, Tables
+
+EDGES = [2.0**power for power in range(-7, 9)]  # grey levels
+FRACTIONS = {0.5: "½", 0.25: "¼", 0.125: "⅛"}
+
+
+@dataclass(frozen=True, slots=True)
+class Distances:
+    """What the attack found in a run.
+
+    Attributes:
+        values: (N,) smallest linf change known for each fixed error, grey levels, ascending.
+        statuses: How it ended, by status.
+    """
+
+    values: np.ndarray
+    statuses: Counter[str]
+
+    @property
+    def fixed(self) -> int:
+        """Errors for which a fix is known."""
+        return self.statuses[Status.OK]
+
+    @property
+    def attacked(self) -> int:
+        """Errors that the attack has treated."""
+        return sum(n for status, n in self.statuses.items() if status != Status.ALREADY_CORRECT)
+
+
+def summarize(tables: Tables) -> Distances | None:
+    """Collect the distances of a run; None if the attack did not run."""
+    if not tables.has("inverted"):
+        return None
+    rows = tables.rows("select status, count(*) as n from inverted group by status")
+    values = np.sort(tables.array("select rho_linf from inverted where status = 'ok'")) * 255
+    return Distances(values, Counter({row["status"]: row["n"] for row in rows}))
+
+
+def numbers_of(summary: RunSummary) -> Distances | None:
+    """Distances of a run; None if the attack did not run."""
+    return summary.numbers.get("inverted")
+
+
+def nearer(summary: RunSummary, away: float) -> float:
+    """Share of the fixed errors that are farther from right than ``away`` grey levels; NaN for fewer than 20."""
+    found = numbers_of(summary)
+    if found is None or len(found.values) < 20 or not np.isfinite(away):
+        return float("nan")
+    return float((found.values > away).mean())
+
+
+def distance(row: Row) -> float:
+    """Distance to right in grey levels (linf); infinite where no fix is known, -1 where none was looked for."""
+    fix = row["inverted"]
+    if fix is None:
+        return -1.0
+    return 255 * fix["rho_linf"] if fix["status"] == Status.OK else float("inf")
+
+
+def _text(away: float) -> str:
+    if away < 0:
+        return "not measured"
+    return "no fix known" if away == float("inf") else f"{sig(away)} grey levels"
+
+
+def _full(found: Distances | None) -> float | None:
+    """The distance, in grey levels, at which a tile's bar is full: the 95th percentile."""
+    return float(np.quantile(found.values, 0.95)) if found is not None and len(found.values) else None
+
+
+def _reading(full: float) -> str:
+    return (
+        "The bar and the number of a tile: the smallest change found that makes the prediction right, on one scale"
+        f" from 0 to {full:.3g} grey levels."
+    )
+
+
+MEASURE = Measure(value=distance, text=_text, full=_full, reading=_reading)
+
+
+def lead(summary: RunSummary) -> list[str]:
+    """Say how far the errors are from right."""
+    found = numbers_of(summary)
+    if found is None:
+        return ["How far each error is from right was not measured: the inverted attack did not run."]
+    if not found.attacked:
+        return ["How far each error is from right is not known yet: no fix has been looked for so far."]
+    if len(found.values) == 0:
+        return [f"No fix is known yet for any of the {found.attacked:,} errors that were tried."]
+    median = float(np.median(found.values))
+    whom = "this error" if found.fixed == 1 else f"half of the {count(found.fixed, 'error')} with a known fix"
+    sentence = (
+        f"{whom[0].upper()}{whom[1:]} would be predicted correctly after a change of at most {grey_levels(median)}"
+    )
+    sentence += " in any colour value (of 0 to 255)."
+    left = found.attacked - found.fixed
+    if left:
+        sentence += f" No fix was found within the budget for {left:,}."
+    untried = summary.errors - found.attacked
+    if untried > 0:
+        sentence += f" {untried:,} have not been tried."
+    return [sentence]
+
+
+def statistic(summary: RunSummary) -> Statistic:
+    """Count the errors with a known fix, with an interval."""
+    title, found = "errors with a known fix", numbers_of(summary)
+    if found is None or not found.attacked:
+        return Statistic(title, "n/a", "no error to fix" if not summary.errors else "not measured")
+    return Statistic(
+        title,
+        percent(found.fixed / found.attacked),
+        f"95 % interval {interval(wilson(found.fixed, found.attacked))}",
+        f"{found.fixed:,} of {found.attacked:,} tried",
+    )
+
+
+def overview(tables: Tables, summary: RunSummary) -> list[Chart]:
+    """Draw the distances of all errors."""
+    found = numbers_of(summary)
+    chart = None if found is None else _histogram(found)
+    return [] if chart is None else [chart]
+
+
+def _histogram(found: Distances) -> Histogram | None:
+    """Draw the distances of all fixed errors; None for fewer than five, which the gallery shows as well."""
+    values = found.values
+    if len(values) < 5:
+        return None
+    low = max(0, int(np.searchsorted(EDGES, np.quantile(values, 0.01), side="right")) - 1)
+    high = min(len(EDGES) - 1, max(low + 5, int(np.searchsorted(EDGES, np.quantile(values, 0.99), side="left"))))
+    inner = EDGES[low + 1 : high]  # the outer bins are open
+    numbers = np.bincount(np.searchsorted(inner, values, side="right"), minlength=len(inner) + 1)
+    labels = ["0", *map(_edge, inner), "more"]
+    bins = [
+        Bin(labels[i], labels[i + 1], int(n), float(n / numbers.max()), percent(n / len(values)))
+        for i, n in enumerate(numbers)
+    ]
+    below = int((values < 0.5).sum())
+    reading = (
+        f"{below:,} of {count(len(values), 'fixed error')} ({percent(below / len(values))}) are less than half a grey"
+        " level from right: closer than two neighbouring values of an image file."
+    )
+    return Histogram(
+        "How far from right",
+        reading,
+        bins,
+        "grey levels (largest change of any colour value), doubling from bar to bar; height: number of errors, from 0",
+        "grey levels",
+        "Bars of the number of errors by distance to right; the same numbers are in the table below.",
+    )
+
+
+def _edge(value: float) -> str:
+    return FRACTIONS.get(value, sig(value) if value > 0.1 else f"1/{round(1 / value)}")
+
+
+def _medians(tables: Tables) -> dict[str, str]:
+    """Median distance of the errors by planted cause, as text."""
+    if not tables.has("inverted", "rho_linf"):
+        return {}
+    rows = tables.rows(
+        "select split_part(i.cause, ' ', 1) as cause, median(v.rho_linf) filter (v.status = 'ok') as distance"
+        " from inverted v join items i using (item_id) where i.cause is not null group by 1"
+    )
+    return {row["cause"]: grey_levels(255 * row["distance"]) for row in rows if known(row["distance"])}
+
+
+CAUSE_COLUMN = CauseColumn(title="median distance to right", texts=_medians)

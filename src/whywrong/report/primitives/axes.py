@@ -1,0 +1,63 @@
+"""Axes of figures for notebooks: images, and signed maps over them. Matplotlib only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whywrong.report.primitives.overlays import MAX_ALPHA, TRUE_RGB, WRONG_RGB
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+
+def grid(lines: int, columns: int) -> tuple[Figure, np.ndarray]:
+    """Make a figure that belongs to no window, and its axes, (lines, columns)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.7 * columns, 3.0 * lines), layout="constrained", dpi=110)
+    return figure, figure.subplots(lines, columns, squeeze=False)
+
+
+def show(axis: Axes, image: np.ndarray | None, title: str) -> None:
+    """Draw an image (H, W, C) in [0, 1] without ticks; None leaves an empty frame with its title."""
+    axis.set_title(title, fontsize=9)
+    axis.xaxis.label.set(fontsize=8)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    if image is None:
+        axis.set_frame_on(False)
+        return
+    axis.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
+
+
+def lay(axis: Axes, cells: np.ndarray, scale: float, shape: tuple[int, ...]) -> None:
+    """Lay a signed map (h, w) over the image: blue below zero, orange above, transparent at zero, cells visible."""
+    level = np.clip(cells / scale, -1, 1) if scale > 0 else np.zeros_like(cells)
+    colours = np.where(level[..., None] < 0, TRUE_RGB, WRONG_RGB) / 255
+    picture = np.concatenate([colours, MAX_ALPHA * np.abs(level)[..., None]], axis=-1)
+    axis.imshow(picture, extent=(-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5), interpolation="nearest")
+
+
+def under(photo: np.ndarray) -> np.ndarray:
+    """Desaturate a photograph (H, W, C), as it lies under a map."""
+    return 0.35 * photo + 0.65 * photo.mean(axis=-1, keepdims=True)
+
+
+def photo_of(x: Tensor, row: int) -> np.ndarray:
+    """Take one image of a batch (B, C, H, W) as (H, W, C) in [0, 1]."""
+    return np.moveaxis(np.clip(x[row].detach().cpu().float().numpy(), 0, 1), 0, -1)
+
+
+def row_of(maps: dict[str, np.ndarray], name: str, row: int) -> np.ndarray | None:
+    """Take the map of one row; None if it is missing or has no finite values."""
+    values = maps[name][row] if name in maps else None
+    return values if values is not None and np.isfinite(values).all() else None
+
+
+def to_numpy(values: Any) -> np.ndarray:
+    """Copy a tensor or an array to a NumPy array on the CPU."""
+    return np.asarray(values.detach().cpu().float().numpy() if hasattr(values, "detach") else values)
