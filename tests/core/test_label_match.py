@@ -198,3 +198,46 @@ def test_a_name_comes_before_an_index():
 def test_a_text_that_stands_for_no_class_or_for_several_is_refused(text):
     with pytest.raises(UnmatchedLabelError):
         find_class(text, IMAGENET)
+
+
+ANIMALS = ClassList(("cat", "dog", "owl, barn owl"), ("n1", "n2", "n3"))
+
+
+def records(*names: str, wnids: tuple[str, ...] = ()) -> list[dict[str, object]]:
+    beside = [{"wnid": wnid} for wnid in wnids] or [{}] * len(names)
+    return [
+        {"index": index, "name": name, **more} for index, (name, more) in enumerate(zip(names, beside, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("named", "text"),
+    [
+        (records("dog", "cat", "owl"), r'for 2 of 3 classes .* \(class 0 is "dog" and "cat"\).* --label-by index'),
+        (records("cat", "owl", "dog"), "class 1 is"),
+        (records("Katze", "Hund", "Eule"), "for 3 of 3 classes"),
+        (records("cat", "fox", "wolf"), "for 2 of 3 classes"),
+        (records("Katze", "Hund", "Eule", wnids=("n2", "n1", "n3")), "for 2 of 3 classes"),
+    ],
+)
+def test_whole_numbers_stop_if_classes_json_numbers_other_classes(named, text):
+    with pytest.raises(InputError, match=text):
+        match_labels(["0", "2"], ANIMALS, records=named)
+    assert match_labels(["0", "2"], ANIMALS, records=named, label_by="index") == {"0": 0, "2": 2}
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        records("cat", "dog", "owl"),
+        records("Cat", "DOG", "barn owl"),
+        records("cat", "dog", "screech owl"),  # one unknown name among known ones
+        records("Katze", "Hund", "Eule", wnids=("n1", "n2", "n3")),
+    ],
+)
+def test_whole_numbers_are_indices_if_classes_json_agrees(named):
+    assert match_labels(["0", "2"], ANIMALS, records=named) == {"0": 0, "2": 2}
+
+
+def test_a_model_without_names_takes_whole_numbers_as_they_are():
+    assert match_labels(["1"], ClassList(("0", "1", "2")), records=records("dog", "cat", "owl")) == {"1": 1}

@@ -31,8 +31,8 @@ def match_labels(
 
     All labels are read in one and the same way: as index (``7``, ``007``), wnid or name. If no way fits all of them to
     the letter, names may be the first synonym of a class, a synonym of one class only, or differ in case, underscores,
-    hyphens and spaces; a wnid may be followed by a name (``n02085620-Chihuahua``). Where two ways are complete and
-    disagree, or a name stands for several classes, nothing is guessed.
+    hyphens and spaces; a wnid may be followed by a name (``n02085620-Chihuahua``). If two ways are complete and
+    disagree, a name stands for several classes, or the records number other classes than the model, nothing is guessed.
 
     Args:
         labels: Distinct labels of the data, as written there.
@@ -63,6 +63,8 @@ def match_labels(
             )
         if single:
             mapping = next(iter(single.values()))
+            if label_by is None and set(single) == {"index"}:
+                vocabulary.check_numbering()
             vocabulary.check_spelling(mapping)
             return mapping
     raise _no_match(labels, ways, vocabulary)
@@ -196,6 +198,31 @@ class _Vocabulary:
             lambda: self._plain_all.get(_plain(label)),
         )
         return next((hits for lookup in lookups if (hits := lookup())), set())
+
+    def check_numbering(self) -> None:
+        """Refuse whole-number labels if ``classes.json`` does not number the classes as the model does.
+
+        One name of another class is enough; so are names of which half or more are unknown to the model.
+
+        Raises:
+            InputError: The message names the first class whose names differ.
+        """
+        own = _Vocabulary(self.classes, None)
+        differing: list[int] = []
+        crossed = False
+        for index, record in self._by_index.items() if self.classes.named else ():
+            hits = own.wnids.get(str(record.get("wnid")), set()) or own.relaxed("name", str(record["name"]))
+            if index not in hits:
+                differing.append(index)
+                crossed = crossed or bool(hits)
+        if differing and (crossed or 2 * len(differing) >= len(self._by_index)):
+            first = min(differing)
+            raise InputError(
+                f"the labels are whole numbers, and for {len(differing)} of {len(self._by_index)} classes the names in "
+                f'classes.json and those of the model differ (class {first} is "{self._by_index[first]["name"]}" and '
+                f'"{self.classes.names[first]}"): name the labels, mend classes.json, or pass --label-by index '
+                '(label_by="index") if they count the classes as the model does'
+            )
 
     def check_spelling(self, mapping: Mapping[str, int]) -> None:
         """Refuse a match in which the data spells names in its own way and two classes differ by spelling alone.
