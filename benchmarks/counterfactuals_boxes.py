@@ -25,7 +25,7 @@ from torch import Tensor
 
 from whywrong.core.margins import best_other
 from whywrong.core.statistics import mean
-from whywrong.explain.counterfactuals import default_radius, search
+from whywrong.explain.counterfactuals import default_radius, maximize
 from whywrong.explain.counterfactuals.metrics import mass_inside
 from whywrong.explain.counterfactuals.objectives import ClassObjective
 from whywrong.models.classifier import Classifier
@@ -69,7 +69,7 @@ def measure(classifier: Classifier, x: Tensor, mask: Tensor, y: Tensor, steps: i
     with classifier:
         objective = ClassObjective(classifier)
         for p in EXPONENTS:
-            found = search(
+            found = maximize(
                 objective, x, target, p=p, eps=default_radius(p, x[0].numel()), steps=steps, gap_tolerance=1e-4
             )
             shares[p] = mass_inside(x, found.z, mask)

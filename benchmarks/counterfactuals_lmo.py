@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.randomness import keyed_normal, keyed_uniform, row_keys
-from whywrong.explain.counterfactuals.lmo import lp_norm, oracle
+from whywrong.explain.counterfactuals.solvers.lmo import linear_minimization_oracle, lp_norm
 
 EXPONENTS = (1.0, 1.1, 1.2, 1.5, 1.8, 2.0, 3.0, math.inf)
 SIZES = (5, 20, 60)
@@ -86,7 +86,7 @@ def measure(p: float, instances: int, *, generic: bool) -> dict:
         radius = torch.tensor([eps], dtype=torch.float64)
         for name, dtype in (("float64", torch.float64), ("float32", torch.float32)):
             small_w, small_x = w.to(dtype), x.to(dtype)
-            change = oracle(small_w[None].clone(), (1 - small_x)[None], small_x[None], radius, p)[0]
+            change = linear_minimization_oracle(small_w[None].clone(), (1 - small_x)[None], small_x[None], radius, p)[0]
             value = float((w * change[0].double()).sum())
             worst[name] = max(worst[name], (best - value) / best if best else 0.0)
             excess[name] = max(excess[name], float(lp_norm(change.double(), p)) / eps - 1)
@@ -94,7 +94,9 @@ def measure(p: float, instances: int, *, generic: bool) -> dict:
                 worst["generic"] = max(worst["generic"], 1 - value / convex(w, x, eps, p) if best else 0.0)
         for scale in SCALES:
             scaled = (w / w.abs().max() * scale).float()
-            change = oracle(scaled[None].clone(), (1 - x.float())[None], x.float()[None], radius, p)[0]
+            change = linear_minimization_oracle(
+                scaled[None].clone(), (1 - x.float())[None], x.float()[None], radius, p
+            )[0]
             value = float((w * change[0].double()).sum())
             worst["scaled"] = max(worst["scaled"], (best - value) / best if best else 0.0)
     if not generic:

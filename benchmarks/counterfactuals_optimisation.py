@@ -22,7 +22,7 @@ from torch import Tensor
 
 from whywrong.core.randomness import keyed_bits, row_keys
 from whywrong.core.statistics import mean
-from whywrong.explain.counterfactuals import default_radius, search
+from whywrong.explain.counterfactuals import default_radius, maximize
 from whywrong.explain.counterfactuals.objectives import ClassObjective
 from whywrong.models.classifier import Classifier
 
@@ -53,7 +53,7 @@ def measure(classifier: Classifier, x: Tensor, p: float, seeds: int) -> dict:
         for solver, steps in RUNS:
             draws = range(seeds if solver != "fw" else 1)
             found = [
-                search(objective, x, target, p=p, eps=eps, steps=steps, solver=solver, keys=row_keys(seed, len(x)))
+                maximize(objective, x, target, p=p, eps=eps, steps=steps, solver=solver, keys=row_keys(seed, len(x)))
                 for seed in draws
             ]
             values[solver, steps] = np.mean([result.value.double().numpy() for result in found], axis=0)

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from whywrong.core.statistics import wilson
-from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual, search
+from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual, maximize
 from whywrong.explain.counterfactuals.objectives import ClassObjective
 from whywrong.models.classifier import Classifier
 
@@ -46,7 +46,7 @@ def long_reference(classifier: Classifier, x: Tensor, y: Tensor, known: Tensor, 
         objective = ClassObjective(classifier, "margin")
         for halving in range(10):
             middle = 0.98 * high if halving == 0 else (low + high) / 2
-            found = search(objective, x, y, p=p, eps=middle, steps=steps, stop_conf=0.0)
+            found = maximize(objective, x, y, p=p, eps=middle, steps=steps, stop_conf=0.0)
             valid = found.logits.argmax(1) == y
             high = torch.where(valid, torch.minimum(found.norm, middle), high)
             low = torch.where(valid, low, middle)

@@ -23,9 +23,9 @@ from inverted_whitebox import PHOTOGRAPHS, build, cifar, photographs
 from torch import Tensor
 
 from whywrong.core.randomness import row_keys
-from whywrong.explain.counterfactuals import default_radius, search
-from whywrong.explain.counterfactuals.lmo import oracle
+from whywrong.explain.counterfactuals import default_radius, maximize
 from whywrong.explain.counterfactuals.objectives import ClassObjective
+from whywrong.explain.counterfactuals.solvers.lmo import linear_minimization_oracle
 from whywrong.models.classifier import Classifier
 
 ALLOWED = {"small": 1.6, "large": 1.15}
@@ -58,7 +58,7 @@ def measure(classifier: Classifier, x: Tensor, p: float, steps: int, repetitions
             torch.autograd.grad(chance, pixels)
 
         def solve(solver: str) -> Callable[[], object]:
-            return lambda: search(objective, x, target, p=p, eps=eps, steps=steps, solver=solver, keys=keys)
+            return lambda: maximize(objective, x, target, p=p, eps=eps, steps=steps, solver=solver, keys=keys)
 
         seconds = fastest(
             {
@@ -66,7 +66,9 @@ def measure(classifier: Classifier, x: Tensor, p: float, steps: int, repetitions
                 "classifier": lambda: [objective.gradient(x, target) for _ in range(steps + 1)],
                 "fw": solve("fw"),
                 "afw-v1": solve("afw-v1"),
-                "oracle": lambda: [oracle(slope.clone(), up, down, radii, p) for _ in range(steps + 1)],
+                "oracle": lambda: [
+                    linear_minimization_oracle(slope.clone(), up, down, radii, p) for _ in range(steps + 1)
+                ],
             },
             repetitions,
         )

@@ -34,7 +34,7 @@ from whywrong.explain.counterfactuals.guidance import ConeGuidance, EnsembleGuid
 from whywrong.explain.counterfactuals.judges import Opinion
 from whywrong.explain.counterfactuals.metrics import cout, pix90, pooled_features, sfid, validity
 from whywrong.explain.counterfactuals.objectives import ClassObjective
-from whywrong.explain.counterfactuals.search import search
+from whywrong.explain.counterfactuals.solvers.maximize import maximize
 from whywrong.explain.counterfactuals.trust import DAMAGES, TrustConfig, TrustResult, trust
 from whywrong.models.classifier import Classifier
 
@@ -64,7 +64,7 @@ def targets(y: Tensor, classes: int) -> Tensor:
 def changed(objective: Any, net: Classifier, x: Tensor, target: Tensor, eps: float, p: float = P) -> Tensor:
     keys = torch.arange(len(x))
     with net:
-        return search(objective, x, target, p=p, eps=eps, steps=STEPS, keys=keys).z
+        return maximize(objective, x, target, p=p, eps=eps, steps=STEPS, keys=keys).z
 
 
 def auroc(plain: Sequence[Tensor], robust: Sequence[Tensor]) -> dict[str, float]:

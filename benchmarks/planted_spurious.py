@@ -33,7 +33,7 @@ from torch import Tensor
 from whywrong.core.randomness import row_keys
 from whywrong.core.statistics import mean, wilson
 from whywrong.data.planted import CUES, NAMES, Scene, ordinary_scene, render
-from whywrong.explain.counterfactuals import default_radius, search
+from whywrong.explain.counterfactuals import default_radius, maximize
 from whywrong.explain.counterfactuals.finetune import FinetuneConfig, finetune
 from whywrong.explain.counterfactuals.objectives import ClassObjective
 from whywrong.explain.spurious import (
@@ -252,7 +252,7 @@ def one_change(
     """One group at one norm and radius, and the counterfactuals."""
     eps = scale * default_radius(p, x[0].numel())
     with net:
-        result = search(ClassObjective(net), x, target, p=p, eps=eps, steps=steps)
+        result = maximize(ClassObjective(net), x, target, p=p, eps=eps, steps=steps)
     share = mass_inside(x, result.z, mask).numpy()
     share = share[~np.isnan(share)]
     on_cue = mean(share)

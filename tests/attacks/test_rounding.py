@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from whywrong.attacks.inverted.ledger import Ledger
+from whywrong.attacks.inverted.margin_oracle import MarginOracle
 from whywrong.attacks.inverted.rounding import _directed, grey_levels, round_fix
 from whywrong.models.classifier import Classifier
 
@@ -60,16 +60,16 @@ def test_a_fix_below_a_grey_level_is_rounded_away_from_the_image_and_right(need)
     x = torch.full((1, 1, 2, 2), 100 / 255)
     w = torch.full((1, 1, 2, 2), 255.0)
     net = Slope(w, 4 * 100 + need)
-    ledger = Ledger(Classifier(net), torch.ones(1, dtype=torch.int64), 1e-6)
+    oracle = MarginOracle(Classifier(net), torch.ones(1, dtype=torch.int64), 1e-6)
     delta = torch.full_like(x, need / 4 / 255)
     levels, fixed = round_fix(
-        ledger, torch.zeros(1, dtype=torch.int64), x, delta, -w, torch.tensor([need]), torch.zeros(1, dtype=torch.int64)
+        oracle, torch.zeros(1, dtype=torch.int64), x, delta, -w, torch.tensor([need]), torch.zeros(1, dtype=torch.int64)
     )
     assert bool(fixed)
     change = levels.int().flatten() - 100
     assert (change >= 0).all()
     assert need < int(change.sum()) <= need * 1.3 + 1  # right, and with no more to spare than was asked for
-    assert ledger.forwards.tolist() == [1]
+    assert oracle.forwards.tolist() == [1]
 
 
 def test_the_pixel_whose_change_lowers_the_margin_most_is_raised_first():
@@ -77,9 +77,9 @@ def test_the_pixel_whose_change_lowers_the_margin_most_is_raised_first():
     x = torch.full((1, 1, 1, 2), 100 / 255)
     w = torch.tensor([255.0, 510.0]).view(1, 1, 1, 2)
     net = Slope(w, 300 + 1.2)
-    ledger = Ledger(Classifier(net), torch.ones(1, dtype=torch.int64), 1e-6)
+    oracle = MarginOracle(Classifier(net), torch.ones(1, dtype=torch.int64), 1e-6)
     rows = torch.zeros(1, dtype=torch.int64)
-    levels, fixed = round_fix(ledger, rows, x, torch.full_like(x, 0.4 / 255), -w, torch.tensor([1.2]), rows)
+    levels, fixed = round_fix(oracle, rows, x, torch.full_like(x, 0.4 / 255), -w, torch.tensor([1.2]), rows)
     assert bool(fixed)
     assert levels.flatten().tolist() == [100, 101]
 
@@ -88,10 +88,10 @@ def test_a_change_of_whole_levels_but_for_float32_is_that_change():
     x = torch.full((1, 1, 1, 2), 100 / 255)
     w = torch.tensor([255.0, 0.0]).view(1, 1, 1, 2)
     net = Slope(w, 101.5)
-    ledger = Ledger(Classifier(net), torch.ones(1, dtype=torch.int64), 1e-6)
+    oracle = MarginOracle(Classifier(net), torch.ones(1, dtype=torch.int64), 1e-6)
     delta = torch.tensor([2.0 - 5e-4, 5e-4]).view(1, 1, 1, 2) / 255  # within a thousandth of whole levels
     levels, fixed = round_fix(
-        ledger, torch.zeros(1, dtype=torch.int64), x, delta, -w, torch.tensor([1.5]), torch.zeros(1, dtype=torch.int64)
+        oracle, torch.zeros(1, dtype=torch.int64), x, delta, -w, torch.tensor([1.5]), torch.zeros(1, dtype=torch.int64)
     )
     assert bool(fixed)
     assert levels.flatten().tolist() == [102, 100]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from whywrong.attacks.balls import Box
-from whywrong.attacks.inverted.ledger import Ledger, Points
+from whywrong.attacks.inverted.margin_oracle import Linearization, MarginOracle
 from whywrong.attacks.inverted.shrink import _nearest, close_in, polish
 from whywrong.models.classifier import Classifier
 
@@ -24,11 +24,11 @@ class Wave(nn.Module):
         return torch.stack([torch.zeros_like(score), score], 1)
 
 
-def started(power: float, safety: float, at: float = 0.9) -> tuple[Ledger, Tensor, Tensor, Points]:
+def started(power: float, safety: float, at: float = 0.9) -> tuple[MarginOracle, Tensor, Tensor, Linearization]:
     x = torch.tensor([0.2, 0.5]).view(1, 1, 1, 2)
-    ledger = Ledger(Classifier(Wave(power)), torch.ones(1, dtype=torch.int64), safety)
+    oracle = MarginOracle(Classifier(Wave(power)), torch.ones(1, dtype=torch.int64), safety)
     rows = torch.zeros(1, dtype=torch.int64)
-    return ledger, rows, x, ledger.linearise(rows, torch.tensor([at, 0.5]).view(1, 1, 1, 2))
+    return oracle, rows, x, oracle.linearise(rows, torch.tensor([at, 0.5]).view(1, 1, 1, 2))
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf", "l1"])
@@ -47,31 +47,31 @@ def test_the_aim_lies_beyond_the_boundary_by_twice_the_safety_and_the_extra(norm
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 3.0])
 def test_the_way_back_ends_just_beyond_the_boundary(power):
-    ledger, rows, x, fix = started(power, 1e-4)
+    oracle, rows, x, fix = started(power, 1e-4)
     margin = torch.tensor([10 * (0.5 - 0.2**power)])
-    found, tests = close_in(ledger, rows, x, margin, fix, 8)
+    found, tests = close_in(oracle, rows, x, margin, fix, 8)
     boundary = 0.5 ** (1 / power)
     assert bool(found.right)
     assert boundary < found.pixels.flatten()[0].item() < boundary + 0.02
     assert tests.tolist() == [8]
-    assert ledger.forwards.tolist() == [9]
+    assert oracle.forwards.tolist() == [9]
 
 
 @pytest.mark.parametrize("power", [0.5, 2.0, 3.0])
 def test_the_way_back_closes_in_from_both_sides(power):
     """Six tests bring the fix, 0.4 away at first, within 0.003; halving alone would leave 0.006."""
-    ledger, rows, x, fix = started(power, 1e-4)
-    found, _ = close_in(ledger, rows, x, torch.tensor([10 * (0.5 - 0.2**power)]), fix, 6)
+    oracle, rows, x, fix = started(power, 1e-4)
+    found, _ = close_in(oracle, rows, x, torch.tensor([10 * (0.5 - 0.2**power)]), fix, 6)
     assert found.pixels.flatten()[0].item() < 0.5 ** (1 / power) + 0.003
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("norm", ["l2", "linf", "l1"])
 def test_polishing_comes_near_the_boundary_and_stays_right(power, norm):
-    ledger, rows, x, fix = started(power, 1e-4)
-    found, sent = polish(ledger, rows, Box(x, 1.0), fix, norm, 30)
+    oracle, rows, x, fix = started(power, 1e-4)
+    found, sent = polish(oracle, rows, Box(x, 1.0), fix, norm, 30)
     boundary = 0.5 ** (1 / power)
     assert bool(found.right)
     assert boundary < found.pixels.flatten()[0].item() < boundary + 0.01
     assert 1 <= sent.item() <= 30
-    assert ledger.backwards.item() == sent.item() + 1
+    assert oracle.backwards.item() == sent.item() + 1

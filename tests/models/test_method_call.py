@@ -32,7 +32,7 @@ def images(*corners: float) -> Tensor:
 
 def call(x: Tensor, y: list[int], **given) -> MethodCall:
     given = {"method": "probe", "access": Access.SCORES, **given}
-    return MethodCall(Classifier(Corner()), x, torch.tensor(y), **given)
+    return MethodCall(Classifier(Corner()), x, torch.tensor(y, dtype=torch.int64), **given)
 
 
 def test_rows_end_as_the_clean_pass_says_and_only_asked_rows_are_counted():

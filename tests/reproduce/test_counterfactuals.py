@@ -11,7 +11,7 @@ from tests.contract.nets import build, images
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.explain.counterfactuals import default_radius, search
+from whywrong.explain.counterfactuals import default_radius, maximize
 from whywrong.explain.counterfactuals.metrics import pix90
 from whywrong.explain.counterfactuals.objectives import ClassObjective
 from whywrong.models.classifier import Classifier
@@ -61,7 +61,9 @@ def test_sparsity_is_that_of_searches_made_by_hand(classifier, data):
         for batch in batches:
             assert not bool((classifier.predict(batch.x) == batch.target).any())
             eps = default_radius(1.5, batch.x[0].numel())
-            found = search(ClassObjective(classifier), batch.x, batch.target, p=1.5, eps=eps, steps=6, keys=batch.keys)
+            found = maximize(
+                ClassObjective(classifier), batch.x, batch.target, p=1.5, eps=eps, steps=6, keys=batch.keys
+            )
             held += pix90(batch.x, found.z).tolist()
     assert result.numbers["pix90_p1.5"] == pytest.approx(np.mean(held), rel=1e-5)
     assert result.numbers["pix90_p1"] < result.numbers["pix90_p2"]

@@ -21,7 +21,7 @@ from whywrong.explain.counterfactuals.guidance import (
     SmoothGuidance,
     into_cone,
 )
-from whywrong.explain.counterfactuals.search import search
+from whywrong.explain.counterfactuals.solvers.maximize import maximize
 from whywrong.models.classifier import Classifier
 
 
@@ -267,7 +267,7 @@ def test_a_guided_search_counts_the_explained_classifier_and_reports_its_logits(
         "denoiser": lambda: DenoisedGuidance(own, lambda z: 0.9 * z),
     }[way]()
     with own, aux:
-        found = search(guidance, x, target, p=1.5, eps=2.0, steps=4, keys=row_keys(0, 5))
+        found = maximize(guidance, x, target, p=1.5, eps=2.0, steps=4, keys=row_keys(0, 5))
     assert own.forwards == int(found.forwards.sum())
     assert own.backwards == int(found.backwards.sum())
     torch.testing.assert_close(found.logits, own.logits(found.z), atol=1e-5, rtol=1e-5)
@@ -284,7 +284,7 @@ def test_a_cone_around_a_linear_gradient_moves_both_models_to_the_target():
     own, aux = Classifier(Linear(w, torch.zeros(2))), Classifier(Linear(v, torch.zeros(2)))
     x, target = torch.full((1, 3, 4, 4), 0.5), torch.tensor([1])
     with own, aux:
-        z = search(ConeGuidance(own, aux, 60.0), x, target, p=2.0, eps=0.2, steps=1).z
+        z = maximize(ConeGuidance(own, aux, 60.0), x, target, p=2.0, eps=0.2, steps=1).z
     change = (z - x).flatten()
     torch.testing.assert_close(change[:2], 0.2 * torch.tensor([0.5, math.sqrt(3) / 2]), atol=1e-5, rtol=0)
     assert float(change[2:].abs().max()) == 0

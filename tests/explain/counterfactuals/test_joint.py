@@ -10,9 +10,9 @@ from torch import nn
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_normal, row_keys
 from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual
-from whywrong.explain.counterfactuals.domain import Domain
 from whywrong.explain.counterfactuals.objectives import ClassObjective, JointObjective
-from whywrong.explain.counterfactuals.search import search
+from whywrong.explain.counterfactuals.solvers.domain import Domain
+from whywrong.explain.counterfactuals.solvers.maximize import maximize
 from whywrong.models.classifier import Classifier
 
 
@@ -32,7 +32,7 @@ def test_on_a_linear_model_one_call_of_the_oracle_is_the_answer_and_the_gap_is_z
     source, target = torch.tensor([0, 1, 2, 3, 0]), torch.tensor([1, 2, 3, 0, 2])
     classifier = Classifier(net)
     with classifier:
-        found = search(JointObjective(classifier, source), x, target, p=1.5, eps=1.0, steps=4)
+        found = maximize(JointObjective(classifier, source), x, target, p=1.5, eps=1.0, steps=4)
     slope = (net.w[target] - net.w[source]).detach()
     best, _ = Domain.around(x, torch.ones(5, dtype=torch.float64), 1.5).best(slope)
     torch.testing.assert_close(found.z, best, atol=1e-4, rtol=0)
@@ -59,7 +59,7 @@ def test_rows_that_leave_early_do_not_mix_up_the_sources_of_those_that_stay():
     source, target = torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([1, 2, 3, 0, 2, 3])
     eps = torch.tensor([3.0, 0.05, 3.0, 0.05, 3.0, 0.05], dtype=torch.float64)
     with classifier:
-        found = search(JointObjective(classifier, source), x, target, p=2, eps=eps, steps=8, stop_conf=0.9)
+        found = maximize(JointObjective(classifier, source), x, target, p=2, eps=eps, steps=8, stop_conf=0.9)
     assert found.steps.tolist() == [1, 8, 1, 8, 1, 8]  # where the ball is large, the first step is enough
     slope = (net.w[target] - net.w[source]).detach()
     best, _ = Domain.around(x, eps, 2.0).best(slope)

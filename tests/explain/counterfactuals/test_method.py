@@ -17,9 +17,9 @@ from whywrong.core.errors import AccessError, InputError
 from whywrong.core.input_spec import InputSpec
 from whywrong.core.result import shown_as_rows
 from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual, default_radius, smallest
-from whywrong.explain.counterfactuals.lmo import lp_norm
 from whywrong.explain.counterfactuals.objectives import ClassObjective
 from whywrong.explain.counterfactuals.result import CounterfactualResult, Entries
+from whywrong.explain.counterfactuals.solvers.lmo import lp_norm
 from whywrong.models.classifier import Classifier
 
 QUICK = CounterfactualConfig(steps=10, trust=False)

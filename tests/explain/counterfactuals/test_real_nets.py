@@ -12,7 +12,7 @@ from tests.attacks.real_nets import right_images
 from torch import Tensor
 
 from whywrong.core.randomness import row_keys
-from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual, default_radius, search, smallest
+from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual, default_radius, maximize, smallest
 from whywrong.explain.counterfactuals.metrics import pix90
 from whywrong.explain.counterfactuals.objectives import ClassObjective
 from whywrong.models.classifier import Classifier
@@ -30,8 +30,8 @@ def test_thirty_steps_do_the_work_of_seventy_five_of_the_published_solver(robust
     classifier, x, target = robust
     with classifier:
         objective, eps = ClassObjective(classifier), default_radius(1.5, 3072)
-        ours = search(objective, x, target, eps=eps, steps=30)
-        theirs = search(objective, x, target, eps=eps, steps=75, solver="afw-v1", keys=row_keys(0, 24))
+        ours = maximize(objective, x, target, eps=eps, steps=30)
+        theirs = maximize(objective, x, target, eps=eps, steps=75, solver="afw-v1", keys=row_keys(0, 24))
     assert float((ours.value - theirs.value).mean()) > -0.01
     assert float((theirs.norm / eps).mean()) < 0.99  # it ends inside the ball, ours on it
     torch.testing.assert_close(ours.norm, torch.full_like(ours.norm, eps), rtol=1e-6, atol=0)
@@ -42,7 +42,7 @@ def test_the_share_of_pixels_that_change_grows_with_the_exponent(robust):
     held = []
     with classifier:
         for p in (1, 1.5, 2, math.inf):
-            found = search(ClassObjective(classifier), x, target, p=p, eps=default_radius(p, 3072), steps=15)
+            found = maximize(ClassObjective(classifier), x, target, p=p, eps=default_radius(p, 3072), steps=15)
             held.append(float(pix90(x, found.z).mean()))
     assert held == sorted(held)
     assert held[0] < 0.1 < held[1] < 0.6 < held[3]

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from whywrong.explain.counterfactuals.guidance import ConeGuidance
 from whywrong.explain.counterfactuals.objectives import ClassObjective
-from whywrong.explain.counterfactuals.search import search
+from whywrong.explain.counterfactuals.solvers.maximize import maximize
 from whywrong.explain.counterfactuals.trust import trust
 from whywrong.models.classifier import Classifier
 from whywrong.models.loading.zoo import load_classifier
@@ -28,7 +28,7 @@ def test_the_score_tells_robust_nets_from_ordinary_ones(shared_data, shared_mode
     vces = {}
     for name, net in nets.items():
         with net:
-            vces[name] = search(ClassObjective(net), x, target, eps=5.6, steps=15).z
+            vces[name] = maximize(ClassObjective(net), x, target, eps=5.6, steps=15).z
     results = {
         name: trust(
             net,
@@ -57,8 +57,8 @@ def test_a_cone_makes_a_judge_believe_what_the_plain_gradient_does_not(shared_da
     target = (y + 1 + torch.arange(30) % 9) % 10
     net, aux, judge = (Classifier(shared_models(name)) for name in ("resnet20", *ROBUST))
     with net, aux:
-        plain = search(ClassObjective(net), x, target, eps=5.6, steps=12).z
-        guided = search(ConeGuidance(net, aux, 60.0), x, target, eps=5.6, steps=12).z
+        plain = maximize(ClassObjective(net), x, target, eps=5.6, steps=12).z
+        guided = maximize(ConeGuidance(net, aux, 60.0), x, target, eps=5.6, steps=12).z
     found = trust(net, x, guided, target, judges=[judge], aux=aux, plain_vces=[plain])
     before = trust(net, x, plain, target, judges=[judge])
     assert float(found.opinion.rise.mean()) > 3 * float(before.opinion.rise.mean())
@@ -75,7 +75,7 @@ def test_changes_of_an_ordinary_shipped_net_are_not_semantic():
     target = (pictures.label[:16] + 1) % 12
     net, judge = load_classifier("planted:cnn"), load_classifier("planted:vit")
     with net:
-        vce = search(ClassObjective(net), x, target, eps=5.6, steps=12).z
+        vce = maximize(ClassObjective(net), x, target, eps=5.6, steps=12).z
     found = trust(net, x, vce, target, judges=[judge])
     assert float((net.predict(vce) == target).float().mean()) > 0.9
     assert found.verdict.count("semantic") <= 1

@@ -12,7 +12,7 @@ from torch import Tensor
 from whywrong.attacks.balls import Box, norm_of
 from whywrong.attacks.inverted.config import InvertedConfig
 from whywrong.attacks.inverted.explain import explain_fix
-from whywrong.attacks.inverted.ledger import Ledger, Points
+from whywrong.attacks.inverted.margin_oracle import Linearization, MarginOracle
 from whywrong.attacks.inverted.newton import newton_search
 from whywrong.attacks.inverted.result import ExplainedFix, InvertedResult
 from whywrong.attacks.inverted.rounding import grey_levels, round_fix
@@ -20,14 +20,10 @@ from whywrong.attacks.inverted.shrink import close_in, polish
 from whywrong.attacks.inverted.sign import growing_sign, iterative_sign
 from whywrong.attacks.inverted.steps import l2_step, linf_step
 from whywrong.core.access import Access
-from whywrong.core.checks import bad_rows, check_classes, check_images, check_labels
-from whywrong.core.errors import InputError
-from whywrong.core.randomness import row_keys
 from whywrong.core.status import Status
 from whywrong.doors.methods import open_inputs
 from whywrong.models.classifier import Classifier
-
-STATUSES = tuple(Status)
+from whywrong.models.method_call import MethodCall
 
 
 @open_inputs
@@ -69,65 +65,50 @@ def invert(
         True
     """
     config = config or InvertedConfig()
-    classifier.require(Access.GRADIENTS, "the inverted attack with gradients")
-    check_images(x)
-    with classifier:
-        known = classifier.num_classes if classifier.classes is not None else None  # else the first pass tells
-        if known is not None:
-            check_classes(known)
-        check_labels(y, len(x), known)
-        x, y = x.detach().float(), y.to(x.device)
-        keys = row_keys(config.seed, len(x), x.device) if keys is None else keys.to(x.device)
-        detail = torch.ones_like(y, dtype=torch.bool) if detail is None else detail.to(x.device)
-        _check_rows(x, keys, detail, masks)
-        return _Attack(classifier, x, y, keys, config).run(detail, masks)
-
-
-def _check_rows(x: Tensor, keys: Tensor, detail: Tensor, masks: Tensor | None) -> None:
-    for name, values, shape, kind in (
-        ("keys", keys, (len(x),), torch.int64),
-        ("detail", detail, (len(x),), torch.bool),
-        ("masks", masks, (len(x), *x.shape[2:]), torch.bool),
-    ):
-        if values is not None and (values.shape != shape or values.dtype != kind):
-            raise InputError(f"{name} must be {kind} {shape}, got {values.dtype} {tuple(values.shape)}")
+    with MethodCall(
+        classifier,
+        x,
+        y,
+        method="the inverted attack with gradients",
+        access=Access.GRADIENTS,
+        keys=keys,
+        seed=config.seed,
+        detail=detail,
+        masks=masks,
+    ) as call:
+        return _Attack(call, config).run()
 
 
 class _Attack:
-    """One call of :func:`invert`: the batch, and what is known of each of its rows so far."""
+    """What is known of each row so far."""
 
-    def __init__(self, classifier: Classifier, x: Tensor, y: Tensor, keys: Tensor, config: InvertedConfig) -> None:
-        self.classifier, self.x, self.y, self.keys, self.config = classifier, x, y, keys, config
-        self.ledger = Ledger(classifier, y, config.safety)
-        batch = len(x)
-        self.status = torch.full_like(y, STATUSES.index(Status.NO_ANSWER))
-        self.fix = x.clone()
-        self.image_u8 = grey_levels(torch.nan_to_num(x, 0.0, 0.0, 0.0))
+    def __init__(self, call: MethodCall, config: InvertedConfig) -> None:
+        self.call, self.x, self.config = call, call.x, config
+        self.oracle = MarginOracle(call.classifier, call.y, config.safety)
+        self.fix = self.x.clone()
+        self.image_u8 = grey_levels(torch.nan_to_num(self.x, 0.0, 0.0, 0.0))
         self.fix_u8 = self.image_u8.clone()
-        self.u8_fixed = torch.zeros_like(y, dtype=torch.bool)
-        self.unstable = torch.zeros_like(self.u8_fixed)
-        self.q_candidates, self.q_shrink = torch.zeros_like(y), torch.zeros_like(y)
-        nothing = torch.full((batch,), torch.nan, dtype=x.dtype, device=x.device)
+        self.u8_fixed, self.unstable = (torch.zeros_like(call.detail) for _ in range(2))
+        self.q_candidates, self.q_shrink = torch.zeros_like(call.y), torch.zeros_like(call.y)
+        nothing = self.x.new_full((len(self.x),), torch.nan)
         self.rho = {"l2": nothing.clone(), "linf": nothing.clone()}
         self.rho_lin = {"l2": nothing.clone(), "linf": nothing.clone()}
         self.margin_before, self.margin_after = nothing.clone(), nothing.clone()
 
-    def run(self, detail: Tensor, masks: Tensor | None) -> InvertedResult:
-        bad = bad_rows(self.x)
-        self.status[bad] = STATUSES.index(Status.BAD_INPUT)
-        rows = (~bad).nonzero().flatten()
+    def run(self) -> InvertedResult:
+        rows = self.call.rows
         if len(rows):
             self._attack(rows)
-        return self._result(detail, masks)
+        return self._result()
 
     def _attack(self, rows: Tensor) -> None:
         config = self.config
         entropy = config.attack != "newton"
         rivals = config.rivals if config.norm == "l2" and not entropy else 1
-        start = self.ledger.linearise(rows, self.x[rows], rivals, entropy=entropy)
+        start = self.oracle.linearise(rows, self.x[rows], rivals, entropy=entropy)
         self.margin_before[rows] = start.margin
         wrong = ~(start.margin < 0)
-        self.status[rows[~wrong]] = STATUSES.index(Status.ALREADY_CORRECT)
+        self.call.mark(rows[~wrong], Status.ALREADY_CORRECT)
         self.margin_after[rows[~wrong]] = start.margin[~wrong]
         start, rows = start.at(wrong), rows[wrong]
         if not len(rows):
@@ -136,15 +117,16 @@ class _Attack:
             self._first_order(rows, start)
         found = self._search(rows, start)
         right = found.right
+        self.call.mark(rows[~right], Status.NO_ANSWER)
         rows, start, found = rows[right], start.at(right), found.at(right)
         if not len(rows):
             return
-        self.status[rows] = STATUSES.index(Status.OK)
+        self.call.mark(rows, Status.OK)
         if not entropy:
             found = self._shrink(rows, start, found)
         self._finish(rows, start, found)
 
-    def _first_order(self, rows: Tensor, start: Points) -> None:
+    def _first_order(self, rows: Tensor, start: Linearization) -> None:
         assert start.grad is not None
         grad = start.grad if start.rival_margins is None else start.grad[:, 0]
         low, high = Box(self.x[rows], self.config.radius).room()
@@ -154,15 +136,15 @@ class _Attack:
 
     # Search.
 
-    def _search(self, rows: Tensor, start: Points) -> Points:
+    def _search(self, rows: Tensor, start: Linearization) -> Linearization:
         config, box = self.config, Box(self.x[rows], self.config.radius)
         budget = config.rounds + config.steps if config.budget is None else config.budget
         if config.attack != "newton":
             walk = iterative_sign if config.attack == "sign" else growing_sign
             steps = min(config.steps, budget)
-            found, sent = walk(self.ledger, rows, start, box, config.step_size, steps, self.keys[rows])
+            found, sent = walk(self.oracle, rows, start, box, config.step_size, steps, self.call.keys[rows])
         else:
-            found, sent = newton_search(self.ledger, rows, start, box, min(config.rounds, budget), config)
+            found, sent = newton_search(self.oracle, rows, start, box, min(config.rounds, budget), config)
             left = (~found.right).nonzero().flatten()
             if len(left) and budget > config.rounds and config.steps:
                 rescued, more = self._rescue(rows[left], box.at(left), min(config.steps, budget - config.rounds))
@@ -171,18 +153,20 @@ class _Attack:
         self.q_candidates[rows] = sent
         return found
 
-    def _rescue(self, rows: Tensor, box: Box, steps: int) -> tuple[Points, Tensor]:
+    def _rescue(self, rows: Tensor, box: Box, steps: int) -> tuple[Linearization, Tensor]:
         """The sign attack from the original image, where Newton's method found nothing."""
-        start = self.ledger.linearise(rows, box.x, entropy=True)
-        found, sent = iterative_sign(self.ledger, rows, start, box, self.config.fallback_step, steps, self.keys[rows])
+        start = self.oracle.linearise(rows, box.x, entropy=True)
+        found, sent = iterative_sign(
+            self.oracle, rows, start, box, self.config.fallback_step, steps, self.call.keys[rows]
+        )
         right = found.right.nonzero().flatten()
         if len(right):  # what follows starts from the gradient of the margin at the fix
-            found.put(right, self.ledger.linearise(rows[right], found.pixels[right]))
+            found.put(right, self.oracle.linearise(rows[right], found.pixels[right]))
         return found, sent
 
     # Shrink.
 
-    def _shrink(self, rows: Tensor, start: Points, found: Points) -> Points:
+    def _shrink(self, rows: Tensor, start: Linearization, found: Linearization) -> Linearization:
         """Nearer fixes in the norm asked for and, for the distances, in l2 and linf."""
         config, box = self.config, Box(self.x[rows], self.config.radius)
         answer = self._nearest(rows, box, found, config.norm, config.polish)
@@ -194,18 +178,18 @@ class _Attack:
             rho[rows] = torch.stack([norm_of(points.pixels - box.x, norm) for points in nearest]).amin(0)
         return answer
 
-    def _nearest(self, rows: Tensor, box: Box, found: Points, norm: str, steps: int) -> Points:
-        best, refinements = polish(self.ledger, rows, box, found, norm, steps)
-        best, tests = close_in(self.ledger, rows, box.x, self.margin_before[rows], best, self.config.tighten)
+    def _nearest(self, rows: Tensor, box: Box, found: Linearization, norm: str, steps: int) -> Linearization:
+        best, refinements = polish(self.oracle, rows, box, found, norm, steps)
+        best, tests = close_in(self.oracle, rows, box.x, self.margin_before[rows], best, self.config.tighten)
         self.q_shrink[rows] += refinements + tests
         return best
 
     # Round, test again.
 
-    def _finish(self, rows: Tensor, start: Points, found: Points) -> None:
+    def _finish(self, rows: Tensor, start: Linearization, found: Linearization) -> None:
         x = self.x[rows]
         delta = _exact_change(x, found.pixels)
-        again = self.ledger.test(rows, x + delta)
+        again = self.oracle.test(rows, x + delta)
         self.fix[rows] = x + delta
         self.margin_after[rows] = again.margin
         self.unstable[rows] = ~again.right & ~(again.margin < -0.1 * again.slack)
@@ -214,31 +198,33 @@ class _Attack:
         if self.config.quantise:
             grad = found.grad if found.grad is not None else start.grad
             assert grad is not None
-            levels, fixed = round_fix(self.ledger, rows, x, delta, grad, start.margin, self.keys[rows])
+            levels, fixed = round_fix(self.oracle, rows, x, delta, grad, start.margin, self.call.keys[rows])
             self.fix_u8[rows], self.u8_fixed[rows] = levels, fixed
 
     # Answer.
 
-    def _result(self, detail: Tensor, masks: Tensor | None) -> InvertedResult:
-        fixed = self.status == STATUSES.index(Status.OK)
+    def _result(self) -> InvertedResult:
+        call, fixed = self.call, self.call.having(Status.OK)
+        every = torch.arange(len(self.x), device=self.x.device)
+        call.count(every, self.oracle.forwards, self.oracle.backwards)
         delta = torch.where(fixed.view(-1, 1, 1, 1), self.fix - self.x, 0.0)
-        detailed = detail & fixed
+        detailed = call.detail & fixed
         explained: ExplainedFix | None = None
         if bool(detailed.any()):
+            rows = detailed.nonzero().flatten()
             explained = explain_fix(
-                self.classifier,
-                self.x[detailed],
-                self.y[detailed],
-                delta[detailed],
-                rows=detailed.nonzero().flatten(),
-                masks=None if masks is None else masks.to(self.x.device)[detailed],
+                call.classifier,
+                self.x[rows],
+                call.y[rows],
+                delta[rows],
+                rows=rows,
+                masks=None if call.masks is None else call.masks[rows],
                 config=self.config,
             )
-            self.ledger.forwards[detailed] += explained.forwards
-            self.ledger.backwards[detailed] += explained.backwards
+            call.count(rows, explained.forwards, explained.backwards)
         u8_delta = torch.where(self.u8_fixed.view(-1, 1, 1, 1), self.fix_u8.to(delta.dtype) / 255 - self.x, torch.nan)
         return InvertedResult(
-            status=[STATUSES[i] for i in self.status.tolist()],
+            status=call.status,
             delta=delta,
             fix_u8=self.fix_u8,
             image_u8=self.image_u8,
@@ -260,8 +246,8 @@ class _Attack:
             unstable=self.unstable,
             detailed=detailed,
             explained=explained,
-            forwards=self.ledger.forwards,
-            backwards=self.ledger.backwards,
+            forwards=call.forwards,
+            backwards=call.backwards,
         )
 
 

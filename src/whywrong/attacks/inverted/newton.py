@@ -11,17 +11,17 @@ from torch import Tensor
 
 from whywrong.attacks.balls import Box
 from whywrong.attacks.inverted.config import InvertedConfig
-from whywrong.attacks.inverted.ledger import Ledger, Points
+from whywrong.attacks.inverted.margin_oracle import Linearization, MarginOracle
 from whywrong.attacks.inverted.steps import STEPS, polyhedral_step
 
 
 def newton_search(
-    ledger: Ledger, rows: Tensor, start: Points, box: Box, rounds: int, config: InvertedConfig
-) -> tuple[Points, Tensor]:
+    oracle: MarginOracle, rows: Tensor, start: Linearization, box: Box, rounds: int, config: InvertedConfig
+) -> tuple[Linearization, Tensor]:
     """Search from the original images of ``rows`` until they are right, or ``rounds`` candidates were sent.
 
     Args:
-        ledger: Asks and counts.
+        oracle: Asks and counts.
         rows: (n,), rows of the batch.
         start: The original images, linearised.
         box: Allowed pixels of these rows.
@@ -47,14 +47,14 @@ def newton_search(
         open_rows, candidate = open_rows[moved], candidate[moved]
         if not len(open_rows):
             break
-        points = ledger.linearise(rows[open_rows], candidate)
+        points = oracle.linearise(rows[open_rows], candidate)
         sent[open_rows] += 1
         now.put(open_rows, points)
         open_rows = open_rows[~points.right]
     return now, sent
 
 
-def _next_candidate(base: Points, box: Box, config: InvertedConfig) -> Tensor:
+def _next_candidate(base: Linearization, box: Box, config: InvertedConfig) -> Tensor:
     assert base.grad is not None
     low, high = box.room(base.pixels)
     if base.rival_margins is None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from whywrong.attacks.balls import Box
-from whywrong.attacks.inverted.ledger import Ledger
+from whywrong.attacks.inverted.margin_oracle import MarginOracle
 from whywrong.attacks.inverted.sign import iterative_sign
 
 _STRENGTHS = (1.0, 1.5, 2.5, 4.0, 8.0, 16.0)
@@ -27,12 +27,12 @@ def grey_levels(x: Tensor) -> Tensor:
 
 
 def round_fix(
-    ledger: Ledger, rows: Tensor, x: Tensor, delta: Tensor, grad: Tensor, margin: Tensor, keys: Tensor
+    oracle: MarginOracle, rows: Tensor, x: Tensor, delta: Tensor, grad: Tensor, margin: Tensor, keys: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Fixes of whole grey levels.
 
     Args:
-        ledger: Asks and counts.
+        oracle: Asks and counts.
         rows: (n,), rows of the batch.
         x: (n, C, H, W), originals in [0, 1].
         delta: (n, C, H, W), their fixes.
@@ -56,7 +56,7 @@ def round_fix(
     for strength in _STRENGTHS:
         goal = margin[open_rows] * (1 + _SPARE * strength)
         candidate = _directed(levels[open_rows], strength * change[open_rows], slope[open_rows], order[open_rows], goal)
-        points = ledger.test(rows[open_rows], candidate.float() / 255)
+        points = oracle.test(rows[open_rows], candidate.float() / 255)
         found = open_rows[points.right]
         answer[found] = candidate[points.right]
         fixed[found] = True
@@ -64,8 +64,8 @@ def round_fix(
         if not len(open_rows):
             return answer, fixed
     pixels = levels[open_rows].float() / 255
-    start = ledger.linearise(rows[open_rows], pixels, entropy=True)
-    points, _ = iterative_sign(ledger, rows[open_rows], start, Box(pixels, 1.0), 1 / 255, _SIGN_STEPS, keys[open_rows])
+    start = oracle.linearise(rows[open_rows], pixels, entropy=True)
+    points, _ = iterative_sign(oracle, rows[open_rows], start, Box(pixels, 1.0), 1 / 255, _SIGN_STEPS, keys[open_rows])
     found = open_rows[points.right]
     answer[found] = grey_levels(points.pixels[points.right])
     fixed[found] = True

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from whywrong.attacks.balls import Box, norm_of
-from whywrong.attacks.inverted.ledger import Ledger, Points
+from whywrong.attacks.inverted.margin_oracle import Linearization, MarginOracle
 from whywrong.attacks.inverted.steps import STEPS
 
 _DAMPING = {"l2": 0.3, "linf": 0.5, "l1": 1.0, "l0": 1.0}  # share of the way to the linearised boundary
@@ -25,14 +25,16 @@ _INSIDE = 0.02  # share of the bracket that a test stays away from its ends
 _ARRIVED = 0.01  # a refinement that would move a right point by less than this share of its change is the last
 
 
-def close_in(ledger: Ledger, rows: Tensor, x: Tensor, margin: Tensor, fix: Points, tests: int) -> tuple[Points, Tensor]:
+def close_in(
+    oracle: MarginOracle, rows: Tensor, x: Tensor, margin: Tensor, fix: Linearization, tests: int
+) -> tuple[Linearization, Tensor]:
     """Find where the straight way from the image to its fix crosses the boundary.
 
     False position with the Illinois rule (Dowell and Jarratt 1971): both ends and their margins are known, and the
     margin is nearly linear on the way, so that few tests do what many bisections would.
 
     Args:
-        ledger: Asks and counts.
+        oracle: Asks and counts.
         rows: (n,), rows of the batch.
         x: (n, C, H, W), originals.
         margin: (n,), their margins, positive.
@@ -50,7 +52,7 @@ def close_in(ledger: Ledger, rows: Tensor, x: Tensor, margin: Tensor, fix: Point
     for _ in range(tests):
         share = high - (high - low) * below / (below - above)
         share = torch.maximum(torch.minimum(share, high - _INSIDE * (high - low)), low + _INSIDE * (high - low))
-        points = ledger.test(rows, (x + share.view(-1, 1, 1, 1) * delta).clamp_(0, 1))
+        points = oracle.test(rows, (x + share.view(-1, 1, 1, 1) * delta).clamp_(0, 1))
         right, value = points.right, points.margin + _AIM * points.slack
         low, high = torch.where(right, low, share), torch.where(right, share, high)
         # The end that stays counts half, so that both ends close in.
@@ -61,11 +63,13 @@ def close_in(ledger: Ledger, rows: Tensor, x: Tensor, margin: Tensor, fix: Point
     return best, torch.full_like(rows, tests)
 
 
-def polish(ledger: Ledger, rows: Tensor, box: Box, start: Points, norm: str, steps: int) -> tuple[Points, Tensor]:
+def polish(
+    oracle: MarginOracle, rows: Tensor, box: Box, start: Linearization, norm: str, steps: int
+) -> tuple[Linearization, Tensor]:
     """Move along the boundary toward the smallest right change in ``norm``.
 
     Args:
-        ledger: Asks and counts.
+        oracle: Asks and counts.
         rows: (n,), rows of the batch.
         box: Allowed pixels of these rows.
         start: Right images, linearised.
@@ -92,7 +96,7 @@ def polish(ledger: Ledger, rows: Tensor, box: Box, start: Points, norm: str, ste
         # The start may have been made for another norm: the first step then goes all the way.
         share = _DAMPING[norm] if k or norm == "l2" else 1.0
         pixels = inside.clip(inside.x + delta + share * way)
-        now = ledger.linearise(rows[open_rows], pixels)
+        now = oracle.linearise(rows[open_rows], pixels)
         sent[open_rows] += 1
         extra[open_rows] *= torch.where(now.right, _LESS, _MORE)
         extra.clamp_(*_EXTRA_RANGE)
@@ -103,7 +107,7 @@ def polish(ledger: Ledger, rows: Tensor, box: Box, start: Points, norm: str, ste
     return best, sent
 
 
-def _nearest(now: Points, delta: Tensor, box: Box, norm: str, extra: Tensor) -> Tensor:
+def _nearest(now: Linearization, delta: Tensor, box: Box, norm: str, extra: Tensor) -> Tensor:
     """Smallest change that the linearisation at ``now`` calls right, with some to spare."""
     assert now.grad is not None
     along = (now.grad * delta).flatten(1).sum(1, dtype=torch.float64)

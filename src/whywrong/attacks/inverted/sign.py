@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from whywrong.attacks.balls import Box
-from whywrong.attacks.inverted.ledger import Ledger, Points
+from whywrong.attacks.inverted.margin_oracle import Linearization, MarginOracle
 from whywrong.core.randomness import keyed_sign
 
 
 def iterative_sign(
-    ledger: Ledger, rows: Tensor, start: Points, box: Box, step: float, steps: int, keys: Tensor
-) -> tuple[Points, Tensor]:
+    oracle: MarginOracle, rows: Tensor, start: Linearization, box: Box, step: float, steps: int, keys: Tensor
+) -> tuple[Linearization, Tensor]:
     """A1.
 
     Args:
-        ledger: Asks and counts.
+        oracle: Asks and counts.
         rows: (n,), rows of the batch.
         start: Where to begin, linearised by the cross entropy; wrong.
         box: Allowed pixels of these rows.
@@ -34,26 +34,34 @@ def iterative_sign(
     Returns:
         The last candidate of each row and the candidates sent (n,) int64.
     """
-    return _walk(ledger, rows, start, box, step, steps, keys, growing=False)
+    return _walk(oracle, rows, start, box, step, steps, keys, growing=False)
 
 
 def growing_sign(
-    ledger: Ledger, rows: Tensor, start: Points, box: Box, step: float, steps: int, keys: Tensor
-) -> tuple[Points, Tensor]:
+    oracle: MarginOracle, rows: Tensor, start: Linearization, box: Box, step: float, steps: int, keys: Tensor
+) -> tuple[Linearization, Tensor]:
     """A2; arguments and answer as in :func:`iterative_sign`."""
-    return _walk(ledger, rows, start, box, step, steps, keys, growing=True)
+    return _walk(oracle, rows, start, box, step, steps, keys, growing=True)
 
 
 def _walk(
-    ledger: Ledger, rows: Tensor, start: Points, box: Box, step: float, steps: int, keys: Tensor, *, growing: bool
-) -> tuple[Points, Tensor]:
+    oracle: MarginOracle,
+    rows: Tensor,
+    start: Linearization,
+    box: Box,
+    step: float,
+    steps: int,
+    keys: Tensor,
+    *,
+    growing: bool,
+) -> tuple[Linearization, Tensor]:
     now = start.clone()
     sent = torch.zeros_like(rows)
     open_rows = torch.arange(len(rows), device=rows.device)
     for k in range(1, steps + 1):
         base = now.at(open_rows)
         if k > 1 and not growing:
-            base = ledger.linearise(rows[open_rows], base.pixels, entropy=True)
+            base = oracle.linearise(rows[open_rows], base.pixels, entropy=True)
         origin = start.pixels[open_rows] if growing else base.pixels
         assert base.grad is not None
         candidate = box.at(open_rows).clip(
@@ -63,7 +71,7 @@ def _walk(
         open_rows, candidate = open_rows[moved], candidate[moved]
         if not len(open_rows):
             break
-        points = ledger.test(rows[open_rows], candidate)
+        points = oracle.test(rows[open_rows], candidate)
         sent[open_rows] += 1
         now.put(open_rows, points)
         open_rows = open_rows[~points.right]

@@ -1,11 +1,11 @@
 """Sparse visual counterfactuals: what would have to change for the classifier to see another class."""
 
-from whywrong.explain.counterfactuals.climb import SearchResult
 from whywrong.explain.counterfactuals.config import CounterfactualConfig, default_radius
 from whywrong.explain.counterfactuals.method import counterfactual
 from whywrong.explain.counterfactuals.result import CounterfactualResult, Entries
-from whywrong.explain.counterfactuals.search import search
-from whywrong.explain.counterfactuals.smallest import Smallest, smallest
+from whywrong.explain.counterfactuals.solvers.maximize import maximize
+from whywrong.explain.counterfactuals.solvers.search_state import SearchResult
+from whywrong.explain.counterfactuals.solvers.smallest import Smallest, smallest
 
 __all__ = [
     "CounterfactualConfig",
@@ -15,6 +15,6 @@ __all__ = [
     "Smallest",
     "counterfactual",
     "default_radius",
-    "search",
+    "maximize",
     "smallest",
 ]

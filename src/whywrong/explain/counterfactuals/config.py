@@ -11,7 +11,7 @@ from whywrong.core.errors import InputError
 from whywrong.explain.counterfactuals.guidance import WAYS, Way
 from whywrong.explain.counterfactuals.named import check_named
 from whywrong.explain.counterfactuals.objectives import OBJECTIVES, ObjectiveName
-from whywrong.explain.counterfactuals.search import Solver, check_exponent, check_solver
+from whywrong.explain.counterfactuals.solvers.maximize import Solver, check_exponent, check_solver
 from whywrong.models.classifier import Classifier
 
 _REFERENCE_ENTRIES = 3 * 224 * 224

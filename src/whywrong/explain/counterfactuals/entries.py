@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from whywrong.core.margins import error_margin
-from whywrong.explain.counterfactuals.lmo import lp_norm
 from whywrong.explain.counterfactuals.metrics import changed_share, mass_inside, pix90
 from whywrong.explain.counterfactuals.plan import Found, Plan
 from whywrong.explain.counterfactuals.result import UNCHECKED, Entries
+from whywrong.explain.counterfactuals.solvers.lmo import lp_norm
 
 if TYPE_CHECKING:
     from whywrong.explain.counterfactuals.session import Session

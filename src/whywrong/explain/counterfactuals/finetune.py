@@ -27,7 +27,7 @@ from whywrong.core.config import check_radius
 from whywrong.core.errors import InputError, ModelError, NonFiniteError
 from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.core.statistics import Interval, wilson
-from whywrong.explain.counterfactuals.domain import Domain
+from whywrong.explain.counterfactuals.solvers.domain import Domain
 from whywrong.models.classifier import Classifier
 
 _ORDER, _FLIP, _ATTACK = 0, 1, 2  # draws of different purpose

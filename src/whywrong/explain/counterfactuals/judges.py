@@ -31,10 +31,10 @@ from torch import Tensor
 from whywrong.core.access import Access
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform
-from whywrong.explain.counterfactuals.domain import Domain
 from whywrong.explain.counterfactuals.guidance import check_classes_agree, check_inputs_agree, same_classifier
 from whywrong.explain.counterfactuals.objectives import ClassObjective, log_probability
-from whywrong.explain.counterfactuals.search import search
+from whywrong.explain.counterfactuals.solvers.domain import Domain
+from whywrong.explain.counterfactuals.solvers.maximize import maximize
 from whywrong.models.classifier import Classifier
 
 ControlKind = Literal["none", "permuted", "paired", "plain_counterfactuals"]
@@ -253,7 +253,7 @@ def plain_counterfactuals(
     norm = Domain.around(x, x.new_ones(len(x)), p).norm(vce)
     for net in plain:
         with net:
-            found = search(ClassObjective(net), x, target, p=p, eps=norm.clamp_min(1e-6), steps=steps)
+            found = maximize(ClassObjective(net), x, target, p=p, eps=norm.clamp_min(1e-6), steps=steps)
         spent.append(torch.stack([found.forwards, found.backwards]))
         changed.append(as_large(x, found.z, vce, p))
     return changed, spent

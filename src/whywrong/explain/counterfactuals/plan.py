@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from whywrong.explain.counterfactuals.climb import ENDINGS, SearchResult
 from whywrong.explain.counterfactuals.result import SMALLEST
-from whywrong.explain.counterfactuals.smallest import Smallest
+from whywrong.explain.counterfactuals.solvers.search_state import ENDINGS, SearchResult
+from whywrong.explain.counterfactuals.solvers.smallest import Smallest
 
 
 @dataclass(frozen=True, slots=True, eq=False)

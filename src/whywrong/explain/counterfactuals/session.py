@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whywrong.attacks.inverted.ledger import Ledger
+from whywrong.attacks.inverted.margin_oracle import MarginOracle
 from whywrong.attacks.inverted.rounding import grey_levels, round_fix
 from whywrong.core.checks import bad_rows, check_classes, check_images, check_keys, check_labels
 from whywrong.core.errors import InputError
 from whywrong.core.margins import best_other, error_margin
 from whywrong.core.randomness import row_keys
 from whywrong.core.status import Status
-from whywrong.explain.counterfactuals.climb import SearchResult
 from whywrong.explain.counterfactuals.config import CounterfactualConfig, default_radius
 from whywrong.explain.counterfactuals.entries import entries_of
 from whywrong.explain.counterfactuals.objectives import ClassObjective, JointObjective, Objective
@@ -25,8 +24,9 @@ from whywrong.explain.counterfactuals.result import (
     WRONG,
     CounterfactualResult,
 )
-from whywrong.explain.counterfactuals.search import search
-from whywrong.explain.counterfactuals.smallest import smallest
+from whywrong.explain.counterfactuals.solvers.maximize import maximize
+from whywrong.explain.counterfactuals.solvers.search_state import SearchResult
+from whywrong.explain.counterfactuals.solvers.smallest import smallest
 from whywrong.models.classifier import Classifier
 
 _GROUP_NUMBERS = 20_000_000  # pixel values searched at once; a search holds about ten such tensors
@@ -218,7 +218,7 @@ class Session:
         objective = self.objective
         if self.joint:
             objective = JointObjective(self.classifier, self._left(rows, plan.target[at]), config.temperature)
-        found = search(
+        found = maximize(
             objective,
             self.x[rows],
             plan.target[at],
@@ -316,12 +316,12 @@ class Session:
 
     def _rounded_away(self, plan: Plan, found: Found, at: Tensor) -> Tensor:
         x = self.x[plan.row[at]]
-        ledger = Ledger(self.classifier, plan.target[at], 1e-5)
+        oracle = MarginOracle(self.classifier, plan.target[at], 1e-5)
         own = torch.arange(len(at), device=self.x.device)
-        points = ledger.linearise(own, found.z[at])
+        points = oracle.linearise(own, found.z[at])
         margin = error_margin(self.start[plan.row[at]], plan.target[at])
         assert points.grad is not None
-        levels, _ = round_fix(ledger, own, x, found.z[at] - x, points.grad, margin, self.keys[plan.row[at]])
-        self.forwards.index_add_(0, plan.row[at], ledger.forwards)
-        self.backwards.index_add_(0, plan.row[at], ledger.backwards)
+        levels, _ = round_fix(oracle, own, x, found.z[at] - x, points.grad, margin, self.keys[plan.row[at]])
+        self.forwards.index_add_(0, plan.row[at], oracle.forwards)
+        self.backwards.index_add_(0, plan.row[at], oracle.backwards)
         return levels

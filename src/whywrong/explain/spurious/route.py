@@ -17,7 +17,7 @@ from whywrong.core.statistics import Interval, wilson
 from whywrong.explain.counterfactuals.config import default_radius
 from whywrong.explain.counterfactuals.ladder import gradient_coherence
 from whywrong.explain.counterfactuals.objectives import ClassObjective, Objective, log_probability
-from whywrong.explain.counterfactuals.search import check_exponent, search
+from whywrong.explain.counterfactuals.solvers.maximize import check_exponent, maximize
 from whywrong.explain.counterfactuals.trust import TrustConfig
 from whywrong.explain.spurious.change_mass import FEWEST, ClassChange, class_change
 from whywrong.models.classifier import Classifier
@@ -112,7 +112,7 @@ def changes_into(
         raise InputError(f"image {row} has values that are not finite or outside [0, 1]; leave it out")
     eps = default_radius(config.p, x[0].numel()) if config.eps is None else config.eps
     with classifier:
-        found = search(objective or ClassObjective(classifier), x, targets, p=config.p, eps=eps, steps=config.steps)
+        found = maximize(objective or ClassObjective(classifier), x, targets, p=config.p, eps=eps, steps=config.steps)
         trust = TrustConfig()
         cosine = gradient_coherence(classifier, found.z, targets, config=trust)
     known = cosine[~cosine.isnan()]

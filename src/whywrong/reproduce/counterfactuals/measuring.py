@@ -12,10 +12,10 @@ from torch import Tensor
 
 from whywrong.core.randomness import item_keys, keyed_uniform
 from whywrong.explain.counterfactuals.config import default_radius
-from whywrong.explain.counterfactuals.domain import Domain
 from whywrong.explain.counterfactuals.metrics import mass_inside, pix90
 from whywrong.explain.counterfactuals.objectives import ClassObjective
-from whywrong.explain.counterfactuals.search import Solver, search
+from whywrong.explain.counterfactuals.solvers.domain import Domain
+from whywrong.explain.counterfactuals.solvers.maximize import Solver, maximize
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce.counterfactuals.config import CounterfactualClaimConfig
 from whywrong.reproduce.protocol import Asked, LabelledImages
@@ -104,7 +104,9 @@ def _measured(
         objective = ClassObjective(ask.classifier)
         for batch in batches:
             eps = ask.config.scale * default_radius(p, batch.x[0].numel())
-            found = search(objective, batch.x, batch.target, p=p, eps=eps, steps=steps, solver=solver, keys=batch.keys)
+            found = maximize(
+                objective, batch.x, batch.target, p=p, eps=eps, steps=steps, solver=solver, keys=batch.keys
+            )
             domain = Domain.around(
                 batch.x, torch.full((len(batch.x),), eps, dtype=torch.float64, device=batch.x.device), p
             )

@@ -24,7 +24,7 @@ from whywrong.explain.counterfactuals.judges import (
     read_target,
 )
 from whywrong.explain.counterfactuals.objectives import ClassObjective, Objective
-from whywrong.explain.counterfactuals.search import check_exponent, search
+from whywrong.explain.counterfactuals.solvers.maximize import check_exponent, maximize
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce.protocol import (
     ClaimProgress,
@@ -128,7 +128,7 @@ def guidance_convinces(
             eps = default_radius(config.p, x[0].numel()) if config.eps is None else config.eps
             base, _ = read_target(judges, x, target)
             for name, objective in ways.items():
-                z = search(objective, x, target, p=config.p, eps=eps, steps=config.steps, keys=keys).z
+                z = maximize(objective, x, target, p=config.p, eps=eps, steps=config.steps, keys=keys).z
                 log_p, flips = read_target(judges, z, target)
                 told = _Told((log_p - base).cpu(), flips.cpu(), (explained.predict(z) == target).cpu())
                 found[name].append(told)

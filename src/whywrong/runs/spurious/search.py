@@ -20,7 +20,7 @@ from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
 from whywrong.explain.counterfactuals.guidance import WAYS, Way
 from whywrong.explain.counterfactuals.named import check_named
-from whywrong.explain.counterfactuals.search import check_exponent
+from whywrong.explain.counterfactuals.solvers.maximize import check_exponent
 from whywrong.explain.spurious.change_mass import FEWEST
 from whywrong.explain.spurious.features import Features
 from whywrong.explain.spurious.harmful import Harm, HarmfulConfig, harmful

@@ -13,42 +13,42 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whywrong.explain.counterfactuals.climb import ENDINGS, Climb, inner
+from whywrong.explain.counterfactuals.solvers.search_state import ENDINGS, SearchState, inner
 
 _LEAST_STEP = 0.02
 
 
-def climb_fw(climb: Climb, z: Tensor, steps: int, *, momentum: float, first_step: float = 1.0) -> None:
+def frank_wolfe(state: SearchState, z: Tensor, steps: int, *, momentum: float, first_step: float = 1.0) -> None:
     """Search from ``z`` (B, C, H, W), a point of the domain: ``steps`` gradients, and one at the last point."""
     smooth = torch.empty(0)
     for i in range(steps):
-        value, grad = climb.ask(z)
-        ending = climb.unusable(value, grad)
-        ending[climb.confident() & (ending < 0)] = ENDINGS.index("confident")
-        kept = _leave(climb, ending, z, grad)
+        value, grad = state.ask(z)
+        ending = state.unusable(value, grad)
+        ending[state.confident() & (ending < 0)] = ENDINGS.index("confident")
+        kept = _leave(state, ending, z, grad)
         if kept is not None:
             z, grad = z[kept], grad[kept]
             smooth = smooth[kept] if i else smooth
         if not len(z):
             return
         smooth = grad if i == 0 else smooth.lerp_(grad, 1 - momentum) if i > 1 else smooth.lerp(grad, 1 - momentum)
-        vertex, _ = climb.domain.best(smooth)
+        vertex, _ = state.domain.best(smooth)
         way = vertex.sub_(z)
-        closed = climb.closed(inner(grad, way), z, grad)
-        kept = climb.leave(torch.where(closed, ENDINGS.index("stationary"), -1))
+        closed = state.closed(inner(grad, way), z, grad)
+        kept = state.leave(torch.where(closed, ENDINGS.index("stationary"), -1))
         if kept is not None:
             z, way, smooth = z[kept], way[kept], smooth[kept]
             if not len(z):
                 return
         z = torch.add(z, way, alpha=max(first_step * (1 - i / steps), _LEAST_STEP)).clamp_(0, 1)
-        climb.step()
-    z = climb.domain.filled(z)
-    _, grad = climb.ask(z)
-    climb.note_gap(climb.gap_at(z, grad))
+        state.step()
+    z = state.domain.filled(z)
+    _, grad = state.ask(z)
+    state.note_gap(state.gap_at(z, grad))
 
 
-def _leave(climb: Climb, ending: Tensor, z: Tensor, grad: Tensor) -> Tensor | None:
+def _leave(state: SearchState, ending: Tensor, z: Tensor, grad: Tensor) -> Tensor | None:
     """Rows that stop here keep the gap of their last point, which costs no pass."""
     if bool((ending == ENDINGS.index("confident")).any()):
-        climb.note_gap(climb.gap_at(z, grad))
-    return climb.leave(ending)
+        state.note_gap(state.gap_at(z, grad))
+    return state.leave(ending)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from whywrong.explain.counterfactuals.lmo import fill, lp_norm, oracle
+from whywrong.explain.counterfactuals.solvers.lmo import fill, linear_minimization_oracle, lp_norm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +46,9 @@ class Domain:
 
     def best(self, slope: Tensor) -> tuple[Tensor, Tensor]:
         """The point (B, C, H, W) that maximises <slope, z>, and whether the row had a usable slope (B,) bool."""
-        change, usable = oracle(slope.flatten(1), self.up.flatten(1), self.down.flatten(1), self.eps, self.p)
+        change, usable = linear_minimization_oracle(
+            slope.flatten(1), self.up.flatten(1), self.down.flatten(1), self.eps, self.p
+        )
         return change.view_as(self.x).add_(self.x).clamp_(0, 1), usable
 
     def filled(self, z: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from whywrong.explain.counterfactuals.domain import Domain
 from whywrong.explain.counterfactuals.objectives import Objective
-from whywrong.explain.counterfactuals.search import search
+from whywrong.explain.counterfactuals.solvers.domain import Domain
+from whywrong.explain.counterfactuals.solvers.maximize import maximize
 
 _INSIDE = (0.8, 0.9, 0.95)  # radius of the next search, as a share of the smallest known; the last one stays
 _TESTS = 5
@@ -69,7 +69,7 @@ def smallest(
             that is read as its target already then stays as it is, at radius 0.
         solves: Searches once one radius is known.
         steps: Steps of each search.
-        mask: As for :func:`whywrong.explain.counterfactuals.search.search`.
+        mask: As for :func:`whywrong.explain.counterfactuals.solvers.maximize.search`.
         keys: As there.
     """
     return _Hunt(objective, x, target, p, torch.as_tensor(eps, dtype=torch.float64), mask, keys).run(
@@ -127,7 +127,7 @@ class _Hunt:
     def _solve(self, at: Tensor, eps: Tensor, start: Tensor, steps: int, *, first: bool = False) -> None:
         if not len(at):
             return
-        found = search(
+        found = maximize(
             self.objective,
             self.x[at],
             self.target[at],

@@ -13,7 +13,7 @@ from whywrong.models.classifier import Classifier
 
 
 @dataclass(slots=True, eq=False)
-class Points:
+class Linearization:
     """Images of a batch and what the classifier said of them.
 
     Attributes:
@@ -32,11 +32,11 @@ class Points:
     grad: Tensor | None = None
     rival_margins: Tensor | None = None
 
-    def at(self, rows: Tensor) -> Points:
+    def at(self, rows: Tensor) -> Linearization:
         """The points of some rows."""
-        return Points(*(None if part is None else part[rows] for part in self._parts()))  # type: ignore[arg-type]
+        return Linearization(*(None if part is None else part[rows] for part in self._parts()))  # type: ignore[arg-type]
 
-    def put(self, rows: Tensor, other: Points) -> None:
+    def put(self, rows: Tensor, other: Linearization) -> None:
         """Overwrite some rows."""
         for mine, theirs in zip(self._parts(), other._parts(), strict=True):
             if mine is not None and theirs is not None:
@@ -45,12 +45,12 @@ class Points:
     def _parts(self) -> tuple[Tensor | None, ...]:
         return self.pixels, self.margin, self.right, self.slack, self.grad, self.rival_margins
 
-    def clone(self) -> Points:
+    def clone(self) -> Linearization:
         """An independent copy."""
-        return Points(*(None if part is None else part.clone() for part in self._parts()))  # type: ignore[arg-type]
+        return Linearization(*(None if part is None else part.clone() for part in self._parts()))  # type: ignore[arg-type]
 
 
-class Ledger:
+class MarginOracle:
     """Asks the classifier about changed images, and counts.
 
     Args:
@@ -72,13 +72,13 @@ class Ledger:
         self.forwards = torch.zeros_like(y)
         self.backwards = torch.zeros_like(y)
 
-    def test(self, rows: Tensor, pixels: Tensor) -> Points:
+    def test(self, rows: Tensor, pixels: Tensor) -> Linearization:
         """One forward pass for each of ``pixels`` (n, C, H, W), which belong to ``rows`` (n,) of the batch."""
         self.forwards.index_add_(0, rows, torch.ones_like(rows))
         logits = self.classifier.logits(pixels)
         return self._judge(pixels, logits, error_margin(logits, self.y[rows]))
 
-    def linearise(self, rows: Tensor, pixels: Tensor, rivals: int = 1, *, entropy: bool = False) -> Points:
+    def linearise(self, rows: Tensor, pixels: Tensor, rivals: int = 1, *, entropy: bool = False) -> Linearization:
         """One forward pass, fused with one backward pass for each rival.
 
         Args:
@@ -110,6 +110,6 @@ class Ledger:
         points.rival_margins = value if value.ndim == 2 else None
         return points
 
-    def _judge(self, pixels: Tensor, logits: Tensor, margin: Tensor) -> Points:
+    def _judge(self, pixels: Tensor, logits: Tensor, margin: Tensor) -> Linearization:
         slack = self.safety * logits.abs().amax(1)
-        return Points(pixels, margin, margin < -slack, slack)
+        return Linearization(pixels, margin, margin < -slack, slack)

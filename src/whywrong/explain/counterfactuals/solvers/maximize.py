@@ -11,18 +11,18 @@ from torch import Tensor
 from whywrong.core.checks import check_images, check_keys, check_labels
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
-from whywrong.explain.counterfactuals.afw import climb_afw, random_vertex
-from whywrong.explain.counterfactuals.apgd import climb_apgd, random_point
-from whywrong.explain.counterfactuals.climb import Climb, SearchResult
-from whywrong.explain.counterfactuals.domain import Domain
-from whywrong.explain.counterfactuals.fw import climb_fw
 from whywrong.explain.counterfactuals.objectives import Objective
+from whywrong.explain.counterfactuals.solvers.afw import auto_frank_wolfe, random_vertex
+from whywrong.explain.counterfactuals.solvers.apgd import auto_pgd, random_point
+from whywrong.explain.counterfactuals.solvers.domain import Domain
+from whywrong.explain.counterfactuals.solvers.fw import frank_wolfe
+from whywrong.explain.counterfactuals.solvers.search_state import SearchResult, SearchState
 
 Solver = Literal["fw", "afw-v1", "afw-v2", "apgd"]
 SOLVERS: tuple[Solver, ...] = ("fw", "afw-v1", "afw-v2", "apgd")
 
 
-def search(
+def maximize(
     objective: Objective,
     x: Tensor,
     target: Tensor,
@@ -84,7 +84,7 @@ def search(
         raise InputError(f"first_step must be in (0, 1], got {first_step}")
     pixels = x.detach().float().contiguous().clamp(0, 1)
     domain = Domain.around(pixels, radii, p, _region(mask, x))
-    climb = Climb(
+    state = SearchState(
         objective,
         domain,
         target.to(x.device),
@@ -95,14 +95,16 @@ def search(
     )
     if solver == "fw":
         begin = pixels if start is None else domain.shrunk(start.float())
-        climb_fw(climb, begin, steps, momentum=momentum, first_step=first_step)
-        return climb.finish()
+        frank_wolfe(state, begin, steps, momentum=momentum, first_step=first_step)
+        return state.finish()
     keys = row_keys(0, len(x), x.device) if keys is None else keys.to(x.device)
     if solver == "apgd":
-        climb_apgd(climb, random_point(domain, keys) if start is None else domain.shrunk(start.float()), steps)
+        auto_pgd(state, random_point(domain, keys) if start is None else domain.shrunk(start.float()), steps)
     else:
-        climb_afw(climb, random_vertex(domain, keys) if start is None else domain.shrunk(start.float()), steps, solver)
-    return climb.finish()
+        auto_frank_wolfe(
+            state, random_vertex(domain, keys) if start is None else domain.shrunk(start.float()), steps, solver
+        )
+    return state.finish()
 
 
 def check_solver(solver: str, p: float) -> None:

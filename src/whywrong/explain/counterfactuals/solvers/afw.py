@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from whywrong.core.randomness import keyed_normal
-from whywrong.explain.counterfactuals.climb import Climb
-from whywrong.explain.counterfactuals.domain import Domain
-from whywrong.explain.counterfactuals.schedule import Schedule, checkpoints
+from whywrong.explain.counterfactuals.solvers.domain import Domain
+from whywrong.explain.counterfactuals.solvers.schedule import Schedule, checkpoints
+from whywrong.explain.counterfactuals.solvers.search_state import SearchState
 
 _FIRST_STEP = {"afw-v1": 0.75, "afw-v2": 2.0}
 _FACTOR = {"afw-v1": 0.5, "afw-v2": 0.75}
@@ -30,26 +30,26 @@ def random_vertex(domain: Domain, keys: Tensor) -> Tensor:
     return domain.best(keyed_normal(keys, domain.x.shape[1:]))[0]
 
 
-def climb_afw(climb: Climb, z: Tensor, steps: int, version: Literal["afw-v1", "afw-v2"]) -> None:
+def auto_frank_wolfe(search: SearchState, z: Tensor, steps: int, version: Literal["afw-v1", "afw-v2"]) -> None:
     """Search from ``z`` (B, C, H, W), a point of the domain: ``steps`` + 1 gradients a row."""
-    value, grad = climb.ask(z)
+    value, grad = search.ask(z)
     state = Schedule.start(torch.full_like(value, _FIRST_STEP[version]), value)
     best_grad, due, last = grad, checkpoints(steps), 0
     for i in range(steps):
-        kept = climb.leave(climb.unusable(value, grad))
+        kept = search.leave(search.unusable(value, grad))
         if kept is not None:
             z, grad, best_grad, state = z[kept], grad[kept], best_grad[kept], state.at(kept)
         if not len(z):
             return
         step = state.size if version == "afw-v1" else state.size / (i**0.5 + 2)
-        vertex, _ = climb.domain.best(grad)
+        vertex, _ = search.domain.best(grad)
         z = torch.lerp(z, vertex, step.view(-1, 1, 1, 1)).clamp_(0, 1)
-        value, grad = climb.ask(z)
-        climb.step()
+        value, grad = search.ask(z)
+        search.step()
         state.count(value)
-        best_grad = torch.where(climb.current.view(-1, 1, 1, 1), grad, best_grad)
+        best_grad = torch.where(search.current.view(-1, 1, 1, 1), grad, best_grad)
         if i + 1 in due:
-            back = state.check(climb.best_value, i + 1 - last, _FACTOR[version]).view(-1, 1, 1, 1)
-            z, grad = torch.where(back, climb.best, z), torch.where(back, best_grad, grad)
+            back = state.check(search.best_value, i + 1 - last, _FACTOR[version]).view(-1, 1, 1, 1)
+            z, grad = torch.where(back, search.best, z), torch.where(back, best_grad, grad)
             last = i + 1
-    climb.note_gap(climb.gap_at(climb.best, best_grad), everywhere=True)
+    search.note_gap(search.gap_at(search.best, best_grad), everywhere=True)

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from whywrong.attacks.balls import norm_of, unit
 from whywrong.core.randomness import keyed_normal, keyed_uniform
-from whywrong.explain.counterfactuals.climb import Climb
-from whywrong.explain.counterfactuals.domain import Domain
-from whywrong.explain.counterfactuals.schedule import Schedule, checkpoints
+from whywrong.explain.counterfactuals.solvers.domain import Domain
+from whywrong.explain.counterfactuals.solvers.schedule import Schedule, checkpoints
+from whywrong.explain.counterfactuals.solvers.search_state import SearchState
 
 _MOMENTUM = 0.75
 _SPARSE_START = 0.2  # share of the entries that the first l_1 steps change
@@ -78,45 +78,45 @@ def project_l1(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
     return torch.minimum((top - c).clamp_min(0), room.double()).to(size.dtype)
 
 
-def climb_apgd(climb: Climb, z: Tensor, steps: int) -> None:
+def auto_pgd(search: SearchState, z: Tensor, steps: int) -> None:
     """Search from ``z`` (B, C, H, W), a point of the domain: ``steps`` + 1 gradients a row."""
-    if climb.domain.p == 1:
-        _climb_l1(climb, z, steps)
+    if search.domain.p == 1:
+        _climb_l1(search, z, steps)
         return
-    value, grad = climb.ask(z)
-    state = Schedule.start(2 * climb.domain.eps.to(value.dtype), value)
+    value, grad = search.ask(z)
+    state = Schedule.start(2 * search.domain.eps.to(value.dtype), value)
     best_grad, before, due, last = grad, z, checkpoints(steps), 0
     for i in range(steps):
-        kept = climb.leave(climb.unusable(value, grad))
+        kept = search.leave(search.unusable(value, grad))
         if kept is not None:
             z, before, grad, best_grad, state = z[kept], before[kept], grad[kept], best_grad[kept], state.at(kept)
         if not len(z):
             return
         moved, before = z - before, z
-        uphill = grad.sign() if climb.domain.p == math.inf else unit(grad)
-        ahead = project(climb.domain, z + _column(state.size) * uphill)
+        uphill = grad.sign() if search.domain.p == math.inf else unit(grad)
+        ahead = project(search.domain, z + _column(state.size) * uphill)
         share = _MOMENTUM if i else 1.0
-        z = project(climb.domain, z + (ahead - z) * share + moved * (1 - share))
-        value, grad = climb.ask(z)
-        climb.step()
+        z = project(search.domain, z + (ahead - z) * share + moved * (1 - share))
+        value, grad = search.ask(z)
+        search.step()
         state.count(value)
-        best_grad = torch.where(climb.current.view(-1, 1, 1, 1), grad, best_grad)
+        best_grad = torch.where(search.current.view(-1, 1, 1, 1), grad, best_grad)
         if i + 1 in due:
-            back = _column(state.check(climb.best_value, i + 1 - last, 0.5))
-            z, grad = torch.where(back, climb.best, z), torch.where(back, best_grad, grad)
+            back = _column(state.check(search.best_value, i + 1 - last, 0.5))
+            z, grad = torch.where(back, search.best, z), torch.where(back, best_grad, grad)
             last = i + 1
-    climb.note_gap(climb.gap_at(climb.best, best_grad), everywhere=True)
+    search.note_gap(search.gap_at(search.best, best_grad), everywhere=True)
 
 
-def _climb_l1(climb: Climb, z: Tensor, steps: int) -> None:
-    value, grad = climb.ask(z)
+def _climb_l1(search: SearchState, z: Tensor, steps: int) -> None:
+    value, grad = search.ask(z)
     entries = z[0].numel()
-    eps = climb.domain.eps.to(value.dtype)
+    eps = search.domain.eps.to(value.dtype)
     size, top = eps.clone(), torch.full_like(eps, _SPARSE_START * entries)
     changed = top.clone()
     best_grad, every = grad, max(int(0.04 * steps), 1)
     for i in range(steps):
-        kept = climb.leave(climb.unusable(value, grad))
+        kept = search.leave(search.unusable(value, grad))
         if kept is not None:
             z, grad, best_grad = z[kept], grad[kept], best_grad[kept]
             eps, size, top, changed = eps[kept], size[kept], top[kept], changed[kept]
@@ -125,18 +125,18 @@ def _climb_l1(climb: Climb, z: Tensor, steps: int) -> None:
         chosen = _largest(grad, top)
         signs = grad.sign() * chosen
         length = signs.abs().flatten(1).sum(1).clamp_min(1e-10)
-        z = project(climb.domain, z + signs * _column(size / length))
-        value, grad = climb.ask(z)
-        climb.step()
-        best_grad = torch.where(climb.current.view(-1, 1, 1, 1), grad, best_grad)
+        z = project(search.domain, z + signs * _column(size / length))
+        value, grad = search.ask(z)
+        search.step()
+        best_grad = torch.where(search.current.view(-1, 1, 1, 1), grad, best_grad)
         if (i + 1) % every == 0:
-            found = ((climb.best - climb.domain.x) != 0).flatten(1).sum(1).to(eps.dtype)
+            found = ((search.best - search.domain.x) != 0).flatten(1).sum(1).to(eps.dtype)
             sparser = found / changed.clamp_min(1) < 0.95
             top, changed = found / _SPARSE_DIVISOR, found
             size = torch.where(sparser, eps, size / _SPARSE_DIVISOR).clamp_min(_LEAST_STEP * eps).minimum(eps)
             back = _column(sparser)
-            z, grad = torch.where(back, climb.best, z), torch.where(back, best_grad, grad)
-    climb.note_gap(climb.gap_at(climb.best, best_grad), everywhere=True)
+            z, grad = torch.where(back, search.best, z), torch.where(back, best_grad, grad)
+    search.note_gap(search.gap_at(search.best, best_grad), everywhere=True)
 
 
 def _largest(grad: Tensor, count: Tensor) -> Tensor:

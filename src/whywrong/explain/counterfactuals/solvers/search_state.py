@@ -1,6 +1,6 @@
 """The rows of a counterfactual search that are still under way: what was asked, what was best, what it cost.
 
-All solvers move points inside a :class:`Domain` and ask an objective about them through one :class:`Climb`, which
+All solvers move points inside a :class:`Domain` and ask an objective about them through one :class:`SearchState`, which
 counts passes by row, remembers the best iterate, logs the way, and lets finished rows leave the flat batch.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from whywrong.explain.counterfactuals.domain import Domain
 from whywrong.explain.counterfactuals.objectives import Objective, at_rows, log_probability
+from whywrong.explain.counterfactuals.solvers.domain import Domain
 
 Ending = int
 ENDINGS = ("steps", "confident", "stationary", "no_gradient", "non_finite")
@@ -50,7 +50,7 @@ class SearchResult:
     backwards: Tensor
 
 
-class Climb:
+class SearchState:
     """One search over a flat batch.
 
     Args:

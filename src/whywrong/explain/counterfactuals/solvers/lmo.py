@@ -25,7 +25,7 @@ _PASSES = 60
 _HALVINGS = 200
 
 
-def oracle(w: Tensor, up: Tensor, down: Tensor, eps: Tensor, p: float) -> tuple[Tensor, Tensor]:
+def linear_minimization_oracle(w: Tensor, up: Tensor, down: Tensor, eps: Tensor, p: float) -> tuple[Tensor, Tensor]:
     """The best change of each row.
 
     Args:

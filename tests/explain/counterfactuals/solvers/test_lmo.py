@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from whywrong.core.randomness import keyed_normal, keyed_uniform, row_keys
-from whywrong.explain.counterfactuals import lmo
-from whywrong.explain.counterfactuals.lmo import fill, lp_norm, oracle
+from whywrong.explain.counterfactuals.solvers import lmo
+from whywrong.explain.counterfactuals.solvers.lmo import fill, linear_minimization_oracle, lp_norm
 
 EXPONENTS = (1, 1.05, 1.1, 1.2, 1.5, 1.8, 2, 3, 10, math.inf)
 
@@ -31,7 +31,7 @@ def instance(seed: int, d: int, p: float, dtype: torch.dtype = torch.float64) ->
 
 
 def solve(w: Tensor, x: Tensor, eps: Tensor, p: float) -> Tensor:
-    return oracle(w.clone(), 1 - x, x, eps, p)[0]
+    return linear_minimization_oracle(w.clone(), 1 - x, x, eps, p)[0]
 
 
 def plain(w: Tensor, x: Tensor, eps: float, p: float) -> Tensor:
@@ -180,7 +180,7 @@ def test_rows_are_independent_and_rows_without_a_slope_are_flagged(p):
     parts = [instance(seed, 64, p, torch.float32) for seed in range(5)]
     w, x, eps = (torch.cat(column) for column in zip(*parts, strict=True))
     w[1], w[3, 7] = 0.0, math.nan
-    change, usable = oracle(w.clone(), 1 - x, x, eps, p)
+    change, usable = linear_minimization_oracle(w.clone(), 1 - x, x, eps, p)
     assert usable.tolist() == [True, False, True, False, True]
     assert not change[1].any()
     assert not change[3].any()

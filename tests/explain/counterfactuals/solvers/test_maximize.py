@@ -12,13 +12,13 @@ from tests.explain.counterfactuals.analytic import Constant, Linear, Patch, Quad
 from torch import Tensor, nn
 
 from whywrong.core.errors import InputError
-from whywrong.explain.counterfactuals.apgd import project_l1
-from whywrong.explain.counterfactuals.climb import ENDINGS
-from whywrong.explain.counterfactuals.domain import Domain
-from whywrong.explain.counterfactuals.lmo import lp_norm, oracle
 from whywrong.explain.counterfactuals.objectives import ClassObjective, log_probability
-from whywrong.explain.counterfactuals.schedule import checkpoints
-from whywrong.explain.counterfactuals.search import SOLVERS, search
+from whywrong.explain.counterfactuals.solvers.apgd import project_l1
+from whywrong.explain.counterfactuals.solvers.domain import Domain
+from whywrong.explain.counterfactuals.solvers.lmo import linear_minimization_oracle, lp_norm
+from whywrong.explain.counterfactuals.solvers.maximize import SOLVERS, maximize
+from whywrong.explain.counterfactuals.solvers.schedule import checkpoints
+from whywrong.explain.counterfactuals.solvers.search_state import ENDINGS
 from whywrong.models.classifier import Classifier
 
 EVERY = [(s, p) for s in SOLVERS for p in (1, 1.5, 2, math.inf) if s != "apgd" or p != 1.5]
@@ -27,7 +27,7 @@ EVERY = [(s, p) for s in SOLVERS for p in (1, 1.5, 2, math.inf) if s != "apgd" o
 def find(net: nn.Module, x: Tensor, target: Tensor, *, kind: str = "log_probability", **options):
     classifier = Classifier(net)
     with classifier:
-        return search(ClassObjective(classifier, kind), x, target, **options)
+        return maximize(ClassObjective(classifier, kind), x, target, **options)
 
 
 def ones(batch: int) -> Tensor:
@@ -42,7 +42,7 @@ def test_a_linear_model_is_solved_by_one_call_of_the_oracle(p, kind):
     result = find(net, x, ones(4), kind=kind, p=p, eps=eps, steps=1)
     w = net.w.detach().expand_as(x).flatten(1).clone()
     radii = torch.full((4,), eps, dtype=torch.float64)
-    best = oracle(w, 1 - x.flatten(1), x.flatten(1), radii, p)[0].view_as(x)
+    best = linear_minimization_oracle(w, 1 - x.flatten(1), x.flatten(1), radii, p)[0].view_as(x)
     torch.testing.assert_close(result.z, x + best, atol=1e-5, rtol=0)
     scale = float((w * best.flatten(1)).sum(1).max())
     assert bool((result.gap.abs() <= 1e-4 * scale).all())
@@ -92,7 +92,7 @@ def test_every_solver_stays_in_the_set_never_ends_below_its_start_and_counts_its
         objective = ClassObjective(classifier)
         start = objective.value(x, target)[0]
         before = classifier.forwards, classifier.backwards
-        result = search(objective, x, target, p=p, eps=eps, steps=12, mask=mask, solver=solver, start=x)
+        result = maximize(objective, x, target, p=p, eps=eps, steps=12, mask=mask, solver=solver, start=x)
         spent = classifier.forwards - before[0], classifier.backwards - before[1]
         fresh = objective.value(result.z, target)[0]
     assert bool((lp_norm((result.z - x).flatten(1), p) <= eps * (1 + 3e-6)).all())
