@@ -15,7 +15,7 @@ _AT_ONCE = 16  # classes whose gradients are held at a time
 
 
 def class_ranks(classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Rank the true class by first-order l2 distance among all classes but the predicted one.
+    """Rank the true class by first-order l2 distance among all but the predicted one.
 
     The distance to class j is ``m_j / ||grad m_j||_2``, with ``m_j`` the margin by which the predicted class leads j.
     It takes K - 1 backward passes an image, and a forward pass for every 16 of them.

@@ -14,7 +14,7 @@ from whywrong.reproduce.protocol import LabelledImages
 def error_batches(
     classifier: Classifier, data: LabelledImages, *, limit: int | None, batch_size: int = 64
 ) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
-    """The images that the classifier gets wrong, in batches of ``batch_size``, at most ``limit`` in all.
+    """Yield the misclassified images in batches, at most ``limit`` in all.
 
     Rows whose answer is not finite are left out: they are failures of the model and not errors.
     """

@@ -20,7 +20,7 @@ _FIELDS = {"png": "Software", "svg": "Creator", "pdf": "Creator", "ps": "Creator
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure; an existing figure of ours is replaced.
+    """Write a figure, replacing an existing figure of ours.
 
     Args:
         figure: The figure.
@@ -42,7 +42,9 @@ def write_figure(figure: Figure, path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Refuse a place where a figure would overwrite something else, before anything is computed for it.
+    """Refuse a path where a figure would overwrite something else.
+
+    Called before anything is computed for the figure.
 
     Raises:
         InputError, RunFolderError: As :func:`write_figure`.

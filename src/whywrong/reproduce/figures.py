@@ -23,15 +23,18 @@ NAMES = {
 
 
 def draw(result: ClaimResult) -> Figure:
-    """The figure of a claim: its own, or the plain one of :func:`draw_claim`. Needs no display."""
+    """Draw the figure of a claim, its own or the plain one of :func:`draw_claim`.
+
+    Needs no display.
+    """
     claim = claims().get(result.name)
     return resolve(claim.draw)(result) if claim is not None and claim.draw else draw_claim(result)
 
 
 def draw_claim(result: ClaimResult) -> Figure:
-    """Counts as bars, distances as a cumulative curve; the sentence of the claim stands above.
+    """Draw counts as bars and distances as a cumulative curve.
 
-    Needs no display: the figure is not tied to one.
+    The sentence of the claim stands above. Needs no display: the figure is not tied to one.
     """
     from matplotlib.figure import Figure
 

@@ -105,9 +105,10 @@ def random_labels(classes: int, *avoided: Tensor, seed: int = 0) -> Tensor:
 
 
 def phase_scrambled(x: Tensor, *, seed: int = 0) -> Tensor:
-    """Give images random phases and leave their spectra: textures without objects, clipped to [0, 1].
+    """Give images random phases and keep their spectra.
 
-    All channels of an image are shifted alike, so that its colours stay.
+    This makes textures without objects, clipped to [0, 1]. All channels of an image are shifted alike, so that its
+    colours stay.
 
     Args:
         x: (N, C, H, W), in [0, 1].

@@ -30,7 +30,10 @@ class LabelledImages(Protocol):
     """Images with labels, prepared for one classifier at a time."""
 
     def batches(self, classifier: Classifier) -> Iterator[tuple[Tensor, Tensor, Sequence[str]]]:
-        """Images (B, C, H, W) in [0, 1] at the input size of ``classifier``, classes (B,) int64, item ids."""
+        """Yield images at the input size of ``classifier``, classes and item ids.
+
+        Images are (B, C, H, W) in [0, 1], classes (B,) int64.
+        """
         ...
 
 
@@ -43,7 +46,7 @@ class TensorImages:
     batch_size: int = 64
 
     def batches(self, classifier: Classifier) -> Iterator[tuple[Tensor, Tensor, Sequence[str]]]:
-        """The same images for every classifier; row numbers serve as item ids."""
+        """Yield the same images for every classifier, with row numbers as item ids."""
         for start in range(0, len(self.x), self.batch_size):
             rows = slice(start, start + self.batch_size)
             x = self.x[rows]
@@ -96,7 +99,10 @@ class ClaimResult:
     judges: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; numbers that are not finite become null."""
+        """Convert to plain JSON values.
+
+        Numbers that are not finite become null.
+        """
         fields = (entry.name for entry in dataclasses.fields(self) if entry.name != "pictures")
         return _plain({name: getattr(self, name) for name in fields})
 
@@ -117,7 +123,7 @@ class SkippedClaim:
     failed: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Convert to plain JSON values."""
         return {"name": self.name, "title": self.title, "skipped": self.reason, "failed": self.failed}
 
 
@@ -209,12 +215,18 @@ class Estimate(Protocol):
 
 
 def claim_result(effect: Estimate, **fields: Any) -> ClaimResult:
-    """A result around an effect with its interval; name, title, config and models are filled in by who runs it."""
+    """Build a result around an effect with its interval.
+
+    The caller fills in name, title, config and models.
+    """
     return ClaimResult(name="", title="", effect=effect.value, interval=(effect.low, effect.high), **fields)
 
 
 def decide(low: float, high: float, bound: float, *, above: bool = True) -> Verdict:
-    """Compare an interval with a bound; ``above`` asks for effects at or above it, else below it."""
+    """Compare an interval with a bound.
+
+    ``above`` asks for effects at or above it, otherwise below it.
+    """
     if math.isnan(low) or math.isnan(high):
         return "undecided"
     if above:
@@ -240,9 +252,10 @@ class Part:
 
 
 def verdicts_of(parts: Sequence[Part]) -> list[Verdict]:
-    """Verdict of each part of a claim: its interval leaves out the bound, and so does its p-value adjusted by Holm.
+    """Decide each part of a claim.
 
-    The adjustment is over all parts given, so that not one of them is decided by their number.
+    Its interval leaves out the bound, and so does its p-value adjusted by Holm. The adjustment is over all parts given,
+    so that not one of them is decided by their number.
     """
     adjusted = holm(np.array([part.p for part in parts]))
     return [
@@ -252,14 +265,14 @@ def verdicts_of(parts: Sequence[Part]) -> list[Verdict]:
 
 
 def bounds_in_words(low: float, high: float, pattern: str = "{:.2g}") -> str:
-    """The 95 % interval in words, or that there is none and why."""
+    """Word the 95 % interval, or why there is none."""
     if math.isnan(low) or math.isnan(high):
         return f"no interval: fewer than {FEWEST} images, or nearly all alike"
     return f"95 % interval {pattern.format(low)} to {pattern.format(high)}"
 
 
 def both(*verdicts: Verdict) -> Verdict:
-    """One verdict over parts that must all hold."""
+    """Combine the verdicts of parts that must all hold."""
     if "does not hold" in verdicts:
         return "does not hold"
     return "undecided" if "undecided" in verdicts else "holds"

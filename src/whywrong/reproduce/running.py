@@ -55,7 +55,9 @@ def run_claims(
     judges: Sequence[Classifier] = (),
     progress: Callable[[ClaimProgress], None] | None = None,
 ) -> Iterator[ClaimResult | SkippedClaim]:
-    """Test all claims of a family, one after the other; everything is checked before the first.
+    """Test all claims of a family, one after the other.
+
+    Everything is checked before the first.
 
     Args:
         family: As in ``inverted``.

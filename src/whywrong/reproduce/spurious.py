@@ -92,10 +92,10 @@ def repair_helps(
     *,
     progress: Callable[[ClaimProgress], None] | None = None,
 ) -> ClaimResult:
-    """Claim C7: SpuFix raises the spurious score, at a loss of accuracy below ``loss``.
+    """Test claim C7, that SpuFix raises the spurious score.
 
-    The effect is the mean rise of the area under precision-recall, over the harmful components that the third part
-    still carries; the interval resamples its images.
+    At a loss of accuracy below ``loss``. The effect is the mean rise of the area under precision-recall, over the
+    harmful components that the third part still carries; the interval resamples its images.
     """
     classifier = models[0]
     features, ids = _read(classifier, data, config, progress)

@@ -15,10 +15,10 @@ from whywrong.explain.interactions.streams import BLOCKS
 
 
 def block_pairs(keys: Tensor, rows: int, cols: int, *, side: int = 3, blocks: int = 2, radius: int = 2) -> Tensor:
-    """All pairs within a radius inside of blocks that do not overlap, other places for every image.
+    """Draw blocks that do not overlap and return all pairs within a radius in them.
 
-    The blocks are drawn without repetition from a tiling of the grid whose origin is drawn too, so that the players of
-    the rim take part.
+    Every image gets other places. The blocks are drawn without repetition from a tiling of the grid whose origin is
+    drawn too, so that the players of the rim take part.
 
     Args:
         keys: (B,) int64, one an image; images with one key get the same blocks.

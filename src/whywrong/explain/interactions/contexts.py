@@ -59,19 +59,25 @@ class Plan:
 
 
 def usable_share(players: int, plan: Plan) -> float:
-    """Chance that a set of a plan serves a pair: that the pair lies outside of it, but for windows."""
+    """Return the chance that a set of a plan serves a pair, windows left out.
+
+    A set serves a pair if both players lie outside it.
+    """
     if plan.windows and not plan.exact:
         return 1.0
     return (players - plan.size) * (players - plan.size - 1) / (players * (players - 1))
 
 
 def most_cuts(players: int, plan: Plan) -> int:
-    """Windows that go once round a permutation, or nearly so; 1 for sets that stand alone."""
+    """Return how many windows go once round a permutation, or nearly so.
+
+    1 for sets that are drawn one by one.
+    """
     return max(1, round(players / plan.size)) if plan.windows and plan.size else 1
 
 
 def plan_sets(players: int, order: int, contexts: float, units: int, *, balanced: bool, pilot: bool = False) -> Plan:
-    """Sets that give every pair ``contexts`` draws on average, or all sets there are.
+    """Plan sets that give every pair ``contexts`` draws on average, or all sets.
 
     Args:
         players: n.
@@ -92,9 +98,10 @@ def plan_sets(players: int, order: int, contexts: float, units: int, *, balanced
 
 
 def draw_sets(keys: Tensor, players: int, plan: Plan) -> Tensor:
-    """(B, units, cuts, n) bool: the sets C of a plan; each alone is uniform among those of its size.
+    """Draw the sets C of a plan, (B, units, cuts, n) bool.
 
-    The players of C are not told which pairs are of interest: forcing those out of C would bias their interactions.
+    Each set alone is uniform among those of its size. The players of C are not told which pairs are of interest:
+    forcing those out of C would bias their interactions.
     """
     if plan.exact:
         every = torch.zeros(1, 1, plan.cuts, players, dtype=torch.bool)
@@ -107,12 +114,17 @@ def draw_sets(keys: Tensor, players: int, plan: Plan) -> Tensor:
 
 
 def permutations(keys: Tensor, players: int, count: int, stream: int) -> Tensor:
-    """(B, count, n) int64: the place of each player in ``count`` uniform permutations; more only add to fewer."""
+    """Draw ``count`` uniform permutations, (B, count, n) int64 places of the players.
+
+    A larger count only adds permutations.
+    """
     return keyed_bits(keys, (count, players), stream).argsort(-1).argsort(-1)
 
 
 def draw_pair_contexts(keys: Tensor, players: int, order: int, number: int, pairs: Tensor) -> Tensor:
-    """(B, P, n) bool: one uniform set of ``order`` players for each pair, without the pair itself.
+    """Draw one uniform set of ``order`` players for each pair, (B, P, n) bool.
+
+    A set holds neither player of its pair.
 
     Args:
         keys: (B,) int64.

@@ -48,7 +48,7 @@ class SignedMeans:
 def signed_means(
     game: Game, orders: Sequence[int], *, keys: Tensor | None = None, draws: int = 8, seed: int = 0
 ) -> SignedMeans:
-    """Mean over all pairs of I^(s), from stars of random permutations.
+    """Estimate the mean of I^(s) over all pairs from stars of random permutations.
 
     Args:
         game: The values.
@@ -75,7 +75,7 @@ def signed_means(
 
 
 def passes_of_signed_means(players: int, orders: Sequence[int], draws: int) -> int:
-    """Passes an image that :func:`signed_means` takes."""
+    """Count the passes per image that :func:`signed_means` takes."""
     return draws * sum(_star(players, order) for order in orders)
 
 

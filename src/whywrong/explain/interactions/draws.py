@@ -39,10 +39,11 @@ class Sums:
 
 
 def without_rounding(sums: Sums, rounding: Tensor) -> Sums:
-    """Set the sums of an image to 0 if the mean |D| of all its pairs is no larger than ``rounding`` (b,).
+    """Set the sums of an image to 0 if they are no larger than rounding.
 
-    Second differences of float32 values that do not interact are rounding; a profile of nothing else would be drawn
-    like any other. An image is judged as a whole, so that the values of one that does interact still add up.
+    That is if the mean |D| of all its pairs is at most ``rounding`` (b,). Second differences of float32 values that do
+    not interact are rounding; a profile of nothing else would be drawn like any other. An image is judged as a whole,
+    so that the values of one that does interact still add up.
     """
     draws = sums.count.sum((1, 2))[:, None]  # (b, 1)
     nothing = (sums.absolute.sum(1) <= rounding[:, None] * draws) & (rounding[:, None] > 0)  # (b, V)
@@ -54,7 +55,7 @@ def without_rounding(sums: Sums, rounding: Tensor) -> Sums:
 
 
 def image_blocks(images: int, units: int, masks: int, pairs: int, values: int) -> Iterator[slice]:
-    """Slices of images that fit in memory: ``masks`` sets and ``units`` sums an image."""
+    """Split images into slices whose ``masks`` sets and ``units`` sums fit in memory."""
     step = max(1, min(MOST_MASKS // max(masks, 1), _MOST_SUMS // (units * pairs * values)))
     for start in range(0, images, step):
         yield slice(start, min(start + step, images))

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def from_shapiq(game: Any) -> FunctionGame:
-    """A game of one image from an object of ``shapiq.Game``, or any callable with ``n_players``.
+    """Make a game of one image from a ``shapiq.Game`` or a similar callable.
+
+    A callable needs an attribute ``n_players``.
 
     Raises:
         InputError: It is no callable, or does not say how many players it has.
@@ -36,7 +38,9 @@ def from_shapiq(game: Any) -> FunctionGame:
 def to_shapiq(
     profile: Profile, *, image: int = 0, value: str | None = None, order: int | None = None
 ) -> InteractionValues:
-    """Pairs of one image as ``shapiq.InteractionValues``, players numbered as in the profile.
+    """Convert the pairs of one image to ``shapiq.InteractionValues``.
+
+    Players are numbered as in the profile.
 
     Args:
         profile: What :func:`estimate` returned.

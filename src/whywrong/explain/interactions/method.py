@@ -92,7 +92,7 @@ class ProfilesConfig:
         orders_of(1000, self.ratios)
 
     def estimation(self, orders: tuple[int, ...]) -> InteractionsConfig:
-        """How these orders are estimated."""
+        """Return the settings with which these orders are estimated."""
         return InteractionsConfig(
             method=self.estimator,
             contexts=self.contexts,
@@ -129,7 +129,7 @@ class ProfileEntries(ColumnGroup):
 
     @staticmethod
     def of_profile(profile: Profile, rows: Tensor, value: str) -> ProfileEntries:
-        """The numbers of a profile (N images) of rows (N,) of a batch: orders outside, classes inside."""
+        """Flatten the profile of rows (N,) of a batch, orders outside, classes inside."""
         images, orders, classes = profile.A.shape
         every = {name: getattr(profile, name).flatten() for name in (*NUMBERS, "noisy")}
 
@@ -183,7 +183,7 @@ class ProfilesResult(MethodResult):
 
     @computed("int64")
     def passes(self) -> Tensor:
-        """Passes of the image through the model."""
+        """Return the passes of each image through the model."""
         return self.forwards
 
     @property
@@ -210,7 +210,9 @@ def interactions(
     detail: Tensor | None = None,
     config: ProfilesConfig | None = None,
 ) -> ProfilesResult:
-    """How strongly neighbouring patches cooperate for the true and for the wrong class, order by order.
+    """Measure how strongly neighbouring patches cooperate, order by order.
+
+    For the true and for the wrong class.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), K >= 2.

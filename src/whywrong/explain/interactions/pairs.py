@@ -20,7 +20,9 @@ _SLACK = 1e-9  # 0.29 * 100 is 28.999... in floats, and means 29
 
 
 def orders_of(players: int, ratios: Sequence[float] = RATIOS) -> tuple[int, ...]:
-    """Orders s = floor(r (n - 2)) of the ratios r in [0, 1]; small n gives some of them twice, which are kept once.
+    """Convert ratios r in [0, 1] to orders s = floor(r (n - 2)).
+
+    Orders that a small n gives twice are kept once.
 
     Raises:
         InputError: A ratio outside [0, 1], or none.
@@ -46,12 +48,14 @@ def check_orders(orders: Sequence[int], players: int) -> None:
 
 
 def all_pairs(players: int) -> Tensor:
-    """(n (n-1) / 2, 2) int64: all pairs i < j."""
+    """List all pairs i < j, (n (n-1) / 2, 2) int64."""
     return torch.combinations(torch.arange(players), 2)
 
 
 def near_pairs(rows: int, cols: int, radius: int = 2) -> Tensor:
-    """(P, 2) int64: all pairs i < j of cells of a grid, numbered by rows, at most ``radius`` rows and columns apart.
+    """List the pairs i < j of cells at most ``radius`` rows and columns apart.
+
+    (P, 2) int64; cells are numbered by rows.
 
     Raises:
         InputError: A radius below 1, or a grid without pairs.
@@ -65,7 +69,7 @@ def near_pairs(rows: int, cols: int, radius: int = 2) -> Tensor:
 
 
 def draw_pairs(keys: Tensor, pairs: Tensor, count: int, weights: Tensor | None = None) -> Tensor:
-    """Pairs of each image, drawn without repetition.
+    """Draw pairs for each image, without repetition.
 
     Args:
         keys: (B,) int64, one an image.
@@ -91,9 +95,10 @@ def draw_pairs(keys: Tensor, pairs: Tensor, count: int, weights: Tensor | None =
 
 
 def clamped_weights(rows: int, cols: int, radius: int, pairs: Tensor) -> Tensor:
-    """(P,) law of the published pair sampler: i uniform, j uniform within the radius and clamped to the grid.
+    """Return the law (P,) of the published pair sampler.
 
-    Pairs at the border come up more often than others, which ``near_pairs`` with equal weights does not copy.
+    i is uniform, j uniform within the radius and clamped to the grid. Pairs at the border come up more often than
+    others, which ``near_pairs`` with equal weights does not copy.
     """
     offsets = torch.cartesian_prod(torch.arange(-radius, radius + 1), torch.arange(-radius, radius + 1))
     cells = torch.arange(rows * cols)
@@ -106,7 +111,7 @@ def clamped_weights(rows: int, cols: int, radius: int, pairs: Tensor) -> Tensor:
 
 
 def check_pairs(pairs: Tensor, images: int, players: int) -> Tensor:
-    """Pairs as (B, P, 2) on the CPU, from (P, 2) or (B, P, 2).
+    """Check pairs (P, 2) or (B, P, 2), and return them as (B, P, 2) on the CPU.
 
     Raises:
         InputError: Another shape, a player outside 0..n-1, a player with itself, or a pair twice.

@@ -137,7 +137,7 @@ class Profile:
         return self.noise_share > NOISE_MARK
 
     def interval(self, statistic: str, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """Bounds (B, R, V) each, by Student's t over the independent draws.
+        """Return bounds (B, R, V) each, by Student's t over the independent draws.
 
         The interval of ``A`` is that of the estimate with its upward noise; ``U`` and ``M`` have no bias.
 
@@ -156,7 +156,9 @@ class Profile:
         return _bounds(getattr(self, statistic), getattr(self, f"{statistic}_se"), self._freedom, level)
 
     def pair_interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """Bounds (B, R, P, V) each of the interaction of single pairs; as :meth:`interval`.
+        """Return bounds (B, R, P, V) each of the interactions of single pairs.
+
+        As :meth:`interval`.
 
         Raises:
             InputError: A level outside (0, 1).
@@ -193,7 +195,7 @@ class GroupProfile:
 
 
 def group_profile(profile: Profile, rows: Tensor | Sequence[int], *, draws: int = 2000, seed: int = 0) -> GroupProfile:
-    """Means over a group of images.
+    """Average profiles over a group of images.
 
     Pairs and contexts of an image are no independent samples of the group: images are resampled, whole.
 
@@ -246,6 +248,9 @@ def _without_one(values: Tensor) -> Tensor:
 
 
 def relative(A: Tensor) -> Tensor:
-    """J = A through its mean over orders, of (B, R, V); NaN where that mean is 0."""
+    """Compute J, which is A (B, R, V) divided by its mean over the orders.
+
+    NaN if that mean is 0.
+    """
     level = A.mean(1, keepdim=True)
     return torch.where(level > 0, A / level, torch.nan)

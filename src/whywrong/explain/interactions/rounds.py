@@ -41,12 +41,12 @@ class Share:
 
     @staticmethod
     def of(plan: Plan, units: Tensor, cuts: Tensor) -> Share:
-        """With the plan cut down to the largest numbers."""
+        """Build a share, with the plan cut down to the largest numbers."""
         most = replace(plan, units=max(1, int(units.max())), cuts=max(1, int(cuts.max())))
         return Share(most, units, cuts)
 
     def ran(self, block: slice) -> Tensor:
-        """(b, U, c) bool: which of the plan's sets belong to an image."""
+        """Mark which of the plan's sets belong to an image, (b, U, c) bool."""
         unit = torch.arange(self.plan.units)[:, None] < self.units[block, None, None]
         return unit & (torch.arange(self.plan.cuts) < self.cuts[block, None, None])
 
@@ -79,7 +79,7 @@ class Request:
 def enumerated(
     players: int, orders: Sequence[int], pairs: int, contexts: int, budget: int | None, *, balanced: bool
 ) -> tuple[bool, ...]:
-    """Which orders have no more sets than draws of every pair would take.
+    """Mark the orders that have no more sets than draws of every pair would take.
 
     A budget may lower the contexts until an order has more; what a set costs is then taken from the number of pairs
     alone, so that the answer is the same for all images.
@@ -110,7 +110,7 @@ def enumerated(
 
 
 def shares(request: Request, contexts: Tensor, budget: Tensor | None) -> list[Share]:
-    """Shares that give each image its contexts at each order, as far as its budget goes.
+    """Give each image its contexts at each order, as far as its budget goes.
 
     Where the budget is short, the contexts of all sampled orders fall by one factor. They are planned from the passes
     that sets cost on average, which says nothing of the sets themselves; in the rare case that an image's sets turn out

@@ -13,15 +13,18 @@ _PILOTS = 1 << 41
 
 
 def context_stream(order: int, number: int = 0) -> int:
-    """Stream of the contexts of an order; ``number`` tells the contexts of one pair apart."""
+    """Return the stream of the contexts of an order.
+
+    ``number`` separates the contexts of one pair.
+    """
     return _CONTEXTS + (order << 20) + number
 
 
 def pilot_stream(order: int) -> int:
-    """Stream of the pilot's contexts of an order, which no estimate uses."""
+    """Return the stream of the pilot's contexts of an order, which no estimate uses."""
     return _PILOTS + order
 
 
 def counts_stream(contexts: int) -> int:
-    """Stream that belongs to one of contexts: how many players of a component each of them holds."""
+    """Return the stream for how many players of a component a context holds."""
     return contexts + (1 << 42)

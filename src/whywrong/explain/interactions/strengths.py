@@ -53,12 +53,12 @@ class Strengths:
 
     @staticmethod
     def join(parts: list[Strengths]) -> Strengths:
-        """Of blocks of images, one after the other."""
+        """Join the strengths of blocks of images."""
         return Strengths(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Strengths)})
 
 
 def strengths(sums: Sums) -> Strengths:
-    """Statistics of the draws of one order.
+    """Compute the statistics of the draws of one order.
 
     The unbiased square of a pair is the mean product of draws of two different units, which equals
     ``I^2 - s_D^2 / K`` for K independent draws.
@@ -103,7 +103,10 @@ def strengths(sums: Sums) -> Strengths:
 
 
 def noise_share(U: Tensor, raw: Tensor) -> Tensor:
-    """Share, in [0, 1], of a mean square ``raw`` that is noise, given its unbiased part; 0 where nothing interacts."""
+    """Return the share in [0, 1] of a mean square ``raw`` that is sampling noise.
+
+    ``U`` is its unbiased part; 0 if nothing interacts.
+    """
     return torch.where(raw > 0, 1 - U / raw, 0.0).clamp(0, 1)
 
 
@@ -121,7 +124,9 @@ def _over_pairs(mean: Tensor, square: Tensor) -> tuple[Tensor, Tensor, Tensor, T
 
 
 def jackknife_se(replicates: Tensor, ran: Tensor | None = None) -> Tensor:
-    """Standard error (B, ...) from replicates (B, U, ...), each with one of U units left out.
+    """Compute the standard error (B, ...) from replicates (B, U, ...).
+
+    Each replicate leaves one of U units out.
 
     Args:
         replicates: The statistic, a unit less each time.

@@ -68,14 +68,17 @@ class Bases:
     together: int
 
     def parts(self, units: int) -> Iterator[Bases]:
-        """At most so many units at a time, each whole but for enumerations too large to hold."""
+        """Yield at most ``units`` units at a time.
+
+        Each unit is whole, except in enumerations that are too large to hold.
+        """
         for start in range(0, self.sets.shape[1], units):
             for cut in range(0, self.sets.shape[2], self.together):
                 rows, cuts = slice(start, start + units), slice(cut, cut + self.together)
                 yield Bases(self.sets[:, rows, cuts], self.usable[:, rows, cuts], self.sign[cuts], self.together)
 
     def queries(self, pairs: Tensor) -> Queries:
-        """What is asked for the pairs (b, P, 2).
+        """List the sets to evaluate for the pairs (b, P, 2).
 
         Sets are told apart by the sum of a code of 64 random bits for each player; two of a million sets have a sum in
         common with a chance of 1e-8.
@@ -98,7 +101,7 @@ class Bases:
         return code[player] * (1 - 2 * self.sets.flatten(0, 2)[base, player].long())
 
     def passes(self, pairs: Tensor) -> Tensor:
-        """(b, U) int64: sets that will be asked."""
+        """Count the sets that will be evaluated, (b, U) int64."""
         images, units, cuts, _ = self.sets.shape
         queries = self.queries(pairs)
         unit = queries.base[queries.asked] // cuts
@@ -106,7 +109,7 @@ class Bases:
 
 
 def bases(keys: Tensor, players: int, pairs: Tensor, plan: Plan, ran: Tensor) -> Bases:
-    """The bases of a plan.
+    """Build the bases of a plan.
 
     Args:
         keys: (b,) int64.

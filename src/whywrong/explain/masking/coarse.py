@@ -22,7 +22,9 @@ def coarse_players(
     grid: int | None = None,
     baseline: Baseline = "image_mean",
 ) -> PlayersConfig:
-    """Players of at most 8 x 8, where no grid is asked for: of whole patch tokens where the model has such.
+    """Choose at most 8 x 8 players if no grid is given.
+
+    They are whole patch tokens if the model has such.
 
     Args:
         classifier: Asked for its tokens; passes that it takes to find them are not counted.
@@ -40,7 +42,10 @@ def coarse_players(
 
 
 def coarse_grid(height: int, width: int, most: int = MOST_A_SIDE) -> int | None:
-    """The largest grid of 2 to ``most`` players a side that divides ``height`` x ``width``; None where none does."""
+    """Find the largest grid of 2 to ``most`` players a side that divides an image.
+
+    None if no such grid divides ``height`` x ``width``.
+    """
     fitting = [g for g in range(2, most + 1) if height % g == 0 and width % g == 0]
     return fitting[-1] if fitting else None
 

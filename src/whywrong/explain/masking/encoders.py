@@ -60,7 +60,10 @@ class EncoderTokens:
             classifier.forwards = before
 
     def embed(self, classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, K) of plain passes, and all tokens (B, T, D) on their way into the encoder."""
+        """Return logits (B, K) of plain passes and the tokens that enter the encoder.
+
+        Tokens are (B, T, D).
+        """
         parts: list[Tensor] = []
         logits: list[Tensor] = []
         with classifier, _listen(self._encoder, parts):

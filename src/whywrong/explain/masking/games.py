@@ -50,15 +50,18 @@ class Game(ABC):
         self.forwards = torch.full((images,), self.setup, dtype=torch.int64)
 
     def rounding(self) -> Tensor:
-        """(B,) float64: how far apart values can be by rounding alone; interactions below it are none. 0 if exact."""
+        """Return how far apart values can be by rounding alone, (B,) float64.
+
+        Smaller interactions count as none. 0 if values are exact.
+        """
         return torch.zeros(self.images, dtype=torch.float64)
 
     @abstractmethod
     def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """(Q, V) float64 on the CPU; arguments as of :meth:`values`, already checked."""
+        """Evaluate sets that :meth:`values` has checked, (Q, V) float64 on the CPU."""
 
     def values(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """Values of a flat list of sets.
+        """Evaluate a flat list of sets.
 
         Args:
             masks: (Q, n) bool, on the CPU.
@@ -127,7 +130,7 @@ class FunctionGame(Game):
         super().__init__(len(self._functions), players, names)
 
     def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """As :meth:`Game.evaluate`; each function is asked once for all of its sets."""
+        """Call each function once for all of its sets, see :meth:`Game.evaluate`."""
         found = torch.empty(len(masks), len(self.names), dtype=torch.float64)
         for image in rows.unique().tolist():
             mine = rows == image
@@ -166,5 +169,5 @@ class TableGame(Game):
         self._bits = 2 ** torch.arange(players)
 
     def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """As :meth:`Game.evaluate`."""
+        """Look values up in the table, see :meth:`Game.evaluate`."""
         return self.table[rows, masks.long() @ self._bits]

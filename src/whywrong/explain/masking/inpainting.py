@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 
 def inpaint(x: Tensor, known: Tensor, fallback: Tensor) -> Tensor:
-    """Images with their unknown pixels filled; known ones stay as they are, bit for bit.
+    """Fill unknown pixels of images.
+
+    Known pixels stay as they are, bit for bit.
 
     Args:
         x: (Q, C, H, W), floating point.

@@ -69,9 +69,9 @@ class PixelCells:
         return self.rows * self.cols
 
     def masked(self, masks: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
-        """(Q, C, H, W): images ``rows`` (Q,) with the cells of ``masks`` (Q, n) shown and the others hidden.
+        """Show the cells of ``masks`` (Q, n) of images ``rows`` (Q,) and hide the others.
 
-        ``out`` of that shape is written into where it can be, and spares the memory.
+        Returns (Q, C, H, W). ``out`` of that shape is written into where it can be, and spares the memory.
         """
         rows = rows.to(self._x.device)
         height, width = self._x.shape[2:]
@@ -85,9 +85,10 @@ class PixelCells:
         return torch.where(shown, image, self._hidden[rows], out=image)
 
     def near_baseline(self, tolerance: float = 4 / 255) -> Tensor:
-        """(B,) share of cells that look the same, within ``tolerance``, when they alone are hidden.
+        """Return the share (B,) of cells that look the same when they alone are hidden.
 
-        They can hardly interact, and lower the mean strength of the image. A filled cell is often among them.
+        The same means within ``tolerance``. They can hardly interact, and lower the mean strength of the image. A
+        filled cell is often among them.
         """
         if not self._inpainted:
             return self._alike(self._x, self.baseline_image, tolerance).double().mean((1, 2))
@@ -107,7 +108,7 @@ class PixelCells:
         return gap.amax((1, 3, 5)).cpu() <= tolerance
 
     def logits(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """(Q, K) float32 of masked images, made and asked a batch at a time."""
+        """Classify masked images a batch at a time, (Q, K) float32."""
         step, parts = self._classifier.batch_size, list[Tensor]()
         # One buffer for all batches: fresh memory of this size costs more than what is written to it.
         buffer = self._x.new_empty(min(step, len(masks)), *self._x.shape[1:])
@@ -137,7 +138,7 @@ def check_grid(grid: int, height: int, width: int) -> None:
 
 
 def default_grid(height: int, width: int) -> int:
-    """The largest grid of at most 16 x 16 cells that divides the image.
+    """Find the largest grid of at most 16 x 16 cells that divides the image.
 
     Raises:
         InputError: Only a grid of one cell does.

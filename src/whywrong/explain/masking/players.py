@@ -133,23 +133,32 @@ class ImageGame(Game):
         classifier.forwards, self.forwards = before
 
     def near_baseline(self, tolerance: float = 4 / 255) -> Tensor | None:
-        """(B,) share of cells that look the same when hidden, see :meth:`PixelCells.near_baseline`; None for tokens."""
+        """Return the share (B,) of cells that look the same when hidden.
+
+        See :meth:`PixelCells.near_baseline`. None for tokens.
+        """
         return self._shown.near_baseline(tolerance) if isinstance(self._shown, PixelCells) else None
 
     def rounding(self) -> Tensor:
-        """As :meth:`Game.rounding`: float32 sums stay within 256 units in the last place of the largest logit."""
+        """Return 256 units in the last place of the largest logit.
+
+        Float32 sums stay within it, see :meth:`Game.rounding`.
+        """
         return _UNITS * torch.finfo(torch.float32).eps * self.full.double().abs().amax(1)
 
     def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """As :meth:`Game.evaluate`."""
+        """Evaluate sets with one pass each, see :meth:`Game.evaluate`."""
         return self.of_logits(self.logits(masks, rows), rows)
 
     def logits(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """(Q, K) float32 on the CPU: scores of sets ``masks`` (Q, n) of images ``rows`` (Q,); not counted here."""
+        """Classify sets ``masks`` (Q, n) of images ``rows`` (Q,), without counting.
+
+        Returns (Q, K) float32 on the CPU.
+        """
         return self._shown.logits(masks, rows).cpu()
 
     def of_logits(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """(Q, V) float64: the values of scores (Q, K) of images ``rows`` (Q,)."""
+        """Compute the values (Q, V) float64 of scores (Q, K) of images ``rows`` (Q,)."""
         return class_values(logits, self._y[rows], self.target[rows], self._functions)
 
 

@@ -23,13 +23,13 @@ _REDUCED = (torch.float16, torch.bfloat16)
 
 
 def reduced_precision(module: nn.Module | None) -> torch.dtype | None:
-    """The dtype of the first half-precision weight; None where there is none."""
+    """Find the dtype of the first half-precision weight, None if there is none."""
     weights = () if module is None else module.parameters()
     return next((weight.dtype for weight in weights if weight.dtype in _REDUCED), None)
 
 
 def in_float32(classifier: Classifier) -> Classifier:
-    """A classifier around a copy of the module whose weights and arithmetic are float32."""
+    """Copy a classifier and its module with float32 weights and arithmetic."""
     assert classifier.module is not None
     return Classifier(
         copy.deepcopy(classifier.module).float(),
@@ -43,7 +43,9 @@ def in_float32(classifier: Classifier) -> Classifier:
 
 
 def check_precision(game: Game, reference: Game, dtype: torch.dtype) -> None:
-    """Compare D of the first image of two games in 64 contexts at a low, a middle and a high order.
+    """Refuse half precision whose rounding is a large part of the interactions.
+
+    Compares D of the first image of two games in 64 contexts at a low, a middle and a high order.
 
     Args:
         game: Of the classifier as it is.

@@ -71,7 +71,10 @@ class PatchTokens:
         return self.rows * self.cols
 
     def logits(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """(Q, K) float32; sets of equally many tokens go through the blocks together."""
+        """Classify sets of tokens, (Q, K) float32.
+
+        Sets of equally many tokens share batches.
+        """
         if len(masks) == 0:
             return self.full[:0]
         kept = masks[:, self._owner]  # (Q, tokens)
@@ -123,7 +126,7 @@ class TimmTokens:
         self._probe(classifier, x)
 
     def embed(self, classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, K) of plain passes, and all tokens (B, T, D) on their way to the first block."""
+        """Return logits (B, K) of plain passes and the tokens (B, T, D) before the blocks."""
         with classifier:
             parts = read_layer(classifier, x, self._layer, lambda logits, tokens, rows: (logits, tokens.detach()))
         logits, tokens = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -156,7 +159,9 @@ _FOUND: WeakKeyDictionary[Classifier, dict[tuple[int, int, int], TimmTokens | En
 
 
 def token_source(classifier: Classifier, size: tuple[int, int, int]) -> TimmTokens | EncoderTokens:
-    """Where the patch tokens of a classifier come from, tried out once on a made-up image that is not counted.
+    """Find where the patch tokens of a classifier come from.
+
+    Tried once on a made-up image, which is not counted.
 
     Args:
         classifier: Asked once for every size.
@@ -188,7 +193,9 @@ def _look(classifier: Classifier, x: Tensor) -> TimmTokens | EncoderTokens:
 
 
 def find_transformer(classifier: Classifier) -> tuple[str, nn.Module]:
-    """Name and module of the one transformer inside a classifier whose patch tokens can be left out.
+    """Find the one transformer in a classifier whose patch tokens can be left out.
+
+    Returns its name and module.
 
     Raises:
         CannotDropTokens: There is none; the message says why.
@@ -250,5 +257,5 @@ class _Rest(nn.Module):
 
 
 def why_not(error: WhyWrongError) -> str:
-    """The reason of a fallback, as results and reports name it."""
+    """Word the reason of a fallback for results and reports."""
     return f"patch tokens cannot be left out ({error}); cells of pixels take their place"

@@ -50,7 +50,7 @@ LOG_ODDS = tuple(ValueFunction(of=of) for of in CLASSES)
 
 
 def class_values(logits: Tensor, y: Tensor, target: Tensor, functions: Sequence[ValueFunction] = LOG_ODDS) -> Tensor:
-    """Values of rows of logits.
+    """Compute value functions from rows of logits.
 
     Args:
         logits: (B, K), K >= 2; rows that are not finite give values that are not finite.

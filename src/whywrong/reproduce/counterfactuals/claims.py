@@ -32,7 +32,10 @@ _EXPONENTS = (1.0, 1.5, 2.0, math.inf)
 
 @claim
 def sparsity_follows_the_exponent(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
-    """C1: the smaller the exponent, the fewer pixels hold 90 % of the change, at radii of equal mean change."""
+    """Test claim C1, that smaller exponents give sparser changes.
+
+    Fewer pixels hold 90 % of the change, at radii of equal mean change.
+    """
     found = {p: answers(ask, "fw", p, ask.config.steps) for p in _EXPONENTS}
     held = {p: each.pix90 for p, each in found.items()}
     changed = np.all([~np.isnan(values) for values in held.values()], axis=0)
@@ -54,9 +57,9 @@ def sparsity_follows_the_exponent(ask: Asked[CounterfactualClaimConfig]) -> Clai
 
 @claim
 def reach_lies_between(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
-    """C2: at radii of equal mean change, p = 1.5 reaches a probability between those of p = 1 and p = 2.
+    """Test claim C2, that p = 1.5 reaches a probability between p = 1 and p = 2.
 
-    On an ordinary classifier all of them reach nearly 1, and the claim says nothing.
+    At radii of equal mean change. On an ordinary classifier all of them reach nearly 1, and the claim says nothing.
     """
     found = {p: answers(ask, "fw", p, ask.config.steps) for p in (1.0, 1.5, 2.0)}
     chance = {p: each.probability for p, each in found.items()}
@@ -80,7 +83,10 @@ def reach_lies_between(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
 
 @claim
 def short_searches_do(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
-    """C3: the published solver's best value never falls, and 30 of its steps give 95 % of the probability of 75."""
+    """Test claim C3, that 30 steps of the published solver are enough.
+
+    Its best value never falls, and 30 steps give 95 % of the probability of 75.
+    """
     short = answers(ask, "afw-v1", 1.5, ask.config.steps)
     long = answers(ask, "afw-v1", 1.5, ask.config.long)
     ours = answers(ask, "fw", 1.5, ask.config.steps)
@@ -107,7 +113,10 @@ def short_searches_do(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
 
 @claim
 def solvers_agree(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
-    """C4: at p = 2, where both apply, Auto-Frank-Wolfe and Auto-PGD end within a few points of each other."""
+    """Test claim C4, that Auto-Frank-Wolfe and Auto-PGD end close to each other.
+
+    Within a few points at p = 2, where both apply.
+    """
     frank = answers(ask, "afw-v1", 2.0, ask.config.long)
     projected = answers(ask, "apgd", 2.0, ask.config.long)
     ours = answers(ask, "fw", 2.0, ask.config.steps)
@@ -138,7 +147,10 @@ def solvers_agree(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
 
 @claim
 def budget_stays_unused(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
-    """C5: the published solver ends inside the ball, and pushing its answer outwards raises the target."""
+    """Test claim C5, that the published solver ends inside the ball.
+
+    Pushing its answer outwards raises the target.
+    """
     found = answers(ask, "afw-v1", 1.5, ask.config.long)
     n = len(found.norm)
     bounds, unused = (0.0, 1.0), ask.config.unused
@@ -164,7 +176,7 @@ def budget_stays_unused(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
 
 @claim
 def change_lies_on_the_object(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
-    """C8: counterfactuals at p = 1.5 put a larger share of their change inside the object than those at p = 2."""
+    """Test claim C8, that changes at p = 1.5 lie more on the object than at p = 2."""
     found = {p: answers(ask, "fw", p, ask.config.steps) for p in (1.0, 1.5, 2.0)}
     inside = {p: each.inside for p, each in found.items()}
     known = np.all([~np.isnan(values) for values in inside.values()], axis=0)

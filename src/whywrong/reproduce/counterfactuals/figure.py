@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def draw_spread(result: ClaimResult) -> Figure:
-    """Cumulative curves of the samples on one axis, dotted lines at their medians. Needs no display."""
+    """Draw cumulative curves of the samples, with dotted lines at their medians.
+
+    Needs no display.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 3.8), layout="constrained")

@@ -37,7 +37,7 @@ class Answers:
 
 
 def answers(ask: Asked[CounterfactualClaimConfig], solver: Solver, p: float, steps: int) -> Answers:
-    """One kind of search on all images; kept in the memory for the claims that ask for the same."""
+    """Run one kind of search on all images, cached for claims that ask for the same."""
     of = ("counterfactuals", ask.classifier.identity, (ask.config.limit, ask.config.scale, ask.config.seed))
     if (*of, solver, p, steps) not in ask.memory:
         if of not in ask.memory:
@@ -57,7 +57,7 @@ class Batch:
 
 
 def targeted_images(classifier: Classifier, data: LabelledImages, config: CounterfactualClaimConfig) -> list[Batch]:
-    """The first images, each with a target that is not what the model reads from it."""
+    """Read the first images, each with a target other than its predicted class."""
     batches: list[Batch] = []
     left = config.limit
     for x, mask, ids in _masked(classifier, data):

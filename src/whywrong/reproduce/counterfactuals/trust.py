@@ -95,12 +95,13 @@ def guidance_convinces(
     judges: Sequence[Classifier] = (),
     progress: Callable[[ClaimProgress], None] | None = None,
 ) -> ClaimResult:
-    """C6: changes of an ordinary classifier convince no judge, and guidance by a robust one makes them do so more.
+    """Test claim C6, that guidance by a robust classifier convinces evaluators.
 
-    The first model is explained, the second guides; the judges take no part in the search. The effect is the rise of
-    the judges' log-probability of the target with guidance minus that without, paired by image. The claim holds where
-    that is above zero, and counterfactuals without help are read as their target by judges no more often than
-    ``convinced``. Beside it: how many guided ones rise beyond the 95th percentile of those without help.
+    Without it, changes of an ordinary classifier convince none. The first model is explained, the second guides; the
+    judges take no part in the search. The effect is the rise of the judges' log-probability of the target with guidance
+    minus that without, paired by image. The claim holds where that is above zero, and counterfactuals without help are
+    read as their target by judges no more often than ``convinced``. Beside it: how many guided ones rise beyond the
+    95th percentile of those without help.
 
     Raises:
         InputError: There is no judge, or two of the classifiers are the same.

@@ -20,7 +20,9 @@ _STATISTICS = ("A", "M")
 
 
 def contexts_by_order(pilot: Features, exact: Sequence[bool], *, contexts: int, noise: float) -> tuple[int, ...]:
-    """Contexts of each of R orders: enough for a share of noise, but no more than ``contexts`` on average.
+    """Allocate contexts to R orders, at most ``contexts`` on average.
+
+    Enough for a share of sampling noise.
 
     Args:
         pilot: Features (N, R, V) of a few images, from :data:`PILOT_CONTEXTS` contexts; the true class and class t

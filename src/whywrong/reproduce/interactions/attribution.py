@@ -34,10 +34,11 @@ _CHUNK = 16
 
 @claim
 def attacks_act_on_high_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
-    """C7: an attack takes most of the true class's value away at high orders.
+    """Test claim C7, that attacks take value away at high orders.
 
-    The second half of the claim, that adversarially trained nets have less of their low-order interactions cancel,
-    takes a comparison: the disentanglement at low orders is among the numbers, to be compared between models.
+    The value is that of the true class. The second half of the claim, that adversarially trained nets have less of
+    their low-order interactions cancel, takes a comparison: the disentanglement at low orders is among the numbers, to
+    be compared between models.
     """
     classifier, config = ask.classifier, ask.config
     measured = measured_groups(ask, ("correct", "adv_mis"))
@@ -122,9 +123,10 @@ def _shares(fall: np.ndarray, v: int) -> np.ndarray:
 
 
 def band_parts(game: Game, keys: Tensor, draws: int) -> Tensor:
-    """(B, 4, V) float64: what players alone, and interactions of low, middle and high orders add to v(N) - v(0).
+    """Split v(N) - v(0) into single players and three bands of orders.
 
-    They sum to it exactly, whatever the draws: the mean curve is estimated, its telescoping sum is not.
+    (B, 4, V) float64: players alone, then interactions of low, middle and high orders. They sum to it exactly, whatever
+    the draws: the mean curve is estimated, its telescoping sum is not.
 
     Args:
         game: The values.

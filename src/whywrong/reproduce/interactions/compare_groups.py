@@ -110,7 +110,9 @@ class Curves:
 def curves_of(
     measured: MeasuredGroups, group: str, *, source: bool = False, draws: int = 2000, seed: int = 0
 ) -> Curves:
-    """Profile of a group, or of the images it was made from, with intervals over images, NaN below 20 of them.
+    """Compute the profile of a group, or of its sources, with intervals over images.
+
+    Intervals are NaN below 20 images.
 
     Args:
         measured: All groups.
@@ -163,7 +165,7 @@ def compare(
     flips: int = 9999,
     seed: int = 0,
 ) -> Comparison:
-    """Difference of a group to another, or of each of its images to its own source.
+    """Compare a group with another, or each of its images with its own source.
 
     Args:
         measured: All groups.
@@ -213,7 +215,7 @@ def compare(
 def group_draws(
     measured: MeasuredGroups, group: str, statistic: str, *, source: bool = False, draws: int = 2000, seed: int = 0
 ) -> Resampled:
-    """A statistic of a group, (R, V), with its resamples: for statements about several orders.
+    """Resample a statistic (R, V) of a group, for statements about several orders.
 
     Raises:
         InputError: As :func:`curves_of`, or no such statistic.
@@ -239,8 +241,11 @@ def _row(values: np.ndarray) -> np.ndarray:
 
 
 def sampling_noise(features: Features) -> dict[str, np.ndarray]:
-    """Sampling noise as a share of the variance between images, by order and value: mean over images of the squared
-    standard error of an image's value, through the variance of these values; (R, V) for ``A``, ``M`` and ``U``."""
+    """Compute sampling noise as a share of the variance between images.
+
+    The mean over images of the squared standard error, divided by the variance of the values; (R, V) for ``A``, ``M``
+    and ``U``.
+    """
     found: dict[str, np.ndarray] = {}
     for name in ("A", "M", "U"):
         noise = np.square(getattr(features, f"{name}_se")).mean(0)

@@ -80,7 +80,7 @@ class InteractionsClaimConfig:
         self.on_pixels(self.grid or 8)
 
     def of_groups(self, names: tuple[str, ...] = GROUPS) -> GroupsConfig:
-        """How groups are made."""
+        """Return the settings with which groups are made."""
         return GroupsConfig(
             groups=names,
             per_group=self.limit,
@@ -95,11 +95,14 @@ class InteractionsClaimConfig:
         )
 
     def of_measure(self, classifier: Classifier, x: Tensor) -> MeasureConfig:
-        """How images (N, C, H, W) are measured: the same contexts in all, seeded by their keys."""
+        """Return the settings with which images (N, C, H, W) are measured.
+
+        All images get the same contexts, seeded by their keys.
+        """
         return self._measure(coarse_players(classifier, x, kind=self.players, grid=self.grid, baseline=self.baseline))
 
     def on_pixels(self, grid: int) -> MeasureConfig:
-        """The same with g x g cells of pixels as players."""
+        """Return the same settings with g x g cells of pixels as players."""
         return self._measure(PlayersConfig(kind="pixels", grid=grid, baseline=self.baseline))
 
     def _measure(self, players: PlayersConfig) -> MeasureConfig:
@@ -115,7 +118,9 @@ class InteractionsClaimConfig:
 
 
 def common_grid(sizes: Sequence[tuple[int, int]], most: int = 8) -> int:
-    """The largest grid of at most ``most`` cells a side that divides images of all sizes (height, width).
+    """Find the largest grid that divides images of all sizes (height, width).
+
+    At most ``most`` cells a side.
 
     Raises:
         InputError: There is none.

@@ -36,14 +36,17 @@ class Features:
 
     @staticmethod
     def join(parts: Sequence[Features]) -> Features:
-        """Of several lots of images, one after the other."""
+        """Join the features of several lots of images."""
         return Features(**{e.name: np.concatenate([getattr(p, e.name) for p in parts]) for e in fields(Features)})
 
     def __len__(self) -> int:
         return len(self.A)
 
     def pick(self, rows: np.ndarray, slots: np.ndarray) -> Features:
-        """Of rows (G,), the true class and the class in slot (G,) of each; here V is 1 + 2 T."""
+        """Select rows (G,), each with its true class and the class in its slot (G,).
+
+        Here V is 1 + 2 T.
+        """
         columns = np.stack([np.zeros_like(slots), 1 + 2 * slots, 2 + 2 * slots], 1)  # (G, 3)
         picked: dict[str, np.ndarray] = {}
         for entry in fields(self):

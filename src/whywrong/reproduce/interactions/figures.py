@@ -40,7 +40,10 @@ ORDER = "order r: share of the other patches that are visible"
 
 
 def draw_band(result: ClaimResult) -> Figure:
-    """C1 and C2: a group and its sources, and below their difference with the band of orders in question shaded."""
+    """Draw a group, its sources and their difference, for claims C1 and C2.
+
+    The band of orders in question is shaded.
+    """
     shown = result.drawing
     figure, axes = _grid(result, rows=2, heights=(1.25, 1))
     group = next(iter(shown["lines"]))
@@ -75,7 +78,7 @@ def draw_band(result: ClaimResult) -> Figure:
 
 
 def draw_profiles(result: ClaimResult) -> Figure:
-    """C3, C5 and C6: a statistic of several groups over the orders."""
+    """Draw a statistic of several groups over the orders, for claims C3, C5 and C6."""
     shown = result.drawing
     figure, axes = _grid(result, rows=1)
     for column, name in enumerate(shown["names"]):
@@ -97,7 +100,7 @@ def draw_profiles(result: ClaimResult) -> Figure:
 
 
 def draw_models(result: ClaimResult) -> Figure:
-    """C4: J of two models on the same images."""
+    """Draw J of two models on the same images, for claim C4."""
     shown = result.drawing
     figure, axes = _grid(result, rows=2, heights=(1.25, 1))
     ratios = np.asarray(shown["ratios"])
@@ -118,7 +121,7 @@ def draw_models(result: ClaimResult) -> Figure:
 
 
 def draw_parts(result: ClaimResult) -> Figure:
-    """C7: how much of the change each band of orders accounts for."""
+    """Draw how much of the change each band accounts for, for claim C7."""
     shown = result.drawing
     figure, axes = _grid(result, rows=1)
     labels = {"alone": "patches\nalone", "low": "low\nr <= 0.2", "mid": "middle", "high": "high\nr >= 0.8"}
@@ -145,7 +148,7 @@ def draw_parts(result: ClaimResult) -> Figure:
 
 
 def draw_curves(result: ClaimResult) -> Figure:
-    """C8: accuracy after each patch shown, and after each patch hidden."""
+    """Draw accuracy after each patch shown or hidden, for claim C8."""
     shown = result.drawing
     figure, axes = _grid(result, rows=1)
     titles = {"insertion": "only these patches are shown", "deletion": "these patches are hidden"}

@@ -46,14 +46,20 @@ ERRORS = ("clean_mis", "adv_mis", "corrupt_mis")
 
 @claim
 def attacks_raise_high_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
-    """C1: in attacked images that are read wrong, interactions of high orders are stronger than in their sources."""
+    """Test claim C1, that attacks strengthen interactions of high orders.
+
+    In attacked images that are misclassified, against their sources.
+    """
     measured = measured_groups(ask, ("correct", "adv_mis"))
     return _one_band(measured, ask.config, "adv_mis", "high", above=True)
 
 
 @claim
 def corruption_lowers_low_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
-    """C2: in corrupted images that are read wrong, interactions of low orders are weaker than in their sources."""
+    """Test claim C2, that corruptions weaken interactions of low orders.
+
+    In corrupted images that are misclassified, against their sources.
+    """
     needed = ("correct", "corrupt_mis")
     measured = measured_groups(ask, needed, useful=("control",))
     return _one_band(measured, ask.config, "corrupt_mis", "low", above=False)
@@ -61,21 +67,24 @@ def corruption_lowers_low_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimRe
 
 @claim
 def kinds_of_error_differ(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
-    """C3: the profile differs between kinds of misclassification."""
+    """Test claim C3, that the profile differs between kinds of misclassification."""
     measured = measured_groups(ask, ("correct", *ERRORS))
     return _vectors(measured, ask.config, ERRORS, "J", "the form J of the profile")
 
 
 @claim
 def signs_differ(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
-    """C5: the sign of interactions carries information: its profile differs between the groups."""
+    """Test claim C5, that the profile of signs differs between the groups."""
     measured = measured_groups(ask, ("correct", *ERRORS))
     return _vectors(measured, ask.config, ("correct", *ERRORS), "pos_share", "the share of positive interaction")
 
 
 @claim
 def both_ends_are_high(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
-    """C6: J at the lowest and at the highest orders lies above J at r in 0.3..0.7, in images that are read rightly."""
+    """Test claim C6, that J is highest at the lowest and the highest orders.
+
+    Higher than at r in 0.3..0.7, in images that are classified correctly.
+    """
     measured = measured_groups(ask, ("correct",))
     orders, players = measured.orders, measured.players
     ends = (within(orders, players, 0, 0.1), within(orders, players, 0.9, 1))

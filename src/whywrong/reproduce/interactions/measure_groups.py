@@ -144,7 +144,7 @@ def measure_groups(
     config: MeasureConfig | None = None,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> MeasuredGroups:
-    """Profiles of every image of every group, and of the sources of those that were made.
+    """Measure the profiles of all images of all groups, and of their sources.
 
     Args:
         classifier: Images to logits.

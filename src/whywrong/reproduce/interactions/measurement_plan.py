@@ -34,7 +34,7 @@ class Jobs:
 
 
 def jobs_of(groups: Groups) -> tuple[Jobs, dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]]:
-    """The images, and for every group the rows and slots of its images and of their sources."""
+    """List the images, and the rows and slots of each group and its sources."""
     targets: dict[tuple[str, int], list[int]] = {}  # ("" for a clean image or its group, row) -> classes t
     about: dict[tuple[str, int], tuple[Group, int]] = {}
     uses: dict[str, dict[str, list[tuple[tuple[str, int], int]]]] = {}

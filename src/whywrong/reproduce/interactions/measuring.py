@@ -22,7 +22,7 @@ Progress = Callable[[ClaimProgress], None] | None
 def measured_groups(
     ask: Asked[InteractionsClaimConfig], needed: tuple[str, ...], *, useful: tuple[str, ...] = ()
 ) -> MeasuredGroups:
-    """The groups that a claim needs, and those that are useful and not empty.
+    """Measure the groups that a claim needs, and useful ones that are not empty.
 
     All groups are made where other claims of the same call will want more.
 
@@ -55,7 +55,9 @@ def measured_groups(
 def first_images(
     classifier: Classifier, data: LabelledImages, *, wrong: int, right: int, progress: Progress = None
 ) -> tuple[Tensor, Tensor, list[str]]:
-    """The first images that the classifier gets wrong and right, in the order of the data; no more is read than needed.
+    """Read the first images that the classifier gets wrong and right.
+
+    In the order of the data; no more is read than needed.
 
     Args:
         classifier: Asked once an image; rows without a finite answer are left out.
@@ -93,7 +95,7 @@ def first_images(
 
 
 def told(progress: Progress, stage: str) -> Callable[[int, int, int], None] | None:
-    """A reporter of steps and passes, for measurements that do not know what a claim is."""
+    """Adapt a progress callback to steps and passes."""
     if progress is None:
         return None
     return lambda done, total, passes: progress(ClaimProgress(stage, done, total, passes=passes))

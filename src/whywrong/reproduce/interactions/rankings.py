@@ -26,7 +26,10 @@ RIVALS = ("shapley", "grad_cam", "rollout")
 
 @claim
 def groups_beat_rankings(ask: Asked[PatchClaimConfig]) -> ClaimResult:
-    """C8: insertion above, deletion below Shapley values, Grad-CAM and rollout, with few patches shown or hidden."""
+    """Test claim C8, that patch groups beat rankings of patches.
+
+    Insertion above, deletion below Shapley values, Grad-CAM and rollout, with few patches shown or hidden.
+    """
     classifier, config = ask.classifier, ask.config
     x, y, ids = first_images(classifier, ask.data, wrong=0, right=config.limit, progress=ask.progress)
     if len(y) < 2:

@@ -15,13 +15,13 @@ Means = Mapping[str, np.ndarray]  # each (..., R, V), a mean over images
 
 
 def columns(features: Features) -> dict[str, np.ndarray]:
-    """What means are taken of, (G, R, V) or (G, 1, V) each."""
+    """Return the columns that are averaged, (G, R, V) or (G, 1, V) each."""
     gap = np.abs(features.full - features.empty)[:, None]
     return {**{name: getattr(features, name) for name in _MEANS}, "gap": gap}
 
 
 def means_of(features: Features, weights: np.ndarray) -> Means:
-    """Weighted means over images, (D, R, V) each; weights (D, G) sum to 1."""
+    """Average over images with weights (D, G) that sum to 1, (D, R, V) each."""
     return {
         name: (weights @ values.reshape(len(values), -1)).reshape(len(weights), *values.shape[1:])
         for name, values in columns(features).items()
@@ -29,12 +29,12 @@ def means_of(features: Features, weights: np.ndarray) -> Means:
 
 
 def resamples(images: int, draws: int, seed: int) -> np.ndarray:
-    """(draws, images): how often each image came up, as shares."""
+    """Draw how often each image comes up, as shares (draws, images)."""
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), draws) / images
 
 
 def swapped(own: Features, other: Features, flips: int, seed: int) -> tuple[tuple[Means, Means], bool]:
-    """Means of both sides after each pair was swapped or not."""
+    """Compute the means of both sides after pairs were swapped or not."""
     signs, exact = signs_of(len(own), flips, seed)
     sides = columns(own), columns(other)
     first: dict[str, np.ndarray] = {}
@@ -48,7 +48,7 @@ def swapped(own: Features, other: Features, flips: int, seed: int) -> tuple[tupl
 
 
 def dealt(own: Features, other: Features, draws: int, seed: int) -> tuple[Means, Means]:
-    """Means of both groups after their images were dealt anew."""
+    """Compute the means of both groups after their images were permuted."""
     a, b = len(own), len(other)
     rank = np.random.default_rng(seed).random((draws, a + b)).argsort(1).argsort(1)
     mine = (rank < a).astype(np.float64)

@@ -31,7 +31,7 @@ class SeveralTargets(ImageGame):
         self.names = (*self.names, *(f"{name}_{slot}" for slot in slots for name in self.names[1:]))
 
     def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """As :meth:`Game.evaluate`."""
+        """Evaluate all targets with one pass per set, see :meth:`Game.evaluate`."""
         logits = self._shown.logits(masks, rows).cpu()
         y, targets = self._y[rows], self.targets[rows]
         values = [class_values(logits, y, targets[:, slot], self._both) for slot in range(targets.shape[1])]

@@ -25,7 +25,7 @@ from whywrong.reproduce.protocol import Asked, ClaimResult, Part, Verdict, both,
 
 @claim
 def transformer_differs(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
-    """C4: the form J of the profile differs between a vision transformer and a convolutional net.
+    """Test claim C4, that the form J differs between transformers and conv nets.
 
     Both read the same images rightly, with the same cells of pixels hidden; each image is compared with itself. How
     far two models of one kind are apart is for a second call to say: the distance is printed to be compared.

@@ -17,7 +17,7 @@ from whywrong.reproduce.interactions.features import Features
 
 
 def shape_vectors(features: Features, statistic: str, value: int) -> np.ndarray:
-    """(G, R): a profile of each image.
+    """Return a profile (G, R) of each image.
 
     Args:
         features: Of a group.
@@ -40,7 +40,7 @@ def shape_vectors(features: Features, statistic: str, value: int) -> np.ndarray:
 
 
 def vectors_differ(groups: Sequence[np.ndarray], *, draws: int = 2000, seed: int = 0) -> Effect:
-    """How much of the variance of vectors their group explains, and whether chance would explain as much.
+    """Test whether groups explain more variance of vectors than chance would.
 
     Every order counts the same: it is divided by its standard deviation over all images. Images without a profile (NaN)
     are left out. The share is adjusted, so that chance explains 0 on average; p comes from dealing the images anew.

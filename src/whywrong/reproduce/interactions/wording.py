@@ -15,7 +15,10 @@ CLASS_WORDS = ("true", "predicted", "difference")
 
 
 def decide_effect(effect: Effect, *, above: bool) -> Verdict:
-    """Whether an effect lies above zero (or below), by its interval and its p-value adjusted over orders or bands."""
+    """Decide whether an effect lies above (or below) zero.
+
+    By its interval and its p-value adjusted over orders or bands.
+    """
     return verdicts_of([Part(effect, effect.p_holm, above=above)])[0]
 
 
@@ -29,7 +32,10 @@ def drawing_of(
     control: Comparison | None = None,
     band: str = "",
 ) -> dict[str, Any]:
-    """What the figure shows: profiles of groups, or of a group and its sources with their difference."""
+    """Collect what the figure shows.
+
+    Profiles of groups, or of a group and its sources with their difference.
+    """
     lines: dict[str, Curves] = {}
     shown = ("correct", *groups) if "correct" not in groups and "correct" in measured.groups else groups
     for group in shown:
@@ -71,7 +77,7 @@ def drawing_of(
 
 
 def common(measured: MeasuredGroups, group: str | None = None) -> dict[str, Any]:
-    """What every claim states of its measurement: how, noise, ends of the game."""
+    """Collect what every claim states of its measurement."""
     numbers: dict[str, Any] = {
         "groups": measured.settings or "images as they came",
         "players": f"{measured.players} {'patch tokens' if measured.kind == 'tokens' else 'cells of pixels'}",
@@ -94,7 +100,7 @@ def common(measured: MeasuredGroups, group: str | None = None) -> dict[str, Any]
 
 
 def of_class(measured: MeasuredGroups, v: int) -> str:
-    """The value function in words."""
+    """Name the value function in words."""
     kind = measured.names[0].removesuffix("_true").replace("_", "-")
     return f"the {kind} of the {'true class' if v == 0 else 'predicted class'}"
 

@@ -70,7 +70,7 @@ class InvertedClaimConfig:
 
 
 def fixes_exist(models: Sequence[Classifier], data: LabelledImages, config: InvertedClaimConfig) -> ClaimResult:
-    """Claim 1: white-box fixes exist for practically every error and need about one iteration.
+    """Test claim 1, that nearly every error has a fix after about one iteration.
 
     Every error counts, whatever its confidence; an error without a fix is charged all the candidates it used.
     """
@@ -114,7 +114,10 @@ def fixes_exist(models: Sequence[Classifier], data: LabelledImages, config: Inve
 
 
 def fixes_are_small(models: Sequence[Classifier], data: LabelledImages, config: InvertedClaimConfig) -> ClaimResult:
-    """Claim 3: the changes needed are small. Medians and quantiles of the smallest distances found."""
+    """Test claim 3, that the changes needed are small.
+
+    Medians and quantiles of the smallest distances found.
+    """
     table = _measure(models[0], data, config)
     n = len(table["status"])
     linf = 255 * np.asarray(table["rho_linf"], dtype=float)
@@ -146,10 +149,11 @@ def fixes_are_small(models: Sequence[Classifier], data: LabelledImages, config: 
 
 
 def true_label_is_near(models: Sequence[Classifier], data: LabelledImages, config: InvertedClaimConfig) -> ClaimResult:
-    """Claim 6: the true label is a privileged direction: it is the nearest other class more often than by chance.
+    """Test claim 6, that the true label is the nearest other class.
 
-    All classes but the predicted one are ranked by first-order distance from the image, so that chance is 1 / (K - 1)
-    with K classes, however many there are: a class at random among the K - 1 has each rank equally often.
+    More often than by chance. All classes but the predicted one are ranked by first-order distance from the image, so
+    that chance is 1 / (K - 1) with K classes, however many there are: a class at random among the K - 1 has each rank
+    equally often.
     """
     ranks, others, ratios = _rank(models[0], data, config)
     n, hits = len(ranks), int((ranks == 1).sum())
@@ -178,7 +182,10 @@ def true_label_is_near(models: Sequence[Classifier], data: LabelledImages, confi
 
 
 def errors_needed(success: float) -> int:
-    """Fewest errors, all fixed, from which the exact interval lies at or above ``success``; 1,116 at 99.67 %."""
+    """Return the fewest errors, all fixed, that show at least ``success``.
+
+    From so many on the exact interval lies at or above it; 1,116 at 99.67 %.
+    """
     low, high = 1, 1
     while exact_share(high, high).low < success:
         low, high = high, 2 * high
