@@ -80,7 +80,7 @@ class MeasureConfig:
         self.of_order(0, self.contexts)
 
     def of_order(self, order: int, contexts: int) -> InteractionsConfig:
-        """Settings of the estimator for one order."""
+        """Return the settings of the estimator for one order."""
         return InteractionsConfig(
             method=self.method, contexts=contexts, units=self.units, permutations=0, orders=(order,)
         )
