@@ -115,8 +115,13 @@ def test_normalised_tensors_are_undone_if_the_model_s_normalisation_provably_fit
     _, source = open_pair(net, (normalised, Y))
     assert np.array_equal(source.read(next(source.entries())), pixels()[0])
     assert "normalised as the model states" in source.warnings[0]
-    with pytest.raises(InputError, match="seem to be normalised"):
-        open_pair(net, (NORMALISE(X), Y))
+    mean, std = (torch.tensor(net.pretrained_cfg[name])[:, None, None] for name in ("mean", "std"))
+    for other in (
+        NORMALISE(X),
+        (0.9 * X + 0.05 - mean) / std,
+    ):  # the second lies in [0, 1] as well, between grey levels
+        with pytest.raises(InputError, match="seem to be normalised"):
+            open_pair(net, (other, Y))
 
 
 def test_a_classifier_counts_more_than_the_transform_and_it_is_said(net, tmp_path):
@@ -127,6 +132,8 @@ def test_a_classifier_counts_more_than_the_transform_and_it_is_said(net, tmp_pat
     assert "the transform of the data set, which differs, is not used" in source.warnings[0]
     same = ww.Classifier(net, preprocess=InputSpec(height=SIDE, width=SIDE, resize=10, mean=MEAN, std=STD))
     assert open_pair(same, data)[1].warnings == ()
+    assert input_spec(same, open_pair(same, data)[1]).resize == 10
+    assert input_spec(same, open_pair(same, (X, Y))[1]).resize is None  # these are cropped already
 
 
 def test_tensors_that_are_not_normalised_get_the_normalisation_of_the_model_and_it_is_said():

@@ -76,6 +76,19 @@ def test_a_transform_that_does_something_else_is_not_read(steps):
         require_spec(v1.Compose(steps))
 
 
+class CenterCrop(v1.CenterCrop):
+    """Named and set like the step of torchvision, and doing more."""
+
+    def forward(self, img):
+        return super().forward(img).transpose(0)
+
+
+def test_what_a_step_is_called_does_not_count_if_it_answers_otherwise():
+    steps = [v1.Resize(40), CenterCrop(32), v1.ToTensor(), v1.Normalize(MEAN, STD)]
+    assert read_transform(v1.Compose(steps)).spec is None
+    assert read_transform(v1.Compose([steps[0], v1.CenterCrop(32), *steps[2:]])).spec is not None
+
+
 def test_the_normalisation_is_read_where_the_size_is_left_open():
     stated = read_transform(v1.Compose([v1.ToTensor(), v1.Normalize(torch.tensor(MEAN), torch.tensor(STD))]))
     assert (stated.spec, stated.mean, stated.std) == (None, MEAN, STD)

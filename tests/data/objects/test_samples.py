@@ -98,6 +98,12 @@ def test_pillow_images_of_any_mode_become_8_bit(mode):
     assert images(source).shape == PIXELS.shape
 
 
+def test_where_both_layouts_fit_that_of_the_library_counts():
+    low = pixels(2, side=8)[:, :3]
+    assert open_any((low, Y[:2])).facts.size == (3, 3, 8)
+    assert open_any((torch.from_numpy(low), Y[:2])).facts.size == (3, 8, 3)
+
+
 @pytest.mark.parametrize("x", [X[:, :1], X[:, 0], PIXELS[..., 0], PIXELS[..., :1]], ids=["CHW", "HW", "uint8", "HWC"])
 def test_one_channel_is_grey(x):
     assert np.array_equal(images(open_any((x, Y)))[..., 2], PIXELS[..., 0])
