@@ -11,7 +11,6 @@ from whywrong.core.errors import InputError
 
 if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
-    from whywrong.data.sources import Source
     from whywrong.models.classifier import Classifier
     from whywrong.reproduce.protocol import ClaimResult, SkippedClaim
     from whywrong.runs.labelled import LabelledSource
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
 
 def reproduce_claim(
     name: str,
-    models: Sequence[Classifier],
-    data: str | Path | Source,
+    models: Sequence[Any],
+    data: Any,
     settings: Mapping[str, Any] | None = None,
     *,
-    judges: Sequence[Classifier] = (),
+    judges: Sequence[Any] = (),
     progress: Callable[[Any], None] | None = None,
     decode_options: DecodeOptions | None = None,
     **reading: Any,
@@ -32,8 +31,8 @@ def reproduce_claim(
 
     Args:
         name: Name of the claim, as in ``inverted.1``.
-        models: The classifiers it compares.
-        data: Folder, manifest, ``.npz`` file or source.
+        models: The classifiers or modules it compares.
+        data: As for :func:`whywrong.diagnose`.
         settings: Settings of the claim, as in ``{"limit": 500}``.
         judges: Further classifiers, for a claim that asks them for their opinion.
         progress: Called with what is done so far (stage, done, total) where a claim takes long.
@@ -59,11 +58,11 @@ def reproduce_claim(
 
 def reproduce_claims(
     family: str,
-    models: Sequence[Classifier],
-    data: str | Path | Source,
+    models: Sequence[Any],
+    data: Any,
     settings: Mapping[str, Any] | None = None,
     *,
-    judges: Sequence[Classifier] = (),
+    judges: Sequence[Any] = (),
     progress: Callable[[Any], None] | None = None,
     decode_options: DecodeOptions | None = None,
     **reading: Any,
@@ -73,7 +72,7 @@ def reproduce_claims(
     Args:
         family: Name of the family.
         models: One classifier or two; without a second, claims about two are skipped.
-        data: Folder, manifest, ``.npz`` file or source.
+        data: As for :func:`whywrong.diagnose`.
         settings: Each goes to the claims that have it.
         judges: Further classifiers, for the claims that take them.
         progress: As for :func:`reproduce_claim`.

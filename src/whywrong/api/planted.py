@@ -10,8 +10,6 @@ from whywrong.api.reading import open_pair
 
 if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
-    from whywrong.data.sources import Source
-    from whywrong.models.classifier import Classifier
     from whywrong.planting.mistakes import Tally
     from whywrong.runs.progress import Progress
 
@@ -28,8 +26,8 @@ def check_planting(**settings: Any) -> None:
 
 
 def plant(
-    classifier: Classifier,
-    data: str | Path | Source,
+    classifier: Any,
+    data: Any,
     out: str | Path,
     *,
     progress: Callable[[Progress], None] | None = None,
@@ -40,8 +38,8 @@ def plant(
     """Write mistakes of known causes into a folder, each with the same image without its cause.
 
     Args:
-        classifier: Whose mistakes they shall be.
-        data: Folder, manifest, ``.npz`` file, ``planted:test`` or source.
+        classifier: The classifier or module that shall make the mistakes.
+        data: As for :func:`whywrong.diagnose`, or ``planted:test``.
         out: Folder to write; must not hold anything yet.
         progress: Told the cause and how many of its mistakes are there, after every step.
         decode_options: How files are decoded.

@@ -15,6 +15,7 @@ from whywrong.cli.streams import tell
 EXTRAS = {
     "onnxruntime": ("onnx", "classifiers in .onnx files"),
     "datasets": ("hf", "Hugging Face data sets"),
+    "transformers": ("hf", "Hugging Face models"),
     "shapiq": ("shapiq", "interactions to and from shapiq"),
     "webdataset": ("webdataset", "webdataset tar shards"),
 }

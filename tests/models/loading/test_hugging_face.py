@@ -107,6 +107,14 @@ def test_placeholder_names_are_no_names():
     assert classifier.classes is None
 
 
+def test_a_model_of_timm_inside_brings_the_preprocessing_of_timm(tmp_path):
+    config = transformers.TimmWrapperConfig(architecture="test_resnet", id2label=NAMES)
+    transformers.TimmWrapperForImageClassification(config).save_pretrained(tmp_path)
+    classifier = ww.load_classifier(f"hf:{tmp_path}", device="cpu")
+    assert classifier.classes.names == ("a", "b", "c")
+    assert (classifier.preprocess.height, classifier.preprocess.resize) == (160, 168)  # crop_pct 0.95
+
+
 def test_a_backbone_is_refused(tmp_path):
     transformers.ViTModel(make().config).save_pretrained(tmp_path / "backbone")
     with pytest.raises(ModelError, match=r"no weights for classifier\.bias, classifier\.weight: it is a backbone"):
