@@ -18,7 +18,7 @@ from whywrong.models.classifier import Classifier
 from whywrong.reproduce.error_batches import error_batches
 from whywrong.reproduce.figures import draw
 from whywrong.reproduce.protocol import (
-    Asked,
+    ClaimContext,
     ClaimProgress,
     ClaimResult,
     SkippedClaim,
@@ -128,13 +128,14 @@ class OtherConfig:
     depth: int = 1
 
 
-def toy_claim(models, data, config, *, judges=(), progress=None, memory=None) -> ClaimResult:
-    """Reports a step, counts its calls in ``memory``, and ends in the number of judges."""
+def toy_claim(models, data, config, *, judges=(), progress=None, cache=None, memory=None) -> ClaimResult:
+    """Reports a step, counts its calls in the cache, and ends in the number of judges."""
     if progress is not None:
         progress(ClaimProgress("counting", 1, 1))
-    memory["calls"] = memory.get("calls", 0) + 1
+    shared = memory if cache is None else cache  # memory is the old name
+    shared["calls"] = shared.get("calls", 0) + 1
     pictures = {"first": torch.zeros(3, 2, 2)}
-    numbers = {"calls": memory["calls"]}
+    numbers = {"calls": shared["calls"]}
     return ClaimResult(
         name="", title="", effect=len(judges), effect_name="judges", interval=(0.0, 1.0), n=1, verdict="holds",
         sentence="counted.", numbers=numbers, pictures=pictures, drawing={"deep": [(1, float("inf"))]},
@@ -155,14 +156,14 @@ def toy_figure(result):
 def toys(monkeypatch):
     """A family of four: one that takes everything, one that fails, one about two models, one with other settings."""
     here = toy_claim.__module__
-    everything = frozenset({"judges", "progress", "memory"})
+    everything = frozenset({"judges", "progress", "cache"})
     first = Claim(name="toy.1", title="one", function=f"{here}:toy_claim", config=f"{here}:ToyConfig", takes=everything,
                   draw=f"{here}:toy_figure")  # fmt: skip
     family = (
         first,
         replace(first, name="toy.2", function=f"{here}:failing_claim", takes=frozenset(), draw=None),
         replace(first, name="toy.3", models=2),
-        replace(first, name="toy.4", config=f"{here}:OtherConfig"),
+        replace(first, name="toy.4", config=f"{here}:OtherConfig", takes=frozenset({"progress", "memory"})),
     )
     monkeypatch.setattr(reproduce, "CLAIMS", (*reproduce.CLAIMS, *family))
     return family
@@ -179,7 +180,7 @@ def test_a_family_goes_on_after_a_claim_that_fails_or_lacks_a_model(classifier, 
     assert not skipped.failed
     assert "--model2" in skipped.reason
     assert (first.config, last.config) == ({"level": 0.5}, {"depth": 3})
-    assert [one.numbers["calls"] for one in (first, last)] == [1, 2]  # they share a memory
+    assert [one.numbers["calls"] for one in (first, last)] == [1, 2]  # they share a cache
     assert steps == [ClaimProgress("counting", 1, 1)] * 2
 
 
@@ -221,19 +222,21 @@ def test_json_has_plain_values_and_no_pictures(classifier, toys):
 
 
 @claim
-def asked_claim(ask: Asked[dict]) -> ClaimResult:
+def asked_claim(context: ClaimContext[dict]) -> ClaimResult:
     """Says what it was asked with."""
-    ask.tell("look", 1, 2, passes=3)
-    ask.tell("look", 2, 2)
-    ask.memory["seen"] = ask.memory.get("seen", 0) + 1
-    return claim_result(Interval(0.5, 0.4, 0.6), effect_name="none", n=len(ask.models), verdict="holds",
-                        sentence=ask.data + ask.config["word"], numbers={"seen": ask.memory["seen"]})  # fmt: skip
+    context.report_progress("look", 1, 2, passes=3)
+    context.report_progress("look", 2, 2)
+    context.cache["seen"] = context.cache.get("seen", 0) + 1
+    return claim_result(Interval(0.5, 0.4, 0.6), effect_name="none", n=len(context.models), verdict="holds",
+                        sentence=context.data + context.config["word"],
+                        numbers={"seen": context.cache["seen"]})  # fmt: skip
 
 
-def test_a_declared_claim_is_called_as_the_registry_says():
-    told, memory = [], {}
+@pytest.mark.parametrize("name", ["cache", "memory"])  # the second is the old name
+def test_a_declared_claim_is_called_as_the_registry_says(name):
+    told, shared = [], {}
     for calls in (1, 2):
-        result = asked_claim(["one", "two"], "data", {"word": "!"}, progress=told.append, memory=memory)
+        result = asked_claim(["one", "two"], "data", {"word": "!"}, progress=told.append, **{name: shared})
         assert (result.n, result.sentence, result.numbers["seen"]) == (2, "data!", calls)
         assert (result.effect, result.interval) == (0.5, (0.4, 0.6))
     assert told == [ClaimProgress("look", 1, 2, passes=3), ClaimProgress("look", 2, 2, passes=0)] * 2

@@ -109,9 +109,9 @@ class Claim:
         config: ``module:attribute`` of its frozen config.
         models: How many classifiers it compares, 1 or 2.
         draw: ``module:attribute`` of ``draw(result) -> matplotlib Figure``; None for the plain one.
-        takes: Optional keyword inputs it understands: ``judges``, a sequence of further classifiers that are asked for
-            their opinion; ``progress``, a callable that is told a ``ClaimProgress`` after every step; ``memory``, a
-            dictionary that lasts over the claims of one call, so that what several need is measured once.
+        takes: Optional keyword inputs it understands: ``judges``, a sequence of further classifiers that evaluate a
+            change; ``progress``, a callable that gets a ``ClaimProgress`` after every step; ``cache``, a dictionary
+            shared by the claims of one call, so that what several need is measured once.
     """
 
     name: str

@@ -1,10 +1,10 @@
 """What a claim is: a function of classifiers, data and a config that ends in an effect, an interval and a verdict.
 
 A claim is one line in the package of its family; its function is ``claim(models, data, config) -> ClaimResult``, in
-which ``models`` is a sequence of classifiers and ``data`` an object like :class:`LabelledImages`. Where its line says
-so in ``takes``, the function gets ``judges``, ``progress`` or ``memory`` as keyword arguments too; the memory names
-all claims of the call under ``claims``, so that the first one can measure what the others will ask for. Claims that
-take progress and memory are declared with :func:`claim`.
+which ``models`` is a sequence of classifiers and ``data`` an object like :class:`LabelledImages`. If its line says so
+in ``takes``, the function also gets ``judges``, ``progress`` or ``cache`` as keyword arguments; the cache names all
+claims of the call under ``claims``, so that the first one can measure what the others need. Claims that take progress
+and cache are declared with :func:`claim`.
 """
 
 from __future__ import annotations
@@ -150,57 +150,68 @@ C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked(Generic[C]):
-    """Everything that a claim is asked with, in one hand; see :func:`claim`.
+class ClaimContext(Generic[C]):
+    """Models, data and settings of one claim; see :func:`claim`.
 
     Attributes:
         models: As many classifiers as the claim compares.
         data: Labelled images.
         config: Settings of the claim.
-        progress: Told how far it is; None for nobody.
-        memory: Lasts over the claims of one call, which it names under ``claims``.
+        progress: Called with how far it is; None if nobody listens.
+        cache: Shared by the claims of one call, which it names under ``claims``.
     """
 
     models: Sequence[Classifier]
     data: LabelledImages
     config: C
     progress: Callable[[ClaimProgress], None] | None = None
-    memory: MutableMapping[Any, Any] = field(default_factory=dict)
+    cache: MutableMapping[Any, Any] = field(default_factory=dict)
+
+    @property
+    def memory(self) -> MutableMapping[Any, Any]:
+        """Return the cache, by its old name; goes with the next release."""
+        return self.cache
 
     @property
     def classifier(self) -> Classifier:
-        """The first model, and of most claims the only one."""
+        """Return the first model, which for most claims is the only one."""
         return self.models[0]
 
-    def tell(self, stage: str, done: int, total: int, passes: int = 0) -> None:
-        """Say how far the claim is, to whoever listens."""
+    def report_progress(self, stage: str, done: int, total: int, passes: int = 0) -> None:
+        """Report how far the claim is."""
         if self.progress is not None:
             self.progress(ClaimProgress(stage, done, total, passes=passes))
 
+    tell = report_progress  # the old name; goes with the next release
 
-def claim(function: Callable[[Asked[C]], ClaimResult]) -> Callable[..., ClaimResult]:
-    """Declare a claim, as its family lists one with ``takes={"progress", "memory"}``.
+
+Asked = ClaimContext  # the old name; goes with the next release
+
+
+def claim(function: Callable[[ClaimContext[C]], ClaimResult]) -> Callable[..., ClaimResult]:
+    """Declare a claim, as its family lists one with ``takes={"progress", "cache"}``.
 
     Args:
-        function: Of one :class:`Asked`.
+        function: Of one :class:`ClaimContext`.
 
     Returns:
-        ``claim(models, data, config, *, progress=None, memory=None)``.
+        ``claim(models, data, config, *, progress=None, cache=None)``; ``memory`` is the old name of the cache.
     """
 
     @functools.wraps(function)
-    def asked(
+    def with_context(
         models: Sequence[Classifier],
         data: LabelledImages,
         config: C,
         *,
         progress: Callable[[ClaimProgress], None] | None = None,
+        cache: MutableMapping[Any, Any] | None = None,
         memory: MutableMapping[Any, Any] | None = None,
     ) -> ClaimResult:
-        kept = {} if memory is None else memory
-        return function(Asked(models=models, data=data, config=config, progress=progress, memory=kept))
+        shared = cache if cache is not None else memory if memory is not None else {}
+        return function(ClaimContext(models=models, data=data, config=config, progress=progress, cache=shared))
 
-    return asked
+    return with_context
 
 
 class Estimate(Protocol):

@@ -1,4 +1,4 @@
-"""Testing registered claims: one, or all of a family, each checked before the first is run."""
+"""Test registered claims, one or all of a family; everything is checked before the first is run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_claim(
         data: Labelled images.
         settings: Settings of the claim; unknown ones are refused with the nearest.
         judges: Further classifiers, for a claim that takes them.
-        progress: Told how far a long claim is.
+        progress: Called with how far a long claim is.
 
     Raises:
         InputError: No such claim, another number of models, judges where none are taken, or a setting that breaks its
@@ -43,7 +43,7 @@ def run_claim(
         raise InputError(f"claim {name} takes {claim.models} model(s), got {len(models)}{remedy}")
     _check_judges(name, [claim], judges)
     config = make_config(resolve(claim.config), settings or {}, name)
-    return _run(claim, config, models, data, judges=judges, progress=progress, memory={"claims": (name,)})
+    return _run(claim, config, models, data, judges=judges, progress=progress, cache={"claims": (name,)})
 
 
 def run_claims(
@@ -65,7 +65,7 @@ def run_claims(
         data: Labelled images.
         settings: Each goes to the claims that have it.
         judges: Further classifiers, for the claims that take them.
-        progress: Told how far a long claim is.
+        progress: Called with how far a long claim is.
 
     Yields:
         A result for each claim, or why there is none.
@@ -90,13 +90,13 @@ def _run_all(
     judges: Sequence[Classifier],
     progress: Callable[[ClaimProgress], None] | None,
 ) -> Iterator[ClaimResult | SkippedClaim]:
-    memory: dict[Any, Any] = {"claims": tuple(claim.name for claim in chosen)}
+    cache: dict[Any, Any] = {"claims": tuple(claim.name for claim in chosen)}
     for claim, config in zip(chosen, configs, strict=True):
         if claim.models > len(models):
             yield SkippedClaim(claim.name, claim.title, "it compares two models; name the second with --model2", False)
             continue
         try:
-            yield _run(claim, config, models[: claim.models], data, judges=judges, progress=progress, memory=memory)
+            yield _run(claim, config, models[: claim.models], data, judges=judges, progress=progress, cache=cache)
         except DeviceFailure:
             raise
         except WhyWrongError as error:  # the other claims may still be tested
@@ -104,6 +104,7 @@ def _run_all(
 
 
 def _run(claim: Claim, config: Any, models: Sequence[Classifier], data: LabelledImages, **inputs: Any) -> ClaimResult:
+    inputs["memory"] = inputs["cache"]  # the old name; goes with the next release
     taken = {name: value for name, value in inputs.items() if name in claim.takes}
     result: ClaimResult = resolve(claim.function)(models, data, config, **taken)
     return dataclasses.replace(

@@ -11,7 +11,7 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.counterfactuals.claims:sparsity_follows_the_exponent",
         config="whywrong.reproduce.counterfactuals.config:CounterfactualClaimConfig",
         draw="whywrong.reproduce.counterfactuals.figure:draw_spread",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="counterfactuals.C2",
@@ -19,7 +19,7 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.counterfactuals.claims:reach_lies_between",
         config="whywrong.reproduce.counterfactuals.config:CounterfactualClaimConfig",
         draw="whywrong.reproduce.counterfactuals.figure:draw_spread",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="counterfactuals.C3",
@@ -27,7 +27,7 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.counterfactuals.claims:short_searches_do",
         config="whywrong.reproduce.counterfactuals.config:CounterfactualClaimConfig",
         draw="whywrong.reproduce.counterfactuals.figure:draw_spread",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="counterfactuals.C4",
@@ -35,7 +35,7 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.counterfactuals.claims:solvers_agree",
         config="whywrong.reproduce.counterfactuals.config:CounterfactualClaimConfig",
         draw="whywrong.reproduce.counterfactuals.figure:draw_spread",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="counterfactuals.C5",
@@ -43,7 +43,7 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.counterfactuals.claims:budget_stays_unused",
         config="whywrong.reproduce.counterfactuals.config:CounterfactualClaimConfig",
         draw="whywrong.reproduce.counterfactuals.figure:draw_spread",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="counterfactuals.C8",
@@ -51,7 +51,7 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.counterfactuals.claims:change_lies_on_the_object",
         config="whywrong.reproduce.counterfactuals.config:CounterfactualClaimConfig",
         draw="whywrong.reproduce.counterfactuals.figure:draw_spread",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="counterfactuals.C6",

@@ -16,7 +16,7 @@ from whywrong.core.statistics import Interval, mean, mean_p, resampled_mean, sig
 from whywrong.reproduce.counterfactuals.config import CounterfactualClaimConfig
 from whywrong.reproduce.counterfactuals.measuring import answers
 from whywrong.reproduce.protocol import (
-    Asked,
+    ClaimContext,
     ClaimResult,
     Part,
     both,
@@ -31,15 +31,15 @@ _EXPONENTS = (1.0, 1.5, 2.0, math.inf)
 
 
 @claim
-def sparsity_follows_the_exponent(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
+def sparsity_follows_the_exponent(context: ClaimContext[CounterfactualClaimConfig]) -> ClaimResult:
     """Test claim C1, that smaller exponents give sparser changes.
 
     Fewer pixels hold 90 % of the change, at radii of equal mean change.
     """
-    found = {p: answers(ask, "fw", p, ask.config.steps) for p in _EXPONENTS}
+    found = {p: answers(context, "fw", p, context.config.steps) for p in _EXPONENTS}
     held = {p: each.pix90 for p, each in found.items()}
     changed = np.all([~np.isnan(values) for values in held.values()], axis=0)
-    steps = [_gap((held[b] - held[a])[changed], ask.config.seed) for a, b in pairwise(_EXPONENTS)]
+    steps = [_gap((held[b] - held[a])[changed], context.config.seed) for a, b in pairwise(_EXPONENTS)]
     least = _smallest(steps)
     means = {p: float(values[changed].mean()) if changed.any() else math.nan for p, values in held.items()}
     listed = ", ".join(f"{100 * means[p]:.3g} % at p = {p:g}" for p in _EXPONENTS)
@@ -56,15 +56,15 @@ def sparsity_follows_the_exponent(ask: Asked[CounterfactualClaimConfig]) -> Clai
 
 
 @claim
-def reach_lies_between(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
+def reach_lies_between(context: ClaimContext[CounterfactualClaimConfig]) -> ClaimResult:
     """Test claim C2, that p = 1.5 reaches a probability between p = 1 and p = 2.
 
     At radii of equal mean change. On an ordinary classifier all of them reach nearly 1, and the claim says nothing.
     """
-    found = {p: answers(ask, "fw", p, ask.config.steps) for p in (1.0, 1.5, 2.0)}
+    found = {p: answers(context, "fw", p, context.config.steps) for p in (1.0, 1.5, 2.0)}
     chance = {p: each.probability for p, each in found.items()}
     n = len(chance[1.0])
-    gaps = [_gap(chance[b] - chance[a], ask.config.seed) for a, b in ((1.0, 1.5), (1.5, 2.0))]
+    gaps = [_gap(chance[b] - chance[a], context.config.seed) for a, b in ((1.0, 1.5), (1.5, 2.0))]
     means = {p: _mean(values) for p, values in chance.items()}
     sentence = f"mean probability of the target: {_listed(means)}, over {n:,} images"
     saturated = n > 0 and min(filter(None, means.values()), default=0.0) >= 0.9
@@ -82,25 +82,26 @@ def reach_lies_between(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
 
 
 @claim
-def short_searches_do(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
+def short_searches_do(context: ClaimContext[CounterfactualClaimConfig]) -> ClaimResult:
     """Test claim C3, that 30 steps of the published solver are enough.
 
     Its best value never falls, and 30 steps give 95 % of the probability of 75.
     """
-    short = answers(ask, "afw-v1", 1.5, ask.config.steps)
-    long = answers(ask, "afw-v1", 1.5, ask.config.long)
-    ours = answers(ask, "fw", 1.5, ask.config.steps)
+    settings = context.config
+    short = answers(context, "afw-v1", 1.5, settings.steps)
+    long = answers(context, "afw-v1", 1.5, settings.long)
+    ours = answers(context, "fw", 1.5, settings.steps)
     n = len(long.probability)
-    ratio, p = _ratio(short.probability, long.probability, ask.config)
+    ratio, p = _ratio(short.probability, long.probability, context.config)
     falls = int(short.falls.sum() + long.falls.sum())
-    [share] = verdicts_of([Part(ratio, p, ask.config.kept)])
+    [share] = verdicts_of([Part(ratio, p, context.config.kept)])
     return claim_result(
         ratio,
-        effect_name=f"mean probability after {ask.config.steps} steps, as a share of that after {ask.config.long}",
+        effect_name=f"mean probability after {settings.steps} steps, as a share of that after {settings.long}",
         n=n,
         verdict=both(share, "does not hold" if falls else share),
-        sentence=f"{ask.config.steps} steps of the published solver reach {_share(ratio)} of the probability that "
-        f"{ask.config.long} reach, over {n:,} images; its best value fell {falls} times.",
+        sentence=f"{settings.steps} steps of the published solver reach {_share(ratio)} of the probability that "
+        f"{settings.long} reach, over {n:,} images; its best value fell {falls} times.",
         numbers={
             "probability_short": _mean(short.probability),
             "probability_long": _mean(long.probability),
@@ -112,19 +113,19 @@ def short_searches_do(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
 
 
 @claim
-def solvers_agree(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
+def solvers_agree(context: ClaimContext[CounterfactualClaimConfig]) -> ClaimResult:
     """Test claim C4, that Auto-Frank-Wolfe and Auto-PGD end close to each other.
 
     Within a few points at p = 2, where both apply.
     """
-    frank = answers(ask, "afw-v1", 2.0, ask.config.long)
-    projected = answers(ask, "apgd", 2.0, ask.config.long)
-    ours = answers(ask, "fw", 2.0, ask.config.steps)
+    frank = answers(context, "afw-v1", 2.0, context.config.long)
+    projected = answers(context, "apgd", 2.0, context.config.long)
+    ours = answers(context, "fw", 2.0, context.config.steps)
     n = len(frank.probability)
-    difference, points = frank.probability - projected.probability, ask.config.points
-    gap = mean(difference, bounds=(-1.0, 1.0), seed=ask.config.seed)
+    difference, points = frank.probability - projected.probability, context.config.points
+    gap = mean(difference, bounds=(-1.0, 1.0), seed=context.config.seed)
     within = [
-        Part(gap, mean_p(difference, end, bounds=(-1.0, 1.0), seed=ask.config.seed), end, above=end < 0)
+        Part(gap, mean_p(difference, end, bounds=(-1.0, 1.0), seed=context.config.seed), end, above=end < 0)
         for end in (-points, points)
     ]
     return claim_result(
@@ -146,26 +147,26 @@ def solvers_agree(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
 
 
 @claim
-def budget_stays_unused(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
+def budget_stays_unused(context: ClaimContext[CounterfactualClaimConfig]) -> ClaimResult:
     """Test claim C5, that the published solver ends inside the ball.
 
     Pushing its answer outwards raises the target.
     """
-    found = answers(ask, "afw-v1", 1.5, ask.config.long)
+    found = answers(context, "afw-v1", 1.5, context.config.long)
     n = len(found.norm)
-    bounds, unused = (0.0, 1.0), ask.config.unused
-    left = mean(1 - found.norm, bounds=bounds, seed=ask.config.seed)
-    gain = mean(found.fill_gain, seed=ask.config.seed)
+    bounds, unused = (0.0, 1.0), context.config.unused
+    left = mean(1 - found.norm, bounds=bounds, seed=context.config.seed)
+    gain = mean(found.fill_gain, seed=context.config.seed)
     parts = [
-        Part(left, mean_p(1 - found.norm, unused, bounds=bounds, seed=ask.config.seed), unused),
-        Part(gain, _sign_p(found.fill_gain, ask.config.seed)),
+        Part(left, mean_p(1 - found.norm, unused, bounds=bounds, seed=context.config.seed), unused),
+        Part(gain, _sign_p(found.fill_gain, context.config.seed)),
     ]
     return claim_result(
         left,
         effect_name="mean share of the radius that is left unused",
         n=n,
         verdict=both(*verdicts_of(parts)),
-        sentence=f"{_share(left)} of the radius stays unused after {ask.config.long} steps; pushing the answer "
+        sentence=f"{_share(left)} of the radius stays unused after {context.config.long} steps; pushing the answer "
         f"outwards raises the target's log-probability by {gain.value:.3g} nats "
         f"({bounds_in_words(gain.low, gain.high, '{:.3g}')}), "
         f"over {n:,} images.",
@@ -175,13 +176,13 @@ def budget_stays_unused(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
 
 
 @claim
-def change_lies_on_the_object(ask: Asked[CounterfactualClaimConfig]) -> ClaimResult:
+def change_lies_on_the_object(context: ClaimContext[CounterfactualClaimConfig]) -> ClaimResult:
     """Test claim C8, that changes at p = 1.5 lie more on the object than at p = 2."""
-    found = {p: answers(ask, "fw", p, ask.config.steps) for p in (1.0, 1.5, 2.0)}
+    found = {p: answers(context, "fw", p, context.config.steps) for p in (1.0, 1.5, 2.0)}
     inside = {p: each.inside for p, each in found.items()}
     known = np.all([~np.isnan(values) for values in inside.values()], axis=0)
     n = int(known.sum())
-    gap = _gap((inside[1.5] - inside[2.0])[known], ask.config.seed)
+    gap = _gap((inside[1.5] - inside[2.0])[known], context.config.seed)
     means = {p: _mean(values[known]) for p, values in inside.items()}
     return claim_result(
         gap.effect,

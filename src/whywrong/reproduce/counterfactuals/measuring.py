@@ -18,7 +18,7 @@ from whywrong.explain.counterfactuals.solvers.domain import Domain
 from whywrong.explain.counterfactuals.solvers.maximize import Solver, maximize
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce.counterfactuals.config import CounterfactualClaimConfig
-from whywrong.reproduce.protocol import Asked, LabelledImages
+from whywrong.reproduce.protocol import ClaimContext, LabelledImages
 from whywrong.runs.labelled import LabelledSource
 
 
@@ -36,14 +36,18 @@ class Answers:
     falls: np.ndarray
 
 
-def answers(ask: Asked[CounterfactualClaimConfig], solver: Solver, p: float, steps: int) -> Answers:
+def answers(context: ClaimContext[CounterfactualClaimConfig], solver: Solver, p: float, steps: int) -> Answers:
     """Run one kind of search on all images, cached for claims that ask for the same."""
-    of = ("counterfactuals", ask.classifier.identity, (ask.config.limit, ask.config.scale, ask.config.seed))
-    if (*of, solver, p, steps) not in ask.memory:
-        if of not in ask.memory:
-            ask.memory[of] = targeted_images(ask.classifier, ask.data, ask.config)
-        ask.memory[*of, solver, p, steps] = _measured(ask, ask.memory[of], solver, p, steps)
-    return ask.memory[*of, solver, p, steps]
+    of = (
+        "counterfactuals",
+        context.classifier.identity,
+        (context.config.limit, context.config.scale, context.config.seed),
+    )
+    if (*of, solver, p, steps) not in context.cache:
+        if of not in context.cache:
+            context.cache[of] = targeted_images(context.classifier, context.data, context.config)
+        context.cache[*of, solver, p, steps] = _measured(context, context.cache[of], solver, p, steps)
+    return context.cache[*of, solver, p, steps]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,15 +99,15 @@ def _masked(classifier: Classifier, data: LabelledImages) -> Iterator[tuple[Tens
 
 
 def _measured(
-    ask: Asked[CounterfactualClaimConfig], batches: list[Batch], solver: Solver, p: float, steps: int
+    context: ClaimContext[CounterfactualClaimConfig], batches: list[Batch], solver: Solver, p: float, steps: int
 ) -> Answers:
     stage, total = f"{solver}, p = {p:g}, {steps} steps", sum(len(batch.x) for batch in batches)
     parts: list[list[Tensor]] = []
     done = 0
-    with ask.classifier:
-        objective = ClassObjective(ask.classifier)
+    with context.classifier:
+        objective = ClassObjective(context.classifier)
         for batch in batches:
-            eps = ask.config.scale * default_radius(p, batch.x[0].numel())
+            eps = context.config.scale * default_radius(p, batch.x[0].numel())
             found = maximize(
                 objective, batch.x, batch.target, p=p, eps=eps, steps=steps, solver=solver, keys=batch.keys
             )
@@ -125,7 +129,7 @@ def _measured(
                 ]
             )
             done += len(batch.x)
-            ask.tell(stage, done, total, ask.classifier.forwards)
+            context.report_progress(stage, done, total, context.classifier.forwards)
     if not parts:
         return Answers(*[np.zeros(0)] * 8)
     return Answers(*(torch.cat(column).cpu().double().numpy() for column in zip(*parts, strict=True)))

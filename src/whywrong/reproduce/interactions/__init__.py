@@ -11,7 +11,7 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.interactions.group_claims:attacks_raise_high_orders",
         config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
         draw="whywrong.reproduce.interactions.figures:draw_band",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="interactions.C2",
@@ -19,7 +19,7 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.interactions.group_claims:corruption_lowers_low_orders",
         config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
         draw="whywrong.reproduce.interactions.figures:draw_band",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="interactions.C3",
@@ -27,7 +27,7 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.interactions.group_claims:kinds_of_error_differ",
         config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
         draw="whywrong.reproduce.interactions.figures:draw_profiles",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="interactions.C4",
@@ -36,7 +36,7 @@ CLAIMS: tuple[Claim, ...] = (
         config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
         models=2,
         draw="whywrong.reproduce.interactions.figures:draw_models",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="interactions.C5",
@@ -44,7 +44,7 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.interactions.group_claims:signs_differ",
         config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
         draw="whywrong.reproduce.interactions.figures:draw_profiles",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="interactions.C6",
@@ -52,7 +52,7 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.interactions.group_claims:both_ends_are_high",
         config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
         draw="whywrong.reproduce.interactions.figures:draw_profiles",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="interactions.C7",
@@ -60,7 +60,7 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.interactions.attribution:attacks_act_on_high_orders",
         config="whywrong.reproduce.interactions.config:InteractionsClaimConfig",
         draw="whywrong.reproduce.interactions.figures:draw_parts",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
     Claim(
         name="interactions.C8",
@@ -68,6 +68,6 @@ CLAIMS: tuple[Claim, ...] = (
         function="whywrong.reproduce.interactions.rankings:groups_beat_rankings",
         config="whywrong.reproduce.interactions.config:PatchClaimConfig",
         draw="whywrong.reproduce.interactions.figures:draw_curves",
-        takes=frozenset({"progress", "memory"}),
+        takes=frozenset({"progress", "cache"}),
     ),
 )

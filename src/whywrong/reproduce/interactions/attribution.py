@@ -26,22 +26,22 @@ from whywrong.reproduce.interactions.measuring import measured_groups
 from whywrong.reproduce.interactions.order_bands import band_of
 from whywrong.reproduce.interactions.several_targets import SeveralTargets
 from whywrong.reproduce.interactions.wording import CLASS_WORDS
-from whywrong.reproduce.protocol import Asked, ClaimResult, Part, both, bounds_in_words, claim, verdicts_of
+from whywrong.reproduce.protocol import ClaimContext, ClaimResult, Part, both, bounds_in_words, claim, verdicts_of
 
 PARTS = ("alone", "low", "mid", "high")
 _CHUNK = 16
 
 
 @claim
-def attacks_act_on_high_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
+def attacks_act_on_high_orders(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
     """Test claim C7, that attacks take value away at high orders.
 
     The value is that of the true class. The second half of the claim, that adversarially trained nets have less of
     their low-order interactions cancel, takes a comparison: the disentanglement at low orders is among the numbers, to
     be compared between models.
     """
-    classifier, config = ask.classifier, ask.config
-    measured = measured_groups(ask, ("correct", "adv_mis"))
+    classifier, config = context.classifier, context.config
+    measured = measured_groups(context, ("correct", "adv_mis"))
     attacked = measured.groups["adv_mis"]
     group, source = attacked.group, attacked.source_x
     assert source is not None, "attacked images have sources"
@@ -59,7 +59,7 @@ def attacks_act_on_high_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResu
                     config=players,
                 )
                 parts.append(band_parts(game, group.keys[chunk], config.permutations))
-                ask.tell("attribute", sum(map(len, parts)), 2 * len(group))
+                context.report_progress("attribute", sum(map(len, parts)), 2 * len(group))
     before, after = torch.cat(parts).numpy().reshape(2, len(group), len(PARTS), -1)
     fall = before - after  # (G, parts, V)
     mean_fall = resampled_mean(fall, config.draws, config.seed)

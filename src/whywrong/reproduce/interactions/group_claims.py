@@ -30,7 +30,7 @@ from whywrong.reproduce.interactions.wording import (
     spread,
 )
 from whywrong.reproduce.protocol import (
-    Asked,
+    ClaimContext,
     ClaimResult,
     Part,
     Verdict,
@@ -45,51 +45,51 @@ ERRORS = ("clean_mis", "adv_mis", "corrupt_mis")
 
 
 @claim
-def attacks_raise_high_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
+def attacks_raise_high_orders(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
     """Test claim C1, that attacks strengthen interactions of high orders.
 
     In attacked images that are misclassified, against their sources.
     """
-    measured = measured_groups(ask, ("correct", "adv_mis"))
-    return _one_band(measured, ask.config, "adv_mis", "high", above=True)
+    measured = measured_groups(context, ("correct", "adv_mis"))
+    return _one_band(measured, context.config, "adv_mis", "high", above=True)
 
 
 @claim
-def corruption_lowers_low_orders(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
+def corruption_lowers_low_orders(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
     """Test claim C2, that corruptions weaken interactions of low orders.
 
     In corrupted images that are misclassified, against their sources.
     """
     needed = ("correct", "corrupt_mis")
-    measured = measured_groups(ask, needed, useful=("control",))
-    return _one_band(measured, ask.config, "corrupt_mis", "low", above=False)
+    measured = measured_groups(context, needed, useful=("control",))
+    return _one_band(measured, context.config, "corrupt_mis", "low", above=False)
 
 
 @claim
-def kinds_of_error_differ(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
+def kinds_of_error_differ(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
     """Test claim C3, that the profile differs between kinds of misclassification."""
-    measured = measured_groups(ask, ("correct", *ERRORS))
-    return _vectors(measured, ask.config, ERRORS, "J", "the form J of the profile")
+    measured = measured_groups(context, ("correct", *ERRORS))
+    return _vectors(measured, context.config, ERRORS, "J", "the form J of the profile")
 
 
 @claim
-def signs_differ(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
+def signs_differ(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
     """Test claim C5, that the profile of signs differs between the groups."""
-    measured = measured_groups(ask, ("correct", *ERRORS))
-    return _vectors(measured, ask.config, ("correct", *ERRORS), "pos_share", "the share of positive interaction")
+    measured = measured_groups(context, ("correct", *ERRORS))
+    return _vectors(measured, context.config, ("correct", *ERRORS), "pos_share", "the share of positive interaction")
 
 
 @claim
-def both_ends_are_high(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
+def both_ends_are_high(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
     """Test claim C6, that J is highest at the lowest and the highest orders.
 
     Higher than at r in 0.3..0.7, in images that are classified correctly.
     """
-    measured = measured_groups(ask, ("correct",))
+    measured = measured_groups(context, ("correct",))
     orders, players = measured.orders, measured.players
     ends = (within(orders, players, 0, 0.1), within(orders, players, 0.9, 1))
     middle = within(orders, players, 0.3, 0.7)
-    form = group_draws(measured, "correct", "J", draws=ask.config.draws, seed=ask.config.seed)  # (R, V)
+    form = group_draws(measured, "correct", "J", draws=context.config.draws, seed=context.config.seed)  # (R, V)
 
     def rise_at(end: np.ndarray, v: int) -> Resampled:
         return form.map(lambda J: (J[:, end, v].mean(1) - J[:, middle, v].mean(1))[:, None])
@@ -122,7 +122,7 @@ def both_ends_are_high(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
         verdict=verdicts["true"],
         sentence=sentence,
         numbers={**numbers, **common(measured)},
-        drawing=drawing_of(measured, ask.config, ("correct",), "J", None),
+        drawing=drawing_of(measured, context.config, ("correct",), "J", None),
     )
 
 

@@ -14,13 +14,13 @@ from whywrong.reproduce.interactions.config import InteractionsClaimConfig
 from whywrong.reproduce.interactions.groups import GROUPS
 from whywrong.reproduce.interactions.make_groups import REMEDY, make_groups
 from whywrong.reproduce.interactions.measure_groups import MeasuredGroups, measure_groups
-from whywrong.reproduce.protocol import Asked, ClaimProgress, LabelledImages
+from whywrong.reproduce.protocol import ClaimContext, ClaimProgress, LabelledImages
 
 Progress = Callable[[ClaimProgress], None] | None
 
 
 def measured_groups(
-    ask: Asked[InteractionsClaimConfig], needed: tuple[str, ...], *, useful: tuple[str, ...] = ()
+    context: ClaimContext[InteractionsClaimConfig], needed: tuple[str, ...], *, useful: tuple[str, ...] = ()
 ) -> MeasuredGroups:
     """Measure the groups that a claim needs, and useful ones that are not empty.
 
@@ -29,21 +29,23 @@ def measured_groups(
     Raises:
         InputError: A group that is needed came out empty; the message says what to do.
     """
-    classifier, config, memory = ask.classifier, ask.config, ask.memory
-    several = len([name for name in memory.get("claims", ()) if name.startswith("interactions.")]) > 1
+    classifier, config, cache = context.classifier, context.config, context.cache
+    several = len([name for name in cache.get("claims", ()) if name.startswith("interactions.")]) > 1
     wanted = tuple(name for name in GROUPS if several or name in needed + useful)
     if config.matched_drop is not None and "adv_mis" in wanted and "corrupt_mis" not in wanted:
         wanted = tuple(name for name in GROUPS if name in wanted or name == "corrupt_mis")
     key = ("groups", classifier.identity, config, wanted)
-    if key not in memory:
-        x, y, ids = first_images(classifier, ask.data, wrong=config.limit, right=config.pool, progress=ask.progress)
+    if key not in cache:
+        x, y, ids = first_images(
+            classifier, context.data, wrong=config.limit, right=config.pool, progress=context.progress
+        )
         keys = item_keys(config.seed, ids, "interactions")
         with classifier:
             groups = make_groups(classifier, x, y, keys=keys, config=config.of_groups(wanted))
-            memory[key] = measure_groups(
-                classifier, groups, config=config.of_measure(classifier, x), progress=told(ask.progress, "measure")
+            cache[key] = measure_groups(
+                classifier, groups, config=config.of_measure(classifier, x), progress=told(context.progress, "measure")
             )
-    found: MeasuredGroups = memory[key]
+    found: MeasuredGroups = cache[key]
     for name in needed:
         if name not in found.groups:
             raise InputError(f"group {name} is empty: {REMEDY[name]}")

@@ -19,24 +19,24 @@ from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.rankings import DIRECTIONAL, curves, order_of
 from whywrong.reproduce.interactions.config import PatchClaimConfig
 from whywrong.reproduce.interactions.measuring import first_images
-from whywrong.reproduce.protocol import Asked, ClaimResult, Part, both, bounds_in_words, claim, verdicts_of
+from whywrong.reproduce.protocol import ClaimContext, ClaimResult, Part, both, bounds_in_words, claim, verdicts_of
 
 RIVALS = ("shapley", "grad_cam", "rollout")
 
 
 @claim
-def groups_beat_rankings(ask: Asked[PatchClaimConfig]) -> ClaimResult:
+def groups_beat_rankings(context: ClaimContext[PatchClaimConfig]) -> ClaimResult:
     """Test claim C8, that patch groups beat rankings of patches.
 
     Insertion above, deletion below Shapley values, Grad-CAM and rollout, with few patches shown or hidden.
     """
-    classifier, config = ask.classifier, ask.config
-    x, y, ids = first_images(classifier, ask.data, wrong=0, right=config.limit, progress=ask.progress)
+    classifier, config = context.classifier, context.config
+    x, y, ids = first_images(classifier, context.data, wrong=0, right=config.limit, progress=context.progress)
     if len(y) < 2:
         raise InputError(f"{len(y)} images are read rightly: the curves need at least 2")
     keys = item_keys(config.seed, ids, "patch_groups")
     with classifier:
-        hits, left_out, players = _curves(ask, x, y, keys)
+        hits, left_out, players = _curves(context, x, y, keys)
     numbers: dict[str, Any] = {"players": players, "steps": hits["moxi"].shape[2] - 1}
     margins: list[tuple[str, str, Interval]] = []
     parts: list[Part] = []
@@ -86,11 +86,11 @@ def groups_beat_rankings(ask: Asked[PatchClaimConfig]) -> ClaimResult:
 
 
 def _curves(
-    ask: Asked[PatchClaimConfig], x: torch.Tensor, y: torch.Tensor, keys: torch.Tensor
+    context: ClaimContext[PatchClaimConfig], x: torch.Tensor, y: torch.Tensor, keys: torch.Tensor
 ) -> tuple[dict[str, np.ndarray], dict[str, str], int]:
     """Ranking to whether each image is read rightly, (2, N, K + 1) for insertion and deletion; rankings that the model
     does not allow, with the reason; and the number of patches."""
-    classifier, config = ask.classifier, ask.config
+    classifier, config = context.classifier, context.config
     players = coarse_players(classifier, x, kind=config.players, grid=config.grid, baseline=config.baseline)
     game = PatchGame(classifier, x, y, functions=(ValueFunction(kind=config.value),), config=players)
     steps = max(1, int(config.share * game.players + 1e-9))
@@ -113,7 +113,7 @@ def _curves(
             found = curves(game, order, value=f"{config.value}_true", deletion_order=removal, steps=steps)
             won = torch.stack([found.insertion_winner, found.deletion_winner])
             hits[name] = (won == y[None, :, None]).double().numpy()
-        ask.tell("rank", done, len(names))
+        context.report_progress("rank", done, len(names))
     if len(hits) < 2:
         raise InputError(f"no ranking besides MoXI can be had from this model: {'; '.join(left_out.values())}")
     return hits, left_out, game.players

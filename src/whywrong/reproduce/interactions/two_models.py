@@ -20,25 +20,34 @@ from whywrong.reproduce.interactions.make_groups import make_groups
 from whywrong.reproduce.interactions.measure_groups import MeasuredGroups, measure_groups
 from whywrong.reproduce.interactions.measuring import first_images, told
 from whywrong.reproduce.interactions.wording import CLASS_WORDS
-from whywrong.reproduce.protocol import Asked, ClaimResult, Part, Verdict, both, bounds_in_words, claim, verdicts_of
+from whywrong.reproduce.protocol import (
+    ClaimContext,
+    ClaimResult,
+    Part,
+    Verdict,
+    both,
+    bounds_in_words,
+    claim,
+    verdicts_of,
+)
 
 
 @claim
-def transformer_differs(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
+def transformer_differs(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
     """Test claim C4, that the form J differs between transformers and conv nets.
 
     Both read the same images rightly, with the same cells of pixels hidden; each image is compared with itself. How
     far two models of one kind are apart is for a second call to say: the distance is printed to be compared.
     """
-    config = ask.config
-    x, y, keys = _both_right(ask)
+    config = context.config
+    x, y, keys = _both_right(context)
     grid = config.grid or common_grid([(images.shape[2], images.shape[3]) for images in x])
     profiles: list[MeasuredGroups] = []
-    for model, images in zip(ask.models, x, strict=True):
+    for model, images in zip(context.models, x, strict=True):
         groups = make_groups(model, images, y, keys=keys, config=config.of_groups(("correct",)))
         stage = f"model {len(profiles) + 1}"
         profiles.append(
-            measure_groups(model, groups, config=config.on_pixels(grid), progress=told(ask.progress, stage))
+            measure_groups(model, groups, config=config.on_pixels(grid), progress=told(context.progress, stage))
         )
     measured = profiles[0]
     features = [profile.groups["correct"].own for profile in profiles]
@@ -79,18 +88,19 @@ def transformer_differs(ask: Asked[InteractionsClaimConfig]) -> ClaimResult:
     )
 
 
-def _both_right(ask: Asked[InteractionsClaimConfig]) -> tuple[list[Tensor], Tensor, Tensor]:
+def _both_right(context: ClaimContext[InteractionsClaimConfig]) -> tuple[list[Tensor], Tensor, Tensor]:
     """Images at the input size of each model, labels and keys, of items that both read rightly."""
     read = [
-        first_images(model, ask.data, wrong=0, right=ask.config.pool, progress=ask.progress) for model in ask.models
+        first_images(model, context.data, wrong=0, right=context.config.pool, progress=context.progress)
+        for model in context.models
     ]
-    shared = [name for name in read[0][2] if name in set(read[1][2])][: ask.config.limit]
+    shared = [name for name in read[0][2] if name in set(read[1][2])][: context.config.limit]
     if len(shared) < 2:
         raise InputError(f"the models read {len(shared)} images rightly that are the same: give more images")
     places = [{name: row for row, name in enumerate(names)} for _, _, names in read]
     rows = [torch.tensor([place[name] for name in shared]) for place in places]
     x = [images[row.to(images.device)] for (images, _, _), row in zip(read, rows, strict=True)]
-    return x, read[0][1][rows[0]], item_keys(ask.config.seed, shared, "interactions")
+    return x, read[0][1][rows[0]], item_keys(context.config.seed, shared, "interactions")
 
 
 def _distance(
