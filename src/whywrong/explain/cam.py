@@ -148,7 +148,7 @@ def cam(
         pixels = x if len(good) == len(x) else x[good]
         parts = read_layer(classifier, pixels, layer, finish, gradients=0 if head else 2, raised=raised)
         for row, error in raised.items():
-            call.mark(good[[row]], Status.REFUSED, str(error))
+            call.mark(int(good[row]), Status.REFUSED, str(error))
     return _gather(call, layer, head, parts, config)
 
 
@@ -214,8 +214,8 @@ def _gather(
         call.mark(rows[~finite], Status.REFUSED, NOT_FINITE)
         call.mark(rows[finite & blank], Status.REFUSED, BLANK)
         lost = finite & ~blank & broken
-        for row, missed in zip(rows[lost], worst[lost].tolist(), strict=True):
-            call.mark(row[None], Status.REFUSED, _incomplete(missed, config))
+        for row, missed in zip(rows[lost].tolist(), worst[lost].tolist(), strict=True):
+            call.mark(row, Status.REFUSED, _incomplete(missed, config))
         sound = finite & ~blank & ~broken
         maps[:, rows[sound]] = found[:, sound].float()
         evidence[rows[sound]] = found[0, sound].sum((1, 2)).float()

@@ -81,14 +81,15 @@ class MethodCall:
         self.classifier = need_classifier(classifier)
         classifier.require(access, method)
         check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
-        self._batch, self._fewest, self._labels = len(x), classes, {"label": y}
-        self.check_classes()
+        self._batch, self._fewest = len(x), classes
+        self._labels: list[tuple[str, Tensor]] = []
+        self.add_classes("label", y)
         self.x, self.y = x.detach().float(), y.to(x.device)
         if keys is not None:
             check_keys(keys, len(x))
         self.keys = row_keys(seed, len(x), x.device) if keys is None else keys.to(x.device)
-        self.detail = self._flags("detail", detail, (len(x),), default=True)
-        self.masks = None if masks is None else self._flags("masks", masks, (len(x), *x.shape[2:]))
+        self.detail = self.flags("detail", detail, (len(x),), default=True)
+        self.masks = None if masks is None else self.flags("masks", masks, (len(x), *x.shape[2:]))
         self.forwards, self.backwards = torch.zeros_like(self.y), torch.zeros_like(self.y)
         self._codes = torch.full_like(self.y, _OPEN)
         self._reasons: dict[int, str] = {}
@@ -113,10 +114,11 @@ class MethodCall:
         """(n,) int64: rows of which it is still open how they end."""
         return (self._codes == _OPEN).nonzero().flatten()
 
-    def mark(self, rows: Tensor, status: Status, reason: str | None = None) -> None:
-        """Say how rows (n,) end, and why; what was said before is forgotten."""
+    def mark(self, rows: Tensor | int, status: Status, reason: str | None = None) -> None:
+        """Say how a row, or rows (n,), end, and why; what was said before is forgotten."""
         self._codes[rows] = _WORDS.index(status)
-        for row in rows.tolist() if reason or self._reasons else ():
+        told = [rows] if isinstance(rows, int) else rows.tolist() if reason or self._reasons else ()
+        for row in told:
             self._reasons.pop(row, None)
             if reason:
                 self._reasons[row] = reason
@@ -202,10 +204,24 @@ class MethodCall:
             known = self.classifier.num_classes
         if known is not None:
             check_classes(known, self._fewest)
-        for what, classes in self._labels.items():
+        for what, classes in self._labels:
             check_labels(classes, self._batch, known, what)
 
-    def _flags(self, name: str, values: Tensor | None, shape: tuple[int, ...], default: bool = False) -> Tensor:
+    def add_classes(self, what: str, classes: Tensor) -> None:
+        """Take further classes (B,) int64, called ``what`` in messages, to be checked like the labels.
+
+        Raises:
+            InputError: Wrong type, length or range.
+        """
+        self._labels.append((what, classes))
+        self.check_classes()
+
+    def flags(self, name: str, values: Tensor | None, shape: tuple[int, ...], default: bool = False) -> Tensor:
+        """An argument of this shape and bool, on the device of the images; ``default`` everywhere if missing.
+
+        Raises:
+            InputError: Wrong type or shape.
+        """
         if values is None:
             return torch.full(shape, default, dtype=torch.bool, device=self.x.device)
         if values.shape != shape or values.dtype != torch.bool:

@@ -18,7 +18,7 @@ from whywrong.core.input_spec import InputSpec
 from whywrong.core.result import shown_as_rows
 from whywrong.explain.counterfactuals import CounterfactualConfig, counterfactual, default_radius, smallest
 from whywrong.explain.counterfactuals.objectives import ClassObjective
-from whywrong.explain.counterfactuals.result import CounterfactualResult, Entries
+from whywrong.explain.counterfactuals.result import CounterfactualBatch, CounterfactualResult
 from whywrong.explain.counterfactuals.solvers.lmo import lp_norm
 from whywrong.models.classifier import Classifier
 
@@ -151,13 +151,13 @@ def test_pixels_just_outside_the_range_are_clamped_in_a_copy():
     given = x.clone()
     result = counterfactual(Classifier(net), x, y, config=QUICK)
     assert torch.equal(x, given)
-    assert result.status == ("ok", "bad_input", "ok")
+    assert result.status == ["ok", "bad_input", "ok"]
     assert float(result.entries.z.max()) <= 1
 
 
 def test_a_model_that_looks_at_nothing_is_refused():
     result = counterfactual(Classifier(Constant()), images(2), torch.tensor([0, 1]), config=QUICK)
-    assert result.status == ("refused", "refused")
+    assert result.status == ["refused", "refused"]
     assert all("gradient is zero" in str(reason) for reason in result.reason)
     assert all(bool(values.isnan().all()) for values in result.maps().values())
 
@@ -182,7 +182,7 @@ def test_a_ball_that_holds_every_image_is_noted():
     result = counterfactual(
         Classifier(Linear()), images(2), torch.tensor([0, 1]), config=dataclasses.replace(QUICK, radii=(1000.0,))
     )
-    assert result.status == ("ok", "ok")
+    assert result.status == ["ok", "ok"]
     assert "only the pixel range" in str(result.reason[0])
 
 
@@ -197,7 +197,7 @@ def test_trust_is_asked_and_paid_for():
 
 
 def test_the_view_shows_exactly_the_lists_as_rows():
-    assert shown_as_rows(CounterfactualResult.schema()) == [one.name for one in Entries.declared()]
+    assert shown_as_rows(CounterfactualResult.schema()) == [one.name for one in CounterfactualBatch.declared()]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_rows_outside_of_detail_cost_nothing_and_say_why():
     detail = torch.tensor([True, False, True])
     some = counterfactual(Classifier(net), x, y, detail=detail, config=CounterfactualConfig(steps=3))
     every = counterfactual(Classifier(net), x, y, config=CounterfactualConfig(steps=3))
-    assert some.status == ("ok", "skipped", "ok")
+    assert some.status == ["ok", "skipped", "ok"]
     assert "only some errors" in str(some.reason[1])
     assert (int(some.forwards[1]), int(some.backwards[1])) == (0, 0)
     assert [some.columns()["target"][row] for row in range(3)] == [

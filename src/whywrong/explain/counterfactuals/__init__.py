@@ -2,15 +2,15 @@
 
 from whywrong.explain.counterfactuals.config import CounterfactualConfig, default_radius
 from whywrong.explain.counterfactuals.method import counterfactual
-from whywrong.explain.counterfactuals.result import CounterfactualResult, Entries
+from whywrong.explain.counterfactuals.result import CounterfactualBatch, CounterfactualResult
 from whywrong.explain.counterfactuals.solvers.maximize import maximize
 from whywrong.explain.counterfactuals.solvers.search_state import SearchResult
 from whywrong.explain.counterfactuals.solvers.smallest import Smallest, smallest
 
 __all__ = [
+    "CounterfactualBatch",
     "CounterfactualConfig",
     "CounterfactualResult",
-    "Entries",
     "SearchResult",
     "Smallest",
     "counterfactual",

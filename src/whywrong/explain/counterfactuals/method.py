@@ -11,15 +11,16 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from whywrong.core.access import Access
-from whywrong.core.checks import check_images
 from whywrong.doors.methods import open_inputs
+from whywrong.explain.counterfactuals.collect import collect
 from whywrong.explain.counterfactuals.config import CounterfactualConfig
 from whywrong.explain.counterfactuals.guidance import guided_by
 from whywrong.explain.counterfactuals.named import helper_words, named_helper, named_judges
 from whywrong.explain.counterfactuals.objectives import Objective
+from whywrong.explain.counterfactuals.plan import plan_searches
 from whywrong.explain.counterfactuals.result import AUXILIARY, GIVEN, NONE, OWN, CounterfactualResult
-from whywrong.explain.counterfactuals.session import Session
+from whywrong.explain.counterfactuals.run import CounterfactualRun
+from whywrong.explain.counterfactuals.search import run_searches
 from whywrong.explain.counterfactuals.trust import TrustConfig, trust
 from whywrong.models.classifier import Classifier
 
@@ -85,9 +86,9 @@ def counterfactual(
         True
     """
     config = config or CounterfactualConfig()
-    classifier.require(Access.GRADIENTS, "a counterfactual")
-    with classifier:
-        check_images(x)
+    with CounterfactualRun(
+        classifier, x, y, config=config, targets=targets, region=region, keys=keys, detail=detail, masks=masks
+    ) as run:
         judges = judges or named_judges(config.judges, x, classifier)
         words = None
         if objective is None and (aux is not None or config.aux):
@@ -95,10 +96,11 @@ def counterfactual(
             aux = named_helper(config.aux, x, classifier) if aux is None else aux
             objective = guided_by(classifier, aux, config.way, config.angle, config.temperature)
             words = helper_words(name, config.way, config.angle)
-        session = Session(classifier, x, y, keys, config, targets, detail, masks, region, objective)
-        result = replace(session.run(), guided_by=words)
+        rows = run.begin(objective)
+        plan, found = run_searches(run, plan_searches(run, rows))
+        result = replace(collect(run, rows, plan, found), guided_by=words)
         if config.trust:
-            return _trusted(result, classifier, session.keys, judges, plain, aux, config, guided=objective is not None)
+            return _trusted(result, classifier, run.keys, judges, plain, aux, config, guided=objective is not None)
         return result
 
 

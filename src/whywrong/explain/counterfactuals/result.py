@@ -18,7 +18,7 @@ OWN, AUXILIARY, GIVEN, NONE = "own gradient", "auxiliary", "given", "none"
 
 
 @result_class
-class Entries(ColumnGroup):
+class CounterfactualBatch(ColumnGroup):
     """Counterfactuals of a batch, one after the other; every field has one entry (E,) a target and radius.
 
     ``row`` (E,) int64 is the image of each; ``z`` (E, C, H, W) float32 the counterfactual, ``z_u8`` (E, C, H, W) uint8
@@ -117,7 +117,7 @@ class CounterfactualResult(MethodResult):
     p: float = column("float64", "Exponent of the norm.")
     temperature: float = column("float64", "Divides the logits wherever a probability is reported.")
     guided_by: str | None = column("string", "The auxiliary classifier and how it guided, in words; null without one.")
-    entries: Entries = nested(Entries, as_rows=True)
+    entries: CounterfactualBatch = nested(CounterfactualBatch, as_rows=True)
     x: Tensor
     forwards: Tensor
     backwards: Tensor

@@ -1,0 +1,87 @@
+"""One call of the method: the arguments beside those of every method, and what the model says of the images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from whywrong.core.access import Access
+from whywrong.core.errors import InputError
+from whywrong.explain.counterfactuals.config import CounterfactualConfig
+from whywrong.explain.counterfactuals.objectives import ClassObjective, Objective
+from whywrong.models.classifier import Classifier
+from whywrong.models.method_call import MethodCall
+
+
+class CounterfactualRun(MethodCall):
+    """A :class:`MethodCall` with targets, a region and an objective.
+
+    Args:
+        classifier, x, y: As for every method.
+        config: Settings.
+        targets: Classes to reach, (B,) or (B, T), int64; -1 is an empty place; None are those of the method.
+        region: (B, H, W), bool, where the image may change; None is everywhere.
+        given: Arguments of :class:`MethodCall`: ``keys``, ``detail``, ``masks``.
+
+    Attributes:
+        targets: (B, T), int64, or None.
+        objective: What is raised; ``joint`` if the config asks for the joint one, which needs the class to leave.
+        boundary: What the smallest counterfactual is searched with: its boundary is where the margin is 0, because
+            beside it the probability follows other classes too.
+        start: (B, K), logits of the images as they are; NaN where there are none.
+        predicted: (B,), int64, class read from them; -1 where there is none.
+    """
+
+    objective: Objective
+    boundary: Objective
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        x: Tensor,
+        y: Tensor,
+        *,
+        config: CounterfactualConfig,
+        targets: Tensor | None,
+        region: Tensor | None,
+        **given: Any,
+    ) -> None:
+        super().__init__(
+            classifier, x, y, method="a counterfactual", access=Access.GRADIENTS, seed=config.seed, skips=True, **given
+        )
+        self.config, self.joint = config, False
+        self.targets = None if targets is None else self._checked(targets)
+        self.region = None if region is None else self.flags("region", region, (len(x), *x.shape[2:]))
+        self.x = self.x.clone()
+        self.x[self.rows] = self.x[self.rows].clamp(0, 1)
+        self.start = self.x.new_zeros((len(x), classifier.num_classes if classifier.classes else 0))
+        self.predicted = torch.full_like(self.y, -1)
+
+    def begin(self, objective: Objective | None) -> Tensor:
+        """Take the objective, by default that of the config, and send the images as they are.
+
+        Returns:
+            (n,), int64, rows to search for.
+        """
+        config, joint = self.config, self.config.objective == "joint"
+        kind = "log_probability" if joint else config.objective
+        self.objective = objective or ClassObjective(self.classifier, kind, config.temperature)
+        self.boundary = objective or ClassObjective(self.classifier, "margin", config.temperature)
+        self.joint = objective is None and joint
+        rows, logits = self.clean_pass()
+        if len(self.x) and logits.shape[1]:
+            self.start = self.x.new_full((len(self.x), logits.shape[1]), torch.nan)
+        self.start[rows] = logits
+        self.predicted[rows] = logits.argmax(1) if len(rows) else rows
+        return rows
+
+    def _checked(self, targets: Tensor) -> Tensor:
+        columns = targets[:, None] if targets.ndim == 1 else targets
+        if columns.dtype != torch.int64 or columns.ndim != 2 or len(columns) != len(self.x):
+            batch, got = len(self.x), f"{targets.dtype} {tuple(targets.shape)}"
+            raise InputError(f"targets must be int64 ({batch},) or ({batch}, T), got {got}")
+        for column in columns.unbind(1):
+            self.add_classes("target", column.clamp_min(0).where(column >= -1, column))
+        return columns
