@@ -161,3 +161,14 @@ def test_the_polyhedral_step_reports_needs_that_contradict_each_other():
     both = torch.stack([g, -g], 1)
     _, feasible = polyhedral_step(both, need[:, None].expand(-1, 2), low, high)
     assert not feasible.any()
+
+
+def test_needs_of_very_different_size_are_met_to_the_size_of_the_largest():
+    draw = torch.Generator().manual_seed(11)
+    g = torch.randn((6, 2, *PIXELS), generator=draw) * torch.tensor([1e4, 1.0]).view(1, 2, 1, 1, 1)
+    bound = torch.ones(6, *PIXELS)
+    delta, feasible = polyhedral_step(g, torch.tensor([[1e4, 1e-4]]).expand(6, 2), -bound, bound)
+    assert feasible.all()
+    reached = -(g * delta[:, None]).flatten(2).sum(2)
+    torch.testing.assert_close(reached[:, 0], torch.full((6,), 1e4))
+    assert (reached[:, 1] >= -0.1).all()

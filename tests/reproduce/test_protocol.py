@@ -81,6 +81,11 @@ def test_error_batches_hold_the_wrong_images_in_order(classifier):
     assert torch.cat([y for _, y, _ in found]).tolist() == [2, 1, 0]
 
 
+def test_every_batch_but_the_last_is_full(classifier):
+    data = TensorImages(images([0] * 7), torch.ones(7, dtype=torch.int64), batch_size=1)
+    assert [len(x) for x, _, _ in error_batches(classifier, data, limit=None, batch_size=3)] == [3, 3, 1]
+
+
 def test_a_limit_stops_at_the_first_errors_and_reads_no_further(classifier):
     data = TensorImages(images([0] * 100), torch.ones(100, dtype=torch.int64), batch_size=10)
     [(x, _, ids)] = error_batches(classifier, data, limit=3)

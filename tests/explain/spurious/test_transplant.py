@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -53,6 +54,21 @@ def test_what_the_net_looks_for_works_on_other_images_and_shuffled_it_does_not()
     assert (found.images, found.reads, found.shuffled) == (24, 24, 0)
     assert found.rise.value > 1.0  # to -0.01 nats (16 pixels of 0.4, against 2); shuffled, the answer is below 2
     assert net.forwards == 24 * 3
+
+
+def test_two_changes_are_tested_each_against_its_own_shuffle():
+    x = 0.5 + 0.01 * torch.rand(24, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    stripes, even = change(STRIPES), change(torch.full((4, 4), 0.01))
+    both = replace(
+        stripes,
+        deltas=torch.cat([stripes.deltas[:1], even.deltas[:1]]),
+        places=torch.cat([stripes.places[:1], even.places[:1]]),
+    )
+    first, second = transplant(classifier(), x, both, tested=2)
+    assert (first.reads, first.shuffled) == (24, 0)
+    assert (second.reads, second.shuffled) == (0, 0)
+    assert first.rise.value > 1.0
+    assert second.rise.value == pytest.approx(0.0, abs=1e-3)
 
 
 def test_fewer_than_twenty_images_confirm_nothing():
