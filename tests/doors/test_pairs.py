@@ -136,10 +136,16 @@ def test_a_classifier_counts_more_than_the_transform_and_it_is_said(net, tmp_pat
     assert input_spec(same, open_pair(same, (X, Y))[1]).resize is None  # these are cropped already
 
 
-def test_tensors_that_are_not_normalised_get_the_normalisation_of_the_model_and_it_is_said():
+def test_images_that_are_not_normalised_get_the_normalisation_of_the_model_and_it_is_said(tmp_path):
     net = timm.create_model("test_resnet.r160_in1k", pretrained=False, num_classes=3)
     classifier, _ = open_pair(net, (X, Y))
     assert classifier.preprocess.mean == net.pretrained_cfg["mean"]
+    assert any("the normalisation that the model states is applied" in note for note in classifier.notes)
+    plain = transforms.Compose([transforms.Resize((SIDE, SIDE)), transforms.ToTensor()])
+    classifier, _ = open_pair(net, ImageFolder(write_folder(tmp_path / "d"), plain))
+    assert classifier.preprocess == InputSpec(
+        height=SIDE, width=SIDE, mean=net.pretrained_cfg["mean"], std=net.pretrained_cfg["std"]
+    )
     assert any("the normalisation that the model states is applied" in note for note in classifier.notes)
 
 

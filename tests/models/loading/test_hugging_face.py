@@ -184,6 +184,10 @@ def test_without_a_processor_the_normalisation_is_asked_for(tmp_path):
     ("made", "spec"),
     [
         (lambda t: t.ViTImageProcessor(), InputSpec(height=224, width=224, mean=(0.5,) * 3, std=(0.5,) * 3)),
+        (
+            lambda t: t.ViTImageProcessor(resample=0),
+            InputSpec(height=224, width=224, interpolation="nearest", mean=(0.5,) * 3, std=(0.5,) * 3),
+        ),
         (lambda t: t.ViTImageProcessor(do_normalize=False), InputSpec(height=224, width=224)),
         (
             lambda t: t.ConvNextImageProcessor(size={"shortest_edge": 224}),
@@ -194,7 +198,7 @@ def test_without_a_processor_the_normalisation_is_asked_for(tmp_path):
             InputSpec(height=224, width=224, resize=224, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3),
         ),
     ],
-    ids=["ViT", "without", "ConvNeXT", "crop"],
+    ids=["ViT", "nearest", "without", "ConvNeXT", "crop"],
 )
 def test_image_processors_are_read(made, spec):
     assert read_image_processor(made(transformers)) == spec
@@ -220,3 +224,5 @@ def test_image_processors_that_do_something_else_are_refused(made, text):
 def test_what_the_owner_states_counts_before_the_processor():
     spec = read_image_processor(transformers.DeiTImageProcessor(), {"resize": 256})
     assert (spec.height, spec.resize) == (224, 256)
+    with pytest.raises(InputError, match="in a way that is not followed here"):
+        read_image_processor(transformers.DeiTImageProcessor(), {"mean": (0.5,) * 3})

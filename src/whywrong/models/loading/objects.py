@@ -86,39 +86,54 @@ def load_object(
 
 
 def _settle(stated: Stated, data: DataFacts, given: Mapping[str, Any]) -> tuple[InputSpec | None, list[str]]:
-    notes: list[str] = []
-    says = dict(stated.says)
-    of_data = _fields(data.spec) if data.spec is not None else {}
-    if data.prepared and data.size is not None:
-        channels = (says.get("input_size") or data.size)[0]  # grey images serve a model that takes three channels
-        of_data = {"input_size": (channels, *data.size[1:]), "resize": None, "interpolation": "bilinear"}
-    if data.mean is not None:
-        of_data |= {"mean": data.mean, "std": data.std}
-    differing = [n for n, v in of_data.items() if v is not None and says.get(n) is not None and not _same(v, says[n])]
-    if differing:
-        listed = ", ".join(f"{name} {of_data[name]} instead of {says[name]}" for name in differing)
-        notes.append(f"images are prepared as the data set does, not as the model states: {listed}")
-    if data.prepared and data.mean is None and says.get("mean") is not None and "mean" not in given:
-        notes.append("the images of the data set are in [0, 1]; the normalisation that the model states is applied")
-    says |= of_data
-    if says.get("input_size") is None:
-        says["input_size"] = data.size
-    says |= given
+    """The input of a model from what its owner, the data and the model state, in this order; and notes on it.
+
+    Raises:
+        InputError: Nobody states a normalisation that the model is known to need.
+    """
+    of_model, of_data = dict(stated.says), _by_data(stated, data)
+    notes = _differences(of_model, of_data)
+    transformed = data.prepared or data.spec is not None
+    says = {"input_size": data.size, **_known(of_model), **of_data, **given}
     if "mean" in given and not len(given["mean"]) and "std" not in given:
-        says["std"] = None
-    if stated.missing is not None and says.get("mean") is None and "mean" not in given and not data.prepared:
+        says["std"] = None  # switched off together
+    if stated.missing is not None and says.get("mean") is None and not transformed:
         raise InputError(stated.missing)
     if says["input_size"] is None:
         return None, notes
-    channels, height, width = (int(v) for v in says["input_size"])
-    mean, std = (
-        tuple(map(float, says[n])) if says.get(n) is not None and len(says[n]) else None for n in ("mean", "std")
-    )
-    if mean is not None and len(mean) == 1 and channels == 3:
-        mean, std = mean * 3, (std or ()) * 3
-    if mean is None and not data.prepared:
+    spec = _spec(says)
+    if spec.mean is None and not transformed:
         notes.append("nothing states a normalisation: the model is given images in [0, 1]")
-    spec = InputSpec(
+    if spec.mean is not None and transformed and not {"mean"} & (of_data.keys() | given.keys()):
+        notes.append("the data set does not normalise its images; the normalisation that the model states is applied")
+    return spec, notes
+
+
+def _by_data(stated: Stated, data: DataFacts) -> dict[str, Any]:
+    """What the data set does to an image, by ``SPEC_FIELDS``; a normalisation that it leaves out says nothing."""
+    said = _known(_fields(data.spec)) | {"resize": data.spec.resize} if data.spec is not None else {}
+    if data.prepared and data.size is not None:
+        channels = (stated.says.get("input_size") or data.size)[0]  # grey images serve a model of three channels
+        said = {"input_size": (channels, *data.size[1:]), "resize": None, "interpolation": "bilinear"}
+    return said | ({} if data.mean is None else {"mean": data.mean, "std": data.std})
+
+
+def _differences(of_model: Mapping[str, Any], of_data: Mapping[str, Any]) -> list[str]:
+    differing = [n for n, v in of_data.items() if v is not None and of_model.get(n) and not _same(v, of_model[n])]
+    listed = ", ".join(f"{name} {of_data[name]} instead of {of_model[name]}" for name in differing)
+    return [f"images are prepared as the data set does, not as the model states: {listed}"] if differing else []
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _spec(says: Mapping[str, Any]) -> InputSpec:
+    channels, height, width = (int(value) for value in says["input_size"])
+    mean, std = (tuple(map(float, says.get(name) or ())) or None for name in ("mean", "std"))
+    if mean is not None and std is not None and len(mean) == 1 and channels == 3:
+        mean, std = mean * 3, std * 3
+    return InputSpec(
         channels=channels,
         height=height,
         width=width,
@@ -127,7 +142,6 @@ def _settle(stated: Stated, data: DataFacts, given: Mapping[str, Any]) -> tuple[
         mean=mean,
         std=std,
     )
-    return spec, notes
 
 
 def _same(one: Any, other: Any) -> bool:
