@@ -25,7 +25,8 @@ from whywrong.report.tables import Row
 SENTENCES, NUMBERS, CAVEATS, MAPS = 4, 24, 3, 2  # most of each, of one method and error
 WORDS, LINE, LABEL = 400, 160, 24  # most characters of a sentence, of a number or caption, of a switch
 SIDE = 64  # most cells of a map along a side; larger ones are averaged
-KNOWN = ("item_id", "image_id", "label", "predicted", "status")  # shown of every error already
+# Columns that are shown of every error already.
+KNOWN = ("item_id", "image_id", "key", "label", "label_name", "predicted", "predicted_name", "status")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
