@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import whywrong as ww
-from whywrong.core.errors import InputError, RunFolderError
+from whywrong.core.errors import DataError, InputError, RunFolderError
 
 X, Y = tensors(12), labels(12)
 ONE = {"methods": ["cam"]}
@@ -78,3 +78,8 @@ def test_claims_take_modules_and_tensors(net):
     with pytest.raises(InputError, match="models must be a list of classifiers"):
         ww.reproduce_claim("inverted.1", net, (X, Y))
     assert ww.reproduce_claim("inverted.1", [net], (X, Y), {"limit": 4}).n > 0
+
+
+def test_without_labels_there_is_nothing_to_judge_and_the_data_are_named(net):
+    with pytest.raises(DataError, match=r"Tensor \(12, 3, 8, 8\), 12 items: no labelled image could be read"):
+        ww.check(net, X, label_column="none")

@@ -196,4 +196,4 @@ def _native_spec(source: Source, options: DecodeOptions) -> InputSpec:
             continue
         channels = 1 if isinstance(data, np.ndarray) and first.image.mode == "L" else 3
         return InputSpec(channels=channels, height=first.height, width=first.width)
-    raise DataError(f"{source.spec.path}: no image can be decoded")
+    raise DataError(f"{source.title}: no image can be decoded")

@@ -93,7 +93,7 @@ class LabelledSource:
                 yield batch.x[rows], batch.y[rows], [batch.items[row] for row in rows.tolist()]
         if not seen:
             why = f"; the first: {self.failed[0][0]}: {self.failed[0][1]}" if self.failed else ""
-            raise DataError(f"{self.source.spec.path}: no labelled image could be read{why}")
+            raise DataError(f"{self.source.title}: no labelled image could be read{why}")
 
     def batches(self, classifier: Classifier) -> Iterator[tuple[Tensor, Tensor, Sequence[str]]]:
         """Images and classes on the device of the classifier, and item ids, of all labelled images, as claims take

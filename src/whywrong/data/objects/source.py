@@ -52,7 +52,7 @@ class ObjectSource(Source):
     ) -> None:
         super().__init__(SourceSpec(kind="object", path=items.title, label_by=label_by))
         self.items = items
-        self.title = items.title
+        self._title = items.title
         self.scale = Scale()
         self._columns = columns
         self._parts: Parts | None = None
@@ -90,13 +90,13 @@ class ObjectSource(Source):
     def locate(self, label: str) -> str:
         """The first item with the label."""
         number = next((n for n, entry in enumerate(self._listed) if entry.label == label), None)
-        return self.title if number is None else f"{self.title}, item {number}"
+        return self._title if number is None else f"{self._title}, item {number}"
 
     def _classes_folder(self) -> Path | None:
         return None
 
     def _empty_text(self) -> str:
-        return f"{self.title}: it holds no samples"
+        return f"{self._title}: it holds no samples"
 
     def _after_scan(self) -> None:
         self._labels = dict.fromkeys(self.items.names or (), 0) | self._labels
@@ -106,8 +106,8 @@ class ObjectSource(Source):
     def _list(self) -> list[Entry]:
         if self.items.stated.random:
             raise InputError(
-                f"{self.title}: its transform draws random numbers ({', '.join(self.items.stated.random)}), so that an "
-                "image is another one each time; give the data set the transform of evaluation"
+                f"{self._title}: its transform draws random numbers ({', '.join(self.items.stated.random)}), so that "
+                "an image is another one each time; give the data set the transform of evaluation"
             )
         entries: list[Entry] = []
         for number, sample in self._samples():
@@ -136,7 +136,7 @@ class ObjectSource(Source):
             size = (channels, height, width)
         scale = self.scale if self.scale.mean is not None else self._stated or Scale()
         return DataFacts(
-            title=f"{self.title}, {len(self._listed):,} items",
+            title=f"{self._title}, {len(self._listed):,} items",
             classes=self.items.names,
             spec=self.items.stated.spec,
             size=size,
@@ -175,7 +175,7 @@ class ObjectSource(Source):
             self._kept_bytes += size
         elif streamed:
             raise DataError(
-                f"{self.title} is a stream of more than {KEPT >> 20} MiB ({number} images so far), which is not kept; "
+                f"{self._title} is a stream of more than {KEPT >> 20} MiB ({number} images so far), which is not kept; "
                 "give a data set with __getitem__ and __len__, or a folder"
             )
         return Entry(f"{number}-{digest(raw)}", label, size, 1)
@@ -195,7 +195,7 @@ class ObjectSource(Source):
             image, label = self._columns
             image = self.items.image if image is None else image
             label = self.items.label if label is None else label
-            self._parts, notes = find_parts(sample, f"{self.title}, item {number}", image, label)
+            self._parts, notes = find_parts(sample, f"{self._title}, item {number}", image, label)
             self.items.notes += notes
         return self._parts.split(sample)
 
@@ -204,12 +204,12 @@ class ObjectSource(Source):
             return None
         if self.items.unlabelled is not None and (value is None or value == self.items.unlabelled):
             return None
-        return read_label(value, self.items.names, f"{self.title}, item {number}")
+        return read_label(value, self.items.names, f"{self._title}, item {number}")
 
     def _refuse_useless(self, entries: list[Entry]) -> None:
         """Refuse a data set of which no image can be used."""
         if entries and len(self._reasons) == len(entries):
-            raise DataError(f"{self.title}: none of its {len(entries)} items can be used; item 0: {self._reasons[0]}")
+            raise DataError(f"{self._title}: none of its {len(entries)} items can be used; item 0: {self._reasons[0]}")
 
     def _compare(self, entries: list[Entry]) -> None:
         """Refuse a data set that gives other images the second time."""
@@ -219,6 +219,6 @@ class ObjectSource(Source):
             again = raw_image(self._split(self._get(number), number)[0])
             if digest(again) != entries[number].key.rpartition("-")[2]:
                 raise InputError(
-                    f"{self.title}: item {number} is another image each time it is asked for; take the random steps "
+                    f"{self._title}: item {number} is another image each time it is asked for; take the random steps "
                     "out of its transform"
                 )

@@ -249,6 +249,11 @@ class Source(ABC):
                 return _read_records(path)
         return None
 
+    @property
+    def title(self) -> str:
+        """What to call the data in a message: what was given, or its path."""
+        return self.facts.title or to_text(self.spec.path)
+
     def match_labels(self, classes: ClassList) -> dict[str, int]:
         """Map every label of the data to one class of the model; :attr:`warnings` then name respelled labels.
 

@@ -226,10 +226,11 @@ def stated_by_transformers(model: Any, processor: Any, given: Mapping[str, Any])
     """What a model of transformers and its image processor, or None, state about the input."""
     inner = unwrap(model)
     title = _title(inner)
-    if hasattr(inner, "timm_model"):  # a model of timm inside; transformers keeps the preprocessing there
+    of_timm: Any = getattr(inner, "timm_model", None)
+    if of_timm is not None:  # transformers keeps the preprocessing of such a model in it
         from whywrong.models.loading.timm_nets import stated_by_timm
 
-        return Stated(model=model, title=title, says=stated_by_timm(inner.timm_model)[0])
+        return Stated(model=model, title=title, says=stated_by_timm(of_timm)[0])
     if processor is not None:
         return Stated(model=model, title=title, says=_fields(read_image_processor(processor, given)))
     size = getattr(inner.config, "image_size", None)

@@ -96,7 +96,7 @@ def read_pool(
         tell(len(entries) + len(failed) + len(images.failed), total, len(failed) + len(images.failed))
     if not entries:
         first = failed[0] if failed else ("", "no image")
-        raise DataError(f"{images.source.spec.path}: no image could be used; the first: {first[0]}: {first[1]}")
+        raise DataError(f"{images.source.title}: no image could be used; the first: {first[0]}: {first[1]}")
     return Pool(images, settled, Features.cat(parts), entries, image_ids, [*images.failed, *failed])
 
 
