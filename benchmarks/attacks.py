@@ -29,10 +29,10 @@ import torch
 from torch import Tensor
 
 from whywrong.attacks.apgd import APGDConfig, apgd
-from whywrong.attacks.campaign import AttackResult
 from whywrong.attacks.ddn import DDNConfig, ddn
 from whywrong.attacks.patch import PatchConfig, patch
 from whywrong.attacks.pgd import PGDConfig, pgd
+from whywrong.attacks.state import AttackResult
 from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.core.statistics import wilson
 from whywrong.models.classifier import Classifier

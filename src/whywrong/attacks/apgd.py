@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from whywrong.attacks.balls import Ball, BallNorm, check_ball
-from whywrong.attacks.campaign import AttackResult, Campaign
 from whywrong.attacks.objectives import AttackLoss, check_loss
+from whywrong.attacks.state import AttackResult, AttackState
 from whywrong.core.errors import InputError
 from whywrong.core.result import result_class
 from whywrong.models.classifier import Classifier
@@ -90,14 +90,13 @@ def apgd(
         NotDifferentiableError: No gradient reaches the pixels.
     """
     config = config or APGDConfig()
-    with classifier:
-        campaign = Campaign(classifier, x, y, targets=targets, keys=keys, seed=config.seed, loss=config.loss)
-        rows = campaign.begin()
+    with AttackState(classifier, x, y, targets=targets, keys=keys, seed=config.seed, loss=config.loss) as state:
+        rows = state.begin()
         for start in range(config.restarts):
-            _climb(campaign, rows, start, config)
+            _climb(state, rows, start, config)
             if config.stop_early:
-                rows = rows[~campaign.found[rows]]
-        return campaign.result(APGDResult)
+                rows = rows[~state.found[rows]]
+        return state.result(APGDResult)
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -170,14 +169,14 @@ class _Climb:
         self.rises = torch.zeros_like(self.rises)
 
 
-def _climb(campaign: Campaign, rows: Tensor, start: int, config: APGDConfig) -> None:
+def _climb(state: AttackState, rows: Tensor, start: int, config: APGDConfig) -> None:
     """One start of the images of ``rows``: algorithm 1."""
     if not len(rows):
         return
-    ball = Ball(campaign.x[rows], config.eps, config.norm)
-    pixels = ball.random(campaign.keys[rows], draw=start)
-    logits, loss, grad = campaign.ascend(rows, pixels)
-    fooled = campaign.keep(rows, pixels, logits, loss)
+    ball = Ball(state.x[rows], config.eps, config.norm)
+    pixels = ball.random(state.keys[rows], draw=start)
+    logits, loss, grad = state.ascend(rows, pixels)
+    fooled = state.keep(rows, pixels, logits, loss)
     climb = _Climb(
         rows=rows,
         pixels=pixels,
@@ -201,11 +200,11 @@ def _climb(campaign: Campaign, rows: Tensor, start: int, config: APGDConfig) -> 
                 return
         pixels = _next(climb, ball, first=step == 1)
         if step == config.steps:
-            logits = campaign.test(climb.rows, pixels)
-            campaign.keep(climb.rows, pixels, logits, campaign.loss(climb.rows, logits))
+            logits = state.logits(climb.rows, pixels)
+            state.keep(climb.rows, pixels, logits, state.loss(climb.rows, logits))
             return
-        logits, loss, grad = campaign.ascend(climb.rows, pixels)
-        fooled = campaign.keep(climb.rows, pixels, logits, loss)
+        logits, loss, grad = state.ascend(climb.rows, pixels)
+        fooled = state.keep(climb.rows, pixels, logits, loss)
         climb.arrive(pixels, loss, grad)
         if step in due:
             climb.check(step - last, config.rho)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from whywrong.attacks.balls import norm_of, unit
-from whywrong.attacks.campaign import AttackResult, Campaign
+from whywrong.attacks.state import AttackResult, AttackState
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_normal
 from whywrong.core.result import result_class
@@ -85,24 +85,23 @@ def ddn(
         NotDifferentiableError: No gradient reaches the pixels.
     """
     config = config or DDNConfig()
-    with classifier:
-        campaign = Campaign(classifier, x, y, targets=targets, keys=keys, seed=config.seed, loss="ce")
-        rows = campaign.begin()
+    with AttackState(classifier, x, y, targets=targets, keys=keys, seed=config.seed, loss="ce") as state:
+        rows = state.begin()
         if len(rows):
-            _shrink(campaign, rows, config)
-        return campaign.result(DDNResult)
+            _shrink(state, rows, config)
+        return state.result(DDNResult)
 
 
-def _shrink(campaign: Campaign, rows: Tensor, config: DDNConfig) -> None:
+def _shrink(state: AttackState, rows: Tensor, config: DDNConfig) -> None:
     """Algorithm 1 on the images of ``rows``."""
-    x, keys = campaign.x[rows], campaign.keys[rows]
+    x, keys = state.x[rows], state.keys[rows]
     furthest = norm_of(torch.maximum(x, 1 - x), "l2")
     radius = torch.full_like(furthest, config.init_norm)
     pixels = x
     for step in range(config.steps):
-        logits, _, grad = campaign.ascend(rows, pixels)
+        logits, _, grad = state.ascend(rows, pixels)
         delta = pixels - x
-        fooled = _keep(campaign, rows, pixels, logits, norm_of(delta, "l2"))
+        fooled = _keep(state, rows, pixels, logits, norm_of(delta, "l2"))
         direction = unit(grad)
         flat = (grad == 0).flatten(1).all(1)
         if bool(flat.any()):
@@ -113,9 +112,9 @@ def _shrink(campaign: Campaign, rows: Tensor, config: DDNConfig) -> None:
         pixels = (x + radius.view(-1, 1, 1, 1) * unit(delta)).clamp_(0, 1)
         if config.levels is not None:
             pixels = (pixels * (config.levels - 1)).round_() / (config.levels - 1)
-    _keep(campaign, rows, pixels, campaign.test(rows, pixels), norm_of(pixels - x, "l2"))
+    _keep(state, rows, pixels, state.logits(rows, pixels), norm_of(pixels - x, "l2"))
 
 
-def _keep(campaign: Campaign, rows: Tensor, pixels: Tensor, logits: Tensor, norm: Tensor) -> Tensor:
+def _keep(state: AttackState, rows: Tensor, pixels: Tensor, logits: Tensor, norm: Tensor) -> Tensor:
     """Remember the smallest change that fools; (n,) bool, whether these do."""
-    return campaign.keep(rows, pixels, logits, (-norm).where(campaign.reached(rows, logits), -torch.inf))
+    return state.keep(rows, pixels, logits, (-norm).where(state.reached(rows, logits), -torch.inf))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from whywrong.attacks.campaign import AttackResult, Campaign
 from whywrong.attacks.objectives import AttackLoss, check_loss
+from whywrong.attacks.state import AttackResult, AttackState
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform
 from whywrong.core.result import column, computed, result_class
@@ -136,22 +136,21 @@ def patch(
         NotDifferentiableError: No gradient reaches the pixels.
     """
     config = config or PatchConfig()
-    with classifier:
-        campaign = Campaign(classifier, x, y, targets=targets, keys=keys, seed=config.seed, loss=config.loss)
-        side = _side(campaign.x.shape[2], campaign.x.shape[3], config)
-        rows = campaign.begin()
+    with AttackState(classifier, x, y, targets=targets, keys=keys, seed=config.seed, loss=config.loss) as state:
+        side = _side(state.x.shape[2], state.x.shape[3], config)
+        rows = state.begin()
         place = torch.full((len(x), 2), -1, dtype=torch.int64, device=x.device)
-        score = _Score(campaign, place)
+        score = _Score(state, place)
         for start in range(config.restarts):
             if len(rows):
-                _paint(campaign, score, rows, side, start, config)
-            left = ~campaign.found[rows]
+                _paint(state, score, rows, side, start, config)
+            left = ~state.found[rows]
             if config.stop_early:
                 rows = rows[left] if not config.universal else rows[left.any().expand_as(left)]
         attacked = place[:, 0] >= 0
-        return campaign.result(
+        return state.result(
             PatchResult,
-            mask=_mask(place, side, campaign.x) & attacked.view(-1, 1, 1),
+            mask=_mask(place, side, state.x) & attacked.view(-1, 1, 1),
             place=place,
             side=torch.where(attacked, side, 0),
         )
@@ -163,8 +162,8 @@ class _Score:
     A group is the images that share a patch: one image each, or all of them.
     """
 
-    def __init__(self, campaign: Campaign, place: Tensor) -> None:
-        self._campaign, self._place = campaign, place
+    def __init__(self, state: AttackState, place: Tensor) -> None:
+        self._state, self._place = state, place
         self._fooled = torch.full_like(place[:, 0], -1.0, dtype=torch.float32)  # by the first row of the group
         self._loss = torch.full_like(self._fooled, -torch.inf)
 
@@ -179,20 +178,20 @@ class _Score:
             logits: (n, K), of them.
             loss: (n,), of them.
         """
-        reached = self._campaign.reached(rows, logits)
+        reached = self._state.reached(rows, logits)
         fooled, loss = _mean(reached.float(), group), _mean(loss, group)
         best_fooled, best_loss = _mean(self._fooled[rows], group), _mean(self._loss[rows], group)
         better = ((fooled > best_fooled) | ((fooled == best_fooled) & (loss > best_loss)))[group]
         chosen = rows[better]
         self._fooled[chosen], self._loss[chosen] = fooled[group][better], loss[group][better]
         self._place[chosen] = place[better]
-        self._campaign.put(chosen, pixels[better], logits[better])
+        self._state.put(chosen, pixels[better], logits[better])
         return (fooled == 1)[group]
 
 
-def _paint(campaign: Campaign, score: _Score, rows: Tensor, side: int, start: int, config: PatchConfig) -> None:
+def _paint(state: AttackState, score: _Score, rows: Tensor, side: int, start: int, config: PatchConfig) -> None:
     """One start of the images of ``rows``."""
-    x, keys = campaign.x[rows], campaign.keys[rows]
+    x, keys = state.x[rows], state.keys[rows]
     first_draw = start * (_DRAWS + _STEP_DRAWS * config.steps)
     place = _places(keys, side, x, first_draw, config)
     group = torch.zeros_like(rows) if config.universal else torch.arange(len(rows), device=rows.device)
@@ -203,7 +202,7 @@ def _paint(campaign: Campaign, score: _Score, rows: Tensor, side: int, start: in
         draw = first_draw + _DRAWS + _STEP_DRAWS * step
         seen, light = _vary(keys, place, side, x, draw, config)
         pixels = _put(x, paint[group] * light, seen)
-        logits, loss, grad = campaign.ascend(rows, pixels)
+        logits, loss, grad = state.ascend(rows, pixels)
         slope = _cut(grad, seen, side) * light * (paint[group] * light <= 1)  # what is cut off at white has no slope
         done = torch.zeros_like(rows, dtype=torch.bool)
         if not config.varied:
@@ -222,8 +221,8 @@ def _paint(campaign: Campaign, score: _Score, rows: Tensor, side: int, start: in
             if not len(rows):
                 return
     pixels = _put(x, paint[group], place)
-    logits = campaign.test(rows, pixels)
-    score.keep(rows, group, place, pixels, logits, campaign.loss(rows, logits))
+    logits = state.logits(rows, pixels)
+    score.keep(rows, group, place, pixels, logits, state.loss(rows, logits))
 
 
 def _side(height: int, width: int, config: PatchConfig) -> int:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from whywrong.attacks.balls import Ball, BallNorm, check_ball
-from whywrong.attacks.campaign import AttackResult, Campaign
 from whywrong.attacks.objectives import AttackLoss, check_loss
+from whywrong.attacks.state import AttackResult, AttackState
 from whywrong.core.errors import InputError
 from whywrong.core.result import result_class
 from whywrong.models.classifier import Classifier
@@ -90,29 +90,28 @@ def pgd(
         NotDifferentiableError: No gradient reaches the pixels.
     """
     config = config or PGDConfig()
-    with classifier:
-        campaign = Campaign(classifier, x, y, targets=targets, keys=keys, seed=config.seed, loss=config.loss)
-        rows = campaign.begin()
+    with AttackState(classifier, x, y, targets=targets, keys=keys, seed=config.seed, loss=config.loss) as state:
+        rows = state.begin()
         for start in range(config.restarts):
-            _climb(campaign, rows, start, config)
+            _climb(state, rows, start, config)
             if config.stop_early:
-                rows = rows[~campaign.found[rows]]
-        return campaign.result(PGDResult)
+                rows = rows[~state.found[rows]]
+        return state.result(PGDResult)
 
 
-def _climb(campaign: Campaign, rows: Tensor, start: int, config: PGDConfig) -> None:
+def _climb(state: AttackState, rows: Tensor, start: int, config: PGDConfig) -> None:
     """One start of the images of ``rows``."""
-    ball = Ball(campaign.x[rows], config.eps, config.norm)
+    ball = Ball(state.x[rows], config.eps, config.norm)
     size = 2.5 * config.eps / config.steps if config.step_size is None else config.step_size
-    pixels = ball.random(campaign.keys[rows], draw=start) if config.random_start else ball.x
+    pixels = ball.random(state.keys[rows], draw=start) if config.random_start else ball.x
     for _ in range(config.steps):
         if not len(rows):
             return
-        logits, loss, grad = campaign.ascend(rows, pixels)
-        fooled = campaign.keep(rows, pixels, logits, loss)
+        logits, loss, grad = state.ascend(rows, pixels)
+        fooled = state.keep(rows, pixels, logits, loss)
         pixels = ball.clip(pixels + size * ball.ascent(grad))
         if config.stop_early:
             rows, ball, pixels = rows[~fooled], ball.at(~fooled), pixels[~fooled]
     if len(rows):
-        logits = campaign.test(rows, pixels)
-        campaign.keep(rows, pixels, logits, campaign.loss(rows, logits))
+        logits = state.logits(rows, pixels)
+        state.keep(rows, pixels, logits, state.loss(rows, logits))

@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.access import Access
-from whywrong.core.checks import bad_rows, check_images, check_keys, check_labels
 from whywrong.core.errors import InputError
-from whywrong.core.randomness import row_keys
 from whywrong.core.result import ColumnGroup, MethodResult, column, computed, nested, result_class
 from whywrong.core.status import Status
 from whywrong.doors.methods import open_inputs
@@ -30,11 +28,10 @@ from whywrong.explain.masking.pixels import Baseline
 from whywrong.explain.masking.players import ImageGame, PlayersConfig
 from whywrong.explain.masking.values import CLASSES, KINDS, ValueFunction
 from whywrong.models.classifier import Classifier
+from whywrong.models.method_call import MethodCall
 
 NUMBERS = ("A", "A_se", "J", "M", "M_se", "pos", "neg", "U", "U_se", "noise_share")
 RATIOS = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)
-BAD_PIXELS = "pixels are not finite or outside [0, 1]"
-SKIPPED = "only some errors are explained in full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,29 +237,27 @@ def interactions(
         2
     """
     config = config or ProfilesConfig()
-    check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
-    check_labels(y, len(x), classifier.num_classes if classifier.classes is not None else None)
-    classifier.require(Access.SCORES, "profiles")
-    if detail is not None and (detail.dtype != torch.bool or detail.shape != y.shape):
-        raise InputError(f"detail must be bool ({len(x)},), got {detail.dtype} {tuple(detail.shape)}")
-    keys = row_keys(config.seed, len(x)) if keys is None else keys
-    check_keys(keys, len(x))
-    wanted = torch.ones(len(x), dtype=torch.bool) if detail is None else detail.cpu()
-    bad = bad_rows(x).cpu()
-    status = [Status.BAD_INPUT if b else Status.OK if w else Status.SKIPPED for b, w in zip(bad, wanted, strict=True)]
-    reasons = {Status.BAD_INPUT: BAD_PIXELS, Status.SKIPPED: SKIPPED, Status.OK: None}
-    rows = (wanted & ~bad).nonzero().flatten()
-    target, forwards = torch.full((len(x),), -1), torch.zeros(len(x), dtype=torch.int64)
     game = profile = None
-    with classifier:
+    target = torch.full((len(x),), -1)
+    with MethodCall(
+        classifier,
+        x,
+        y,
+        method="profiles",
+        access=Access.SCORES,
+        keys=keys,
+        seed=config.seed,
+        detail=detail,
+        skips=True,
+    ) as call:
         players = coarse_players(classifier, x, kind=config.players, grid=config.grid, baseline=config.baseline)
+        rows = call.rows.cpu()
         if len(rows):
-            images = (x[rows.to(x.device)], y.cpu()[rows], keys.cpu()[rows])
+            images = (call.x[call.rows], call.y.cpu()[rows], call.keys.cpu()[rows])
             game, profile = _measure(classifier, *images, players, config)
-            target[rows], forwards[rows] = game.target, game.forwards
+            target[rows] = game.target
+            call.count(call.rows, game.forwards.to(x.device))
     return ProfilesResult(
-        status=status,
-        reason=[reasons[text] for text in status],
         profile=profile,
         rows=rows,
         entries=ProfileEntries.of_profile(profile, rows, config.value) if profile else None,
@@ -275,8 +270,7 @@ def interactions(
         value=config.value,
         estimator=config.estimator,
         target=target,
-        forwards=forwards,
-        backwards=torch.zeros_like(forwards),
+        **call.outcome(),
     )
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from whywrong.core.status import Status
 from whywrong.explain.patch_groups.config import PatchGroupsConfig
 from whywrong.explain.patch_groups.result import GROUPS, Group, PatchGroupsResult
 from whywrong.explain.patch_groups.search import GreedyPath
+from whywrong.models.method_call import MethodCall
 
 
 @dataclass(slots=True)
@@ -22,18 +22,14 @@ class Found:
     cols: int = 0
     players: str | None = None
     fallback: str | None = None
-    status: list[Status] = field(init=False)
-    reason: list[str | None] = field(init=False)
     groups: dict[str, tuple[list[list[int] | None], list[list[float] | None], list[bool | None]]] = field(init=False)
-    numbers: Tensor = field(init=False)  # (5, B) int64: predicted, target, broken into, near ties, forwards
+    numbers: Tensor = field(init=False)  # (4, B) int64: predicted, target, broken into, near ties
     spread: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self.cols = self.rows
-        self.status = [Status.OK] * self.batch
-        self.reason = [None] * self.batch
         self.groups = {n: ([None] * self.batch, [None] * self.batch, [None] * self.batch) for n in GROUPS}
-        self.numbers = torch.tensor([[-1], [-1], [-1], [0], [0]]).repeat(1, self.batch)
+        self.numbers = torch.tensor([[-1], [-1], [-1], [0]]).repeat(1, self.batch)
         self.spread = torch.full((self.batch,), torch.nan, dtype=torch.float64)
 
     def add(self, name: str, rows: Tensor, path: GreedyPath) -> None:
@@ -52,22 +48,20 @@ class Found:
             for part, same in zip(self.groups["support"], self.groups["breaking"], strict=True):
                 part[row] = same[row]  # type: ignore[call-overload]
 
-    def refuse(self, rows: Tensor, reason: str) -> None:
-        """Mark images, and drop the groups noted for them."""
+    def drop(self, rows: Tensor) -> None:
+        """Forget the groups noted for images."""
         for row in rows.tolist():
-            self.status[row], self.reason[row] = Status.REFUSED, reason
             for parts in self.groups.values():
                 for part in parts:
                     part[row] = None  # type: ignore[call-overload]
         self.numbers[2, rows] = -1
 
-    def result(self, config: PatchGroupsConfig) -> PatchGroupsResult:
+    def result(self, call: MethodCall, config: PatchGroupsConfig) -> PatchGroupsResult:
+        """What was found, with how the rows of the call ended."""
         patches = self.rows * self.cols
         parts = {n: Group(order=o, values=v, found=f, patches=patches) for n, (o, v, f) in self.groups.items()}
-        predicted, target, into, ties, forwards = self.numbers
+        predicted, target, into, ties = self.numbers
         return PatchGroupsResult(
-            status=self.status,
-            reason=self.reason,
             players=self.players,
             fallback=self.fallback,
             rows=self.rows,
@@ -78,7 +72,6 @@ class Found:
             broken_into=into,
             near_ties=ties,
             spread=self.spread,
-            forwards=forwards,
-            backwards=torch.zeros_like(forwards),
             **parts,
+            **call.outcome(),
         )

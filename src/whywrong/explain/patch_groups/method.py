@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from whywrong.core.access import Access
-from whywrong.core.checks import bad_rows, check_images, check_labels
 from whywrong.core.errors import InputError, ModelRaisedError, NonFiniteError
 from whywrong.core.status import Status
 from whywrong.doors.methods import open_inputs
@@ -27,11 +26,9 @@ from whywrong.explain.patch_groups.greedy import greedy
 from whywrong.explain.patch_groups.result import PatchGroupsResult
 from whywrong.explain.patch_groups.search import GreedyPath, Search
 from whywrong.models.classifier import Classifier
+from whywrong.models.method_call import NOT_FINITE, MethodCall
 
-BAD_PIXELS = "pixels are not finite or outside [0, 1]"
-NOT_FINITE = "the model returned NaN or infinite scores for the image or for a part of it"
 CONSTANT = "the scores stay the same whatever is hidden: there is nothing to rank"
-SKIPPED = "only some errors are explained in full"
 _SAME = 1e-6  # of the size of the value above 1; float32 rounding lies below
 
 
@@ -74,67 +71,51 @@ def patch_groups(
         'pixels'
     """
     config = config or PatchGroupsConfig()
-    check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
-    check_labels(y, len(x), classifier.num_classes if classifier.classes is not None else None)
-    classifier.require(Access.SCORES, "patch_groups")
-    if detail is not None and (detail.dtype != torch.bool or detail.shape != y.shape):
-        raise InputError(f"detail must be bool ({len(x)},), got {detail.dtype} {tuple(detail.shape)}")
-    wanted = torch.ones(len(x), dtype=torch.bool) if detail is None else detail.cpu()
-    bad = bad_rows(x).cpu()
-    players = config.players(classifier, x)
-    found = Found(len(x), players.grid or MOST_A_SIDE)
-    for row in range(len(x)):
-        if bad[row]:
-            found.status[row], found.reason[row] = Status.BAD_INPUT, BAD_PIXELS
-        elif not wanted[row]:
-            found.status[row], found.reason[row] = Status.SKIPPED, SKIPPED
-    with classifier:
-        _search(classifier, x, y, (wanted & ~bad).nonzero().flatten(), players, config, found)
-    return found.result(config)
+    with MethodCall(classifier, x, y, method="patch_groups", access=Access.SCORES, detail=detail, skips=True) as call:
+        players = config.players(classifier, x)
+        found = Found(len(x), players.grid or MOST_A_SIDE)
+        _search(call, call.rows, players, config, found)
+    return found.result(call, config)
 
 
-def _search(
-    classifier: Classifier,
-    x: Tensor,
-    y: Tensor,
-    rows: Tensor,
-    players: PlayersConfig,
-    config: PatchGroupsConfig,
-    found: Found,
-) -> None:
-    """Groups of images ``rows``; those on which the model fails are singled out, and the others asked again."""
+def _search(call: MethodCall, rows: Tensor, players: PlayersConfig, config: PatchGroupsConfig, found: Found) -> None:
+    """Groups of images ``rows``; those on which the model fails are isolated, and the others asked again."""
     if len(rows) == 0:
         return
-    game = None
+    game, classifier, y = None, call.classifier, call.y[rows]
     before = classifier.forwards
     try:
         functions = [ValueFunction(kind=config.value, of=of) for of in CLASSES]
-        game = PatchGame(classifier, x[rows.to(x.device)], y[rows.to(y.device)], functions=functions, config=players)
-        _all_groups(game, rows, y.cpu()[rows], config, found)
-        found.numbers[4, rows] += game.forwards
+        game = PatchGame(classifier, call.x[rows], y, functions=functions, config=players)
+        constant = _all_groups(game, rows.cpu(), y.cpu(), config, found)
+        call.mark(rows[constant.to(rows.device)], Status.REFUSED, CONSTANT)
+        found.drop(rows.cpu()[constant])
+        call.count(rows, game.forwards.to(rows.device))
     except InputError:
-        if classifier.classes is not None:
-            check_labels(y, len(x), classifier.num_classes)  # speaks of the row as the caller numbers it
+        call.check_classes()  # speaks of the row as the caller numbers it
         raise
     except NonFiniteError:
         assert game is not None
-        found.numbers[4, rows] += game.forwards
+        call.count(rows, game.forwards.to(rows.device))
         faulty = torch.zeros(len(rows), dtype=torch.bool)
         faulty[list(game.faulty)] = True
-        found.refuse(rows[faulty], NOT_FINITE)
-        _search(classifier, x, y, rows[~faulty], players, config, found)
+        call.mark(rows[faulty.to(rows.device)], Status.REFUSED, NOT_FINITE)
+        found.drop(rows.cpu()[faulty])
+        _search(call, rows[~faulty.to(rows.device)], players, config, found)
     except ModelRaisedError as error:
         if len(rows) == 1:
-            found.numbers[4, rows] += classifier.forwards - before
-            found.refuse(rows, str(error))
+            call.count(rows, classifier.forwards - before)
+            call.mark(rows, Status.REFUSED, str(error))
+            found.drop(rows.cpu())
             return
         if game is not None:
-            found.numbers[4, rows] += game.forwards
+            call.count(rows, game.forwards.to(rows.device))
         for half in rows.split(-(-len(rows) // 2)):
-            _search(classifier, x, y, half, players, config, found)
+            _search(call, half, players, config, found)
 
 
-def _all_groups(game: PatchGame, rows: Tensor, y: Tensor, config: PatchGroupsConfig, found: Found) -> None:
+def _all_groups(game: PatchGame, rows: Tensor, y: Tensor, config: PatchGroupsConfig, found: Found) -> Tensor:
+    """Search all groups of images ``rows``; (n,) bool, images whose scores stay the same whatever is hidden."""
     everyone, predicted = torch.arange(game.images), game.predicted
     wrong = (predicted != y).nonzero().flatten()
     true, against, difference = (column(game, f"{config.value}_{of}") for of in CLASSES)
@@ -188,7 +169,7 @@ def _all_groups(game: PatchGame, rows: Tensor, y: Tensor, config: PatchGroupsCon
     right = (predicted == y).nonzero().flatten()
     whole = game(torch.ones(game.images, 1, game.players, dtype=torch.bool))[:, 0]  # remembered: no pass
     found.add_right(rows[right], whole[right, difference])
-    found.refuse(rows[_constant(sufficient, breaking)], CONSTANT)
+    return _constant(sufficient, breaking)
 
 
 def _constant(sufficient: GreedyPath, breaking: GreedyPath) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,13 +11,10 @@ from torch import Tensor
 from whywrong.attacks.balls import norm_of
 from whywrong.attacks.objectives import AttackLoss, attack_loss, least_classes, usable
 from whywrong.core.access import Access
-from whywrong.core.checks import bad_rows, check_classes, check_images, check_keys, check_labels
-from whywrong.core.randomness import row_keys
 from whywrong.core.result import MethodResult, column, computed, map_field, result_class
 from whywrong.core.status import Status
 from whywrong.models.classifier import Classifier
-
-STATUSES = tuple(Status)
+from whywrong.models.method_call import MethodCall
 
 
 @result_class
@@ -39,6 +36,7 @@ class AttackResult(MethodResult):
         "scores are not usable."
     )
     logits: Tensor
+    reason: Sequence[str | None]
     forwards: Tensor
     backwards: Tensor
 
@@ -57,26 +55,23 @@ class AttackResult(MethodResult):
 ResultT = TypeVar("ResultT", bound=AttackResult)
 
 
-class Campaign:
-    """One call of an attack: the batch, its goal, and the best change of each row so far.
+class AttackState(MethodCall):
+    """One call of an attack: a :class:`MethodCall` with its goal, and the best change of each row so far.
 
     Args:
-        classifier: Grants gradients; the caller stays inside ``with classifier:``.
-        x: (B, C, H, W), floating point, in [0, 1]; left untouched.
-        y: (B,), true classes.
-        targets: (B,), classes to reach; None is away from ``y``.
+        classifier, x, y: As for every method.
+        targets: (B,), int64, classes to reach; None is away from ``y``.
         keys: (B,), int64; None is (seed, row).
         seed: Seeds the keys.
-        loss: Differentiated by :meth:`ascend`.
+        loss: What :meth:`ascend` differentiates and :meth:`loss` measures.
+        access: The least access that the attack needs; scores are enough for one that only calls :meth:`test`.
 
     Attributes:
-        x: (B, C, H, W), float32.
-        keys: (B,), int64.
         found: (B,), bool, rows whose best change reaches the goal.
 
     Raises:
         InputError: A shape, type or class breaks the contract.
-        AccessError: The classifier grants no gradients.
+        AccessError: The classifier grants less than ``access``.
     """
 
     def __init__(
@@ -89,45 +84,31 @@ class Campaign:
         keys: Tensor | None,
         seed: int,
         loss: AttackLoss,
+        access: Access = Access.GRADIENTS,
     ) -> None:
-        classifier.require(Access.GRADIENTS, "an attack with gradients")
-        check_images(x)
-        self.classifier, self._targeted = classifier, targets is not None
+        self._targeted = targets is not None
         self._loss: AttackLoss = loss
-        self.x = x.detach().float()
-        self._labels = [("label", y), *([("target", targets)] if targets is not None else [])]
-        self._check_classes()
-        if keys is not None:
-            check_keys(keys, len(x))
-        self.keys = row_keys(seed, len(x), x.device) if keys is None else keys.to(x.device)
+        least = least_classes(loss, targeted=self._targeted)
+        what = "an attack with gradients" if access >= Access.GRADIENTS else "an attack"
+        super().__init__(classifier, x, y, method=what, access=access, keys=keys, seed=seed, classes=least)
+        if targets is not None:
+            self.add_classes("target", targets)
         self._classes = (y if targets is None else targets).to(x.device)
         self._best = self.x.clone()
-        self._score = torch.full((len(x),), -torch.inf, device=x.device)
+        self._score = self.x.new_full((len(x),), -torch.inf)
         self._logits = self.x.new_full((len(x), classifier.num_classes if classifier.classes else 0), torch.nan)
-        self.found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        self._status = torch.full_like(self._classes, STATUSES.index(Status.NO_ANSWER))
-        self._forwards, self._backwards = torch.zeros_like(self._classes), torch.zeros_like(self._classes)
+        self.found = torch.zeros_like(self.detail)
 
     def begin(self) -> Tensor:
         """Send the images as they are; rows (n,) that are left to attack."""
-        bad = bad_rows(self.x)
-        self._status[bad] = STATUSES.index(Status.BAD_INPUT)
-        rows = (~bad).nonzero().flatten()
+        rows, logits = self.clean_pass()
         if not len(rows):
             return rows
-        logits = self.test(rows, self.x[rows])
-        self._check_classes()
         self._logits = self._logits.new_full((len(self.x), logits.shape[1]), torch.nan)
         self._logits[rows] = logits
-        silent, there = ~logits.isfinite().all(1), self.reached(rows, logits)
-        self._status[rows[silent]] = STATUSES.index(Status.REFUSED)
-        self._status[rows[there]] = STATUSES.index(Status.ALREADY_CORRECT)
-        return rows[~silent & ~there]
-
-    def test(self, rows: Tensor, pixels: Tensor) -> Tensor:
-        """Logits (n, K) of ``pixels`` (n, C, H, W), which belong to ``rows``: one forward pass each."""
-        self._forwards[rows] += 1
-        return self.classifier.logits(pixels)
+        there = self.reached(rows, logits)
+        self.mark(rows[there], Status.ALREADY_CORRECT)
+        return rows[~there]
 
     def ascend(self, rows: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (n, K), loss (n,) and gradient (n, C, H, W) of the loss: one forward and one backward pass each.
@@ -140,9 +121,7 @@ class Campaign:
             chosen = classes[part].to(logits.device, copy=True)  # a caller's inference tensor may not enter the graph
             return attack_loss(self._loss, logits, chosen, targeted=self._targeted)
 
-        logits, loss, grad = self.classifier.gradient(pixels, objective)
-        self._forwards[rows] += 1
-        self._backwards[rows] += 1
+        logits, loss, grad = self.gradient(rows, pixels, objective)
         return logits, usable(loss), torch.nan_to_num(grad, 0.0, 0.0, 0.0)
 
     def loss(self, rows: Tensor, logits: Tensor) -> Tensor:
@@ -171,29 +150,19 @@ class Campaign:
         self._best[rows], self._logits[rows] = pixels, logits
         self.found[rows] = self.reached(rows, logits)
 
-    def result(self, kind: type[ResultT], **extra: Tensor) -> ResultT:
+    def result(self, kind: type[ResultT], **extra: Any) -> ResultT:
         """The result of this attack; ``extra`` holds the fields that only it has."""
-        self._status[self.found] = STATUSES.index(Status.OK)
+        rows = self.rows
+        self.mark(rows[~self.found[rows]], Status.NO_ANSWER)
         change = torch.nan_to_num(self._best - self.x, 0.0)  # bad rows are unchanged
         return kind(
             x_adv=self._best,
-            status=[STATUSES[i] for i in self._status.tolist()],
             logits=self._logits,
             l2=norm_of(change, "l2"),
             linf=norm_of(change, "linf"),
-            forwards=self._forwards,
-            backwards=self._backwards,
+            **self.outcome(),
             **extra,
         )
-
-    def _check_classes(self) -> None:
-        known = (
-            self.classifier.num_classes if self.classifier.classes is not None else None
-        )  # else the first pass tells
-        for what, classes in self._labels:
-            check_labels(classes, len(self.x), known, what)
-        if known is not None:
-            check_classes(known, least_classes(self._loss, targeted=self._targeted))
 
 
 def predicted_classes(logits: Tensor) -> Tensor:
