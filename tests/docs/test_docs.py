@@ -33,7 +33,7 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "code"), blocks(), ids=[page for page, _ in blocks()])
 def test_code_marked_to_run_runs(page, code, capsys):
-    exec(compile(code, page, "exec"), {"__name__": "__docs__"})
+    exec(compile(code, page, "exec", dont_inherit=True), {"__name__": "__docs__"})
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
