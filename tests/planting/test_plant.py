@@ -18,8 +18,8 @@ from whywrong.core.errors import DataError, InputError, RunFolderError
 from whywrong.core.input_spec import InputSpec
 from whywrong.models.classifier import Classifier
 from whywrong.models.loading.zoo import load_classifier
-from whywrong.planting.kinds import PlantConfig
 from whywrong.planting.mistakes import Tally
+from whywrong.planting.perturbations import PlantConfig
 from whywrong.planting.plant import plant as plant_batches
 from whywrong.runs.check import check
 from whywrong.runs.labelled import LabelledSource
@@ -61,10 +61,10 @@ def test_every_cause_is_planted_as_often_as_wanted_and_verified(net, planted):
 
 def test_the_smallest_strength_is_taken(net):
     [weak, *_], _ = batches(net, "planted:test", kinds=("gaussian_noise",), per_cause=3)
-    level = int(weak.level[0])
+    level = int(weak.severity[0])
     assert weak.strength[0] == f"severity {level}"
     strong, _ = batches(net, "planted:test", kinds=("gaussian_noise",), per_cause=3, strength=5)
-    assert {int(level) for some in strong for level in some.level} == {5}
+    assert {int(level) for some in strong for level in some.severity} == {5}
 
 
 def test_the_same_seed_plants_the_same_mistakes(net):
@@ -107,7 +107,7 @@ def test_a_classifier_that_is_never_right_is_refused(many):
     wrong = Classifier(
         Brightness(sign=-1), classes=ClassList(("dark", "light")), preprocess=InputSpec(height=32, width=32)
     )
-    with pytest.raises(DataError, match=r"reads none of 24 images as they are labelled.*whywrong check"):
+    with pytest.raises(DataError, match=r"predicts none of 24 images as labelled.*whywrong check"):
         batches(wrong, many, causes=("label",), per_cause=3)
 
 

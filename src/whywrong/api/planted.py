@@ -1,4 +1,4 @@
-"""Mistakes with known causes, made and written."""
+"""Plant mistakes with known causes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_planting(**settings: Any) -> None:
     Raises:
         InputError: An unknown cause or kind, or a number out of range.
     """
-    from whywrong.planting.kinds import PlantConfig
+    from whywrong.planting.perturbations import PlantConfig
 
     PlantConfig(**settings)
 
@@ -41,17 +41,17 @@ def plant(
         classifier: The classifier or module that shall make the mistakes.
         data: As for :func:`whywrong.diagnose`, or ``planted:test``.
         out: Folder to write; must not hold anything yet.
-        progress: Told the cause and how many of its mistakes are there, after every step.
+        progress: Called after every step with the cause and how many of its mistakes are planted.
         decode_options: How files are decoded.
         reading: As for :func:`open_data`.
-        settings: Of :class:`whywrong.planting.kinds.PlantConfig`: ``causes``, ``kinds``, ``per_cause``, ``strength``...
+        settings: Of :class:`whywrong.planting.perturbations.PlantConfig`: ``causes``, ``kinds``, ``per_cause`` ...
 
     Returns:
         How many were planted and tried, by cause.
 
     Raises:
         InputError: An unknown cause or kind, a strength out of range, or a folder that is not empty.
-        DataError: Too few images are read as labelled.
+        DataError: Too few images are predicted as labelled.
 
     Example:
         >>> import torch, whywrong as ww
@@ -65,8 +65,8 @@ def plant(
         {'label': 4}
     """
     from whywrong.planting.folder import PlantedFolder
-    from whywrong.planting.kinds import PlantConfig
     from whywrong.planting.mistakes import Tally
+    from whywrong.planting.perturbations import PlantConfig
     from whywrong.planting.plant import plant as run
     from whywrong.runs.guard import check_apart
     from whywrong.runs.labelled import LabelledSource

@@ -11,7 +11,7 @@ from whywrong.attacks.apgd import APGDConfig, apgd
 from whywrong.attacks.ddn import DDNConfig, ddn
 from whywrong.attacks.patch import PatchConfig, patch
 from whywrong.attacks.pgd import PGDConfig, pgd
-from whywrong.planting.subjects import LEVELS, Kind, Proposal, Subjects
+from whywrong.planting.batch import SEVERITIES, Candidate, Perturbation, PlantingBatch
 
 _RADII = (1, 2, 4, 8, 16)  # grey levels
 _AREAS = (0.03, 0.05, 0.08, 0.12, 0.18)
@@ -20,63 +20,61 @@ _STEPS = 50
 _MAKERS = 16  # images on which a shared square is made
 
 
-def in_ball(attack: str, subjects: Subjects, level: int) -> Proposal:
+def in_ball(attack: str, batch: PlantingBatch, severity: int) -> Candidate:
     """PGD or Auto-PGD in the linf ball of 1, 2, 4, 8 or 16 grey levels."""
-    eps = _RADII[level - 1] / 255
-    ask = (subjects.classifier, subjects.x, subjects.y)
+    eps = _RADII[severity - 1] / 255
+    ask = (batch.classifier, batch.x, batch.y)
     if attack == "pgd":
-        result = pgd(*ask, keys=subjects.keys, config=PGDConfig(eps=eps, steps=20))
+        result = pgd(*ask, keys=batch.keys, config=PGDConfig(eps=eps, steps=20))
     else:
-        result = apgd(*ask, keys=subjects.keys, config=APGDConfig(eps=eps, steps=20))
-    return Proposal(result.x_adv, subjects.y, f"{_RADII[level - 1]} grey levels", scene=subjects.scene)
+        result = apgd(*ask, keys=batch.keys, config=APGDConfig(eps=eps, steps=20))
+    return Candidate(result.x_adv, batch.y, f"{_RADII[severity - 1]} grey levels", scene=batch.scene)
 
 
-def nearest(subjects: Subjects, level: int) -> Proposal:
+def nearest(batch: PlantingBatch, severity: int) -> Candidate:
     """The smallest l2 change that DDN finds among whole grey levels, with ever more steps."""
-    result = ddn(
-        subjects.classifier, subjects.x, subjects.y, keys=subjects.keys, config=DDNConfig(steps=20 * level, levels=256)
-    )
-    return Proposal(result.x_adv, subjects.y, "smallest l2", scene=subjects.scene)
+    result = ddn(batch.classifier, batch.x, batch.y, keys=batch.keys, config=DDNConfig(steps=20 * severity, levels=256))
+    return Candidate(result.x_adv, batch.y, "smallest l2", scene=batch.scene)
 
 
-def own_patch(subjects: Subjects, level: int) -> Proposal:
+def own_patch(batch: PlantingBatch, severity: int) -> Candidate:
     """A painted square, made for each image."""
-    config = PatchConfig(area=_AREAS[level - 1], steps=_STEPS)
-    result = patch(subjects.classifier, subjects.x, subjects.y, keys=subjects.keys, config=config)
-    return Proposal(result.x_adv, subjects.y, f"{_AREAS[level - 1]:.0%} of the area", scene=subjects.scene)
+    config = PatchConfig(area=_AREAS[severity - 1], steps=_STEPS)
+    result = patch(batch.classifier, batch.x, batch.y, keys=batch.keys, config=config)
+    return Candidate(result.x_adv, batch.y, f"{_AREAS[severity - 1]:.0%} of the area", scene=batch.scene)
 
 
-def shared_patch(subjects: Subjects, level: int) -> Proposal:
+def shared_patch(batch: PlantingBatch, severity: int) -> Candidate:
     """One painted square, made on a few images, which the classifier reads as one class on others too.
 
     It stands in for a spurious cue on a classifier that never learnt one: the same mark in the same corner, as a
     watermark is, tied to one class, on images of other classes.
     """
-    near = subjects.logits[:, subjects.classes].mean(0).argmax()  # the class that these images come nearest to
-    target = subjects.classes[near].expand_as(subjects.y)
-    open_to = (subjects.y != target).nonzero().flatten()
-    must = torch.where(subjects.y != target, target, subjects.y)  # an image of that class can never be fooled
-    strength = f"{_SHARED_AREAS[level - 1]:.0%} of the area"
+    near = batch.logits[:, batch.classes].mean(0).argmax()  # the class that these images come nearest to
+    target = batch.classes[near].expand_as(batch.y)
+    open_to = (batch.y != target).nonzero().flatten()
+    must = torch.where(batch.y != target, target, batch.y)  # an image of that class can never be fooled
+    strength = f"{_SHARED_AREAS[severity - 1]:.0%} of the area"
     if not len(open_to):
-        return Proposal(subjects.x, subjects.y, strength, must, scene=subjects.scene)
-    some = subjects.at(open_to[:_MAKERS])
-    height, width = subjects.x.shape[2:]
-    side = min(height, width, round(math.sqrt(_SHARED_AREAS[level - 1] * height * width)))
+        return Candidate(batch.x, batch.y, strength, must, scene=batch.scene)
+    some = batch.at(open_to[:_MAKERS])
+    height, width = batch.x.shape[2:]
+    side = min(height, width, round(math.sqrt(_SHARED_AREAS[severity - 1] * height * width)))
     config = PatchConfig(
-        area=_SHARED_AREAS[level - 1], steps=_STEPS, universal=True, place=(height - side, width - side)
+        area=_SHARED_AREAS[severity - 1], steps=_STEPS, universal=True, place=(height - side, width - side)
     )
     made = patch(some.classifier, some.x, some.y, targets=target[open_to[:_MAKERS]], keys=some.keys, config=config)
-    x = subjects.x.clone()
+    x = batch.x.clone()
     x[:, :, height - side :, width - side :] = made.x_adv[0, :, height - side :, width - side :]
-    return Proposal(x, subjects.y, strength, must, scene=subjects.scene)
+    return Candidate(x, batch.y, strength, must, scene=batch.scene)
 
 
-assert len(_RADII) == len(_AREAS) == len(_SHARED_AREAS) == LEVELS
+assert len(_RADII) == len(_AREAS) == len(_SHARED_AREAS) == SEVERITIES
 
-KINDS = (
-    Kind("adversarial", "pgd", partial(in_ball, "pgd"), gradients=True),
-    Kind("adversarial", "apgd", partial(in_ball, "apgd"), gradients=True),
-    Kind("adversarial", "ddn", nearest, gradients=True),
-    Kind("adversarial", "patch", own_patch, gradients=True),
-    Kind("spurious", "shared-patch", shared_patch, gradients=True, chunk=240),
+PERTURBATIONS = (
+    Perturbation("adversarial", "pgd", partial(in_ball, "pgd"), gradients=True),
+    Perturbation("adversarial", "apgd", partial(in_ball, "apgd"), gradients=True),
+    Perturbation("adversarial", "ddn", nearest, gradients=True),
+    Perturbation("adversarial", "patch", own_patch, gradients=True),
+    Perturbation("spurious", "shared-patch", shared_patch, gradients=True, chunk=240),
 )

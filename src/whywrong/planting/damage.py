@@ -6,13 +6,13 @@ from functools import partial
 
 from whywrong.data.corruptions import KINDS as CORRUPTIONS
 from whywrong.data.corruptions import corrupt
-from whywrong.planting.subjects import Kind, Proposal, Subjects
+from whywrong.planting.batch import Candidate, Perturbation, PlantingBatch
 
 
-def damage(corruption: str, subjects: Subjects, level: int) -> Proposal:
-    """The image with ``corruption`` at severity ``level``."""
-    x = corrupt(subjects.x, corruption, level, keys=subjects.keys)
-    return Proposal(x, subjects.y, f"severity {level}", scene=subjects.scene, severity=level)
+def damage(corruption: str, batch: PlantingBatch, severity: int) -> Candidate:
+    """The image with ``corruption`` at severity ``severity``."""
+    x = corrupt(batch.x, corruption, severity, keys=batch.keys)
+    return Candidate(x, batch.y, f"severity {severity}", scene=batch.scene, corruption_severity=severity)
 
 
-KINDS = tuple(Kind("corruption", name, partial(damage, name)) for name in CORRUPTIONS)
+PERTURBATIONS = tuple(Perturbation("corruption", name, partial(damage, name)) for name in CORRUPTIONS)

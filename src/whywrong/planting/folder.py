@@ -96,7 +96,7 @@ class PlantedFolder:
             self._details.append(
                 {
                     "path": f"mistakes/images/{name}", "cause": planted.cause, "kind": planted.kind,
-                    "level": int(planted.level[row]), "strength": planted.strength[row], "true": self._names[true],
+                    "level": int(planted.severity[row]), "strength": planted.strength[row], "true": self._names[true],
                     "label": self._names[label], "predicted": self._names[predicted],
                     "original": f"originals/images/{name}", "changed": f"changed/{name}",
                     "source": to_text(planted.keys[row]),

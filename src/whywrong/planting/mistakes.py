@@ -43,12 +43,12 @@ class Planted:
         true: (B,), int64, class of the original.
         label: (B,), int64, class that the planted label says; another than ``true`` where the label is the mistake.
         predicted: (B,), int64, what the classifier reads in ``image``.
-        level: (B,), int64, strength 1..5; 0 where the kind has none.
+        severity: (B,), int64, 1..5; 0 if the perturbation has only one.
         strength: The same in words.
         objects: (B, H, W), bool, the object; None where the data has no masks.
         random_keys: (B,), int64, key of every random choice.
         scene: The scene of ``image``, where it was drawn.
-        severity: (B,), int64, of the corruption done, else 0.
+        corruption_severity: (B,), int64, severity of the corruption, 0 if it is none.
     """
 
     cause: str
@@ -59,12 +59,12 @@ class Planted:
     true: Tensor
     label: Tensor
     predicted: Tensor
-    level: Tensor
+    severity: Tensor
     strength: tuple[str, ...]
     objects: Tensor | None
     random_keys: Tensor
     scene: Scene | None
-    severity: Tensor
+    corruption_severity: Tensor
 
     def words(self, row: int) -> str:
         """The cause of one of them, in words."""

@@ -7,22 +7,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from whywrong.core.randomness import keyed_uniform
-from whywrong.planting.subjects import Kind, Proposal, Subjects, redraw
+from whywrong.planting.batch import Candidate, Perturbation, PlantingBatch, redraw
 
 _SHARES = (0.4, 0.55, 0.7, 0.8, 0.9)
 _SIZES = (0.6, 0.45, 0.35, 0.25, 0.18)
 
 
-def cover(subjects: Subjects, level: int) -> Proposal:
+def cover(batch: PlantingBatch, severity: int) -> Candidate:
     """Something plain in front of the object, from the left or the right; of its mask or box where that is known,
     else of the middle of the picture."""
-    share = _SHARES[level - 1]
+    share = _SHARES[severity - 1]
     strength = f"{share:.0%} of its width"
-    if subjects.scene is not None:
-        return redraw(subjects, subjects.scene.but(covered=share), strength=strength)
-    x, (_, _, height, width) = subjects.x, subjects.x.shape
-    left, top, right, bottom = _places(subjects)
-    r = keyed_uniform(subjects.keys, (5,), 311)
+    if batch.scene is not None:
+        return redraw(batch, batch.scene.but(covered=share), strength=strength)
+    x, (_, _, height, width) = batch.x, batch.x.shape
+    left, top, right, bottom = _places(batch)
+    r = keyed_uniform(batch.keys, (5,), 311)
     reach = (right - left) * share
     from_left = r[:, 0] < 0.5
     start = torch.where(from_left, left - 0.06 * width, right - reach)
@@ -33,36 +33,36 @@ def cover(subjects: Subjects, level: int) -> Proposal:
     colour = (0.25 + 0.5 * r[:, 1:4])[:, : x.shape[1], None, None]
     light = (1.1 - 0.2 * down / height)[:, None] * (1 + 0.03 * torch.sin(across * (3 + 5 * r[:, 4, None, None])))
     board = (colour * light[:, None]).clamp(0, 1)
-    return Proposal(torch.where(inside[:, None], board, x), subjects.y, strength)
+    return Candidate(torch.where(inside[:, None], board, x), batch.y, strength)
 
 
-def cut(subjects: Subjects, level: int) -> Proposal:
+def cut(batch: PlantingBatch, severity: int) -> Candidate:
     """The object moved out of the picture, sideways; what comes in is a blur of what was at the edge."""
-    share = (0.35, 0.5, 0.6, 0.7, 0.8)[level - 1]
-    if subjects.scene is not None:
-        return redraw(subjects, subjects.scene.but(shift=share), strength=f"{share:.0%} of the way out")
-    x, width = subjects.x, subjects.x.shape[-1]
+    share = (0.35, 0.5, 0.6, 0.7, 0.8)[severity - 1]
+    if batch.scene is not None:
+        return redraw(batch, batch.scene.but(shift=share), strength=f"{share:.0%} of the way out")
+    x, width = batch.x, batch.x.shape[-1]
     by = round(width * share)
     fill = _blurred(x)
     to_left = torch.cat([x[..., by:], fill[..., width - by :]], -1)
     to_right = torch.cat([fill[..., :by], x[..., : width - by]], -1)
-    left = (keyed_uniform(subjects.keys, (), 312) < 0.5)[:, None, None, None]
-    return Proposal(torch.where(left, to_left, to_right), subjects.y, f"{share:.0%} of the picture gone")
+    left = (keyed_uniform(batch.keys, (), 312) < 0.5)[:, None, None, None]
+    return Candidate(torch.where(left, to_left, to_right), batch.y, f"{share:.0%} of the picture gone")
 
 
-def shrink(subjects: Subjects, level: int) -> Proposal:
+def shrink(batch: PlantingBatch, severity: int) -> Candidate:
     """The object too small: drawn smaller, or the photograph reduced, on a blur of itself."""
-    scale = _SIZES[level - 1]
+    scale = _SIZES[severity - 1]
     strength = f"{scale:.0%} of its size"
-    if subjects.scene is not None:
-        return redraw(subjects, subjects.scene.but(shrink=scale), strength=strength)
-    x, (_, _, height, width) = subjects.x, subjects.x.shape
+    if batch.scene is not None:
+        return redraw(batch, batch.scene.but(shrink=scale), strength=strength)
+    x, (_, _, height, width) = batch.x, batch.x.shape
     h, w = max(1, round(height * scale)), max(1, round(width * scale))
     small = F.interpolate(x, (h, w), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
     x = _blurred(x).clone()
     top, left = (height - h) // 2, (width - w) // 2
     x[..., top : top + h, left : left + w] = small
-    return Proposal(x, subjects.y, strength)
+    return Candidate(x, batch.y, strength)
 
 
 def _blurred(x: Tensor) -> Tensor:
@@ -70,12 +70,12 @@ def _blurred(x: Tensor) -> Tensor:
     return F.interpolate(few, x.shape[-2:], mode="bicubic", align_corners=False).clamp(0, 1)
 
 
-def _places(subjects: Subjects) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _places(batch: PlantingBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Left, top, right, bottom (B,) of the object, in pixels."""
-    height, width = subjects.x.shape[-2:]
-    middle = torch.zeros(len(subjects), height, width, dtype=torch.bool)
+    height, width = batch.x.shape[-2:]
+    middle = torch.zeros(len(batch), height, width, dtype=torch.bool)
     middle[:, round(0.15 * height) : round(0.85 * height), round(0.15 * width) : round(0.85 * width)] = True
-    known = middle if subjects.objects is None else subjects.objects
+    known = middle if batch.objects is None else batch.objects
     known = torch.where(known.flatten(1).any(1)[:, None, None], known, middle)
     columns, rows = known.any(1), known.any(2)
     left, top = columns.float().argmax(1), rows.float().argmax(1)
@@ -83,8 +83,8 @@ def _places(subjects: Subjects) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return left.float(), top.float(), right.float(), bottom.float()
 
 
-KINDS = (
-    Kind("occluded", "covered", cover),
-    Kind("occluded", "cut", cut),
-    Kind("occluded", "shrunk", shrink),
+PERTURBATIONS = (
+    Perturbation("occluded", "covered", cover),
+    Perturbation("occluded", "cut", cut),
+    Perturbation("occluded", "shrunk", shrink),
 )

@@ -16,9 +16,9 @@ from whywrong.data.items import load_item
 from whywrong.data.sources.base import Entry
 from whywrong.data.sources.planted import PlantedSource
 from whywrong.models.classifier import Classifier
-from whywrong.planting.kinds import PlantConfig, choose_kinds
+from whywrong.planting.batch import CAUSES, SEVERITIES, Candidate, Perturbation, PlantingBatch
 from whywrong.planting.mistakes import Planted, Tally
-from whywrong.planting.subjects import CAUSES, LEVELS, Kind, Proposal, Subjects
+from whywrong.planting.perturbations import PlantConfig, choose_perturbations
 from whywrong.runs.labelled import LabelledSource, Settled
 from whywrong.runs.progress import Progress
 
@@ -35,24 +35,24 @@ def plant(
     """Plant mistakes, cause by cause, until as many as wanted are verified or the tries are used up.
 
     Args:
-        classifier: Whose mistakes they shall be.
+        classifier: The model whose mistakes are planted.
         data: Labelled images.
         settled: What ``data.settle(classifier)`` gave.
         config: Settings.
         tally: Filled while planting goes on.
-        progress: Told the cause and how many of its mistakes are there, after every step.
+        progress: Called after every step with the cause and how many of its mistakes are planted.
 
     Yields:
         Verified mistakes; never more of a cause than wanted, and never one that was not verified.
 
     Raises:
         InputError: A cause or kind that these images or this classifier do not allow was asked for by name.
-        DataError: Too few images are read as labelled, or masks that were asked for are missing.
+        DataError: Too few images are predicted as labelled, or masks that were asked for are missing.
     """
     config = config or PlantConfig()
     tally = tally or Tally(config.per_cause)
     is_drawn = isinstance(data.source, PlantedSource)
-    kinds, tally.refused = choose_kinds(config, is_drawn=is_drawn, access=classifier.access)
+    kinds, tally.refused = choose_perturbations(config, is_drawn=is_drawn, access=classifier.access)
     with classifier:
         right = _right(classifier, data, settled, config, tally)
         for cause in CAUSES:
@@ -63,7 +63,7 @@ def plant(
 def _right(
     classifier: Classifier, data: LabelledSource, settled: Settled, config: PlantConfig, tally: Tally
 ) -> list[Entry]:
-    """Entries that the classifier reads as labelled."""
+    """Return the entries that the classifier predicts as labelled."""
     limit = max(2_000, config.per_cause * config.tries)
     right: list[Entry] = []
     for x, y, items in data.read(classifier, settled, limit=limit):
@@ -73,12 +73,12 @@ def _right(
     tally.right = len(right)
     if not right:
         raise DataError(
-            f"the classifier reads none of {tally.read} images as they are labelled; a planted mistake needs an image "
-            "that is right without it. `whywrong check` tells whether model and labels are wired up"
+            f"the classifier predicts none of {tally.read} images as labelled; a planted mistake needs an image that "
+            "is right without it. `whywrong check` shows whether model and labels fit together"
         )
     if len(right) < config.per_cause:
         raise DataError(
-            f"{config.per_cause} mistakes a cause need as many images that are read as labelled, and there are "
+            f"{config.per_cause} mistakes a cause need as many images that are predicted as labelled, and there are "
             f"{len(right)} (of {tally.read}): give more images or ask for fewer mistakes"
         )
     return right
@@ -89,7 +89,7 @@ def _cause(
     data: LabelledSource,
     settled: Settled,
     right: Sequence[Entry],
-    kinds: Sequence[Kind],
+    kinds: Sequence[Perturbation],
     config: PlantConfig,
     tally: Tally,
     progress: Callable[[Progress], None] | None,
@@ -100,15 +100,15 @@ def _cause(
     right = [right[at] for at in order.tolist()][: config.per_cause * config.tries]
     chunk = max(kind.chunk for kind in kinds)
     for start in range(0, len(right), chunk):
-        subjects, names = _subjects(classifier, data, settled, right[start : start + chunk], config)
+        batch, names = _make_batch(classifier, data, settled, right[start : start + chunk], config)
         for number, kind in enumerate(kinds):
             # Every kind may take its share of what is still wanted, so that the first ones do not take it all.
             share = math.ceil((tally.wanted - tally.planted[cause]) / (len(kinds) - number))
-            rows = torch.arange(number, len(subjects), len(kinds))
+            rows = torch.arange(number, len(batch), len(kinds))
             if kind.name == "covered" and config.on_object:
-                rows = _with_object(subjects, rows)
+                rows = _with_object(batch, rows)
             tally.tried[cause] += len(rows)
-            for planted in _kind(kind, subjects, names, rows, config):
+            for planted in _planted_by(kind, batch, names, rows, config):
                 some = planted.first(share)
                 share -= len(some.true)
                 tally.planted[cause] += len(some.true)
@@ -121,61 +121,60 @@ def _cause(
                 return
 
 
-def _kind(
-    kind: Kind, subjects: Subjects, keys: tuple[str, ...], rows: Tensor, config: PlantConfig
+def _planted_by(
+    perturbation: Perturbation, batch: PlantingBatch, keys: tuple[str, ...], rows: Tensor, config: PlantConfig
 ) -> Iterator[Planted]:
-    """Mistakes of one kind among ``rows``, from weak to strong."""
-    levels = range(1, LEVELS + 1) if config.strength is None else (config.strength,)
-    for level in levels if kind.graded else (1,):
+    """Yield mistakes by one perturbation among ``rows``, from weak to strong."""
+    severities = range(1, SEVERITIES + 1) if config.strength is None else (config.strength,)
+    for severity in severities if perturbation.graded else (1,):
         if not len(rows):
             return
-        some = subjects.at(rows)
-        proposal = kind.propose(some, level)
-        image = (proposal.x.clamp(0, 1) * 255).round().byte()
-        predicted = subjects.classifier.predict(image.float() / 255)
-        wrong = (predicted != proposal.label) & (predicted >= 0)
-        if proposal.must is not None:
-            wrong &= predicted == proposal.must
+        some = batch.at(rows)
+        candidate = perturbation.apply(some, severity)
+        image = (candidate.x.clamp(0, 1) * 255).round().byte()
+        predicted = batch.classifier.predict(image.float() / 255)
+        wrong = (predicted != candidate.label) & (predicted >= 0)
+        if candidate.must is not None:
+            wrong &= predicted == candidate.must
         if bool(wrong.any()):
             hit = wrong.nonzero().flatten()
-            yield _planted(
-                kind, some, tuple(keys[row] for row in rows.tolist()), proposal, image, predicted, hit, level
-            )
+            some_keys = tuple(keys[row] for row in rows.tolist())
+            yield _planted(perturbation, some, some_keys, candidate, image, predicted, hit, severity)
         rows = rows[~wrong]
 
 
 def _planted(
-    kind: Kind,
-    some: Subjects,
+    perturbation: Perturbation,
+    some: PlantingBatch,
     keys: tuple[str, ...],
-    proposal: Proposal,
+    candidate: Candidate,
     image: Tensor,
     predicted: Tensor,
     hit: Tensor,
-    level: int,
+    severity: int,
 ) -> Planted:
     return Planted(
-        cause=kind.cause,
-        kind=kind.name,
+        cause=perturbation.cause,
+        kind=perturbation.name,
         keys=tuple(keys[row] for row in hit.tolist()),
         original=(some.x[hit] * 255).round().byte(),
         image=image[hit],
         true=some.y[hit],
-        label=proposal.label[hit],
+        label=candidate.label[hit],
         predicted=predicted[hit],
-        level=torch.full_like(hit, level if kind.graded else 0),
-        strength=(proposal.strength,) * len(hit),
+        severity=torch.full_like(hit, severity if perturbation.graded else 0),
+        strength=(candidate.strength,) * len(hit),
         objects=None if some.objects is None else some.objects[hit],
         random_keys=some.keys[hit],
-        scene=None if some.scene is None else (proposal.scene or some.scene)[hit],
-        severity=torch.full_like(hit, proposal.severity),
+        scene=None if some.scene is None else (candidate.scene or some.scene)[hit],
+        corruption_severity=torch.full_like(hit, candidate.corruption_severity),
     )
 
 
-def _subjects(
+def _make_batch(
     classifier: Classifier, data: LabelledSource, settled: Settled, entries: Sequence[Entry], config: PlantConfig
-) -> tuple[Subjects, tuple[str, ...]]:
-    """The images of some entries, ready to work on."""
+) -> tuple[PlantingBatch, tuple[str, ...]]:
+    """Load the images of some entries."""
     scene, objects = None, None
     classes = torch.tensor(sorted(set(settled.labels.values())))
     if isinstance(data.source, PlantedSource):
@@ -191,8 +190,8 @@ def _subjects(
             nothing = np.zeros(x.shape[2:], dtype=bool)
             objects = torch.from_numpy(np.stack([nothing if mask is None else mask for mask in masks]))
     y = torch.tensor([settled.labels[str(entry.label)] for entry in entries], dtype=torch.int64)
-    subjects = Subjects(classifier, x, y, classifier.logits(x), keys, classes, objects, scene)
-    return subjects, tuple(entry.key for entry in entries)
+    batch = PlantingBatch(classifier, x, y, classifier.logits(x), keys, classes, objects, scene)
+    return batch, tuple(entry.key for entry in entries)
 
 
 def _load(
@@ -210,7 +209,7 @@ def _load(
     return kept, pixels, masks
 
 
-def _with_object(subjects: Subjects, rows: Tensor) -> Tensor:
-    if subjects.objects is None:
+def _with_object(batch: PlantingBatch, rows: Tensor) -> Tensor:
+    if batch.objects is None:
         raise DataError("--on-object needs masks or boxes of the objects, and the data has none: see --boxes")
-    return rows[subjects.objects[rows].flatten(1).any(1)]
+    return rows[batch.objects[rows].flatten(1).any(1)]

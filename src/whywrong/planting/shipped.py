@@ -28,8 +28,8 @@ from whywrong.data.sources.planted import PlantedSource
 from whywrong.models.classifier import Classifier
 from whywrong.models.loading.planted import FOLDER, NETS
 from whywrong.models.loading.zoo import load_classifier
-from whywrong.planting.kinds import PlantConfig
 from whywrong.planting.mistakes import Planted
+from whywrong.planting.perturbations import PlantConfig
 from whywrong.planting.plant import plant
 from whywrong.planting.sheets import cause_sheet, class_sheet
 from whywrong.planting.training import RECIPES, train, training_scene
@@ -130,11 +130,13 @@ def _as_set(planted: Planted) -> PictureSet:
     corruption = (planted.kind if planted.cause == "corruption" else "",) * n
     words = tuple(planted.words(row) for row in range(n))
     nothing, absent = torch.zeros(0, *planted.image.shape[1:], dtype=torch.int16), torch.full_like(planted.true, -1)
-    plain = PictureSet(planted.scene, planted.label, words, corruption, planted.severity, absent, nothing)
+    plain = PictureSet(planted.scene, planted.label, words, corruption, planted.corruption_severity, absent, nothing)
     change = planted.image.short() - plain.draw(torch.arange(n)).images.short()
     some = change.flatten(1).any(1)
     number = torch.where(some, some.long().cumsum(0) - 1, -1)
-    return PictureSet(planted.scene, planted.label, words, corruption, planted.severity, number, change[some])
+    return PictureSet(
+        planted.scene, planted.label, words, corruption, planted.corruption_severity, number, change[some]
+    )
 
 
 def _rows(pictures: PictureSet, rows: list[int]) -> PictureSet:

@@ -1,4 +1,4 @@
-"""All kinds of mistakes that can be planted, and which of them a user wants and may have."""
+"""All perturbations by which mistakes can be planted, and the settings that choose among them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from whywrong.core.access import Access
 from whywrong.core.errors import InputError
 from whywrong.planting import adversarial, damage, drawn, labels, occlusion
-from whywrong.planting.subjects import CAUSES, LEVELS, Kind
+from whywrong.planting.batch import CAUSES, SEVERITIES, Perturbation
 
-KINDS: tuple[Kind, ...] = (*labels.KINDS, *damage.KINDS, *adversarial.KINDS, *drawn.KINDS, *occlusion.KINDS)
+PERTURBATIONS: tuple[Perturbation, ...] = (
+    *labels.PERTURBATIONS,
+    *damage.PERTURBATIONS,
+    *adversarial.PERTURBATIONS,
+    *drawn.PERTURBATIONS,
+    *occlusion.PERTURBATIONS,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +25,9 @@ class PlantConfig:
 
     Attributes:
         causes: Causes to plant, of ``CAUSES``; empty for all that these images allow.
-        kinds: Kinds to plant, of ``KINDS``; empty for all of the causes.
+        kinds: Names of perturbations, of ``PERTURBATIONS``; empty for all of the causes.
         per_cause: Verified mistakes wanted of each cause; at least 1.
-        strength: Level 1..5 at which to plant; None takes the smallest that makes the image wrong.
+        strength: Severity 1..5 at which to plant; None takes the smallest that makes the image wrong.
         tries: Most images tried for each mistake wanted; at least 1.
         on_object: Cover only objects whose mask or box is known.
         seed: Seeds every choice.
@@ -38,7 +44,7 @@ class PlantConfig:
     def __post_init__(self) -> None:
         for name, chosen, known in (
             ("cause", self.causes, CAUSES),
-            ("kind", self.kinds, tuple(dict.fromkeys(kind.name for kind in KINDS))),
+            ("kind", self.kinds, tuple(dict.fromkeys(kind.name for kind in PERTURBATIONS))),
         ):
             for one in chosen:
                 if one not in known:
@@ -48,11 +54,13 @@ class PlantConfig:
         for name in ("per_cause", "tries"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.strength is not None and not 1 <= self.strength <= LEVELS:
-            raise InputError(f"strength must be in 1..{LEVELS}, got {self.strength}")
+        if self.strength is not None and not 1 <= self.strength <= SEVERITIES:
+            raise InputError(f"strength must be in 1..{SEVERITIES}, got {self.strength}")
 
 
-def choose_kinds(config: PlantConfig, *, is_drawn: bool, access: Access) -> tuple[list[Kind], dict[str, str]]:
+def choose_perturbations(
+    config: PlantConfig, *, is_drawn: bool, access: Access
+) -> tuple[list[Perturbation], dict[str, str]]:
     """The kinds to plant, of the causes and kinds asked for, and the causes left out, with the reason.
 
     Args:
@@ -64,7 +72,7 @@ def choose_kinds(config: PlantConfig, *, is_drawn: bool, access: Access) -> tupl
         InputError: What was asked for by name cannot be had.
     """
     chosen, refused = [], {}
-    for kind in KINDS:
+    for kind in PERTURBATIONS:
         if (config.causes and kind.cause not in config.causes) or (config.kinds and kind.name not in config.kinds):
             continue
         reason = ""
