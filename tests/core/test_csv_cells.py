@@ -46,9 +46,9 @@ def test_tables_of_planted_mistakes_hold_no_formula(tmp_path, name):
 
 @pytest.mark.parametrize("name", HOSTILE[:5])
 def test_labels_of_spurious_features_hold_no_formula_and_are_read_back(tmp_path, name):
+    from whywrong.api.spurious import read_labels
     from whywrong.core.classes import ClassList
-    from whywrong.runs.spurious.label_files import _quoted
-    from whywrong.runs.spurious.labels import WORDS, read_labels
+    from whywrong.explain.spurious.labels import WORDS, _quoted
 
     line = f"{_quoted(name)},1,{next(iter(WORDS))},"
     assert next(csv.reader([line]))[0] == "'" + name

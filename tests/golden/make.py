@@ -112,8 +112,7 @@ def _write_run(folder: Path) -> None:
 
 
 def _write_schema(folder: Path) -> None:
-    from whywrong.runs.spurious.change_files import CHANGE_SCHEMA
-    from whywrong.runs.spurious.files import SCHEMA
+    from whywrong.explain.spurious.tables import CHANGE_SCHEMA, SCHEMA
 
     run = fresh_run(folder / "run")
     tables = {**stored(run), "spurious": fields_of(SCHEMA), "spurious_changes": fields_of(CHANGE_SCHEMA)}

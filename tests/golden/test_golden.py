@@ -43,8 +43,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def test_every_table_is_stored_with_the_columns_and_types_it_had(fresh):
-    from whywrong.runs.spurious.change_files import CHANGE_SCHEMA
-    from whywrong.runs.spurious.files import SCHEMA as COMPONENTS
+    from whywrong.explain.spurious.tables import CHANGE_SCHEMA
+    from whywrong.explain.spurious.tables import SCHEMA as COMPONENTS
 
     spurious = {"spurious": make.fields_of(COMPONENTS), "spurious_changes": make.fields_of(CHANGE_SCHEMA)}
     tables = {**make.stored(fresh), **spurious}

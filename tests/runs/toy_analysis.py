@@ -101,7 +101,7 @@ def means(worker: AnalysisWorker, entries: tuple[Entry, ...]) -> Means:
     """Look at a stretch of images."""
     _log(worker.config, f"means {entries[0].key}")
     label, mean, predicted, failed = [], [], [], []
-    for batch in worker.batches("data", entries):
+    for batch in worker.batches(entries):
         failed += [(one.entry.key, one.reason) for one in batch.failed]
         if len(batch.x):
             label.append(batch.y)

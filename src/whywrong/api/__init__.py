@@ -21,6 +21,7 @@ from whywrong.core.errors import DataError
 from whywrong.core.registry import Depth
 
 if TYPE_CHECKING:
+    from whywrong.api.spurious import SpuriousReport
     from whywrong.data.decoding import DecodeOptions
     from whywrong.data.sources import Source
     from whywrong.models.classifier import Classifier
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from whywrong.runs.folder import RunFolder
     from whywrong.runs.options import RunOptions
     from whywrong.runs.progress import Progress
-    from whywrong.runs.spurious.report import SpuriousReport
 
 __all__ = [
     "check",
@@ -319,6 +319,8 @@ def spurious_features(
     *,
     reference: str | Path | Source | None = None,
     labels: str | Path | None = None,
+    workers: int = 1,
+    engine: str = "local",
     progress: Callable[[Progress], None] | None = None,
     decode_options: DecodeOptions | None = None,
     reading: Mapping[str, Any] | None = None,
@@ -332,10 +334,12 @@ def spurious_features(
         out: Folder to write: that of a run of the same model, or one of its own.
         reference: Labelled training images, in which components are looked for; None takes a part of ``data``.
         labels: CSV with a person's labels, as the page writes it; SpuFix is then measured.
-        progress: Told the stage and how far it is, after every batch.
+        workers: 1 works in this process; more are spawned processes, which may die without taking the search along.
+        engine: Where the work is done.
+        progress: Told the stage and how far it is, twice a second.
         decode_options: How files are decoded.
         reading: As for :func:`open_data`, for ``data``; for ``reference`` all but manifest, boxes, split and columns.
-        settings: Of :class:`whywrong.runs.spurious.search.SpuriousConfig`: ``classes``, ``components``, ``start`` ...
+        settings: Of :class:`whywrong.explain.spurious.config.SpuriousConfig`: ``classes``, ``components`` ...
 
     Returns:
         The search with what was written; ``report.page`` is the page, ``report.repaired(classifier)`` the repair.
@@ -345,6 +349,7 @@ def spurious_features(
         ModelError: The classifier has no linear last layer.
         DataError: Too few images.
         RunFolderError: ``out`` is the run of another model.
+        Interrupted: A signal came; the same call resumes the search.
 
     Example:
         >>> import torch, whywrong as ww
@@ -354,9 +359,10 @@ def spurious_features(
         >>> ww.spurious_features(classifier, (x, classifier.predict(x)), "spurious").folder.name
         'spurious'
     """
+    from whywrong.api.spurious import spurious_report
     from whywrong.report.analyses.spurious.gallery import write_gallery
     from whywrong.report.pages import check_page
-    from whywrong.runs.spurious.report import spurious_report
+    from whywrong.runs.analyses import AnalysisOptions
 
     check_page(Path(out) / "spurious.html")
     reading = dict(reading or {})
@@ -368,7 +374,7 @@ def spurious_features(
         Path(out),
         labels=None if labels is None else Path(labels),
         settings=settings,
-        decode_options=decode_options,
+        options=AnalysisOptions(workers=workers, engine=engine, decode=decode_options),
         progress=progress,
     )
     write_gallery(report.folder)

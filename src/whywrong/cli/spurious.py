@@ -16,8 +16,8 @@ from whywrong.cli.streams import count, printable, say, tell
 from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, InputError
 
 if TYPE_CHECKING:
-    from whywrong.runs.spurious.changes import Changes
-    from whywrong.runs.spurious.search import Search
+    from whywrong.explain.spurious.class_changes import Changes
+    from whywrong.explain.spurious.search import Search
 
 SHOWN = 10
 REPAIRS = {
@@ -75,6 +75,9 @@ def spurious(
     settings: Annotated[
         list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, as in components=5; repeatable.")
     ] = None,
+    workers: Annotated[
+        int, Option(metavar="N", help="Worker processes; an image that ends one costs no other its result.")
+    ] = 1,
     progress: Annotated[str, Option(metavar="KIND", help="auto, bar, plain, json or none.")] = "auto",
     as_json: Annotated[bool, Option("--json", help="The record of the search as one JSON object.")] = False,
     model_options: ModelOptions,
@@ -113,6 +116,7 @@ def spurious(
             out,
             reference=reference,
             labels=labels,
+            workers=workers,
             progress=display,
             decode_options=data_options.decode_options(),
             reading=reading,

@@ -9,7 +9,7 @@ after an interruption only what is missing is computed. Between the units the fu
         return Brightness(torch.cat([part.mean for part in parts]))
 
     def mean_of_images(worker, entries) -> Means:
-        return Means(torch.cat([batch.x.mean((1, 2, 3)) for batch in worker.batches("data", entries)]))
+        return Means(torch.cat([batch.x.mean((1, 2, 3)) for batch in worker.batches(entries)]))
 
 A unit, and what its function returns, are frozen dataclasses, tuples and plain values that may hold tensors and arrays;
 the annotation of what is returned says how it is read back. The function of a unit is a module's own, so that another
@@ -60,6 +60,21 @@ class ImageSet:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A stored result that units refer to, instead of carrying it.
+
+    Attributes:
+        path: Where it is stored, in the run folder.
+        kind: ``module:attribute`` of its type.
+        identity: What it is a result of.
+    """
+
+    path: str
+    kind: str
+    identity: str
+
+
 class AnalysisWorker(Protocol):
     """What the function of a unit is given.
 
@@ -81,16 +96,38 @@ class AnalysisWorker(Protocol):
     @property
     def images(self) -> Mapping[str, ImageSet]: ...
 
-    def batches(self, images: str, entries: Sequence[Entry]) -> Iterator[Batch]:
-        """Yield images of a set in batches, loaded ahead; those that cannot be read are named in ``failed``."""
+    def batches(self, entries: Sequence[Entry], images: str = "") -> Iterator[Batch]:
+        """Yield images in batches, loaded ahead; those that cannot be read are named in ``failed``.
+
+        A batch without images may come last. Work on each batch before the next is taken: an image that ends the
+        process is looked for in the batch that was taken last.
+
+        Args:
+            entries: What is to be loaded.
+            images: Name of their set; empty for that of the step.
+        """
         ...
 
-    def load(self, images: str, entries: Sequence[Entry], *, photo_side: int | None = None) -> Iterator[LoadedItem]:
-        """Yield items of a set again.
+    def load(
+        self, entries: Sequence[Entry], images: str = "", *, photo_side: int | None = None
+    ) -> Iterator[LoadedItem]:
+        """Yield items again.
 
         Raises:
             DataError: One of them cannot be read.
         """
+        ...
+
+    def read(self, kept: Kept) -> Any:
+        """Read a result that :meth:`AnalysisContext.once` stored."""
+        ...
+
+    def watch(self, classifier: Classifier) -> None:
+        """Count the passes of another classifier, too, as a sign that the worker is alive."""
+        ...
+
+    def passed(self, images: int) -> None:
+        """Say that images passed through a model that cannot be watched."""
         ...
 
 
@@ -148,6 +185,21 @@ class AnalysisContext(Protocol):
 
         A unit carries what its result depends on: a part is computed again when its unit is another one.
         """
+        ...
+
+    def once(
+        self, step: str, function: Callable[[Any, U], Any], unit: U, *, settings: Sequence[str] | None = None
+    ) -> Kept:
+        """Compute a step of one unit whose result further units read, such as thresholds or weights."""
+        ...
+
+    def read(self, kept: Kept) -> Any:
+        """Read a result that :meth:`once` stored."""
+        ...
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """Images sent forward and backward through the classifier by all units so far, those of earlier calls too."""
         ...
 
     def query(self, sql: str) -> pa.Table:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+import numpy as np
 import pyarrow as pa
 
 from whywrong._version import __version__
@@ -19,7 +20,7 @@ from whywrong.core.errors import AccessError, InputError, RunFolderError
 from whywrong.core.registry import Analysis, resolve
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Entry, Source
-from whywrong.explain.analysis import AnalysisResult, ImageSet
+from whywrong.explain.analysis import AnalysisResult, ImageSet, Kept
 from whywrong.models.classifier import Classifier
 from whywrong.runs import identity
 from whywrong.runs.engines.base import Engine, EngineOptions
@@ -38,7 +39,7 @@ from whywrong.runs.store.packing import pack, unpack
 from whywrong.runs.store.results import write_results
 from whywrong.runs.store.run_file import read_run_file
 from whywrong.runs.store.shards import read_maps, run_of, shard_name
-from whywrong.runs.work.units import AnalysisSpec, Sources, UnitTask
+from whywrong.runs.work.units import PASSES, AnalysisSpec, Sources, UnitTask
 
 R = TypeVar("R")
 TIME_LIMIT = 600.0
@@ -216,6 +217,7 @@ class _Context:
         self._analysis, self._sources, self._folder, self._config = analysis, sources, folder, config
         self._stop, self._report = stop, report
         self._engine: Engine | None = None
+        self._passes = np.zeros(2, np.int64)
 
     def over_images(
         self,
@@ -228,7 +230,7 @@ class _Context:
         """Compute a step over all images of a set, in stretches of fixed size."""
         entries, size = list(self._sources[images].entries()), identity.SHARD_SIZE
         units = [tuple(entries[start : start + size]) for start in range(0, len(entries), size)]
-        return self._over(step, function, units, settings, [len(unit) for unit in units])
+        return self._results(function, self._over(step, function, units, settings, images))
 
     def over(
         self,
@@ -239,7 +241,26 @@ class _Context:
         settings: Sequence[str] | None = None,
     ) -> Iterator[R]:
         """Compute a step over units of any kind."""
-        return self._over(step, function, units, settings, [1] * len(units))
+        return self._results(function, self._over(step, function, units, settings))
+
+    def once(
+        self, step: str, function: Callable[[Any, Any], Any], unit: Any, *, settings: Sequence[str] | None = None
+    ) -> Kept:
+        """Compute a step of one unit whose result further units read."""
+        (task,) = self._over(step, function, [unit], settings)
+        self._passes += read_maps(task.path, [PASSES])[PASSES]
+        kind = get_type_hints(function)["return"]
+        path = task.path.relative_to(self._folder).as_posix()
+        return Kept(path, f"{kind.__module__}:{kind.__qualname__}", task.identity)
+
+    def read(self, kept: Kept) -> Any:
+        """Read a result that :meth:`once` stored."""
+        return unpack(resolve(kept.kind), read_maps(self._folder / kept.path))
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """Images sent forward and backward through the classifier by all units so far."""
+        return int(self._passes[0]), int(self._passes[1])
 
     def query(self, sql: str) -> pa.Table:
         """Read rows of the run in the folder.
@@ -266,12 +287,13 @@ class _Context:
     def _over(
         self,
         step: str,
-        function: Callable[..., R],
+        function: Callable[..., Any],
         units: Sequence[Any],
         settings: Sequence[str] | None,
-        sizes: list[int],
-    ) -> Iterator[R]:
-        made_of = self._made_of(step, settings)
+        images: str = "",
+    ) -> list[UnitTask]:
+        """Compute what is missing of a step over images of one set, or over units of any kind."""
+        made_of = self._made_of(step, settings, [images] if images else list(self.images))
         place = self._folder / UNITS / self._analysis.name / step.replace(" ", "_") / made_of[:12]
         tasks = [
             UnitTask(
@@ -281,14 +303,21 @@ class _Context:
                 unit=unit,
                 path=place / shard_name(index, ".safetensors"),
                 identity=f"{made_of}-{_packed_digest(unit)}",
-                size=size,
+                size=len(unit) if images else 1,
+                images=images or "data",
             )
-            for index, (unit, size) in enumerate(zip(units, sizes, strict=True))
+            for index, unit in enumerate(units)
         ]
         self._compute(step, [task for task in tasks if not self._is_stored(task)])
         self._forget_others(place)
+        return tasks
+
+    def _results(self, function: Callable[..., R], tasks: Sequence[UnitTask]) -> Iterator[R]:
         kind = get_type_hints(function)["return"]
-        return (unpack(kind, read_maps(task.path)) for task in tasks)
+        for task in tasks:
+            arrays = read_maps(task.path)
+            self._passes += arrays[PASSES]
+            yield unpack(kind, arrays)
 
     def _compute(self, step: str, due: Sequence[UnitTask]) -> None:
         if not due:
@@ -309,11 +338,12 @@ class _Context:
             images=self.images,
             models=tuple(self.models if workers == 1 else [model.recipe for model in self.models]),
             batch_size=self.classifier.batch_size,
+            folder=self._folder,
         )
         options = EngineOptions(workers=workers, stop=self._stop, time_limit=time_limit, items_of=_items_of)
         return make(spec, self.classifier, Sources(self._sources), options)
 
-    def _made_of(self, step: str, settings: Sequence[str] | None) -> str:
+    def _made_of(self, step: str, settings: Sequence[str] | None, images: Sequence[str]) -> str:
         """Digest of everything that all units of a step depend on."""
         config = config_dict(self._config)
         return _digest(
@@ -323,7 +353,7 @@ class _Context:
                 step,
                 [model.identity for model in (self.classifier, *self.models)],
                 [self.classifier.device.type, self.classifier.precision],
-                {name: asdict(one) for name, one in self.images.items()},
+                {name: asdict(self.images[name]) for name in images},
                 config if settings is None else {name: config[name] for name in settings},
             ]
         )

@@ -6,9 +6,9 @@ import pytest
 from tests.report.analyses.test_spurious_gallery import HOSTILE, make_search, with_changes
 from tests.report.test_browser import CHROMIUM, CONTRAST, PATIENCE, browser, opened, painted, playwright, until
 
+from whywrong.api.spurious import read_labels
 from whywrong.core.classes import ClassList
 from whywrong.report.analyses.spurious.gallery import write_gallery
-from whywrong.runs.spurious.labels import read_labels
 
 __all__ = ["browser"]  # the fixture
 

@@ -13,13 +13,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from whywrong.api.spurious import read_labels
 from whywrong.core.classes import ClassList
 from whywrong.core.label_match import find_class
+from whywrong.explain.spurious.tables import CHANGE_SCHEMA, SCHEMA
 from whywrong.report.analyses.spurious.gallery import write_gallery
 from whywrong.report.analyses.spurious.words import headline
-from whywrong.runs.spurious.change_files import CHANGE_SCHEMA
-from whywrong.runs.spurious.files import SCHEMA
-from whywrong.runs.spurious.labels import read_labels
 from whywrong.runs.store.files import BLANK, MARK, commit
 from whywrong.runs.store.shards import write_table
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from whywrong.core.errors import RunFolderError
 
-_PLAIN = "plain"
+_PLAIN, _SCALAR = "plain", "s"
 
 
 def pack(value: Any) -> dict[str, np.ndarray]:
@@ -49,7 +49,8 @@ def _plain(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
-        arrays[name := str(len(arrays))] = value
+        name = f"{len(arrays)}" if value.ndim else f"{len(arrays)}{_SCALAR}"  # a file has no arrays without dimensions
+        arrays[name] = value
         return name
     if dataclasses.is_dataclass(value):
         return [_plain(getattr(value, field.name), arrays) for field in dataclasses.fields(value)]
@@ -83,11 +84,15 @@ def _value(kind: Any, plain: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if kind is bytes:
         return arrays[plain].tobytes()
     if kind is np.ndarray or origin is np.ndarray:
-        return arrays[plain]
+        return _array(arrays, plain)
     if getattr(kind, "__module__", "").startswith("torch"):
         import torch
 
-        return torch.from_numpy(arrays[plain].copy())
+        return torch.from_numpy(_array(arrays, plain).copy())
     if kind in (bool, int, float, str) and isinstance(plain, (bool, int, float, str)):
         return kind(plain)
     raise TypeError(f"expected {kind}, found {type(plain).__name__}")
+
+
+def _array(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    return arrays[name].reshape(()) if name.endswith(_SCALAR) else arrays[name]

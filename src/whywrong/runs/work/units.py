@@ -8,20 +8,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from whywrong.core.errors import BadItemError, DataError
+from whywrong.core.registry import resolve
 from whywrong.data.batches import Batch, FailedItem, to_tensor
 from whywrong.data.files import to_text
 from whywrong.data.items import LoadedItem, load_item
 from whywrong.data.sources.base import Entry, Source, SourceSpec
-from whywrong.explain.analysis import ImageSet
+from whywrong.explain.analysis import ImageSet, Kept
 from whywrong.models.classifier import Classifier
 from whywrong.models.memory import device_errors
 from whywrong.runs.engines.base import Heartbeat, Report, Task, WorkerSpec
-from whywrong.runs.store.packing import pack
-from whywrong.runs.store.shards import write_maps
+from whywrong.runs.store.packing import pack, unpack
+from whywrong.runs.store.shards import read_maps, write_maps
 from whywrong.runs.work.lookahead import LookAhead
+
+PASSES = "passes"  # name of the array of what a unit cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,14 @@ class AnalysisSpec(WorkerSpec):
         config: Settings of the analysis.
         images: Sets of images by name.
         models: Further classifiers, or recipes from which a worker process rebuilds them.
+        folder: The run folder.
     """
 
     worker: ClassVar[str] = "whywrong.runs.work.units:UnitWorker"
     config: Any
     images: Mapping[str, ImageSet]
     models: tuple[Any, ...] = ()
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +79,7 @@ class UnitTask(Task):
         path: Where its result is stored.
         identity: What the result is a result of; stored with it.
         size: How much it counts in the progress.
+        images: Set of images that it is about, unless its function names another.
     """
 
     function: Callable[[Any, Any], Any]
@@ -80,6 +87,7 @@ class UnitTask(Task):
     path: Path
     identity: str
     size: int = 1
+    images: str = "data"
 
 
 class UnitStopped(BaseException):
@@ -104,8 +112,9 @@ class UnitWorker:
         self.cache: dict[str, Any] = {}
         self._spec, self._sources, self._stopping, self._at = spec, source.sets, stopping, at
         self._task: UnitTask | None = None
-        self._failed = 0
-        self._told = classifier.forwards + classifier.backwards
+        self._failed = self._others = 0
+        self._watched = [classifier]
+        self._told = self._passes()
 
     @cached_property
     def models(self) -> Sequence[Classifier]:
@@ -122,27 +131,46 @@ class UnitWorker:
             DeviceFailure: The GPU fails; nothing of the unit is stored.
         """
         self._task, self._failed = task, 0
+        before = self.classifier.forwards, self.classifier.backwards
         try:
             with device_errors():
                 result = task.function(self, task.unit)
         except UnitStopped:
             return Report(task=task, complete=False)
-        write_maps(task.path, pack(result), task.identity)
+        spent = self.classifier.forwards - before[0], self.classifier.backwards - before[1]
+        write_maps(task.path, pack(result) | {PASSES: np.array(spent, np.int64)}, task.identity)
         return Report(task=task, done=task.size, failed=self._failed)
 
     def heartbeat(self) -> Heartbeat | None:
         """What has happened since the last heartbeat; None if no image has passed."""
-        passes = self.classifier.forwards + self.classifier.backwards
+        passes = self._passes()
         passed, self._told = passes - self._told, passes
         return Heartbeat(shard=self._task.shard, passed=passed) if self._task is not None and passed else None
+
+    def _passes(self) -> int:
+        return self._others + sum(one.forwards + one.backwards for one in self._watched)
+
+    def watch(self, classifier: Classifier) -> None:
+        """Count the passes of another classifier, too, as a sign that the worker is alive."""
+        if all(classifier is not one for one in self._watched):
+            self._others -= classifier.forwards + classifier.backwards
+            self._watched.append(classifier)
+
+    def passed(self, images: int) -> None:
+        """Say that images passed through a model that cannot be watched."""
+        self._others += images
+
+    def read(self, kept: Kept) -> Any:
+        """Read a result that a step of one unit stored."""
+        return unpack(resolve(kept.kind), read_maps(self._spec.folder / kept.path))
 
     def close(self) -> None:
         """Do nothing: no thread outlives a unit."""
 
-    def batches(self, images: str, entries: Sequence[Entry]) -> Iterator[Batch]:
-        """Yield images of a set in batches, loaded ahead; a batch without images may name failed items."""
+    def batches(self, entries: Sequence[Entry], images: str = "") -> Iterator[Batch]:
+        """Yield images in batches, loaded ahead; a batch without images may name failed items."""
         assert self._task is not None
-        image_set, reasons = self.images[images], self._task.reasons
+        image_set, reasons = self.images[images or self._task.images], self._task.reasons
         attributed = [FailedItem(entry, reasons[entry.item_id]) for entry in entries if entry.item_id in reasons]
         groups = self._grouped([entry for entry in entries if entry.item_id not in reasons])
         with self._ahead(image_set, None) as ahead:
@@ -159,13 +187,16 @@ class UnitWorker:
             self._failed += len(attributed)
             yield _batch(image_set, [], attributed)
 
-    def load(self, images: str, entries: Sequence[Entry], *, photo_side: int | None = None) -> Iterator[LoadedItem]:
-        """Yield items of a set again.
+    def load(
+        self, entries: Sequence[Entry], images: str = "", *, photo_side: int | None = None
+    ) -> Iterator[LoadedItem]:
+        """Yield items again.
 
         Raises:
             DataError: One of them cannot be read.
         """
-        with self._ahead(self.images[images], photo_side) as ahead:
+        assert self._task is not None
+        with self._ahead(self.images[images or self._task.images], photo_side) as ahead:
             ahead.add(entries)
             for _ in entries:
                 self._leave_if_stopping()

@@ -1,6 +1,6 @@
 """The page of ``whywrong spurious``: components to look at, their evidence, and labels set by keyboard.
 
-One self-contained HTML file made from what :mod:`whywrong.runs.spurious.files` wrote; loads no torch.
+One self-contained HTML file made from the tables of the analysis; loads no torch.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from whywrong._version import __version__
+from whywrong.core.registry import find_analysis
 from whywrong.report.analyses.spurious import words
 from whywrong.report.analyses.spurious.changes import change_section
 from whywrong.report.folders import hide_folders, owner_folders
@@ -24,8 +25,7 @@ from whywrong.report.html import STATIC
 from whywrong.report.numbers import count, shown, sig
 from whywrong.report.pages import write_page
 from whywrong.report.primitives.overlays import data_uri, density, signed_png
-from whywrong.runs.spurious.change_files import read_changes
-from whywrong.runs.spurious.files import read_search
+from whywrong.runs.store.results import read_record, read_rows
 
 Row = Mapping[str, Any]
 
@@ -94,7 +94,10 @@ def write_gallery(folder: Path, path: Path | None = None) -> Path:
         RunFolderError: There is no search in the folder, or it is damaged.
         EnvironmentFailure: The file cannot be written.
     """
-    record, rows, pictures = read_search(folder)
+    analysis = find_analysis("spurious")
+    record = read_record(folder, analysis, f"`whywrong spurious MODEL DATA --out {folder}`")
+    rows, pictures = (read_rows(folder, analysis, table) for table in ("components", "examples"))
+    changes = read_rows(folder, analysis, "changes") if record.get("changes") else []
     target = path or folder / "spurious.html"
     script = (STATIC / "spurious.js").read_text(encoding="utf-8")
     style = "".join((STATIC / name).read_text(encoding="utf-8") for name in ("report.css", "spurious.css"))
@@ -117,7 +120,7 @@ def write_gallery(folder: Path, path: Path | None = None) -> Path:
         classes=list(dict.fromkeys(card.class_name for card in cards)),
         total=len(cards),
         basis=record["basis"],
-        changes=change_section(record, read_changes(folder, record)),
+        changes=change_section(record, changes),
         method=words.method(record),
         left_out=[(shown(name), reason) for name, reason in record["left_out"].items()],
         failed=[(shown(key), shown(reason)) for key, reason in record["failed"][:20]],

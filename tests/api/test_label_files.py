@@ -7,15 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.explain.spurious.toys import toy_classifier, toy_images
+from tests.explain.spurious.toys import searched, toy_classifier, toy_images
 from tests.runs.damage import picture
 
 from whywrong.core.errors import EnvironmentFailure, RunFolderError
+from whywrong.core.registry import find_analysis
 from whywrong.data.sources import open_source
-from whywrong.runs.spurious.files import write_search
-from whywrong.runs.spurious.label_files import check_labels_place, kept_labels
-from whywrong.runs.spurious.labels import Labels
-from whywrong.runs.spurious.search import Search, SpuriousConfig, search_spurious
+from whywrong.explain.spurious.analysis import SpuriousResult
+from whywrong.explain.spurious.config import SpuriousConfig
+from whywrong.explain.spurious.labels import Labels
+from whywrong.explain.spurious.search import Search
+from whywrong.runs.analyses import write_analysis
+from whywrong.runs.store.lock import RunLock
+from whywrong.runs.store.results import check_editable, kept_digest
 
 FIRST, SECOND = {(0, 0): "spurious"}, {(0, 0): "core", (1, 1): "unsure"}
 
@@ -25,13 +29,16 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
     folder = tmp_path_factory.mktemp("toys")
     x, label, _ = toy_images(60, (0.5, 0.3, 0.3), seed=1)
     np.savez(folder / "d.npz", images=(255 * x).byte().permute(0, 2, 3, 1).numpy(), labels=label.numpy())
-    return search_spurious(toy_classifier(), open_source(folder / "d.npz"), None, config=SpuriousConfig())
+    return searched(toy_classifier(), open_source(folder / "d.npz"), None, config=SpuriousConfig())
 
 
 def _write(folder: Path, search: Search, words: dict[tuple[int, int], str] | None) -> Path:
     given = None if words is None else Labels(words)
-    check_labels_place(folder, None if words is None else folder / "elsewhere.csv")
-    write_search(folder, search, [], classifier=toy_classifier(), labels=given)
+    analysis = find_analysis("spurious")
+    check_editable(folder, analysis, "labels.csv", None if words is None else folder / "elsewhere.csv")
+    result = SpuriousResult(search, {"source": None, "identity": "toy"}, (0, 0), labels=given)
+    with RunLock(folder):
+        write_analysis(folder, analysis, SpuriousConfig(), result)
     return folder / "spurious" / "labels.csv"
 
 
@@ -49,7 +56,7 @@ def test_labels_that_nobody_changed_are_replaced(place, search, between):
         _write(place, search, words)
     path = _write(place, search, SECOND)
     assert "core" in path.read_text()
-    assert kept_labels(place) is not None
+    assert kept_digest(place, find_analysis("spurious"), "labels.csv") is not None
 
 
 CHANGES = {

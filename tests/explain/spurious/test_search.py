@@ -8,16 +8,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tests.explain.spurious.toys import NAMES, SIDE, toy_classifier, toy_images
+from tests.explain.spurious.toys import NAMES, SIDE, read_search, searched, toy_classifier, toy_images
 
+from whywrong.api.spurious import read_labels, spurious_report
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import DataError, InputError, RunFolderError
 from whywrong.core.label_match import find_class
 from whywrong.data.sources import open_source
-from whywrong.runs.spurious.files import SCHEMA, read_search
-from whywrong.runs.spurious.labels import read_labels
-from whywrong.runs.spurious.report import spurious_report
-from whywrong.runs.spurious.search import SpuriousConfig, search_spurious
+from whywrong.explain.spurious.config import SpuriousConfig
+from whywrong.explain.spurious.tables import SCHEMA
 
 CLASSES = ClassList(NAMES, wnids=("n1", "n2", "n3"))
 
@@ -81,12 +80,12 @@ def sources_folder(sources):
 def test_progress_names_its_stages_in_order(written):
     _, told = written
     stages = list(dict.fromkeys(progress.stage for progress in told))
-    assert stages == ["reference", "read", "components", "pictures", "maps"]
-    assert all(0 < progress.done <= progress.total for progress in told)
+    assert stages == ["reference", "read", "components", "pictures"]
+    assert all(0 <= progress.done <= progress.total for progress in told)
 
 
 def test_without_reference_a_part_of_the_data_is_held_out(sources):
-    search = search_spurious(toy_classifier(), sources[1], config=SpuriousConfig(min_images=10))
+    search = searched(toy_classifier(), sources[1], config=SpuriousConfig(min_images=10))
     assert not search.referenced
     assert len(search.search) + len(search.held_out) == 180
     assert not set(search.search.image_ids) & set(search.held_out.image_ids)
@@ -96,22 +95,22 @@ def test_without_reference_a_part_of_the_data_is_held_out(sources):
 
 def test_images_that_are_in_both_sets_judge_nothing(sources):
     with pytest.raises(DataError, match="every image of DATA is among the reference images"):
-        search_spurious(toy_classifier(), sources[0], sources[0])
+        searched(toy_classifier(), sources[0], sources[0])
 
 
 def test_asked_classes_are_searched_and_no_others(sources):
-    search = search_spurious(toy_classifier(), sources[1], sources[0], config=SpuriousConfig(classes=("dog",)))
+    search = searched(toy_classifier(), sources[1], sources[0], config=SpuriousConfig(classes=("dog",)))
     assert list(search.classes) == [1]
     with pytest.raises(InputError, match='class "dgo" is not among the model\'s 3 classes; nearest: "dog"'):
-        search_spurious(toy_classifier(), sources[1], sources[0], config=SpuriousConfig(classes=("dgo",)))
+        searched(toy_classifier(), sources[1], sources[0], config=SpuriousConfig(classes=("dgo",)))
 
 
 def test_too_few_images_are_said(sources):
     config = SpuriousConfig(classes=("cat",), min_images=100)
     with pytest.raises(InputError, match='class "cat": 60 images, fewer than 100'):
-        search_spurious(toy_classifier(), sources[1], sources[0], config=config)
+        searched(toy_classifier(), sources[1], sources[0], config=config)
     with pytest.raises(DataError, match="every class has too few images"):
-        search_spurious(toy_classifier(), sources[1], sources[0], config=SpuriousConfig(min_images=100))
+        searched(toy_classifier(), sources[1], sources[0], config=SpuriousConfig(min_images=100))
 
 
 def test_labels_repair_and_the_repaired_classifier_says_what_was_measured(sources, written, tmp_path):
@@ -163,7 +162,7 @@ def test_a_refitted_head_is_measured_beside_spufix(sources, written, tmp_path):
 
 def test_the_basis_changes_with_model_images_and_components_only(sources):
     def basis(classifier, reference, **settings):
-        return search_spurious(classifier, sources[1], reference, config=SpuriousConfig(**settings)).basis
+        return searched(classifier, sources[1], reference, config=SpuriousConfig(**settings)).basis
 
     plain = basis(toy_classifier(), sources[0])
     assert basis(toy_classifier(), sources[0], top=3, start="class") == plain
@@ -232,10 +231,10 @@ def test_an_odd_folder_is_refused(sources, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match="a file is in the way"):
         spurious_report(toy_classifier(), sources[1], sources[0], tmp_path / "file")
-    with pytest.raises(RunFolderError, match="no search for spurious features here"):
+    with pytest.raises(RunFolderError, match="no spurious analysis here"):
         read_search(tmp_path)
 
 
 def test_inputs_are_of_the_size_that_the_toys_have(sources):
-    search = search_spurious(toy_classifier(), sources[1], sources[0])
-    assert (search.settled.spec.height, search.settled.spec.width) == (SIDE, SIDE)
+    search = searched(toy_classifier(), sources[1], sources[0])
+    assert (search.held_out.images.spec.height, search.held_out.images.spec.width) == (SIDE, SIDE)

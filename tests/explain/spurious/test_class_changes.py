@@ -6,17 +6,18 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
-from tests.explain.spurious.toys import toy_classifier
-from tests.runs.spurious.test_search import source
+from tests.explain.spurious.test_search import source
+from tests.explain.spurious.toys import changed, read_search, searched, toy_classifier
+from tests.runs import kit
 
+from whywrong.api.spurious import spurious_report
 from whywrong.core.errors import InputError
+from whywrong.core.registry import find_analysis
+from whywrong.explain.spurious.config import SpuriousConfig
+from whywrong.explain.spurious.tables import CHANGE_SCHEMA
 from whywrong.report.analyses.spurious.gallery import write_gallery
 from whywrong.runs.folder import RunFolder
-from whywrong.runs.spurious.change_files import CHANGE_SCHEMA, read_changes
-from whywrong.runs.spurious.changes import change_classes
-from whywrong.runs.spurious.files import read_search
-from whywrong.runs.spurious.report import spurious_report
-from whywrong.runs.spurious.search import SpuriousConfig, search_spurious
+from whywrong.runs.store.results import read_rows
 
 FEW = {"changes": True, "changed_steps": 4, "changed_images": 20}
 
@@ -44,7 +45,7 @@ def test_held_out_images_of_other_classes_are_changed_and_others_try_what_came_a
         assert not (features.label[list(found.rows)] == index).any()
         assert not (features.predicted[list(found.rows)] == index).any()
         assert all(0 < tried.images <= 20 for tried in found.others)
-    assert [one.stage for one in told if one.stage == "changes"] == ["changes"] * len(changes.classes)
+    assert [one.done for one in told if one.stage == "changes"][-1] == len(changes.classes)
 
 
 def test_the_cue_is_what_is_added_to_make_a_cat(written):
@@ -57,9 +58,12 @@ def test_the_cue_is_what_is_added_to_make_a_cat(written):
 
 def test_every_pass_is_counted(sources):
     classifier = toy_classifier()
-    search = search_spurious(classifier, sources[1], sources[0], config=SpuriousConfig(**FEW))
-    before = classifier.forwards, classifier.backwards
-    changes = change_classes(classifier, search)
+    config = SpuriousConfig(**FEW)
+    searched(classifier, sources[1], sources[0], config=config)  # the first look at the last layer is a pass more
+    before = classifier.forwards
+    searched(classifier, sources[1], sources[0], config=config)
+    before = 2 * classifier.forwards - before, classifier.backwards  # the next search, of the same passes, included
+    changes = changed(classifier, sources[1], sources[0], config)
     first = 20 * 5  # coherence at images as they are, one pass and four noisy ones
     classes = changes.classes.values()
     assert classifier.forwards - before[0] == sum(one.forwards for one in classes) + first
@@ -71,7 +75,7 @@ def test_the_table_is_read_back_and_shown(written):
     table = pq.read_table(report.folder / "spurious" / "changes.parquet")
     assert table.schema.equals(CHANGE_SCHEMA, check_metadata=False)
     record, _, _ = read_search(report.folder)
-    rows = read_changes(report.folder, record)
+    rows = read_rows(report.folder, find_analysis("spurious"), "changes")
     assert record["changes"]["classes"] == len(rows) == 3
     assert record["changes"]["rung"] == "own gradient"  # a net that is all but linear
     assert record["changes"]["crops_tested"] == sum(len(row["crops"]) for row in rows)
@@ -80,9 +84,10 @@ def test_the_table_is_read_back_and_shown(written):
     assert page.count("sp-window") > 2
 
 
-def test_a_run_shows_windows_as_rows_and_leaves_the_pictures_in_the_file(written, finished, tmp_path):
+def test_a_run_shows_windows_as_rows_and_leaves_the_pictures_in_the_file(written, tmp_path, monkeypatch):
     report, _ = written
-    shutil.copytree(finished().path, tmp_path / "run")
+    monkeypatch.setattr("whywrong.explain.methods.METHODS", (kit.method(),))
+    kit.diagnosed(tmp_path / "run", kit.array_source(tmp_path, 10))
     shutil.copytree(report.folder / "spurious", tmp_path / "run" / "spurious")
     rows = RunFolder(tmp_path / "run").query("select * from spurious_changes").to_pylist()
     crops = [crop for found in report.changes.classes.values() for crop in found.route.change.rows]
@@ -103,17 +108,16 @@ def test_a_search_without_changes_takes_older_ones_away(sources, tmp_path):
 
 def test_what_cannot_be_changed_is_said(sources):
     few = SpuriousConfig(**FEW | {"changed_images": 200})
-    search = search_spurious(toy_classifier(), sources[1], sources[0], config=few)
     with pytest.raises(
         InputError, match=r"images of other classes, fewer than 200; .*lower --set changed_images \(at l"
     ):
-        change_classes(toy_classifier(), search)
+        changed(toy_classifier(), sources[1], sources[0], few)
 
 
 def test_a_guide_that_is_not_there_is_refused_before_anything_is_read(sources):
     classifier = toy_classifier()
     with pytest.raises(InputError, match="planted:nobody"):
-        search_spurious(classifier, sources[1], config=SpuriousConfig(**FEW | {"guide": "planted:nobody"}))
+        searched(classifier, sources[1], config=SpuriousConfig(**FEW | {"guide": "planted:nobody"}))
     assert classifier.forwards <= 1  # the look at the last layer
 
 

@@ -16,9 +16,9 @@ from whywrong.explain.spurious.features import Features
 from whywrong.explain.spurious.harmful import taken_away
 from whywrong.explain.spurious.refit import SOLVED, Refit, low_spuriosity, refit_head
 from whywrong.explain.spurious.scores import average_precision, roc_area
+from whywrong.explain.spurious.search import Search
 from whywrong.explain.spurious.spufix import Fix, Start, fixed_logits, fixes_of
 from whywrong.explain.spurious.spuriosity import spuriosity
-from whywrong.runs.spurious.search import Search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

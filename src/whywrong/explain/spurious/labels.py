@@ -1,16 +1,16 @@
-"""What a person says of the components: read from a CSV file, each row of it checked."""
+"""What a person says of the components, as a CSV file with every row checked."""
 
 from __future__ import annotations
 
 import csv
 import difflib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from whywrong.core.classes import ClassList
-from whywrong.core.csv_cells import plain_cell
+from whywrong.core.csv_cells import guard_cell, plain_cell
 from whywrong.core.errors import InputError
 from whywrong.core.label_match import find_class
 
@@ -40,25 +40,24 @@ class Labels:
         return found
 
 
-def read_labels(path: Path, classes: ClassList, components: Mapping[int, int], basis: str | None = None) -> Labels:
-    """Read a file with the columns ``class`` (name, wnid or index), ``component`` (from 1) and ``label``.
+def parse_labels(
+    text: str, path: Path, classes: ClassList, components: Mapping[int, int], basis: str | None = None
+) -> Labels:
+    """Read the text of a file with the columns ``class`` (name, wnid or index), ``component`` (from 1) and ``label``.
 
     A column ``basis`` says which search the numbers belong to; the page writes it. Other columns are passed over, and
     rows with an empty label count as not labelled.
 
     Args:
-        path: The file, UTF-8.
+        text: The text.
+        path: The file that holds it, for messages.
         classes: Of the model.
         components: Class index to the number of its components.
         basis: Of this search; None checks nothing.
 
     Raises:
-        InputError: The file cannot be read, or a row breaks the contract; the message names file and line.
+        InputError: A row breaks the contract; the message names file and line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: labels cannot be read: {getattr(error, 'strerror', None) or error}") from None
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     words: dict[tuple[int, int], str] = {}
     lines: dict[tuple[int, int], int] = {}
@@ -105,3 +104,16 @@ def _row(
         hint = f'; nearest: "{near[0]}"' if near else ""
         raise InputError(f'{where}: label must be {", ".join(WORDS)}, got "{word}"{hint}')
     return (index, int(text) - 1), word
+
+
+def labels_text(names: Sequence[str], labels: Labels, basis: str) -> bytes:
+    """The file of labels of a search, whose class names are ``names``."""
+    lines = [
+        f"{_quoted(names[index])},{number + 1},{word},{basis}\n"
+        for (index, number), word in sorted(labels.words.items())
+    ]
+    return b"class,component,label,basis\n" + "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def _quoted(text: str) -> str:
+    return '"' + guard_cell(text).replace('"', '""') + '"'

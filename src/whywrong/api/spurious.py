@@ -1,4 +1,4 @@
-"""``whywrong spurious``: search, judge, draw, repair, write."""
+"""``whywrong spurious``: read the labels, run the analysis into a folder, and hand back what was written."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from whywrong.core.classes import ClassList
 from whywrong.core.config import make_config
-from whywrong.core.errors import InputError, RunFolderError
-from whywrong.data.decoding import DecodeOptions
+from whywrong.core.errors import InputError
+from whywrong.core.registry import find_analysis
 from whywrong.data.sources.base import Source
+from whywrong.explain.spurious.analysis import LabelsFile, SpuriousResult
+from whywrong.explain.spurious.class_changes import Changes
+from whywrong.explain.spurious.config import SpuriousConfig
+from whywrong.explain.spurious.labels import Labels, parse_labels
 from whywrong.explain.spurious.refit import Refit, with_head
-from whywrong.explain.spurious.spufix import Start, repair
+from whywrong.explain.spurious.repairs import Repair, fixes_for
+from whywrong.explain.spurious.search import Search
+from whywrong.explain.spurious.spufix import repair
 from whywrong.models.classifier import Classifier
-from whywrong.runs.guard import check_apart
+from whywrong.runs.analyses import AnalysisOptions, run_analysis
 from whywrong.runs.progress import Progress
-from whywrong.runs.spurious.changes import Changes, change_classes
-from whywrong.runs.spurious.files import describe, write_search
-from whywrong.runs.spurious.label_files import check_labels_place
-from whywrong.runs.spurious.labels import Labels, read_labels
-from whywrong.runs.spurious.pictures import examples
-from whywrong.runs.spurious.repair import Repair, fixes_for, refit_of, repair_of, scores_alone
-from whywrong.runs.spurious.search import Search, SpuriousConfig, search_spurious
-from whywrong.runs.store.layout import RUN_FILE, check_folder
-from whywrong.runs.store.run_file import read_run_file
+from whywrong.runs.store.results import check_editable, is_given, read_record
 
-PAGE = "spurious.html"
+PAGE, LABELS = "spurious.html", "labels.csv"
+REMEDY = "`whywrong spurious MODEL DATA --out DIR`"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +86,7 @@ def spurious_report(
     *,
     labels: Path | None = None,
     settings: Mapping[str, Any] | None = None,
-    decode_options: DecodeOptions | None = None,
+    options: AnalysisOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> SpuriousReport:
     """Search, judge on held-out images, draw, measure the repair, and write everything but the page.
@@ -98,50 +98,47 @@ def spurious_report(
         folder: Where to write.
         labels: File of labels, or None.
         settings: Of :class:`SpuriousConfig`.
-        decode_options: How files are decoded.
+        options: Workers, engine, and how files are decoded.
         progress: Told how far it is.
 
     Raises:
-        InputError, ModelError, DataError: As :func:`search_spurious` and :func:`read_labels`.
+        InputError, ModelError, DataError: As :func:`whywrong.explain.spurious.analysis.spurious`.
         RunFolderError: ``folder`` is a run of another model, holds something else, or lies in the data.
     """
-    config = make_config(SpuriousConfig, settings or {}, "spurious")
+    analysis = find_analysis("spurious")
+    config = make_config(SpuriousConfig, settings or {}, analysis.name)
     if labels is not None and not labels.is_file():
         raise InputError(f"{labels}: no such file of labels")
-    check_apart(folder, source.spec)
-    if reference is not None:
-        check_apart(folder, reference.spec)
-    _check_folder(folder, classifier)
-    check_labels_place(folder, labels)
-    search = search_spurious(
-        classifier, source, reference, config=config, decode_options=decode_options, progress=progress
+    check_editable(folder, analysis, LABELS, labels)
+    given = None
+    if labels is not None:
+        given = LabelsFile(_text_of(labels), labels, is_given(folder, analysis, LABELS, labels))
+    result = run_analysis(
+        analysis,
+        classifier,
+        {"data": source} if reference is None else {"data": source, "reference": reference},
+        folder,
+        config=config,
+        inputs={} if given is None else {"labels": given},
+        options=options,
+        progress=progress,
     )
-    given = None if labels is None else read_labels(labels, search.settled.classes, search.counts, search.basis)
-    repairs: list[Repair] = []
-    head: Refit | None = None
-    if given is not None and given.spurious:
-        starts: tuple[Start, Start] = ("others", "class") if config.start == "others" else ("class", "others")
-        repairs = [repair_of(search, given.spurious, start) for start in starts]
-        if config.refit:
-            measured, head = refit_of(search, given.spurious)
-            repairs.append(measured)
-    shown = examples(classifier, search, progress)
-    scores = scores_alone(search)
-    changes = change_classes(classifier, search, progress) if config.changes else None
-    write_search(
-        folder, search, shown, classifier=classifier, labels=given, scores=scores, repairs=repairs, changes=changes
-    )
-    record = describe(search, classifier, given, repairs, changes)
-    return SpuriousReport(search, folder, given, repairs, record, changes, head)
+    assert isinstance(result, SpuriousResult)
+    record = {name: value for name, value in read_record(folder, analysis, REMEDY).items() if name != "seal"}
+    return SpuriousReport(result.search, folder, result.labels, result.repairs, record, result.changes, result.head)
 
 
-def _check_folder(folder: Path, classifier: Classifier) -> None:
-    check_folder(folder)
-    if not (folder / RUN_FILE).exists():
-        return
-    known = read_run_file(folder)["model"]["identity"]
-    if known != classifier.identity:
-        raise RunFolderError(
-            f"{folder}: the run of another model (identity {known[:12]}, this one {classifier.identity[:12]}); "
-            "use another folder"
-        )
+def read_labels(path: Path, classes: ClassList, components: Mapping[int, int], basis: str | None = None) -> Labels:
+    """Read a file of labels; see :func:`whywrong.explain.spurious.labels.parse_labels`.
+
+    Raises:
+        InputError: The file cannot be read, or a row breaks the contract.
+    """
+    return parse_labels(_text_of(path), path, classes, components, basis)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: labels cannot be read: {getattr(error, 'strerror', None) or error}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +12,14 @@ from torch import Tensor
 
 from whywrong.core.errors import ModelError
 from whywrong.data.batches import to_tensor
-from whywrong.explain.spurious.features import ComponentMaps, component_maps
+from whywrong.data.sources.base import Entry
+from whywrong.explain.analysis import AnalysisContext, AnalysisWorker
+from whywrong.explain.spurious.features import ComponentMaps, Features, component_maps
 from whywrong.explain.spurious.harmful import taken_away
+from whywrong.explain.spurious.levels import Levels
+from whywrong.explain.spurious.neural_pca import ClassComponents
+from whywrong.explain.spurious.search import ClassSearch, Pool, Search
 from whywrong.models.classifier import Classifier
-from whywrong.runs.progress import Progress
-from whywrong.runs.spurious.reading import Pool
-from whywrong.runs.spurious.search import ClassSearch, Search
 
 CARRIERS = 6  # images of other classes shown with each component
 SIDE = 160  # pixels; larger inputs are reduced to it
@@ -65,41 +66,62 @@ class Example:
     outside: float
 
 
-def examples(
-    classifier: Classifier, search: Search, progress: Callable[[Progress], None] | None = None
-) -> list[Example]:
-    """Pictures for the page.
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """Images of one set that are shown with the components of a class.
+
+    Attributes:
+        group: ``top`` or ``carrier``.
+        images: Name of the set.
+        entries: Each image once, in the order of the set.
+        features: Of each.
+        rows: Number of a component to the images shown with it, as rows of the above, first to last.
+    """
+
+    group: str
+    images: str
+    entries: list[Entry]
+    features: Features
+    rows: dict[int, list[int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownClass:
+    """One class whose components are drawn."""
+
+    components: ClassComponents
+    levels: Levels
+    chosen: list[Chosen]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """The pictures of one class."""
+
+    shown: list[Example]
+
+
+def examples(context: AnalysisContext, search: Search) -> list[Example]:
+    """Pictures for the page, class by class.
 
     Raises:
         DataError: An image cannot be read again.
     """
-    plan = {index: _plan(search, search.classes[index]) for index in shown_classes(search)}
-    pools = {"top": search.search, "carrier": search.held_out}
-    wanted = {
-        group: {row for chosen in plan.values() for rows in chosen[group].values() for row in rows} for group in pools
-    }
-    total, found = sum(map(len, wanted.values())), []
-    tell = progress or (lambda _: None)
-    seen: dict[str, dict[int, _Seen]] = {group: {} for group in pools}
-    for group, pool in pools.items():
-        for row, item in pool.load(wanted[group]):
-            seen[group][row] = _Seen(item.pixels, item.mask, small_picture(item.pixels))
-            tell(Progress("pictures", sum(map(len, seen.values())), total, 0, 0))
-    with classifier:
-        for done, (index, chosen) in enumerate(plan.items(), start=1):
-            for group, pool in pools.items():
-                found += _draw(classifier, search, search.classes[index], pool, chosen[group], seen[group], group)
-            tell(Progress("maps", done, len(plan), 0, 0))
-    return found
+    units = []
+    for index in shown_classes(search):
+        found = search.classes[index]
+        plan = _plan(search, found)
+        pools = (("top", search.search, "reference"), ("carrier", search.held_out, "data"))
+        chosen = [
+            _chosen(group, pool, name if search.referenced else "data", plan[group]) for group, pool, name in pools
+        ]
+        units.append(ShownClass(found.components, found.levels, chosen))
+    return [one for drawn in context.over("pictures", draw_class, units, settings=("start",)) for one in drawn.shown]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Seen:
-    """One image at the model's input: pixels (C, H, W) uint8, its object (H, W) if known, and its small copy."""
-
-    pixels: np.ndarray
-    mask: np.ndarray | None
-    picture: bytes
+def draw_class(worker: AnalysisWorker, unit: ShownClass) -> Examples:
+    """Read the images of one class again and draw them with their maps."""
+    return Examples([one for chosen in unit.chosen for one in _draw(worker, unit, chosen)])
 
 
 def shown_classes(search: Search) -> list[int]:
@@ -138,59 +160,58 @@ def _plan(search: Search, found: ClassSearch) -> dict[str, dict[int, list[int]]]
     return {"top": tops, "carrier": carriers}
 
 
-def _draw(
-    classifier: Classifier,
-    search: Search,
-    found: ClassSearch,
-    pool: Pool,
-    chosen: dict[int, list[int]],
-    seen: dict[int, _Seen],
-    group: str,
-) -> list[Example]:
-    rows = sorted({row for some in chosen.values() for row in some})
-    if not rows:
+def _chosen(group: str, pool: Pool, images: str, plan: dict[int, list[int]]) -> Chosen:
+    rows = sorted({row for some in plan.values() for row in some})
+    places = {row: at for at, row in enumerate(rows)}
+    taken = {number: [places[row] for row in some] for number, some in plan.items()}
+    return Chosen(group, images, [pool.entries[row] for row in rows], pool.features[torch.tensor(rows).long()], taken)
+
+
+def _draw(worker: AnalysisWorker, unit: ShownClass, chosen: Chosen) -> list[Example]:
+    if not chosen.entries:
         return []
-    components = found.components
-    x = to_tensor([seen[row].pixels for row in rows], pool.settled.spec)
-    maps = _maps(classifier, x, found)
-    alpha = components.alphas(pool.features.phi[torch.tensor(rows)])
-    chance = pool.features.logits[torch.tensor(rows)].double().softmax(1)[:, components.index]
+    components, features = unit.components, chosen.features
+    items = list(worker.load(chosen.entries, chosen.images, photo_side=2 * SIDE))
+    x = to_tensor([item.pixels for item in items], worker.images[chosen.images].spec)
+    maps = _maps(worker.classifier, x, components)
+    pictures = [small_picture(item.pixels) for item in items]
+    alpha = components.alphas(features.phi)
+    chance = features.logits.double().softmax(1)[:, components.index]
     drawn = []
-    for number, some in chosen.items():
-        for rank, row in enumerate(some):
-            at = rows.index(row)
-            grid = None if maps is None else maps.maps[at, number].numpy()
-            label, predicted = int(pool.features.label[row]), int(pool.features.predicted[row])
-            taken = taken_away(alpha[at : at + 1, number], found.levels, number, search.config.start)
-            logits = pool.features.logits[row].clone()
-            logits[components.index] -= float(taken)
+    for number, rows in chosen.rows.items():
+        taken = taken_away(alpha[:, number], unit.levels, number, worker.config.start)
+        for rank, row in enumerate(rows):
+            grid = None if maps is None else maps.maps[row, number].numpy()
+            label, predicted = int(features.label[row]), int(features.predicted[row])
+            logits = features.logits[row].clone()
+            logits[components.index] -= float(taken[row])
             drawn.append(
                 Example(
                     index=components.index,
                     number=number,
-                    group=group,
+                    group=chosen.group,
                     rank=rank,
-                    item_id=pool.entries[row].item_id,
-                    key=pool.entries[row].key,
+                    item_id=chosen.entries[row].item_id,
+                    key=chosen.entries[row].key,
                     label=label,
                     predicted=predicted,
-                    alpha=float(alpha[at, number]),
-                    probability=float(chance[at]),
+                    alpha=float(alpha[row, number]),
+                    probability=float(chance[row]),
                     caused=predicted == components.index != label and int(logits.argmax()) != components.index,
-                    picture=seen[row].picture,
+                    picture=pictures[row],
                     width=x.shape[3],
                     height=x.shape[2],
                     map=grid,
                     exact=maps is not None and maps.exact,
-                    outside=_outside(grid, seen[row].mask),
+                    outside=_outside(grid, items[row].mask),
                 )
             )
     return drawn
 
 
-def _maps(classifier: Classifier, x: Tensor, found: ClassSearch) -> ComponentMaps | None:
+def _maps(classifier: Classifier, x: Tensor, components: ClassComponents) -> ComponentMaps | None:
     try:
-        return component_maps(classifier, x, found.components)
+        return component_maps(classifier, x, components)
     except ModelError:  # no layer that knows places; the components themselves need none
         return None
 
