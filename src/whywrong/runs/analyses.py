@@ -112,18 +112,21 @@ def run_analysis(
     _check_place(folder, classifier, images)
     before = classifier.batch_size
     try:
-        with Stop(on_signal=lambda: report(Progress("stopping", 0, 0, 0, 0))) as stop, RunLock(folder), classifier:
-            with preparing(folder):
-                _make_room(folder, analysis)
+        with Stop(on_signal=lambda: report(Progress("stopping", 0, 0, 0, 0))) as stop, classifier:
             settled = {name: _settle(name, source, classifier, options.decode) for name, source in images.items()}
-            context = _Context(analysis, classifier, images, folder, config, settled, stop, report)
-            context.models, context.inputs = models, inputs or {}
-            context.placement = find_engine(options.engine), workers, options.time_limit
-            try:
-                result = resolve(analysis.function)(context, config=config)
-            finally:
-                context.close()
-            write_analysis(folder, analysis, config, result)
+            _check_models(config, classifier, settled)
+            stop.check()
+            with RunLock(folder):
+                with preparing(folder):
+                    _make_room(folder, analysis)
+                context = _Context(analysis, classifier, images, folder, config, settled, stop, report)
+                context.models, context.inputs = models, inputs or {}
+                context.placement = find_engine(options.engine), workers, options.time_limit
+                try:
+                    result = resolve(analysis.function)(context, config=config)
+                finally:
+                    context.close()
+                write_analysis(folder, analysis, config, result)
     except StopNow:
         raise Interrupted(f"{folder}: interrupted; finished work is kept, and the same call resumes it") from None
     finally:
@@ -193,6 +196,14 @@ def _settle(name: str, source: Source, classifier: Classifier, decode: DecodeOpt
         options=decode or DecodeOptions(),
         count=len(source),
     )
+
+
+def _check_models(config: Any, classifier: Classifier, images: Mapping[str, ImageSet]) -> None:
+    """Let an analysis refuse the classifier, and models that its settings name, before anything is read or written."""
+    if not hasattr(config, "check_models"):
+        return
+    for one in images.values():
+        config.check_models(classifier, (one.spec.channels, one.spec.height, one.spec.width))
 
 
 class _Context:

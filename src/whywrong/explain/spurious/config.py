@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from whywrong.core.errors import InputError
 from whywrong.explain.counterfactuals.guidance import WAYS, Way
+from whywrong.explain.counterfactuals.named import check_named
 from whywrong.explain.counterfactuals.solvers.maximize import check_exponent
 from whywrong.explain.spurious.change_mass import FEWEST
 from whywrong.explain.spurious.harmful import HarmfulConfig
 from whywrong.explain.spurious.neural_pca import NeuralPCAConfig
 from whywrong.explain.spurious.spufix import Start
+from whywrong.models.classifier import Classifier
+from whywrong.models.layers.last_layer import find_last_layer
 
 COPY = "copy"  # the guide that is a fine-tuned copy, and no model's name
 
@@ -90,6 +93,18 @@ class SpuriousConfig:
         for name in ("top", "shown_classes", "shown_components", "changed_classes", "changed_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def check_models(self, classifier: Classifier, shape: tuple[int, int, int]) -> None:
+        """Refuse a classifier or a guide that cannot serve, before anything is read.
+
+        Raises:
+            AccessError: The classifier does not let us see its layers.
+            ModelError: It has no linear last layer.
+            InputError: The guide does not fit.
+        """
+        find_last_layer(classifier, shape)
+        if self.guide not in ("", COPY):
+            check_named(classifier, self.guide, (), shape)
 
     @property
     def pca(self) -> NeuralPCAConfig:

@@ -15,8 +15,7 @@ from whywrong.core.label_match import find_class
 from whywrong.data.items import LoadedItem
 from whywrong.data.sources.base import Entry
 from whywrong.explain.analysis import AnalysisContext, AnalysisWorker, ImageSet
-from whywrong.explain.counterfactuals.named import check_named
-from whywrong.explain.spurious.config import COPY, SpuriousConfig
+from whywrong.explain.spurious.config import SpuriousConfig
 from whywrong.explain.spurious.features import Features, image_features
 from whywrong.explain.spurious.harmful import Harm, harmful
 from whywrong.explain.spurious.levels import Levels, levels_of
@@ -201,10 +200,6 @@ def search_spurious(context: AnalysisContext, config: SpuriousConfig) -> Search:
         DataError: No image can be used, or every class has too few.
     """
     classifier, data = context.classifier, context.images["data"]
-    shape = (data.spec.channels, data.spec.height, data.spec.width)
-    find_last_layer(classifier, shape)  # refuses before anything is read
-    if config.guide not in ("", COPY):
-        check_named(classifier, config.guide, (), shape)
     asked = [find_class(text, data.classes) for text in config.classes]
     if "reference" in context.images:
         search, held_out = read_pool(context, "reference", "reference"), read_pool(context, "data", "read")
