@@ -43,6 +43,7 @@ class ImageSet:
 
     Attributes:
         name: ``data``, or what else the caller names them.
+        title: What messages call them.
         source: How to find them again.
         spec: Input of the classifier.
         classes: Classes of the classifier.
@@ -52,6 +53,7 @@ class ImageSet:
     """
 
     name: str
+    title: str
     source: SourceSpec
     spec: InputSpec
     classes: ClassList

@@ -189,6 +189,7 @@ def _settle(name: str, source: Source, classifier: Classifier, decode: DecodeOpt
     settled = LabelledSource(source, decode).settle(classifier)
     return ImageSet(
         name=name,
+        title=source.title,
         source=source.spec,
         spec=settled.spec,
         classes=settled.classes,

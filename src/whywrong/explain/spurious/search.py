@@ -106,7 +106,7 @@ def read_pool(context: AnalysisContext, images: str, step: str) -> Pool:
     if not entries:
         first = f"; the first: {failed[0][0]}: {failed[0][1]}" if failed else ""
         what = "could be used" if features else "could be read"
-        raise DataError(f"{context.images[images].source.path}: no labelled image {what}{first}")
+        raise DataError(f"{context.images[images].title}: no labelled image {what}{first}")
     image_ids = [image_id for part in parts for image_id in part.image_ids]
     return Pool(context.images[images], Features.cat(features), entries, image_ids, failed)
 
