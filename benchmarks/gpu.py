@@ -36,9 +36,9 @@ from whywrong.core.errors import WhyWrongError
 from whywrong.core.margins import error_margin
 from whywrong.core.registry import Method, methods, resolve
 from whywrong.core.result import MethodResult
+from whywrong.models.batch_size import saved_bytes
 from whywrong.models.classifier import Classifier
 from whywrong.models.loading.zoo import load_classifier
-from whywrong.models.memory import saved_bytes
 from whywrong.runs.labelled import LabelledSource
 
 REPEATS = 10  # calls behind a rate

@@ -29,13 +29,13 @@ from torch import Tensor
 
 from whywrong.core.randomness import item_keys
 from whywrong.models.classifier import Classifier
+from whywrong.reproduce.interactions.claim_groups import first_images
 from whywrong.reproduce.interactions.compare_groups import compare, curves_of, sampling_noise
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
 from whywrong.reproduce.interactions.features import Features
 from whywrong.reproduce.interactions.groups import GROUPS
 from whywrong.reproduce.interactions.make_groups import make_groups
 from whywrong.reproduce.interactions.measure_groups import MeasuredGroups, measure_groups
-from whywrong.reproduce.interactions.measuring import first_images
 from whywrong.reproduce.interactions.order_bands import BANDS, band_of
 from whywrong.reproduce.interactions.wording import decide_effect
 from whywrong.reproduce.protocol import TensorImages

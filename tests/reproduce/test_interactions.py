@@ -18,9 +18,9 @@ from whywrong.reproduce import CLAIMS
 from whywrong.reproduce.figures import draw
 from whywrong.reproduce.interactions import group_claims, rankings
 from whywrong.reproduce.interactions.attribution import band_parts
+from whywrong.reproduce.interactions.claim_groups import first_images
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig, common_grid
 from whywrong.reproduce.interactions.measure_groups import MeasuredGroups
-from whywrong.reproduce.interactions.measuring import first_images
 from whywrong.reproduce.interactions.order_bands import band_of
 from whywrong.reproduce.protocol import ClaimProgress, ClaimResult, TensorImages
 from whywrong.reproduce.running import run_claim, run_claims

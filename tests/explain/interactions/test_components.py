@@ -12,11 +12,11 @@ from tests.explain.interactions.test_estimators import repeated, z_of
 
 from whywrong.core.randomness import row_keys
 from whywrong.explain.interactions.blocks import block_pairs
+from whywrong.explain.interactions.coalitions import plan_sets
 from whywrong.explain.interactions.components import components_of
-from whywrong.explain.interactions.contexts import plan_sets
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.pairs import all_pairs, draw_pairs, near_pairs
-from whywrong.explain.interactions.windows import bases
+from whywrong.explain.interactions.permutation_windows import bases
 from whywrong.explain.masking.games import TableGame
 
 N = 12
@@ -25,7 +25,7 @@ TWO_BLOCKS = torch.cat([all_pairs(4), all_pairs(4) + 7])  # players 0-3 and 7-10
 
 def drawn(pairs, players, order, contexts=24, units=4):
     plan = plan_sets(players, order, contexts, units, balanced=True)
-    ran = torch.ones(len(pairs), plan.units, plan.cuts, dtype=torch.bool)
+    ran = torch.ones(len(pairs), plan.units, plan.per_permutation, dtype=torch.bool)
     return plan, bases(row_keys(3, len(pairs)), players, pairs, plan, ran)
 
 
@@ -75,7 +75,7 @@ def test_contexts_hold_every_other_player_equally_often(order):
     i, j = pairs[0, 0].tolist()
     sets = found.sets[served]
     sets[:, [i, j]] = False
-    assert len(sets) == 800 * plan.units * plan.cuts
+    assert len(sets) == 800 * plan.units * plan.per_permutation
     assert (sets.sum(1) == order).all()
     often = sets.view(800, -1, 64).double().mean(1)  # (800, n), independent rows
     others = [k for k in range(64) if k not in (i, j)]
@@ -90,10 +90,10 @@ def test_a_component_asks_for_one_set_a_pair_and_one_a_player_and_one_more(order
     plan, found = drawn(pairs, 64, order)
     players, count = side**2, side**2 * (side**2 - 1) // 2
     if plan.exact:
-        assert plan.cuts == 1
+        assert plan.per_permutation == 1
         assert (found.passes(pairs) == 1 + 3 * (players + count)).all()
     else:
-        most = 3 * (1 + players + count) * plan.cuts
+        most = 3 * (1 + players + count) * plan.per_permutation
         assert (found.passes(pairs) <= most).all()  # small contexts may come up in two windows
         assert (found.passes(pairs) >= 0.9 * most).all()
 
@@ -104,8 +104,8 @@ def test_no_set_of_a_unit_is_asked_twice(pairs):
     pairs = pairs.expand(2, -1, -1)
     plan, found = drawn(pairs, N, 5, contexts=6, units=3)
     queries = found.queries(pairs)
-    cuts = found.sets.shape[2]
-    unit = queries.base // cuts
+    per_permutation = found.sets.shape[2]
+    unit = queries.base // per_permutation
     corners = []
     for which in range(4):
         sets = found.sets.flatten(0, 2)[queries.base].clone()

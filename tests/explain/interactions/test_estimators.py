@@ -14,12 +14,12 @@ from torch import Tensor
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_normal, row_keys
 from whywrong.explain.interactions import draws
-from whywrong.explain.interactions.contexts import draw_pair_contexts, draw_sets, permutations, plan_sets
+from whywrong.explain.interactions.coalitions import draw_pair_coalitions, draw_sets, permutations, plan_sets
 from whywrong.explain.interactions.curves import passes_of_signed_means, player_maps, signed_means
 from whywrong.explain.interactions.estimators import METHODS, InteractionsConfig, estimate
 from whywrong.explain.interactions.pairs import all_pairs, near_pairs
+from whywrong.explain.interactions.permutation_windows import bases
 from whywrong.explain.interactions.strengths import strengths
-from whywrong.explain.interactions.windows import bases
 from whywrong.explain.masking.games import FunctionGame, TableGame
 
 N = 9
@@ -252,14 +252,14 @@ def test_pairs_may_differ_between_images_and_values_are_treated_apart():
 def test_contexts_have_their_size_and_never_hold_their_pair():
     keys, pairs = row_keys(0, 3), PAIRS.expand(3, -1, -1)
     for order in (0, 1, 4, N - 2):
-        context = draw_pair_contexts(keys, N, order, 0, pairs)
+        context = draw_pair_coalitions(keys, N, order, 0, pairs)
         assert (context.sum(2) == order).all()
         assert not context.gather(2, pairs).any()
 
 
 def test_windows_of_one_permutation_go_round_the_players_once():
     plan = plan_sets(64, 6, 44, 4, balanced=True)
-    assert (plan.units, plan.cuts) == (4, 11)
+    assert (plan.units, plan.per_permutation) == (4, 11)
     found = draw_sets(row_keys(0, 2), 64, plan)
     assert (found.sum(3) == 6).all()
     assert set(found.sum(2).unique().tolist()) == {1, 2}  # 66 places for 64 players
@@ -270,17 +270,17 @@ def test_every_window_serves_every_pair_once_with_a_context_of_the_order(order):
     """Also its contexts hold the other players about equally often, whatever the pair: that is what is balanced."""
     pairs = near_pairs(8, 8)[None, ::7]
     plan = plan_sets(64, order, 60, 2, balanced=True)
-    drawn = bases(row_keys(1, 1), 64, pairs, plan, torch.ones(1, plan.units, plan.cuts, dtype=torch.bool))
-    assert (drawn.usable.view(1, plan.units, plan.cuts, 3, -1).sum(3) == 1).all()
+    drawn = bases(row_keys(1, 1), 64, pairs, plan, torch.ones(1, plan.units, plan.per_permutation, dtype=torch.bool))
+    assert (drawn.usable.view(1, plan.units, plan.per_permutation, 3, -1).sum(3) == 1).all()
     for number, (i, j) in enumerate(pairs[0].tolist()):
-        base = drawn.sets[0, 0][drawn.usable[0, 0, :, number]]  # (cuts, n)
+        base = drawn.sets[0, 0][drawn.usable[0, 0, :, number]]  # (per_permutation, n)
         inside = base[:, [i, j]].sum(1)
         sign = drawn.sign[drawn.usable[0, 0, :, number]]
         assert torch.equal(sign, torch.where(inside == 1, -1.0, 1.0).double())
         base[:, [i, j]] = False
         assert (base.sum(1) == order).all()
         often = base.sum(0).double()[[k for k in range(64) if k not in (i, j)]]
-        expected = plan.cuts * order / 62
+        expected = plan.per_permutation * order / 62
         assert float((often - expected).abs().max()) <= 2
         independent = expected * (1 - order / 62)
         assert float(often.var()) < 0.8 * independent

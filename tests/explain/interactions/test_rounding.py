@@ -70,7 +70,7 @@ def test_in_a_linear_net_nothing_interacts(side, classes, scale, bias, value, es
 def test_the_report_says_so():
     config = ProfilesConfig(value="logit", **CONFIG)
     result = interactions(Classifier(linear(32, 4, 0.1)), images(32), torch.zeros(3, dtype=torch.int64), config=config)
-    lists = result._lists()[0]
+    lists = {name: values[0] for name, values in result.columns().items() if isinstance(values[0], list)}
     rows = [{name: lists[name][at] for name in lists} for at in range(len(lists["order"]))]
     found = curve(rows, "true")
     assert found is not None

@@ -11,7 +11,7 @@ from torch import Tensor
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform
 from whywrong.explain.interactions.pairs import near_pairs
-from whywrong.explain.interactions.streams import BLOCKS
+from whywrong.explain.interactions.random_streams import BLOCKS
 
 
 def block_pairs(keys: Tensor, rows: int, cols: int, *, side: int = 3, blocks: int = 2, radius: int = 2) -> Tensor:

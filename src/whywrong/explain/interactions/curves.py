@@ -20,10 +20,10 @@ from torch import Tensor
 from whywrong.core.checks import check_keys
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
-from whywrong.explain.interactions.contexts import Plan, draw_sets, permutations
+from whywrong.explain.interactions.coalitions import Plan, draw_sets, permutations
 from whywrong.explain.interactions.draws import MOST_MASKS, image_blocks
 from whywrong.explain.interactions.pairs import check_orders
-from whywrong.explain.interactions.streams import MARGINALS, PERMUTATIONS
+from whywrong.explain.interactions.random_streams import MARGINALS, PERMUTATIONS
 from whywrong.explain.interactions.strengths import jackknife_se
 from whywrong.explain.masking.games import Game
 
@@ -80,29 +80,29 @@ def passes_of_signed_means(players: int, orders: Sequence[int], draws: int) -> i
 
 
 def _star(players: int, order: int) -> int:
-    arms = _arms(players, order)
-    return 1 + arms + arms * (arms - 1) // 2
+    edges = _edges(players, order)
+    return 1 + edges + edges * (edges - 1) // 2
 
 
-def _arms(players: int, order: int) -> int:
+def _edges(players: int, order: int) -> int:
     return min(ARMS, players - min(order, players - 2 - order))
 
 
 def _stars(game: Game, ring: Tensor, order: int) -> Tensor:
-    """(B, d, V): mean of D over the pairs of arms, of stars (B, d, n)."""
+    """(B, d, V): mean of D over the pairs of edges, of stars (B, d, n)."""
     n, size = game.players, min(order, game.players - 2 - order)
-    arms = _arms(n, order)
+    edges = _edges(n, order)
     base = torch.zeros(*ring.shape[:2], 1, n, dtype=torch.bool).scatter_(3, ring[:, :, None, :size], True)
     if size != order:
         base = ~base  # players are taken from order + 2 of them
-    pairs = torch.combinations(torch.arange(arms))
-    toggled = torch.cat([torch.eye(arms, dtype=torch.bool), torch.zeros(len(pairs), arms, dtype=torch.bool)])
-    toggled[arms:].scatter_(1, pairs, True)  # (stars' sets, arms)
-    chosen = ring[:, :, None, size : size + arms].expand(-1, -1, len(toggled), -1)
+    pairs = torch.combinations(torch.arange(edges))
+    toggled = torch.cat([torch.eye(edges, dtype=torch.bool), torch.zeros(len(pairs), edges, dtype=torch.bool)])
+    toggled[edges:].scatter_(1, pairs, True)  # (stars' sets, edges)
+    chosen = ring[:, :, None, size : size + edges].expand(-1, -1, len(toggled), -1)
     change = torch.zeros(*ring.shape[:2], len(toggled), n, dtype=torch.bool)
     change.scatter_(3, chosen, toggled.expand_as(chosen))
     values = game(torch.cat([base, base ^ change], 2).flatten(1, 2)).unflatten(1, (ring.shape[1], -1))
-    centre, one, two = values[:, :, 0], values[:, :, 1 : 1 + arms], values[:, :, 1 + arms :]
+    centre, one, two = values[:, :, 0], values[:, :, 1 : 1 + edges], values[:, :, 1 + edges :]
     return two.mean(2) - 2 * one.mean(2) + centre
 
 

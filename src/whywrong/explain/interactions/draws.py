@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from whywrong.explain.interactions.contexts import Plan, draw_pair_contexts
-from whywrong.explain.interactions.windows import MOST_MASKS, Bases, bases
+from whywrong.explain.interactions.coalitions import Plan, draw_pair_coalitions
+from whywrong.explain.interactions.permutation_windows import MOST_MASKS, Bases, bases
 from whywrong.explain.masking.games import Game
 
 _MOST_SUMS = 2**23  # numbers held at once, 64 MiB
@@ -72,9 +72,9 @@ def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Pla
         plan: Which sets are drawn.
         ran: (b, U, c) bool, which of them an image gets; None for all.
     """
-    ran = torch.ones(len(rows), plan.units, plan.cuts, dtype=torch.bool) if ran is None else ran
+    ran = torch.ones(len(rows), plan.units, plan.per_permutation, dtype=torch.bool) if ran is None else ran
     drawn = bases(keys, game.players, pairs, plan, ran)
-    masks = plan.cuts * (1 + game.players + pairs.shape[1])
+    masks = plan.per_permutation * (1 + game.players + pairs.shape[1])
     parts = [_toggle(game, rows, part, pairs) for part in drawn.parts(max(1, MOST_MASKS // (len(rows) * masks)))]
     absolute = torch.stack([part.absolute for part in parts]).sum(0)
     if plan.exact:
@@ -85,9 +85,9 @@ def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Pla
 
 
 def _toggle(game: Game, rows: Tensor, drawn: Bases, pairs: Tensor) -> Sums:
-    images, units, cuts, n = drawn.sets.shape
+    images, units, per_permutation, n = drawn.sets.shape
     usable, queries = drawn.usable, drawn.queries(pairs)
-    image = queries.base // (units * cuts)
+    image = queries.base // (units * per_permutation)
     base, of_image = queries.base[queries.asked], image[queries.asked]
     masks = drawn.sets.reshape(-1, n)[base]
     players = pairs[of_image, queries.pair[queries.asked]]  # (A, 2)
@@ -95,9 +95,9 @@ def _toggle(game: Game, rows: Tensor, drawn: Bases, pairs: Tensor) -> Sums:
         masks[torch.arange(len(masks)), players[:, side]] ^= queries.toggled[:, side]
     v = game.values(masks, rows[of_image])[queries.corner]  # (4, Q, V)
     d = v[3] - v[1] - v[2] + v[0]
-    d *= drawn.sign[queries.base % cuts, None]
+    d *= drawn.sign[queries.base % per_permutation, None]
     count = usable.sum(2)  # (b, U, P)
-    unit = (queries.base // cuts) * usable.shape[3] + queries.pair
+    unit = (queries.base // per_permutation) * usable.shape[3] + queries.pair
     total = d.new_zeros(count.numel(), d.shape[1]).index_add_(0, unit, d)
     in_pair = image * usable.shape[3] + queries.pair
     absolute = d.new_zeros(images * usable.shape[3], d.shape[1]).index_add_(0, in_pair, d.abs())
@@ -118,7 +118,7 @@ def pair_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, order: int,
         contexts: K.
     """
     units = [
-        _four(game, rows, draw_pair_contexts(keys, game.players, order, number, pairs), pairs)
+        _four(game, rows, draw_pair_coalitions(keys, game.players, order, number, pairs), pairs)
         for number in range(contexts)
     ]
     total = torch.stack(units, 1)  # (b, K, P, V)

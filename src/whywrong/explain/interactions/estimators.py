@@ -21,11 +21,11 @@ from torch import Tensor
 from whywrong.core.checks import check_keys
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import row_keys
+from whywrong.explain.interactions.budget_allocation import Request, Share, enumerated, shares
 from whywrong.explain.interactions.curves import passes_of_signed_means, signed_means
 from whywrong.explain.interactions.draws import image_blocks, pair_sums, shared_sums, without_rounding
 from whywrong.explain.interactions.pairs import check_orders, check_pairs, orders_of
 from whywrong.explain.interactions.profile import Profile
-from whywrong.explain.interactions.rounds import Request, Share, enumerated, shares
 from whywrong.explain.interactions.strengths import Strengths, strengths
 from whywrong.explain.masking.games import Game
 

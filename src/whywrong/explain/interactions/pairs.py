@@ -13,7 +13,7 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform
-from whywrong.explain.interactions.streams import PAIRS
+from whywrong.explain.interactions.random_streams import PAIRS
 
 RATIOS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 _SLACK = 1e-9  # 0.29 * 100 is 28.999... in floats, and means 29

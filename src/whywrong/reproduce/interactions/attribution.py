@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from whywrong.core.statistics import Interval, resampled_mean
-from whywrong.explain.interactions.contexts import permutations
-from whywrong.explain.interactions.streams import PERMUTATIONS
+from whywrong.explain.interactions.coalitions import permutations
+from whywrong.explain.interactions.random_streams import PERMUTATIONS
 from whywrong.explain.masking.games import Game
+from whywrong.reproduce.interactions.claim_groups import measured_groups
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
-from whywrong.reproduce.interactions.measuring import measured_groups
 from whywrong.reproduce.interactions.order_bands import band_of
 from whywrong.reproduce.interactions.several_targets import SeveralTargets
 from whywrong.reproduce.interactions.wording import CLASS_WORDS

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from whywrong.core.statistics import Interval, Resampled
+from whywrong.reproduce.interactions.claim_groups import measured_groups
 from whywrong.reproduce.interactions.compare_groups import Comparison, Effect, compare, curves_of, group_draws
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig
 from whywrong.reproduce.interactions.measure_groups import MeasuredGroups
-from whywrong.reproduce.interactions.measuring import measured_groups
 from whywrong.reproduce.interactions.order_bands import BANDS, within
 from whywrong.reproduce.interactions.vectors import shape_vectors, vectors_differ
 from whywrong.reproduce.interactions.wording import (

@@ -22,7 +22,7 @@ from whywrong.explain.interactions.blocks import block_pairs
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.pairs import RATIOS, orders_of
 from whywrong.explain.interactions.profile import Profile
-from whywrong.explain.interactions.streams import PILOT
+from whywrong.explain.interactions.random_streams import PILOT
 from whywrong.explain.masking.games import Game
 from whywrong.explain.masking.players import PlayersConfig
 from whywrong.explain.masking.values import KINDS
@@ -30,7 +30,7 @@ from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.allocation import PILOT_CONTEXTS, PILOT_IMAGES, contexts_by_order
 from whywrong.reproduce.interactions.features import Features
 from whywrong.reproduce.interactions.groups import MADE, Group, Groups
-from whywrong.reproduce.interactions.measurement_plan import Jobs, jobs_of
+from whywrong.reproduce.interactions.measurement_plan import MeasurementPlan, plan_measurements
 from whywrong.reproduce.interactions.several_targets import SeveralTargets
 
 _CHUNK = 16  # images measured together, between two reports of progress
@@ -157,7 +157,7 @@ def measure_groups(
         NonFiniteError: The classifier answers a masked image with NaN or infinity.
     """
     config = config or MeasureConfig()
-    jobs, places = jobs_of(groups)
+    jobs, places = plan_measurements(groups)
     pilot, contexts = _pilot(classifier, jobs, config)
     parts: list[Features] = []
     forwards = pilot
@@ -206,7 +206,7 @@ class _Part:
     forwards: int
 
 
-def _pilot(classifier: Classifier, jobs: Jobs, config: MeasureConfig) -> tuple[int, int | tuple[int, ...]]:
+def _pilot(classifier: Classifier, jobs: MeasurementPlan, config: MeasureConfig) -> tuple[int, int | tuple[int, ...]]:
     """Passes of the pilot, and the contexts it gives to each order."""
     if config.noise is None:
         return 0, config.contexts
@@ -224,7 +224,7 @@ def _pilot(classifier: Classifier, jobs: Jobs, config: MeasureConfig) -> tuple[i
 
 def _measure(
     classifier: Classifier,
-    jobs: Jobs,
+    jobs: MeasurementPlan,
     rows: Tensor,
     keys: Tensor,
     contexts: int | tuple[int, ...],

@@ -15,7 +15,7 @@ from whywrong.reproduce.interactions.groups import MADE, Group, Groups
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Jobs:
+class MeasurementPlan:
     """All images to be measured, each once: those with most classes t first.
 
     Attributes:
@@ -33,7 +33,7 @@ class Jobs:
     width: Tensor
 
 
-def jobs_of(groups: Groups) -> tuple[Jobs, dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]]:
+def plan_measurements(groups: Groups) -> tuple[MeasurementPlan, dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]]:
     """List the images, and the rows and slots of each group and its sources."""
     targets: dict[tuple[str, int], list[int]] = {}  # ("" for a clean image or its group, row) -> classes t
     about: dict[tuple[str, int], tuple[Group, int]] = {}
@@ -52,7 +52,7 @@ def jobs_of(groups: Groups) -> tuple[Jobs, dict[str, dict[str, tuple[np.ndarray,
     number = {key: place for place, key in enumerate(order)}
     most = len(targets[order[0]])
     x = torch.stack([groups.x[key[1]] if key[0] == "" else about[key][0].x[about[key][1]] for key in order])
-    jobs = Jobs(
+    jobs = MeasurementPlan(
         x=x,
         y=torch.stack([about[key][0].y[about[key][1]] for key in order]),
         keys=torch.stack([about[key][0].keys[about[key][1]] for key in order]),

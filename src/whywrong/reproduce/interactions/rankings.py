@@ -17,8 +17,8 @@ from whywrong.explain.masking.coarse import coarse_players
 from whywrong.explain.masking.values import ValueFunction
 from whywrong.explain.patch_groups.game import PatchGame
 from whywrong.explain.patch_groups.rankings import DIRECTIONAL, curves, order_of
+from whywrong.reproduce.interactions.claim_groups import first_images
 from whywrong.reproduce.interactions.config import PatchClaimConfig
-from whywrong.reproduce.interactions.measuring import first_images
 from whywrong.reproduce.protocol import ClaimContext, ClaimResult, Part, both, bounds_in_words, claim, verdicts_of
 
 RIVALS = ("shapley", "grad_cam", "rollout")

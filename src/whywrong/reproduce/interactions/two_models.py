@@ -15,10 +15,10 @@ from torch import Tensor
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import item_keys
 from whywrong.core.statistics import Interval, Resampled, extreme_share, holm, resampled_mean, signs_of
+from whywrong.reproduce.interactions.claim_groups import first_images, told
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig, common_grid
 from whywrong.reproduce.interactions.make_groups import make_groups
 from whywrong.reproduce.interactions.measure_groups import MeasuredGroups, measure_groups
-from whywrong.reproduce.interactions.measuring import first_images, told
 from whywrong.reproduce.interactions.wording import CLASS_WORDS
 from whywrong.reproduce.protocol import (
     ClaimContext,

@@ -12,7 +12,7 @@ _CONTEXTS = 1 << 40
 _PILOTS = 1 << 41
 
 
-def context_stream(order: int, number: int = 0) -> int:
+def coalition_stream(order: int, number: int = 0) -> int:
     """Return the stream of the contexts of an order.
 
     ``number`` separates the contexts of one pair.
@@ -25,6 +25,6 @@ def pilot_stream(order: int) -> int:
     return _PILOTS + order
 
 
-def counts_stream(contexts: int) -> int:
+def count_stream(contexts: int) -> int:
     """Return the stream for how many players of a component a context holds."""
     return contexts + (1 << 42)

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from whywrong.core.randomness import keyed_bits, keyed_uniform, row_keys
+from whywrong.explain.interactions.coalitions import Plan, draw_sets, permutations
 from whywrong.explain.interactions.components import Components, components_of
-from whywrong.explain.interactions.contexts import Plan, draw_sets, permutations
-from whywrong.explain.interactions.streams import CODES, counts_stream
+from whywrong.explain.interactions.random_streams import CODES, count_stream
 
 BASES = 3
 MOST_MASKS = 2**17  # sets held at once; of 256 players, 32 MiB
@@ -73,9 +73,14 @@ class Bases:
         Each unit is whole, except in enumerations that are too large to hold.
         """
         for start in range(0, self.sets.shape[1], units):
-            for cut in range(0, self.sets.shape[2], self.together):
-                rows, cuts = slice(start, start + units), slice(cut, cut + self.together)
-                yield Bases(self.sets[:, rows, cuts], self.usable[:, rows, cuts], self.sign[cuts], self.together)
+            for first in range(0, self.sets.shape[2], self.together):
+                rows, part = slice(start, start + units), slice(first, first + self.together)
+                yield Bases(
+                    self.sets[:, rows, part],
+                    self.usable[:, rows, part],
+                    self.sign[part],
+                    self.together,
+                )
 
     def queries(self, pairs: Tensor) -> Queries:
         """List the sets to evaluate for the pairs (b, P, 2).
@@ -83,12 +88,12 @@ class Bases:
         Sets are told apart by the sum of a code of 64 random bits for each player; two of a million sets have a sum in
         common with a chance of 1e-8.
         """
-        images, units, cuts, n = self.sets.shape
+        images, units, per_permutation, n = self.sets.shape
         base, pair = self.usable.reshape(-1, self.usable.shape[3]).nonzero().unbind(1)
         code = keyed_bits(row_keys(0, 1), (n,), CODES)[0]
-        scope = torch.arange(images * units)[:, None] * cuts + torch.arange(cuts) // self.together
+        scope = torch.arange(images * units)[:, None] * per_permutation + torch.arange(per_permutation) // self.together
         of_base = (self.sets * code).sum(3).flatten() + scope.flatten() * _ODD
-        step = [self._step(base, pairs[base // (units * cuts), pair, side], code) for side in (0, 1)]
+        step = [self._step(base, pairs[base // (units * per_permutation), pair, side], code) for side in (0, 1)]
         corner = torch.stack([torch.zeros_like(step[0]), step[0], step[1], step[0] + step[1]]) + of_base[base]
         found, place = corner.unique(return_inverse=True)
         example = torch.empty(len(found), dtype=torch.int64)
@@ -102,9 +107,9 @@ class Bases:
 
     def passes(self, pairs: Tensor) -> Tensor:
         """Count the sets that will be evaluated, (b, U) int64."""
-        images, units, cuts, _ = self.sets.shape
+        images, units, per_permutation, _ = self.sets.shape
         queries = self.queries(pairs)
-        unit = queries.base[queries.asked] // cuts
+        unit = queries.base[queries.asked] // per_permutation
         return torch.bincount(unit, minlength=images * units).view(images, units)
 
 
@@ -122,19 +127,24 @@ def bases(keys: Tensor, players: int, pairs: Tensor, plan: Plan, ran: Tensor) ->
         return _windows(keys, players, pairs, plan, ran)
     small = draw_sets(keys, players, plan)  # (b, U, c, n)
     usable = _outside(small, pairs, 0) & _outside(small, pairs, 1) & ran[..., None]
-    together = max(1, MOST_MASKS // (1 + players + pairs.shape[1])) if plan.exact else plan.cuts
-    return Bases(~small if plan.mirror else small, usable, torch.ones(plan.cuts, dtype=torch.float64), together)
+    together = max(1, MOST_MASKS // (1 + players + pairs.shape[1])) if plan.exact else plan.per_permutation
+    return Bases(
+        ~small if plan.mirror else small,
+        usable,
+        torch.ones(plan.per_permutation, dtype=torch.float64),
+        together,
+    )
 
 
 def _windows(keys: Tensor, players: int, pairs: Tensor, plan: Plan, ran: Tensor) -> Bases:
     joined = components_of(pairs, players)
     place = permutations(keys, players, plan.units, plan.stream)  # (b, U, n)
-    start = keyed_uniform(keys, (plan.units,), counts_stream(plan.stream)).double()  # (b, U)
-    level = (start[..., None] + _GOLDEN * torch.arange(plan.cuts)) % 1
+    start = keyed_uniform(keys, (plan.units,), count_stream(plan.stream)).double()  # (b, U)
+    level = (start[..., None] + _GOLDEN * torch.arange(plan.per_permutation)) % 1
     groups = [_of_component(place, level, pairs, plan.size, joined, group) for group in range(joined.players.shape[1])]
     sets, usable = (torch.stack(parts, 3) for parts in zip(*groups, strict=True))  # (b, U, c, L, 3, ...)
     usable &= ran[..., None, None, None]
-    sign = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64).repeat(plan.cuts * len(groups))
+    sign = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64).repeat(plan.per_permutation * len(groups))
     return Bases((~sets if plan.mirror else sets).flatten(2, 4), usable.flatten(2, 4), sign, len(sign))
 
 

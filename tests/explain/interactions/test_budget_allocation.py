@@ -12,10 +12,10 @@ from tests.explain.interactions.test_estimators import repeated, z_of
 
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_normal, row_keys
-from whywrong.explain.interactions.contexts import plan_sets
+from whywrong.explain.interactions.coalitions import plan_sets
 from whywrong.explain.interactions.estimators import InteractionsConfig, estimate
 from whywrong.explain.interactions.pairs import all_pairs, draw_pairs, near_pairs
-from whywrong.explain.interactions.windows import bases
+from whywrong.explain.interactions.permutation_windows import bases
 from whywrong.explain.masking.games import FunctionGame, TableGame
 
 N = 12
@@ -40,7 +40,7 @@ def large_game(images: int, players: int, setup: int = 0) -> FunctionGame:
 def test_passes_of_sets_are_known_before_they_are_asked(method):
     plan = plan_sets(N, 4, 30, 4, balanced=method == "balanced")
     pairs = PAIRS.expand(2, -1, -1)
-    drawn = bases(row_keys(0, 2), N, pairs, plan, torch.ones(2, plan.units, plan.cuts, dtype=torch.bool))
+    drawn = bases(row_keys(0, 2), N, pairs, plan, torch.ones(2, plan.units, plan.per_permutation, dtype=torch.bool))
     config = InteractionsConfig(method=method, contexts=30, orders=(4,), permutations=0)
     found = estimate(TableGame(random_tables(2, N)), PAIRS, config=config)
     assert found.forwards.tolist() == drawn.passes(pairs).sum(1).tolist()

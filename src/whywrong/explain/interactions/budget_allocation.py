@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.explain.interactions.contexts import Plan, most_cuts, plan_sets, usable_share
+from whywrong.explain.interactions.coalitions import Plan, most_per_permutation, plan_sets, usable_share
 from whywrong.explain.interactions.draws import image_blocks
-from whywrong.explain.interactions.windows import BASES, bases
+from whywrong.explain.interactions.permutation_windows import BASES, bases
 
 FEWEST_UNITS = 2
 _AIM = 0.96  # of a cap: some sets turn out dearer than expected, and the rest is for them
@@ -32,23 +32,27 @@ class Share:
     Attributes:
         plan: What every image has at most.
         units: (B,) int64, independent units that an image gets; 0 leaves it out.
-        cuts: (B,) int64, sets in each of them.
+        per_permutation: (B,) int64, sets in each of them.
     """
 
     plan: Plan
     units: Tensor
-    cuts: Tensor
+    per_permutation: Tensor
 
     @staticmethod
-    def of(plan: Plan, units: Tensor, cuts: Tensor) -> Share:
+    def of(plan: Plan, units: Tensor, per_permutation: Tensor) -> Share:
         """Build a share, with the plan cut down to the largest numbers."""
-        most = replace(plan, units=max(1, int(units.max())), cuts=max(1, int(cuts.max())))
-        return Share(most, units, cuts)
+        most = replace(
+            plan,
+            units=max(1, int(units.max())),
+            per_permutation=max(1, int(per_permutation.max())),
+        )
+        return Share(most, units, per_permutation)
 
     def ran(self, block: slice) -> Tensor:
         """Mark which of the plan's sets belong to an image, (b, U, c) bool."""
         unit = torch.arange(self.plan.units)[:, None] < self.units[block, None, None]
-        return unit & (torch.arange(self.plan.cuts) < self.cuts[block, None, None])
+        return unit & (torch.arange(self.plan.per_permutation) < self.per_permutation[block, None, None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +98,17 @@ def enumerated(
     """
     plans = [plan_sets(players, order, contexts, 2, balanced=balanced) for order in orders]
     while budget is not None:
-        fixed = sum(plan.cuts * _dearest(players, pairs, plan) for plan in plans if plan.exact)
+        fixed = sum(plan.per_permutation * _dearest(players, pairs, plan) for plan in plans if plan.exact)
         sampled = sum(_dearest(players, pairs, plan) / usable_share(players, plan) for plan in plans if not plan.exact)
         fitting = min(contexts, (_AIM * budget - fixed) / sampled if sampled else contexts)
         too_many = [
             number
             for number, plan in enumerate(plans)
-            if plan.exact and plan.cuts > max(1, math.ceil(fitting / usable_share(players, plan)))
+            if plan.exact and plan.per_permutation > max(1, math.ceil(fitting / usable_share(players, plan)))
         ]
         if not too_many:
             break
-        worst = max(too_many, key=lambda number: plans[number].cuts)
+        worst = max(too_many, key=lambda number: plans[number].per_permutation)
         plans[worst] = replace(plans[worst], exact=False, windows=balanced)
     return tuple(plan.exact for plan in plans)
 
@@ -131,7 +135,9 @@ def shares(request: Request, contexts: Tensor, budget: Tensor | None) -> list[Sh
     contexts = _scaled(contexts, price * ~torch.tensor(request.exact), _AIM * budget - fixed, plans, request.players)
     found = [_share(request, plan, contexts[:, number]) for number, plan in enumerate(plans)]
     expected = [
-        (price[:, number] * usable_share(request.players, plan) * share.cuts)[:, None].expand(-1, share.plan.units)
+        (price[:, number] * usable_share(request.players, plan) * share.per_permutation)[:, None].expand(
+            -1, share.plan.units
+        )
         for number, (plan, share) in enumerate(zip(plans, found, strict=True))
     ]
     found = _within(request, found, expected, _AIM * budget - fixed)
@@ -145,7 +151,7 @@ def shares(request: Request, contexts: Tensor, budget: Tensor | None) -> list[Sh
 def _plan(request: Request, number: int) -> Plan:
     plan = plan_sets(request.players, request.orders[number], 2, 2, balanced=request.balanced, pilot=request.pilot)
     if request.exact[number]:
-        return replace(plan, exact=True, windows=False, units=1, cuts=math.comb(request.players, plan.size))
+        return replace(plan, exact=True, windows=False, units=1, per_permutation=math.comb(request.players, plan.size))
     return replace(plan, exact=False, windows=request.balanced)
 
 
@@ -153,10 +159,12 @@ def _share(request: Request, plan: Plan, contexts: Tensor) -> Share:
     """The share of an order that comes nearest to (B,) contexts: all sets, or at least two units."""
     if plan.exact:
         every = torch.ones(len(contexts), dtype=torch.int64)
-        return Share.of(plan, every, every * plan.cuts)
+        return Share.of(plan, every, every * plan.per_permutation)
     wanted = (contexts / usable_share(request.players, plan)).clamp_min(FEWEST_UNITS)
-    cuts = (wanted / request.units + _SLACK).floor().long().clamp(1, most_cuts(request.players, plan))
-    return Share.of(plan, (wanted / cuts - _SLACK).ceil().long(), cuts)
+    per_permutation = (
+        (wanted / request.units + _SLACK).floor().long().clamp(1, most_per_permutation(request.players, plan))
+    )
+    return Share.of(plan, (wanted / per_permutation - _SLACK).ceil().long(), per_permutation)
 
 
 def _scaled(contexts: Tensor, price: Tensor, left: Tensor, plans: Sequence[Plan], players: int) -> Tensor:
@@ -188,12 +196,16 @@ def _prices(request: Request, plans: Sequence[Plan]) -> tuple[Tensor, Tensor]:
     images = len(request.keys)
     fixed, price = torch.zeros(images, dtype=torch.float64), []
     for plan in plans:
-        cuts = plan.cuts if plan.exact else most_cuts(request.players, plan)
-        units = 1 if plan.exact else math.ceil(_PRICED / cuts)
+        per_permutation = plan.per_permutation if plan.exact else most_per_permutation(request.players, plan)
+        units = 1 if plan.exact else math.ceil(_PRICED / per_permutation)
         every = torch.ones(images, dtype=torch.int64)
-        some = Share(replace(plan, units=units, cuts=cuts, pilot=True), units * every, cuts * every)
+        some = Share(
+            replace(plan, units=units, per_permutation=per_permutation, pilot=True),
+            units * every,
+            per_permutation * every,
+        )
         passes = _passes(request, some).sum(1).double()
-        price.append(passes / (units * cuts * usable_share(request.players, plan)))
+        price.append(passes / (units * per_permutation * usable_share(request.players, plan)))
         fixed += passes if plan.exact else 0
     return fixed, torch.stack(price, 1)
 
@@ -216,7 +228,7 @@ def _within(request: Request, found: list[Share], cost: list[Tensor], left: Tens
     found = list(found)
     for place, number in enumerate(sampled):
         share = found[number]
-        found[number] = Share.of(share.plan, torch.minimum(share.units, kept[:, place]), share.cuts)
+        found[number] = Share.of(share.plan, torch.minimum(share.units, kept[:, place]), share.per_permutation)
     return found
 
 
@@ -229,7 +241,7 @@ def _checked(request: Request, found: list[Share], cost: list[Tensor], budget: T
     total = torch.stack(run, 1).sum(1)  # (B,)
     short = total > budget
     if request.pilot:
-        return [Share.of(share.plan, share.units.where(~short, 0), share.cuts) for share in found]
+        return [Share.of(share.plan, share.units.where(~short, 0), share.per_permutation) for share in found]
     if bool(short.any()):
         worst = int((total - budget).argmax())
         raise InputError(
