@@ -156,6 +156,15 @@ def test_a_saved_hugging_face_data_set_is_read(tmp_path):
     assert list(source.spec.open().entries()) == entries
 
 
+def test_the_library_s_progress_bars_stay_off_and_are_as_before_afterwards(tmp_path, no_network, capfd):
+    save(tmp_path / "set", label=(NAMES, [1, 0]))
+    datasets.load_from_disk(tmp_path / "set").to_parquet(tmp_path / "set.parquet")
+    capfd.readouterr()
+    open_source(tmp_path / "set.parquet")
+    assert "examples" not in capfd.readouterr().err
+    assert not datasets.are_progress_bars_disabled()
+
+
 def write_parquet(place: Path, **columns) -> Path:
     """A Parquet file without any mark of Hugging Face; its images are structs or bytes."""
     import pyarrow as pa

@@ -71,7 +71,7 @@ def test_a_program_for_several_images_at_once_is_to_be_exported_again(tmp_path):
 
 
 def test_torchscript_grants_gradients_and_asks_for_its_input_size(script):
-    with pytest.raises(InputError, match=r"net\.pt leaves it open: give --input-size 224"):
+    with pytest.raises(InputError, match=r"net\.pt does not say its input size: give --input-size 224"):
         ww.load_classifier(script)
     classifier = ww.load_classifier(script, input_size=(3, 8, 8), device="cpu")
     x = torch.rand(5, 3, 8, 8)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from tests.runs import kit
@@ -153,3 +156,15 @@ def _deadly(number: int, deed: str):
     classifier = kit.reader()
     classifier.recipe = kit.Recipe(poison=(number,), deed=deed)
     return classifier
+
+
+def test_progress_bars_of_libraries_hold_no_semaphore_in_a_worker():
+    code = (
+        "from whywrong.runs.engines.worker import keep_bars_in_process\n"
+        "from multiprocessing import resource_tracker as tracker\n"
+        "keep_bars_in_process()\n"
+        "from tqdm import tqdm\n"
+        "list(tqdm(range(2), file=open('/dev/null', 'w')))\n"
+        "assert tracker._resource_tracker._fd is None"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +53,8 @@ class HuggingFaceSource(Source):
     def _load(self, datasets: Any) -> tuple[str, Any]:
         path, split = self.spec.path, self.spec.split
         try:
-            data = datasets.load_from_disk(path) if _is_saved(path) else _load_other(datasets, path)
+            with _no_bars(datasets):
+                data = datasets.load_from_disk(path) if _is_saved(path) else _load_other(datasets, path)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             raise DataError(f"{path}: not a Hugging Face data set that can be loaded: {error}") from None
         if not isinstance(data, datasets.DatasetDict):
@@ -117,6 +119,18 @@ class HuggingFaceSource(Source):
 
     def _classes_folder(self) -> None:
         return None
+
+
+@contextmanager
+def _no_bars(datasets: Any) -> Iterator[None]:
+    """Keep the library's progress bars off the terminal, where the command shows its own."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _is_saved(folder: str) -> bool:

@@ -62,10 +62,8 @@ def load_program(request: ModelRequest) -> Loaded:
     for part in module.modules():
         part.training = False
     content = hashlib.sha256(path.read_bytes()).digest()
-    ask = f"{path.name} leaves it open: give --input-size 224, or input_size=(3, 224, 224) in Python"
-    return Loaded(
-        model=module, name=str(path), says={} if size is None else {"input_size": size}, ask=ask, sources=(content,)
-    )
+    says = {} if size is None else {"input_size": size}
+    return Loaded(model=module, name=str(path), says=says, sources=(content,))
 
 
 def _load_script(path: Path) -> Any:

@@ -49,6 +49,7 @@ def _serve(talk: _Talk, spec: WorkerSpec, stopping: threading.Event) -> None:
 
     torch.set_num_threads(spec.model_threads)
     keep_freed_memory()
+    keep_bars_in_process()
     classifier = spec.recipe.build()
     classifier.batch_size = spec.batch_size
     make: MakeWorker = resolve(spec.worker)
@@ -77,6 +78,16 @@ def _beat(talk: _Talk, worker: Worker) -> None:
         heartbeat = worker.heartbeat()
         if heartbeat is not None:
             talk.send(heartbeat)
+
+
+def keep_bars_in_process() -> None:
+    """Give the progress bars of libraries a lock of this process.
+
+    Their own is a semaphore, which outlives a worker that is ended and is reported as leaked.
+    """
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
 
 
 class _Talk:
