@@ -12,6 +12,7 @@ import pytest
 from tests.runs.damage import picture
 
 from whywrong.core.errors import EnvironmentFailure
+from whywrong.models.loading.loaders import LOADERS
 from whywrong.reproduce import CLAIMS
 
 COMMANDS = ("demo", "check", "diagnose", "explain", "report", "query", "plant", "reproduce", "spurious", "doctor")
@@ -436,3 +437,9 @@ def test_an_engine_of_a_plug_in_does_the_work_if_it_is_named(whywrong, small, tm
     flags = ("--out", tmp_path / "run", "--methods", "cam", "--engine", "toy")
     assert whywrong("diagnose", small.model, small.images, *flags).code == 1  # one file is broken
     assert (tmp_path / "engine.txt").read_text() == "1 worker"
+
+
+def test_help_names_every_way_to_name_a_model(whywrong):
+    for arguments in (("--help",), ("check", "--help")):
+        text = " ".join(whywrong(*arguments).out.split())
+        assert [line.form for line in LOADERS if line.form not in text] == []

@@ -174,20 +174,15 @@ def _diagnose(
 
 
 def check_settings(
-    depth: Depth,
-    methods: Sequence[str] | None = None,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    engine: str = "local",
+    depth: Depth, methods: Sequence[str] | None = None, options: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
-    """Refuse an unknown depth, method, setting or engine without a model; arguments as for :func:`diagnose`.
+    """Refuse an unknown depth, method or setting without a model; arguments as for :func:`diagnose`.
 
     Raises:
         InputError: Names the nearest, or what is allowed.
     """
-    from whywrong.runs.engines.names import find_engine
     from whywrong.runs.setup import choose_steps
 
-    find_engine(engine)
     choose_steps(depth, methods, options or {})
 
 

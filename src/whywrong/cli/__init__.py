@@ -27,16 +27,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for command, short in (
-    (demo.demo, "A small model, its errors, a report, in a minute."),
-    (check.check, "Is the model wired up right?"),
-    (diagnose.diagnose, "Which images are wrong, and why."),
-    (explain.explain, "One image, all evidence."),
+    (demo.demo, "Diagnose a small model and see its report in a minute."),
+    (check.check, "Check that model, labels and preprocessing fit together."),
+    (diagnose.diagnose, "Find the misclassified images and explain each."),
+    (explain.explain, "Explain one image with all methods."),
     (report.report, "Write the report of a run again."),
-    (query.query, "Ask a run anything, in SQL."),
-    (plant.plant, "Make mistakes whose causes are known."),
-    (reproduce.reproduce, "Re-run a paper's finding here."),
-    (spurious.spurious, "What it takes for a class and is not the object."),
-    (doctor.doctor, "Versions, devices, and what is missing."),
+    (query.query, "Query the tables of a run with SQL."),
+    (plant.plant, "Make mistakes with known causes."),
+    (reproduce.reproduce, "Test a paper's finding on your model and images."),
+    (spurious.spurious, "Find features that stand for a class but are not the object."),
+    (doctor.doctor, "Show versions, devices and missing packages."),
 ):
     app.command(cls=PlainCommand, short_help=short)(command)
 
@@ -60,17 +60,17 @@ def whywrong(
     \b
     Start here:
       whywrong demo                                a small model, its planted mistakes, a report
-      whywrong check MODEL DATA                    is the model wired up right?
-      whywrong diagnose MODEL DATA --out RUN       the main job; the same command goes on where it stopped
+      whywrong check MODEL DATA                    do model, labels and preprocessing fit together?
+      whywrong diagnose MODEL DATA --out RUN       find and explain the errors; the same command resumes
 
     \b
     MODEL is planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION, FILE.onnx or FILE.pt2.
-    DATA is a folder of class folders, a folder with --manifest, a CSV or Parquet manifest, or an .npz file or
+    DATA is a folder of class folders, a folder with --manifest, a CSV or Parquet manifest, an .npz file, or
     planted:test, planted:causes and planted:marked, which ship with the package.
 
     \b
     Exit codes: 0 done, 1 done with failed items, 2 wrong use or input,
-    3 the environment failed, 130 interrupted (run the same command again to go on).
+    3 the environment failed, 130 interrupted (the same command resumes the run).
     """
     if version:
         from whywrong import __version__

@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from whywrong.cli.next_step import say_next
-from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, given_flags, spread
+from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, ProgressKind, choose, given_flags, spread
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import count, printable, say, tell
 from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, EXIT_WRONG_USE
@@ -25,12 +25,12 @@ def check(
             "--images", "--limit", metavar="N", help="Read at most N images, spread over the data; default all.", min=1
         ),
     ] = None,
-    progress: Annotated[str, Option(metavar="KIND", help="auto, bar, plain, json or none.")] = "auto",
+    progress: ProgressKind = "auto",
     as_json: Annotated[bool, Option("--json", help="The whole report as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> int:
-    """Is the model wired up right? Accuracy, health findings and the first errors.
+    """Check that model, labels and preprocessing fit together; show accuracy and first errors.
 
     Ends with 2 where a finding says that the numbers of a diagnosis would mean nothing.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
-from whywrong.cli.options import choose
+from whywrong.cli.options import ProgressKind, choose
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import say
 from whywrong.cli.summary import end_run
@@ -17,7 +17,7 @@ def demo(
     out: Annotated[
         Path, Option(metavar="RUN", help="Output folder. If it already holds this run, the run is resumed.")
     ] = Path("whywrong-demo"),
-    progress: Annotated[str, Option(metavar="KIND", help="auto, bar, plain, json or none.")] = "auto",
+    progress: ProgressKind = "auto",
     open_report: Annotated[bool, Option("--open", help="Open the report in the browser.")] = False,
 ) -> int:
     """Diagnose a small network whose mistakes have known causes.

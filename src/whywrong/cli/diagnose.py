@@ -32,7 +32,9 @@ def diagnose(
             metavar="RUN", help="Output folder. If it already holds this run, the run is resumed.", rich_help_panel=RUN
         ),
     ],
-    depth: Annotated[str, Option(metavar="DEPTH", help="quick, standard or deep.", rich_help_panel=RUN)] = "quick",
+    depth: Annotated[
+        str, Option(metavar="DEPTH", help="Which methods run: quick, standard or deep.", rich_help_panel=RUN)
+    ] = "quick",
     methods: Annotated[
         str | None,
         Option(
@@ -80,15 +82,17 @@ def diagnose(
         ),
     ] = None,
     workers: Annotated[
-        int, Option(metavar="N", help="Processes; the model is loaded in each.", min=1, rich_help_panel=RUN)
+        int, Option(metavar="N", help="Number of processes; each loads the model.", min=1, rich_help_panel=RUN)
     ] = 1,
     engine: Annotated[
         str,
         Option(metavar="NAME", help="Where to compute: local, or a plug-in's name.", rich_help_panel=RUN),
     ] = "local",
-    seed: Annotated[int, Option(metavar="N", help="Seeds every method; part of the run.", rich_help_panel=RUN)] = 0,
+    seed: Annotated[
+        int, Option(metavar="N", help="Seed of every method; another seed is another run.", rich_help_panel=RUN)
+    ] = 0,
     progress: Annotated[
-        str, Option(metavar="KIND", help="auto, bar, plain, json or none.", rich_help_panel=RUN)
+        str, Option(metavar="KIND", help="How progress is shown: auto, bar, plain, json or none.", rich_help_panel=RUN)
     ] = "auto",
     model_options: ModelOptions,
     data_options: DataOptions,
@@ -106,8 +110,10 @@ def diagnose(
     """
     from whywrong import api
     from whywrong.core.registry import DEPTHS
+    from whywrong.runs.engines.names import engine_names
 
     choose("--depth", depth, DEPTHS)
+    choose("--engine", engine, tuple(engine_names()))
     choose("--progress", progress, KINDS)
     options = read_settings(settings)
     names = [name.strip() for name in methods.split(",")] if methods else None
@@ -115,7 +121,7 @@ def diagnose(
     try:
         with ProgressDisplay(progress) as display:
             display.prepare()
-            api.check_settings(cast(Any, depth), names, options, engine)  # refused before the model loads
+            api.check_settings(cast(Any, depth), names, options)  # cheap mistakes are refused before the model loads
             source = api.open_data(data, **data_options.source_keywords())
             run = api.diagnose(
                 api.load_classifier(model, **keywords),

@@ -28,8 +28,8 @@ def explain(
     methods: Annotated[
         str | None, Option(metavar="NAMES", help="Methods with commas between; default those of the depth.")
     ] = None,
-    depth: Annotated[str, Option(metavar="DEPTH", help="quick, standard or deep.")] = "quick",
-    seed: Annotated[int, Option(metavar="N", help="Seeds every method.")] = 0,
+    depth: Annotated[str, Option(metavar="DEPTH", help="Which methods run: quick, standard or deep.")] = "quick",
+    seed: Annotated[int, Option(metavar="N", help="Seed of every method.")] = 0,
     settings: Annotated[
         list[str] | None, Option("--set", metavar="METHOD.SETTING=VALUE", help="A setting; may be repeated.")
     ] = None,

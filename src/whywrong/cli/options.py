@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from typer import Option
 
 from whywrong.core.errors import InputError
+from whywrong.models.loading.loaders import LOADERS
 
 if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
 
 MODEL, DATA, RUN = "The model", "The data", "The run"
-MODEL_HELP = "planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION, FILE.onnx or FILE.pt2."
+MODEL_HELP = f"{', '.join(line.form for line in LOADERS)}."
+
+ProgressKind = Annotated[str, Option(metavar="KIND", help="How progress is shown: auto, bar, plain, json or none.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,11 @@ class ModelOptions:
     ] = None
     device: Annotated[
         str | None,
-        Option(metavar="NAME", help="cpu, cuda, cuda:1 ...; default the first GPU there is.", rich_help_panel=MODEL),
+        Option(
+            metavar="NAME",
+            help="Where to compute: cpu, cuda, cuda:1 ...; default: the first GPU, else the CPU.",
+            rich_help_panel=MODEL,
+        ),
     ] = None
     precision: Annotated[
         str | None,
@@ -61,7 +68,7 @@ class ModelOptions:
         str | None,
         Option(
             metavar="FILE",
-            help="Names in the order of the outputs: .txt, .json or .csv; or `sorted`: the sorted labels of the data.",
+            help="Class names in output order: .txt, .json or .csv; `sorted` takes the sorted labels of the data.",
             rich_help_panel=MODEL,
         ),
     ] = None
@@ -84,34 +91,47 @@ class ModelOptions:
     ] = None
     interpolation: Annotated[
         str | None,
-        Option(metavar="NAME", help="nearest, bilinear, bicubic, lanczos, box or hamming.", rich_help_panel=MODEL),
+        Option(
+            metavar="NAME",
+            help="How images are resized: nearest, bilinear, bicubic, lanczos, box or hamming.",
+            rich_help_panel=MODEL,
+        ),
     ] = None
     mean: Annotated[
         str | None,
         Option(
             metavar="R,G,B",
-            help="Normalisation of values in [0, 1], as 0.485,0.456,0.406; none is without.",
+            help="Mean that is subtracted from values in [0, 1], as 0.485,0.456,0.406; `none` switches it off.",
             rich_help_panel=MODEL,
         ),
     ] = None
-    std: Annotated[str | None, Option(metavar="R,G,B", help="The same, for the spread.", rich_help_panel=MODEL)] = None
+    std: Annotated[
+        str | None,
+        Option(
+            metavar="R,G,B", help="Standard deviation by which they are divided; as for --mean.", rich_help_panel=MODEL
+        ),
+    ] = None
     access: Annotated[
         str | None,
         Option(
-            metavar="LEVEL", help="Most that may be used: labels, scores, gradients, internals.", rich_help_panel=MODEL
+            metavar="LEVEL",
+            help="What may be used of the model: labels, scores, gradients or internals; default: all.",
+            rich_help_panel=MODEL,
         ),
     ] = None
     output: Annotated[
         str | None,
         Option(
             metavar="PART",
-            help="logits, probabilities, binary, binary-probability, labels, key:NAME or item:N.",
+            help="Output: logits (default), probabilities, binary, binary-probability, labels, key:NAME or item:N.",
             rich_help_panel=MODEL,
         ),
     ] = None
     batch_size: Annotated[
         int | None,
-        Option(metavar="N", help="Images in one pass; default what fits in memory.", min=1, rich_help_panel=MODEL),
+        Option(
+            metavar="N", help="Images in one pass; default: as many as fit in memory.", min=1, rich_help_panel=MODEL
+        ),
     ] = None
 
     def keywords(self) -> dict[str, Any]:
@@ -142,7 +162,9 @@ class ImageOptions:
     label_by: Annotated[
         str | None,
         Option(
-            metavar="WAY", help="How labels name classes: index, wnid or name; default what fits.", rich_help_panel=DATA
+            metavar="WAY",
+            help="How labels name classes: index, wnid or name; default: the one that fits all labels.",
+            rich_help_panel=DATA,
         ),
     ] = None
     exif: Annotated[
@@ -150,7 +172,13 @@ class ImageOptions:
         Option(metavar="WHAT", help="Orientation tags: ignore (as plain Pillow does) or apply.", rich_help_panel=DATA),
     ] = "ignore"
     max_pixels: Annotated[
-        int, Option(metavar="N", help="Larger images are not decoded.", min=1, rich_help_panel=DATA)
+        int,
+        Option(
+            metavar="N",
+            help="Images with more pixels are not decoded and count as failed.",
+            min=1,
+            rich_help_panel=DATA,
+        ),
     ] = 2**26
 
     def decode_options(self) -> DecodeOptions:

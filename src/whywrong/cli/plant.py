@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from whywrong.cli.next_step import say_next
-from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, given_flags, spread
+from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, ProgressKind, choose, given_flags, spread
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import count, tell
 
@@ -37,8 +37,8 @@ def plant(
     ] = None,
     tries: Annotated[int, Option(metavar="N", help="Most images tried for each mistake wanted.", min=1)] = 20,
     on_object: Annotated[bool, Option("--on-object", help="Cover only objects whose mask or box is known.")] = False,
-    seed: Annotated[int, Option(metavar="N", help="Seeds every choice.")] = 0,
-    progress: Annotated[str, Option(metavar="KIND", help="auto, bar, plain, json or none.")] = "auto",
+    seed: Annotated[int, Option(metavar="N", help="Seed of every random choice.")] = 0,
+    progress: ProgressKind = "auto",
     as_json: Annotated[bool, Option("--json", help="The counts as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,

@@ -26,7 +26,9 @@ def query(
         Option("--rows", "--limit", metavar="N", help="Print at most N rows of the table; JSON has all.", min=1),
     ] = 200,
 ) -> None:
-    """Ask a run anything. Views: items, predictions, errors, failed_items, and one for each method that ran.
+    """Query the tables of a run with SQL.
+
+    Views: items, predictions, errors, failed_items, and one for each method that ran.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, read_pairs, spread
+from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, ProgressKind, choose, read_pairs, spread
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import say, tell
 from whywrong.core.errors import EXIT_FAILED_ITEMS, InputError
@@ -51,7 +51,7 @@ def reproduce(
             metavar="FILE", help="Also draw it: .png, .svg or .pdf. For all, a folder, or a name with {name} in it."
         ),
     ] = None,
-    progress: Annotated[str, Option(metavar="KIND", help="auto, bar, plain, json or none.")] = "auto",
+    progress: ProgressKind = "auto",
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> None:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from whywrong.cli.next_step import say_next
-from whywrong.cli.options import MODEL_HELP, DataOptions, ModelOptions, choose, given_flags, read_pairs, spread
+from whywrong.cli.options import (
+    MODEL_HELP,
+    DataOptions,
+    ModelOptions,
+    ProgressKind,
+    choose,
+    given_flags,
+    read_pairs,
+    spread,
+)
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import count, printable, say, tell
 from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, InputError
@@ -78,7 +87,7 @@ def spurious(
     workers: Annotated[
         int, Option(metavar="N", help="Worker processes; an image that ends one costs no other its result.")
     ] = 1,
-    progress: Annotated[str, Option(metavar="KIND", help="auto, bar, plain, json or none.")] = "auto",
+    progress: ProgressKind = "auto",
     as_json: Annotated[bool, Option("--json", help="The record of the search as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,

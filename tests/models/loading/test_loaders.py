@@ -44,7 +44,7 @@ def test_what_a_toy_loader_loads_is_built_again_from_its_recipe(toy):
 
 
 def test_an_unknown_scheme_lists_plug_ins_too(toy):
-    with pytest.raises(InputError, match=r'unknown scheme "toyy:"; nearest: "toy"; .*model.onnx, toy:K'):
+    with pytest.raises(InputError, match=r'unknown scheme "toyy:"; nearest: "toy"; .*FILE.onnx, .*toy:K'):
         load_classifier("toyy:3")
 
 

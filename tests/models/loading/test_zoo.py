@@ -164,7 +164,7 @@ def test_a_file_that_fails_on_import_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("model", "text"),
     [
-        ("resnet50", "must be named as planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, file.py:function"),
+        ("resnet50", "must be named as planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION"),
         ("tim:resnet50", 'unknown scheme "tim:"; nearest: "timm"; the schemes are planted:, timm:, .* planted:NAME'),
         ("folder:odd.onnx", "no ONNX model at .*/folder:odd.onnx"),
         ("nowhere.py:build", "no Python file"),

@@ -31,19 +31,19 @@ LOADERS: tuple[Loader, ...] = (
     ),
     Loader(
         name="python",
-        form="file.py:function",
+        form="FILE.py:FUNCTION",
         function="whywrong.models.loading.user_file:load_user_file",
         suffixes=(".py",),
     ),
     Loader(
         name="onnx",
-        form="model.onnx",
+        form="FILE.onnx",
         function="whywrong.models.loading.onnx:load_onnx",
         suffixes=(".onnx",),
     ),
     Loader(
         name="program",
-        form="model.pt2",
+        form="FILE.pt2",
         function="whywrong.models.loading.programs:load_program",
         suffixes=(".pt2", ".pt", ".ts", ".torchscript"),
     ),
