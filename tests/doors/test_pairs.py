@@ -265,6 +265,19 @@ def test_every_method_is_such_a_method(method):
         method("timm:resnet18", X, Y)
 
 
+def test_a_classifier_with_x_and_y_is_left_to_the_method(net):
+    @open_inputs
+    def method(classifier, x, y):
+        return x, y
+
+    x, y = X.numpy(), Y.tolist()
+    passed = method(ww.Classifier(net), x, y)
+    assert passed[0] is x
+    assert passed[1] is y
+    with pytest.raises(InputError, match="6 images came with 2 labels"):
+        method(net, pixels(), y[:2])
+
+
 def test_a_method_computes_on_a_data_set(net):
     wanted = ww.cam(ww.Classifier(net, preprocess=InputSpec(height=SIDE, width=SIDE)), X, Y)
     assert ww.cam(net, TensorDataset(X, Y)).to_arrow().equals(wanted.to_arrow())

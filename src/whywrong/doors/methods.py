@@ -26,12 +26,12 @@ def open_inputs(method: F) -> F:
     """Let a method ``method(classifier, x, y, ...)`` also take a module, arrays, or a data set in place of x and y.
 
     A module is wrapped as :func:`whywrong.doors.pairs.open_model` does. Without ``y``, ``x`` is a data set with labels
-    of at most 256 images. A classifier and tensors pass through untouched.
+    of at most 256 images. A classifier, x and y pass through untouched: the method checks them itself.
     """
 
     @functools.wraps(method)
     def opened(classifier: Any, x: Any, y: Any = None, **options: Any) -> Any:
-        if not (isinstance(classifier, Classifier) and isinstance(x, Tensor) and y is not None):
+        if not isinstance(classifier, Classifier) or y is None:
             classifier, x, y = _open(classifier, x, y)
         return method(classifier, x, y, **options)
 
@@ -45,7 +45,11 @@ def _open(model: Any, x: Any, y: Any) -> tuple[Classifier, Tensor, Tensor]:
         size = tuple(x.shape[1:]) if x.ndim == 4 else None
         classifier = open_model(model, DataFacts(size=size, prepared=True))  # type: ignore[arg-type]
         return classifier, x, y if isinstance(y, Tensor) else torch.as_tensor(y, device=x.device)
-    return _read(model, x if y is None else list(zip(x, y, strict=True)))
+    if y is None:
+        return _read(model, x)
+    if len(x) != len(y):
+        raise InputError(f"{len(x)} images came with {len(y)} labels")
+    return _read(model, list(zip(x, y, strict=True)))
 
 
 def _read(model: Any, data: Any) -> tuple[Classifier, Tensor, Tensor]:
