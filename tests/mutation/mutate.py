@@ -110,7 +110,7 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
         case ast.ClassDef():  # defaults of settings are choices, which the docs state
             fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
             skipped = set(map(id, [*node.decorator_list, *fields]))
-        case ast.arg():
+        case ast.arg() | ast.keyword(arg="strict"):  # a guard of zip, which no call that is right trips
             return
     yield node
     for child in ast.iter_child_nodes(node):
