@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from whywrong.core.access import Access
 from whywrong.core.config import config_dict, config_hash, make_config
-from whywrong.core.errors import AccessError, InputError, ModelError, ModelRaisedError
+from whywrong.core.errors import AccessError, InputError, ModelError, ModelRaisedError, NonFiniteError
 from whywrong.core.registry import Method, methods, resolve
 from whywrong.core.result import MethodResult
 from whywrong.core.status import Status
@@ -291,6 +291,31 @@ def test_bad_pixels_alone_give_a_result(method):
     x, y = errors(net)
     result = run(method, Classifier(net), torch.full_like(x, math.nan), y)
     assert set(result.to_arrow()["status"].to_pylist()) == {Status.BAD_INPUT}
+
+
+class _Silent(nn.Module):
+    """The net, with NaN as answer to images whose first pixel is exactly 0.125."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = build("gap")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where((x[:, 0, 0, 0] == 0.125)[:, None], torch.nan, self.net(x))
+
+
+def test_scores_that_are_not_finite_are_refused_with_a_reason_or_end_the_call(method):
+    x, y = errors(build("gap"))
+    x[2, 0, 0, 0] = 0.125
+    try:
+        result = run(method, Classifier(_Silent()), x, y, keys=KEYS)
+    except NonFiniteError:
+        assert method.name == "profiles"  # one game for all rows: the runner isolates the image
+        return
+    table = plain(result)
+    assert table["status"][2] == Status.REFUSED
+    assert "NaN" in (table["reason"][2] if "reason" in table else result.reason[2])
+    assert Status.REFUSED not in {word for row, word in enumerate(table["status"]) if row != 2}
 
 
 def test_an_empty_batch_gives_an_empty_result(method):

@@ -42,8 +42,14 @@ def test_rows_end_as_the_clean_pass_says_and_only_asked_rows_are_counted():
         rows, logits = now.clean_pass(correct=Status.ALREADY_CORRECT)
     assert rows.tolist() == [0]
     assert logits.tolist() == [[0.0, 5.0]]
-    assert now.status == [Status.OK, Status.ALREADY_CORRECT, Status.BAD_INPUT, Status.REFUSED, Status.SKIPPED]
-    assert now.reason == [None, None, BAD_PIXELS, NOT_FINITE, SKIPPED]
+    assert now.outcome()["status"] == [
+        Status.OK,
+        Status.ALREADY_CORRECT,
+        Status.BAD_INPUT,
+        Status.REFUSED,
+        Status.SKIPPED,
+    ]
+    assert now.outcome()["reason"] == [None, None, BAD_PIXELS, NOT_FINITE, SKIPPED]
     assert now.forwards.tolist() == [1, 1, 0, 1, 0]
     assert set(now.outcome()) == {"status", "reason", "forwards", "backwards"}
 
@@ -61,9 +67,9 @@ def test_a_gradient_counts_one_backward_pass_for_each_value():
 def test_what_is_said_last_of_a_row_holds():
     with call(images(1.0, 0.0), [0, 0]) as now:
         now.mark(torch.tensor([0, 1]), Status.REFUSED, "first")
-        now.mark(torch.tensor([1]), Status.NO_ANSWER)
-    assert now.status == [Status.REFUSED, Status.NO_ANSWER]
-    assert now.reason == ["first", None]
+        now.mark(torch.tensor([False, True]), Status.NO_ANSWER)
+    assert now.outcome()["status"] == [Status.REFUSED, Status.NO_ANSWER]
+    assert now.outcome()["reason"] == ["first", None]
     assert now.rows.tolist() == []
     assert now.having(Status.NO_ANSWER).tolist() == [False, True]
 

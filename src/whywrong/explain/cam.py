@@ -197,7 +197,7 @@ def _gather(
     exact = head is not None or layer.complete
     maps = x.new_full((3, batch, *layer.grid), torch.nan)  # difference, wrong, true
     evidence, remainder, residual = (x.new_full((batch,), torch.nan) for _ in range(3))
-    target = torch.full_like(call.y, -1)
+    target, incomplete = torch.full_like(call.y, -1), torch.zeros_like(call.detail)
     for part in parts:
         found = torch.cat([part.maps[:1] - part.maps[1:], part.maps]).double()  # (3, b, h, w)
         rest = torch.cat([part.rest[:1] - part.rest[1:], part.rest]).double()  # (3, b)
@@ -213,13 +213,14 @@ def _gather(
         target[rows] = part.target
         call.mark(rows[~finite], Status.REFUSED, NOT_FINITE)
         call.mark(rows[finite & blank], Status.REFUSED, BLANK)
-        lost = finite & ~blank & broken
-        for row, missed in zip(rows[lost].tolist(), worst[lost].tolist(), strict=True):
-            call.mark(row, Status.REFUSED, _incomplete(missed, config))
+        incomplete[rows] = finite & ~blank & broken
         sound = finite & ~blank & ~broken
         maps[:, rows[sound]] = found[:, sound].float()
         evidence[rows[sound]] = found[0, sound].sum((1, 2)).float()
         remainder[rows[sound]] = rest[0, sound].float()
+    lost = incomplete.nonzero().flatten()
+    for row, missed in torch.stack([lost.double(), residual[lost].double()], 1).tolist():
+        call.mark(int(row), Status.REFUSED, _incomplete(missed, config))
     return CamResult(
         **call.outcome(),
         layer=layer.name,

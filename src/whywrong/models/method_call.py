@@ -92,11 +92,12 @@ class MethodCall:
         self.masks = None if masks is None else self.flags("masks", masks, (len(x), *x.shape[2:]))
         self.forwards, self.backwards = torch.zeros_like(self.y), torch.zeros_like(self.y)
         self._codes = torch.full_like(self.y, _OPEN)
-        self._reasons: dict[int, str] = {}
+        self._why = torch.zeros_like(self.y)
+        self._reasons: list[str | None] = [None]  # numbers of reasons, which stay on the device
         bad = bad_rows(self.x)
-        self.mark(bad.nonzero().flatten(), Status.BAD_INPUT, BAD_PIXELS)
+        self.mark(bad, Status.BAD_INPUT, BAD_PIXELS)
         if skips:
-            self.mark((~bad & ~self.detail).nonzero().flatten(), Status.SKIPPED, SKIPPED)
+            self.mark(~bad & ~self.detail, Status.SKIPPED, SKIPPED)
 
     def __enter__(self) -> Self:
         self.classifier.__enter__()
@@ -115,13 +116,14 @@ class MethodCall:
         return (self._codes == _OPEN).nonzero().flatten()
 
     def mark(self, rows: Tensor | int, status: Status, reason: str | None = None) -> None:
-        """Say how a row, or rows (n,), end, and why; what was said before is forgotten."""
-        self._codes[rows] = _WORDS.index(status)
-        told = [rows] if isinstance(rows, int) else rows.tolist() if reason or self._reasons else ()
-        for row in told:
-            self._reasons.pop(row, None)
-            if reason:
-                self._reasons[row] = reason
+        """Say how a row, rows (n,) int64, or those of a mask (B,) bool end, and why; the last word holds."""
+        if reason not in self._reasons:
+            self._reasons.append(reason)
+        for told, number in ((self._codes, _WORDS.index(status)), (self._why, self._reasons.index(reason))):
+            if isinstance(rows, Tensor) and rows.dtype == torch.bool:
+                told.masked_fill_(rows, number)
+            else:
+                told[rows] = number
 
     def having(self, status: Status) -> Tensor:
         """(B,) bool: rows that end so."""
@@ -178,19 +180,15 @@ class MethodCall:
 
     # Answer.
 
-    @property
-    def status(self) -> list[Status]:
-        """(B,) how each row ended; ``ok`` where nothing else was said."""
-        return [_WORDS[code] if code != _OPEN else Status.OK for code in self._codes.tolist()]
-
-    @property
-    def reason(self) -> list[str | None]:
-        """(B,) why, where a reason was given."""
-        return [self._reasons.get(row) for row in range(self._batch)]
-
     def outcome(self) -> dict[str, Any]:
-        """``status``, ``reason``, ``forwards`` and ``backwards``, as fields of a result."""
-        return {"status": self.status, "reason": self.reason, "forwards": self.forwards, "backwards": self.backwards}
+        """``status``, ``reason``, ``forwards`` and ``backwards``, as fields of a result; open rows are ``ok``."""
+        codes, why = torch.stack([self._codes, self._why]).tolist()
+        return {
+            "status": [_WORDS[code] if code != _OPEN else Status.OK for code in codes],
+            "reason": [self._reasons[number] for number in why],
+            "forwards": self.forwards,
+            "backwards": self.backwards,
+        }
 
     # Checks.
 

@@ -23,7 +23,7 @@ from whywrong.core.access import Access
 from whywrong.core.status import Status
 from whywrong.doors.methods import open_inputs
 from whywrong.models.classifier import Classifier
-from whywrong.models.method_call import MethodCall
+from whywrong.models.method_call import NOT_FINITE, MethodCall
 
 
 @open_inputs
@@ -107,9 +107,11 @@ class _Attack:
         rivals = config.rivals if config.norm == "l2" and not entropy else 1
         start = self.oracle.linearise(rows, self.x[rows], rivals, entropy=entropy)
         self.margin_before[rows] = start.margin
-        wrong = ~(start.margin < 0)
-        self.call.mark(rows[~wrong], Status.ALREADY_CORRECT)
-        self.margin_after[rows[~wrong]] = start.margin[~wrong]
+        right, silent = start.margin < 0, ~start.margin.isfinite()
+        self.call.mark(rows[right], Status.ALREADY_CORRECT)
+        self.call.mark(rows[silent], Status.REFUSED, NOT_FINITE)
+        self.margin_after[rows[right]] = start.margin[right]
+        wrong = ~right & ~silent
         start, rows = start.at(wrong), rows[wrong]
         if not len(rows):
             return
@@ -224,7 +226,6 @@ class _Attack:
             call.count(rows, explained.forwards, explained.backwards)
         u8_delta = torch.where(self.u8_fixed.view(-1, 1, 1, 1), self.fix_u8.to(delta.dtype) / 255 - self.x, torch.nan)
         return InvertedResult(
-            status=call.status,
             delta=delta,
             fix_u8=self.fix_u8,
             image_u8=self.image_u8,
@@ -246,8 +247,7 @@ class _Attack:
             unstable=self.unstable,
             detailed=detailed,
             explained=explained,
-            forwards=call.forwards,
-            backwards=call.backwards,
+            **call.outcome(),
         )
 
 

@@ -81,7 +81,7 @@ class InvertedResult(MethodResult):
     """
 
     status: Sequence[Status] = column(
-        "string", "`ok`: a fix is known; `no_answer`: none was found; `already_correct` or `bad_input`."
+        "string", "`ok`: a fix is known; `no_answer`: none was found; `already_correct`, `bad_input` or `refused`."
     )
     q_candidates: Tensor = column(
         "int64", "Changed images sent before the first that is predicted as the true class, that one included."
@@ -109,6 +109,7 @@ class InvertedResult(MethodResult):
     )
     detailed: Tensor = column("bool", "Whether the fix was explained; what follows is null otherwise.")
     explained: ExplainedFix | None = nested(ExplainedFix)
+    reason: Sequence[str | None]
     delta: Tensor
     fix_u8: Tensor
     image_u8: Tensor

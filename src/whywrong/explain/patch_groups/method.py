@@ -87,9 +87,10 @@ def _search(call: MethodCall, rows: Tensor, players: PlayersConfig, config: Patc
     try:
         functions = [ValueFunction(kind=config.value, of=of) for of in CLASSES]
         game = PatchGame(classifier, call.x[rows], y, functions=functions, config=players)
-        constant = _all_groups(game, rows.cpu(), y.cpu(), config, found)
-        call.mark(rows[constant.to(rows.device)], Status.REFUSED, CONSTANT)
-        found.drop(rows.cpu()[constant])
+        at = rows.cpu()
+        constant = at[_all_groups(game, at, y.cpu(), config, found)]
+        call.mark(constant.to(rows.device), Status.REFUSED, CONSTANT)
+        found.drop(constant)
         call.count(rows, game.forwards.to(rows.device))
     except InputError:
         call.check_classes()  # speaks of the row as the caller numbers it
