@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,10 +15,12 @@ import pytest
 from tests.runs import crash, kit
 from tests.runs.toy_analysis import TOY, ToyConfig, lines
 
+import whywrong
 from whywrong.core.access import Access
 from whywrong.core.errors import AccessError, InputError, RunFolderError
-from whywrong.core.registry import analyses, find_analysis
+from whywrong.core.registry import analyses, find_analysis, methods
 from whywrong.models.classifier import Classifier
+from whywrong.report.html import write_report
 from whywrong.runs.analyses import AnalysisOptions, run_analysis
 from whywrong.runs.folder import RunFolder
 
@@ -173,6 +177,36 @@ def test_its_view_is_in_a_run_beside_the_others_and_the_run_goes_on(tmp_path):
         warnings.simplefilter("error")
         again = kit.diagnosed(tmp_path / "run", source)  # what the analysis left is not taken for shards of the run
     assert len(again.query("select * from toy")) == 4
+
+
+def test_the_report_of_a_run_shows_its_section_and_one_that_raises_costs_its_own_part_alone(tmp_path, monkeypatch):
+    kit.diagnosed(tmp_path / "run", source := kit.array_source(tmp_path, COUNT))
+    without = write_report(RunFolder(tmp_path / "run")).read_text(encoding="utf-8")
+    run(tmp_path / "run", source)
+    page = write_report(RunFolder(tmp_path / "run")).read_text(encoding="utf-8")
+    assert "How bright the &lt;classes&gt; are" in page
+    assert f"The darkest class has a level of {min(row['mean'] for row in table(tmp_path / 'run')):.3f}." in page
+    assert f"<td>{table(tmp_path / 'run')[2]['mean']:.3f}</td>" in page
+    assert "How bright" not in without
+    broken = replace(TOY, report="tests.runs.toy_analysis:no_such_section")
+    monkeypatch.setattr("whywrong.explain.analyses.ANALYSES", (broken,))
+    page = write_report(RunFolder(tmp_path / "run")).read_text(encoding="utf-8")
+    assert "Its section could not be made (AttributeError" in page
+    assert "Method and limits" in page
+
+
+def test_runs_names_no_method_and_no_analysis(monkeypatch):
+    monkeypatch.undo()
+    names = re.compile(rf"\b({'|'.join([*methods(), *analyses()])})\b")
+    source = Path(whywrong.__file__).parent / "runs"
+    named = [
+        f"{path.relative_to(source)}:{number}: {line.strip()}"
+        for path in sorted(source.rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if names.search(line) and not line.strip().startswith(">>>")  # an example calls one
+    ]
+    assert "spurious" in analyses()
+    assert named == []
 
 
 def test_access_place_and_model_are_checked_before_anything_is_read(source, tmp_path):

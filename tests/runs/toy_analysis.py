@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from whywrong.core.access import Access
 from whywrong.core.registry import Analysis
 from whywrong.data.sources.base import Entry
 from whywrong.explain.analysis import AnalysisContext, AnalysisResult, AnalysisWorker
+from whywrong.report.analyses.base import AnalysisSection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +123,23 @@ def _log(config: ToyConfig, text: str) -> None:
             file.write(f"{text} {os.getpid()}\n")
 
 
+def section(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> AnalysisSection:
+    """What the report shows of the toy."""
+    return AnalysisSection(
+        title="How bright the <classes> are",
+        sentences=[f"The darkest class has a level of {record['checks']['lowest']:.3f}."],
+        header=["class", "level"],
+        rows=[[row["class"], f"{row['mean']:.3f}"] for row in rows],
+    )
+
+
 TOY = Analysis(
     name="toy",
     title="how bright the images of a class are",
     access=Access.SCORES,
     function=f"{__name__}:brightness",
     config=f"{__name__}:ToyConfig",
+    report=f"{__name__}:section",
 )
 
 

@@ -75,7 +75,8 @@ class Analysis:
         access: The least access it needs.
         function: ``module:attribute`` of ``analysis(context, *, config) -> AnalysisResult``.
         config: ``module:attribute`` of its frozen config.
-        report: ``module:attribute`` of what the report shows of it; None shows nothing.
+        report: ``module:attribute`` of ``section(record, rows) -> AnalysisSection``, what the report of a run shows of
+            it, see :mod:`whywrong.report.analyses.base`; None shows nothing.
         tables: Its tables, in the order in which they are written; empty for one of its own name.
         views: View of a run to the table that it shows; empty for one view of its own name and table.
         folder: Where its tables lie in a run folder; empty for ``results/NAME``.

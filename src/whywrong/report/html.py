@@ -13,20 +13,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from whywrong._version import __version__
 from whywrong.report import confusions as figures
 from whywrong.report import facets, headline, run_text
+from whywrong.report.analyses.base import analysis_sections
 from whywrong.report.causes import cause_titles, planted_causes
 from whywrong.report.doubts import find_doubts
 from whywrong.report.error_view import ErrorView, build
 from whywrong.report.folders import hide_folders, owner_folders
 from whywrong.report.methods.base import Chart
 from whywrong.report.numbers import count
-from whywrong.report.pages import write_page
+from whywrong.report.pages import STATIC, write_page
 from whywrong.report.primitives.run_summary import RunSummary
 from whywrong.report.reports import Reports, find_reports
 from whywrong.report.selection import select
 from whywrong.report.summary import summarize_run
 from whywrong.report.tables import Names, Run, Tables
 
-STATIC = Path(__file__).parent / "static"
 ROOTED = r"^(/|\\|[A-Za-z]:)"  # how an absolute path begins, for DuckDB
 
 
@@ -95,6 +95,7 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         full_bar=full,
         bar_reading=reading,
         method=description,
+        analyses=analysis_sections(Path(run.path)),
         subject=run_text.subject(run.meta),
         style=style,
         script=script,

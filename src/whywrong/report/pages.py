@@ -11,6 +11,9 @@ from whywrong.runs.store.files import check_kind, replacing
 from whywrong.runs.store.layout import is_page
 from whywrong.runs.store.temporaries import sweep
 
+STATIC = Path(__file__).parent / "static"
+"""Folder of the style and the scripts that pages carry."""
+
 
 def write_page(target: Path, pieces: Iterator[str]) -> None:
     """Write a page; a reader never sees half of one, and what a killed writer left beside it is removed.

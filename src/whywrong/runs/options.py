@@ -20,7 +20,7 @@ class RunOptions:
     Attributes:
         depth: Which methods run: ``quick``, ``standard`` or ``deep``.
         methods: Names of methods instead of those of the depth.
-        options: Settings by method: ``{"inverted": {"overshoot": 0.2}}``.
+        options: Settings by method: ``{"NAME": {"SETTING": VALUE}}``.
         images: Most images to classify, drawn at random; None classifies all. A larger number adds to a run.
         limit: Most errors to explain in full, spread over pairs of classes.
         time_budget: Seconds of work after which the run stops and is reported as far as it is, to be resumed by the

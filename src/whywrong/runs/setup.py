@@ -44,7 +44,7 @@ def choose_steps(
         raise InputError(f'depth must be one of {", ".join(DEPTHS)}, got "{depth}"')
     if isinstance(names, str) or not isinstance(options, Mapping):
         raise InputError(
-            f'methods must be a list of names, as ["cam"], and options settings by method, as {{"cam": {{...}}}}; got '
+            'methods must be a list of names, as ["NAME"], and options settings by method, as {"NAME": {...}}; got '
             f"{names!r} and {options!r}"
         )
     if names is None:

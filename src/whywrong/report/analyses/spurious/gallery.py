@@ -21,9 +21,8 @@ from whywrong.core.registry import find_analysis
 from whywrong.report.analyses.spurious import words
 from whywrong.report.analyses.spurious.changes import change_section
 from whywrong.report.folders import hide_folders, owner_folders
-from whywrong.report.html import STATIC
 from whywrong.report.numbers import count, shown, sig
-from whywrong.report.pages import write_page
+from whywrong.report.pages import STATIC, write_page
 from whywrong.report.primitives.overlays import data_uri, density, signed_png
 from whywrong.runs.store.results import read_record, read_rows
 
