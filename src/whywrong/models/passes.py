@@ -45,8 +45,8 @@ class Passes:
         self.highest_access = kind.access if kind else Access.SCORES
         self.device = device_of_model(device, kind.device if kind else None)
         self.precision = check_precision_name(precision)
-        self.forwards = 0
-        self.backwards = 0
+        self.forwards: int = 0
+        self.backwards: int = 0
         self.on_pass: Callable[[], None] | None = None
         self._mode = EvaluationMode(self.module)
         self._arithmetic = ExactArithmetic(self.device.type == "cuda" and precision == "exact")
