@@ -43,7 +43,7 @@ def test_the_median_distance_is_that_of_the_fixed_errors(tmp_path):
     assert len(summary.numbers["inverted"].values)
     assert np.median(summary.numbers["inverted"].values) == pytest.approx(255 * np.median(rho))
     assert "half" in more.lower()
-    assert "No fix was found within the budget for 2." in more
+    assert "No such change was found within the budget for 2." in more
 
 
 def test_what_did_not_run_is_named_and_not_claimed(tmp_path):
@@ -83,7 +83,7 @@ def test_unlabelled_images_are_neither_right_nor_wrong(tmp_path):
     assert "10 images have no label" in more
     run = make_run(tmp_path, images=10, errors=0, unlabelled=10)
     summary, first, _ = told(run)
-    assert first == "10 images were read; none has a label."
+    assert first == "10 images were classified; none has a label."
     assert statistics(run, summary)[0].value == "n/a"
 
 
@@ -101,7 +101,12 @@ def test_a_repeated_image_counts_under_both_names_and_is_shown_once(tmp_path):
 def test_the_statistics_hold_four_numbers_with_their_intervals(tmp_path):
     run = make_run(tmp_path)
     figures = statistics(run, told(run)[0])
-    assert [figure.title for figure in figures] == ["accuracy", "errors", "errors with a known fix", "passes"]
+    assert [figure.title for figure in figures] == [
+        "accuracy",
+        "errors",
+        "errors with a known smallest change",
+        "passes",
+    ]
     assert figures[0].value.replace("\u00a0", " ") == "60 %"
     # Wilson for 18 of 30: centre (0.6 + 0.06403) / 1.12805, half-width 0.16376: 42.3 to 75.4 %.
     assert figures[0].certainty.replace("\u00a0", " ") == "95 % interval 42.3 to 75.4 %"
@@ -116,12 +121,13 @@ def test_confirmed_places_are_counted_with_their_share_of_chance(tmp_path):
         summary.numbers["covering"].confirmed,
         summary.numbers["covering"].controls,
     ) == (19, 7, 300)
-    assert "7 errors are accounted for by one small place of the image, of 19 that were asked" in more
-    assert "about one in ten may be chance" in more
+    assert "In 7 of 19 errors tested, one small place of the image is confirmed to account for the error" in more
+    assert "about one in ten of these places may be due to chance" in more
     assert summary.passes["covering"] == (50 * 19, 0)
     assert held_out_rate(summary.numbers["covering"]).replace("\u00a0", " ") == (
-        "Of 100 images read right that were held out and asked for their runner-up, 13 % (95 % interval 7.8 to 21 %)"
-        " have P at or below 0.1; 10 % are expected. Errors were compared with 300 images read right."
+        "Of 100 held-out images that are classified correctly and were tested with their runner-up as the label, 13 %"
+        " (95 % interval 7.8 to 21 %) have P at or below 0.1; 10 % are expected. Errors were compared with 300"
+        " correctly classified images."
     )
 
 

@@ -121,12 +121,12 @@ def test_landmarks_and_headings_order_the_page(page):
 
 
 def test_one_section_holds_story_numbers_checks_and_caveats(page):
-    for words in ("The model predicts", "Distance to right", "Where the model is sensitive", "Evidence map"):
+    for words in ("The model predicts", "Smallest change", "Where the model is sensitive", "Evidence map"):
         assert words in page.words
     for words in ("meaningful", "noise-like", "graded", "Controls"):
         assert words not in page.words
     assert "PNG named .jpg" in page.words
-    assert re.search(r"8-bit fix × \d+, otherwise invisible", page.words)
+    assert re.search(r"8-bit change × \d+, otherwise invisible", page.words)
     assert "the sum misses the logits by 12 %" in page.words
     for words in ("of 49 patches", "How patches work together", "By the log-odds of", "hollow point",
                   "What would have to change", "adversarial noise, not an explanation"):  # fmt: skip
@@ -135,10 +135,10 @@ def test_one_section_holds_story_numbers_checks_and_caveats(page):
 
 def test_a_confirmed_place_is_told_with_its_control_and_can_be_filtered(page):
     words = page.words.replace("\u00a0", " ")
-    assert "brings out" in words
-    assert "of 300 images read right, asked for their runner-up, 2 do as well" in words
+    assert "more than any other class" in words
+    assert "were tested with their runner-up as the label, 2 reach as much" in words
     assert "No single place was found to account for this error" in words
-    assert "held out and asked for their runner-up, 13 %" in words
+    assert "were tested with their runner-up as the label, 13 %" in words
     assert "Place confirmed (" in words
     assert "place" in page.values("name")
     assert "clear runner-up (lead over the next class 3.1 ×" in words

@@ -46,7 +46,7 @@ def _runner_up(error: Row) -> list[Markup]:
     return [
         Markup(
             "The true class is the clear runner-up (lead over the next class {}; a random label gets there in 5 % of"
-            " cases, the runner-up of images read right in {})."
+            " cases, the runner-up of correctly classified images in {})."
         ).format(lead, percent(round(about["role_play_rate"], 2)))
     ]
 

@@ -14,7 +14,7 @@ MATRIX_LIMIT = 30
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of the matrix: images of the row's class read as the column's, shade 0 (none) to 6 (most)."""
+    """A cell of the matrix: images of the row's class predicted as the column's, shade 0 (none) to 6 (most)."""
 
     label: int
     predicted: int
@@ -24,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Confusions of few classes: rows are labels, columns what they are read as."""
+    """Confusions of few classes: rows are labels, columns what they are predicted as."""
 
     names: list[str]
     rows: list[list[Cell]]

@@ -13,10 +13,10 @@ from whywrong.report.tables import Names
 def headline(summary: RunSummary, names: Names, reports: Reports) -> tuple[str, list[str]]:
     """Say what was found: a first sentence and those under it, with numbers, and only what was measured."""
     if summary.read == 0:
-        return "Nothing has been read yet.", [f"{count(summary.items, 'image')} are listed."]
+        return "No image has been classified yet.", [f"{count(summary.items, 'image')} are listed."]
     if summary.labelled == 0:
         return (
-            f"{count(summary.read, 'image')} were read; none has a label.",
+            f"{count(summary.read, 'image')} were classified; none has a label.",
             ["Wrong means unlike the label, so nothing can be called wrong here. Give labels to find the errors."],
         )
     more: list[str] = []
@@ -25,7 +25,7 @@ def headline(summary: RunSummary, names: Names, reports: Reports) -> tuple[str, 
     if summary.waiting:
         more.append(f"The run is not finished: {summary.waiting:,} of {count(summary.items, 'image')} are still to do.")
     elif not summary.complete:
-        more.append("The run is not finished: every image is read, but evidence is missing for some errors.")
+        more.append("The run is not finished: every image is classified, but evidence is missing for some errors.")
     if summary.errors == 0:
         first = f"The model misclassifies none of {count(summary.labelled, 'image')}."
         more.append(

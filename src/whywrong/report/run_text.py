@@ -21,9 +21,9 @@ INTERVALS = (
 NOT_TESTED = (
     "Causes were not tested: wrong or ambiguous labels, damaged images, misleading cues, occlusion and unfamiliar"
     " images are not told apart here.",
-    "Fixes, evidence and regions live in the image as the model sees it, after resizing and cropping; they are drawn"
+    "Changes, evidence and regions are in the image as the model sees it, after resizing and cropping; they are drawn"
     " back on the photograph.",
-    "A distance to right is the smallest found, not proven smallest: the true one can only be smaller.",
+    "A smallest change is the smallest one found, not proven smallest: the true one can only be smaller.",
     "Maps are drawn smooth or coarse for reading; the exact values are in the folder “maps” of the run.",
 )
 

@@ -128,7 +128,10 @@ def test_changes_that_are_readable_are_drawn_with_what_was_measured(tmp_path):
     assert "70 % of the change lies outside the object (60 to 80 %), and so does 50 % of the area; known in 20" in text
     assert "9 of 24 are like this" in text
     assert "left:50%;top:25%;width:33.33%;height:33.33%" in text
-    assert "Put on 24 other images it makes 20 read so, shuffled 1; the log-probability rises by 2.5 nats more" in text
+    assert (
+        "Applied to 24 other images, it changes 20 predictions to this class, shuffled 1; the log-probability rises by"
+        " 2.5 nats more" in text
+    )
     assert "bird: 3 images of other classes, fewer than 24" in text
     assert "guided by &lt;b&gt;a robust classifier" in text
 
@@ -182,7 +185,7 @@ def test_the_headline_says_what_was_measured(tmp_path):
     record = {"classes_searched": 2}
     rows = [component(0, 1, names, harm=0.5), component(1, 2, names, harm=0.7)]
     assert headline(record, rows).replace("\u00a0", " ") == (
-        "A component of dog misleads the model: 28 of 40 images of other classes that carry it are read as dog "
+        "A component of dog misleads the model: 28 of 40 images of other classes that carry it are predicted as dog "
         "because of it."
     )
     none = [component(0, 1, names, verdict="not confirmed")]
@@ -198,7 +201,7 @@ def test_before_and_after_are_shown_with_both_scores(tmp_path):
         "spurious_score": {"ap": 0.7, "ap_after": 0.9, "auc": 0.8, "auc_after": 0.95},
     }  # fmt: skip
     page = write_gallery(make_search(tmp_path, repairs=[repair])).read_text(encoding="utf-8").replace("\u00a0", " ")
-    assert "30 are read as its class before and 4 after SpuFix" in page
+    assert "30 are predicted as its class before and 4 after SpuFix" in page
     assert "accuracy on all 120 held-out images goes from 90 % to 89 %" in page
     assert "Spurious score, precision-recall</th><td>0.7</td><td>0.9</td>" in page
     assert "Change of accuracy −1 points (−2 to 0 points)." in page

@@ -54,8 +54,8 @@ def test_trusted_changes_stand_on_both_sides_of_the_image():
     assert [change.role for change in panel.changes] == ["true", "wrong"]
     assert panel.doubted == []
     assert plain(panel.changes[0].sentences) == (
-        "Changed like this, the model reads it as envelope: 82 % (3 % before). 90 % of the change lies on 41 % of the"
-        " pixels. Others see the change, too (the reason why)."
+        "Changed like this, the model predicts envelope: 82 % (3 % before). 90 % of the change lies on 41 % of the"
+        " pixels. Other classifiers see the change, too (the reason why)."
     )
 
 
@@ -105,7 +105,7 @@ def test_of_several_radii_the_largest_is_shown_and_all_are_told():
 
 def test_a_target_that_is_not_reached_is_said():
     panel = shown(row("true", "semantic", valid=False, valid_u8=False))
-    assert "the model does not yet read it as envelope: 82 %" in plain(panel.changes[0].sentences)
+    assert "the model does not yet predict envelope: 82 %" in plain(panel.changes[0].sentences)
     doubted = shown(row("true", "adversarial", valid=False)).doubted[0]
     assert "which it does not reach" in plain([doubted.sentence])
 

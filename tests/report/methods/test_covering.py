@@ -24,13 +24,15 @@ def told(**changes) -> str:
 def test_a_confirmed_place_has_its_control_in_the_same_sentence():
     first, second = told().split(". ", 1)
     assert first == (
-        "Hiding this place (6 % of the image) brings out envelope, and no other class as much; of 300 images read"
-        " right, asked for their runner-up, 2 do as well"
+        "Hiding this place (6 % of the image) raises envelope more than any other class; of 300 images that are"
+        " classified correctly and were tested with their runner-up as the label, 2 reach as much"
     )
-    assert second == "Of the places confirmed in this run about one in ten may be chance."
+    assert second == "About one in ten of the places confirmed in this run may be due to chance."
 
 
-@pytest.mark.parametrize(("hits", "words"), [(0, "none do as well"), (1, "1 does as well"), (12, "12 do as well")])
+@pytest.mark.parametrize(
+    ("hits", "words"), [(0, "none reaches as much"), (1, "1 reaches as much"), (12, "12 reach as much")]
+)
 def test_the_controls_that_do_as_well_are_counted(hits, words):
     assert words in told(p=(hits + 1) / 301)
 
@@ -48,7 +50,7 @@ def test_without_a_confirmed_place_the_map_makes_no_claim():
 def test_without_controls_it_says_why_nothing_was_tested():
     words = told(place_confirmed=None, p=None, controls=None)
     assert "was not tested" in words
-    assert "at least 20 images that the model reads right" in words
+    assert "at least 20 images that the model classifies correctly" in words
 
 
 def test_the_window_is_drawn_where_it_is():
@@ -84,6 +86,6 @@ def test_the_clear_runner_up_is_said_with_both_rates(clear, said):
     words = plain(answer.sentences(error, context().names))
     expected = (
         "The true class is the clear runner-up (lead over the next class 3.1 ×; a random label gets there in 5 % of"
-        " cases, the runner-up of images read right in 64 %)."
+        " cases, the runner-up of correctly classified images in 64 %)."
     )
     assert (expected in words) is said

@@ -27,8 +27,8 @@ def text(fix=FIX, error=ERROR, nearer=0.8) -> str:
 def test_an_error_is_told_as_a_person_would():
     assert text() == (
         "The model predicts ice cream (71 %); the label is envelope (3 %, 2nd of 4)."
-        " A change of at most 0.31 grey levels in any colour value makes it envelope; nearer to right than 80 % of the"
-        " fixed errors."
+        " A change of at most 0.31 grey levels in any colour value makes it envelope; smaller than for 80 % of the"
+        " corrected errors."
     )
 
 
@@ -43,11 +43,13 @@ def test_the_place_of_a_fix_is_shown_without_a_sentence_about_it():
 
 
 def test_a_missing_fix_leaves_the_distance_unknown():
-    assert "No fix was found with 70 changed images" in text(Row(FIX, status="no_answer", q_candidates=70))
+    assert "No change that corrects it was found with 70 changed images" in text(
+        Row(FIX, status="no_answer", q_candidates=70)
+    )
 
 
 def test_a_lost_8_bit_fix_is_said():
-    assert "No 8-bit fix was found" in text(Row(FIX, u8_fixed=False))
+    assert "No 8-bit change was found" in text(Row(FIX, u8_fixed=False))
 
 
 def test_a_tie_is_said():

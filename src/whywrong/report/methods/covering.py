@@ -40,7 +40,7 @@ def section(context: Context) -> Section | None:
         return Section(blocks=[Block("Covering", "refused", [("refused", "", reason)])])
     if not row["place_confirmed"]:
         return Section(sentences=[_not_confirmed(row)], blocks=[_block(row, context)])
-    caption = Markup("Hidden here, the image is read as {}: a place confirmed.").format(context.true)
+    caption = Markup("Hidden here, the image is predicted as {}: a place confirmed.").format(context.true)
     return Section(
         sentences=[_confirmed(row, context)],
         overlays=[
@@ -54,18 +54,24 @@ def _confirmed(row: Row, context: Context) -> Markup:
     area = percent(round(row["width"] * row["height"], 2))
     controls = int(row["controls"])
     as_much = round(row["p"] * (controls + 1)) - 1
-    do = "does" if as_much == 1 else "do"
     return Markup(
-        "Hiding this place ({} of the image) brings out {}, and no other class as much; of {} read right, asked for"
-        " their runner-up, {} {} as well. Of the places confirmed in this run about one in ten may be chance."
-    ).format(area, true_class(context.true), count(controls, "image"), f"{as_much:,}" if as_much else "none", do)
+        "Hiding this place ({} of the image) raises {} more than any other class; of {} that are classified correctly"
+        " and were tested with their runner-up as the label, {} {} as much. About one in ten of the places confirmed in"
+        " this run may be due to chance."
+    ).format(
+        area,
+        true_class(context.true),
+        count(controls, "image"),
+        f"{as_much:,}" if as_much else "none",
+        "reaches" if as_much <= 1 else "reach",
+    )
 
 
 def _not_confirmed(row: Row) -> Markup:
     if row["place_confirmed"] is None:
         return Markup(
-            "Whether one place accounts for this error was not tested: that takes at least {} that the model reads"
-            " right to compare with."
+            "Whether one place accounts for this error was not tested: that takes at least {} that the model"
+            " classifies correctly, to compare with."
         ).format(count(LEAST_CONTROLS, "image"))
     return Markup(NONE_FOUND)
 
@@ -79,9 +85,9 @@ def _path(row: Row) -> str:
 def _block(row: Row, context: Context) -> Block:
     verdict = {True: "place confirmed", False: "no place confirmed", None: "not tested"}[row["place_confirmed"]]
     rows = [
-        ("brought out of the labelled class", percent(row["p_true"]), "largest probability with one window hidden"),
+        ("probability of the labelled class", percent(row["p_true"]), "largest probability with one window hidden"),
         (
-            "brought out of any other class",
+            "probability of any other class",
             percent(row["p_rival"]),
             f"largest with one window hidden: {context.names[row['rival']]}",
         ),
@@ -94,12 +100,12 @@ def _block(row: Row, context: Context) -> Block:
         (
             "windows that turn the answer",
             f"{int(row['turned_windows']):,}",
-            "no evidence by itself: it also happens to most images read right, asked for their runner-up",
+            "no evidence by itself: so do windows in most correctly classified images, for their runner-up",
         ),
     ]
     if known(row["p"]):
         level = f"confirmed by Benjamini-Hochberg at {percent(LEVEL)} over all errors asked"
-        against = f"share of {count(int(row['controls']), 'image')} read right with a V as large; {level}"
+        against = f"share of {count(int(row['controls']), 'image')} classified correctly with a V as large; {level}"
         rows.append(("P", sig(row["p"], 2), against))
     rows.append(("cost", count(int(row["forwards"] or 0), "forward pass", "forward passes"), ""))
     return Block("Covering", verdict, rows)
@@ -112,8 +118,8 @@ class Places:
     Attributes:
         asked: Distinct errors that were asked about.
         confirmed: Those of them with a confirmed place.
-        controls: Images read right that they were compared with; too few of them confirm nothing.
-        held_out: Images read right that were held out and asked as well.
+        controls: Images classified correctly that they were compared with; too few of them confirm nothing.
+        held_out: Images classified correctly that were held out and asked as well.
         called: Those of them with P at or below 0.1, against the other controls.
     """
 
@@ -145,22 +151,21 @@ def lead(summary: RunSummary) -> list[str]:
     places: Places | None = summary.numbers.get("covering")
     if places is None or not places.confirmed:
         return []
-    which = "1 error is" if places.confirmed == 1 else f"{places.confirmed:,} errors are"
     return [
-        f"{which} accounted for by one small place of the image, of {places.asked:,} that were asked; of the places"
-        " confirmed about one in ten may be chance."
+        f"In {places.confirmed:,} of {count(places.asked, 'error')} tested, one small place of the image is confirmed"
+        " to account for the error; about one in ten of these places may be due to chance."
     ]
 
 
 def held_out_rate(places: Places) -> str:
-    """Say how often the test of a place confirms one in images that the model reads right."""
+    """Say how often the test of a place confirms one in images that the model classifies correctly."""
     if not places.held_out or not places.controls:
-        return "The test of places could not be tried on images read right: there are too few of them."
+        return "The test of places could not be checked on correctly classified images: there are too few of them."
     rate = wilson(places.called, places.held_out)
     return (
-        f"Of {count(places.held_out, 'image')} read right that were held out and asked for their runner-up,"
-        f" {percent(rate.value)} (95 % interval {interval(rate)}) have P at or below 0.1; 10 % are expected."
-        f" Errors were compared with {count(places.controls, 'image')} read right."
+        f"Of {count(places.held_out, 'held-out image')} that are classified correctly and were tested with their"
+        f" runner-up as the label, {percent(rate.value)} (95 % interval {interval(rate)}) have P at or below 0.1; 10 %"
+        f" are expected. Errors were compared with {count(places.controls, 'correctly classified image')}."
     )
 
 
@@ -263,8 +268,8 @@ COVERING = MethodReport(
     glossary=(
         (
             "place confirmed",
-            "hiding this place brings out the true class and no other as much, more than in images read right",
+            "hiding this place raises the true class more than any other, and more than in correctly classified images",
         ),
-        ("role play", "an image read right, asked for its runner-up as if that were its label"),
+        ("role play", "a correctly classified image, tested with its runner-up as the label"),
     ),
 )

@@ -178,13 +178,13 @@ def _at_most(values: np.ndarray, longest: int = 224) -> np.ndarray:
 def _sentences(row: Row, facts: Row) -> list[Markup]:
     name = shown(row["class_name"])
     said = [
-        Markup("{} of {} are read as <em class='wrong'>{}</em> once changed.").format(
+        Markup("{} of {} are predicted as <em class='wrong'>{}</em> once changed.").format(
             f"{round(row['valid'] * row['images']):,}", count(row["images"], "image"), name
         )
     ]
     if facts["rung"] == "robust copy":
         said.append(
-            Markup("That is what the robust copy reads; the model itself reads {} of them so.").format(
+            Markup("That is what the robust copy predicts; the model itself predicts it for {} of them.").format(
                 f"{row['read_as']:,}"
             )
         )
@@ -216,7 +216,8 @@ def _crop(crop: Row, row: Row, names: Sequence[str]) -> Crop:
         rise = f"95 % interval {sig(crop['rise_low'], 2)} to {sig(crop['rise_high'], 2)}"
         lines.append(
             Markup(
-                "Put on {} it makes {} read so, shuffled {}; the log-probability rises by {} nats more ({})."
+                "Applied to {}, it changes {} predictions to this class, shuffled {}; the log-probability rises by {}"
+                " nats more ({})."
             ).format(
                 count(crop["tried_on"], "other image"),
                 f"{crop['reads']:,}",

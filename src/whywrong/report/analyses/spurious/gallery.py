@@ -204,7 +204,7 @@ def _tile(picture: Row, names: Sequence[str], scale: float) -> Tile:
     if picture["group"] == "top":
         line = Markup("<b class='number'>{}</b>").format(adds)
         if picture["predicted"] != picture["label"]:
-            line += Markup(" read as {}").format(predicted)
+            line += Markup(" predicted as {}").format(predicted)
     else:
         line = Markup("{} <span class='arrow' aria-label='predicted as'>→</span> {}").format(label, predicted)
         if picture["caused"]:
@@ -213,7 +213,7 @@ def _tile(picture: Row, names: Sequence[str], scale: float) -> Tile:
         picture=data_uri(picture["picture"], kind),
         map=None if picture["map"] is None else signed_png(_faded(density(_grid(picture)), scale), scale),
         small=max(picture["width"], picture["height"]) <= 64,
-        alt=f"{shown(picture['key'])}, labelled {label}, read as {predicted}; this component adds {adds}",
+        alt=f"{shown(picture['key'])}, labelled {label}, predicted as {predicted}; this component adds {adds}",
         line=line,
         caused=bool(picture["caused"]),
         ratio=f"{picture['width']}/{picture['height']}",

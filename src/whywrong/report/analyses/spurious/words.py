@@ -25,7 +25,7 @@ def headline(record: Row, rows: Sequence[Row]) -> str:
     name, others = shown(first["class_name"]), count(first["carriers"], "image")
     return (
         f"A component of {name} misleads the model: {first['caused']:,} of {others} of other classes that carry it "
-        f"{'is' if first['caused'] == 1 else 'are'} read as {name} because of it."
+        f"{'is' if first['caused'] == 1 else 'are'} predicted as {name} because of it."
     )
 
 
@@ -101,11 +101,11 @@ def repairs(record: Row) -> list[dict[str, Any]]:
             {
                 "title": _REPAIRS[repair["start"]],
                 "sentence": f"Of {count(repair['carriers'], 'image')} of other classes that carry a component labelled "
-                f"spurious, {repair['read_as']:,} are read as its class before and {repair['read_as_after']:,} after "
-                f"{name}; accuracy on all {count(repair['images'], 'held-out image')} goes from "
+                f"spurious, {repair['read_as']:,} are predicted as its class before and {repair['read_as_after']:,} "
+                f"after {name}; accuracy on all {count(repair['images'], 'held-out image')} goes from "
                 f"{percent(repair['before']['value'])} to {percent(repair['after']['value'])}.",
                 "rows": [
-                    ("Carriers read as the class", f"{repair['read_as']:,}", f"{repair['read_as_after']:,}"),
+                    ("Carriers predicted as the class", f"{repair['read_as']:,}", f"{repair['read_as_after']:,}"),
                     *_bias_row(repair),
                     ("Spurious score, precision-recall", sig(score["ap"]), sig(score["ap_after"])),
                     ("Spurious score, AUC", sig(score["auc"]), sig(score["auc_after"])),
@@ -165,7 +165,7 @@ def sentences(row: Row) -> list[Markup]:
     else:
         found.append(
             Markup(
-                "{} of {} of other classes that carry it {} read as <em class='wrong'>{}</em> because of it."
+                "{} of {} of other classes that carry it {} predicted as <em class='wrong'>{}</em> because of it."
             ).format(f"{row['caused']:,}", count(n, "held-out image"), "is" if row["caused"] == 1 else "are", name)
         )
         found.append(
@@ -195,9 +195,9 @@ def sentences(row: Row) -> list[Markup]:
     if known(row["bias"]) and row["own_images"] >= 8 and (row["bias_low"] > 0 or row["bias_high"] < 0):
         more, less = ("more", row["accuracy_high"]), ("least", row["accuracy_low"])
         found.append(
-            Markup("The class is read rightly in {} of its images with most of it, and in {} of those with {}.").format(
-                percent(more[1]), percent(less[1]), less[0]
-            )
+            Markup(
+                "The class is predicted correctly in {} of its images with most of it, and in {} of those with {}."
+            ).format(percent(more[1]), percent(less[1]), less[0])
         )
     return found
 
@@ -209,9 +209,9 @@ def numbers(row: Row) -> list[tuple[str, str, str]]:
     scores = [(row["score_ap"], row["score_ap_fixed"]), (row["score_auc"], row["score_auc_fixed"])]
     return [
         ("Share of variance", percent(row["share"]), f"{sig(row['spread'])} logits within the class"),
-        ("Read as the class", share(row["read_as"], row["carriers"]), "of other classes that carry it"),
+        ("Predicted as the class", share(row["read_as"], row["carriers"]), "of other classes that carry it"),
         ("Because of it", share(row["caused"], row["carriers"]), f"95 % interval {interval(harm)}"),
-        ("Without it", percent(row["base"]), "of other classes that do not carry it, read as the class"),
+        ("Without it", percent(row["base"]), "of other classes that do not carry it, predicted as the class"),
         (
             "Taken away",
             f"{_points(row['accuracy_change'])} of accuracy",
@@ -235,10 +235,10 @@ def method(record: Row) -> list[str]:
         "along the directions in which images of the class differ. The components and the bias add up to the logit; "
         f"here they miss it by at most {sig(record['residual'], 2)} of its terms.",
         "An image carries a component if it has more of it than 99 % of the images of other classes, or than three in "
-        "four images of the class itself, whichever is less. Because of it: read as the class, and no longer so once "
-        "the component is taken away.",
-        "Harmful: the share that is read as the class because of it lies above the share read so without it, both "
-        f"with intervals at {percent(1 - config['level'])} over all {record['components_searched']:,} components "
+        "four images of the class itself, whichever is less. Because of it: predicted as the class, and no longer so "
+        "once the component is taken away.",
+        "Harmful: the share that is predicted as the class because of it is above the share predicted so without it, "
+        f"both with intervals at {percent(1 - config['level'])} over all {record['components_searched']:,} components "
         "together. It does not say that the component is spurious: two classes that look alike mislead each other.",
         f"{count(record['shared'], 'image')} of the data {'is' if record['shared'] == 1 else 'are'} among the "
         "reference images, too, and judged nothing."

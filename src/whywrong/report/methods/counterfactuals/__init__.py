@@ -24,8 +24,8 @@ COUNTERFACTUALS = MethodReport(
         " person would call the class.",
     ),
     glossary=(
-        ("counterfactual", "the image changed, within a bound, until the model reads it as a class that was chosen"),
-        ("semantic", "the change lasts, and classifiers that took no part in the search see it, too"),
+        ("counterfactual", "the image changed, within a bound, until the model predicts a chosen class"),
+        ("semantic", "the change lasts, and classifiers that took no part in the search see it as well"),
         ("adversarial", "the change moves this model only"),
     ),
 )

@@ -58,7 +58,7 @@ def _trust_readings(believed: int, errors: int, deeper: int, others: int) -> lis
         ]
     found = [
         f"For {share(believed, errors)} of the errors, a change into the true class was found that means something to"
-        " others as well." + (" The other changes are not to be read as explanations." if believed < errors else "")
+        " others as well." + (" The other changes are not to be taken as explanations." if believed < errors else "")
     ]
     if others:
         found.append(f"Deeper into the predicted class it is so for {share(deeper, others)}.")

@@ -156,14 +156,14 @@ def _change(
 ) -> Change:
     name = _name(role, context)
     start, end = row["probability_target_start"], row["probability_target_end"]
-    verb = "the model reads it as" if row["valid"] else "the model does not yet read it as"
+    verb = "the model predicts" if row["valid"] else "the model does not yet predict"
     sentence = Markup("Changed like this, {} {}: {} ({} before).").format(verb, name, percent(end), percent(start))
     sentences = [sentence]
     extra = _where(row)
     if extra:
         sentences.append(Markup("{}").format(extra))
     reason = f" ({shown(row['trust_reason'])})" if row["trust_reason"] else ""
-    sentences.append(Markup("Others see the change, too{}.").format(reason))
+    sentences.append(Markup("Other classifiers see the change, too{}.").format(reason))
     difference = "" if change is None or image is None else overlays.changed_picture(image, change, scale)
     title = "Into the true class" if role == "true" else "Deeper into the predicted class"
     return Change(role, title, sentences, difference, _spark(row, role, context))
@@ -195,7 +195,7 @@ def _doubted(role: str, row: Row, stored: dict[str, np.ndarray], context: Contex
     pixels = stored.get(f"{role}_u8")
     image = "" if pixels is None or row.get("guide") == NOISE else overlays.grey_picture(pixels)
     target = context.true if role == "true" else context.wrong
-    return Doubted(role, image, f"Change towards {target}, not to be read as an explanation", sentence)
+    return Doubted(role, image, f"Change towards {target}, not to be taken as an explanation", sentence)
 
 
 def _name(role: str, context: Context) -> Markup:
@@ -226,7 +226,7 @@ def _block(rows: Sequence[Row], context: Context) -> Block:
         target = context.names[row["target"]]
         reached = percent(row["probability_target_end"])
         before = percent(row["probability_target_start"])
-        state = "read as the target" if row["valid"] else f"read as {context.names[row['predicted_end']]}"
+        state = "predicted as the target" if row["valid"] else f"predicted as {context.names[row['predicted_end']]}"
         title = {"true": "into the true class", "wrong": "deeper into the predicted class"}.get(
             row["role"], f"{str(row['role']).replace('_', ' ')}: {target}"
         )

@@ -21,16 +21,16 @@ INVERTED = MethodReport(
     papers=(
         "Inverted attack: R. Haffar, N. Jebreel, J. Domingo-Ferrer, D. Sánchez, “Explaining Image Misclassification in"
         " Deep Learning via Adversarial Examples”, MDAI 2021, LNAI 12898, pp. 323–334,"
-        " doi:10.1007/978-3-030-85529-1_26. The Newton step and the region fix are ours.",
+        " doi:10.1007/978-3-030-85529-1_26. The Newton step and the region change are ours.",
     ),
     limits=(
-        "Where a fix lies shows where the model is sensitive, for any class: it says nothing about the cause of an"
-        " error.",
+        "The place of the smallest change shows where the model is sensitive, for any class; it says nothing about the"
+        " cause of an error.",
     ),
     glossary=(
-        ("fix", "the least changed image found that the classifier reads as the labelled class"),
-        ("8-bit fix", "a fix with whole grey levels, tested again"),
-        ("region fix", "a fix confined to few superpixels"),
+        ("smallest change", "the least change found after which the classifier predicts the labelled class"),
+        ("8-bit change", "one in whole grey levels, tested again"),
+        ("region change", "a change confined to few superpixels"),
         ("lift", "a share of the map divided by the share of the area; 1 is chance"),
     ),
 )

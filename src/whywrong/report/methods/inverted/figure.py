@@ -27,7 +27,7 @@ def draw_inverted(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figur
         photo = photo_of(x, row)
         status, rho = columns["status"][row], float(columns["rho_linf"][row])
         show(line[0], photo, "image")
-        line[0].set_xlabel(f"right after {grey_levels(255 * rho)}" if known(rho) else str(status).replace("_", " "))
+        line[0].set_xlabel(f"correct after {grey_levels(255 * rho)}" if known(rho) else str(status).replace("_", " "))
         _region(line[1], photo, row_of(maps, "region_mask", row))
         _contribution(line[2], photo, row_of(maps, "contribution", row))
         _change(line[3], row_of(maps, "fix_u8", row), x[row].detach().cpu().numpy() * 255)
@@ -36,9 +36,9 @@ def draw_inverted(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figur
 
 def _region(axis: Axes, photo: np.ndarray, mask: np.ndarray | None) -> None:
     if mask is None or not mask.any():
-        show(axis, None, "no region fix")
+        show(axis, None, "no region change")
         return
-    show(axis, photo * 0.85, "region fix")
+    show(axis, photo * 0.85, "region change")
     axis.contour(mask, levels=[0.5], colors=["black"], linewidths=3)
     axis.contour(mask, levels=[0.5], colors=["white"], linewidths=1.5)
 
@@ -56,9 +56,9 @@ def _contribution(axis: Axes, photo: np.ndarray, values: np.ndarray | None) -> N
 
 def _change(axis: Axes, fixed: np.ndarray | None, pixels: np.ndarray) -> None:
     if fixed is None:
-        show(axis, None, "no 8-bit fix")
+        show(axis, None, "no 8-bit change")
         return
     change = fixed - pixels
     factor = amplification(change)
-    show(axis, np.clip(0.5 + factor * np.moveaxis(change, 0, -1) / 255, 0, 1), f"8-bit fix × {factor}")
+    show(axis, np.clip(0.5 + factor * np.moveaxis(change, 0, -1) / 255, 0, 1), f"8-bit change × {factor}")
     axis.set_xlabel(f"true change at most {grey_levels(float(np.abs(change).max()))}")

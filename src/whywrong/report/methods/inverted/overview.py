@@ -1,4 +1,4 @@
-"""How far the errors of a run are from right: the smallest change found that makes each prediction correct."""
+"""The smallest changes found that make the predictions of a run correct."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def numbers_of(summary: RunSummary) -> Distances | None:
 
 
 def nearer(summary: RunSummary, away: float) -> float:
-    """Share of the fixed errors that are farther from right than ``away`` grey levels; NaN for fewer than 20."""
+    """Share of the corrected errors whose change is larger than ``away`` grey levels; NaN for fewer than 20."""
     found = numbers_of(summary)
     if found is None or len(found.values) < 20 or not np.isfinite(away):
         return float("nan")
@@ -66,7 +66,7 @@ def nearer(summary: RunSummary, away: float) -> float:
 
 
 def distance(row: Row) -> float:
-    """Distance to right in grey levels (linf); infinite where no fix is known, -1 where none was looked for."""
+    """Size of the smallest change in grey levels (linf); infinite if none was found, -1 if none was searched for."""
     fix = row["inverted"]
     if fix is None:
         return -1.0
@@ -76,7 +76,7 @@ def distance(row: Row) -> float:
 def _text(away: float) -> str:
     if away < 0:
         return "not measured"
-    return "no fix known" if away == float("inf") else f"{sig(away)} grey levels"
+    return "none found" if away == float("inf") else f"{sig(away)} grey levels"
 
 
 def _full(found: Distances | None) -> float | None:
@@ -86,7 +86,7 @@ def _full(found: Distances | None) -> float | None:
 
 def _reading(full: float) -> str:
     return (
-        "The bar and the number of a tile: the smallest change found that makes the prediction right, on one scale"
+        "The bar and the number of a tile: the smallest change found that makes the prediction correct, on one scale"
         f" from 0 to {full:.3g} grey levels."
     )
 
@@ -95,34 +95,36 @@ MEASURE = Measure(value=distance, text=_text, full=_full, reading=_reading)
 
 
 def lead(summary: RunSummary) -> list[str]:
-    """Say how far the errors are from right."""
+    """Say how small the changes are that correct the errors."""
     found = numbers_of(summary)
     if found is None:
-        return ["How far each error is from right was not measured: the inverted attack did not run."]
+        return ["The smallest change that corrects each error was not measured: the inverted attack did not run."]
     if not found.attacked:
-        return ["How far each error is from right is not known yet: no fix has been looked for so far."]
+        return ["The smallest changes are not known yet: none has been searched for."]
     if len(found.values) == 0:
-        return [f"No fix is known yet for any of the {found.attacked:,} errors that were tried."]
+        return [f"No change that corrects any of the {found.attacked:,} errors tried is known yet."]
     median = float(np.median(found.values))
-    whom = "this error" if found.fixed == 1 else f"half of the {count(found.fixed, 'error')} with a known fix"
+    whom = (
+        "this error" if found.fixed == 1 else f"half of the {count(found.fixed, 'error')} with a known smallest change"
+    )
     sentence = (
         f"{whom[0].upper()}{whom[1:]} would be predicted correctly after a change of at most {grey_levels(median)}"
     )
     sentence += " in any colour value (of 0 to 255)."
     left = found.attacked - found.fixed
     if left:
-        sentence += f" No fix was found within the budget for {left:,}."
+        sentence += f" No such change was found within the budget for {left:,}."
     untried = summary.errors - found.attacked
     if untried > 0:
-        sentence += f" {untried:,} have not been tried."
+        sentence += f" {untried:,} {'has' if untried == 1 else 'have'} not been tried."
     return [sentence]
 
 
 def statistic(summary: RunSummary) -> Statistic:
-    """Count the errors with a known fix, with an interval."""
-    title, found = "errors with a known fix", numbers_of(summary)
+    """Count the errors with a known smallest change, with an interval."""
+    title, found = "errors with a known smallest change", numbers_of(summary)
     if found is None or not found.attacked:
-        return Statistic(title, "n/a", "no error to fix" if not summary.errors else "not measured")
+        return Statistic(title, "n/a", "no error" if not summary.errors else "not measured")
     return Statistic(
         title,
         percent(found.fixed / found.attacked),
@@ -154,16 +156,16 @@ def _histogram(found: Distances) -> Histogram | None:
     ]
     below = int((values < 0.5).sum())
     reading = (
-        f"{below:,} of {count(len(values), 'fixed error')} ({percent(below / len(values))}) are less than half a grey"
-        " level from right: closer than two neighbouring values of an image file."
+        f"For {below:,} of {count(len(values), 'corrected error')} ({percent(below / len(values))}), the smallest"
+        " change is less than half a grey level: less than the step between two values of an image file."
     )
     return Histogram(
-        "How far from right",
+        "Size of the smallest change",
         reading,
         bins,
         "grey levels (largest change of any colour value), doubling from bar to bar; height: number of errors, from 0",
         "grey levels",
-        "Bars of the number of errors by distance to right; the same numbers are in the table below.",
+        "Bars of the number of errors by smallest change; the same numbers are in the table below.",
     )
 
 
@@ -182,4 +184,4 @@ def _medians(tables: Tables) -> dict[str, str]:
     return {row["cause"]: grey_levels(255 * row["distance"]) for row in rows if known(row["distance"])}
 
 
-CAUSE_COLUMN = CauseColumn(title="median distance to right", texts=_medians)
+CAUSE_COLUMN = CauseColumn(title="median smallest change", texts=_medians)

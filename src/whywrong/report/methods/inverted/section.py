@@ -1,4 +1,4 @@
-"""Part of view ``inverted``: the smallest change that makes the image right, and where the model is sensitive.
+"""Part of view ``inverted``: the smallest change that makes the prediction correct, and where the model is sensitive.
 
 Where a fix lies says nothing about the cause of the error: with any other class asked for it lies in much the same
 place. Maps and regions are therefore shown with their numbers and without a sentence about them.
@@ -38,7 +38,7 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
     region = stored.get("region_mask")
     if region is not None and region.any() and fix["region_fixed"]:
         many, area = int(fix["region_count"]), percent(fix["region_area"])
-        caption = f"A change only inside the {'outline' if many == 1 else 'outlines'} makes the image right"
+        caption = f"A change only inside the {'outline' if many == 1 else 'outlines'} makes the prediction correct"
         caption += (
             f" ({count(many, 'region')}, {area} of what the model sees): the model is sensitive there, for any class."
         )
@@ -46,7 +46,9 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
         path = overlays.outline(region)
         if path:
             found.append(
-                Overlay("region", "Region fix", caption, path=path, width=width, height=height, look="outline", rank=30)
+                Overlay(
+                    "region", "Region change", caption, path=path, width=width, height=height, look="outline", rank=30
+                )
             )
     contribution = stored.get("contribution")
     if contribution is not None and contribution.any():
@@ -59,7 +61,7 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
     if change is not None and change.any():
         image, factor = overlays.amplified(change, 1024)
         most = grey_levels(float(np.abs(change).max()))
-        caption = f"8-bit fix × {factor}" + (", otherwise invisible" if factor >= 20 else "")
+        caption = f"8-bit change × {factor}" + (", otherwise invisible" if factor >= 20 else "")
         caption += f": the true change is at most {most}; mid grey is no change."
         found.append(Overlay("change", f"8-bit × {factor}", caption, image=image, look="opaque", rank=50))
     return found
@@ -68,19 +70,19 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
 def _distance(fix: Row, true: str, share: float) -> list[Markup]:
     if fix["status"] == Status.NO_ANSWER:
         tried = int(fix["q_candidates"])
-        return [Markup("No fix was found with {}, so how far it is from right is unknown.").format(
+        return [Markup("No change that corrects it was found with {}.").format(
             count(tried, "changed image")
         )]  # fmt: skip
     if fix["status"] != Status.OK:
-        return [Markup("The fix was not computed: {}.").format(fix["status"].replace("_", " "))]
+        return [Markup("The smallest change was not computed: {}.").format(fix["status"].replace("_", " "))]
     grey = 255 * fix["rho_linf"]
     sentence = Markup("A change of at most {} in any colour value makes it {}").format(
         grey_levels(grey), true_class(true)
     )
     if known(share) and 0.05 <= share <= 0.95:
-        sentence += Markup("; nearer to right than {} of the fixed errors").format(percent(round(share, 2)))
+        sentence += Markup("; smaller than for {} of the corrected errors").format(percent(round(share, 2)))
     elif known(share):
-        sentence += Markup("; among the {} of all fixed errors").format("nearest" if share > 0.95 else "farthest")
+        sentence += Markup("; among the {} of all corrected errors").format("smallest" if share > 0.95 else "largest")
     return [sentence + Markup(".")]
 
 
@@ -89,14 +91,14 @@ def _eight_bit(fix: Row) -> list[Markup]:
         return []
     if fix["u8_fixed"]:
         return []
-    return [Markup("No 8-bit fix was found: saved as an ordinary image file, this fix is lost.")]
+    return [Markup("No 8-bit change was found: saved as an ordinary image file, this change is lost.")]
 
 
 def _caveats(fix: Row) -> list[str]:
     found = []
     if fix["unstable"]:
         found.append(
-            "The fix was right when found and wrong when tested again among other images: it sits on the edge."
+            "The changed image was classified correctly when found, but not when tested again among other images."
         )
     residual = fix["contribution_residual"]
     if known(residual) and abs(residual) > 0.02:
@@ -105,34 +107,34 @@ def _caveats(fix: Row) -> list[str]:
             " with care."
         )
     if fix["status"] == Status.OK and not fix["detailed"]:
-        found.append("Explained without region fix and map: it lies beyond the limit of errors explained in full.")
+        found.append("Explained without regions and map: it is beyond the limit of errors explained in full.")
     return found
 
 
 def _distance_block(fix: Row) -> Block:
     rows = [
         (
-            "distance to right, any colour value",
+            "largest change of a colour value",
             grey_levels(255 * fix["rho_linf"]),
             f"linf; smallest found. First-order estimate {grey_levels(255 * fix['rho_lin_linf'])}",
         ),
         (
-            "distance to right, l2",
+            "size in the l2 norm",
             sig(fix["rho_l2"]),
             f"pixels in [0, 1]; smallest found. First-order estimate {sig(fix['rho_lin_l2'])}",
         ),
-        ("margin", f"{sig(fix['margin_before'])} to {sig(fix['margin_after'])} logits", "negative is right"),
-        ("right when tested again", "no" if fix["unstable"] else "yes", "among other images, in the same process"),
+        ("margin", f"{sig(fix['margin_before'])} to {sig(fix['margin_after'])} logits", "negative is correct"),
+        ("correct when tested again", "no" if fix["unstable"] else "yes", "among other images, in the same process"),
     ]
     if fix["u8_fixed"] is not None:
         value = f"yes, {grey_levels(255 * fix['u8_linf'])}" if fix["u8_fixed"] else "not found"
-        rows.append(("8-bit fix", value, "whole grey levels; tested after rounding"))
+        rows.append(("8-bit change", value, "whole grey levels; tested after rounding"))
     queries = (
         f"{count(int(fix['q_candidates']), 'changed image')} to the first fix, {int(fix['q_shrink']):,} to shrink it"
     )
     passes = f"{int(fix['forwards']):,} forward and {int(fix['backwards']):,} backward passes in all"
     rows.append(("cost", queries, passes))
-    return Block("Distance to right", grey_levels(255 * fix["rho_linf"]), rows)
+    return Block("Smallest change", grey_levels(255 * fix["rho_linf"]), rows)
 
 
 def _fix_blocks(fix: Row) -> list[Block]:
@@ -149,14 +151,14 @@ def _fix_blocks(fix: Row) -> list[Block]:
             (
                 "size",
                 f"{sig(fix['region_l2'])} (l2), {grey_levels(255 * fix['region_linf'])}",
-                "read as the labelled class",
+                "predicted as the labelled class",
             ),
         ]
-        blocks.append(Block("Region fix", f"{count(int(fix['region_count']), 'region')}", rows))
+        blocks.append(Block("Region change", f"{count(int(fix['region_count']), 'region')}", rows))
     regions = fix["regions"] or []
     if regions:
         rows = [
-            (f"region {region['segment']}", f"{percent(region['share'])} of the fix", _region_note(region))
+            (f"region {region['segment']}", f"{percent(region['share'])} of the change", _region_note(region))
             for region in regions
         ]
         residual = fix["contribution_residual"]

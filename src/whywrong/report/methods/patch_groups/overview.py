@@ -108,8 +108,8 @@ def _readings(found: Groups) -> list[str]:
     if len(found.targeted):
         median = int(np.median(found.targeted))
         said.append(
-            f"{share(len(found.targeted), found.grouped)} are read right once some patches are hidden; half of these"
-            f" need at most {count(median, 'hidden patch', 'hidden patches')}."
+            f"{share(len(found.targeted), found.grouped)} are predicted correctly once some patches are hidden; half of"
+            f" these need at most {count(median, 'hidden patch', 'hidden patches')}."
         )
     return said
 

@@ -210,7 +210,7 @@ def noise_note(curves: Iterable[Curve]) -> str:
     return (
         f"{'The hollow point is' if hollow == 1 else f'The {hollow} hollow points are'} largely sampling noise (over"
         f" {percent(NOISE_MARK)}) or {'rests' if hollow == 1 else 'rest'} on too few draws for an interval: not to be"
-        " read as a strength."
+        " taken as a strength."
     )
 
 
