@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from typer import Option
 
 from whywrong.core.errors import InputError
-from whywrong.models.loading.loaders import LOADERS
 
 if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
 
 MODEL, DATA, RUN = "The model", "The data", "The run"
-MODEL_HELP = f"{', '.join(line.form for line in LOADERS)}."
+# Not asked of the registry, which takes longer to import than the help to print; a test compares the two.
+MODEL_HELP = "planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION, FILE.onnx, FILE.pt2."
 
 ProgressKind = Annotated[str, Option(metavar="KIND", help="How progress is shown: auto, bar, plain, json or none.")]
 
