@@ -108,4 +108,4 @@ def test_bars_of_one_list_share_zero_and_scale(browser, report):
             assert len(widths) > 3
             assert max(widths) - min(widths) <= 1
         numbers = page.locator(".gallery .far .number").all_inner_texts()
-        assert all(text.endswith("grey levels") or text in ("none found", "not measured") for text in numbers)
+        assert all(text.endswith("grey levels") or text in ("no change found", "not measured") for text in numbers)

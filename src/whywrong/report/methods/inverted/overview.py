@@ -76,7 +76,7 @@ def distance(row: Row) -> float:
 def _text(away: float) -> str:
     if away < 0:
         return "not measured"
-    return "none found" if away == float("inf") else f"{sig(away)} grey levels"
+    return "no change found" if away == float("inf") else f"{sig(away)} grey levels"
 
 
 def _full(found: Distances | None) -> float | None:
