@@ -1,4 +1,4 @@
-"""What joins the packages: check, diagnose, one image, claims, the demo. The only module that sees everything.
+"""The functions behind the command line and ``import whywrong``: check, diagnose, explain, claims, planting.
 
 Heavy packages are imported inside the functions that need them: importing this module loads no torch.
 """
@@ -131,7 +131,7 @@ def diagnose(
     Raises:
         InputError: A setting breaks its contract, or a label maps to no class.
         RunFolderError: The folder belongs to another model or source, or another run writes there.
-        KeyboardInterrupt: The run was interrupted; the same call goes on from there.
+        KeyboardInterrupt: The run was interrupted; the same call resumes it.
 
     Example:
         >>> import tempfile, torch, whywrong as ww
@@ -196,7 +196,7 @@ def check(
     progress: Callable[[Progress], None] | None = None,
     **reading: Any,
 ) -> CheckReport:
-    """Accuracy, health and first errors of a classifier on labelled images.
+    """Check accuracy and health of a classifier on labelled images, and list the first errors.
 
     Args:
         classifier: As for :func:`diagnose`.

@@ -1,4 +1,4 @@
-"""The findings of papers on one's own models and images, and their figures."""
+"""Test findings of papers on your own models and images, and draw their figures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reproduce_claim(
         models: The classifiers or modules it compares.
         data: As for :func:`whywrong.diagnose`.
         settings: Settings of the claim, as in ``{"limit": 500}``.
-        judges: Further classifiers, for a claim that asks them for their opinion.
+        judges: Further classifiers that evaluate the changes, for claims that take them.
         progress: Called with what is done so far (stage, done, total) where a claim takes long.
         decode_options: How files are decoded.
         reading: As for :func:`open_data`.

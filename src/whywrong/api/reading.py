@@ -1,4 +1,4 @@
-"""Classifiers, images and runs by name or path."""
+"""Open classifiers, images and runs by name or path."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def open_pair(model: Any, data: Any, **reading: Any) -> tuple[Classifier, Source
 
 
 def open_run(path: str | Path) -> RunFolder:
-    """An existing run, finished or not.
+    """Open an existing run, finished or not.
 
     Raises:
         RunFolderError: There is no run, or it is damaged.

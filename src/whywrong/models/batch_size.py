@@ -17,7 +17,7 @@ WITHOUT_PROBE = 32
 
 
 def saved_bytes(classifier: Classifier, x_one: Tensor) -> int:
-    """Bytes that one image keeps alive between its forward and its backward pass.
+    """Measure the bytes that one image keeps alive between its forward and its backward pass.
 
     Args:
         classifier: Its module is asked once; the pass is not counted as a query.
@@ -49,13 +49,13 @@ def saved_bytes(classifier: Classifier, x_one: Tensor) -> int:
 
 
 def plan_batch_size(classifier: Classifier, x_one: Tensor) -> int:
-    """Batch size of best throughput: a power of two up to 128, from a probe of one image and a fixed budget.
+    """Plan the batch size of best throughput, a power of two up to 128, from a probe of one image.
 
     The answer depends on the model and the kind of device, never on momentary load, so that a run repeats itself.
     On two CPU cores it gives 128 for small nets at 32 px and 8 to 32 at 224 px, within a few per cent of the best.
 
     Args:
-        classifier: Asked once where it grants gradients; 32 is the answer otherwise.
+        classifier: Asked once if it grants gradients; otherwise the batch size is 32.
         x_one: One image, (1, C, H, W), in [0, 1].
     """
     if classifier.access < Access.GRADIENTS:

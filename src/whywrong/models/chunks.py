@@ -1,4 +1,4 @@
-"""Splitting a request into passes that the model can take."""
+"""Split a request into passes that the model can take."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Chunks:
         self._before = 0
 
     def over(self, n: int, run: Callable[[slice], T], raised: dict[int, Exception] | None = None) -> list[T]:
-        """Results of ``run`` over consecutive slices of 0..n.
+        """Return the results of ``run`` over consecutive slices of 0..n.
 
         Args:
             n: Rows.

@@ -1,4 +1,4 @@
-"""The one door to a classifier: images in [0, 1] in, logits out, every query counted.
+"""Ask a classifier: images in [0, 1] in, logits out, every query counted.
 
 Wrapping leaves the user's module untouched: mode and ``requires_grad`` flags are set on entry and restored on exit,
 also after an exception; ``.grad`` and hooks are never written, and no pass writes into the caller's images.
@@ -61,7 +61,7 @@ class Classifier(Passes):
         forwards: Images sent through the model and answered so far; a batch of 8 counts 8. Passes that ran out of
             memory or raised gave no answer and do not count.
         backwards: Images differentiated through the model so far.
-        on_pass: Called after every pass, for those who show that something goes on; None for nobody.
+        on_pass: Called after every pass, for displays of progress; None if nobody listens.
         notes: What the owner should know about how the model was loaded, one sentence each.
         title: What an object that was given as the model is, for the record of a run; empty otherwise.
         model: What is asked: the module, or the callable.
@@ -134,8 +134,6 @@ class Classifier(Passes):
         """
         if self.access < access:
             raise AccessError(f"{what} needs access to {access.name}, this classifier grants {self.access.name}")
-
-    # Asking.
 
     def logits(self, x: Tensor, *, bounded: bool = True) -> Tensor:
         """Logits of images, without gradients.
@@ -252,8 +250,6 @@ class Classifier(Passes):
             return empty, value, x.new_zeros((0, *value.shape[1:], *x.shape[1:]))
         logits, value, grad = (torch.cat(column).to(x.device) for column in zip(*parts, strict=True))
         return logits, value, grad
-
-    # One pass.
 
     def ask(self, x: Tensor) -> Tensor:
         """Logits (b, K) float32 of one batch as a part of the graph that leads to ``x``: neither split nor checked.

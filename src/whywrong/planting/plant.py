@@ -39,7 +39,7 @@ def plant(
         data: Labelled images.
         settled: What ``data.settle(classifier)`` gave.
         config: Settings.
-        tally: Filled while planting goes on.
+        tally: Filled during planting.
         progress: Called after every step with the cause and how many of its mistakes are planted.
 
     Yields:

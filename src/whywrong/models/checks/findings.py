@@ -1,4 +1,4 @@
-"""What the health probe hands back."""
+"""Findings of the health probe, and the report that holds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the name of a model to a classifier, and back again in a worker."""
+"""Load a classifier by the name of its model, and again in a worker."""
 
 from __future__ import annotations
 
