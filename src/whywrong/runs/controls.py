@@ -2,7 +2,7 @@
 
 A class that is near is brought out more easily than one that is far, so controls are matched to the errors by the
 margin of the class asked for. A part of the images is held out: every report states how often the test calls them.
-Source: ours, the page of the method in the docs argues it.
+The matching is ours; the page of each method that has controls argues it.
 """
 
 from __future__ import annotations
