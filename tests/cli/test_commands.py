@@ -274,7 +274,7 @@ def test_check_prints_accuracy_findings_and_first_errors(whywrong, small):
     code, out, err = whywrong("check", small.model, small.images)
     assert code == 1
     assert out.startswith("6 of 30 images wrong; accuracy 80.0 % (95 % interval 62.7 to 90.5 %), 3 classes.")
-    assert "green/00.png: green read as red" in out
+    assert "green/00.png: green predicted as red" in out
     assert "failed: red/broken.png: empty file" in err
 
 

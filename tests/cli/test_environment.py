@@ -107,7 +107,7 @@ def test_names_that_are_not_utf8_are_shown_escaped(tmp_path, whywrong, small):
     code, out, _ = whywrong("check", small.model, tmp_path / "images")
     assert code == 0
     assert "line\\nbreak.png" not in out  # it is right: red
-    assert "a.png: green read as red" in out
+    assert "a.png: green predicted as red" in out
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def check(
         tell("First errors:")
         for error in found.errors:
             tell(
-                f"  {printable(error.key)}: {printable(error.true)} read as {printable(error.predicted)}"
+                f"  {printable(error.key)}: {printable(error.true)} predicted as {printable(error.predicted)}"
                 + (f" ({100 * error.confidence:.0f} %)" if error.confidence is not None else "")
             )
     for key, reason in found.failed[:5]:

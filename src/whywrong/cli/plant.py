@@ -84,7 +84,7 @@ def plant(
         counts = {one: {"planted": tally.planted[one], "tried": tally.tried[one]} for one in causes}
         tell(json.dumps({"wanted": tally.wanted, "right": tally.right, "causes": counts, "left_out": tally.refused}))
         return
-    tell(f"{count(tally.right, 'image')} of {tally.read:,} were read as labelled. Verified mistakes, by cause:")
+    tell(f"{count(tally.right, 'image')} of {tally.read:,} were predicted as labelled. Verified mistakes, by cause:")
     for one in causes:
         short = "" if tally.planted[one] == tally.wanted else f"  fewer than the {tally.wanted} wanted"
         tell(f"  {one:<12} {tally.planted[one]:>5}  from {count(tally.tried[one], 'image')} tried{short}")

@@ -151,7 +151,11 @@ def spurious(
     for repair in report.repairs:
         tell(f"{REPAIRS[repair.start]}: {count(repair.components, 'component')} labelled spurious")
         rows = [
-            ("carriers read as the class", f"{repair.read_as:,}", f"{repair.read_as_after:,} of {repair.carriers:,}"),
+            (
+                "images with the feature predicted as the class",
+                f"{repair.read_as:,}",
+                f"{repair.read_as_after:,} of {repair.carriers:,}",
+            ),
             ("accuracy", *(f"{100 * side.value:.2f} %" for side in (repair.before, repair.after))),
         ]
         rows.append(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INK, GREY, PALE = "#1f2937", "#6b7280", "#e5e7eb"
 STYLES: dict[str, tuple[str, str, str]] = {  # colour, dash, name in words
-    "correct": ("#6b7280", "-", "read rightly"),
+    "correct": ("#6b7280", "-", "correctly classified"),
     "clean_mis": ("#7b5ea7", (0, (4, 1.5)), "own errors"),  # type: ignore[dict-item]
     "adv_mis": ("#c2570c", "-", "attacked"),
     "corrupt_mis": ("#2b6cb0", (0, (6, 1.5, 1, 1.5)), "corrupted"),  # type: ignore[dict-item]
@@ -164,7 +164,7 @@ def draw_curves(result: ClaimResult) -> Figure:
         _label_ends(place, ends)
         place.set_title(titles[word], fontsize=9, color=INK, loc="left")
         place.set_xlabel("share of patches, %", fontsize=8)
-    axes[0][0].set_ylabel("images read rightly, %", fontsize=8)
+    axes[0][0].set_ylabel("images correctly classified, %", fontsize=8)
     return figure
 
 

@@ -109,7 +109,7 @@ def both_ends_are_high(context: ClaimContext[InteractionsClaimConfig]) -> ClaimR
     smaller = min(("low", "high"), key=lambda name: rises["true", name].value)
     effect = rises["true", smaller]
     sentence = (
-        f"in {len(measured.groups['correct'].group)} images that are read rightly, J of {of_class(measured, 0)} is "
+        f"in {len(measured.groups['correct'].group)} correctly classified images, J of {of_class(measured, 0)} is "
         f"{signed(rises['true', 'low'])} at orders r <= 0.1 and {signed(rises['true', 'high'])} at r >= 0.9, each "
         f"against r in 0.3..0.7; for the runner-up, {signed(rises['predicted', 'low'])} and "
         f"{signed(rises['predicted', 'high'])}."

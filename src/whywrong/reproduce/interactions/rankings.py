@@ -33,7 +33,7 @@ def groups_beat_rankings(context: ClaimContext[PatchClaimConfig]) -> ClaimResult
     classifier, config = context.classifier, context.config
     x, y, ids = first_images(classifier, context.data, wrong=0, right=config.limit, progress=context.progress)
     if len(y) < 2:
-        raise InputError(f"{len(y)} images are read rightly: the curves need at least 2")
+        raise InputError(f"{len(y)} images are correctly classified: the curves need at least 2")
     keys = item_keys(config.seed, ids, "patch_groups")
     with classifier:
         hits, left_out, players = _curves(context, x, y, keys)
@@ -58,7 +58,7 @@ def groups_beat_rankings(context: ClaimContext[PatchClaimConfig]) -> ClaimResult
     missing = f" Left out: {', '.join(left_out)}." if left_out else ""
     sentence = (
         f"with up to {100 * config.share:g} % of {players} patches, {len(y)} images: MoXI keeps "
-        f"{100 * numbers['insertion_moxi']:.0f} % read rightly when shown, against "
+        f"{100 * numbers['insertion_moxi']:.0f} % correctly classified when shown, against "
         f"{_list(numbers, 'insertion', hits)}, and {100 * numbers['deletion_moxi']:.0f} % when hidden, against "
         f"{_list(numbers, 'deletion', hits)}. Smallest advantage: {100 * least.value:+.0f} points over {rival} in "
         f"{word} ({bounds_in_words(100 * least.low, 100 * least.high, '{:.0f}')}).{missing}"

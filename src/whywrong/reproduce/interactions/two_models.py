@@ -69,8 +69,8 @@ def transformer_differs(context: ClaimContext[InteractionsClaimConfig]) -> Claim
     kind = config.value.replace("_", "-")
     value, low, high, p = distance["true"]
     sentence = (
-        f"on {len(y)} images that both read rightly, J of the {kind} of the true class is {value:.2g} apart between "
-        f"the two models (root mean square over orders; {bounds_in_words(low, high)}, sign-flip p {p:.2g}), "
+        f"on {len(y)} images that both classify correctly, J of the {kind} of the true class is {value:.2g} apart "
+        f"between the two models (root mean square over orders; {bounds_in_words(low, high)}, sign-flip p {p:.2g}), "
         f"and {distance['predicted'][0]:.2g} for the runner-up (p {distance['predicted'][3]:.2g}). Whether their kind "
         "is the reason takes the distance of two models of one kind beside it."
     )

@@ -139,7 +139,7 @@ def fixes_are_small(models: Sequence[Classifier], data: LabelledImages, config: 
     )
     return claim_result(
         half,
-        effect_name="median linf distance to right, grey levels",
+        effect_name="median linf size of the smallest change, grey levels",
         n=n,
         verdict=decide(half.low, half.high, config.small, above=False),
         sentence=sentence,
