@@ -18,8 +18,10 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 MOST_LETTERS = 80
 # Packages in which every public function begins its docstring with an instruction. The list only grows.
 INSTRUCTIONS = (
+    "explain",
     "explain/interactions",
     "explain/masking",
+    "explain/patch_groups",
     "reproduce",
     "reproduce/counterfactuals",
     "reproduce/interactions",
@@ -88,14 +90,14 @@ def is_instruction(docstring: str) -> bool:
 
 
 def public_functions(path: Path) -> Iterator[tuple[str, str]]:
-    """Public functions and methods of public classes with their docstrings; properties name a value."""
+    """Public functions and methods of public classes with their docstrings; properties and columns name a value."""
 
     def walk(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
         for node in body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 yield from walk(node.body)
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-                named = any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
+                named = any(re.match("(.*property|computed)\\b", ast.unparse(d)) for d in node.decorator_list)
                 if (text := ast.get_docstring(node)) and not named:
                     yield node.name, text
 

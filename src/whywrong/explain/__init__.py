@@ -1,1 +1,1 @@
-"""Evidence: where in the image and in the network a decision comes from."""
+"""Explanations of misclassified images by the evidence in the image and in the network."""

@@ -1,4 +1,4 @@
-"""The analyses that ship with the package, one line each; nothing that they name is imported before it is used."""
+"""Registry of the built-in analyses; modules it names are imported only when they are used."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""What an analysis of a data set is given, and what it returns.
+"""Interface of an analysis of a data set.
 
-An analysis is a function of a context and a frozen config. What takes long it hands to the context in units: a stretch
-of images, a class, an attack. The context computes each unit once, here or in worker processes, and stores its result:
-after an interruption only what is missing is computed. Between the units the function merges what they returned.
+An analysis is a function of a context and a frozen config. It splits expensive work into units (a range of images, a
+class, an attack) and hands them to the context. The context computes each unit once, here or in worker processes, and
+stores its result; after an interruption only missing units are computed. Between units the function merges their
+results.
 
     def brightness(context, *, config):
         parts = context.over_images("means", mean_of_images)
@@ -11,9 +12,9 @@ after an interruption only what is missing is computed. Between the units the fu
     def mean_of_images(worker, entries) -> Means:
         return Means(torch.cat([batch.x.mean((1, 2, 3)) for batch in worker.batches(entries)]))
 
-A unit, and what its function returns, are frozen dataclasses, tuples and plain values that may hold tensors and arrays;
-the annotation of what is returned says how it is read back. The function of a unit is a module's own, so that another
-process finds it.
+A unit and its result are frozen dataclasses, tuples and plain values that may hold tensors and arrays; the return
+annotation of the function says how to read the result back. The function of a unit is defined at module level, so that
+another process can import it.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSet:
-    """Labelled images, and how the classifier and they agree.
+    """Labelled images and how they relate to the classifier.
 
     Attributes:
-        name: ``data``, or what else the caller names them.
-        title: What messages call them.
+        name: ``data``, or another name chosen by the caller.
+        title: Name used in messages.
         source: How to find them again.
         spec: Input of the classifier.
         classes: Classes of the classifier.
-        labels: Label of the images to class.
+        labels: Maps labels of the images to classes.
         options: How files are decoded.
         count: Number of images.
     """
@@ -64,12 +65,12 @@ class ImageSet:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A stored result that units refer to, instead of carrying it.
+    """Reference to a stored result, passed to units instead of the result itself.
 
     Attributes:
         path: Where it is stored, in the run folder.
-        kind: ``module:attribute`` of its type.
-        identity: What it is a result of.
+        kind: Its type as ``module:attribute``.
+        identity: Identity of the computation that made it.
     """
 
     path: str
@@ -78,14 +79,14 @@ class Kept:
 
 
 class AnalysisWorker(Protocol):
-    """What the function of a unit is given.
+    """Resources for the function of a unit.
 
     Attributes:
         classifier: The classifier.
         models: Further classifiers.
         config: Settings of the analysis.
         images: Sets of images by name.
-        cache: Lasts over the units of one worker; nothing in it may change a result.
+        cache: Shared by all units of one worker; its content must not change a result.
     """
 
     classifier: Classifier
@@ -99,48 +100,50 @@ class AnalysisWorker(Protocol):
     def images(self) -> Mapping[str, ImageSet]: ...
 
     def batches(self, entries: Sequence[Entry], images: str = "") -> Iterator[Batch]:
-        """Yield images in batches, loaded ahead; those that cannot be read are named in ``failed``.
+        """Yield images in batches, loaded ahead.
 
-        A batch without images may come last. Work on each batch before the next is taken: an image that ends the
-        process is looked for in the batch that was taken last.
+        Images that cannot be read are listed in ``failed``.
+
+        The last batch may hold no images. Process each batch before requesting the next: if an image crashes the
+        process, it is searched for in the batch requested last.
 
         Args:
-            entries: What is to be loaded.
-            images: Name of their set; empty for that of the step.
+            entries: Items to load.
+            images: Name of their set; empty for the set of the step.
         """
         ...
 
     def load(
         self, entries: Sequence[Entry], images: str = "", *, photo_side: int | None = None
     ) -> Iterator[LoadedItem]:
-        """Yield items again.
+        """Yield the items of entries again.
 
         Raises:
-            DataError: One of them cannot be read.
+            DataError: An item cannot be read.
         """
         ...
 
     def read(self, kept: Kept) -> Any:
-        """Read a result that :meth:`AnalysisContext.once` stored."""
+        """Read a result stored by :meth:`AnalysisContext.once`."""
         ...
 
     def watch(self, classifier: Classifier) -> None:
-        """Count the passes of another classifier, too, as a sign that the worker is alive."""
+        """Count the passes of another classifier too, as a sign that the worker is alive."""
         ...
 
     def passed(self, images: int) -> None:
-        """Say that images passed through a model that cannot be watched."""
+        """Report images that passed through a model that cannot be watched."""
         ...
 
 
 class AnalysisContext(Protocol):
-    """What an analysis is given.
+    """Inputs and services for an analysis.
 
     Attributes:
         classifier: The classifier.
-        models: Further classifiers, as an analysis that compares several needs them.
-        images: Sets of images by name; ``data`` is there unless the analysis only reads the rows of a run.
-        inputs: What else the caller gave, by name.
+        models: Further classifiers, for an analysis that compares several.
+        images: Sets of images by name; includes ``data`` unless the analysis only reads the rows of a run.
+        inputs: Further inputs of the caller, by name.
     """
 
     classifier: Classifier
@@ -162,13 +165,13 @@ class AnalysisContext(Protocol):
         images: str = "data",
         settings: Sequence[str] | None = None,
     ) -> Iterator[R]:
-        """Compute a step over all images of a set, in stretches of fixed size.
+        """Compute a step over all images of a set, in ranges of fixed size.
 
         Args:
             step: Name of the step, unique in the analysis.
-            function: ``function(worker, entries)``; its result is annotated.
+            function: ``function(worker, entries)``; its return type must be annotated.
             images: Name of the set.
-            settings: Fields of the config that the result depends on; None for all.
+            settings: Fields of the config that the result depends on; None means all.
 
         Returns:
             The results, in the order of the images.
@@ -183,25 +186,30 @@ class AnalysisContext(Protocol):
         *,
         settings: Sequence[str] | None = None,
     ) -> Iterator[R]:
-        """Compute a step over units of any kind; as :meth:`over_images`.
+        """Compute a step over units of any kind.
 
-        A unit carries what its result depends on: a part is computed again when its unit is another one.
+        Arguments are as for :meth:`over_images`.
+
+        A unit holds everything its result depends on; its result is computed again if the unit changes.
         """
         ...
 
     def once(
         self, step: str, function: Callable[[Any, U], Any], unit: U, *, settings: Sequence[str] | None = None
     ) -> Kept:
-        """Compute a step of one unit whose result further units read, such as thresholds or weights."""
+        """Compute a step of one unit whose result is read by further units.
+
+        Such results are, for example, thresholds or weights.
+        """
         ...
 
     def read(self, kept: Kept) -> Any:
-        """Read a result that :meth:`once` stored."""
+        """Read a result stored by :meth:`once`."""
         ...
 
     @property
     def passes(self) -> tuple[int, int]:
-        """Images sent forward and backward through the classifier by all units so far, those of earlier calls too."""
+        """Images sent forward and backward through the classifier by all units so far, including earlier calls."""
         ...
 
     def query(self, sql: str) -> pa.Table:
@@ -213,46 +221,49 @@ class AnalysisContext(Protocol):
         ...
 
     def progress(self, step: str, done: int, total: int) -> None:
-        """Say how far a step is that is computed outside of units."""
+        """Report the progress of a step that is computed outside of units."""
         ...
 
 
 class AnalysisResult:
-    """Base of the results of analyses; runner and report know results only through this."""
+    """Base class of the results of analyses; runner and report access results only through it."""
 
     __slots__ = ()
 
     def columns(self) -> Mapping[str, Any]:
-        """Columns of its table, of equal length: sequences, arrays or tensors."""
+        """Return the columns of the table, equally long sequences, arrays or tensors."""
         raise NotImplementedError
 
     @staticmethod
     def schema() -> pa.Schema | None:
-        """Types of the table; None reads them off the values."""
+        """Return the types of the table, or None to infer them from the values."""
         return None
 
     @property
     def checks(self) -> Mapping[str, Any]:
-        """Residuals, intervals and controls in plain values: what the numbers were tested with."""
+        """Residuals, intervals and controls that test the numbers, as plain values."""
         return {}
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """What is stored beside the tables in plain values; the checks are added to it."""
+        """Plain values stored beside the tables; the checks are added to them."""
         return {}
 
     @property
     def basis(self) -> str:
-        """Identifies what the numbers of the tables refer to; empty if nothing refers to them."""
+        """Identity of the objects that the tables number; empty if nothing refers to them."""
         return ""
 
     @property
     def files(self) -> Mapping[str, bytes]:
-        """Content of files that people may edit, as the registry names them."""
+        """Content of files that people may edit, by the names in the registry."""
         return {}
 
     def tables(self) -> Mapping[str, pa.Table]:
-        """Return the tables by name; the empty name stands for that of the analysis."""
+        """Return the tables by name.
+
+        The empty name is the main table.
+        """
         import pyarrow as pa
 
         columns = {

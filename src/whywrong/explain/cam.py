@@ -1,11 +1,11 @@
-"""Class activation maps: where the evidence for the wrong class and for the true class lies.
+"""Class activation maps of the evidence for the wrong class and for the true class.
 
 Source: Zhou et al. 2016 (CAM), Draelos and Carin 2020, arXiv 2011.08891 (HiResCAM); the difference of two classes is
-ours, docs/methods/cam.md. Where a linear head follows the mean over places, the map is CAM, divided by the number of
-places so that it sums: ``sum over places of M_c + b_c = z_c``. Layer normalisation between mean and head keeps the
-statistics of the image at hand, which leaves the sum exact. Elsewhere the map is HiResCAM, gradient times activation
-without a ReLU, which is exact where nothing but linear (or piecewise linear and bias-free) steps follow. Values stay
-raw: logits a cell.
+ours, docs/methods/cam.md. If a linear head follows global average pooling, the map is CAM, divided by the number of
+positions, so that it is complete: ``sum over positions of M_c + b_c = z_c``. A layer normalisation between pooling and
+head is evaluated with the statistics of the image itself, which keeps the sum exact. Otherwise the map is HiResCAM,
+gradient times activation without a ReLU, which is exact if only linear (or piecewise linear and bias-free) operations
+follow. Maps are not rescaled: their unit is logits per cell.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class CamConfig:
     """Settings of :func:`cam`, checked once, when built.
 
     Attributes:
-        kind: ``auto`` takes CAM where it is exact and HiResCAM elsewhere; ``hirescam`` takes that everywhere.
-        layer: Module to read, for a model whose last spatial layer cannot be found; None finds it.
-        tolerance: Largest residual of a map whose completeness is due, as a share of the sum of its absolute values.
+        kind: ``auto`` uses CAM where it is exact and HiResCAM otherwise; ``hirescam`` always uses HiResCAM.
+        layer: Name of the module to read, needed if the last spatial layer cannot be found; None finds it.
+        tolerance: Largest residual of a map that must be complete, as a share of the sum of its absolute values.
 
     Example:
         >>> import whywrong as ww
@@ -62,7 +62,7 @@ class CamConfig:
 
 @result_class
 class CamResult(MethodResult):
-    """Maps of a batch, with what they cost; the maps of rows that are not ``ok`` are NaN.
+    """Maps of a batch and their cost in passes; maps of rows that are not ``ok`` are NaN.
 
     Example:
         >>> import torch, whywrong as ww
@@ -108,23 +108,25 @@ class CamResult(MethodResult):
 def cam(
     classifier: Classifier, x: Tensor, y: Tensor, *, keys: Tensor | None = None, config: CamConfig | None = None
 ) -> CamResult:
-    """Where the evidence for ``z_t - z_y`` lies, t the wrong class and y the true one.
+    """Compute maps of the evidence for the wrong class against the true class.
+
+    The maps split ``z_t - z_y`` over the positions of a layer; t is the wrong class and y the true one.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); must grant access to its layers.
         x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
         y: True class, (B,), int64, in 0..K-1.
-        keys: Not used, the method draws nothing.
-        config: Settings of the method; None takes the defaults.
+        keys: Not used; the method is deterministic.
+        config: Settings of the method; None uses the defaults.
 
     Returns:
-        Signed maps in logits at the resolution of the layer, their check and the query count. The layer is found with
-        the first call for a classifier, on made-up images that are not counted.
+        Signed maps in logits at the resolution of the layer, their completeness check, and the number of passes. The
+        first call for a classifier finds the layer with synthetic images, which are not counted.
 
     Raises:
         InputError: A shape, type or class breaks the contract above.
-        AccessError: The classifier does not let us see its layers.
-        ModelError: No spatial layer can be resolved.
+        AccessError: The classifier grants no access to its layers.
+        ModelError: No spatial layer is found.
 
     Example:
         >>> import torch, whywrong as ww
@@ -154,7 +156,7 @@ def cam(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Maps:
-    """Of one pass: maps (2, b, h, w), what they lack (2, b) and logits (2, b), for t and for y."""
+    """Maps (2, b, h, w), their remainders (2, b) and logits (2, b) of one batch, for t and for y."""
 
     rows: Tensor
     target: Tensor
@@ -184,7 +186,7 @@ def _explain(
         maps = torch.stack([layer.layout.patches(product).sum(1) for product in products])
         rest = torch.stack([layer.layout.extra(product).sum((1, 2)) for product in products])
         rest = rest + layer.constant.to(rest.device)[classes]
-    # The model's own arithmetic, which the map cannot be better than.
+    # Rounding error of the model itself; a map cannot be more precise.
     rounding = 8 * torch.finfo(activation.dtype).eps * logits.detach().abs().amax(1)
     maps, rest, scores, rounding = (part.detach().to(rows.device) for part in (maps, rest, scores, rounding))
     return _Maps(rows, classes[0].to(rows.device), maps, rest, scores, rounding)

@@ -1,8 +1,8 @@
-"""Covering with rivals: does hiding one small place bring out the asked class, and no other class as much?
+"""Covering with rivals, which tests whether hiding one small region brings out one class more than any rival.
 
-Source: ours, docs/methods/covering.md. The number V of one image says little by itself, because a near class is brought
-out more easily than a far one. A run therefore compares it with that of images which the model reads right, asked for
-their runner-up; see :mod:`whywrong.runs.controls` and :func:`whywrong.core.statistics.confirm`.
+Source: ours, docs/methods/covering.md. The value V of a single image says little, because a similar class is brought
+out more easily than a distant one. A run therefore compares it with the values of correctly classified images, tested
+for their runner-up class; see :mod:`whywrong.runs.controls` and :func:`whywrong.core.statistics.confirm`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from whywrong.doors.methods import open_inputs
 from whywrong.models.classifier import Classifier
 from whywrong.models.method_call import NOT_FINITE, MethodCall
 
-_TIE = 1e-6  # probabilities as near as this count as equal: the first window is taken, whatever the batch
-_TRUNCATE = 4.0  # standard deviations after which the blur ends
+_TIE = 1e-6  # closer probabilities count as equal: the first window wins, independent of the batch
+_TRUNCATE = 4.0  # standard deviations at which the blur is truncated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +31,8 @@ class CoveringConfig:
     """Settings of :func:`covering`, checked once, when built.
 
     Attributes:
-        cells: Cells of the grid along a side; 4 to 32.
-        window: Cells of a window along a side, less than ``cells``.
+        cells: Cells of the grid per side; 4 to 32.
+        window: Cells of a window per side, less than ``cells``.
         blur: Standard deviation of the blur that covers a window, as a share of the side of the image.
 
     Example:
@@ -55,15 +55,16 @@ class CoveringConfig:
 
     @property
     def places(self) -> int:
-        """Places of a window along a side."""
+        """Positions of a window along one side."""
         return self.cells - self.window + 1
 
 
 @result_class
 class CoveringResult(MethodResult):
-    """What covering brings out, one row an image; p is the softmax, S runs over the windows.
+    """Effect of covering, one row per image; p is the softmax, S the set of windows.
 
-    A rival is a class that is neither asked for nor predicted. Numbers are NaN and classes -1 unless a row is ``ok``.
+    A rival is a class that is neither the tested nor the predicted class. Unless a row is ``ok``, its numbers are NaN
+    and its classes -1.
 
     Example:
         >>> import torch, whywrong as ww
@@ -95,7 +96,7 @@ class CoveringResult(MethodResult):
 
     @property
     def box(self) -> Tensor:
-        """(B, 4), left, top, width and height of the best window, in shares of the image."""
+        """(B, 4), left, top, width and height of the best window, as shares of the image."""
         return torch.stack([self.left, self.top, self.width, self.height], 1)
 
 
@@ -109,18 +110,19 @@ def covering(
     detail: Tensor | None = None,
     config: CoveringConfig | None = None,
 ) -> CoveringResult:
-    """Cover each window with the image's own blur and see whether ``y`` comes out more than any rival.
+    """Cover each window with a blur and test whether ``y`` rises above every rival.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), K >= 3; grants scores.
+        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), K >= 3; must grant scores.
         x: Images, (B, C, H, W), floating point, in [0, 1], at least ``config.cells`` pixels a side; left untouched.
-        y: Class asked for, (B,), int64, in 0..K-1: the label of an error.
-        keys: Not used, the method draws nothing.
-        detail: (B,) bool, rows to ask about; None takes all.
-        config: Settings; None takes the defaults.
+        y: Tested class, (B,), int64, in 0..K-1; for a misclassified image its label.
+        keys: Not used; the method is deterministic.
+        detail: (B,) bool, rows to explain; None explains all.
+        config: Settings; None uses the defaults.
 
     Returns:
-        V, the best window, and a map. An image costs 1 forward pass, and one a window (49) unless it is read as ``y``.
+        V, the best window, and a map. An image costs 1 forward pass, and one more per window (49) unless it is
+        predicted as ``y``.
 
     Raises:
         InputError: A shape, type, class or size breaks the contract above, or the model has fewer than 3 classes.
@@ -146,7 +148,10 @@ def covering(
 
 
 def window_masks(config: CoveringConfig, height: int, width: int) -> Tensor:
-    """(S, H, W) bool, the pixels of each window, by rows of the grid; edges of cells are rounded to whole pixels."""
+    """Build the pixel masks of all windows.
+
+    Returns (S, H, W) bool, windows in row-major order; edges of cells are rounded to whole pixels.
+    """
     spans = []
     for size in (height, width):
         edges = torch.arange(config.cells + 1) * size // config.cells
@@ -157,7 +162,10 @@ def window_masks(config: CoveringConfig, height: int, width: int) -> Tensor:
 
 
 def blurred(x: Tensor, share: float) -> Tensor:
-    """(B, C, H, W) blurred with a Gaussian of ``share`` of each side, mirrored at the edges."""
+    """Blur images (B, C, H, W) with a Gaussian of ``share`` of each side.
+
+    The borders are mirrored.
+    """
     down, across = (
         gaussian_matrix(size, share * size, _TRUNCATE, torch.device("cpu")).to(x.device, x.dtype)
         for size in x.shape[2:]
@@ -166,7 +174,7 @@ def blurred(x: Tensor, share: float) -> Tensor:
 
 
 class _Covering:
-    """What is known of each row so far."""
+    """Intermediate results of each row."""
 
     def __init__(self, call: MethodCall, config: CoveringConfig) -> None:
         self.call, self.x, self.y, self.config = call, call.x, call.y, config
@@ -215,7 +223,7 @@ class _Covering:
         self.call.mark(rows[~finite], Status.REFUSED, NOT_FINITE)
         self.numbers["margin"][rows[~finite]] = torch.nan
         rows, asked, rival, best_rival, answer = (part[finite] for part in (rows, asked, rival, best_rival, answer))
-        best = (asked >= asked.amax(1, keepdim=True) - _TIE).int().argmax(1)  # the first of those that tie
+        best = (asked >= asked.amax(1, keepdim=True) - _TIE).int().argmax(1)  # the first of several equals
         most = (rival >= rival.amax(1, keepdim=True) - _TIE).int().argmax(1)
         into = answer == self.y[rows, None]
         self.numbers["p_true"][rows], self.numbers["p_rival"][rows] = asked.amax(1), rival.amax(1)
@@ -228,9 +236,12 @@ class _Covering:
         self.box[rows] = _boxes(masks).to(self.x)[best]
 
     def _scores(self, rows: Tensor, predicted: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of each covered image (n, S): p of the asked class, p of the best rival, that rival, the prediction.
+        """Compute the scores of every covered image.
 
-        All pairs of image and window form one flat batch, which is made and asked in pieces of the classifier's size.
+        Returns, (n, S) each: p of the tested class, p of the best rival, that rival, the prediction.
+
+        All pairs of image and window form one flat batch, which is built and classified in batches of the classifier's
+        size.
         """
         x, y = self.x[rows], self.y[rows]
         blur = blurred(x, self.config.blur)
@@ -251,7 +262,10 @@ class _Covering:
 
 
 def _boxes(masks: Tensor) -> Tensor:
-    """(S, 4) left, top, width and height of each window, in shares of the image."""
+    """Compute the boxes (S, 4) of the windows.
+
+    Columns are left, top, width and height, as shares of the image.
+    """
     rows, columns = masks.any(2), masks.any(1)
     spans = [columns.int().argmax(1), rows.int().argmax(1), columns.sum(1), rows.sum(1)]
     sizes = torch.tensor([masks.shape[2], masks.shape[1]] * 2, device=masks.device)

@@ -1,4 +1,4 @@
-"""Patch groups: which smallest sets of patches make a decision, break it, or turn it into the true class."""
+"""Patch groups, the smallest sets of patches that make, break or correct a decision."""
 
 from whywrong.explain.patch_groups.config import PatchGroupsConfig
 from whywrong.explain.patch_groups.game import PatchGame

@@ -20,13 +20,13 @@ class PatchGroupsConfig:
     """Settings of :func:`patch_groups`, checked once, when built.
 
     Attributes:
-        kind: ``tokens``, patches are patch tokens that are left out; ``pixels``, cells hidden by a baseline; ``auto``,
-            tokens where the model can leave them out, else pixels, with the reason in column ``fallback``.
-        grid: g for g x g patches; None takes the largest grid up to 8 x 8 of whole patch tokens, or that divides the
-            image. Twice the patches a side cost about 16 times the passes.
-        baseline: What hides cells of pixels: ``image_mean``, ``data_mean`` or ``blur``.
-        value: What is followed, of a class: ``log_odds``, ``log_prob``, ``logit`` or ``margin``.
-        most: Largest share of the patches that a group may take, in (0, 1]; a search ends there without a find.
+        kind: ``tokens``, patches are patch tokens that are dropped; ``pixels``, cells hidden by a baseline; ``auto``,
+            tokens if the model can drop them, otherwise pixels, with the reason in column ``fallback``.
+        grid: g for g x g patches; None uses the largest grid up to 8 x 8 that consists of whole patch tokens or divides
+            the image. Twice as many patches per side cost about 16 times the passes.
+        baseline: Replacement for hidden cells of pixels: ``image_mean``, ``data_mean`` or ``blur``.
+        value: Value of a class that the search follows: ``log_odds``, ``log_prob``, ``logit`` or ``margin``.
+        most: Largest share of the patches in a group, in (0, 1]; a search that reaches it ends without a result.
 
     Example:
         >>> import whywrong as ww
@@ -47,9 +47,9 @@ class PatchGroupsConfig:
             raise InputError(f"patch_groups.most must be in (0, 1], a share of the patches, got {self.most!r}")
 
     def steps(self, players: int) -> int:
-        """Most patches of a group, at least 1."""
+        """Return the largest number of patches in a group, at least 1."""
         return max(1, int(self.most * players + 1e-9))
 
     def players(self, classifier: Classifier, x: Tensor) -> PlayersConfig:
-        """What the players of images of the size of ``x`` (B, C, H, W) are."""
+        """Choose the kind of players for images of the size of ``x`` (B, C, H, W)."""
         return coarse_players(classifier, x, kind=self.kind, grid=self.grid, baseline=self.baseline)

@@ -1,4 +1,4 @@
-"""What the search has found so far, image by image."""
+"""Results of the search so far, image by image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from whywrong.models.method_call import MethodCall
 
 @dataclass(slots=True)
 class Found:
-    """What has been found so far, of B images."""
+    """Results of the search so far for B images."""
 
     batch: int
     rows: int
@@ -33,7 +33,7 @@ class Found:
         self.spread = torch.full((self.batch,), torch.nan, dtype=torch.float64)
 
     def add(self, name: str, rows: Tensor, path: GreedyPath) -> None:
-        """Note what a search found for images ``rows``."""
+        """Store the result of a search for images ``rows``."""
         orders, values, founds = self.groups[name]
         parts = zip(path.order.tolist(), path.values.tolist(), path.length.tolist(), path.found.tolist(), strict=True)
         for row, (order, value, length, hit) in zip(rows.tolist(), parts, strict=True):
@@ -41,7 +41,10 @@ class Found:
         self.numbers[3, rows] += path.near_ties
 
     def add_right(self, rows: Tensor, difference: Tensor) -> None:
-        """Note of images that are right: no patch has to go for the true class, and what breaks them supports them."""
+        """Store the groups of correctly classified images.
+
+        Their targeted group is empty, and their support is the breaking group.
+        """
         for row, value in zip(rows.tolist(), difference.tolist(), strict=True):
             for part, entry in zip(self.groups["targeted"], ([], [value], True), strict=True):
                 part[row] = entry  # type: ignore[call-overload]
@@ -49,7 +52,7 @@ class Found:
                 part[row] = same[row]  # type: ignore[call-overload]
 
     def drop(self, rows: Tensor) -> None:
-        """Forget the groups noted for images."""
+        """Discard the groups stored for images."""
         for row in rows.tolist():
             for parts in self.groups.values():
                 for part in parts:
@@ -57,7 +60,7 @@ class Found:
         self.numbers[2, rows] = -1
 
     def result(self, call: MethodCall, config: PatchGroupsConfig) -> PatchGroupsResult:
-        """What was found, with how the rows of the call ended."""
+        """Build the result of the method, with the final status of each row of the call."""
         patches = self.rows * self.cols
         parts = {n: Group(order=o, values=v, found=f, patches=patches) for n, (o, v, f) in self.groups.items()}
         predicted, target, into, ties = self.numbers

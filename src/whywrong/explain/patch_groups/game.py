@@ -1,4 +1,4 @@
-"""The game that patch groups are found in: values of sets of patches, and the class that wins."""
+"""The game in which patch groups are found, with values of sets of patches and the class that wins."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ WINNER = "winner"
 
 
 class PatchGame(ImageGame):
-    """An :class:`ImageGame` whose last value, ``winner``, is the class with the highest logit (the first of equals).
+    """An :class:`ImageGame` whose last value, ``winner``, is the class with the highest logit (the lowest index if
+    tied).
 
-    The whole image is remembered: asking for it again costs no pass.
+    The values of the whole image are cached: requesting them again costs no pass.
 
     Args:
-        classifier, x, y, target, functions, config: As of :class:`ImageGame`.
+        classifier, x, y, target, functions, config: As for :class:`ImageGame`.
 
     Attributes:
         predicted: (B,) int64, the winner on the whole images.
-        faulty: Images of which some set had logits that are NaN or infinite.
+        faulty: Images for which the logits of some set were NaN or infinite.
 
     Raises:
-        InputError, CannotDropTokens: As :class:`ImageGame`.
+        InputError, CannotDropTokens: As for :class:`ImageGame`.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class PatchGame(ImageGame):
         self.faulty: set[int] = set()
 
     def evaluate(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """As :meth:`Game.evaluate`."""
+        """Evaluate sets as :meth:`Game.evaluate` does."""
         whole = masks.all(1)
         logits = self.full[rows]
         if not bool(whole.all()):
@@ -57,7 +58,10 @@ class PatchGame(ImageGame):
         return torch.cat([self.of_logits(logits, rows), logits.argmax(1)[:, None].double()], 1)
 
     def values(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """As :meth:`Game.values`; passes are counted, too, where the model then gave NaN."""
+        """Compute values as :meth:`Game.values` does.
+
+        Passes that return NaN are counted too.
+        """
         before = self.forwards.clone()
         try:
             found = super().values(masks, rows)
@@ -69,7 +73,7 @@ class PatchGame(ImageGame):
 
 
 def column(game: Game, name: str) -> int:
-    """Where a value stands among those of a game.
+    """Return the index of a value among the values of a game.
 
     Raises:
         InputError: The game has no such value.

@@ -1,6 +1,6 @@
-"""Grad-CAM on the last spatial layer, as a ranking of patches.
+"""Grad-CAM on the last spatial layer, used as a ranking of patches.
 
-Source: Selvaraju et al. 2017, arXiv 1610.02391: channels are weighted by the mean of their gradient over places, and
+Source: Selvaraju et al. 2017, arXiv 1610.02391: channels are weighted by the mean of their gradient over positions, and
 the positive part of the sum is kept.
 """
 
@@ -17,14 +17,15 @@ from whywrong.models.layers.spatial import read_layer, spatial_layer
 def grad_cam(
     classifier: Classifier, x: Tensor, target: Tensor, *, layer: str | None = None, grid: tuple[int, int] | None = None
 ) -> Tensor:
-    """Grad-CAM of the logit of a class.
+    """Compute Grad-CAM of the logit of a class.
 
     Args:
         classifier: Must grant access to its layers.
-        x: (B, C, H, W), floating point, in [0, 1]; left untouched. One pass forward and one back to the layer.
+        x: (B, C, H, W), floating point, in [0, 1]; left untouched. One forward pass, and one backward pass to the
+            layer.
         target: (B,) int64, the class.
-        layer: Module to read; None finds the last one that knows places.
-        grid: Rows and columns to pool to (mean of the places in a cell; bilinear between places where the layer is
+        layer: Module to read; None finds the last spatial layer.
+        grid: Rows and columns to pool to (mean of the positions in a cell; bilinear interpolation if the layer is
             coarser); None keeps those of the layer.
 
     Returns:
@@ -32,8 +33,8 @@ def grad_cam(
 
     Raises:
         InputError: A shape, type or class breaks the contract above.
-        AccessError: The classifier does not let us see its layers.
-        ModelError: No spatial layer can be resolved.
+        AccessError: The classifier grants no access to its layers.
+        ModelError: No spatial layer is found.
     """
     check_images(x)
     check_labels(target, len(x))
@@ -53,7 +54,10 @@ def grad_cam(
 
 
 def pooled(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Maps (B, h, w) at the resolution of a grid of players: the mean within a cell, bilinear where cells are finer."""
+    """Pool maps (B, h, w) to the resolution of a grid of players.
+
+    A cell takes the mean of its positions; finer cells are interpolated bilinearly.
+    """
     coarser = grid[0] <= maps.shape[1] and grid[1] <= maps.shape[2]
     if coarser:
         return nn.functional.adaptive_avg_pool2d(maps[:, None], grid)[:, 0]

@@ -1,4 +1,4 @@
-"""Plain greedy search for groups of patches, over images, candidates and questions in one flat batch.
+"""Plain greedy search for groups of patches, with images, candidates and searches in one flat batch.
 
 Source: MoXI, Sumiyasu et al. 2024, arXiv 2401.03785, Algorithms 1 and 2: insertion takes b_k = argmax_b v(S + b),
 deletion b_k = argmin_b v(N without S + b). These equal the insertion form phi(b) + I(S, b) of the paper exactly, and
@@ -20,7 +20,7 @@ from whywrong.explain.patch_groups.search import TIE, GreedyPath, Search
 
 
 class _Progress:
-    """A search on its way."""
+    """State of a search in progress."""
 
     def __init__(self, game: Game, search: Search) -> None:
         images, players = len(search.rows), game.players
@@ -42,7 +42,7 @@ class _Progress:
         self.winner = torch.full((images,), -1)
         self.spread = torch.full((images,), torch.nan, dtype=torch.float64)
         self.near_ties = torch.zeros(images, dtype=torch.int64)
-        # Of every candidate: its value at this step, the class that wins with it, its value and gain when last asked.
+        # Per candidate: value and winning class at this step, value and gain when last evaluated.
         self.fresh = torch.full((images, players), torch.nan, dtype=torch.float64)
         self.won = torch.full((images, players), -1)
         self.last = self.fresh.clone()
@@ -50,25 +50,28 @@ class _Progress:
         self.active = torch.zeros(0, dtype=torch.int64) if search.ask_start else (self.most > 0).nonzero().flatten()
 
     def begin(self, answers: Tensor) -> None:
-        """Values of all starts, (R, V)."""
+        """Store the values (R, V) of all starting sets."""
         here = torch.arange(len(self.length))
         self.values[:, 0] = answers[here, self.search.value]
         self._settle(here, self._winners(answers))
 
     def candidates(self) -> tuple[Tensor, Tensor]:
-        """Sets (Q, n) that are one step away, and their images (Q,)."""
+        """Return the sets (Q, n) that are one step away, and their images (Q,)."""
         wanted = self._open()
         if self.search.lazy:
             gain = self.gain[self.active].masked_fill(~wanted, -torch.inf)
             place = gain.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-            wanted &= (place < self.search.lazy) | gain.isposinf()  # those never asked go together
+            wanted &= (place < self.search.lazy) | gain.isposinf()  # those never evaluated are evaluated together
         self.number, self.player = wanted.nonzero(as_tuple=True)
         sets = self.present[self.active][self.number]
         sets[torch.arange(len(sets)), self.player] = self.search.adds
         return sets, self.search.rows[self.active][self.number]
 
     def take(self, answers: Tensor) -> None:
-        """Note answers (Q, V) to :meth:`candidates`; images that need no more of them take their best one."""
+        """Store the values (Q, V) of :meth:`candidates`.
+
+        Images that need no more values take their best candidate.
+        """
         row = self.active[self.number]
         value = answers.gather(1, self.search.value[row][:, None])[:, 0]
         self.fresh[row, self.player] = self.last[row, self.player] = value
@@ -82,17 +85,20 @@ class _Progress:
             self._commit(self.active)
 
     def _open(self) -> Tensor:
-        """(A, n) bool: candidates of the active images that were not asked about at this step."""
+        """Select the candidates of the active images not evaluated at this step, (A, n)."""
         return (self.present[self.active] != self.search.adds) & self.fresh[self.active].isnan()
 
     def _best_beats_the_rest(self) -> Tensor:
-        """(A,) bool: no candidate that was not asked about had a larger gain when it was."""
+        """Test whether no unevaluated candidate had a larger last known gain.
+
+        Returns (A,) bool for the active images.
+        """
         gain, still_open = self.gain[self.active], self._open()
         asked = gain.masked_fill(self.fresh[self.active].isnan(), -torch.inf)
         return asked.amax(1) > gain.masked_fill(~still_open, -torch.inf).amax(1)
 
     def _commit(self, here: Tensor) -> None:
-        """Images ``here`` take their best candidate."""
+        """Take the best candidate of images ``here``."""
         search, table = self.search, self.fresh[here]
         score = (table if search.highest else -table).nan_to_num(nan=-torch.inf)
         if search.flip_first and search.watched is not None:
@@ -117,7 +123,7 @@ class _Progress:
         return answers[:, self.winner_column].long()
 
     def _settle(self, here: Tensor, winner: Tensor) -> None:
-        """Note who wins now, and let images that are done leave."""
+        """Store the current winner, and remove finished images."""
         self.winner[here] = winner
         if self.search.watched is not None:
             wins = winner == self.search.watched[here]
@@ -143,21 +149,20 @@ class _Progress:
 
 
 def greedy(game: Game, searches: Sequence[Search]) -> list[GreedyPath]:
-    """Answer questions about images of a game, each by plain greedy search.
+    """Run plain greedy searches over the images of a game.
 
-    Every round takes one step of every search of every image that is not done (of a lazy search, possibly a part of a
-    step); a set that several searches want is asked for once. No image waits for another: those that are done leave the
-    batch.
+    Every round takes one step of every search for every unfinished image (of a lazy search, possibly part of a step); a
+    set that several searches need is evaluated once. Images do not wait for each other: finished ones leave the batch.
 
     Args:
         game: Values of sets.
-        searches: The questions.
+        searches: The searches.
 
     Returns:
         A path for each search.
 
     Raises:
-        InputError: A search ends at a flip, and the game does not tell the winner.
+        InputError: A search ends at a flip, and the game does not report the winner.
         NonFiniteError: A value is NaN or infinite.
     """
     under_way = [_Progress(game, search) for search in searches]
@@ -173,7 +178,7 @@ def greedy(game: Game, searches: Sequence[Search]) -> list[GreedyPath]:
 
 
 def _ask(game: Game, lists: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """Values of lists of sets and images, none asked for twice."""
+    """Evaluate lists of sets and images, each distinct pair once."""
     if not lists:
         return []
     masks, rows = (torch.cat(part) for part in zip(*lists, strict=True))
@@ -198,23 +203,24 @@ def greedy_order(
     tie: float = TIE,
     lazy: int = 0,
 ) -> GreedyPath:
-    """The order of patches of every image of a game, by insertion or by deletion.
+    """Order the patches of every image of a game by insertion or by deletion.
 
     Args:
         game: Values of sets.
         value: Name of the value that decides.
-        adds: True for insertion, which takes the player that raises the value most; False for deletion, which removes
-            the one whose absence lowers it most.
-        steps: k, most players taken; None takes all n.
-        watched: (B,) int64, class at whose win (insertion) or loss (deletion) an image leaves; None for no such stop.
-        ask_start, tie, lazy: As of :class:`Search`.
+        adds: True for insertion, which adds the player that raises the value most; False for deletion, which removes
+            the player whose absence lowers it most.
+        steps: k, largest number of players taken; None takes all n.
+        watched: (B,) int64, class whose win (insertion) or loss (deletion) ends the search of an image; None never
+            stops early.
+        ask_start, tie, lazy: As for :class:`Search`.
 
     Returns:
-        The path. Unless lazy, it asks for k n - k (k - 1) / 2 sets an image, n (n + 1) / 2 for the full order, and for
+        The path. Unless lazy, it evaluates k n - k (k - 1) / 2 sets per image, n (n + 1) / 2 for the full order, plus
         the start; the whole image is free in a :class:`~whywrong.explain.patch_groups.game.PatchGame`.
 
     Raises:
-        InputError: No such value; or steps below 1 or above n.
+        InputError: The game has no such value, or steps is outside 1..n.
     """
     steps = game.players if steps is None else steps
     if isinstance(steps, bool) or not 1 <= steps <= game.players:
@@ -236,17 +242,19 @@ def greedy_order(
 
 
 def whole_order(path: GreedyPath, *, highest: bool) -> Tensor:
-    """(R, n) int64: the order of a path, followed by the players not taken, by their value in the last step.
+    """Extend the order of a path by the players not taken.
+
+    Returns (R, n) int64; the players not taken follow by their value in the last step.
 
     Args:
-        path: With at least one step, from no player or from all.
-        highest: Whether the search took the highest value.
+        path: At least one step long, starting from no player or from all.
+        highest: Whether the search took the highest value; otherwise the lowest.
     """
     players = path.last.shape[1]
     row, step = (path.order >= 0).nonzero(as_tuple=True)
     place = torch.zeros(path.last.shape, dtype=torch.int64)
     place[row, path.order[row, step]] = step - players  # those taken, before all others
-    by_value = (-path.last if highest else path.last).argsort(dim=1, stable=True)  # NaN is sorted to the end
+    by_value = (-path.last if highest else path.last).argsort(dim=1, stable=True)  # NaN sorts last
     return by_value.gather(1, place.gather(1, by_value).argsort(dim=1, stable=True))
 
 

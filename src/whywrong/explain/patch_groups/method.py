@@ -1,10 +1,11 @@
-"""Patch groups of images: which patches are enough for the decision, which break it, and which
-turn it into the true class when they are hidden. None of this says what caused an error: the same is found for labels
-drawn at random (docs/methods/patch_groups.md).
+"""Patch groups of images, which patches suffice for, break or correct the decision.
+
+The groups do not say what caused an error: groups like them are found for random labels too
+(docs/methods/patch_groups.md).
 
 Source: MoXI, Sumiyasu et al. 2024, arXiv 2401.03785: Algorithms 1 and 2, and the class-targeted deletion of section 5.
-The search stops at the flip, at every step a patch that flips goes before those that do not, and the class-targeted
-group is chosen by ``value of y - value of t``; these are ours, the appendix on that group could not be obtained.
+Stopping at the flip, preferring a patch that flips at every step, and choosing the class-targeted group by ``value of y
+- value of t`` are ours; the appendix on that group could not be obtained.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from whywrong.models.classifier import Classifier
 from whywrong.models.method_call import NOT_FINITE, MethodCall
 
 CONSTANT = "the scores stay the same whatever is hidden: there is nothing to rank"
-_SAME = 1e-6  # of the size of the value above 1; float32 rounding lies below
+_SAME = 1e-6  # relative to the value if it exceeds 1; larger than the rounding of float32
 
 
 @open_inputs
@@ -42,25 +43,27 @@ def patch_groups(
     detail: Tensor | None = None,
     config: PatchGroupsConfig | None = None,
 ) -> PatchGroupsResult:
-    """Smallest groups of patches, found by plain greedy search, that make, break or correct the decision.
+    """Find the smallest groups of patches that make, break or correct the decision.
+
+    The search is plain greedy search.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), K >= 2.
         x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
         y: True class, (B,), int64, in 0..K-1.
-        keys: Not used, the method draws nothing.
-        detail: (B,) bool, rows to explain; None takes all.
-        config: Settings of the method; None takes the defaults.
+        keys: Not used; the method is deterministic.
+        detail: (B,) bool, rows to explain; None explains all.
+        config: Settings of the method; None uses the defaults.
 
     Returns:
-        Groups, values after each step, heat maps, and the query count. With n patches and at most k of them in a group,
-        an image costs at most 2 passes and k n - k (k - 1) / 2 for each of the four groups; those that several groups
-        ask for are made once, and every search ends at its flip.
+        Groups, values after each step, heat maps, and the number of passes. With n patches and at most k of them in a
+        group, an image costs at most 2 passes plus k n - k (k - 1) / 2 for each of the four groups; passes that several
+        groups need are made once, and every search ends at its flip.
 
     Raises:
         InputError: A shape, type, class or grid breaks the contract above.
         AccessError: The classifier grants labels only.
-        CannotDropTokens: Tokens were asked for and cannot be had.
+        CannotDropTokens: ``kind`` is ``tokens`` and the model cannot drop tokens.
 
     Example:
         >>> import torch, whywrong as ww
@@ -79,7 +82,10 @@ def patch_groups(
 
 
 def _search(call: MethodCall, rows: Tensor, players: PlayersConfig, config: PatchGroupsConfig, found: Found) -> None:
-    """Groups of images ``rows``; those on which the model fails are isolated, and the others asked again."""
+    """Find the groups of images ``rows``.
+
+    Images on which the model fails are isolated, and the others are searched again.
+    """
     if len(rows) == 0:
         return
     game, classifier, y = None, call.classifier, call.y[rows]
@@ -93,7 +99,7 @@ def _search(call: MethodCall, rows: Tensor, players: PlayersConfig, config: Patc
         found.drop(constant)
         call.count(rows, game.forwards.to(rows.device))
     except InputError:
-        call.check_classes()  # speaks of the row as the caller numbers it
+        call.check_classes()  # names the row by the caller's number
         raise
     except NonFiniteError:
         assert game is not None
@@ -116,7 +122,10 @@ def _search(call: MethodCall, rows: Tensor, players: PlayersConfig, config: Patc
 
 
 def _all_groups(game: PatchGame, rows: Tensor, y: Tensor, config: PatchGroupsConfig, found: Found) -> Tensor:
-    """Search all groups of images ``rows``; (n,) bool, images whose scores stay the same whatever is hidden."""
+    """Search all groups of images ``rows``.
+
+    Returns (n,) bool, images whose scores do not depend on what is hidden.
+    """
     everyone, predicted = torch.arange(game.images), game.predicted
     wrong = (predicted != y).nonzero().flatten()
     true, against, difference = (column(game, f"{config.value}_{of}") for of in CLASSES)
@@ -168,13 +177,16 @@ def _all_groups(game: PatchGame, rows: Tensor, y: Tensor, config: PatchGroupsCon
     found.add("targeted", rows[wrong], targeted)
     found.add("support", rows[won], support)
     right = (predicted == y).nonzero().flatten()
-    whole = game(torch.ones(game.images, 1, game.players, dtype=torch.bool))[:, 0]  # remembered: no pass
+    whole = game(torch.ones(game.images, 1, game.players, dtype=torch.bool))[:, 0]  # cached: no pass
     found.add_right(rows[right], whole[right, difference])
     return _constant(sufficient, breaking)
 
 
 def _constant(sufficient: GreedyPath, breaking: GreedyPath) -> Tensor:
-    """(B,) whether nobody, everybody, and everybody but one are all worth the same."""
+    """Test whether the scores of each image do not depend on what is hidden.
+
+    Returns (B,) bool: no patch, all patches, and all but one have the same value.
+    """
     nobody, everybody, without = sufficient.values[:, 0], breaking.values[:, 0], breaking.values[:, 1]
     allowed = _SAME * everybody.abs().clamp_min(1)
     gap = torch.stack([(nobody - everybody).abs(), (without - everybody).abs(), breaking.spread])

@@ -1,4 +1,4 @@
-"""Rankings of patches side by side: MoXI, its first-order part, Shapley values, attention rollout, Grad-CAM.
+"""Rankings of patches by MoXI, its first-order part, Shapley values, attention rollout and Grad-CAM.
 
 Source: Sumiyasu et al. 2024, section 5: insertion and deletion curves of each ranking.
 """
@@ -37,34 +37,34 @@ def order_of(
     steps: int | None = None,
     permutations: int = 20,
 ) -> Tensor:
-    """An order of the patches of every image, the most important first.
+    """Order the patches of every image, most important first.
 
     Args:
-        name: One of :data:`RANKINGS`. ``moxi``: plain greedy. ``moxi_minus``: by the value of a patch alone (insertion)
-            or by the loss without it (deletion). ``shapley``: by sampled Shapley values. ``rollout``: by attention
-            rollout, for transformers with a class token. ``grad_cam``: by Grad-CAM of ``target``.
-        classifier: The one behind ``game``.
+        name: One of :data:`RANKINGS`. ``moxi``: plain greedy search. ``moxi_minus``: by the value of a patch alone
+            (insertion) or by the loss without it (deletion). ``shapley``: by sampled Shapley values. ``rollout``: by
+            attention rollout, for transformers with a class token. ``grad_cam``: by Grad-CAM of ``target``.
+        classifier: The classifier of ``game``.
         x: (B, C, H, W), the images of ``game``.
-        target: (B,) int64, the class that Grad-CAM explains; it should be the one that ``value`` speaks of.
-        game: Of these images.
-        keys: (B,) int64, seed of each image's permutations; None takes (0, row).
-        deletion: Whether the order is one of removal; matters for :data:`DIRECTIONAL` only.
+        target: (B,) int64, the class that Grad-CAM explains; it should be the class of ``value``.
+        game: Game of these images.
+        keys: (B,) int64, seed of each image's permutations; None uses (0, row).
+        deletion: Whether patches are removed in this order; only used by :data:`DIRECTIONAL`.
         value: The value of ``game`` that decides, for ``moxi``, ``moxi_minus`` and ``shapley``.
-        steps: Steps of ``moxi`` that are searched; the rest follows by the values of the last step. None searches all.
-        permutations: Of ``shapley``.
+        steps: Steps of ``moxi`` that are searched; the remaining patches follow by their values in the last step. None
+            searches all.
+        permutations: Number of permutations of ``shapley``.
 
     Returns:
-        (B, n) int64, each row a permutation of the players; of equals, the lowest number comes first. Passes are
-        counted by ``classifier``, and those for sets by ``game``: ``steps n - steps (steps - 1) / 2`` for ``moxi``,
-        n (n + 1) / 2 - 1 where all are searched, n for ``moxi_minus``, ``permutations (n - 1) + 1`` for ``shapley``, 1
-        for the others.
+        (B, n) int64, each row a permutation of the players; ties are broken by the lowest number. Passes are counted by
+        ``classifier``, and those for sets by ``game``: ``steps n - steps (steps - 1) / 2`` for ``moxi``, n (n + 1) / 2
+        - 1 if all are searched, n for ``moxi_minus``, ``permutations (n - 1) + 1`` for ``shapley``, 1 for the others.
 
     Raises:
-        InputError: No such ranking, or an argument breaks the contract above.
-        ModelError: The classifier has no attention, or no spatial layer, that could be read.
+        InputError: The name is unknown, or an argument breaks the contract above.
+        ModelError: The classifier has no readable attention or spatial layer.
     """
     if name == "moxi":
-        steps = game.players - 1 if steps is None else steps  # who comes last needs no asking
+        steps = game.players - 1 if steps is None else steps  # the last player needs no evaluation
         path = greedy_order(game, value, adds=not deletion, steps=steps, ask_start=False)
         return whole_order(path, highest=not deletion)
     if name == "moxi_minus":
@@ -83,12 +83,12 @@ def order_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Curves:
-    """What patches shown or hidden in an order do to a value.
+    """Insertion and deletion curves of a value.
 
     Attributes:
         insertion: (B, K + 1) float64, the value with the first 0..K patches shown and all others hidden.
         deletion: (B, K + 1) float64, with the first 0..K patches hidden and all others shown.
-        insertion_winner: (B, K + 1) int64, the class that wins; -1 where the game does not tell.
+        insertion_winner: (B, K + 1) int64, the class that wins; -1 if the game does not report it.
         deletion_winner: (B, K + 1) int64, the same.
     """
 
@@ -98,7 +98,10 @@ class Curves:
     deletion_winner: Tensor
 
     def accuracy(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """(K + 1,) float64 twice, shares of images read as ``y`` (B,): by patches shown, and by patches hidden."""
+        """Compute the share of images predicted as ``y`` (B,) after each step.
+
+        Returns (K + 1,) float64 twice, by number of patches shown and by number of patches hidden.
+        """
         shown, hidden = (won == y[:, None] for won in (self.insertion_winner, self.deletion_winner))
         return shown.double().mean(0), hidden.double().mean(0)
 
@@ -111,21 +114,21 @@ def curves(
     deletion_order: Tensor | None = None,
     steps: int | None = None,
 ) -> Curves:
-    """Insertion and deletion curves of an order, for all images at once.
+    """Compute insertion and deletion curves of an order, for all images at once.
 
     Args:
         game: Values of sets.
-        order: (B, n) int64, the most important player first, as of :func:`order_of`.
+        order: (B, n) int64, most important player first, as returned by :func:`order_of`.
         value: Name of the value to follow.
-        deletion_order: (B, n) int64, the order of removal; None takes ``order``.
-        steps: K; None takes n. The curves ask for 2 (K + 1) sets an image; the whole image is free in a
+        deletion_order: (B, n) int64, order of removal; None uses ``order``.
+        steps: K; None uses n. The curves evaluate 2 (K + 1) sets per image; the whole image is free in a
             :class:`~whywrong.explain.patch_groups.game.PatchGame`.
 
     Returns:
         Values and winners after each step.
 
     Raises:
-        InputError: Not such an order, no such value, or steps outside 0..n.
+        InputError: The order is invalid, the game has no such value, or steps is outside 0..n.
     """
     steps = game.players if steps is None else steps
     if isinstance(steps, bool) or not 0 <= steps <= game.players:
@@ -142,10 +145,12 @@ def curves(
 
 
 def shown_first(order: Tensor, game: Game, steps: int) -> Tensor:
-    """(B, steps + 1, n) bool: the first 0, 1, ..., ``steps`` players of an order (B, n).
+    """Build the sets of the first players of an order.
+
+    For an order (B, n) these are (B, steps + 1, n) bool, with the first 0, 1, ..., ``steps`` players.
 
     Raises:
-        InputError: A row of the order is no permutation of the players.
+        InputError: A row of the order is not a permutation of the players.
     """
     everyone = torch.arange(game.players)
     if (
@@ -161,4 +166,4 @@ def shown_first(order: Tensor, game: Game, steps: int) -> Tensor:
 
 
 def _by_score(score: Tensor) -> Tensor:
-    return score.argsort(dim=1, descending=True, stable=True).cpu()  # games take sets of the CPU
+    return score.argsort(dim=1, descending=True, stable=True).cpu()  # games take sets on the CPU

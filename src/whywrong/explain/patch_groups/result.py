@@ -1,4 +1,4 @@
-"""What patch groups return."""
+"""Result of patch groups."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Group(ColumnGroup):
 
     @computed("int64")
     def size(self) -> list[int | None]:
-        """Patches in the group; null where none was found."""
+        """Patches in the group; null if none was found."""
         return [len(o) if o is not None and found else None for o, found in zip(self.order, self.found, strict=True)]
 
     @computed("float64")
     def area(self) -> list[float | None]:
-        """The same as a share of all patches."""
+        """Patches in the group as a share of all patches."""
         return [None if size is None else size / self.patches for size in self.size]
 
 
@@ -41,14 +41,16 @@ def _group(name: str, path: str) -> Any:
 
 @result_class
 class PatchGroupsResult(MethodResult):
-    """Groups of patches of a batch, with what they cost. Predicted means: on the whole image.
+    """Groups of patches of a batch, with their cost in passes.
 
-    ``sufficient`` are patches shown one by one, all others hidden, until the predicted class wins; its values are those
-    of the predicted class, before the first step with every patch hidden. ``breaking`` are patches hidden one by one
-    until the predicted class no longer wins. ``targeted`` are patches hidden one by one until the true class wins, by
-    the value of the true class minus that of the target; empty and found where the image is right. ``support`` are,
-    once the true class wins, the patches hidden beside that make it lose again, by its own value; None where it never
-    won. Where the image is right this is the breaking group. All are None where nothing was searched.
+    The predicted class is that of the whole image.
+
+    ``sufficient``: patches shown one by one, all others hidden, until the predicted class wins; the values are those of
+    the predicted class, the first one with every patch hidden. ``breaking``: patches hidden one by one until the
+    predicted class no longer wins. ``targeted``: patches hidden one by one until the true class wins, chosen by the
+    value of the true class minus that of the target; empty and found if the image is correctly classified. ``support``:
+    once the true class wins, further patches hidden until it loses again, chosen by its own value; None if it never
+    won, and the breaking group if the image is correctly classified. All are None if nothing was searched.
 
     Example:
         >>> import torch, whywrong as ww
@@ -85,10 +87,12 @@ class PatchGroupsResult(MethodResult):
     backwards: Tensor
 
     def maps(self) -> Mapping[str, Tensor]:
-        """``sufficient``, ``breaking``, ``targeted``, (B, rows, cols) each, in [0, 1].
+        """Return maps of ``sufficient``, ``breaking`` and ``targeted`` by name.
 
-        Of L patches taken the first is 1, the next (L - 1) / L, ..., the last 1 / L, all others 0. NaN where nothing
-        was searched. A map is drawn also where the limit ended the search: ``found`` tells.
+        Each is (B, rows, cols), in [0, 1].
+
+        Of L patches taken the first is 1, the next (L - 1) / L, ..., the last 1 / L, and all others are 0. NaN if
+        nothing was searched. A search that reached its limit has a map too; see ``found``.
         """
         return {name: self._map(getattr(self, name)) for name in ("sufficient", "breaking", "targeted")}
 

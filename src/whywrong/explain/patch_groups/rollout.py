@@ -1,4 +1,4 @@
-"""Attention rollout: how much of each patch reaches the class token of a vision transformer.
+"""Attention rollout, which estimates how much of each patch reaches the class token of a vision transformer.
 
 Source: Abnar and Zuidema 2020, arXiv 2005.00928: the attention of every block, averaged over heads, plus the identity,
 each row divided by its sum, multiplied from the last block down; the row of the class token.
@@ -22,19 +22,21 @@ from whywrong.models.classifier import Classifier
 
 
 def rollout(classifier: Classifier, x: Tensor) -> Tensor:
-    """Attention rollout of images; it does not depend on a class.
+    """Compute attention rollout of images.
+
+    The result does not depend on a class.
 
     Args:
-        classifier: Around a transformer of timm's ``VisionTransformer`` design with a class token.
-        x: (B, C, H, W), floating point, in [0, 1]; left untouched. One pass an image.
+        classifier: Wraps a transformer of timm's ``VisionTransformer`` design with a class token.
+        x: (B, C, H, W), floating point, in [0, 1]; left untouched. One pass per image.
 
     Returns:
-        (B, rows, cols) float64, the share of each patch in the class token; with the shares of the class token and of
-        other tokens that are no patch they sum to 1.
+        (B, rows, cols) float64, the share of each patch in the class token; the shares of all tokens, class token and
+        other prefix tokens included, sum to 1.
 
     Raises:
-        CannotDropTokens: The classifier is no such transformer; says why.
-        ModelError: It has no class token, or its attention cannot be seen.
+        CannotDropTokens: The classifier is not such a transformer; the message says why.
+        ModelError: It has no class token, or its attention cannot be observed.
     """
     check_images(x)
     classifier.require(Access.INTERNALS, "attention rollout")
@@ -55,14 +57,14 @@ def rollout(classifier: Classifier, x: Tensor) -> Tensor:
 
 
 def _rollout(classifier: Classifier, x: Tensor, depth: int, tokens: int) -> Tensor:
-    """(b, T) float64, the class token's row of the product over all blocks."""
+    """Compute the class token's row (b, T), float64, of the product over all blocks."""
     blocks = 0
     product = torch.eye(tokens, dtype=torch.float64).expand(len(x), -1, -1)
 
     def multiply(weights: Tensor) -> None:
         nonlocal blocks, product
         if weights.shape != (len(x), weights.shape[1], tokens, tokens):
-            return  # pooling by attention: no block
+            return  # attention pooling, not a block
         blocks += 1
         mean = weights.double().mean(1).cpu() + torch.eye(tokens, dtype=torch.float64)  # (b, T, T)
         product = (mean / mean.sum(2, keepdim=True)) @ product
@@ -76,7 +78,10 @@ def _rollout(classifier: Classifier, x: Tensor, depth: int, tokens: int) -> Tens
 
 @contextmanager
 def _seen_attention(take: Callable[[Tensor], None]) -> Iterator[None]:
-    """Hand the weights (b, heads, T, T) of every attention to ``take``, fused or not; the model is not touched."""
+    """Pass the weights (b, heads, T, T) of every attention layer to ``take``.
+
+    This works for fused attention too and does not change the model.
+    """
 
     class Tap(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -96,7 +101,7 @@ def _seen_attention(take: Callable[[Tensor], None]) -> Iterator[None]:
 def _weights(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *_: Any, scale: Any = None, **__: Any
 ) -> Tensor:
-    """What fused attention multiplies the values with, computed once more in the open."""
+    """Recompute the attention weights that fused attention applies to the values."""
     logits = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if attn_mask is not None:
         logits = logits.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else logits + attn_mask

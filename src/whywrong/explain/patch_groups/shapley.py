@@ -1,6 +1,6 @@
-"""Shapley values of patches, estimated by sampling: the fair share of each patch in a value.
+"""Shapley values of patches, estimated by sampling.
 
-Source: Castro, Gomez and Tejada 2009 (permutations); the rule of random contexts is that of Sumiyasu et al. 2024.
+Source: Castro, Gomez and Tejada 2009 (permutations); random contexts are drawn as in Sumiyasu et al. 2024.
 """
 
 from __future__ import annotations
@@ -14,28 +14,30 @@ from whywrong.core.randomness import keyed_bits, keyed_uniform
 from whywrong.explain.masking.games import Game
 from whywrong.explain.patch_groups.game import column
 
-_PERMUTATIONS = 11  # streams of the keys of an image, apart from those of interactions
+_PERMUTATIONS = 11  # random streams of an image's keys, distinct from those of interactions
 _CONTEXTS = 12
 _SIZES = 13
 
 
 def shapley_values(game: Game, value: str, keys: Tensor, permutations: int = 20) -> Tensor:
-    """Shapley values from random permutations, each of which gives one marginal of every player.
+    """Estimate Shapley values from random permutations.
+
+    Each permutation gives one marginal contribution of every player.
 
     Args:
         game: Values of sets.
-        value: Name of the value to share out.
+        value: Name of the value to attribute.
         keys: (B,) int64, seed of each image's permutations.
-        permutations: P, at least 1. They ask for P (n - 1) sets an image, and once for nobody and for all.
+        permutations: P, at least 1. They evaluate P (n - 1) sets per image, plus the empty and the full set once.
 
     Returns:
-        (B, n) float64; rows sum to v(N) - v(nobody).
+        (B, n) float64; rows sum to v(N) - v(empty set).
 
     Raises:
-        InputError: A setting or name breaks the contract above.
+        InputError: An argument breaks the contract above.
     """
     _check(game, keys, permutations, "permutations")
-    keys = keys.cpu()  # games take sets and give values on the CPU
+    keys = keys.cpu()  # games take sets and return values on the CPU
     at, (images, players) = column(game, value), (game.images, game.players)
     everyone = torch.arange(images)
     ends = torch.zeros(2 * images, players, dtype=torch.bool)
@@ -44,31 +46,33 @@ def shapley_values(game: Game, value: str, keys: Tensor, permutations: int = 20)
     total = torch.zeros(images, players, dtype=torch.float64)
     for draw in range(permutations):
         order = keyed_bits(keys, (players,), (_PERMUTATIONS << 40) + draw).argsort(1)
-        rank = order.argsort(1)  # (B, n), when each player arrives
+        rank = order.argsort(1)  # (B, n), position of each player
         masks = rank[:, None, :] < torch.arange(1, players)[:, None]  # (B, n - 1, n)
         chain = game.values(masks.flatten(0, 1), everyone.repeat_interleave(players - 1))[:, at].view(images, -1)
-        steps = torch.cat([nobody[:, None], chain, whole[:, None]], 1).diff(dim=1)  # (B, n), by arrival
+        steps = torch.cat([nobody[:, None], chain, whole[:, None]], 1).diff(dim=1)  # (B, n), by position
         total += steps.gather(1, rank)
     return total / permutations
 
 
 def shapley_by_contexts(game: Game, value: str, keys: Tensor, contexts: int = 20) -> Tensor:
-    """Shapley values nearly as the published code of MoXI samples them: one context size a repetition for all players.
+    """Estimate Shapley values by random contexts of one size per repetition.
 
-    There the size is int(u (n - 1)), u uniform in (0, 1), which never is n - 1 and so biases the estimate; here it is
+    Nearly as in the published code of MoXI, which uses one context size for all players in a repetition.
+
+    There the size is int(u (n - 1)), u uniform in (0, 1), which is never n - 1 and so biases the estimate; here it is
     int(u n), uniform on 0..n - 1.
 
     Args:
         game: Values of sets.
-        value: Name of the value to share out.
+        value: Name of the value to attribute.
         keys: (B,) int64, seed of each image's contexts.
-        contexts: Repetitions, at least 1. They ask for 2 n sets each.
+        contexts: Repetitions, at least 1. Each evaluates 2 n sets.
 
     Returns:
-        (B, n) float64; every player has a context of its own in each repetition.
+        (B, n) float64; every player has its own context in each repetition.
 
     Raises:
-        InputError: A setting or name breaks the contract above.
+        InputError: An argument breaks the contract above.
     """
     _check(game, keys, contexts, "contexts")
     keys = keys.cpu()
