@@ -19,6 +19,8 @@ MOST_LETTERS = 80
 # Packages in which every public function begins its docstring with an instruction. The list only grows.
 INSTRUCTIONS = (
     "explain",
+    "core",
+    "core/preprocessing",
     "explain/interactions",
     "explain/masking",
     "explain/patch_groups",

@@ -1,4 +1,4 @@
-"""What the owner of a classifier lets us see."""
+"""Levels of access to a classifier."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Access(IntEnum):
-    """Four levels; each includes those before it.
+    """Levels of access; each includes those before it.
 
     LABELS: the predicted class. SCORES: logits or probabilities of all classes. GRADIENTS: derivatives
     with respect to the pixels. INTERNALS: layers and weights.

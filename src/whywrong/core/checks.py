@@ -1,4 +1,4 @@
-"""The one check at each public door: shapes, ranges, classes."""
+"""Checks of the shapes, ranges and classes of the arguments of public functions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from whywrong.core.errors import InputError
 
 
 def check_images(x: Tensor, channels: int | None = None) -> None:
-    """Refuse anything but float images (B, C, H, W); values are checked per row by :func:`bad_rows`.
+    """Check that images are a float tensor (B, C, H, W).
+
+    Values are checked per row by :func:`bad_rows`.
 
     Raises:
-        InputError: Not a floating-point tensor of four dimensions, or another number of channels.
+        InputError: Not a floating-point tensor of four dimensions, or a wrong number of channels.
     """
     if not isinstance(x, Tensor) or x.ndim != 4:
         got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
@@ -24,7 +26,11 @@ def check_images(x: Tensor, channels: int | None = None) -> None:
 
 
 def bad_rows(x: Tensor, tolerance: float = 1e-6) -> Tensor:
-    """(B,) bool: rows with a value that is not finite or lies outside [0, 1]."""
+    """Find rows with a value that is not finite or lies outside [0, 1].
+
+    Returns:
+        (B,) bool, True for a bad row.
+    """
     flat = x.detach().flatten(1)
     if flat.shape[1] == 0:
         return torch.ones(len(x), dtype=torch.bool, device=x.device)
@@ -33,11 +39,13 @@ def bad_rows(x: Tensor, tolerance: float = 1e-6) -> Tensor:
 
 
 def check_pixel_range(x: Tensor, slack: float = 0.05) -> None:
-    """Refuse images that are clearly not in [0, 1]: 0..255, or normalised already. NaN is left to :func:`bad_rows`.
+    """Check that images are roughly in [0, 1], not in 0..255 or already normalised.
+
+    NaN is ignored here and found by :func:`bad_rows`.
 
     Args:
         x: (B, C, H, W), floating point.
-        slack: How far values may lie outside; rounding stays far within it.
+        slack: How far values may lie outside [0, 1]; rounding errors are far smaller.
 
     Raises:
         InputError: A value lies farther outside; the message names the row and the remedy.
@@ -61,9 +69,13 @@ def check_pixel_range(x: Tensor, slack: float = 0.05) -> None:
 
 
 def check_labels(y: Tensor, batch: int, classes: int | None = None, what: str = "label") -> None:
-    """Refuse anything but classes (B,), int64, in 0..K-1; the range waits where K is not known yet.
+    """Check that labels are an int64 tensor (B,) of classes in 0..K-1.
 
-    Messages call one of them ``what``.
+    Args:
+        y: The labels.
+        batch: Number of images B.
+        classes: Number of classes K; if None, the range is not checked.
+        what: Word for one label in error messages.
 
     Raises:
         InputError: Wrong type, length or range; the message names the first bad row.
@@ -82,7 +94,7 @@ def check_labels(y: Tensor, batch: int, classes: int | None = None, what: str = 
 
 
 def check_keys(keys: Tensor, batch: int) -> None:
-    """Refuse anything but keys (B,), int64.
+    """Check that keys are an int64 tensor (B,).
 
     Raises:
         InputError: Wrong type or length.
@@ -93,7 +105,7 @@ def check_keys(keys: Tensor, batch: int) -> None:
 
 
 def check_classes(classes: int, needed: int = 2) -> None:
-    """Refuse a classifier with too few classes for the method.
+    """Check that a classifier has enough classes for the method.
 
     Raises:
         InputError: Fewer than ``needed`` classes.

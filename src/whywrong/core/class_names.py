@@ -1,4 +1,4 @@
-"""Class names in the forms in which models and files carry them; no form is guessed at, none is ignored."""
+"""Class names in every form in which models and files store them; an unclear form is an error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError
 
 NAME_KEYS = ("classes", "class_names", "class_to_idx", "idx_to_class", "id2label", "label2id", "categories")
-"""Keys and attributes under which models, configurations and data sets keep their class names."""
+"""Keys and attributes under which models, configurations and data sets store their class names."""
 
 WNID = re.compile(r"n\d{8}")
 _FORMS = "a list of names in the order of the outputs, index -> name, or name -> index"
@@ -19,19 +19,19 @@ _PLACEHOLDER = re.compile(r"LABEL_\d+")
 
 
 def read_class_names(value: Any, where: str = "classes") -> ClassList:
-    """Read class names from a list, an array, a mapping in either direction, or text with one name a line.
+    """Read class names from a list, an array, a mapping in either direction, or text.
 
     Args:
         value: A ``ClassList``; names in the order of the outputs (list, tuple, numpy array, pandas ``Index``, text with
-            one name a line); records ``{"index", "name", "wnid"}``; index -> name or name -> index (mapping or pairs);
-            or a mapping that holds one of these under a key such as ``id2label``.
-        where: What is read, for the message.
+            one name per line); records ``{"index", "name", "wnid"}``; index -> name or name -> index (mapping or
+            pairs); or a mapping that holds one of these under a key such as ``id2label``.
+        where: Name of what is read, for error messages.
 
     Returns:
         The classes, in the order of the outputs.
 
     Raises:
-        InputError: No such form; an index is missing or comes twice; a name is empty or is not text.
+        InputError: The form is unknown; an index is missing or duplicated; a name is empty or not text.
     """
     if isinstance(value, ClassList):
         return value
@@ -48,7 +48,7 @@ def read_class_names(value: Any, where: str = "classes") -> ClassList:
 
 
 def read_class_lines(text: str, where: str) -> ClassList:
-    """Read one class a line: a name, ``index name``, or ``wnid names``.
+    """Read one class per line, as a name, ``index name``, or ``wnid names``.
 
     Raises:
         InputError: A line is empty, or the numbers are not 0..K-1.
@@ -65,7 +65,7 @@ def read_class_lines(text: str, where: str) -> ClassList:
         raise InputError(f"{where}: no class names")
     pairs = [(int(match[1]), match[2]) for match in map(_NUMBERED.fullmatch, lines) if match]
     numbers = {number for number, _ in pairs}
-    # Numbers that count the lines are indices; others, as in "1 cent", "2 cent", "5 cent", belong to the names.
+    # Numbers are indices if they count the lines; others, as in "1 cent", "2 cent", "5 cent", belong to the names.
     if len(pairs) == len(lines) and (0 in numbers or numbers == set(range(1, len(lines) + 1))):
         return _from_pairs(pairs, where)
     parts = [line.split(maxsplit=1) for line in lines]
@@ -75,7 +75,7 @@ def read_class_lines(text: str, where: str) -> ClassList:
 
 
 def is_placeholder(classes: ClassList) -> bool:
-    """Whether the names are those that a library makes up for an unnamed class: ``LABEL_0``, ``LABEL_1`` ..."""
+    """Check if all names are placeholders of a library, as ``LABEL_0``."""
     return all(_PLACEHOLDER.fullmatch(name) for name in classes.names)
 
 
@@ -117,26 +117,26 @@ def _from_mapping(value: Mapping[Any, Any], where: str) -> ClassList:
 
 
 def _pair(first: Any, second: Any, where: str) -> tuple[int, Any]:
-    """Index and name of one entry of a mapping, whichever of the two comes first."""
-    # The number that is a number is the index: {"7": 0} calls the first class "7".
+    """Return the index and name of one entry of a mapping, in whichever order they are given."""
+    # The value of type int is the index: {"7": 0} names the first class "7".
     if isinstance(first, str) and not isinstance(second, str) and (index := _index(second)) is not None:
         return index, first
     index = _index(first)
     if index is None and isinstance(first, str) and first.isascii() and first.isdecimal():
-        index = int(first)  # keys of JSON are text
+        index = int(first)  # JSON keys are text
     if index is None or _index(second) is not None:
         raise InputError(f"{where}: expected index -> name or name -> index, got {first!r}: {second!r}"[:300])
     return index, second
 
 
 def _index(value: Any) -> int | None:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):  # numpy integers have one too
+    if isinstance(value, bool) or not hasattr(value, "__index__"):  # numpy integers have __index__ too
         return None
     return int(value)
 
 
 def _from_pairs(pairs: Sequence[tuple[int, Any]], where: str) -> ClassList:
-    """Put names in the order of their indices, which must be 0..K-1, each once."""
+    """Sort names by their indices, which must be 0..K-1 without duplicates."""
     by_index: dict[int, Any] = {}
     for index, name in pairs:
         if index in by_index:
@@ -158,7 +158,7 @@ def _from_pairs(pairs: Sequence[tuple[int, Any]], where: str) -> ClassList:
 
 
 def _named(value: Any, where: str) -> tuple[str, str]:
-    """Name and wnid (empty if unknown) of ``"cat"``, ``[wnid, name]``, ``[name, synonym ...]`` or a record."""
+    """Return name and wnid (empty if unknown) of ``"cat"``, ``[wnid, name]``, ``[name, synonym ...]`` or a record."""
     if isinstance(value, Mapping) and "name" in value:
         return _name(value["name"], where), str(value.get("wnid", ""))
     if isinstance(value, (list, tuple)) and value:

@@ -1,4 +1,4 @@
-"""The classes of a classifier: names, WordNet ids and further names, in the order of the logits."""
+"""The classes of a classifier, with names, WordNet ids and aliases, in the order of the logits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from whywrong.core.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class ClassList:
-    """Names, WordNet ids and further names of the classes, in the order of the logits.
+    """Names, WordNet ids and aliases of the classes, in the order of the logits.
 
     Attributes:
-        names: One name a class, as shown in reports.
-        wnids: One WordNet id a class; None if unknown.
-        aliases: Further names a class, each perhaps of several synonyms with commas between, by which labels may call
-            it; None if there are none.
+        names: One name per class, as shown in reports.
+        wnids: One WordNet id per class; None if unknown.
+        aliases: Further names per class that labels may use; each may hold several synonyms separated by commas. None
+            if there are no aliases.
 
     Example:
         >>> import whywrong as ww
@@ -39,15 +39,17 @@ class ClassList:
 
     @property
     def named(self) -> bool:
-        """Whether the classes have names of their own, and are not merely counted 0..K-1."""
+        """Whether the classes have real names, not just the numbers 0..K-1."""
         return self.wnids is not None or self.names != tuple(str(index) for index in range(len(self)))
 
     @classmethod
     def from_records(cls, records: Sequence[Any]) -> ClassList:
-        """Read ``["cat", ...]`` or ``[{"index": 0, "name": "cat", "wnid": "n02123045"}, ...]``.
+        """Read classes from a list of names or of records.
+
+        The forms are ``["cat", ...]`` and ``[{"index": 0, "name": "cat", "wnid": "n02123045"}, ...]``.
 
         Raises:
-            InputError: A record is neither, or the indices are not 0..K-1.
+            InputError: A record has another form, or the indices are not 0..K-1.
         """
         if all(isinstance(record, str) for record in records):
             return cls(tuple(records))
@@ -60,10 +62,10 @@ class ClassList:
 
 
 def index_records(records: Sequence[Any]) -> dict[int, Mapping[str, Any]]:
-    """Sort records ``{"index": int, "name": str}`` by their index.
+    """Map records ``{"index": int, "name": str}`` by their index.
 
     Raises:
-        InputError: A record is something else, or an index comes twice.
+        InputError: A record has another form, or an index is duplicated.
     """
     by_index: dict[int, Mapping[str, Any]] = {}
     for position, record in enumerate(records):

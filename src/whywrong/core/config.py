@@ -1,4 +1,4 @@
-"""Settings from the outside world to the frozen, checked config of a method."""
+"""Build the frozen, checked config of a method from user settings."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def make_config(config_class: type[C], options: Mapping[str, Any], where: str = 
 
     Args:
         config_class: A frozen dataclass that checks itself in ``__post_init__``.
-        options: Setting to value; text is read as the type of the setting, a tuple with commas between.
-        where: Name of the method, for messages.
+        options: Setting to value; text is converted to the type of the setting, and split at commas for a tuple.
+        where: Name of the method, for error messages.
 
     Raises:
-        InputError: Unknown setting (with the nearest known one), wrong type, NaN, or a value out of range.
+        InputError: Unknown setting (the message names the nearest known one), wrong type, NaN, or a value out of range.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -54,7 +54,7 @@ def make_config(config_class: type[C], options: Mapping[str, Any], where: str = 
 
 
 def _split_lists(config_class: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Text with commas between, where the setting is a tuple."""
+    """Split text at commas if the setting is a tuple."""
     kinds = get_type_hints(config_class)
     return {
         name: tuple(part.strip() for part in value.split(",") if part.strip())
@@ -65,10 +65,10 @@ def _split_lists(config_class: type, options: Mapping[str, Any]) -> dict[str, An
 
 
 def check_radius(name: str, value: float) -> None:
-    """Refuse a radius that is not in (0, 1].
+    """Check that a radius is in (0, 1].
 
     Raises:
-        InputError: With a hint where the value looks like grey levels.
+        InputError: Out of range; the message has a hint if the value looks like grey levels.
     """
     if not (0 < value <= 1):
         hint = f"; for {value:g} grey levels write {value / 255:.4g} ({value:g}/255)" if 1 < value <= 255 else ""
@@ -76,11 +76,11 @@ def check_radius(name: str, value: float) -> None:
 
 
 def config_dict(config: Any) -> dict[str, Any]:
-    """The settings as plain JSON values."""
+    """Return the settings as plain JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
 def config_hash(config: Any) -> str:
-    """12 hex digits that identify the settings: part of the identity of a result."""
+    """Hash the settings to 12 hex digits, part of the identity of a result."""
     text = json.dumps([type(config).__qualname__, config_dict(config)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

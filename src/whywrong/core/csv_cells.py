@@ -1,9 +1,9 @@
-"""Text in CSV files that a spreadsheet must not take for a formula."""
+"""Text in CSV files that a spreadsheet must not run as a formula."""
 
 from __future__ import annotations
 
 STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-GUARD = "'"  # spreadsheets show what follows as text (OWASP, CSV injection)
+GUARD = "'"  # spreadsheets show the text after it as is (OWASP, CSV injection)
 
 
 def guard_cell(text: str) -> str:
@@ -12,5 +12,5 @@ def guard_cell(text: str) -> str:
 
 
 def plain_cell(text: str) -> str:
-    """Take the apostrophe of :func:`guard_cell` off again."""
+    """Remove the apostrophe that :func:`guard_cell` added."""
     return text[1:] if text.startswith(GUARD) and text[1:].startswith(STARTS) else text

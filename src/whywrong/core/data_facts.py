@@ -1,4 +1,4 @@
-"""What a data set tells about the model that it is made for."""
+"""Facts that a data set states about itself and about the model it is made for."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from whywrong.core.input_spec import InputSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFacts:
-    """What a data set states beyond its images and labels.
+    """Facts that a data set states beyond its images and labels.
 
     Attributes:
-        title: What it is, for the record of a run; empty if its path says that.
-        classes: Names of the classes, in the order of its whole-number labels; None if it states none.
-        spec: The preprocessing of its transform, if that can be read in full.
-        size: (C, H, W) of its images, if all are known to be of one size.
-        prepared: Whether its images are the very input of the model, up to normalisation.
-        mean, std: The normalisation of its transform, or the one that its owner gave.
-        remarks: What its owner should know about how it is read, one sentence each.
+        title: Description of the data, for the record of a run; empty if the path is enough.
+        classes: Names of the classes, in the order of the integer labels; None if unknown.
+        spec: Preprocessing of the transform; None if it cannot be read in full.
+        size: (C, H, W) of the images; None unless all are known to have one size.
+        prepared: Whether the images are already the input of the model, apart from normalisation.
+        mean, std: Normalisation of the transform, or the one given by the user.
+        remarks: Notes for the user on how the data are read, one sentence each.
     """
 
     title: str = ""

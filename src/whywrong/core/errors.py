@@ -1,4 +1,4 @@
-"""The one tree of errors: what was expected, what came, where, and what to do about it."""
+"""The tree of errors; messages say what was expected, what came, where, and what to do."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ EXIT_INTERRUPTED = 130
 
 
 class WhyWrongError(Exception):
-    """Expected trouble: the message is for the user, and no traceback is needed.
+    """Expected failure, whose message is for the user and needs no traceback.
 
     Attributes:
-        exit_code: Status with which the command line ends.
+        exit_code: Exit status of the command line.
 
     Example:
         >>> import whywrong as ww
@@ -28,11 +28,11 @@ class WhyWrongError(Exception):
 
 
 class InputError(WhyWrongError, ValueError):
-    """An argument, option or setting breaks its contract."""
+    """Raised if an argument, option or setting is invalid."""
 
 
 class UnmatchedLabelError(InputError):
-    """A label of the data belongs to no class of the model, or to several.
+    """Raised if a label of the data matches no class of the model, or several.
 
     Attributes:
         label: The label, as written in the data.
@@ -47,31 +47,31 @@ class UnmatchedLabelError(InputError):
 
 
 class ModelError(WhyWrongError):
-    """The classifier cannot be loaded or does not behave as a classifier."""
+    """Raised if the classifier cannot be loaded or does not behave as a classifier."""
 
 
 class AccessError(ModelError):
-    """A method asks for more than the owner of the classifier lets us see."""
+    """Raised if a method needs more access than the classifier allows."""
 
 
 class NotDifferentiableError(ModelError):
-    """No gradient reaches the pixels."""
+    """Raised if no gradient reaches the pixels."""
 
 
 class NonFiniteError(ModelError):
-    """The classifier returns NaN or infinity."""
+    """Raised if the classifier returns NaN or infinity."""
 
 
 class ModelRaisedError(ModelError, RuntimeError):
-    """The user's model raised; its own exception is the cause."""
+    """Raised if the user's model raised; the original exception is the cause."""
 
 
 class DataError(WhyWrongError):
-    """The data set as a whole cannot be read or matched."""
+    """Raised if the data set as a whole cannot be read or matched."""
 
 
 class BadItemError(DataError):
-    """One item cannot be used; the run records the reason and goes on.
+    """Raised if one item cannot be used; the run records the reason and continues.
 
     Attributes:
         reason: Short text that is stored with the item.
@@ -83,14 +83,14 @@ class BadItemError(DataError):
 
 
 class RunFolderError(WhyWrongError):
-    """A run folder is missing, locked, damaged or belongs to another run."""
+    """Raised if a run folder is missing, locked, damaged or belongs to another run."""
 
 
 class EnvironmentFailure(WhyWrongError):
-    """Disk, memory or a worker failed; what is committed stays, and the run can be resumed."""
+    """Raised if disk, memory or a worker failed; committed results stay, and the run can be resumed."""
 
     exit_code = EXIT_ENVIRONMENT
 
 
 class DeviceFailure(EnvironmentFailure):
-    """A GPU failed, which no image is to blame for: whatever it is asked from now on in this process fails too."""
+    """Raised if a GPU failed, which no image caused; all further calls on it in this process fail too."""

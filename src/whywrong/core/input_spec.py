@@ -1,4 +1,4 @@
-"""How an image is brought to a classifier's input: size, crop, interpolation, normalisation."""
+"""Preprocessing of an image for a classifier: size, crop, interpolation, normalisation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
-    """The input of a classifier, as its owner prepares it.
+    """The input of a classifier and how images are prepared for it.
 
     Attributes:
         channels: 1 (grey) or 3 (RGB).
@@ -21,8 +21,8 @@ class InputSpec:
         resize: Length of the shorter side before the centre crop, in pixels; None stretches the whole image
             to ``height`` x ``width`` without a crop.
         interpolation: One of ``INTERPOLATIONS``, as Pillow computes it.
-        mean, std: Normalisation per channel of values in [0, 1], applied inside the classifier; None where
-            the model takes images in [0, 1] as they are.
+        mean, std: Normalisation per channel of values in [0, 1], applied inside the classifier; None if the model
+            takes images in [0, 1].
 
     Example:
         >>> import whywrong as ww

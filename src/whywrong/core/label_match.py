@@ -1,4 +1,4 @@
-"""The match between labels of the data and classes of the model: never guessed, other spellings noted."""
+"""Match labels of the data to classes of the model, without guessing; other spellings are reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from whywrong.core.classes import ClassList, index_records
 from whywrong.core.errors import InputError, UnmatchedLabelError
 
 WAYS = ("wnid", "name", "index")
-_SHOWN = 5  # labels that a note or a message names
+_SHOWN = 5  # labels shown in a note or a message
 
 Hits = dict[str, set[int]]
 
@@ -29,16 +29,16 @@ def match_labels(
 ) -> dict[str, int]:
     """Map every label of the data to one class of the model.
 
-    All labels are read in one and the same way: as index (``7``, ``007``), wnid or name. If no way fits all of them to
-    the letter, names may be the first synonym of a class, a synonym of one class only, or differ in case, underscores,
-    hyphens and spaces; a wnid may be followed by a name (``n02085620-Chihuahua``). If two ways are complete and
-    disagree, a name stands for several classes, or the records number other classes than the model, nothing is guessed.
+    All labels are read in the same way: as index (``7``, ``007``), wnid or name. If no way matches all of them exactly,
+    a name may be the first synonym of a class, a synonym of one class only, or differ in case, underscores, hyphens and
+    spaces; a wnid may be followed by a name (``n02085620-Chihuahua``). It is an error if two ways match all labels but
+    disagree, if a name matches several classes, or if the records number the classes differently from the model.
 
     Args:
         labels: Distinct labels of the data, as written there.
         classes: Classes of the model.
-        label_by: ``index``, ``wnid`` or ``name`` if the owner says so.
-        records: Records of a ``classes.json`` beside the data (``index``, ``name`` and perhaps ``wnid``); they may
+        label_by: ``index``, ``wnid`` or ``name``; None tries all.
+        records: Records of a ``classes.json`` beside the data (``index``, ``name`` and optionally ``wnid``); they may
             cover only the classes of the data.
 
     Returns:
@@ -71,12 +71,12 @@ def match_labels(
 
 
 def find_class(text: str, classes: ClassList) -> int:
-    """Find the class that a name, wnid or index stands for.
+    """Find the class that a name, wnid or index means.
 
-    Tried in this order, to the letter; then by a synonym or another spelling.
+    Exact matches come first, in this order; then synonyms and other spellings.
 
     Raises:
-        UnmatchedLabelError: It stands for none, or for several.
+        UnmatchedLabelError: It matches no class, or several.
     """
     vocabulary = _Vocabulary(classes, None)
     for lookup in (vocabulary.exact, vocabulary.relaxed):
@@ -92,7 +92,10 @@ def find_class(text: str, classes: ClassList) -> int:
 def describe_respelled(
     mapping: Mapping[str, int], classes: ClassList, records: Sequence[Mapping[str, Any]] | None = None
 ) -> str | None:
-    """Say which labels of a match name their class by a synonym or in another spelling; None if none does."""
+    """Describe the labels that match their class by a synonym or another spelling.
+
+    None if all labels match exactly.
+    """
     vocabulary = _Vocabulary(classes, records)
     respelled = [
         f'"{label}" as "{classes.names[index]}"'
@@ -107,13 +110,13 @@ def describe_respelled(
 
 @dataclass(frozen=True)
 class _Vocabulary:
-    """Everything by which a label may call a class."""
+    """All names, wnids and indices by which labels may refer to a class."""
 
     classes: ClassList
     records: Sequence[Mapping[str, Any]] | None
 
     def ways(self, label_by: str | None) -> list[str]:
-        """The ways in which labels may be read."""
+        """Return the ways in which labels may be read."""
         if label_by is None:
             return [way for way in WAYS if way != "wnid" or self.wnids]
         if label_by not in WAYS:
@@ -124,7 +127,7 @@ class _Vocabulary:
 
     @cached_property
     def names(self) -> list[list[str]]:
-        """Names of each class that count to the letter: the model's own, and that of ``classes.json``."""
+        """Names of each class for exact matches: the model's own, and that of ``classes.json``."""
         names = [[name] for name in self.classes.names]
         for index, record in self._by_index.items():
             names[index].append(str(record["name"]))
@@ -154,12 +157,12 @@ class _Vocabulary:
 
     @cached_property
     def _short_names(self) -> Hits:
-        """Whole names, and the first synonym of ``tabby, tabby cat``, by which a class is usually called."""
+        """Classes of whole names and of first synonyms, as ``tabby`` of ``tabby, tabby cat``."""
         return _collect((name, i) for i, names in enumerate(self.names) for n in names for name in (n, _synonyms(n)[0]))
 
     @cached_property
     def all_names(self) -> Hits:
-        """Whole names, all synonyms, and the aliases of each class."""
+        """Classes of whole names, all synonyms, and aliases."""
         aliases = self.classes.aliases or ((),) * len(self.classes)
         known = ((n, i) for i, names in enumerate(self.names) for n in (*names, *aliases[i]))
         return _collect((name, i) for n, i in known for name in (n, *_synonyms(n)))
@@ -173,18 +176,18 @@ class _Vocabulary:
         return _respell(self.all_names)
 
     def exact(self, way: str, label: str) -> set[int]:
-        """Classes that a label names to the letter."""
+        """Return the classes that a label matches exactly."""
         if way == "index":
             index = int(label) if label.isascii() and label.isdecimal() and len(label) <= 18 else -1
             return {index} if 0 <= index < len(self.classes) else set()
         return (self.wnids if way == "wnid" else self._exact_names).get(label, set())
 
     def short(self, label: str) -> set[int]:
-        """Classes whose whole name or first synonym is the label."""
+        """Return the classes whose whole name or first synonym is the label."""
         return self._short_names.get(label, set())
 
     def relaxed(self, way: str, label: str) -> set[int]:
-        """Classes that a label names by a synonym or in another spelling."""
+        """Return the classes that a label matches by a synonym or another spelling."""
         if way == "index" or (way == "wnid" and label in self.wnids):
             return self.exact(way, label)
         if way == "wnid":
@@ -200,9 +203,9 @@ class _Vocabulary:
         return next((hits for lookup in lookups if (hits := lookup())), set())
 
     def check_numbering(self) -> None:
-        """Refuse whole-number labels if ``classes.json`` does not number the classes as the model does.
+        """Check that ``classes.json`` numbers the classes as the model does, for integer labels.
 
-        One name of another class is enough; so are names of which half or more are unknown to the model.
+        The check fails if one name belongs to another class, or if half of the names or more are unknown to the model.
 
         Raises:
             InputError: The message names the first class whose names differ.
@@ -225,7 +228,7 @@ class _Vocabulary:
             )
 
     def check_spelling(self, mapping: Mapping[str, int]) -> None:
-        """Refuse a match in which the data spells names in its own way and two classes differ by spelling alone.
+        """Check that labels spelled differently from the model do not fit two classes.
 
         Raises:
             UnmatchedLabelError: As for ``Cardigan`` beside ``Golden_Retriever``: the dog Cardigan, or a cardigan?
@@ -251,12 +254,12 @@ def _respell(hits: Hits) -> Hits:
 
 
 def _plain(name: str) -> str:
-    """A name without what spelling adds: case, underscores, hyphens, repeated spaces, composed accents."""
+    """Normalise case, underscores, hyphens, repeated spaces and composed accents of a name."""
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
 def _synonyms(name: str) -> list[str]:
-    """``tabby, tabby cat`` as its two synonyms."""
+    """Split ``tabby, tabby cat`` into its two synonyms."""
     return [part for part in map(str.strip, name.split(",")) if part] or [name]
 
 

@@ -1,4 +1,4 @@
-"""Differences of logits that say how far an image is from being right."""
+"""Margins between logits, which say how far an image is from being correctly classified."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from torch import Tensor
 
 
 def best_other(logits: Tensor, y: Tensor) -> Tensor:
-    """(B,) int64: the highest-scoring class other than ``y``."""
+    """Return the highest-scoring class other than ``y``, (B,) int64."""
     return logits.detach().scatter(1, y[:, None], -torch.inf).argmax(1)
 
 
 def error_margin(logits: Tensor, y: Tensor) -> Tensor:
-    """m_y = max over j != y of z_j, minus z_y: positive while the image is wrong, negative once it is right.
+    """Compute the margin m_y = max over j != y of z_j, minus z_y.
+
+    It is positive while the image is misclassified and negative once it is correctly classified.
 
     Args:
         logits: (B, K), K >= 2.

@@ -6,15 +6,15 @@ import numpy as np
 
 
 def match_nearest(targets: np.ndarray, pool: np.ndarray, wanted: int) -> np.ndarray:
-    """Pick the nearest free entries of a pool for each target in turn, until enough are picked.
+    """Pick the nearest free entries of a pool for each target in turn.
 
-    Targets take turns in their order: each one entry, then each a second one, and so on. Of two entries as near, the
-    lower one is taken, and of equal entries the first in sorted order.
+    Each target in order gets one entry, then each a second one, and so on. Of two equally near entries the lower one is
+    taken, and of equal entries the first in sorted order.
 
     Args:
         targets: (M,) finite numbers to be matched.
         pool: (N,) finite numbers to pick from.
-        wanted: Entries to pick; fewer if the pool is smaller, none if there are no targets.
+        wanted: Number of entries to pick; fewer if the pool is smaller, none if there are no targets.
 
     Returns:
         (P,) int64, distinct indices into ``pool``, in the order in which they were picked.
@@ -24,7 +24,7 @@ def match_nearest(targets: np.ndarray, pool: np.ndarray, wanted: int) -> np.ndar
     order = np.argsort(pool, kind="stable")
     values = np.asarray(pool)[order]
     n = len(values)
-    # Free entries at or before i, shifted by one (0 is none), and at or after i (n is none).
+    # Nearest free entries at or before i, shifted by one (0 means none), and at or after i (n means none).
     before, after = list(range(n + 1)), list(range(n + 1))
     picked = np.empty(min(wanted, n), np.int64)
     start = np.searchsorted(values, targets)
@@ -38,7 +38,7 @@ def match_nearest(targets: np.ndarray, pool: np.ndarray, wanted: int) -> np.ndar
 
 
 def _free(links: list[int], at: int) -> int:
-    """Follow the links of taken entries to a free one, and shorten the way for the next time."""
+    """Follow the links of taken entries to a free one, with path compression."""
     while links[at] != at:
         links[at] = links[links[at]]
         at = links[at]

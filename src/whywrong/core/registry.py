@@ -1,8 +1,8 @@
-"""Find methods, analyses, claims, model loaders and kinds of data by name.
+"""Registry of methods, analyses, claims, model loaders and kinds of data, by name.
 
-A line names its functions as import strings, which are resolved on use, so that listing the lines loads nothing heavy.
-Each package declares its own lines; ``_BUILTIN`` says where. Plug-ins register through entry points, each naming one
-line: ``whywrong.methods``, ``whywrong.analyses``, ``whywrong.claims``, ``whywrong.loaders`` and ``whywrong.sources``.
+An entry names its functions as import strings, which are resolved on use, so that listing entries loads nothing heavy.
+Each package declares its own entries; ``_BUILTIN`` says where. Plug-ins register through entry points, one per entry:
+``whywrong.methods``, ``whywrong.analyses``, ``whywrong.claims``, ``whywrong.loaders`` and ``whywrong.sources``.
 They never replace a built-in.
 """
 
@@ -26,26 +26,26 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]+")  # at least two letters: C: is 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """One line of the registry.
+    """A registry entry for a method.
 
     Attributes:
         name: Name of the method, of its view and of its folder in a run.
-        title: What it answers, in a few words.
+        title: The question it answers, in a few words.
         access: The least access it needs.
         function: ``module:attribute`` of ``method(classifier, x, y, *, keys=None, config) -> MethodResult``.
         config: ``module:attribute`` of its frozen config.
-        report: ``module:attribute`` of its :class:`whywrong.report.methods.base.MethodReport`: everything that the
-            report shows of it. Without one, the report lists the columns of its rows.
-        draw, view: Of plug-ins written for version 0.1, in place of ``report``: ``draw(result, x, rows)``, a figure,
+        report: ``module:attribute`` of its :class:`whywrong.report.methods.base.MethodReport`, all that the report
+            shows of it. If None, the report lists the columns of its rows.
+        draw, view: For plug-ins written for version 0.1, instead of ``report``: ``draw(result, x, rows)``, a figure,
             and ``view(shown)``, see :mod:`whywrong.report.plug_ins`.
         depth: The shallowest depth that runs it.
-        takes: Optional keyword inputs it understands: ``detail`` (B,) bool, rows to explain in full, and
-            ``masks`` (B, H, W) bool, the object at input size, all False where unknown.
-        passes: Images that it usually sends through the model, forward and backward, for one error, and for one
-            explained in full. Only the progress of a run leans on it, until it has seen what the method takes here.
-        result_version: Raised when its results change; older rows are then redone.
-        role_play: Whether a run also asks about images that the model reads right, as if they were labelled as their
-            runner-up. Its result then has the columns ``status``, ``v`` and ``turned``, and its view gains ``p`` and
+        takes: Optional keyword inputs it accepts: ``detail`` (B,) bool, rows to explain in full, and
+            ``masks`` (B, H, W) bool, the object at input size, all False if unknown.
+        passes: Typical number of forward and backward passes per error, and per error explained in full. Used only by
+            the progress display, until it has measured the method.
+        result_version: Increased when its results change; older rows are then recomputed.
+        role_play: Whether a run also calls it for correctly classified images, with their runner-up as the label. Its
+            result then has the columns ``status``, ``v`` and ``turned``, and its view gains ``p`` and
             ``place_confirmed``, see :func:`whywrong.core.discoveries.confirm`.
     """
 
@@ -66,22 +66,22 @@ class Method:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """A question to a whole data set, as a :class:`Method` is one to an error; see :mod:`whywrong.explain.analysis`.
+    """A registry entry for an analysis of a whole data set, see :mod:`whywrong.explain.analysis`.
 
     Attributes:
         name: Name of the analysis.
-        title: What it answers, in a few words.
+        title: The question it answers, in a few words.
         access: The least access it needs.
         function: ``module:attribute`` of ``analysis(context, *, config) -> AnalysisResult``.
         config: ``module:attribute`` of its frozen config.
-        report: ``module:attribute`` of ``section(record, rows) -> AnalysisSection``, what the report of a run shows of
-            it, see :mod:`whywrong.report.analyses.base`; None shows nothing.
-        tables: Its tables, in the order in which they are written; empty for one of its own name.
-        views: View of a run to the table that it shows; empty for one view of its own name and table.
-        folder: Where its tables lie in a run folder; empty for ``results/NAME``.
-        record: Name of the file beside them that holds its settings, counts and checks.
-        files: Files beside them that people may edit, with the line that such a file begins with.
-        result_version: Raised when its results change; parts of another version are computed again.
+        report: ``module:attribute`` of ``section(record, rows) -> AnalysisSection``, its section in the report, see
+            :mod:`whywrong.report.analyses.base`; None for no section.
+        tables: Its tables, in the order in which they are written; empty for one table named after the analysis.
+        views: Name of each view to the table it shows; empty for one view and table named after the analysis.
+        folder: Folder of its tables in a run folder; empty for ``results/NAME``.
+        record: Name of the file in this folder that holds its settings, counts and checks.
+        files: Files in this folder that users may edit, each with its first line.
+        result_version: Increased when its results change; parts of another version are recomputed.
     """
 
     name: str
@@ -100,18 +100,18 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A finding of a paper as a test on any model and data.
+    """A registry entry for a claim: a finding of a paper as a test on any model and data.
 
     Attributes:
         name: ``family.number``, as in ``inverted.1``.
         title: The claim in one sentence.
         function: ``module:attribute`` of ``claim(models, data, config) -> ClaimResult``.
         config: ``module:attribute`` of its frozen config.
-        models: How many classifiers it compares, 1 or 2.
-        draw: ``module:attribute`` of ``draw(result) -> matplotlib Figure``; None for the plain one.
-        takes: Optional keyword inputs it understands: ``judges``, a sequence of further classifiers that evaluate a
+        models: Number of classifiers it compares, 1 or 2.
+        draw: ``module:attribute`` of ``draw(result) -> matplotlib Figure``; None for the default figure.
+        takes: Optional keyword inputs it accepts: ``judges``, a sequence of further classifiers that evaluate a
             change; ``progress``, a callable that gets a ``ClaimProgress`` after every step; ``cache``, a dictionary
-            shared by the claims of one call, so that what several need is measured once.
+            shared by the claims of one call, so that common measurements are made once.
     """
 
     name: str
@@ -125,15 +125,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loader:
-    """A way to load a model by its name.
+    """A registry entry for a way to load a model by its name.
 
     Attributes:
         name: Name of the loader.
-        form: How its models are named, as ``timm:NAME``; for help and messages.
+        form: Form of the names of its models, as ``timm:NAME``; for help and messages.
         function: ``module:attribute`` of ``load(request: ModelRequest) -> Loaded``, see
             :mod:`whywrong.models.loading.loaded`.
-        schemes: What stands before the colon of such a name, as ``timm``.
-        suffixes: Endings of the files that it loads, in lower case, as ``.onnx``; a name inside the file may follow
+        schemes: Prefixes before the colon of such a name, as ``timm``.
+        suffixes: Suffixes of the files that it loads, in lower case, as ``.onnx``; a name inside the file may follow
             after a colon, as in ``nets.py:build``.
     """
 
@@ -146,16 +146,16 @@ class Loader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceKind:
-    """A way to read labelled images.
+    """A registry entry for a way to read labelled images.
 
     Attributes:
         name: Name of the kind, as it is stored in a run.
-        title: What it is, as ``a folder of class folders``; for messages.
+        title: Description, as ``a folder of class folders``; for messages.
         source: ``module:attribute`` of its class, a :class:`whywrong.data.sources.base.Source`.
-        schemes: What stands before the colon of its data, as ``hf`` in ``hf:NAME``.
-        suffixes: Endings of the files that it reads, in lower case.
-        folders: Whether folders are offered to its ``recognise``, in the order of the registry.
-        takes: Options of ``open_source`` that it understands.
+        schemes: Prefixes before the colon of its data, as ``hf`` in ``hf:NAME``.
+        suffixes: Suffixes of the files that it reads, in lower case.
+        folders: Whether its ``recognise`` is called for folders, in the order of the registry.
+        takes: Options of ``open_source`` that it accepts.
     """
 
     name: str
@@ -170,7 +170,7 @@ class SourceKind:
 Line = TypeVar("Line", Method, Analysis, Claim, Loader, SourceKind)
 Addressed = TypeVar("Addressed", Loader, SourceKind)
 
-# Where the built-in lines are, and the entry points of the others.
+# Where the built-in entries are declared, and the entry-point groups of plug-ins.
 _BUILTIN: dict[type, tuple[str, str]] = {
     Method: ("whywrong.explain.methods:METHODS", "whywrong.methods"),
     Analysis: ("whywrong.explain.analyses:ANALYSES", "whywrong.analyses"),
@@ -181,31 +181,31 @@ _BUILTIN: dict[type, tuple[str, str]] = {
 
 
 def methods() -> dict[str, Method]:
-    """Return all methods by name: built-ins, then plug-ins."""
+    """Return all methods by name, built-ins before plug-ins."""
     return lines(Method)
 
 
 def analyses() -> dict[str, Analysis]:
-    """Return all analyses by name: built-ins, then plug-ins."""
+    """Return all analyses by name, built-ins before plug-ins."""
     return lines(Analysis)
 
 
 def claims() -> dict[str, Claim]:
-    """Return all claims by name: built-ins, then plug-ins."""
+    """Return all claims by name, built-ins before plug-ins."""
     return lines(Claim)
 
 
 def lines(kind: type[Line]) -> dict[str, Line]:
-    """Return all lines of a kind by name: built-ins, then plug-ins.
+    """Return all entries of a kind by name, built-ins before plug-ins.
 
-    A plug-in that cannot be loaded, is of another kind or takes the name of another line is left out with a warning.
+    A plug-in that cannot be loaded, has another type or reuses a name is skipped with a warning.
     """
     home, group = _BUILTIN[kind]
     found: dict[str, Line] = {line.name: line for line in cast("tuple[Line, ...]", resolve(home))}
     for point in entry_points(group=group):
         try:
             line = point.load()
-        except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way; it is named and left out
+        except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it is skipped with a warning
             warnings.warn(f"plug-in {point.name} ({point.value}) failed to load: {error}", stacklevel=3)
             continue
         if not isinstance(line, kind):
@@ -218,14 +218,17 @@ def lines(kind: type[Line]) -> dict[str, Line]:
 
 
 def entry_points(*, group: str) -> Iterable[Any]:
-    """Return the entry points of installed packages; the library behind it takes as long to import as all of ours."""
+    """Return the entry points of installed packages.
+
+    ``importlib.metadata`` is imported late, as it takes as long to import as all of this package.
+    """
     from importlib.metadata import entry_points as installed
 
     return installed(group=group)
 
 
 def resolve(import_string: str) -> Any:
-    """Return the object behind ``module:attribute``."""
+    """Return the object that ``module:attribute`` refers to."""
     module, _, attribute = import_string.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
@@ -234,7 +237,7 @@ def find_method(name: str) -> Method:
     """Return the method called ``name``.
 
     Raises:
-        InputError: No such method; the message lists those that exist.
+        InputError: No such method; the message lists all methods.
     """
     known = methods()
     if name not in known:
@@ -246,7 +249,7 @@ def find_analysis(name: str) -> Analysis:
     """Return the analysis called ``name``.
 
     Raises:
-        InputError: No such analysis; the message lists those that exist.
+        InputError: No such analysis; the message lists all analyses.
     """
     known = analyses()
     if name not in known:
@@ -285,13 +288,13 @@ def find_claims(family: str) -> list[Claim]:
 
 
 def find_by_scheme(text: str, known: Iterable[Addressed]) -> tuple[Addressed, str] | None:
-    """Find the line that serves ``scheme:name``.
+    """Find the entry for the scheme of ``scheme:name``.
 
     Returns:
-        The line and the name without the scheme; None if the text begins with no scheme, as paths do.
+        The entry and the name without the scheme; None if the text has no scheme, as a path.
 
     Raises:
-        InputError: No line serves the scheme; the message lists the schemes that exist.
+        InputError: The scheme is unknown; the message lists all schemes.
     """
     scheme, colon, name = text.partition(":")
     if not colon or not _SCHEME.fullmatch(scheme):
@@ -304,7 +307,10 @@ def find_by_scheme(text: str, known: Iterable[Addressed]) -> tuple[Addressed, st
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``; nearest: "cam"`` for a message about an unknown name, or nothing if no known name is similar."""
+    """Return ``; nearest: "cam"`` for a message about an unknown name.
+
+    Empty if no known name is similar.
+    """
     near = difflib.get_close_matches(name, list(known), n=1)
     return f'; nearest: "{near[0]}"' if near else ""
 

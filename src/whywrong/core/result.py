@@ -1,6 +1,6 @@
-"""What a method returns: batched tensors, plain data, with the columns of its table declared once.
+"""Results of methods as batched tensors and plain data, with the columns of their table declared once.
 
-A result is a class under :func:`result_class`. Each field says what it is: :func:`column` is a column of the stored
+A result is a class under :func:`result_class`. Each field declares its role: :func:`column` is a column of the stored
 table, :func:`map_field` a dense map, :func:`nested` a group of columns kept in a class of its own, and a plain
 annotation is for callers only. Table, schema and documentation follow from that. Importing this loads no torch.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kind = str | list[Any] | dict[str, Any]
-"""Type of a column: an Arrow name such as ``float32``, a list of one kind, or a dictionary for a struct."""
+"""Type of a column: an Arrow name such as ``float32``, a list of one type, or a dictionary for a struct."""
 
 C = TypeVar("C", bound=type)
 _AS_ROWS = b"whywrong.as_rows"
@@ -32,8 +32,9 @@ class Column:
     Attributes:
         name: Name in the table and the view.
         kind: Type of a value.
-        doc: What it holds, with its unit.
-        as_rows: Whether values are lists that the view shows as rows, one entry a row, beside the other such columns.
+        doc: Meaning and unit.
+        as_rows: Whether values are lists that the view expands to rows, one per entry, together with the other such
+            columns.
         check: Whether it is one of the result's ``checks``.
     """
 
@@ -45,7 +46,7 @@ class Column:
 
     @property
     def field(self) -> pa.Field:
-        """The column of an Arrow schema."""
+        """The field of an Arrow schema."""
         import pyarrow as pa
 
         kind = arrow_type(self.kind)
@@ -63,34 +64,37 @@ def column(kind: Kind, doc: str, *, name: str = "", check: bool = False) -> Any:
     """Declare a field that is a column of the table.
 
     Args:
-        kind: Arrow name of the type of a value, a list of one kind, or a dictionary for a struct.
-        doc: What it holds, with its unit; the documentation shows it.
-        name: Name of the column, if it is not that of the field.
+        kind: Arrow name of the type of a value, a list of one type, or a dictionary for a struct.
+        doc: Meaning and unit, shown in the documentation.
+        name: Name of the column, if it differs from that of the field.
         check: Whether it is one of the result's ``checks``.
     """
     return dataclasses.field(metadata={"column": Column(name=name, kind=kind, doc=doc, check=check)})
 
 
 def map_field(doc: str) -> Any:
-    """Declare a field (B, ...) that is stored as dense maps; rows without a map hold NaN."""
+    """Declare a field (B, ...) of stored dense maps, NaN in rows without a map."""
     return dataclasses.field(metadata={"map": doc})
 
 
 def nested(group: type[ColumnGroup], *, names: Mapping[str, str] | None = None, as_rows: bool = False) -> Any:
-    """Declare a field whose value holds columns of its own, or None.
+    """Declare a field whose value is a group of columns, or None.
 
-    A group with a field ``row`` (E,) has E entries, each of one image; otherwise it has one entry an image.
+    A group with a field ``row`` (E,) has E entries, each of one image; otherwise it has one entry per image.
 
     Args:
         group: Class of the value.
-        names: Names in the table of those columns that have another name in the group.
-        as_rows: Whether an image has any number of entries, which the view shows as rows.
+        names: Names in the table of the columns that have another name in the group.
+        as_rows: Whether an image has any number of entries, which the view expands to rows.
     """
     return dataclasses.field(metadata={"nested": _Nested(group, names or {}, as_rows)})
 
 
 def computed(kind: Kind, *, name: str = "", check: bool = False) -> Callable[[Callable[[Any], Any]], property]:
-    """Declare a property that is a column, behind those of the fields; its docstring is the documentation."""
+    """Declare a property that is a column, documented by its docstring.
+
+    Computed columns follow those of the fields.
+    """
 
     def declare(function: Callable[[Any], Any]) -> property:
         doc = " ".join((function.__doc__ or "").split())
@@ -112,7 +116,7 @@ class _Computed(property):
     eq_default=False, frozen_default=True, kw_only_default=True, field_specifiers=(column, map_field, nested)
 )
 def result_class(cls: C) -> C:
-    """Make a frozen dataclass with keyword arguments of a class that declares columns and maps."""
+    """Make a frozen, keyword-only dataclass of a class that declares columns."""
     made: Any = dataclass(frozen=True, slots=True, eq=False, kw_only=True)(cls)
     documented = [(f.name, _doc_of(f)) for f in dataclasses.fields(made)]
     lines = "".join(f"        {name}: {doc}\n" for name, doc in documented if doc)
@@ -132,11 +136,14 @@ class ColumnGroup:
 
     @classmethod
     def declared(cls) -> tuple[Column, ...]:
-        """The columns in their order: those of fields, then computed ones."""
+        """Return the columns in their order, those of fields before computed ones."""
         return tuple(found for _, group in _declarations(cls) for found in group)
 
     def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
-        """Values by name of the column, one entry an image (in a group with ``row``, one an entry)."""
+        """Return the values by column name.
+
+        One entry per image; in a group with ``row``, one per entry of the group.
+        """
         found: dict[str, Any] = {}
         for attribute, declared in _declarations(type(self)):
             value = getattr(self, attribute)
@@ -153,12 +160,12 @@ class ColumnGroup:
 
 
 class MethodResult(ColumnGroup):
-    """Base of the results of methods; the runner and the report know results only through this.
+    """Base of the results of methods, the only interface that runs and reports use.
 
-    A subclass carries at least:
+    A subclass has at least:
         status: (B,), :class:`whywrong.core.status.Status` of each image.
-        forwards: (B,), int64, times each image went through the classifier.
-        backwards: (B,), int64, times it was differentiated through it.
+        forwards: (B,), int64, forward passes per image.
+        backwards: (B,), int64, backward passes per image.
     """
 
     __slots__ = ()
@@ -167,22 +174,22 @@ class MethodResult(ColumnGroup):
     backwards: Tensor
 
     def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
-        """Scalars and nested lists of the table, one entry an image; names are the columns of the view.
+        """Return the values of the table by column name, one entry per image.
 
         Raises:
-            NotImplementedError: The class declares no columns and does not say them otherwise.
+            NotImplementedError: The class neither declares columns nor overrides this method.
         """
         if not self.declared():
             raise NotImplementedError(f"{type(self).__name__} declares no columns: use column() for its fields")
         return super().columns()
 
     def maps(self) -> Mapping[str, Tensor]:
-        """Dense maps to be stored, (B, ...); rows without a map hold NaN."""
+        """Return the dense maps to store, (B, ...), NaN in rows without a map."""
         return {f.name: getattr(self, f.name) for f in _fields(type(self)) if "map" in f.metadata}
 
     @property
     def checks(self) -> Mapping[str, Tensor]:
-        """Residuals, intervals and controls, (B,) each: what the numbers were tested with."""
+        """Residuals, intervals and controls, (B,) each, that test the result."""
         checked = [name for name, group in _declarations(type(self)) if any(found.check for found in group)]
         return {name: getattr(self, name) for name in checked}
 
@@ -193,21 +200,24 @@ class MethodResult(ColumnGroup):
 
     @classmethod
     def schema(cls) -> pa.Schema | None:
-        """Types of the table, which hold although a column is empty; None, without declared columns, reads them off."""
+        """Return the schema of the table, or None if no columns are declared.
+
+        It fixes the types even of columns that are empty; without it, they are inferred from the values.
+        """
         import pyarrow as pa
 
         columns = [found.field for found in cls.declared()]
         return pa.schema([*columns, *((name, pa.int64()) for name in _COST)]) if columns else None
 
     def to_arrow(self) -> pa.Table:
-        """The table of :meth:`columns` with the cost, one row an image."""
+        """Return the table of :meth:`columns` with the cost, one row per image."""
         import pyarrow as pa
 
         columns = {**self.columns(), **self.cost}
         return pa.table({name: _plain(values) for name, values in columns.items()}, schema=self.schema())
 
     def to_pandas(self) -> pd.DataFrame:
-        """As :meth:`to_arrow`, for pandas."""
+        """Return :meth:`to_arrow` as a pandas data frame."""
         return self.to_arrow().to_pandas()
 
     @property
@@ -216,7 +226,7 @@ class MethodResult(ColumnGroup):
 
 
 def arrow_type(kind: Kind) -> pa.DataType:
-    """The Arrow type that a declared kind means."""
+    """Return the Arrow type of a declared kind."""
     import pyarrow as pa
 
     if isinstance(kind, str):
@@ -227,9 +237,9 @@ def arrow_type(kind: Kind) -> pa.DataType:
 
 
 def rows_field(name: str, kind: pa.DataType) -> pa.Field:
-    """A column of lists that the view of a method shows as rows, one entry a row, beside the other such columns.
+    """Make a field of lists that the view of a method expands to rows.
 
-    All of them are equally long in a row of the table; where they are empty, the view keeps one row of nulls.
+    All such lists are equally long within a row of the table; if they are empty, the view keeps one row of nulls.
     """
     import pyarrow as pa
 
@@ -237,7 +247,7 @@ def rows_field(name: str, kind: pa.DataType) -> pa.Field:
 
 
 def shown_as_rows(schema: pa.Schema) -> list[str]:
-    """Names of the columns of a table that :func:`rows_field` made."""
+    """Return the names of the columns that :func:`rows_field` made."""
     return [field.name for field in schema if _AS_ROWS in (field.metadata or {})]
 
 
@@ -246,7 +256,7 @@ def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
 
 
 def _declarations(cls: type) -> Iterable[tuple[str, tuple[Column, ...]]]:
-    """Attributes that hold columns, with these: one of a field or property, several of a nested group."""
+    """Map attributes that hold columns to these, one for a field or property and several for a group."""
     found: dict[str, tuple[Column, ...]] = {}
     for field in _fields(cls):
         if "column" in field.metadata:
@@ -264,7 +274,7 @@ def _declarations(cls: type) -> Iterable[tuple[str, tuple[Column, ...]]]:
 
 
 def _spread(part: ColumnGroup | None, declared: Sequence[Column], batch: int) -> dict[str, Any]:
-    """The columns of a group, one entry an image: lists of its entries, or None in rows without one."""
+    """Spread the columns of a group to one entry per image, as lists, or None in rows without an entry."""
     if part is None:
         return {one.name: [[] if one.as_rows else None for _ in range(batch)] for one in declared}
     values = part.columns().values()

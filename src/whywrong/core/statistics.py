@@ -1,4 +1,4 @@
-"""Intervals and tests for shares, means and medians."""
+"""Confidence intervals and tests for shares, means and medians."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 Z95 = 1.959963984540054
-FEWEST = 20  # items from which a resampled interval is given: below, none covers what it says
-FEWEST_UNLIKE = 5  # of them, those unlike the most frequent one
+FEWEST = 20  # least number of items for a resampled interval: with fewer, its coverage is too low
+FEWEST_UNLIKE = 5  # least number of items that differ from the most frequent value
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +23,27 @@ class Interval:
 
 
 def wilson(hits: int, n: int, z: float = Z95) -> Interval:
-    """Share ``hits / n`` with its Wilson score interval; NaN with bounds 0 and 1 when ``n`` is 0."""
+    """Compute the share ``hits / n`` with its Wilson score interval.
+
+    Returns:
+        NaN with bounds 0 and 1 if ``n`` is 0.
+    """
     if n == 0:
         return Interval(math.nan, 0.0, 1.0)
     p = hits / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # The bounds touch 0 and 1 exactly when no or every trial hits; rounding must not say otherwise.
+    # The bounds are exactly 0 and 1 if no or every trial hits; rounding must not change that.
     return Interval(p, 0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half)
 
 
 def exact_share(hits: int, n: int) -> Interval:
-    """Share ``hits / n`` with its exact interval (Clopper and Pearson 1934), which covers at least 95 % at any n.
+    """Compute the share ``hits / n`` with an interval that covers at least 95 %.
 
-    Claims decide by it. The Wilson interval is shorter and covers 95 % on average over shares, but 85 % at the worst
-    share for n = 20 (``benchmarks/coverage.py``).
+    Claims use this exact interval. The Wilson interval is shorter and covers 95 % on average over shares, but 85 % at
+    the worst share for n = 20 (``benchmarks/coverage.py``). NaN with bounds 0 and 1 if ``n`` is 0.
+
+    Source: Clopper and Pearson 1934.
     """
     from scipy.stats import beta  # heavy; only claims need it
 
@@ -49,7 +55,10 @@ def exact_share(hits: int, n: int) -> Interval:
 
 
 def share_p(hits: int, n: int, bound: float) -> float:
-    """Two-sided p-value of a share of ``bound``, twice the smaller exact tail, as in :func:`exact_share`."""
+    """Compute the two-sided p-value of a share of ``bound``.
+
+    It is twice the smaller exact tail, consistent with :func:`exact_share`. NaN if ``n`` is 0.
+    """
     from scipy.stats import binom
 
     if n == 0:
@@ -59,13 +68,15 @@ def share_p(hits: int, n: int, bound: float) -> float:
 
 
 def median(values: np.ndarray) -> Interval:
-    """Median with its exact 95 % interval between two order statistics, for any distribution.
+    """Compute the median with its exact 95 % interval, for any distribution.
+
+    The interval lies between two order statistics.
 
     Args:
-        values: (N,), one value an item; may be infinite.
+        values: (N,), one value per item; may be infinite.
 
     Returns:
-        NaN throughout when there are no values; bounds NaN below 6 values, which cannot bound a median at 95 %.
+        All NaN if there are no values; NaN bounds below 6 values, which cannot bound a median at 95 %.
     """
     from scipy.stats import quantile_test
 
@@ -81,21 +92,21 @@ def median(values: np.ndarray) -> Interval:
 def mean(
     values: np.ndarray, *, bounds: tuple[float, float] | None = None, draws: int = 2000, seed: int = 0
 ) -> Interval:
-    """Mean over independent items with an interval that covers.
+    """Compute the mean over independent items with its 95 % interval.
 
     Simulated coverage is at least 93 % on normal, exponential and two-point data from n = 20
-    (``benchmarks/coverage.py``). Only two different values: exact, by their shares. Fewer than 20 values, all
-    equal, or fewer than 5 unlike the most frequent one: exact by ``bounds``, and no interval without them. Otherwise
-    that of :class:`Resampled`.
+    (``benchmarks/coverage.py``). With only two different values, the interval is exact, from their shares. With fewer
+    than 20 values, all equal, or fewer than 5 that differ from the most frequent one, it is exact given ``bounds``, and
+    missing otherwise. In all other cases it is that of :class:`Resampled`.
 
     Args:
-        values: (N,), one value an item.
-        bounds: Least and largest value that an item can have, if there are such.
+        values: (N,), one value per item.
+        bounds: Least and largest possible value of an item, if known.
         draws: Resamples; at least 1000 for a 95 % interval.
-        seed: One seed, one interval.
+        seed: Seed of the resamples.
 
     Returns:
-        NaN throughout when there are no values; bounds NaN when no interval can be given.
+        All NaN if there are no values; NaN bounds if no interval can be given.
     """
     values = np.asarray(values, dtype=np.float64)
     if len(values) == 0:
@@ -112,7 +123,7 @@ def mean(
         return Interval(value, max(found.low, least), min(found.high, most))
     if bounds is None:
         return Interval(value, math.nan, math.nan)
-    # Whatever else the values are, the others lie between the bounds, and there are no more of them than this share.
+    # The others lie between the bounds, whatever their values, and their share is at most ``most``.
     usual, most = float(kinds[counts.argmax()]), _share_above(others, len(values))
     return Interval(value, usual - (usual - bounds[0]) * most, usual + (bounds[1] - usual) * most)
 
@@ -125,7 +136,9 @@ def mean_p(
     draws: int = 2000,
     seed: int = 0,
 ) -> float:
-    """Two-sided p-value of a mean of ``bound``, by what gives the interval of :func:`mean`.
+    """Compute the two-sided p-value of a mean of ``bound``.
+
+    It is consistent with the interval of :func:`mean`.
 
     Returns:
         NaN without values; 1 if there is no interval.
@@ -144,12 +157,14 @@ def mean_p(
         return 1.0
     from scipy.stats import binom
 
-    least = (bound - usual) / ((bounds[1] if bound > usual else bounds[0]) - usual)  # share of others that makes it so
+    least = (bound - usual) / (
+        (bounds[1] if bound > usual else bounds[0]) - usual
+    )  # share of others at which the mean is bound
     return float(binom.cdf(others, len(values), min(least, 1.0)))
 
 
 def _share_above(hits: int, n: int) -> float:
-    """The largest share that 95 % confidence allows when ``hits`` of ``n`` were seen; one-sided, exact."""
+    """Compute the exact one-sided 95 % upper bound of a share with ``hits`` of ``n``."""
     from scipy.stats import beta
 
     return 1.0 if hits == n else float(beta.ppf(0.95, hits + 1, n - hits))
@@ -157,18 +172,18 @@ def _share_above(hits: int, n: int) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resampled:
-    """A statistic of independent items, its bootstrap resamples, and its values with one item left out.
+    """A statistic of independent items with its bootstrap and leave-one-out values.
 
-    The interval is the hull of two: BCa (Efron 1987), whose ends are taken at the levels of Student's t in place of
+    The interval is the hull of two: BCa (Efron 1987), whose ends are taken at the levels of Student's t instead of
     the normal distribution (Hesterberg 2015, arXiv 1411.5279), and Student's interval with the standard error of the
-    jackknife. Each alone falls short on some data: BCa covers 92 % of exponential means at n = 20, Student 91 %; the
-    hull 94 % (``benchmarks/coverage.py``).
+    jackknife. Each alone covers too little on some data: BCa covers 92 % of exponential means at n = 20, Student 91 %,
+    the hull 94 % (``benchmarks/coverage.py``).
 
     Attributes:
         value: (...), of all items.
         draws: (D, ...), of resamples.
-        left_out: (N, ...), without one of the items.
-        items: Items of the smallest group, if groups are compared and those of all are left out; None takes N.
+        left_out: (N, ...), with one item left out.
+        items: Size of the smallest group, if groups are compared and items of all of them are left out; None for N.
     """
 
     value: np.ndarray
@@ -177,7 +192,10 @@ class Resampled:
     items: int | None = None
 
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Resampled:
-        """Apply a function of (D, ...) to the statistic, its resamples, and what it is without one of the items."""
+        """Apply a function of (D, ...) to all values of the statistic.
+
+        These are its value, its resamples and its leave-one-out values.
+        """
         parts = (function(part) for part in (self.value[None], self.draws, self.left_out))
         value, draws, left_out = parts
         return Resampled(value[0], draws, left_out, self.items)
@@ -187,7 +205,10 @@ class Resampled:
         return (len(self.left_out) if self.items is None else self.items) - 1
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Ends of the interval, (...) each; NaN with fewer than 20 items, undefined resamples, or all items alike."""
+        """Compute the ends of the interval, (...) each.
+
+        NaN with fewer than 20 items, undefined resamples, or all items equal.
+        """
         from scipy.special import ndtr, stdtrit
 
         bias, skew, error = self._corrections()
@@ -199,7 +220,7 @@ class Resampled:
         ends = []
         drawn = np.sort(self.draws, axis=0)  # NaN last
         for sign in (-1, 1):
-            # Beyond the pole of the correction the end is that of the resamples.
+            # Beyond the pole of the correction, the end of the resamples is used.
             scale = np.maximum(1 - skew * (bias + sign * z), 1e-9)
             place = ndtr(bias + (bias + sign * z) / scale) * (len(drawn) - 1)
             below = np.clip(np.nan_to_num(place).astype(int), 0, len(drawn) - 2)
@@ -210,12 +231,15 @@ class Resampled:
         return ends[0], ends[1]
 
     def intervals(self) -> list[Interval]:
-        """The 95 % intervals of a statistic (F,)."""
+        """Return the 95 % intervals of a statistic (F,)."""
         ends = zip(self.value.tolist(), *(end.tolist() for end in self.interval()), strict=True)
         return [Interval(*numbers) for numbers in ends]
 
     def p(self, bound: np.ndarray | float = 0.0) -> np.ndarray:
-        """Two-sided p-value of a value of ``bound`` (...): 1 minus the level at which the interval reaches it."""
+        """Compute the two-sided p-value of a value of ``bound`` (...).
+
+        It is 1 minus the level at which the interval reaches ``bound``.
+        """
         from scipy.special import ndtri, stdtr
 
         if self._freedom + 1 < FEWEST:
@@ -229,14 +253,14 @@ class Resampled:
         return np.where(error > 0, 2 * stdtr(self._freedom, -t), np.nan)
 
     def _share_below(self, at: np.ndarray | float) -> np.ndarray:
-        """Share of the resamples below a value (...), ties half, never 0 or 1."""
-        slack = 1e-9 * np.ptp(self.draws, axis=0)  # sums of the same numbers in another order tie
+        """Return the share of resamples below a value (...), ties counted half, never 0 or 1."""
+        slack = 1e-9 * np.ptp(self.draws, axis=0)  # sums of the same numbers in another order count as ties
         away = self.draws - at
         below = (away < -slack).mean(0) + 0.5 * (np.abs(away) <= slack).mean(0)
         return np.clip(below, 0.5 / len(self.draws), 1 - 0.5 / len(self.draws))
 
     def _corrections(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Bias z0, acceleration and jackknife standard error; the last NaN where no interval can be given."""
+        """Return bias z0, acceleration and jackknife standard error; the last is NaN if no interval can be given."""
         from scipy.special import ndtri
 
         n = len(self.left_out)
@@ -246,25 +270,25 @@ class Resampled:
         with np.errstate(invalid="ignore", divide="ignore"):
             skew = np.nan_to_num((pull**3).sum(0) / (6 * square**1.5))
         known = np.isfinite(self.value) & np.isfinite(self.draws).all(0) & np.isfinite(square)
-        alike = square <= np.square(1e-12 * np.abs(self.value))  # rounding of equal numbers
+        alike = square <= np.square(1e-12 * np.abs(self.value))  # equal numbers up to rounding
         error = np.sqrt(square * (n - 1) / n)
         return bias, skew, np.where(known & ~alike, error, np.nan)
 
 
 def resampled_mean(values: np.ndarray, draws: int = 2000, seed: int = 0) -> Resampled:
-    """Mean of items that carry several numbers each, (N, ...), with its resamples."""
+    """Compute the mean of items (N, ...) and its resamples."""
     values = np.asarray(values, dtype=np.float64)
     drawn = resampled_means(values.reshape(len(values), -1), draws, seed).reshape(draws, *values.shape[1:])
     return Resampled(values.mean(0), drawn, (values.sum(0) - values) / max(len(values) - 1, 1))
 
 
 def resampled_means(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """Means of bootstrap resamples of items that carry several numbers each, so that they stay together.
+    """Compute means of bootstrap resamples of items (N, F), each resampled as a whole.
 
     Args:
-        values: (N, F), one row an item.
-        draws: Resamples.
-        seed: One seed, one set of resamples; the same for any F.
+        values: (N, F), one row per item.
+        draws: Number of resamples.
+        seed: Seed of the resamples, which are the same for any F.
 
     Returns:
         (draws, F) float64.
@@ -275,18 +299,18 @@ def resampled_means(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
 
 
 def sign_flip(differences: np.ndarray, draws: int = 9999, seed: int = 0) -> np.ndarray:
-    """Paired test of a mean difference of zero: how often random signs give a mean as far from zero.
+    """Test for a mean paired difference of zero by flipping signs at random.
 
-    Exact under the null that each item's difference is as likely to have either sign. Items are flipped whole, so that
-    the columns of one item stay together.
+    Exact if, under the null hypothesis, each item's difference has either sign with equal probability. Items are
+    flipped whole, so that the columns of one item stay together.
 
     Args:
-        differences: (N, F), one row an item.
-        draws: Random sets of signs; all 2^N are taken where there are no more.
-        seed: One seed, one answer.
+        differences: (N, F), one row per item.
+        draws: Number of random sets of signs; all 2^N sets are used if there are no more.
+        seed: Seed of the signs.
 
     Returns:
-        (F,) two-sided p-values; NaN where there are no items. The smallest is 1 / (draws + 1), or 2 / 2^N.
+        (F,) two-sided p-values; NaN if there are no items. The smallest possible is 1 / (draws + 1), or 2 / 2^N.
     """
     differences = np.asarray(differences, dtype=np.float64)
     if len(differences) == 0:
@@ -296,10 +320,12 @@ def sign_flip(differences: np.ndarray, draws: int = 9999, seed: int = 0) -> np.n
 
 
 def signs_of(n: int, draws: int, seed: int = 0) -> tuple[np.ndarray, bool]:
-    """Sets of signs (D, n), -1 or 1 as float64: all 2^n where these are no more than ``draws``, else random ones.
+    """Return sets of signs (D, n), float64 of -1 or 1.
+
+    All 2^n sets if these are no more than ``draws``, otherwise random ones.
 
     Returns:
-        The signs, and whether they are all there are.
+        The signs, and whether they are all 2^n sets.
     """
     if n < 63 and 1 << n <= draws:
         return 1.0 - 2.0 * ((np.arange(1 << n)[:, None] >> np.arange(n)) & 1), True
@@ -307,26 +333,27 @@ def signs_of(n: int, draws: int, seed: int = 0) -> tuple[np.ndarray, bool]:
 
 
 def extreme_share(null: np.ndarray, observed: np.ndarray, *, exact: bool = False) -> np.ndarray:
-    """Two-sided p-values: share of a null distribution (D, ...) at least as far from zero as ``observed`` (...).
+    """Compute two-sided p-values from a null distribution.
 
-    The observation counts as one more draw, so that p is never 0; with ``exact``, it is among the draws already.
+    A p-value is the share of the values ``null`` (D, ...) at least as far from zero as ``observed`` (...). The
+    observation counts as one more draw, so that p is never 0; with ``exact``, it is already among the draws.
     """
-    slack = 1e-9 * np.abs(observed) + 1e-300  # sums of the same numbers in another order tie
+    slack = 1e-9 * np.abs(observed) + 1e-300  # sums of the same numbers in another order count as ties
     hits = (np.abs(null) >= np.abs(observed) - slack).sum(0)
     p = hits / len(null) if exact else (hits + 1) / (len(null) + 1)
     return np.where(np.isnan(observed), np.nan, p)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's adjustment over the first axis: p-values that hold for all tests together.
+    """Adjust p-values for multiple tests over the first axis by Holm's method.
 
     Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
 
     Args:
-        p: (R, ...); NaN stands for a test that was not made, and stays.
+        p: (R, ...); NaN for a test that was not made, and kept.
 
     Returns:
-        The same shape; the k-th smallest of m is multiplied by m - k + 1, kept from falling, and cut at 1.
+        The same shape; the k-th smallest of m is multiplied by m - k + 1, made non-decreasing, and capped at 1.
     """
     p = np.asarray(p, dtype=np.float64)
     order = np.argsort(p, axis=0)  # NaN last
@@ -339,5 +366,5 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def without_one(n: int) -> np.ndarray:
-    """(n, n) weights of means that leave out one item each, (1 - [i = j]) / (n - 1)."""
+    """Return weights (n, n) of leave-one-out means, (1 - [i = j]) / (n - 1)."""
     return (1 - np.eye(n)) / max(n - 1, 1)

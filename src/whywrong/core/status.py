@@ -1,4 +1,4 @@
-"""The words that say how a method ended on an image."""
+"""Outcomes of a method on an image."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How a method ended on one image; every stored table has one of these words in its column ``status``."""
+    """Outcome of a method on one image, stored in the column ``status`` of every table."""
 
     OK = "ok"
-    """The method found what it looks for, and the result passed its own checks."""
+    """The method found what it searched for, and the result passed its own checks."""
     SKIPPED = "skipped"
-    """The image was not to be explained in full."""
+    """The image was not selected for a full explanation."""
     REFUSED = "refused"
-    """No result may be shown: a check failed, the scores are not finite, or the model raised an error."""
+    """No result may be shown, as a check failed, the scores are not finite, or the model raised an error."""
     BAD_INPUT = "bad_input"
     """The pixels are not finite or lie outside [0, 1]."""
     NO_ANSWER = "no_answer"
-    """The search ended without finding what it looks for."""
+    """The search ended without a result."""
     ALREADY_CORRECT = "already_correct"
-    """The model predicts the class asked for without any change."""
+    """The model predicts the requested class without any change."""
 
 
 FORMER = {"fixed": Status.OK, "not_fixed_in_budget": Status.NO_ANSWER}
-"""Words in the tables of earlier versions, and what they are called now."""
+"""Outcomes in the tables of earlier versions, and their present names."""

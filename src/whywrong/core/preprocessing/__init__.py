@@ -1,1 +1,1 @@
-"""Preprocessing as other libraries state it, read into an ``InputSpec``."""
+"""Preprocessing of other libraries, read into an ``InputSpec``."""

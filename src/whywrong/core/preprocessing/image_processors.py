@@ -1,4 +1,4 @@
-"""The preprocessing of a Hugging Face image processor; transformers itself is not imported."""
+"""Read the preprocessing of a Hugging Face image processor, without importing transformers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def read_image_processor(processor: Any, given: Mapping[str, Any] | None = None)
 
     Args:
         processor: The processor.
-        given: What its owner states elsewhere, by names of ``InputSpec`` and ``input_size``; it counts first.
+        given: Values stated elsewhere, by names of ``InputSpec`` and ``input_size``; they take precedence.
 
     Raises:
-        InputError: It prepares images in a way that is not followed here; the message says what to pass.
+        InputError: It prepares images in an unsupported way; the message says what to pass.
     """
     kind, said = type(processor).__name__, {k: v for k, v in (given or {}).items() if v is not None}
     settings = dict(processor.to_dict())
@@ -56,10 +56,10 @@ def read_image_processor(processor: Any, given: Mapping[str, Any] | None = None)
 
 
 def _check_values(kind: str, settings: Mapping[str, Any]) -> None:
-    """Refuse a processor after which values are not those of an RGB image in [0, 1], normalised or not.
+    """Check that a processor gives RGB images in [0, 1], normalised or not.
 
     Raises:
-        InputError: The channels are turned round, or the values scaled to another range.
+        InputError: The order of channels is reversed, or the values are scaled to another range.
     """
     factor = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
     if settings.get("do_flip_channel_order") or settings.get("rescale_offset") or abs(255 * factor - 1) > 1e-3:
@@ -70,12 +70,12 @@ def _check_values(kind: str, settings: Mapping[str, Any]) -> None:
 
 
 def _geometry(settings: Mapping[str, Any]) -> tuple[tuple[Any, Any], int | None]:
-    """Height and width of the input, None where they stay open, and the shorter side before the crop."""
+    """Return height and width of the input, None if not fixed, and the shorter side before the crop."""
     size, crop = settings["size"], settings["crop_size"]
     whole, short = (size.get("height"), size.get("width")), size.get("shortest_edge")
     if not settings.get("do_resize"):
         return (None, None), None
-    if settings.get("crop_pct") and short:  # of ConvNeXT: no crop from 384 pixels on
+    if settings.get("crop_pct") and short:  # ConvNeXT does not crop from 384 pixels on
         return (short, short), None if short >= 384 else int(short / settings["crop_pct"])
     if settings.get("do_center_crop") and crop:
         return (crop.get("height"), crop.get("width")), short or (whole[0] if whole[0] == whole[1] else None)
@@ -83,12 +83,12 @@ def _geometry(settings: Mapping[str, Any]) -> tuple[tuple[Any, Any], int | None]
 
 
 def is_image_processor(value: Any) -> bool:
-    """Whether a value is an image processor of transformers, which need not be imported."""
+    """Check if a value is an image processor of transformers, without importing it."""
     return any(base.__name__ in ("BaseImageProcessor", "ImageProcessingMixin") for base in type(value).__mro__)
 
 
 def _plain(value: Any) -> dict[str, int]:
-    """A size of a processor as a dictionary without empty entries; a single number is a square."""
+    """Convert a size of a processor to a dictionary without empty entries; a single number is a square."""
     if isinstance(value, int):
         return {"height": value, "width": value}
     return {k: int(v) for k, v in dict(value).items() if v is not None} if value else {}

@@ -1,4 +1,4 @@
-"""The preprocessing in a torchvision transform, read from its steps; torchvision itself is not imported."""
+"""Read the preprocessing of a torchvision transform from its steps, without importing torchvision."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ _RANDOM = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedTransform:
-    """What could be read from a transform.
+    """Facts that could be read from a transform.
 
     Attributes:
-        spec: All of it, confirmed by calling the transform; None if a step is not known or nothing sets the size.
-        mean, std: Of its ``Normalize``; None without one.
+        spec: The whole preprocessing, confirmed by calling the transform; None if a step is unknown or no step sets the
+            size.
+        mean, std: Of its ``Normalize``; None if missing.
         random: Names of the steps that draw random numbers.
     """
 
@@ -47,6 +48,9 @@ def read_transform(transform: Any) -> StatedTransform:
 
     Args:
         transform: A step, a ``Compose`` or ``Sequential`` of steps, or None.
+
+    Raises:
+        InputError: The transform normalises twice.
     """
     steps = list(_steps(transform))
     names = [type(step).__name__ for step in steps]
@@ -63,10 +67,10 @@ def read_transform(transform: Any) -> StatedTransform:
 
 
 def require_spec(transform: Any) -> InputSpec:
-    """Read a transform in full.
+    """Read the whole preprocessing of a transform.
 
     Raises:
-        InputError: A step is not known, or it draws random numbers; the message says what to pass.
+        InputError: A step is unknown or draws random numbers; the message says what to pass.
     """
     stated = read_transform(transform)
     if stated.spec is None:
@@ -79,7 +83,7 @@ def require_spec(transform: Any) -> InputSpec:
 
 
 def is_transform(value: Any) -> bool:
-    """Whether a value is a transform of torchvision or timm, or a ``Compose`` of any."""
+    """Check if a value is a transform of torchvision or timm, or a ``Compose`` of any."""
     return any(
         "transforms" in base.__module__.split(".") and base.__module__.split(".")[0] in ("torchvision", "timm")
         for base in type(value).__mro__
@@ -87,7 +91,7 @@ def is_transform(value: Any) -> bool:
 
 
 def _steps(transform: Any) -> Iterator[Any]:
-    """Single steps, in order; the transform of torchvision's weights as the steps it stands for."""
+    """Yield the single steps of a transform in order."""
     kind = type(transform).__name__
     if transform is None:
         return
@@ -128,7 +132,7 @@ def _spec(
         interpolation, wanted = getattr(resize, "interpolation", None), resize.size
         whole = isinstance(wanted, (tuple, list)) and len(wanted) == 2
         if crop is None and not whole:
-            return None  # the longer side stays free
+            return None  # the longer side is not fixed
         box, short = (_pair(wanted), None) if crop is None else (crop, _short(wanted))
         if crop is not None and short is None:
             return None
@@ -147,7 +151,7 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def _short(size: Any) -> int | None:
-    """Length of the shorter side; None for a stretch to height and width."""
+    """Return the length of the shorter side; None for a stretch to height and width."""
     sizes = (size,) if isinstance(size, int) else tuple(size)
     return int(sizes[0]) if len(sizes) == 1 else None
 
@@ -155,4 +159,4 @@ def _short(size: Any) -> int | None:
 def _floats(values: Any) -> tuple[float, ...]:
     values = values.tolist() if hasattr(values, "tolist") else values
     values = values if isinstance(values, (tuple, list)) else (values,)
-    return tuple(round(float(value), 6) for value in values)  # tensors in float32 give 0.485 as 0.48500001
+    return tuple(round(float(value), 6) for value in values)  # float32 tensors give 0.485 as 0.48500001

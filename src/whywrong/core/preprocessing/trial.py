@@ -1,7 +1,7 @@
-"""A preprocessing that was read from settings, confirmed on a trial image.
+"""Confirm on a trial image a preprocessing that was read from settings.
 
-Nothing is assumed from names alone: what was read is computed with Pillow and compared with the answer of the transform
-or image processor itself, so that a step that was misread, skipped or added shows.
+Names alone prove nothing: the spec is computed with Pillow and compared with the output of the transform or image
+processor, so that a step that was misread, skipped or added is noticed.
 """
 
 from __future__ import annotations
@@ -14,21 +14,24 @@ from PIL import Image
 
 from whywrong.core.input_spec import InputSpec
 
-_FAR = 0.02  # mean difference of values in [0, 1]; Pillow and torch resize within a third of it
-_TRIAL = (150, 200)  # height and width of the trial image: not square, so that a stretch shows
+_FAR = 0.02  # mean difference of values in [0, 1]; Pillow and torch differ by less than a third of it
+_TRIAL = (150, 200)  # height and width of the trial image; not square, so that a stretch is noticed
 
 
 def agrees(spec: InputSpec, prepare: Callable[[Image.Image], Any]) -> bool:
-    """Compare a spec with what a user's function makes of a trial image.
+    """Compare a spec with the output of a user's function on a trial image.
 
     Args:
-        spec: What was read.
+        spec: The preprocessing that was read.
         prepare: From an RGB image to values (C, H, W) or (1, C, H, W): an array or tensor.
+
+    Returns:
+        Whether they agree; False if the function raises or returns another shape.
     """
     image = _trial_image()
     try:
         answer = np.asarray(prepare(image), dtype=np.float64)
-    except Exception:  # noqa: BLE001 - the user's code may raise anything; then it confirms nothing
+    except Exception:  # noqa: BLE001 - the user's code may raise anything; then nothing is confirmed
         return False
     answer = answer[0] if answer.ndim == 4 else answer
     if answer.shape != (spec.channels, spec.height, spec.width):
@@ -45,7 +48,7 @@ def _trial_image() -> Image.Image:
 
 
 def _prepare(image: Image.Image, spec: InputSpec) -> np.ndarray:
-    """Resize and crop an image with Pillow, (C, H, W) in [0, 1]."""
+    """Resize and crop an image with Pillow to (C, H, W) in [0, 1]."""
     image = image.convert("L") if spec.channels == 1 else image
     size = (spec.width, spec.height)
     if spec.resize is not None:
