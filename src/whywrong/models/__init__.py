@@ -1,1 +1,1 @@
-"""Classifiers: wrapping, access, query counts, loading, layers, health."""
+"""Classifiers, with their loading, access levels, query counts, layers and health checks."""

@@ -1,4 +1,4 @@
-"""What a model returns, read as scores (B, K) or class indices (B,)."""
+"""Read the output of a model as scores (B, K) or class indices (B,)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FLOOR = 1e-30  # least probability: its logarithm stays finite
 
 
 def check_output(output: str) -> str:
-    """``output`` itself, if it names a way of reading answers.
+    """Return ``output`` if it is a supported way of reading answers.
 
     Raises:
-        InputError: It does not.
+        InputError: It is not supported.
     """
     if not re.fullmatch(r"logits|probabilities|binary|binary-probability|labels|key:.+|item:-?\d+", output):
         raise InputError(f'output must be {OUTPUTS}, got "{output}"')
@@ -27,12 +27,12 @@ def check_output(output: str) -> str:
 
 
 def read_part(answer: Any, output: str) -> Tensor:
-    """The tensor of scores inside a model's answer.
+    """Select the tensor of scores in a model's answer.
 
-    Without being told, it takes the part called ``logits`` of a mapping or object.
+    By default, the part called ``logits`` of a mapping or object is used.
 
     Raises:
-        ModelError: The answer is of several parts and ``output`` does not say which; the message says how.
+        ModelError: The answer has several parts and ``output`` does not select one; the message says how to.
     """
     part: Any = answer
     if output.startswith("item:"):
@@ -78,10 +78,12 @@ def _seen(part: Any) -> str:
 
 
 def read_scores(answer: Any, output: str, batch: int) -> Tensor:
-    """Logits (B, K) float32 from the answer to ``batch`` images; differentiable where the answer is.
+    """Convert the answer to ``batch`` images to logits.
+
+    Returns (B, K) float32, differentiable if the answer is.
 
     Raises:
-        ModelError: Another shape, a single score that was not announced, or values that cannot be what ``output`` says.
+        ModelError: The shape is wrong, a single score was not announced by ``output``, or values contradict ``output``.
     """
     scores = read_part(answer, output)
     if output in ("binary", "binary-probability"):
@@ -108,7 +110,7 @@ def read_scores(answer: Any, output: str, batch: int) -> Tensor:
 
 
 def _two_classes(scores: Tensor, output: str, batch: int) -> Tensor:
-    """One number an image as two scores (B, 2): the logits 0 and z, or the probabilities 1 - p and p."""
+    """Expand one number per image to two scores (B, 2), the logits 0 and z or the probabilities 1 - p and p."""
     if scores.numel() != batch:
         what = "logit" if output == "binary" else "probability"
         raise ModelError(
@@ -120,10 +122,10 @@ def _two_classes(scores: Tensor, output: str, batch: int) -> Tensor:
 
 
 def read_labels(answer: Any, batch: int) -> Tensor:
-    """Class indices (B,) int64 of a labels-only model.
+    """Convert the answer of a labels-only model to class indices (B,) int64.
 
     Raises:
-        ModelError: Not whole numbers, or not one for each image.
+        ModelError: The answer does not hold exactly one whole number per image.
     """
     try:
         labels = torch.as_tensor(answer)

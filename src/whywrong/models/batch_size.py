@@ -1,4 +1,4 @@
-"""Plan how many images go through a classifier at once."""
+"""Choose how many images a classifier processes at once."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ WITHOUT_PROBE = 32
 
 
 def saved_bytes(classifier: Classifier, x_one: Tensor) -> int:
-    """Measure the bytes that one image keeps alive between its forward and its backward pass.
+    """Measure the memory that one image holds from forward to backward pass.
+
+    Returns bytes.
 
     Args:
-        classifier: Its module is asked once; the pass is not counted as a query.
+        classifier: Its module is run once; the pass is not counted as a query.
         x_one: One image, (1, C, H, W), in [0, 1].
 
     Raises:
-        InputError: More or less than one image.
-        ModelError: The model cannot be asked for it.
+        InputError: ``x_one`` does not hold exactly one image.
+        ModelError: The model cannot be measured.
     """
     if len(x_one) != 1:
         raise InputError(f"the memory probe takes one image, got {len(x_one)}")
@@ -49,13 +51,15 @@ def saved_bytes(classifier: Classifier, x_one: Tensor) -> int:
 
 
 def plan_batch_size(classifier: Classifier, x_one: Tensor) -> int:
-    """Plan the batch size of best throughput, a power of two up to 128, from a probe of one image.
+    """Choose the batch size with the best throughput from a probe of one image.
 
-    The answer depends on the model and the kind of device, never on momentary load, so that a run repeats itself.
-    On two CPU cores it gives 128 for small nets at 32 px and 8 to 32 at 224 px, within a few per cent of the best.
+    The result is a power of two up to 128.
+
+    The result depends only on the model and the kind of device, not on the current load, so that runs are repeatable.
+    On two CPU cores it is 128 for small nets at 32 px and 8 to 32 at 224 px, within a few per cent of the best.
 
     Args:
-        classifier: Asked once if it grants gradients; otherwise the batch size is 32.
+        classifier: Run once if it grants gradients; otherwise the batch size is 32.
         x_one: One image, (1, C, H, W), in [0, 1].
     """
     if classifier.access < Access.GRADIENTS:

@@ -1,4 +1,4 @@
-"""Split a request into passes that the model can take."""
+"""Split a request into passes that fit in memory."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ T = TypeVar("T")
 
 
 class Chunks:
-    """Batch size and pixel layout of a classifier; both give way when the model cannot follow.
+    """Batch size and pixel layout of a classifier, adapted if the model fails.
 
-    - A chunk that does not fit in memory is halved, for good. Where one image alone does not fit, that says nothing of
-      the others: as soon as one of them fits, the batch size is what it was before.
-    - A model that fails on channels-last pixels (``view`` on a tensor of other strides) gets contiguous ones, for good.
-    - A model that fails on a chunk for another reason is asked for the halves: if all of them answer, it takes only
-      smaller batches and the batch size falls for good; else the fault lies with the one image that remains.
+    - A chunk that does not fit in memory is halved, and the smaller batch size is kept. If a single image does not fit,
+      this says nothing about the others; as soon as one of them fits, the previous batch size is restored.
+    - A model that fails on channels-last pixels (``view`` may need other strides) gets contiguous ones from then on.
+    - If a model fails on a chunk for another reason, the halves are tried. If all of them succeed, the model only takes
+      smaller batches and the batch size is reduced; otherwise the one image that still fails is at fault.
 
     Args:
-        size: Images in one pass, at least 1.
-        channels_last: Layout to start with.
-        limit: Most images the model takes, where it says so.
-        release: Gives memory back that nobody holds any more; called before a smaller chunk is tried.
+        size: Images per pass, at least 1.
+        channels_last: Initial layout.
+        limit: Largest batch that the model accepts, if it states one.
+        release: Frees unused memory; called before a smaller chunk is tried.
     """
 
     def __init__(
@@ -44,19 +44,19 @@ class Chunks:
         self.resize(size)
 
     def resize(self, size: int) -> None:
-        """Set the images in one pass, within the limit of the model."""
+        """Set the number of images per pass, within the limit of the model."""
         if size < 1:
             raise InputError(f"batch size must be at least 1, got {size}")
         self.size = min(size, self.limit or size)
         self._before = 0
 
     def over(self, n: int, run: Callable[[slice], T], raised: dict[int, Exception] | None = None) -> list[T]:
-        """Return the results of ``run`` over consecutive slices of 0..n.
+        """Run a function over consecutive slices of 0..n and collect its results.
 
         Args:
-            n: Rows.
-            run: One pass; everything it returns is kept in order.
-            raised: Takes the error of each row on which the model fails alone; None raises it.
+            n: Number of rows.
+            run: One pass; its results are kept in order.
+            raised: Receives the error of each row on which the model fails alone; if None, the error is raised.
         """
         parts: list[T] = []
         start, whole = 0, self.size
@@ -87,7 +87,7 @@ class Chunks:
         return parts
 
     def wants_other_layout(self, error: BaseException) -> bool:
-        """Whether an error complains about the strides of channels-last pixels."""
+        """Return whether an error is about the strides of channels-last pixels."""
         text = str(error)
         return self.channels_last and isinstance(error, RuntimeError) and ("contiguous" in text or "stride" in text)
 
@@ -132,7 +132,7 @@ class Chunks:
 
 
 def _does_not_fit(error: Exception) -> bool:
-    """Whether memory ran out on one image, whatever the image; the caller judges whether others fit."""
+    """Return whether one image does not fit in memory; the caller tests whether others fit."""
     return isinstance(error, EnvironmentFailure) and error.__cause__ is not None and out_of_memory(error.__cause__)
 
 
@@ -143,7 +143,7 @@ def _may_be_one_image(error: Exception) -> bool:
 
 
 def _without_locals(error: Exception) -> Exception:
-    """The same error without the variables of the failed pass, which would keep its activations alive."""
+    """Drop the variables of the failed pass from an error, since they would keep its activations alive."""
     link: BaseException | None = error
     while link is not None:
         traceback.clear_frames(link.__traceback__)

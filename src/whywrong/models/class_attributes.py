@@ -1,4 +1,4 @@
-"""The class names that a model carries about itself, under the attributes in which libraries keep them."""
+"""Class names in the attributes under which libraries store them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _HOLDERS = {
 
 
 def classes_of(model: Any) -> ClassList | None:
-    """Read the class names of a model; None if it carries none.
+    """Read the class names of a model.
 
-    Looked at: ``classes``, ``class_names``, ``class_to_idx``, ``idx_to_class``, ``id2label``, ``label2id`` and
+    Searched are ``classes``, ``class_names``, ``class_to_idx``, ``idx_to_class``, ``id2label``, ``label2id`` and
     ``categories`` of the model, ``id2label`` and ``label2id`` of its ``config``, ``label_names`` of its
-    ``pretrained_cfg`` and ``categories`` of its ``meta``. A number, a function, a tensor or a submodule of such a name
-    belongs to the model and is no list of names; neither are the names ``LABEL_0``, ``LABEL_1`` ..., which stand for
-    unnamed classes.
+    ``pretrained_cfg`` and ``categories`` of its ``meta``. A number, function, tensor or submodule of such a name is
+    part of the model, not a list of names. The placeholders ``LABEL_0``, ``LABEL_1`` ... are ignored, too. Returns None
+    if the model has no class names.
 
     Raises:
-        ModelError: A list of names is malformed, or two of them give the same names in different orders.
+        ModelError: A list of names is malformed, or two lists hold the same names in different orders.
     """
     found: list[tuple[str, ClassList]] = []
     for where, value in _candidates(model):
@@ -65,14 +65,14 @@ def _candidates(model: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _may_hold_names(value: Any) -> bool:
-    """Whether a value is a collection or text, and neither empty nor a part of the network."""
+    """Return whether a value is a collection or text, not empty, and not a part of the network."""
     if isinstance(value, (nn.Module, Tensor, type)) or callable(value):
         return False
     return isinstance(value, Iterable) and isinstance(value, Sized) and len(value) > 0
 
 
 def find_classes(given: Any, *models: Any) -> ClassList | None:
-    """Return the classes given, else those that a model carries, inside a wrapper or on it."""
+    """Return the given classes, otherwise those that a model or its wrapper stores."""
     if given is not None:
         return read_class_names(given)
     return next((found for model in models if (found := classes_of(model)) is not None), None)

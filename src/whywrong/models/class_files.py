@@ -1,4 +1,4 @@
-"""Class lists in files: text with one name a line, JSON in any form, or CSV."""
+"""Read class lists from files, as text with one name per line, JSON in any form, or CSV."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ _INDICES = ("index", "idx", "class_index", "class_idx", "class_id", "id")
 
 
 def read_class_file(path: Path) -> ClassList:
-    """Read the classes of a model from a file, in the order of its outputs.
+    """Read the classes of a model from a file.
 
     Args:
         path: ``.json`` (list, records, index -> name, name -> index, or a configuration with ``id2label``), ``.csv`` or
-            ``.tsv`` with a column ``name`` and perhaps ``index`` and ``wnid``, or text with one name a line.
+            ``.tsv`` with a column ``name`` and optionally ``index`` and ``wnid``, or text with one name per line. The
+            classes are in the order of the model's outputs.
 
     Raises:
-        InputError: The file cannot be read, or is no such list.
+        InputError: The file cannot be read, or holds no list of classes.
     """
     try:
         if path.is_dir() or not path.exists():
@@ -58,7 +59,7 @@ def _read_json(text: str, path: Path) -> ClassList:
 
 
 def _each_once(pairs: list[tuple[str, object]], path: Path) -> dict[str, object]:
-    """Build an object whose keys come once: JSON readers keep the last of several in silence."""
+    """Build an object and refuse duplicate keys, of which JSON readers silently keep the last."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]

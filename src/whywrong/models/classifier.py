@@ -1,7 +1,7 @@
-"""Ask a classifier: images in [0, 1] in, logits out, every query counted.
+"""Query a classifier with images in [0, 1] for logits, and count every query.
 
-Wrapping leaves the user's module untouched: mode and ``requires_grad`` flags are set on entry and restored on exit,
-also after an exception; ``.grad`` and hooks are never written, and no pass writes into the caller's images.
+Wrapping leaves the user's module unchanged. Its mode and ``requires_grad`` flags are set on entry and restored on exit,
+even after an exception. ``.grad`` and hooks are never written, and no pass writes into the caller's images.
 """
 
 from __future__ import annotations
@@ -30,46 +30,46 @@ Objective = Callable[[Tensor, slice], Tensor]
 class Classifier(Passes):
     """A classifier with its preprocessing, its classes and its access level.
 
-    Use it as a context manager around many calls (``with classifier:``), so that the module is put into evaluation
-    mode once; every call does so for itself otherwise.
+    Use it as a context manager around many calls (``with classifier:``) to switch the module to evaluation mode only
+    once; otherwise every call does so itself.
 
     Args:
         model: ``nn.Module``, or any callable, from images (B, C, H, W) to logits (B, K).
         classes: Classes in the order of the logits, in any form that
             :func:`whywrong.core.class_names.read_class_names` takes; ``"sorted"`` takes the sorted labels of the data;
-            None takes the names that the model carries, and otherwise counts the classes from the first answer.
-        preprocess: Input size and normalisation; without mean and std the model takes images in [0, 1].
-        access: Highest level that may be used; default what the model can grant: INTERNALS for a plain module, SCORES
-            for any other callable.
-        output: How the answer is read: ``logits``; ``probabilities`` (their logarithm serves as logits);
+            None takes the names that the model stores, otherwise counts the classes in the first answer.
+        preprocess: Input size and normalisation; without mean and std, the model receives images in [0, 1].
+        access: Highest level that may be used; default what the model can grant, INTERNALS for a plain module and
+            SCORES for any other callable.
+        output: How the answer is read: ``logits``; ``probabilities`` (their logarithm is used as logits);
             ``binary`` (one logit z becomes the two logits 0 and z); ``binary-probability`` (one probability p of
             class 1); ``labels`` (class indices, (B,)); or ``key:NAME`` or ``item:N`` for one part of a mapping, object
             or tuple.
-        device: Where the module lives; default that of its tensors, else the CPU. The module is never moved.
-        precision: On a GPU, ``exact`` for float32 as on a CPU and the same bits every time, or ``fast`` for what the
-            user has set, by default convolutions in TF32. Exact classifiers have their way while both are in use.
-        batch_size: Images in one pass; larger requests are split, and it falls when memory runs out or the model
-            takes fewer.
-        identity: Hash that names the model in a run; default :func:`whywrong.models.identity.fingerprint`.
+        device: Device of the module; default that of its tensors, otherwise the CPU. The module is never moved.
+        precision: On a GPU, ``exact`` for float32 as on a CPU with bitwise repeatable results, or ``fast`` for the
+            user's settings, by default convolutions in TF32. If both kinds are in use, exact arithmetic applies.
+        batch_size: Images per pass. Larger requests are split; the size is reduced if memory runs out or the model
+            accepts fewer.
+        identity: Hash that identifies the model in a run; default :func:`whywrong.models.identity.fingerprint`.
         pixels: Whether inputs are images in [0, 1]; the range of other inputs, such as tokens, is not checked.
         recipe: Picklable object with ``build() -> Classifier``, from which a worker rebuilds the classifier; None
-            where the module exists only in memory.
+            if the module exists only in memory.
 
     Attributes:
         classes: Classes in the order of the logits; None until they are known.
         sorted_classes: Whether the classes are the sorted labels of the data.
-        forwards: Images sent through the model and answered so far; a batch of 8 counts 8. Passes that ran out of
-            memory or raised gave no answer and do not count.
+        forwards: Images sent through the model so far; a batch of 8 counts 8. Passes that ran out of memory or raised
+            an error do not count.
         backwards: Images differentiated through the model so far.
-        on_pass: Called after every pass, for displays of progress; None if nobody listens.
-        notes: What the owner should know about how the model was loaded, one sentence each.
-        title: What an object that was given as the model is, for the record of a run; empty otherwise.
-        model: What is asked: the module, or the callable.
-        module: The module behind the classifier, None for other callables.
+        on_pass: Called after every pass, to show progress; or None.
+        notes: Remarks on how the model was loaded, one sentence each.
+        title: Description of a model that was given as an object, for the record of a run; otherwise empty.
+        model: The module or callable that is queried.
+        module: The module of the classifier; None for other callables.
 
     Raises:
-        InputError: An unknown ``output`` or ``precision``, or a device that is not there or not supported.
-        ModelError: A kind of module that is not supported, or its tensors are not on ``device``.
+        InputError: ``output`` or ``precision`` is unknown, or the device is missing or not supported.
+        ModelError: The kind of module is not supported, or its tensors are not on ``device``.
 
     Example:
         >>> import torch, whywrong as ww
@@ -110,14 +110,14 @@ class Classifier(Passes):
 
     @property
     def identity(self) -> str:
-        """SHA-256 over weights, architecture source and spec; equal in every process."""
+        """SHA-256 of weights, architecture source and input spec; equal in every process."""
         if self._identity is None:
             self._identity = fingerprint(self.model, self.preprocess, self.output)
         return self._identity
 
     @property
     def num_classes(self) -> int:
-        """K.
+        """Number of classes, K.
 
         Raises:
             ModelError: No classes were given and no image has been classified yet.
@@ -127,23 +127,23 @@ class Classifier(Passes):
         return len(self.classes)
 
     def require(self, access: Access, what: str) -> None:
-        """Refuse ``what`` where it needs more than the granted access.
+        """Raise an error if ``what`` needs more than the granted access.
 
         Raises:
-            AccessError: Names both levels.
+            AccessError: The access is not granted; the message names both levels.
         """
         if self.access < access:
             raise AccessError(f"{what} needs access to {access.name}, this classifier grants {self.access.name}")
 
     def logits(self, x: Tensor, *, bounded: bool = True) -> Tensor:
-        """Logits of images, without gradients.
+        """Compute the logits of images, without gradients.
 
         Args:
             x: (B, C, H, W), floating point, in [0, 1]; left untouched.
             bounded: As for :meth:`gradient`.
 
         Returns:
-            (B, K) float32, on the device of ``x``; rows may be NaN or infinite where the model says so.
+            (B, K) float32, on the device of ``x``; rows may hold NaN or infinity if the model returns them.
 
         Raises:
             AccessError: The classifier grants labels only.
@@ -159,18 +159,21 @@ class Classifier(Passes):
         return torch.cat(parts).to(x.device) if parts else x.new_zeros((0, self.num_classes), dtype=torch.float32)
 
     def logits_or_faults(self, x: Tensor) -> tuple[Tensor, dict[int, str]]:
-        """Logits, with bad images singled out: a batch is bisected, so that the neighbours of a bad image survive.
+        """Compute logits and isolate the images that fail.
+
+        A batch with a bad image is bisected, so that the other images still get their logits.
 
         Args:
             x: (B, C, H, W), floating point.
 
         Returns:
-            Logits (B, K) float32 on the device of ``x``, NaN in the rows at fault; and the reason for each of these
-            rows: pixels that are not finite or outside [0, 1], a model that raised, or an answer with NaN or infinity.
+            Logits (B, K) float32 on the device of ``x``, with NaN in failed rows; and the reason for each failed row,
+            such as pixels that are not finite or outside [0, 1], an exception of the model, or NaN or infinity in its
+            answer.
 
         Raises:
             AccessError, InputError: As :meth:`logits`.
-            ModelError: The answer is not (B, K), or the model raised on every image and K is not known.
+            ModelError: The answer is not (B, K), or the model raised on every image while K is unknown.
         """
         self.require(Access.SCORES, "reading scores")
         self._check(x)
@@ -195,7 +198,9 @@ class Classifier(Passes):
         return logits, faults
 
     def predict(self, x: Tensor) -> Tensor:
-        """Predicted classes (B,) int64: all that a labels-only classifier tells; -1 where a score is not finite.
+        """Predict the classes of images.
+
+        Returns (B,) int64, -1 if a score is not finite. A labels-only classifier grants nothing else.
 
         Raises:
             InputError, ModelError, ModelRaisedError: As :meth:`logits`.
@@ -210,18 +215,19 @@ class Classifier(Passes):
         return torch.cat(parts).to(x.device) if parts else torch.zeros(0, dtype=torch.int64, device=x.device)
 
     def gradient(self, x: Tensor, objective: Objective, *, bounded: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, the value of an objective, and its gradient with respect to the pixels, in one pass.
+        """Compute logits, an objective and its gradient in one pass.
+
+        The gradient is taken with respect to the pixels.
 
         Args:
             x: (B, C, H, W), floating point, in [0, 1]; left untouched.
-            objective: From the logits (b, K) of a slice of rows, on the device of ``x`` wherever the model is, and that
-                slice, to values (b,) or (b, R). Values must depend on their own row only. R values cost R backward
-                passes and one forward pass.
-            bounded: Whether ``x`` must be in [0, 1]; noisy copies for a smoothed gradient need not.
+            objective: Maps the logits (b, K) of a slice of rows, on the device of ``x``, and that slice to values (b,)
+                or (b, R). Values must depend on their own row only. R values cost R backward and one forward pass.
+            bounded: Whether ``x`` must be in [0, 1]; False for noisy copies, as in a smoothed gradient.
 
         Returns:
-            Logits (B, K); values (B,) or (B, R); gradients (B, C, H, W) or (B, R, C, H, W), per unit of pixel value;
-            all of them on the device of ``x``.
+            Logits (B, K); values (B,) or (B, R); gradients (B, C, H, W) or (B, R, C, H, W), per unit of pixel value.
+            All are on the device of ``x``.
 
         Raises:
             AccessError: The classifier grants no gradients.
@@ -252,10 +258,12 @@ class Classifier(Passes):
         return logits, value, grad
 
     def ask(self, x: Tensor) -> Tensor:
-        """Logits (b, K) float32 of one batch as a part of the graph that leads to ``x``: neither split nor checked.
+        """Compute differentiable logits of one batch, without splitting or checks.
 
-        For callers that build a graph or hold hooks; they stay inside ``with classifier:`` and keep to
-        :attr:`batch_size`. Everybody else wants :meth:`logits` or :meth:`gradient`.
+        Returns (b, K) float32, part of the graph that leads to ``x``.
+
+        For callers that build a graph or use hooks; they must stay inside ``with classifier:`` and within
+        :attr:`batch_size`. All others use :meth:`logits` or :meth:`gradient`.
 
         Raises:
             ModelError: The answer is not (B, K).
@@ -286,10 +294,10 @@ class Classifier(Passes):
 
 
 def need_classifier(value: Any) -> Classifier:
-    """Return a classifier as it is.
+    """Return a classifier unchanged, and refuse anything else.
 
     Raises:
-        InputError: It is something else; the message says how to make a classifier of it.
+        InputError: It is no classifier; the message says how to make one.
     """
     if not isinstance(value, Classifier):
         raise refuse_classifier(value)

@@ -1,8 +1,8 @@
-"""Calls into the user's code that cannot end, move or reconfigure this process.
+"""Keep the user's code from ending, moving or reconfiguring this process.
 
-A model may call ``sys.exit``, change the working directory, seed the global generators or set thread counts. Around
-every call that runs code of the user, :class:`Contained` turns an attempt to end the process into an error of the
-model and puts process-wide state back.
+A model may call ``sys.exit``, change the working directory, seed the global generators or set thread counts.
+:class:`Contained` surrounds every call that runs the user's code. It turns an attempt to end the process into an error
+of the model and restores process-wide state.
 """
 
 from __future__ import annotations
@@ -37,11 +37,14 @@ _leaked: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 class _Ended(BaseException):
-    """Raised in place of a call that would have ended the process; ``except Exception`` does not swallow it."""
+    """Raised instead of ending the process.
+
+    It is no ``Exception``, so that ``except Exception`` does not swallow it.
+    """
 
 
 def leaked_threads() -> list[threading.Thread]:
-    """Threads that models started and that would keep this process from ending."""
+    """List the threads that models started and that would keep this process alive."""
     return [thread for thread in _leaked if thread.is_alive() and not thread.daemon]
 
 
@@ -50,7 +53,7 @@ class Contained:
 
     Restored on exit: working directory, torch threads, default dtype and gradient mode, warning filters, signal
     handlers and alarms, ``sys.stdout`` and ``sys.stderr``, and global generators that the code seeded. Numbers that
-    it merely draws do advance them, so that a randomised model stays visible as one.
+    the code only draws do advance the generators, so that a randomised model can still be detected.
 
     Args:
         who: Subject of the error message.
@@ -161,14 +164,14 @@ def _restore_state(before: tuple[Any, ...]) -> None:
 
 
 class _Never(Warning):
-    """A category that nobody warns with."""
+    """A warning category that nobody uses."""
 
 
 # Functions that end the process without raising, or seed a global generator, are replaced while a model runs.
 
 
 class _Replacements:
-    """The replaced functions, their originals, and states of generators from before a model seeded them."""
+    """Replaced functions, their originals, and generator states from before a model seeded them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Where a model is put: the device that was asked for, or the best there is; and a card for each worker."""
+"""Choose the device of a model, and a GPU for each worker."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _REMEDY = 'use --device cpu (device="cpu")'
 
 
 def choose_device(said: str | torch.device | None) -> torch.device:
-    """The device that was asked for; without one the first GPU, else the CPU.
+    """Choose a device, by default the first GPU, otherwise the CPU.
 
     Raises:
-        InputError: No name of a device, a kind that is not supported, or one that this machine does not have.
+        InputError: The name is no device, the kind is not supported, or this machine does not have it.
     """
     if said is None:
         return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
@@ -28,10 +28,10 @@ def choose_device(said: str | torch.device | None) -> torch.device:
 
 
 def check_kind(device: torch.device) -> None:
-    """Refuse kinds of devices on which the methods do not run.
+    """Raise an error if the methods do not support this kind of device.
 
     Raises:
-        InputError: Names the remedy.
+        InputError: The kind is not supported; the message says what to do.
     """
     if device.type == "mps":
         raise InputError(f"mps has no float64, in which the methods sum; {_REMEDY}")
@@ -50,15 +50,17 @@ def _check_card(device: torch.device) -> None:
 
 
 def cards(device: torch.device, said: str | None, workers: int) -> tuple[str, ...]:
-    """A card for each of several workers; none are named where they compute on the CPU.
+    """Assign a GPU to each of several workers.
+
+    The result is empty if they compute on the CPU.
 
     Args:
-        device: Where the model of the run is.
-        said: The device that the user asked for.
+        device: Device of the run's model.
+        said: Device that the user requested.
         workers: At least 2.
 
     Raises:
-        InputError: Fewer cards than workers, or one card was named.
+        InputError: There are fewer GPUs than workers, or the user named a single GPU.
     """
     if device.type != "cuda":
         return ()
@@ -76,10 +78,12 @@ def cards(device: torch.device, said: str | None, workers: int) -> tuple[str, ..
 
 
 def device_of_model(said: torch.device | str | None, found: torch.device | None) -> torch.device:
-    """Return where images go: the device of the module's tensors, or the one given for a model without any.
+    """Return the device of a module's tensors.
+
+    For a model without tensors, it is the given device.
 
     Raises:
-        ModelError: Another device was given than that of the tensors.
+        ModelError: The given device is not that of the tensors.
     """
     if found is not None:
         check_kind(found)

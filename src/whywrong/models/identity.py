@@ -1,4 +1,4 @@
-"""The identity of a classifier: SHA-256 over weights, architecture source and spec."""
+"""Identify a classifier by a SHA-256 hash of weights, architecture source and input spec."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ LIBRARIES = {
 
 
 def fingerprint(model: Any, preprocess: InputSpec | None, output: str, sources: Iterable[bytes] = ()) -> str:
-    """64 hex digits that name a classifier, equal in every process.
+    """Compute a hash that identifies a classifier in every process.
+
+    Returns 64 hexadecimal digits.
 
     Args:
-        model: A module: its structure, the source of its own classes, its parameters and buffers count. Any other
-            callable: its name and source count, as far as there is one.
+        model: Of a module, its structure, the source of its own classes, its parameters and buffers are hashed; of any
+            other callable, its name and source if available.
         preprocess: Input size and normalisation.
         output: How the answer is read.
-        sources: More bytes that define the model: the file it comes from.
+        sources: Further bytes that define the model, such as the file it was loaded from.
     """
     digest = hashlib.sha256()
 
@@ -46,7 +48,7 @@ def fingerprint(model: Any, preprocess: InputSpec | None, output: str, sources: 
         own = {type(part) for part in model.modules() if type(part).__module__.split(".")[0] not in LIBRARIES}
         for name, source in sorted((kind.__qualname__, _source(kind)) for kind in own):
             add(name.encode(), source)
-        # Not state_dict(), which a module may override: everything that holds a value.
+        # A module may override state_dict(), so everything that holds a value is hashed instead.
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             add(name.encode(), str(tensor.dtype).encode(), str(tuple(tensor.shape)).encode())
             digest.update(_bytes(tensor))

@@ -1,8 +1,8 @@
-"""Which kinds of modules are supported, and what each of them lets us do.
+"""Supported kinds of modules, and the access that each of them grants.
 
-Plain modules in any floating-point type, compiled modules and ``DataParallel`` (the module inside is used: it holds
-the same weights, and hooks reach it) grant everything. TorchScript and exported graphs grant gradients: their layers
-cannot be hooked. Quantised modules grant scores. Everything else is refused.
+Plain modules of any floating-point type, compiled modules and ``DataParallel`` grant everything; of a wrapper, the
+module inside is used, which holds the same weights and whose hooks run. TorchScript and exported graphs grant
+gradients, since their layers cannot be hooked. Quantised modules grant scores. Everything else is refused.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class ModuleKind:
     """How a module is used.
 
     Attributes:
-        module: The module that is asked; inside a wrapper, the one that was wrapped.
+        module: The module to call; if wrapped, the one inside.
         access: Highest level it can grant.
-        device: Where its weights are; None without any.
-        dtype: Type of the pixels it takes.
-        convolutional: Whether it has 2-D convolutions that profit from channels-last pixels on a CPU.
+        device: Device of its weights; None without weights.
+        dtype: Type of its input pixels.
+        convolutional: Whether it has 2-D convolutions, which run faster on channels-last pixels on a CPU.
     """
 
     module: nn.Module
@@ -38,17 +38,20 @@ class ModuleKind:
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """Return the module inside ``DataParallel`` and ``torch.compile``, which holds the same weights."""
+    """Return the module inside ``DataParallel`` or ``torch.compile``.
+
+    It holds the same weights.
+    """
     while isinstance(module, nn.DataParallel) or hasattr(module, "_orig_mod"):
         module = module.module if isinstance(module, nn.DataParallel) else module._orig_mod  # type: ignore[assignment]
     return module
 
 
 def inspect_module(module: nn.Module) -> ModuleKind:
-    """Find out what a module is.
+    """Determine the kind of a module.
 
     Raises:
-        ModelError: A kind that is not supported; the message says what to do.
+        ModelError: The kind is not supported; the message says what to do.
     """
     module = unwrap(module)
     name = type(module).__name__

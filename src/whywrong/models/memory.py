@@ -1,4 +1,4 @@
-"""Errors that say that memory ran out or that a GPU failed, and memory kept between passes."""
+"""Detect errors of exhausted memory and failed GPUs, and keep memory between passes."""
 
 from __future__ import annotations
 
@@ -34,13 +34,16 @@ _NO_DEVICE = (
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on any device."""
+    """Return whether an exception means that memory ran out, on any device."""
     text = str(error)
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in text for sign in _NO_MEMORY)
 
 
 def device_failed(error: BaseException) -> bool:
-    """Whether an exception says that a GPU is out of order: it fails in all that it is asked afterwards."""
+    """Return whether an exception means that a GPU has failed.
+
+    Every later call on such a GPU fails, too.
+    """
     if isinstance(error, DeviceFailure):
         return True
     if not isinstance(error, RuntimeError) or out_of_memory(error):
@@ -52,10 +55,10 @@ def device_failed(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def device_errors() -> Iterator[None]:
-    """Turn the failure of a GPU, wherever it shows, into one sentence about the machine.
+    """Convert the failure of a GPU to a one-sentence error.
 
     Raises:
-        DeviceFailure: In place of what torch raises.
+        DeviceFailure: The GPU failed; it replaces the error of torch.
     """
     try:
         yield
@@ -66,7 +69,7 @@ def device_errors() -> Iterator[None]:
 
 
 def device_failure(error: BaseException) -> DeviceFailure:
-    """Return the message for an error of which :func:`device_failed` holds."""
+    """Return the exception for an error that :func:`device_failed` accepts."""
     first = (str(error).strip().splitlines() or [""])[0]
     return DeviceFailure(
         f"the GPU failed ({first}); what is committed stays. Run the same command again; if it fails again, with "
@@ -75,14 +78,14 @@ def device_failure(error: BaseException) -> DeviceFailure:
 
 
 def keep_freed_memory() -> bool:
-    """Ask the C library to keep freed memory for the next pass, instead of returning it to the system each time.
+    """Make the C library keep freed memory for the next pass.
 
-    Activations of a few megabytes and more are otherwise mapped and cleared anew by every pass, which costs up to
-    half of the time of a backward pass on a CPU. Meant for processes of our own (command line, workers), once, before
-    the first pass: it concerns the whole process.
+    Otherwise every pass maps and clears activations of a few megabytes and more anew, which takes up to half of the
+    time of a backward pass on a CPU. It applies to the whole process and is meant for our own processes (command line,
+    workers), once, before the first pass.
 
     Returns:
-        Whether it took effect; it exists for glibc only.
+        Whether it took effect; it works with glibc only.
     """
     try:
         libc = ctypes.CDLL(None)

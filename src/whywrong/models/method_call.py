@@ -1,8 +1,7 @@
-"""One call of a method: checked arguments, and how each row stands.
+"""State of one call of a method, its checked arguments and the status of each row.
 
-A method writes its mathematics and nothing else. Shapes, types and classes are checked here, rows with unusable pixels
-and rows that are not asked about are set aside, every pass is counted on its image, and the words of the table say how
-each row ended::
+A method only implements its mathematics. Here, shapes, types and classes are checked, rows with unusable pixels and
+rows that are not requested are set aside, every pass is counted per image, and the status of each row is recorded::
 
     with MethodCall(classifier, x, y, method="smooth_grad", access=Access.GRADIENTS, keys=keys) as call:
         rows, logits = call.clean_pass()
@@ -34,32 +33,34 @@ _OPEN = -1
 
 
 class MethodCall:
-    """The arguments of a method, checked, and the state of its rows; inside ``with``, the classifier may be asked.
+    """Checked arguments of a method and the state of its rows.
+
+    The classifier may be queried inside ``with``.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K).
         x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
         y: True classes, (B,), int64, in 0..K-1.
         method: Name of the method, for messages.
-        access: The least access it needs.
-        keys: Seed of each image's noise, (B,), int64; None is (seed, row).
+        access: Minimum access that it needs.
+        keys: Seed of each image's noise, (B,), int64; None uses (seed, row).
         seed: Seeds the default keys.
         detail: (B,), bool, rows to explain in full; None takes all.
-        masks: (B, H, W), bool, the object, all False where unknown; None is unknown.
-        skips: Whether rows outside ``detail`` are left out altogether.
-        classes: Fewest classes that the classifier must have.
+        masks: (B, H, W), bool, pixels of the object, all False if unknown; None if unknown for all.
+        skips: Whether rows outside ``detail`` are skipped.
+        classes: Minimum number of classes.
 
     Attributes:
         x: (B, C, H, W), float32.
-        y: (B,), int64, on the device of the images, as all that follows.
+        y: (B,), int64, on the device of the images, as all of the following.
         keys: (B,), int64.
         detail: (B,), bool.
         masks: (B, H, W), bool, or None.
-        forwards: (B,), int64, times each image went through the classifier so far.
-        backwards: (B,), int64, times it was differentiated through it.
+        forwards: (B,), int64, forward passes of each image so far.
+        backwards: (B,), int64, backward passes of each image so far.
 
     Raises:
-        InputError: A shape, type or class breaks the contract above.
+        InputError: A shape, type or class differs from the above.
         AccessError: The classifier grants less than ``access``.
     """
 
@@ -112,11 +113,14 @@ class MethodCall:
 
     @property
     def rows(self) -> Tensor:
-        """(n,) int64: rows of which it is still open how they end."""
+        """Open rows, whose status is not settled yet, (n,) int64."""
         return (self._codes == _OPEN).nonzero().flatten()
 
     def mark(self, rows: Tensor | int, status: Status, reason: str | None = None) -> None:
-        """Say how a row, rows (n,) int64, or those of a mask (B,) bool end, and why; the last word holds."""
+        """Set the status and reason of rows.
+
+        ``rows`` is one row, rows (n,) int64, or a mask (B,) bool; a later call overrides an earlier one.
+        """
         if reason not in self._reasons:
             self._reasons.append(reason)
         for told, number in ((self._codes, _WORDS.index(status)), (self._why, self._reasons.index(reason))):
@@ -126,16 +130,18 @@ class MethodCall:
                 told[rows] = number
 
     def having(self, status: Status) -> Tensor:
-        """(B,) bool: rows that end so."""
+        """Select the rows with a status, (B,) bool."""
         return self._codes == _WORDS.index(status)
 
     # Passes.
 
     def clean_pass(self, correct: Status | None = None) -> tuple[Tensor, Tensor]:
-        """Send the open images as they are; rows whose scores are not finite are refused.
+        """Send the unchanged open images through the classifier.
+
+        Rows whose scores are not finite are refused.
 
         Args:
-            correct: How rows end that are predicted as their label already; None leaves them open.
+            correct: Status of rows that are correctly classified; None leaves them open.
 
         Returns:
             Rows (n,) that are still open, and their logits (n, K).
@@ -151,7 +157,10 @@ class MethodCall:
         return rows[left], logits[left]
 
     def logits(self, rows: Tensor, pixels: Tensor) -> Tensor:
-        """Logits (n, K) of ``pixels`` (n, C, H, W), which belong to ``rows`` (n,): one forward pass each."""
+        """Compute logits (n, K) of ``pixels`` (n, C, H, W) that belong to ``rows`` (n,).
+
+        Counts one forward pass each.
+        """
         self.count(rows, forwards=1)
         logits = self.classifier.logits(pixels)
         self.check_classes(logits.shape[1])
@@ -160,9 +169,11 @@ class MethodCall:
     def gradient(
         self, rows: Tensor, pixels: Tensor, objective: Callable[[Tensor, slice], Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits (n, K), values and gradients of an objective of the logits at ``pixels``, which belong to ``rows``.
+        """Compute logits (n, K), and values and gradients of an objective of the logits.
 
-        One forward pass each, and one backward pass for each value; see :meth:`Classifier.gradient`.
+        They are taken at ``pixels``, which belong to ``rows``.
+
+        Counts one forward pass each, and one backward pass per value; see :meth:`Classifier.gradient`.
         """
 
         def checked(logits: Tensor, part: slice) -> Tensor:
@@ -174,14 +185,20 @@ class MethodCall:
         return logits, value, grad
 
     def count(self, rows: Tensor, forwards: int | Tensor = 0, backwards: int | Tensor = 0) -> None:
-        """Note passes of rows (n,), a number or (n,) int64 each; a row may come several times."""
+        """Count passes of rows (n,), in which a row may occur several times.
+
+        ``forwards`` and ``backwards`` are numbers or (n,) int64.
+        """
         for counter, passes in ((self.forwards, forwards), (self.backwards, backwards)):
             counter.index_add_(0, rows, torch.zeros_like(rows) + passes)
 
     # Answer.
 
     def outcome(self) -> dict[str, Any]:
-        """``status``, ``reason``, ``forwards`` and ``backwards``, as fields of a result; open rows are ``ok``."""
+        """Return ``status``, ``reason``, ``forwards`` and ``backwards`` as result fields.
+
+        Open rows get the status ``ok``.
+        """
         codes, why = torch.stack([self._codes, self._why]).tolist()
         return {
             "status": [_WORDS[code] if code != _OPEN else Status.OK for code in codes],
@@ -193,10 +210,12 @@ class MethodCall:
     # Checks.
 
     def check_classes(self, known: int | None = None) -> None:
-        """Check labels against the number of classes, which the first pass may tell.
+        """Check labels against the number of classes.
+
+        It may be known only after the first pass.
 
         Raises:
-            InputError: A label is no class, or there are too few classes.
+            InputError: A label is not a class, or there are too few classes.
         """
         if known is None and self.classifier.classes is not None:
             known = self.classifier.num_classes
@@ -206,19 +225,23 @@ class MethodCall:
             check_labels(classes, self._batch, known, what)
 
     def add_classes(self, what: str, classes: Tensor) -> None:
-        """Take further classes (B,) int64, called ``what`` in messages, to be checked like the labels.
+        """Add further classes to be checked like the labels.
+
+        Classes are (B,) int64 and are called ``what`` in messages.
 
         Raises:
-            InputError: Wrong type, length or range.
+            InputError: The type, length or range is wrong.
         """
         self._labels.append((what, classes))
         self.check_classes()
 
     def flags(self, name: str, values: Tensor | None, shape: tuple[int, ...], default: bool = False) -> Tensor:
-        """An argument of this shape and bool, on the device of the images; ``default`` everywhere if missing.
+        """Check a bool argument of this shape and move it to the device of the images.
+
+        If missing, it is ``default`` everywhere.
 
         Raises:
-            InputError: Wrong type or shape.
+            InputError: The type or shape is wrong.
         """
         if values is None:
             return torch.full(shape, default, dtype=torch.bool, device=self.x.device)

@@ -1,4 +1,4 @@
-"""Evaluation mode and parameters without gradients, for as long as somebody is inside."""
+"""Switch a module to evaluation mode and its parameters to no gradients inside a context."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from torch import nn
 
 
 class EvaluationMode:
-    """Re-entrant context manager that switches a module to evaluation and puts every flag back, whatever happens.
+    """Re-entrant context manager that switches a module to evaluation mode.
+
+    Every flag is restored on exit, even after an exception.
 
     Args:
-        module: None where there is nothing to switch.
+        module: None if there is nothing to switch.
     """
 
     def __init__(self, module: nn.Module | None) -> None:
@@ -22,13 +24,13 @@ class EvaluationMode:
 
     @property
     def found_training(self) -> bool:
-        """Whether a part of the module is in training mode, outside of the time that it is switched."""
+        """Whether a part of the module is in training mode outside of the context."""
         return bool(self._training if self._entered else self._in_training_mode())
 
     def __enter__(self) -> EvaluationMode:
         if self._entered == 0 and self._module is not None:
             self._training = self._in_training_mode()
-            # Weights made in inference mode take no gradients, and torch forbids to set the flag.
+            # Weights created in inference mode take no gradients, and torch forbids setting the flag.
             self._trainable = [p for p in self._module.parameters() if p.requires_grad and not p.is_inference()]
             for part in self._training:
                 part.training = False  # not .eval(), which a user may have overridden and which recurses

@@ -1,8 +1,8 @@
-"""Arithmetic of a GPU that can be repeated: float32 as IEEE means it, and the same bits for the same input.
+"""Make the arithmetic of a GPU repeatable, with IEEE float32 and the same bits for the same input.
 
-By default cuDNN rounds the inputs of float32 convolutions to 10 bits (TF32) and may sum in another order each time:
-logits move by up to 6e-3 of their spread, more than the methods promise. Operations for which torch has no repeatable
-kernel run all the same. The switches belong to the whole process.
+By default, cuDNN rounds the inputs of float32 convolutions to 10 bits (TF32) and may sum in another order each time.
+Logits then vary by up to 6e-3 of their spread, more than the methods allow. Operations without a repeatable kernel in
+torch still run. The switches apply to the whole process.
 Source: ours, docs/guides/gpu.md.
 """
 
@@ -25,10 +25,10 @@ _REPEATABLE: Any = torch.utils.deterministic
 
 
 def check_precision_name(precision: str) -> str:
-    """``precision`` itself, if there is such a one.
+    """Return ``precision`` if it is a supported name.
 
     Raises:
-        InputError: There is not.
+        InputError: It is not supported.
     """
     if precision not in PRECISIONS:
         raise InputError(f'precision must be {" or ".join(PRECISIONS)}, got "{precision}"')
@@ -36,7 +36,9 @@ def check_precision_name(precision: str) -> str:
 
 
 class ExactArithmetic:
-    """Re-entrant context manager: exact arithmetic on GPUs while anybody is inside; then the switches as they were.
+    """Re-entrant context manager for exact arithmetic on GPUs.
+
+    The previous switches are restored when no thread is inside any more.
 
     Args:
         wanted: False makes it do nothing, as for models on the CPU.
@@ -67,7 +69,7 @@ class ExactArithmetic:
 
 
 def _switch() -> list[Callable[[], None]]:
-    """Set the switches; what puts them back, in the order in which they were set."""
+    """Set the switches and return the functions that restore them, in the order in which they were set."""
     found = _CUDNN.deterministic, _CUDNN.benchmark
     _CUDNN.deterministic, _CUDNN.benchmark = True, False
 
@@ -101,7 +103,7 @@ def _with_repeatable_kernels() -> list[Callable[[], None]]:
 
 
 def _without_tf32_in_convolutions() -> list[Callable[[], None]]:
-    # torch has two switches for this and refuses to read the older one where somebody used the newer one.
+    # torch has two switches for this, and reading the older one raises if the newer one was used.
     undo: list[Callable[[], None]] = []
     try:
         older = _CUDNN.allow_tf32

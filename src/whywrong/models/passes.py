@@ -1,6 +1,6 @@
-"""Passes through a model: pixels as it takes them, counts, evaluation mode, and its failures as errors of ours.
+"""Run passes through a model, with pixels in its format, counts, evaluation mode, and errors of our own types.
 
-What an answer means is the business of :mod:`whywrong.models.classifier`.
+:mod:`whywrong.models.classifier` interprets the answers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from whywrong.models.numerics import ExactArithmetic, check_precision_name
 
 
 class Passes:
-    """A model that can be asked for forward and backward passes.
+    """A model that runs forward and backward passes.
 
     Arguments and attributes are those of :class:`whywrong.models.classifier.Classifier`.
     """
@@ -68,7 +68,7 @@ class Passes:
 
     @property
     def batch_size(self) -> int:
-        """Images in one pass."""
+        """Images per pass."""
         return self._chunks.size
 
     @batch_size.setter
@@ -77,12 +77,12 @@ class Passes:
 
     @property
     def largest_batch(self) -> int | None:
-        """Most images the model takes at once, as far as that has come out; None while no limit is known."""
+        """Largest batch that the model accepts; None while no limit is known."""
         return self._chunks.limit
 
     @property
     def left_in_train_mode(self) -> bool:
-        """Whether the owner's module is in training mode outside of our passes."""
+        """Whether the user's module is in training mode outside of our passes."""
         return self._mode.found_training
 
     def __enter__(self) -> Self:
@@ -102,7 +102,7 @@ class Passes:
 
     def _answer(self, x: Tensor) -> Any:
         layout = torch.channels_last if self._chunks.channels_last else torch.contiguous_format
-        # A copy, always: a model that writes into its input must not write into the caller's images.
+        # Always a copy: a model that writes into its input must not change the caller's images.
         x = x.to(self.device, self._dtype, copy=True, memory_format=layout)
         if self._normalise is not None:
             x = (x - self._normalise[0]) / self._normalise[1]
@@ -144,7 +144,7 @@ class Passes:
         return grad.detach()
 
     def _run(self, x: Tensor, ask: Callable[[slice], Any], raised: dict[int, Exception] | None = None) -> list[Any]:
-        """``ask`` over slices of rows that fit, in evaluation mode; what failed is neither counted nor kept."""
+        """Run ``ask`` over slices of rows that fit, in evaluation mode; failed passes are neither counted nor kept."""
 
         def counted(rows: slice) -> Any:
             before = self.forwards, self.backwards
@@ -163,6 +163,6 @@ class Passes:
 
 
 def _largest_batch(model: Any) -> int | None:
-    """The fixed batch size that a callable states; anything else of that name belongs to the model."""
+    """Return the fixed batch size that a callable states; anything else of that name belongs to the model."""
     limit = getattr(model, "largest_batch", None)
     return limit if type(limit) is int and limit > 0 else None

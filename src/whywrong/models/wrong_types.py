@@ -1,4 +1,4 @@
-"""What to pass instead of a module, a name or transforms: one sentence for what a first notebook tries."""
+"""Error messages for common wrong types of a model or its preprocessing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _WRAP = f'whywrong.Classifier(model, classes=["cat", "dog"], preprocess={_SPEC})
 
 
 def refuse_classifier(value: Any) -> InputError:
-    """Build the error for something that is no classifier; it says how to make one of it."""
+    """Build the error for a value that is no classifier.
+
+    The message says how to make one.
+    """
     if isinstance(value, (str, Path)):
         remedy = f'the text "{value}": load it first, as whywrong.load_classifier("{value}")'
     elif callable(value):
@@ -25,10 +28,10 @@ def refuse_classifier(value: Any) -> InputError:
 
 
 def check_arguments(model: Any, preprocess: Any, access: Any, batch_size: Any) -> None:
-    """Refuse arguments of a classifier that are of another type.
+    """Refuse arguments of a classifier that have the wrong type.
 
     Raises:
-        InputError: It says what to pass.
+        InputError: The type is wrong; the message says what to pass.
     """
     if isinstance(model, (str, Path)):
         raise InputError(

@@ -1,1 +1,1 @@
-"""The health probe: is the model connected to the images and labels as it should be?"""
+"""Health checks of a classifier on its images and labels."""

@@ -1,10 +1,11 @@
-"""Other ways to prepare the images: is the model wired for one of them?
+"""Test whether the model expects another preprocessing.
 
-More right images alone do not tell. The images may have been collected for being errors, or share a cue that another
-colour or range breaks, and any change helps those. What tells is the images that are right either way: a model that is
-wired wrong is surer of these, too, once it is wired right. So three things must hold for a warning, each on the same
-images with and without the change: clearly more of them are right, the margin of the true class grows over all of them,
-and it grows over those that are right either way.
+Higher accuracy alone is not enough evidence. The images may have been selected because they are errors, or share a cue
+that another colour order or range removes; any change helps on such images. Images that are correctly classified either
+way are better evidence: if the preprocessing was wrong, the model becomes more confident on these, too, once it is
+right. A warning therefore needs three things, compared on the same images with and without the change: clearly more
+images are correctly classified, the margin of the true class grows over all of them, and it grows over those that are
+correctly classified either way.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def check_alternatives(classifier: Classifier, x: Tensor, y: Tensor, plain: Tensor) -> Iterator[Finding]:
-    """Another preparation of the same images that the model seems to be wired for; at most one.
+    """Find another preprocessing that the model seems to expect.
+
+    Yields at most one finding.
 
     Args:
-        classifier: The classifier as it was given.
+        classifier: The classifier as given.
         x: Images, (B, C, H, W), in [0, 1].
         y: Labels, (B,) int64.
-        plain: Its answers to them: logits (B, K), or where it grants labels only its predictions (B, 1).
+        plain: Its answers to ``x``, logits (B, K), or predictions (B, 1) if it grants labels only.
     """
     spec = classifier.preprocess
     for name, text, change, changed_spec in _alternatives(x, spec is not None and spec.mean is not None):
@@ -57,19 +60,22 @@ def check_alternatives(classifier: Classifier, x: Tensor, y: Tensor, plain: Tens
 
 
 def _answers(classifier: Classifier, x: Tensor) -> Tensor:
-    """(B, K) logits, or (B, 1) predictions where there is nothing else."""
+    """Return logits (B, K), or predictions (B, 1) of a labels-only classifier."""
     return classifier.logits(x) if classifier.access >= Access.SCORES else classifier.predict(x)[:, None]
 
 
 def _classes(answers: Tensor) -> Tensor:
-    """(B,) int64 predictions; -1 where a score is not finite."""
+    """Return predictions (B,) int64, -1 if a score is not finite."""
     if answers.shape[1] == 1:
         return answers[:, 0]
     return answers.argmax(1).where(answers.isfinite().all(1), -1)
 
 
 def _wired_for(new: Tensor, plain: Tensor, y: Tensor, classes: int) -> bool:
-    """Whether answers to changed images say that the change belongs to the model. Without scores the count decides."""
+    """Return whether the answers suggest that the model expects the changed images.
+
+    Without scores, only the number of correct predictions is compared.
+    """
     right, was = _classes(new) == y, _classes(plain) == y
     if new.shape[1] == 1:
         return gains(right, was, classes)
@@ -82,12 +88,15 @@ def _wired_for(new: Tensor, plain: Tensor, y: Tensor, classes: int) -> bool:
 
 
 def _margins(logits: Tensor, y: Tensor) -> Tensor:
-    """(B,) lead of the true class in spreads of the logits: a change that only stretches all of them wins nothing."""
+    """Return the margin (B,) of the true class in standard deviations of the logits.
+
+    Scaling all logits therefore does not increase it.
+    """
     return -error_margin(logits, y) / logits.std(1).clamp_min(1e-12)
 
 
 def _rises(gain: Tensor) -> float:
-    """Level at which paired gains (B,) lie above zero, by the signed-rank test."""
+    """Return the p-value of a signed-rank test that paired gains (B,) exceed zero."""
     if not bool((gain != 0).any()):
         return 1.0
     test: Any = wilcoxon(gain.cpu().numpy(), alternative="greater")
@@ -126,7 +135,7 @@ def _alternatives(x: Tensor, normalised: bool) -> Iterator[Alternative]:
 
 
 def _with_spec(classifier: Classifier, stats: tuple[tuple[float, ...], tuple[float, ...]]) -> Classifier:
-    """The same module under another normalisation."""
+    """Return a classifier of the same module with another normalisation."""
     spec = classifier.preprocess or InputSpec(height=1, width=1, channels=len(stats[0]))
     return Classifier(
         classifier.model,

@@ -1,4 +1,4 @@
-"""Findings of the health probe, and the report that holds them."""
+"""Findings and report of the health probe."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from whywrong.core.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that the probe saw.
+    """One finding of the health probe.
 
     Attributes:
-        level: ``stop`` where results would be wrong, ``warn`` where they may be, ``note`` where nothing is amiss.
+        level: ``stop`` if results would be wrong, ``warn`` if they may be, ``note`` if nothing is wrong.
         name: Short name of the check, stable between versions.
-        text: What was seen and what to do.
+        text: What was found and what to do.
     """
 
     level: Literal["note", "warn", "stop"]
@@ -26,14 +26,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """What the probe found.
+    """Results of the health probe.
 
     Attributes:
-        findings: In the order of the checks; empty when all is well.
-        access: Access that remains usable: below GRADIENTS where no gradient reaches the pixels.
+        findings: In the order of the checks; empty if there are none.
+        access: Access that is still usable; below GRADIENTS if no gradient reaches the pixels.
         images: Images probed.
-        accuracy: Share of them that is right; None without labels.
-        queries: Forward passes spent, in images.
+        accuracy: Share of correctly classified images; None without labels.
+        queries: Forward passes, counted per image.
     """
 
     findings: tuple[Finding, ...]
@@ -43,10 +43,10 @@ class HealthReport:
     queries: int
 
     def raise_on_stop(self) -> None:
-        """Stop where a finding says so.
+        """Raise an error if a finding requires the run to stop.
 
         Raises:
-            ModelError: The texts of all findings that stop.
+            ModelError: At least one finding has the level ``stop``; the message holds the texts of all of them.
         """
         texts = [finding.text for finding in self.findings if finding.level == "stop"]
         if texts:

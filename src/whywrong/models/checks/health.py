@@ -1,6 +1,6 @@
-"""The health probe: is the model wired up right? Asked on a first batch, before any time is spent on explanations.
+"""Check on a first batch, before anything is explained, that the model is set up correctly.
 
-Each check states what it saw and what to do. A broken contract stops; a doubt warns.
+Each check states what it found and what to do. A broken contract stops the run; a doubt is a warning.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ LARGEST_BATCH = 128  # images probed; more would cost time and say the same
 
 
 def probe(classifier: Classifier, x: Tensor, y: Tensor | None = None) -> HealthReport:
-    """Check a classifier on a first batch; at most 128 images of it are used.
+    """Check a classifier on a first batch.
 
-    The model itself is left as it was. It costs about ten passes over the batch.
+    At most 128 images are used, at a cost of about ten passes over them. The model is left unchanged.
 
     Args:
-        classifier: Any access; checks that need more than it grants are left out.
-        x: Images, (B, C, H, W), in [0, 1]; 32 and more tell most.
-        y: Labels, (B,) int64; None leaves out what needs labels.
+        classifier: Any access; checks that need more than it grants are skipped.
+        x: Images, (B, C, H, W), in [0, 1]; 32 or more are recommended.
+        y: Labels, (B,) int64; None skips the checks that need labels.
 
     Raises:
-        InputError: Not such images or labels.
+        InputError: The images or labels have another shape, type or range.
     """
     check_images(x)
     x, y = x[:LARGEST_BATCH], None if y is None else y[:LARGEST_BATCH]
@@ -92,16 +92,17 @@ def probe(classifier: Classifier, x: Tensor, y: Tensor | None = None) -> HealthR
 def accuracy_findings(
     predicted: Tensor, y: Tensor, classes: int, names: Sequence[str] | None = None
 ) -> tuple[Finding, ...]:
-    """Warnings about the labels as a whole, from predictions and labels (B,) int64 of any number of images.
+    """Warn if the labels as a whole do not match the predictions.
 
-    All wrong, near chance, or a label order that looks permuted. On all images of a run it tells more than on the
+    Predictions and labels are (B,) int64 of any number of images. Warnings say that all predictions are wrong, that
+    accuracy is near chance, or that the label order looks permuted. All images of a run give better evidence than the
     first batch, which may hold few classes.
     """
     return tuple(Finding("warn", name, text) for name, text in check_accuracy(predicted, y, classes, names))
 
 
 def check_nonfinite_share(failed: int, seen: int) -> None:
-    """Stop a run in which the model returns NaN or infinity on more than 5 % of the images seen so far.
+    """Raise an error if more than 5 % of the images so far gave NaN or infinity.
 
     Raises:
         NonFiniteError: More than 5 % of at least 20 images.

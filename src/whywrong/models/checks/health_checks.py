@@ -1,4 +1,4 @@
-"""Single checks of the health probe that need no labels."""
+"""Checks of the health probe that need no labels."""
 
 from __future__ import annotations
 
@@ -90,7 +90,10 @@ def check_scores(classifier: Classifier, x: Tensor, logits: Tensor) -> Iterator[
 
 
 def _check_one_score(classifier: Classifier, x: Tensor, logits: Tensor) -> Iterator[Finding]:
-    """A probability that is read as a logit is never negative: every image would get class 1."""
+    """Warn if a probability seems to be read as a logit.
+
+    A probability is never negative, so every image would be predicted as class 1.
+    """
     if classifier.output != "binary" or len(x) < LEAST_PROBABILITIES:
         return
     step = _last_step(classifier, x)
@@ -106,12 +109,12 @@ def _check_one_score(classifier: Classifier, x: Tensor, logits: Tensor) -> Itera
 
 
 def check_head(classifier: Classifier, x: Tensor, right: Tensor | None) -> Iterator[Finding]:
-    """Say where the outputs look like features of a backbone.
+    """Warn if the outputs look like features of a backbone.
 
     Args:
-        classifier: Its classes may be unnamed, then its outputs need a linear layer behind them.
+        classifier: If its classes have no names, its outputs may be features that still need a linear layer.
         x: Images, (B, C, H, W), in [0, 1].
-        right: (B,) bool, right predictions; None without labels.
+        right: (B,) bool, correctly classified images; None without labels.
     """
     classes = classifier.classes
     if classifier.module is None or classes is None or classes.named or classifier.output == "labels" or not len(x):
@@ -141,7 +144,7 @@ def labels_as_scores(classifier: Classifier, x: Tensor) -> Tensor:
 
 
 def _differs(a: Tensor, b: Tensor) -> Tensor:
-    """(B,) bool: rows that differ by more than rounding, relative to the spread of the scores."""
+    """Return the rows (B,) bool that differ by more than rounding, relative to the spread of the scores."""
     scale = (a.amax(1) - a.amin(1)).clamp_min(1e-6) if a.shape[1] > 1 else torch.ones_like(a[:, 0])
     return ~((a - b).abs().amax(1) <= TOLERANCE * scale)
 
@@ -194,7 +197,10 @@ def _uses_batch(part: nn.Module) -> bool:
 
 
 def check_gradient(classifier: Classifier, x: Tensor) -> tuple[list[Finding], Access]:
-    """Findings about the gradient, and the access that remains."""
+    """Check the gradient with respect to the pixels.
+
+    Returns findings, and the access that is still usable.
+    """
     if classifier.access < Access.GRADIENTS or not len(x):
         return [], classifier.access
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Do the labels fit the predictions? Chance, all wrong, and label orders that fit far better."""
+"""Check labels against predictions for chance accuracy, no correct prediction, and a permuted label order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ LEAST_FOR_CHANCE = 20
 
 
 def gains(new: Tensor, old: Tensor, classes: int) -> bool:
-    """Whether ``new`` (B,) bool is right clearly more often than ``old`` (B,) bool on the same images: sign test."""
+    """Test whether ``new`` is correct clearly more often than ``old``.
+
+    Both are (B,) bool on the same images; a sign test decides.
+    """
     if not worthwhile(new, old):
         return False
     wins, losses = int((new & ~old).sum()), int((old & ~new).sum())
@@ -26,19 +29,28 @@ def gains(new: Tensor, old: Tensor, classes: int) -> bool:
 
 
 def worthwhile(new: Tensor, old: Tensor) -> bool:
-    """Whether the gain of ``new`` (B,) bool over ``old`` (B,) bool is large enough to speak of."""
+    """Return whether the gain of ``new`` over ``old`` is large enough to report.
+
+    Both are (B,) bool.
+    """
     return int(new.sum()) - int(old.sum()) >= max(LEAST_GAIN * len(new), 1)
 
 
 def beats_chance(right: Tensor, classes: int) -> bool:
-    """Whether ``right`` (B,) bool is clearly more than guessing: where nothing was right, a guess is a gain."""
+    """Return whether accuracy is clearly above chance.
+
+    ``right`` is (B,) bool. Without this test, guessing would count as a gain over a model that is never correct.
+    """
     return float(binom.sf(int(right.sum()) - 1, len(right), 1 / classes)) < SIGNIFICANCE / 10
 
 
 def check_accuracy(
     predicted: Tensor, y: Tensor, classes: int, names: Sequence[str] | None
 ) -> Iterator[tuple[str, str]]:
-    """Names and texts of what is odd about predictions (B,) against labels (B,), both int64 in 0..classes-1."""
+    """Yield the names and texts of warnings about the labels.
+
+    Predictions and labels are (B,) int64 in 0..classes-1.
+    """
     predicted, y = predicted.cpu(), y.cpu()
     n, right = len(y), int((predicted == y).sum())
     if n < LEAST_IMAGES:
@@ -77,12 +89,15 @@ def _permuted(predicted: Tensor, y: Tensor, classes: int, names: Sequence[str] |
 
 
 def _explains(new: Tensor, plain: Tensor, y: Tensor, classes: int) -> bool:
-    """Whether another order fits better, and for several classes: one class read as one other is a plain confusion."""
+    """Return whether another label order fits better, for several classes.
+
+    A single class predicted as another one is an ordinary confusion.
+    """
     return gains(new, plain, classes) and len(y[new & ~plain].unique()) >= min(3, classes)
 
 
 def _usual_orders(classes: int, names: Sequence[str] | None) -> Iterator[tuple[str, Tensor]]:
-    """Ways to miscount: label i stands for class ``order[i]`` of the model."""
+    """Yield common indexing mistakes, in which label i means class ``order[i]`` of the model."""
     index = torch.arange(classes)
     yield "off by one, counted from 1", (index - 1) % classes
     yield "off by one, with a background class", (index + 1) % classes
@@ -97,13 +112,13 @@ def _usual_orders(classes: int, names: Sequence[str] | None) -> Iterator[tuple[s
 
 
 def _held_out(predicted: Tensor, y: Tensor, classes: int) -> Tensor:
-    """Predictions (B,) renamed by the permutation that fits the other half of the images best."""
+    """Rename predictions (B,) by the permutation that fits the other half of the images best."""
     renamed = predicted.clone()
     present = torch.cat([predicted, y]).unique()  # at most 2 B of the classes matter
     to_small = torch.full((classes,), -1, dtype=torch.int64)
     to_small[present] = torch.arange(len(present))
     p, t = to_small[predicted], to_small[y]
-    # Halves alternate within each class, so that both see every class that has two images.
+    # Halves alternate within each class, so that both contain every class with at least two images.
     position = torch.zeros_like(y)
     for label in y.unique():
         rows = (y == label).nonzero().flatten()

@@ -1,1 +1,1 @@
-"""The parts of a network that methods read: layers, grids of places, the linear head, the last layer."""
+"""Parts of a network that methods read, such as layers, token grids, the linear head and the last layer."""

@@ -1,4 +1,4 @@
-"""Reading the activation of a layer during one pass, and cutting the gradient graph there."""
+"""Read the activation of a layer during one pass, and cut the gradient graph there."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class SpatialLayer:
     """The last spatial layer of a classifier.
 
     Attributes:
-        name: Name of the module, or ``op[n]`` for the n-th call of a torch function outside of any module's answer.
+        name: Name of the module, or ``op[n]`` for the n-th call of a torch function that is not the output of a module.
         kind: ``conv`` for feature maps, ``tokens`` for a sequence.
-        layout: Where rows, columns, channels and prefix tokens stand.
+        layout: Positions of rows, columns, channels and prefix tokens.
         shape: Shape of the activation without the batch.
-        op: The torch function whose call makes it; None where a module answers with it.
-        occurrence: How many calls of the function or module come before, in one pass.
-        constant: (K,), logits when the activation is zero.
-        complete: Whether gradient times activation, summed, gives the logits minus ``constant``.
-        head: The linear head after it, where there is one; CAM is exact then.
+        op: The torch function that computes it; None if it is the output of a module.
+        occurrence: Number of earlier calls of the function or module in one pass.
+        constant: (K,), logits for a zero activation.
+        complete: Whether the sum of gradient times activation equals the logits minus ``constant``.
+        head: The linear head after it, for which CAM is exact; None if there is none.
     """
 
     name: str
@@ -43,25 +43,25 @@ class SpatialLayer:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Number of rows and columns."""
         return self.layout.rows, self.layout.cols
 
     @property
     def prefix_tokens(self) -> int:
-        """Tokens before those of the grid."""
+        """Number of tokens before those of the grid."""
         return self.layout.prefix
 
     @property
     def channels_last(self) -> bool:
-        """Whether channels stand in the last axis."""
+        """Whether channels are the last axis."""
         return self.layout.channel_axis == -1
 
 
 class Capture:
-    """What :func:`capture` saw.
+    """Result of :func:`capture`.
 
     Attributes:
-        activation: (B, ...), a clone, safe from in-place operations; a leaf of the graph if asked for.
+        activation: (B, ...), a clone, unaffected by in-place operations; a leaf of the graph if requested.
     """
 
     activation: Tensor
@@ -76,16 +76,16 @@ def capture(module: nn.Module, layer: SpatialLayer, *, leaf: bool = False, scale
 
     Args:
         module: The classifier.
-        layer: What to read.
-        leaf: Cut the graph there: the activation becomes a leaf that requires a gradient, and the model goes on with a
-            copy of it, so that in-place operations do no harm.
-        scale: Go on with this multiple of the activation; 0 puts zero in its place.
+        layer: The layer to read.
+        leaf: Cut the graph there. The activation becomes a leaf that requires a gradient, and the model continues with
+            a copy of it, so that in-place operations do no harm.
+        scale: Factor on the activation with which the model continues; 0 replaces it by zeros.
 
     Yields:
-        The capture, filled once the pass is over.
+        The capture, filled when the pass has ended.
 
     Raises:
-        ModelError: On leaving, if the layer was never reached or had another shape than when it was found.
+        ModelError: On exit, if the layer was not reached or its shape has changed since it was found.
     """
     seen = Capture()
 

@@ -1,7 +1,7 @@
-"""Reading an activation as a grid: which axis holds the channels, and which token stands for which place.
+"""Read an activation as a grid, with its channel axis and the position of each token.
 
-Nothing is guessed. The channel axis comes from layers whose channel count is known; the order of the tokens is
-measured on the gradient graph: a token's gradient must live at its own place.
+Nothing is guessed. The channel axis comes from layers whose channel count is known. The order of the tokens is measured
+on the gradient graph, where the gradient of a token must be located at the token's own position.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _FOLLOWS = 0.8  # correlation of place and centre; tokens out of order come nowh
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How an activation is laid out.
+    """Layout of an activation.
 
     Attributes:
         rows, cols: Size of the grid.
-        prefix: Tokens before those of the grid; 0 for feature maps.
+        prefix: Number of tokens before those of the grid; 0 for feature maps.
         channel_axis: 1 or -1.
-        tokens: Whether the places stand in one axis (B, N, C).
+        tokens: Whether the positions form one axis (B, N, C).
     """
 
     rows: int
@@ -39,24 +39,26 @@ class Layout:
     tokens: bool
 
     def patches(self, activation: Tensor) -> Tensor:
-        """(B, C, rows, cols) of an activation."""
+        """Extract the grid (B, C, rows, cols) of an activation."""
         if self.tokens:
             grid = activation[:, self.prefix :].unflatten(1, (self.rows, self.cols))  # (B, rows, cols, C)
             return grid.movedim(-1, 1)
         return activation if self.channel_axis == 1 else activation.movedim(-1, 1)
 
     def extra(self, activation: Tensor) -> Tensor:
-        """(B, C, prefix) of an activation."""
+        """Extract the prefix tokens (B, C, prefix) of an activation."""
         if self.tokens:
             return activation[:, : self.prefix].movedim(-1, 1)
         return activation.new_zeros(len(activation), activation.shape[self.channel_axis], 0)
 
 
 def layout(trace: Trace, step: Step) -> Layout | None:
-    """The layout of a step; None where it cannot be read as a grid of more than one place.
+    """Find the layout of a step.
 
-    Of a sequence, the grid and the prefix are those of the first sequences of its length; that a later one kept their
-    order is for :func:`keeps_order` to say.
+    Returns None if it cannot be read as a grid of more than one position.
+
+    For a sequence, grid and prefix are those of the first sequences of its length; :func:`keeps_order` checks whether
+    a later one has kept their order.
     """
     axes = trace.channel_axes.get(step.shape, set())
     if len(axes) != 1:  # no layer with a known channel count has this shape, or two disagree
@@ -71,7 +73,7 @@ def layout(trace: Trace, step: Step) -> Layout | None:
 
 
 def keeps_order(trace: Trace, step: Step, grid: Layout) -> bool:
-    """Whether the tokens of ``step`` still stand in the order that ``grid`` says."""
+    """Check whether the tokens of a step are still in the order of ``grid``."""
     if not grid.tokens:
         return True
     proof = _known(trace, step)[1]
@@ -79,7 +81,7 @@ def keeps_order(trace: Trace, step: Step, grid: Layout) -> bool:
         return _in_place(trace, step, grid, None)
     if step.edge.node is proof.edge.node or _in_place(trace, step, grid, proof):
         return True
-    # Sequences of this shape may come from elsewhere, too; a later one may be where the tokens of this one started.
+    # Sequences of this shape may have other origins, too; a later one may be where the tokens of this one started.
     later = [
         other
         for other in _before(trace, step)
@@ -93,7 +95,7 @@ def _before(trace: Trace, step: Step) -> list[Step]:
 
 
 def _known(trace: Trace, step: Step) -> tuple[Layout | None, Step | None]:
-    """The layout of sequences of this shape, and the sequence in which their order is exact."""
+    """Return the known layout of sequences of this shape, and the sequence in which their order is exact."""
     if step.shape not in trace.token_layouts:
         trace.token_layouts[step.shape] = None, None  # while it is sought
         trace.token_layouts[step.shape] = _token_layout(trace, step)
@@ -105,7 +107,7 @@ def _token_layout(trace: Trace, step: Step) -> tuple[Layout | None, Step | None]
         grid = _exact(trace, sequence)
         if grid is not None:
             return grid, sequence
-    # Tokens that were merged on the way: each must answer to its own part of the image.
+    # Tokens may have been merged before: each must depend on its own part of the image.
     for rows, cols in _sizes_by_aspect(step.shape[1], *trace.x.shape[2:]):
         grid = Layout(rows, cols, step.shape[1] - rows * cols, -1, True)
         if _in_place(trace, step, grid, None):
@@ -114,7 +116,10 @@ def _token_layout(trace: Trace, step: Step) -> tuple[Layout | None, Step | None]
 
 
 def _exact(trace: Trace, sequence: Step) -> Layout | None:
-    """The layout of a sequence made by flattening a map or by adding tokens: they have not mixed yet."""
+    """Find the layout of a sequence whose tokens have not mixed yet.
+
+    Such a sequence is made by flattening a map or by adding tokens.
+    """
     for grid, source in _sources(trace, sequence):
         prefix = sequence.shape[1] - grid.rows * grid.cols
         if _is_copied(trace, source, grid, sequence, prefix):
@@ -123,7 +128,7 @@ def _exact(trace: Trace, sequence: Step) -> Layout | None:
 
 
 def _sources(trace: Trace, sequence: Step) -> Iterator[tuple[Layout, Step]]:
-    """The latest maps and other sequences before ``sequence`` whose places can be its tokens."""
+    """Yield the latest earlier maps and sequences whose positions can be the tokens of ``sequence``."""
     tries = 0
     for step in reversed(_before(trace, sequence)):
         if tries == _SOURCES_TRIED:
@@ -139,7 +144,7 @@ def _sources(trace: Trace, sequence: Step) -> Iterator[tuple[Layout, Step]]:
 
 
 def _sizes_by_aspect(tokens: int, height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Grids of square cells."""
+    """Yield grids of square cells."""
     for prefix in range(min(MOST_PREFIX_TOKENS, tokens - 2) + 1):
         rows = round(math.sqrt((tokens - prefix) * height / width))
         cols = round(rows * width / height)
@@ -148,7 +153,7 @@ def _sizes_by_aspect(tokens: int, height: int, width: int) -> Iterator[tuple[int
 
 
 def _is_copied(trace: Trace, source: Step, grid: Layout, sequence: Step, prefix: int) -> bool:
-    """Whether token ``prefix + u`` depends on place u of ``source``, and on no other."""
+    """Return whether token ``prefix + u`` depends on position u of ``source`` only."""
     places = grid.rows * grid.cols
     for place in sorted({0, 1, places // 3, places // 2, (2 * places) // 3, places - 1}):
         grad = _token_gradient(trace, sequence, prefix + place, source)
@@ -161,9 +166,9 @@ def _is_copied(trace: Trace, source: Step, grid: Layout, sequence: Step, prefix:
 
 
 def _in_place(trace: Trace, step: Step, grid: Layout, source: Step | None) -> bool:
-    """Whether tokens answer to their own part of ``source``, or of the pixels.
+    """Return whether each token depends on its own part of ``source`` or of the pixels.
 
-    The centre of a token's gradient must move with the token's place, over corners, edges and middle of the grid.
+    The centre of a token's gradient must move with the token's position, at corners, edges and middle of the grid.
     """
     moved: list[list[float]] = []
     for row in sorted({0, grid.rows // 2, grid.rows - 1}):
@@ -183,7 +188,7 @@ def _in_place(trace: Trace, step: Step, grid: Layout, source: Step | None) -> bo
 
 
 def _token_gradient(trace: Trace, sequence: Step, token: int, source: Step | None) -> Tensor | None:
-    """Gradient of a random signed sum of one token's channels, at ``source`` or at the pixels."""
+    """Compute the gradient of a random signed sum of one token's channels, at ``source`` or at the pixels."""
     signs = keyed_sign(row_keys(token, 1, trace.x.device), sequence.shape[2:])[0]
     target = trace.x if source is None else source.edge
     if sequence.tensor is not None:

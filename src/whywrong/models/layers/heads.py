@@ -1,4 +1,4 @@
-"""The way from the last feature map to the logits, where it is linear: what class activation maps stand on."""
+"""Linear heads from the last feature map to the logits, on which class activation maps are based."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _FIT = 2e-5  # float32 sums of thousands of terms agree to 1e-6; a head of anoth
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearHead:
-    """logits = weight norm(mean of the activation over places) + bias.
+    """Linear head, logits = weight norm(mean of the activation over positions) + bias.
 
     Attributes:
         weight: (K, C).
         bias: (K,) or None.
         norm: Layer or batch normalisation of the pooled feature, as (operation, arguments), or None.
-        pools_prefix: Whether the mean runs over the prefix tokens too.
+        pools_prefix: Whether the mean includes the prefix tokens.
     """
 
     weight: Tensor
@@ -31,15 +31,17 @@ class LinearHead:
     pools_prefix: bool
 
     def terms(self, patches: Tensor, extra: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The head as a sum over places, exact: layer normalisation keeps the statistics of the pooled feature.
+        """Decompose the head exactly into a sum over positions.
+
+        Layer normalisation uses the statistics of the pooled feature.
 
         Args:
             patches: (B, C, h, w).
             extra: (B, C, P), prefix tokens.
 
         Returns:
-            Weight (K, C) and constant (K,), and the normalised share of each place in the pooled feature, (B, C, h, w)
-            and (B, C, P): logits = constant + sum over places of weight . share.
+            Weight (K, C) and constant (K,), and the normalised share of each position in the pooled feature,
+            (B, C, h, w) and (B, C, P). logits = constant + sum over positions of weight . share.
         """
         weight = self.weight.detach().float()
         constant = weight.new_zeros(len(weight)) if self.bias is None else self.bias.detach().float()
@@ -69,9 +71,11 @@ def _channels(given: Tensor | None, default: float, channels: int, like: Tensor)
 
 
 def find_linear_head(trace: Trace, layout: Layout, activation: Tensor, logits: Tensor) -> LinearHead | None:
-    """The head that reproduces the logits of the traced images from their activation, or None.
+    """Find the linear head that reproduces the logits of the traced images.
 
-    Candidates come from the recorded layers; which one is right is measured, not read off the names.
+    Returns None if there is none.
+
+    Candidates are the recorded layers; measurement, not names, decides which one is right.
     """
     patches, extra = layout.patches(activation).float(), layout.extra(activation).float()
     channels = patches.shape[1]

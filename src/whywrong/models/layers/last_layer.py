@@ -1,7 +1,7 @@
-"""The linear layer that makes the logits, and what goes into it: the penultimate features of a classifier.
+"""The last linear layer of a classifier and its input, the penultimate features.
 
-Which call of a torch function is that layer is measured, not read off the names: the last one that has a row of
-weights for every class, and whose input, put through it again, gives the logits.
+Measurement, not names, decides which call of a torch function is that layer. It is the last one with a row of weights
+for every class whose input, applied again, reproduces the logits.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _FIT = 2e-5  # float32 sums of thousands of terms agree to 1e-6; a head of anoth
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LastLayer:
-    """logits = phi weight^T + bias.
+    """Last linear layer, logits = phi weight^T + bias.
 
     Attributes:
         weight: (K, D), float32.
-        bias: (K,), float32; zero where the layer has none.
-        rows: Rows of the layer itself: K, or 1 where one logit z is read as the two logits 0 and z.
+        bias: (K,), float32; zero if the layer has none.
+        rows: Rows of the layer itself, K, or 1 if one logit z is read as the two logits 0 and z.
     """
 
     weight: Tensor
@@ -40,15 +40,15 @@ class LastLayer:
 
     @property
     def width(self) -> int:
-        """D, the number of features."""
+        """Number of features, D."""
         return self.weight.shape[1]
 
 
 class Tap(TorchFunctionMode):
-    """Keeps the input of the last call, so far, that has weights for ``rows`` outputs.
+    """Input of the latest call that has weights for ``rows`` outputs.
 
     Attributes:
-        features: (B, D), as they entered the layer, with their graph; None until the call.
+        features: (B, D), input of the layer, with its graph; None before the call.
         weight: (rows, D), of that call.
         bias: (rows,) or None.
     """
@@ -86,7 +86,9 @@ _FOUND: WeakKeyDictionary[Classifier, LastLayer] = WeakKeyDictionary()
 
 
 def find_last_layer(classifier: Classifier, input_size: tuple[int, int, int]) -> LastLayer:
-    """Find the linear layer that makes the logits, with one pass over a made-up image that is not counted.
+    """Find the linear layer that computes the logits.
+
+    It takes one pass over a synthetic image, which is not counted.
 
     Args:
         classifier: Must grant access to its layers.
@@ -94,7 +96,7 @@ def find_last_layer(classifier: Classifier, input_size: tuple[int, int, int]) ->
 
     Raises:
         AccessError: The classifier grants no access to its layers.
-        ModelError: Its logits are not made by one linear layer; the message says what to do.
+        ModelError: The logits are not the output of one linear layer; the message says what to do.
     """
     classifier.require(Access.INTERNALS, "reading the last layer")
     if classifier not in _FOUND:
@@ -140,7 +142,10 @@ def _refusal(title: str) -> str:
 
 @contextmanager
 def tapped(last: LastLayer) -> Iterator[Tap]:
-    """Read what enters ``last`` in each pass inside the context: ``features`` of the yielded tap, with their graph."""
+    """Record the input of ``last`` in each pass inside the context.
+
+    ``features`` of the yielded tap holds it, with its graph.
+    """
     with Tap(last.rows) as tap:
         yield tap
 
@@ -148,13 +153,13 @@ def tapped(last: LastLayer) -> Iterator[Tap]:
 def read_features(
     classifier: Classifier, x: Tensor, last: LastLayer, raised: dict[int, Exception] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Logits and penultimate features of images, in passes that fit.
+    """Compute logits and penultimate features of images, in passes that fit.
 
     Args:
-        classifier: Whose last layer it is.
+        classifier: Classifier with the layer ``last``.
         x: (B, C, H, W), in [0, 1].
-        last: Of this classifier.
-        raised: Takes the errors of rows on which the model raises; None raises the first.
+        last: Last layer of ``classifier``.
+        raised: Receives the errors of rows on which the model raises; if None, the first one is raised.
 
     Returns:
         Logits (B, K) and features (B, D), float32, on the device of ``x``; rows in ``raised`` hold NaN.

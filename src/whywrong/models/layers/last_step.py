@@ -1,4 +1,4 @@
-"""The operation that produces a module's output: a sigmoid, a linear layer, or pooling, as in a backbone."""
+"""Find the operation behind a module's output, such as a sigmoid, a linear layer, or the pooling of a backbone."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ _DEEPEST = 40
 
 
 def last_step(module: nn.Module, x: Tensor) -> tuple[LastStep, int]:
-    """Find which operation the output of a module comes from, behind reshaping and scaling.
+    """Find the operation that computes a module's output.
+
+    Reshaping and scaling after it are skipped.
 
     Args:
-        module: Asked once, in evaluation mode.
+        module: Run once, in evaluation mode.
         x: One batch as the module takes it, (B, C, H, W).
 
     Returns:
-        The operation: ``sigmoid`` only where nothing but reshaping follows it, ``unknown`` where the graph cannot be
-        read; and how many numbers the module returns for the batch, 0 if it raised.
+        The operation, and how many numbers the module returns for the batch, 0 if it raised. The operation is
+            ``sigmoid`` only if nothing but reshaping follows it, ``unknown`` if the graph cannot be read.
     """
     kind = inspect_module(module)
     x = x.to(kind.device or x.device, kind.dtype, copy=True)
@@ -50,7 +52,10 @@ def last_step(module: nn.Module, x: Tensor) -> tuple[LastStep, int]:
 
 
 def step_behind(scores: Tensor) -> LastStep:
-    """Walk back from scores that carry a graph to the operation they come from; ``unknown`` without a graph."""
+    """Find the operation that computes scores, by their gradient graph.
+
+    Returns ``unknown`` without a graph.
+    """
     if scores.grad_fn is None:
         return "unknown"
     front, scaled = [scores.grad_fn], False

@@ -1,9 +1,9 @@
-"""Finding the last layer of a classifier that still knows places, and reading it.
+"""Find and read the last layer of a classifier that keeps spatial positions.
 
-The layer is the last activation that (1) can be read as a grid, (2) receives a gradient from the logits at every place,
-and (3) is on every path from the pixels to the logits. In a transformer with a class token the last block uses the
-patch tokens only through its attention; there the input of that attention is taken, since the tokens after it receive
-no gradient (ours, docs/methods/cam.md).
+The layer is the last activation that (1) can be read as a grid, (2) receives a gradient at every position,
+and (3) is on every path from the pixels to the logits. In a transformer with a class token, the last block uses the
+patch tokens only through its attention. The input of that attention is taken, since later patch tokens receive no
+gradient (ours, docs/methods/cam.md).
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ def find_spatial_layer(
     name: str | None = None,
     forward: Callable[[Tensor], Tensor] | None = None,
 ) -> SpatialLayer:
-    """Find the last spatial layer with one recorded pass over made-up images.
+    """Find the last spatial layer with one recorded pass over synthetic images.
 
     Args:
-        module: The classifier; left as it is.
+        module: The classifier; left unchanged.
         input_size: (C, H, W) of its images.
-        name: Module to use instead of the one that would be found.
-        forward: From images to logits (B, K) through ``module``, where that takes more than calling it.
+        name: Module to use instead of searching.
+        forward: Maps images to logits (B, K) through ``module``, if that takes more than calling it.
 
     Returns:
-        The layer, measured: every place receives a gradient.
+        The layer, at every position of which a gradient was measured.
 
     Raises:
-        ModelError: No layer can be resolved, or the named one does not serve.
+        ModelError: No layer can be found, or the named one is not suitable.
     """
     with Classifier(module) as classifier, torch.inference_mode(False):
         ask = forward or classifier.ask
@@ -63,14 +63,16 @@ def find_spatial_layer(
             try:
                 return _find(module, images, ask, name)
             except Exception as error:
-                # Some models take one image at a time, and large ones may leave room for no more.
+                # Some models accept one image at a time, and large ones may leave no memory for more.
                 if len(images) == 1 or not (isinstance(error, ModelRaisedError) or out_of_memory(error)):
                     raise
                 images = images[-1:]
 
 
 def spatial_layer(classifier: Classifier, input_size: tuple[int, int, int], name: str | None = None) -> SpatialLayer:
-    """As :func:`find_spatial_layer`, found once for a classifier; its made-up images are not counted as queries.
+    """Find the last spatial layer of a classifier, once per classifier.
+
+    See :func:`find_spatial_layer`. The synthetic images are not counted as queries.
 
     Raises:
         AccessError: The classifier grants no access to its layers.
@@ -99,19 +101,19 @@ def read_layer(
     gradients: int = 0,
     raised: dict[int, Exception] | None = None,
 ) -> list[T]:
-    """Logits and activation of images, in passes that fit, each handed to ``finish`` while it is in memory.
+    """Pass the logits and activation of images to ``finish``, in passes that fit.
 
     Args:
-        classifier: Whose layer it is.
+        classifier: Classifier with the layer ``layer``.
         x: (B, C, H, W), in [0, 1].
-        layer: Of this classifier.
-        finish: From logits (b, K), activation (b, ...) and the slice of rows to what is kept.
-        gradients: Gradients at the layer that ``finish`` takes; each counts as a backward pass, although it ends at
-            the layer. With 0 no graph is built.
-        raised: Takes the errors of rows on which the model raises; None raises the first.
+        layer: Spatial layer of ``classifier``.
+        finish: Maps logits (b, K), activation (b, ...) and the slice of rows to the result that is kept.
+        gradients: Number of gradients at the layer that ``finish`` computes; each counts as a backward pass, although
+            it ends at the layer. With 0 no graph is built.
+        raised: Receives the errors of rows on which the model raises; if None, the first one is raised.
 
     Returns:
-        What ``finish`` returned, pass by pass.
+        Results of ``finish``, one per pass.
     """
     module = classifier.module
     assert module is not None
@@ -160,7 +162,7 @@ def _find(module: nn.Module, x: Tensor, ask: Callable[[Tensor], Tensor], name: s
 
 
 def _is_complete(logits: Tensor, activation: Tensor, constant: Tensor) -> bool:
-    """Whether gradient times activation gives the logits, for three random sums of them."""
+    """Return whether gradient times activation sums to the logits, for three random sums of logits."""
     tolerance = max(_COMPLETE, 8 * torch.finfo(activation.dtype).eps)
     for draw in range(3):
         value, at_zero = _probe(logits, draw), _probe(constant[None], draw)
@@ -173,7 +175,10 @@ def _is_complete(logits: Tensor, activation: Tensor, constant: Tensor) -> bool:
 
 
 def _made_up_images(input_size: tuple[int, int, int], device: torch.device) -> Tensor:
-    """(3, C, H, W) in [0, 1]: one of pixel noise, two of coarse noise, which saturates fewer units."""
+    """Return synthetic images (3, C, H, W) in [0, 1].
+
+    One is pixel noise, two are coarse noise, which saturates fewer units.
+    """
     channels, height, width = input_size
     keys = row_keys(0, 3, device)
     fine = keyed_uniform(keys[:1], (channels, height, width))
@@ -183,7 +188,7 @@ def _made_up_images(input_size: tuple[int, int, int], device: torch.device) -> T
 
 
 def _probe(logits: Tensor, draw: int = 0) -> Tensor:
-    """A random signed sum of the logits, (B,)."""
+    """Return a random signed sum of the logits, (B,)."""
     signs = keyed_sign(row_keys(draw, 1, logits.device), logits.shape[1:])
     return (logits * signs).sum(1)
 
@@ -212,7 +217,7 @@ def _reaches_all(grid: Layout, grad: Tensor) -> bool:
 
 
 def _attention_input(trace: Trace, cut: Step, grid: Layout, later: list[tuple[Step, Tensor]]) -> Step:
-    """The latest step of the same shape that carries all of the patch tokens' influence, else ``cut`` itself."""
+    """Return the latest step of the same shape through which all patch tokens act, otherwise ``cut`` itself."""
     value = _probe(trace.logits).sum()
     alike = ((step, grad) for step, grad in later if step.shape == cut.shape and _reaches_all(grid, grad))
     for step, grad in islice(alike, _LATEST):  # last first

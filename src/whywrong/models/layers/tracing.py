@@ -1,8 +1,8 @@
-"""One recorded pass through a classifier: every tensor on the way from the pixels to the logits.
+"""Record one pass through a classifier, with every tensor between the pixels and the logits.
 
-Module hooks alone miss what a model computes outside of its modules (a residual sum, a mean over tokens), so the calls
-of torch functions are recorded too. Tensors are kept as edges of the gradient graph, which stay valid when a later
-in-place operation overwrites the tensor.
+Module hooks alone miss what a model computes outside of its modules (a residual sum, a mean over tokens), so calls of
+torch functions are recorded, too. Tensors are kept as edges of the gradient graph, which stay valid if a later in-place
+operation overwrites the tensor.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Step:
     """One tensor of the pass.
 
     Attributes:
-        op: Name of the torch function that made it, or "" for the answer of a module that hides its functions.
-        occurrence: How many calls of ``op`` came before; for a module, how many calls of that module.
-        module: Name of the module that answered with it; None where no module did.
+        op: Name of the torch function that computed it, or "" for the output of a module that hides its functions.
+        occurrence: Number of earlier calls of ``op``; for a module, of that module.
+        module: Name of the module that returned it; None if no module did.
         shape: Its shape, batch first.
-        edge: Its place in the gradient graph.
-        tensor: A copy with its graph, kept of the first few sequences of each shape (B, N, C).
+        edge: Its edge in the gradient graph.
+        tensor: A copy with its graph, for the first few sequences (B, N, C) of each shape.
     """
 
     op: str
@@ -55,11 +55,11 @@ class Trace:
         x: The images, (B, C, H, W), a leaf of the graph.
         logits: (B, K), with their graph.
         steps: Tensors of three or four dimensions that depend on the images, in order of execution.
-        channel_axes: Shape to the axes, 1 or -1, that layers with a known channel count used as channels there.
+        channel_axes: Maps a shape to the axes, 1 or -1, that layers with a known channel count used as channels.
         linear: Weight (K, F) and bias of the linear layers (and 1x1 convolutions), in order of execution.
         norms: Layer and batch normalisations in order of execution, as (operation, arguments by name).
-        answers: Module to the step it answered with, in its last call.
-        token_layouts: What is known of the order of tokens, by the shape of the sequence.
+        answers: Maps a module to the step that it returned in its last call.
+        token_layouts: Known order of tokens, by the shape of the sequence.
     """
 
     x: Tensor
@@ -73,12 +73,18 @@ class Trace:
     _cuts: set[Node] | None = None
 
     def gradients(self, value: Tensor, steps: Sequence[Step]) -> list[Tensor | None]:
-        """Gradient of a scalar at each step; None where it does not depend on it."""
+        """Compute the gradient of a scalar at each step.
+
+        An entry is None if the scalar does not depend on the step.
+        """
         edges = [step.edge for step in steps]
         return list(torch.autograd.grad(value, edges, retain_graph=True, allow_unused=True)) if edges else []
 
     def cuts(self) -> set[Node]:
-        """Nodes on every path from the logits to the pixels: all that the logits know of the images passes there."""
+        """Find the nodes on every path from the logits to the pixels.
+
+        All information that the logits have about the images passes through each of them.
+        """
         if self._cuts is None:
             self._cuts = self._find_cuts()
         return self._cuts
@@ -111,7 +117,7 @@ class Trace:
 
     @contextmanager
     def replaced(self, step: Step, gradient: Tensor) -> Iterator[None]:
-        """Let ``gradient`` go on from ``step`` in place of its own."""
+        """Replace the gradient of ``step`` by ``gradient`` inside the context."""
 
         def put(grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
             return tuple(
@@ -185,16 +191,16 @@ class _Recorder(TorchFunctionMode):
             )
 
     def _axes_of_parts(self, parts: Sequence[Tensor], dim: int, ndim: int) -> set[int]:
-        """Channels of maps that are joined along their channels are channels still."""
+        """Return the channel axes of maps that are concatenated along their channels."""
         axis = {1: 1, ndim - 1: -1}.get(dim % ndim)
         known = [self.channel_axes.get(tuple(part.shape), set()) for part in parts]
         return {axis} if axis is not None and any(axes == {axis} for axes in known) else set()
 
 
 def record(module: nn.Module, x: Tensor, forward: Callable[[Tensor], Tensor]) -> Trace:
-    """Run ``forward`` once on ``x`` and record what happens inside ``module``.
+    """Run ``forward`` once on ``x`` and record what is computed inside ``module``.
 
-    Hooks are removed again, also when the model raises. The model should be in evaluation mode, with parameters that
+    Hooks are removed afterwards, even if the model raises. The model should be in evaluation mode, with parameters that
     require no gradients.
     """
     x = x.detach().clone().requires_grad_()
@@ -238,7 +244,7 @@ def record(module: nn.Module, x: Tensor, forward: Callable[[Tensor], Tensor]) ->
 
 
 def _topological(root: Node) -> list[Node]:
-    """Nodes from the root down, each after all that lead to it."""
+    """Return the nodes from the root down, each after all that lead to it."""
     done: set[Node] = set()
     order: list[Node] = []
     stack: list[tuple[Node, bool]] = [(root, False)]

@@ -1,1 +1,1 @@
-"""From the name of a model, a file or a library to a classifier."""
+"""Load classifiers from names, files and libraries."""

@@ -1,8 +1,8 @@
-"""Preprocessing that a user's model states in its attributes, told apart from parts of the network of the same name.
+"""Read the preprocessing that a user's model states in its attributes.
 
-Only plain values count: a parameter, buffer, submodule, method or tensor called ``mean`` or ``resize`` belongs to the
-model. A model may also keep a plain ``mean`` and normalise with it in its own forward pass; that is found out by asking
-it: with mean and pixels moved together, and spread and pixels stretched together, such a model answers as before.
+Only plain values count. A parameter, buffer, submodule, method or tensor called ``mean`` or ``resize`` belongs to the
+network. A model may also keep a plain ``mean`` and normalise with it in its own forward pass. This is tested by running
+it: if mean and pixels are shifted together, and std and pixels scaled together, such a model gives the same answers.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def stated_preprocessing(model: Any, given: Mapping[str, Any]) -> tuple[dict[str
 
     Args:
         model: Module or callable.
-        given: What its owner states elsewhere, by the same names; None or absent is not stated.
+        given: What the user states elsewhere, by the same names; None or absent if not stated.
 
     Returns:
-        Values by the names in ``SPEC_FIELDS``; and notes on what was taken and what was not.
+        Values by the names in ``SPEC_FIELDS``; and notes on which of them were used.
     """
     values = {name: value for name in SPEC_FIELDS if (value := _attribute(model, name)) is not None}
     said: dict[str, Any] = {}
@@ -85,7 +85,7 @@ def _sizes(value: Any) -> bool:
 
 
 def _channels(value: Any, channels: int | None) -> tuple[float, ...] | None:
-    """One number a channel; a single number counts for one channel only, where it cannot mean anything else."""
+    """Return one number per channel; a single number is accepted for one channel only."""
     if isinstance(value, Real) and channels == 1 and not isinstance(value, bool):
         value = (value,)
     if not isinstance(value, (tuple, list)) or not all(isinstance(v, Real) and math.isfinite(v) for v in value):
@@ -114,17 +114,17 @@ def _kind(value: Any) -> str:
 
 
 def settle_normalisation(model: Any, spec: InputSpec) -> tuple[InputSpec, list[str]]:
-    """Leave out a stated mean and std with which the model normalises by itself.
+    """Remove a stated mean and std if the model normalises with them itself.
 
     Args:
         model: Module or callable whose attributes stated ``spec``.
-        spec: With mean and std.
+        spec: Input spec with mean and std.
 
     Returns:
-        The spec to use, and a note where it was changed.
+        The spec to use, and a note if it was changed.
 
     Raises:
-        InputError: The forward pass uses the values, but not to normalise its input: both readings are possible.
+        InputError: The forward pass uses the values, but not to normalise its input; both readings are possible.
     """
     if spec.mean is None or spec.std is None or isinstance(model, torch.jit.ScriptModule):
         return spec, []
@@ -145,7 +145,7 @@ def settle_normalisation(model: Any, spec: InputSpec) -> tuple[InputSpec, list[s
 
 @dataclass(frozen=True, slots=True)
 class _Holder:
-    """Where a model keeps two values: the object, its name, and the names of mean and std in it."""
+    """Object in which a model keeps mean and std, with its name and the names of both values in it."""
 
     part: Any
     name: str
@@ -153,7 +153,7 @@ class _Holder:
 
 
 def _holders(model: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> Iterator[_Holder]:
-    """Objects inside a model that hold just these numbers, as plain values or as tensors."""
+    """Yield objects inside a model that hold exactly these numbers, as plain values or as tensors."""
     parts = list(model.named_modules()) if isinstance(model, nn.Module) else [("", model)]
     for where, part in parts:
         values = dict(getattr(part, "__dict__", {}))
@@ -179,7 +179,10 @@ def _equals(value: Any, wanted: tuple[float, ...]) -> bool:
 
 
 def _use(model: Any, holder: _Holder, spec: InputSpec) -> str:
-    """``normalises``, ``uses`` or ``ignores``: what the forward pass does with the values of a holder."""
+    """Test what the forward pass does with the values of a holder.
+
+    Returns ``normalises``, ``uses`` or ``ignores``.
+    """
     assert spec.mean is not None
     assert spec.std is not None
     mean = torch.tensor(spec.mean).view(-1, 1, 1)
@@ -217,7 +220,7 @@ def _alike(a: Tensor, b: Tensor) -> bool:
 
 @contextmanager
 def _changed(holder: _Holder, mean: tuple[float, ...], std: tuple[float, ...]) -> Iterator[None]:
-    """Other values in place of those of a holder, put back whatever happens."""
+    """Replace the values of a holder inside the context, and always restore them."""
     part = holder.part
     tables = [part._buffers, part._parameters] if isinstance(part, nn.Module) else []
     undo = []

@@ -1,4 +1,4 @@
-"""Image classifiers of transformers (extra ``hf``): a folder on this machine, the library's cache, or a download."""
+"""Load image classifiers of transformers (extra ``hf``) from a folder, the library's cache, or a download."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _SHOWN = 3
 
 
 def load_hugging_face(request: ModelRequest) -> Loaded:
-    """Load a model that ``save_pretrained`` wrote, with its class names and its image processor.
+    """Load a model of transformers with its class names and image processor.
 
-    Weights are read from safetensors only, code in the folder is never run, and the network is asked only if the
-    weights are ``pretrained``.
+    Weights are read from safetensors only, and code in the folder is never run. The network is used only if the weights
+    are ``pretrained``.
 
     Args:
-        request: Its name is a folder, or a model in the cache of the library; its weights are a file that replaces
-            those of the folder, ``random`` (seeded), or ``pretrained``, which lets the library download a model that is
-            not here.
+        request: Its name is a folder written by ``save_pretrained``, or a model in the cache of the library. Its
+            weights are a file that replaces those of the folder, ``random`` (seeded), or ``pretrained``, which lets the
+            library download a missing model.
 
     Raises:
-        InputError: No such folder or name here, or nothing states the normalisation.
-        ModelError: No image classifier, no safetensors, or weights that do not fit.
+        InputError: The folder or name does not exist on this machine, or nothing states the normalisation.
+        ModelError: It is no image classifier, has no safetensors, or the weights do not fit.
         EnvironmentFailure: transformers is not installed, or the download failed.
     """
     try:
@@ -78,7 +78,7 @@ def _not_found(name: str, local: bool, error: Exception) -> Exception:
 
 
 def _module(request: ModelRequest, config: Any, options: Mapping[str, Any]) -> tuple[nn.Module, tuple[str, ...]]:
-    """The module with its weights, and notes on them."""
+    """Build the module with its weights, and return notes on them."""
     from transformers import AutoModelForImageClassification
 
     name, weights = request.name, request.weights
@@ -115,7 +115,7 @@ def _module(request: ModelRequest, config: Any, options: Mapping[str, Any]) -> t
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from printing, and from asking its hub to convert pickled weights."""
+    """Keep transformers from printing and from asking its hub to convert pickled weights."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

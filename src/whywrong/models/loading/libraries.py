@@ -1,4 +1,4 @@
-"""What the libraries of named architectures share: building with a seed, downloads, and names that do not exist."""
+"""Shared parts of the loaders of libraries, such as seeded builds, downloads, and unknown names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ HOW = (
 
 
 def create_module(create: Any, input_size: tuple[int, ...] | None, weights: str | None, what: str) -> nn.Module:
-    """Build an architecture, with a fixed input size where it has one; weights from a file come later."""
+    """Build an architecture, for a fixed input size if it has one.
+
+    Weights from a file are loaded later.
+    """
     if weights is None:
         raise InputError(f"{what} says no weights, and nothing is downloaded unasked: {HOW}")
     with torch.random.fork_rng(devices=[]):
@@ -42,7 +45,7 @@ def download(get: Any, *args: Any, **options: Any) -> Any:
 
 
 def refuse_weights(path: Path) -> InputError:
-    """Build the error for a file with weights that was named as a model."""
+    """Build the error for a weights file that was given as a model."""
     return InputError(
         f"{path.name} holds weights and does not say the architecture: name it, as timm:resnet50 or file.py:function, "
         f"and pass weights={path.name}. Whole pickled modules are never opened"

@@ -1,4 +1,4 @@
-"""Limits of memory and time around code that may ask for any amount of either, inside this process."""
+"""Limit memory and time of code that may use any amount of either in this process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ _inside: list[tuple[int, int]] = []  # the limits from before, once for every bl
 
 @contextlib.contextmanager
 def memory_limit() -> Iterator[None]:
-    """Let allocations beyond the memory that is free now fail, instead of waking the system's killer of processes.
+    """Make allocations beyond the free memory fail inside the context.
 
-    Concerns the whole process, for as long as somebody is inside; other threads share what is free. Without effect
-    where the system does not say what is free (Linux does).
+    Otherwise the system would kill the process.
+
+    It applies to the whole process while any thread is inside; other threads share the free memory. It has no effect
+    if the system does not report its free memory (Linux does).
     """
     try:
         import resource
@@ -44,7 +46,10 @@ def memory_limit() -> Iterator[None]:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process can still take, by the system and by its control group; None if nobody says."""
+    """Return the memory that this process can still allocate.
+
+    Returns bytes, by the system and by its control group; None if unknown.
+    """
     found = []
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -63,10 +68,12 @@ def _address_space() -> int | None:
 
 
 def answer_within(function: Callable[[], T], seconds: float) -> T:
-    """Call a function in a thread of its own, which is left behind if it does not end in time.
+    """Call a function in its own thread, with a time limit.
+
+    The thread is abandoned if it does not end in time.
 
     Raises:
-        TimeoutError: No answer within ``seconds``.
+        TimeoutError: The call took more than ``seconds``.
     """
     answer: list[T] = []
     trouble: list[BaseException] = []

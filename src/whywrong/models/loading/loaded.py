@@ -1,4 +1,4 @@
-"""What a loader receives, and what it returns.
+"""Arguments and results of a loader.
 
 A loader is ``load(request: ModelRequest) -> Loaded`` and one line in :mod:`whywrong.models.loading.loaders`.
 """
@@ -18,14 +18,14 @@ SPEC_FIELDS = ("input_size", "resize", "interpolation", "mean", "std")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
-    """A model by name, with everything that its owner states about it.
+    """A model by name, with everything that the user states about it.
 
     Attributes:
-        name: The name without its scheme, or the path of a file as it was given.
-        weights: File, absolute; for the libraries also ``pretrained`` or ``random``; None if nothing was said.
-        weights_key: Which set of weights to take from a file that holds several.
-        classes: K, if the owner names the classes.
-        given: Preprocessing that the owner states: the names in ``SPEC_FIELDS``, None where nothing is stated.
+        name: The name without its scheme, or the path of a file as given.
+        weights: Absolute path of a file; for the libraries also ``pretrained`` or ``random``; None if not given.
+        weights_key: Set of weights to load from a file that holds several.
+        classes: K, if the user names the classes.
+        given: Preprocessing that the user states, by the names in ``SPEC_FIELDS``; None if not stated.
     """
 
     name: str
@@ -37,17 +37,17 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A model with what it says about itself.
+    """A loaded model with what it states about itself.
 
     Attributes:
         model: Module or callable.
-        name: Name by which another process loads the same model, with absolute paths; None: as it was given.
-        says: Preprocessing as far as the model states it: the names in ``SPEC_FIELDS``.
-        classes: Its classes, if the loader knows them; those that the model carries are found by the classifier.
-        ask: What to do about a missing input size, for the message.
+        name: Name by which another process loads the same model, with absolute paths; None if it is the given name.
+        says: Preprocessing that the model states, by the names in ``SPEC_FIELDS``.
+        classes: Its classes, if the loader knows them; the classifier finds those that the model stores.
+        ask: What to do if the input size is missing, for the message.
         sources: Bytes that define the architecture beyond structure and weights.
         by_attributes: Whether ``says`` was read from attributes, which the model may also use itself.
-        notes: What its owner should know about how it was loaded, one sentence each.
+        notes: Remarks on how it was loaded, one sentence each.
     """
 
     model: nn.Module | Callable[..., Any]

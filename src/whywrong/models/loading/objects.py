@@ -1,4 +1,4 @@
-"""Models that exist as Python objects: modules of torch, torchvision, timm and transformers, and pipelines."""
+"""Load models given as Python objects, modules of torch, torchvision, timm and transformers, and pipelines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MEAN_STD = "mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stated:
-    """What a model states: values by ``SPEC_FIELDS``, whether from attributes, and why a normalisation is missing."""
+    """Preprocessing that a model states, whether by attributes, and why a normalisation is missing."""
 
     model: Any
     title: str
@@ -38,7 +38,7 @@ class Stated:
 
 
 def is_model_object(value: Any) -> bool:
-    """Whether a value is a module, or a pipeline of transformers around one."""
+    """Return whether a value is a module, or a pipeline of transformers with one."""
     return isinstance(value, nn.Module) or _is_pipeline(value)
 
 
@@ -50,21 +50,21 @@ def load_object(
     given: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Classifier:
-    """Make a classifier of a module or pipeline, with what it and the data state about its input.
+    """Wrap a module or pipeline as a classifier.
 
-    What is given counts first, then the transform of the data, then what the model states, then the size of the images.
-    The module is used as it is: it is neither moved nor changed, and runs in this process only.
+    Its input is settled from, in this order, ``given``, the transform of the data, what the model states, and the size
+    of the images. The module is neither moved nor changed, and runs in this process only.
 
     Args:
         model: ``nn.Module`` or image-classification pipeline.
-        preprocess: Image processor, transform, weights of torchvision or ``InputSpec`` that belongs to the model.
-        data: What the data set tells.
-        given: Values by the names in ``SPEC_FIELDS``; None or absent is not given.
+        preprocess: Image processor, transform, torchvision weights or ``InputSpec`` of the model.
+        data: Facts that the data set states.
+        given: Values by the names in ``SPEC_FIELDS``; None or absent if not given.
         options: ``classes``, ``access``, ``output``, ``device``, ``precision`` and ``batch_size`` of
             :class:`Classifier`.
 
     Raises:
-        InputError: Something must be known that nobody says; the message says which argument to give.
+        InputError: A needed fact is stated nowhere; the message names the argument to pass.
     """
     data, given = data or DataFacts(), {k: v for k, v in (given or {}).items() if v is not None}
     stated = _stated(model, preprocess, given)
@@ -86,10 +86,10 @@ def load_object(
 
 
 def _settle(stated: Stated, data: DataFacts, given: Mapping[str, Any]) -> tuple[InputSpec | None, list[str]]:
-    """The input of a model from what its owner, the data and the model state, in this order; and notes on it.
+    """Settle the input of a model from the user, the data and the model, in this order; and return notes on it.
 
     Raises:
-        InputError: Nobody states a normalisation that the model is known to need.
+        InputError: The model needs a normalisation that nobody states.
     """
     of_model, of_data = dict(stated.says), _by_data(stated, data)
     notes = _differences(of_model, of_data)
@@ -110,7 +110,10 @@ def _settle(stated: Stated, data: DataFacts, given: Mapping[str, Any]) -> tuple[
 
 
 def _by_data(stated: Stated, data: DataFacts) -> dict[str, Any]:
-    """What the data set does to an image, by ``SPEC_FIELDS``; a normalisation that it leaves out says nothing."""
+    """Return how the data set prepares an image, by ``SPEC_FIELDS``.
+
+    If it does not normalise, nothing is concluded from that.
+    """
     said = _known(_fields(data.spec)) | {"resize": data.spec.resize} if data.spec is not None else {}
     if data.prepared and data.size is not None:
         channels = (stated.says.get("input_size") or data.size)[0]  # grey images serve a model of three channels
@@ -158,7 +161,7 @@ def _fields(spec: InputSpec) -> dict[str, Any]:
 
 
 def _stated(model: Any, preprocess: Any, given: Mapping[str, Any]) -> Stated:
-    """What a model says about its input, in the way of its library."""
+    """Read what a model states about its input, in the way of its library."""
     if _is_pipeline(model):
         preprocess = model.image_processor if preprocess is None else preprocess
         model = model.model
@@ -189,14 +192,14 @@ def _stated(model: Any, preprocess: Any, given: Mapping[str, Any]) -> Stated:
 
 
 def read_preprocess(value: Any, given: Mapping[str, Any] | None = None) -> InputSpec:
-    """Read a preprocessing in any of the forms in which libraries hold one.
+    """Read a preprocessing in any form that libraries use.
 
     Args:
         value: ``InputSpec``, image processor of transformers, transform or weights of torchvision.
-        given: What its owner states elsewhere.
+        given: What the user states elsewhere.
 
     Raises:
-        InputError: None of these, or it does something that is not followed here.
+        InputError: It is none of these, or holds a step that is not supported.
     """
     if isinstance(value, InputSpec):
         return value
@@ -213,7 +216,7 @@ def read_preprocess(value: Any, given: Mapping[str, Any] | None = None) -> Input
 
 
 def _classes_of_weights(preprocess: Any) -> ClassList | None:
-    """Classes of an entry of torchvision's weights; None for any other preprocessing."""
+    """Return the classes of a torchvision weights entry; None for any other preprocessing."""
     categories = getattr(preprocess, "meta", {}).get("categories") if hasattr(preprocess, "transforms") else None
     if categories is None:
         return None
@@ -223,7 +226,10 @@ def _classes_of_weights(preprocess: Any) -> ClassList | None:
 
 
 def stated_by_transformers(model: Any, processor: Any, given: Mapping[str, Any]) -> Stated:
-    """What a model of transformers and its image processor, or None, state about the input."""
+    """Read the stated input of a model of transformers and its image processor.
+
+    The processor may be None.
+    """
     inner = unwrap(model)
     title = _title(inner)
     of_timm: Any = getattr(inner, "timm_model", None)
@@ -244,11 +250,13 @@ def stated_by_transformers(model: Any, processor: Any, given: Mapping[str, Any])
 
 
 def find_image_processor(name: str, *, local: bool = True) -> Any:
-    """Find the image processor saved with a model of transformers; None without one.
+    """Find the image processor saved with a model of transformers.
+
+    Returns None if there is none.
 
     Args:
         name: Folder or name of the model.
-        local: Look on this machine only.
+        local: Search this machine only.
     """
     if not name:
         return None
@@ -271,7 +279,10 @@ def _is_pipeline(value: Any) -> bool:
 
 
 def stated_normalisation(model: Any) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Mean and std that a module or pipeline states; None without them."""
+    """Read the mean and std that a module or pipeline states.
+
+    Returns None for each if not stated.
+    """
     says = _stated(model, None, {}).says
     mean, std = says.get("mean"), says.get("std")
     return (None, None) if not mean or not std else (tuple(map(float, mean)), tuple(map(float, std)))

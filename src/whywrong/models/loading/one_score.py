@@ -1,4 +1,4 @@
-"""Models with one number an image: which of the two readings is right, as far as it can be proved."""
+"""Settle how a single output per image is read, as far as it can be proved."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from whywrong.models.loading.onnx import OnnxModel
 
 
 def settle_output(model: Any, output: str | None, spec: InputSpec) -> tuple[str, list[str]]:
-    """Choose how answers are read, where a single output behind a sigmoid settles it.
+    """Choose how answers are read if the model has a single output.
 
     Args:
-        model: Module, ONNX model or any other callable, of which nothing can be proved.
-        output: As its owner says, or None.
+        model: Module, ONNX model or any other callable; of the latter nothing can be proved.
+        output: The user's setting, or None.
         spec: Input of the model.
 
     Returns:
-        ``output``, default ``logits``, or ``binary-probability`` for a single sigmoid; and a note in that case.
+        ``output``, default ``logits``, or ``binary-probability`` with a note for a single sigmoid.
 
     Raises:
-        ModelError: ``binary`` was said of a model that returns a probability.
+        ModelError: ``output`` is ``binary``, but the model returns a probability.
     """
     if output not in (None, "logits", "binary") or not _is_single_sigmoid(model, spec):
         return output or "logits", []
@@ -51,7 +51,10 @@ def _is_single_sigmoid(model: Any, spec: InputSpec) -> bool:
 
 
 def _numbers(model: OnnxModel, x: Tensor) -> int:
-    """How many numbers a graph returns for one image; 0 if it refuses the image; the first real call reports why."""
+    """Count the numbers that a graph returns for one image.
+
+    Returns 0 if it refuses the image; the first real call reports why.
+    """
     try:
         return read_part(model(x), "logits").numel()
     except Exception:  # noqa: BLE001 - ONNX Runtime has no base class for its errors

@@ -1,4 +1,4 @@
-"""ONNX models through ONNX Runtime, as scores-only classifiers."""
+"""Load ONNX models with ONNX Runtime as scores-only classifiers."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(dou
 
 
 class OnnxModel:
-    """A callable from images (B, C, H, W) to the outputs of an ONNX graph.
+    """Callable that maps images (B, C, H, W) to the outputs of an ONNX graph.
 
-    Graphs with channels last get them last; graphs with a fixed batch larger than one are filled up with zeros.
+    Pixels are transposed for graphs with channels last, and padded with zeros for a fixed batch larger than one.
 
     Attributes:
-        input_size: (C, H, W) where the graph states it, else None.
-        largest_batch: The fixed batch of the graph, None where it is free.
+        input_size: (C, H, W) if the graph states it, otherwise None.
+        largest_batch: The fixed batch of the graph; None if it is free.
         ends_in_sigmoid: Whether nothing but reshaping follows a sigmoid before the only output.
     """
 
@@ -71,7 +71,10 @@ class OnnxModel:
         self.ends_in_sigmoid = len(self._outputs) == 1 and last_operation(path.read_bytes()) == "Sigmoid"
 
     def __call__(self, x: Tensor) -> Tensor | dict[str, Tensor]:
-        """Outputs of the graph: the tensor where there is one, else all of them by name."""
+        """Run the graph.
+
+        Returns the tensor of its only output, or all outputs by name.
+        """
         pixels = x.detach().cpu().numpy().astype(self._type)
         if self._last:
             pixels = pixels.transpose(0, 2, 3, 1)
@@ -83,10 +86,10 @@ class OnnxModel:
         return tensors[0] if len(tensors) == 1 else dict(zip(self._outputs, tensors, strict=True))
 
     def try_blank(self, input_size: tuple[int, ...] | None) -> None:
-        """Ask for one grey image, so that a graph without an end or without bounds stops here.
+        """Run one grey image, to stop early if the graph exceeds its limits.
 
         Raises:
-            ModelError: It takes more memory or time than it may.
+            ModelError: The limit of memory or time is exceeded.
         """
         size = input_size or self.input_size
         if size is None:  # asked for by the caller
@@ -101,7 +104,7 @@ class OnnxModel:
             raise ModelError(f"{self._file} {why} for one blank image: {_one_line(error)}") from error
 
     def _answers(self, pixels: np.ndarray, seconds: float) -> list[Any]:
-        """Run the graph; a loop in it ends when the time is over."""
+        """Run the graph, and end it when the time is over."""
         options = self._run_options()
         timer = threading.Timer(seconds, setattr, (options, "terminate", True))
         timer.daemon = True
@@ -118,15 +121,17 @@ class OnnxModel:
 
 
 def load_onnx(request: ModelRequest) -> Loaded:
-    """Load a scores-only classifier from an ONNX file, and ask it for one blank image.
+    """Load a scores-only classifier from an ONNX file.
+
+    It is run once on a blank image.
 
     Args:
-        request: Its name is the file; it has no weights, and states the input size if the graph leaves it open.
+        request: Its name is the file, without separate weights; it states the input size if the graph leaves it open.
 
     Raises:
-        InputError: No such file, or weights beside it.
-        ModelError: ONNX Runtime is absent or refuses the file, the graph is no image classifier, needs more memory
-            than there is or more than a minute for one image, or keeps weights outside of its folder.
+        InputError: The file does not exist, or separate weights were given.
+        ModelError: ONNX Runtime is missing or refuses the file, the graph is no image classifier, needs more memory
+            than is free or more than a minute for one image, or keeps weights outside of its folder.
     """
     if request.weights is not None:
         raise InputError("an ONNX file carries its own weights; leave weights out")
@@ -150,16 +155,16 @@ def load_onnx(request: ModelRequest) -> Loaded:
 
 
 def _external_files(path: Path, content: bytes) -> list[Path]:
-    """The files in which a graph keeps weights; they change its answers, so they belong to its identity.
+    """List the files in which a graph keeps weights; they are part of its identity.
 
     Raises:
-        ModelError: One is missing, or lies outside of the folder of the graph.
+        ModelError: A file is missing or outside the folder of the graph.
     """
     try:
         names = sorted(external_files(content))
     except ValueError as error:
         raise ModelError(f"{path.name} is damaged or no ONNX file: {error}") from None
-    # A download cache links both files to one folder elsewhere: what lies beside the real graph is beside it.
+    # A download cache links both files to another folder; what is beside the real graph counts as beside the link.
     folders = {os.path.realpath(path.parent), os.path.dirname(os.path.realpath(path))}
     files = []
     for name in names:

@@ -1,7 +1,7 @@
-"""What an ONNX file says, read from the bytes of its protocol buffer without the onnx package.
+"""Read the bytes of an ONNX protocol buffer without the onnx package.
 
 Field numbers are those of onnx.proto: ModelProto.graph 7, GraphProto.node 1 and output 12, NodeProto.input 1, output 2
-and op_type 4, ValueInfoProto.name 1; those on the way to tensors stand in ``_PARTS``.
+and op_type 4, ValueInfoProto.name 1; those that lead to tensors are in ``_PARTS``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _RESHAPING = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", 
 
 
 def last_operation(content: bytes) -> str | None:
-    """Name the operation that the first output of a graph comes from, behind reshaping; None if it cannot be read.
+    """Return the name of the operation that computes the first output of a graph.
+
+    Reshaping after it is skipped. Returns None if the graph cannot be read.
 
     Args:
         content: The whole file.
@@ -45,13 +47,15 @@ def last_operation(content: bytes) -> str | None:
 
 
 def external_files(content: bytes) -> set[str]:
-    """Paths of the files in which an ONNX file keeps tensors, as it names them, relative to its folder.
+    """List the files in which an ONNX file keeps tensors.
+
+    Paths are as written, relative to its folder.
 
     Args:
         content: The whole file.
 
     Raises:
-        ValueError: It is cut off or no protocol buffer.
+        ValueError: It is truncated or no protocol buffer.
     """
     found: set[str] = set()
     waiting = [("model", memoryview(content))]
@@ -77,10 +81,10 @@ def _node(message: memoryview) -> tuple[str, list[bytes], list[bytes]]:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Numbers and contents of the fields that hold bytes; numbers in between are passed over.
+    """Yield numbers and contents of the fields that hold bytes; numeric fields are skipped.
 
     Raises:
-        IndexError, ValueError: The message is cut off or no protocol buffer.
+        IndexError, ValueError: The message is truncated or no protocol buffer.
     """
     at = 0
     while at < len(message):

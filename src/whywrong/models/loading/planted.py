@@ -1,6 +1,6 @@
-"""The nets that ship with the package, trained on pictures that it draws itself (``planted:NAME``).
+"""Load the networks that ship with the package, trained on pictures that it renders itself (``planted:NAME``).
 
-Their weights and model cards lie in ``nets/`` beside this file; :mod:`whywrong.planting.training` makes both.
+Their weights and model cards are in ``nets/`` beside this file; :mod:`whywrong.planting.training` creates both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WIDTH = 96
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with batch norm, and a short cut (He et al. 2016)."""
+    """Two 3 x 3 convolutions with batch norm and a skip connection (He et al. 2016)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
 
 
 class PlantedCNN(nn.Module):
-    """A small residual network: pictures (B, 3, 64, 64) in [0, 1] to logits (B, K).
+    """Small residual network that maps pictures (B, 3, 64, 64) in [0, 1] to logits (B, K).
 
     Average pooling and one linear layer at the end make its class activation maps exact.
     """
@@ -62,7 +62,9 @@ class PlantedCNN(nn.Module):
 
 
 class ConvStem(nn.Sequential):
-    """Pictures (B, 3, 64, 64) to 8 x 8 patches (B, 64, 8, 8): transformers learn faster behind a few convolutions.
+    """Convolutional stem that maps pictures (B, 3, 64, 64) to 8 x 8 patches (B, 64, 8, 8).
+
+    Transformers learn faster after a few convolutions.
 
     Source: Xiao et al. 2021, arXiv 2106.14881.
     """
@@ -75,10 +77,10 @@ class ConvStem(nn.Sequential):
 
 
 def build_planted(name: str, classes: int) -> nn.Module:
-    """The architecture of a shipped net, with weights as torch draws them.
+    """Build the architecture of a shipped network, with random initial weights.
 
     Raises:
-        InputError: No such net.
+        InputError: The network does not exist.
     """
     if name not in NETS:
         near = difflib.get_close_matches(name, NETS, n=1)
@@ -96,14 +98,14 @@ def build_planted(name: str, classes: int) -> nn.Module:
 
 
 def load_planted(request: ModelRequest) -> Loaded:
-    """Load a shipped net with its weights and classes.
+    """Load a shipped network with its weights and classes.
 
     Args:
-        request: Its name is one of ``NETS``; it has no weights, since the net comes with its own.
+        request: Its name is one of ``NETS``; weights may not be given, since the network has its own.
 
     Raises:
-        InputError: No such net, or other weights were given.
-        ModelError: The weights of the package are missing or damaged.
+        InputError: The network does not exist, or weights were given.
+        ModelError: The weights in the package are missing or damaged.
     """
     name = request.name
     if request.weights is not None:

@@ -1,7 +1,7 @@
-"""Programs of torch: ``torch.export`` (``.pt2``) and TorchScript (``.pt``), which need no Python code of their owner.
+"""Load programs of ``torch.export`` (``.pt2``) and TorchScript (``.pt``), which need no Python code of the user.
 
-TorchScript runs in an interpreter of its own. ``torch.export.load`` would unpickle and evaluate parts of a file, so
-:func:`_check_export` looks at every part first and refuses what could run code.
+TorchScript runs in its own interpreter. ``torch.export.load`` would unpickle and evaluate parts of a file, so
+:func:`_check_export` checks every part first and refuses anything that could run code.
 """
 
 from __future__ import annotations
@@ -36,14 +36,16 @@ _EXPRESSION = re.compile(r"([a-z]{1,3}\d+|[A-Z]\w*\(|[\s\d()+*/,<>=&|~-])*")
 
 
 def load_program(request: ModelRequest) -> Loaded:
-    """Load an exported program or a TorchScript file; it grants gradients.
+    """Load an exported program or a TorchScript file.
+
+    The classifier grants gradients.
 
     Args:
-        request: Its name is the file; the weights are in it.
+        request: Its name is the file, which holds the weights.
 
     Raises:
-        InputError: No such file, weights beside it, or a file with weights alone.
-        ModelError: It is damaged, could run code, or takes something else than one batch of images.
+        InputError: The file does not exist, holds weights only, or separate weights were given.
+        ModelError: It is damaged, could run code, or its input is not one batch of images.
     """
     path = Path(os.path.abspath(request.name))
     if not path.is_file():
@@ -76,10 +78,10 @@ def _load_script(path: Path) -> Any:
 
 
 def _load_export(path: Path) -> tuple[Any, tuple[int, ...]]:
-    """The module of an exported program, and the size (C, H, W) of its images.
+    """Load the module of an exported program and the size (C, H, W) of its images.
 
     Raises:
-        ModelError: It could run code, is damaged, or takes something else than images.
+        ModelError: It could run code, is damaged, or its input is not images.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -106,10 +108,10 @@ def _load_export(path: Path) -> tuple[Any, tuple[int, ...]]:
 
 
 def _check_export(name: str, archive: zipfile.ZipFile) -> None:
-    """Refuse an archive with anything but plain tensors, known operations and arithmetic of sizes.
+    """Refuse an archive that holds more than plain tensors, known operations and arithmetic of sizes.
 
     Raises:
-        ModelError: It names what was found.
+        ModelError: Something else was found; the message names it.
     """
 
     def refuse(what: str) -> ModelError:
@@ -143,7 +145,7 @@ def _check_export(name: str, archive: zipfile.ZipFile) -> None:
 
 
 def _entries(value: Any) -> Iterator[tuple[str, Any]]:
-    """All keys and values in nested dictionaries and lists."""
+    """Yield all keys and values in nested dictionaries and lists."""
     waiting = [value]
     while waiting:
         inner = waiting.pop()

@@ -1,4 +1,4 @@
-"""Architectures of timm, with the preprocessing and classes that belong to their names."""
+"""Load architectures of timm, with the preprocessing and classes of their names."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _LARGEST_EMBEDDING = 2048  # numbers; timm has no training on so few classes bes
 
 
 def load_timm(request: ModelRequest) -> Loaded:
-    """Build an architecture of timm, by its name there, as in ``resnet50.a1_in1k``.
+    """Build an architecture of timm by its name, as ``resnet50.a1_in1k``.
 
-    Preprocessing is timm's own for the name: the shorter side goes to ``floor(size / crop_pct)`` before the crop.
+    Preprocessing is timm's own for the name; the shorter side is resized to ``floor(size / crop_pct)`` before the crop.
     Classes are those of the ImageNet subset that the model was trained on.
 
     Args:
-        request: Its name may carry the tag of a training; weights are a file, ``pretrained`` or ``random`` (seeded, the
-            same at every load); input size and number of classes may differ from timm's.
+        request: Its name may include the tag of a training; weights are a file, ``pretrained`` or ``random`` (seeded,
+            the same at every load); input size and number of classes may differ from timm's.
 
     Raises:
-        InputError: No such name, no weights said, or a backbone without a classifier and no classes given.
-        ModelError: The weights do not fit, or timm has no preprocessing that we can follow.
+        InputError: The name is unknown, weights are missing, or a backbone has no classifier and no classes were given.
+        ModelError: The weights do not fit, or timm's preprocessing is not supported.
         EnvironmentFailure: The download failed.
     """
     import timm
@@ -63,10 +63,12 @@ def load_timm(request: ModelRequest) -> Loaded:
 
 
 def stated_by_timm(module: nn.Module) -> tuple[dict[str, Any], ClassList | None]:
-    """Preprocessing, by the names in ``SPEC_FIELDS``, and classes of a module that timm has built.
+    """Read the preprocessing and classes of a module built by timm.
+
+    Preprocessing is by the names in ``SPEC_FIELDS``.
 
     Raises:
-        ModelError: It prepares images in a way that is not followed here.
+        ModelError: Its preprocessing is not supported.
     """
     from timm.data import resolve_model_data_config  # pyright: ignore[reportPrivateImportUsage]
 
@@ -86,7 +88,7 @@ def _says(what: str, size: tuple[int, ...], stated: dict[str, Any]) -> dict[str,
 
 
 def _check_head(name: str, weights: str | None, classes: int | None) -> None:
-    """Refuse outputs that are features: a training without classes, or an embedding of images and texts."""
+    """Refuse outputs that are features, from a training without classes or an embedding of images and texts."""
     from timm.data import infer_imagenet_subset  # pyright: ignore[reportPrivateImportUsage]
     from timm.models import get_pretrained_cfg
 
@@ -120,7 +122,7 @@ def _tags(name: str) -> dict[str, Any]:
 
 
 def _assumed_training(name: str, weights: str | None, stated: dict[str, Any]) -> list[str]:
-    """Say which training was assumed where the name leaves it open and the trainings prepare images differently."""
+    """Note which training was assumed if the name leaves it open and the trainings prepare images differently."""
     if weights in LIBRARY_WEIGHTS or "." in name:
         return []
     others = [cfg for cfg in _tags(name).values() if cfg.num_classes]
@@ -157,7 +159,7 @@ def _resize(what: str, size: tuple[int, ...], stated: dict[str, Any]) -> int | N
 
 
 def _classes(module: nn.Module) -> ClassList | None:
-    """Names and wnids of the ImageNet subset that a model of timm has as its classes; None if it is none of them."""
+    """Return names and wnids of the ImageNet subset that a timm model has as its classes; None for other classes."""
     from timm.data import ImageNetInfo, infer_imagenet_subset  # pyright: ignore[reportPrivateImportUsage]
 
     count, subset = getattr(module, "num_classes", None), infer_imagenet_subset(module)

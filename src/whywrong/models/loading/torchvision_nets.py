@@ -1,4 +1,4 @@
-"""Architectures of torchvision, built as its own constructors build them for the weights of a training."""
+"""Load architectures of torchvision, built as its own constructors build them for the weights of a training."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that only training uses
 
 
 def load_torchvision(request: ModelRequest) -> Loaded:
-    """Build an architecture of torchvision, as ``resnet50`` or, naming a training, ``resnet50.IMAGENET1K_V2``.
+    """Build an architecture of torchvision, as ``resnet50.IMAGENET1K_V2``.
 
-    Preprocessing and classes are those of the named training, and so is what its constructor does otherwise with
-    trained weights than without. Without a name the trainings of an architecture must agree on the preprocessing;
-    ``pretrained`` takes torchvision's default training.
+    The name may also omit the training, as ``resnet50``; the trainings of the architecture must then agree on the
+    preprocessing, and ``pretrained`` takes torchvision's default training. Preprocessing and classes are those of the
+    training. Its constructor gets the same options as with trained weights.
 
     Raises:
-        InputError: No such name, no weights said, or trainings that disagree.
+        InputError: The name is unknown, weights are missing, or the trainings disagree.
         ModelError: The weights do not fit.
         EnvironmentFailure: The download failed.
     """
@@ -77,7 +77,10 @@ def load_torchvision(request: ModelRequest) -> Loaded:
 
 
 def classes_of_training(categories: Sequence[str]) -> ClassList:
-    """Categories of a training; with the wnids and synonyms of ImageNet-1k if these are its classes in its order."""
+    """Return the classes of a training.
+
+    Wnids and synonyms are added if they are the classes of ImageNet-1k in its order.
+    """
     from timm.data import ImageNetInfo  # pyright: ignore[reportPrivateImportUsage]
 
     info = ImageNetInfo("imagenet-1k")
@@ -90,7 +93,7 @@ def classes_of_training(categories: Sequence[str]) -> ClassList:
 
 
 def _as_trained(name: str, training: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Options that a constructor of torchvision sets by itself when it is given the weights of a training."""
+    """Return the options that a torchvision constructor sets itself if it gets the weights of a training."""
     if name in _RESCALING:
         note = (
             f"torchvision:{name} rescales its input as for {training.name} (transform_input=True); for weights trained "
@@ -103,7 +106,7 @@ def _as_trained(name: str, training: Any) -> tuple[dict[str, Any], tuple[str, ..
 
 
 def _today(name: str) -> str:
-    """Name of a weight in today's torchvision: published DenseNets still have dots inside the names of layers."""
+    """Return the current name of a weight; published DenseNets still have dots inside the names of layers."""
     return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)", r"\1\2", name)
 
 

@@ -1,4 +1,4 @@
-"""Models from a Python file that the user names: ``file.py:function``."""
+"""Load models from a user's Python file, ``file.py:function``."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from whywrong.models.weights.files import load_weights
 
 
 def load_user_file(request: ModelRequest) -> Loaded:
-    """Run a function of the user's file, which returns the model.
+    """Load a model by running a function of the user's file.
 
-    The model is an ``nn.Module`` or any callable from images (B, C, H, W) to scores or labels. It may carry
-    ``classes`` or another list of names that :func:`whywrong.models.class_attributes.classes_of` knows, and
+    The model is an ``nn.Module`` or any callable from images (B, C, H, W) to scores or labels. It may have
+    ``classes`` or another list of names that :func:`whywrong.models.class_attributes.classes_of` reads, and
     ``input_size`` (C, H, W), ``resize``, ``interpolation``, ``mean`` and ``std`` as plain values.
 
     Args:
         request: Its name is ``file.py:function``: a function without arguments, in a file whose folder is importable
-            while it loads. Weights are a file to put into the module; None keeps those it comes with.
+            while it loads. Weights are a file to load into the module; None keeps its own.
 
     Raises:
-        InputError: No such file or function.
-        ModelError: The file or the function raised, or what it returned is no model.
+        InputError: The file or function does not exist.
+        ModelError: The file or the function raised, or the result is no model.
     """
     file, _, function = request.name.rpartition(":")
     if not file.lower().endswith(".py"):
@@ -77,7 +77,7 @@ def load_user_file(request: ModelRequest) -> Loaded:
 
 
 def _execute(path: Path) -> ModuleType:
-    # A name of its own: dataclasses and inspect look a module up by name, and files of one name must not meet.
+    # A unique name: dataclasses and inspect look a module up by name, and files of the same name must not collide.
     name = f"_whywrong_{path.stem}_{hashlib.sha256(str(path).encode(errors='surrogateescape')).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -1,4 +1,4 @@
-"""Files besides the user's own Python file that decide what its model answers."""
+"""Find files besides the user's own Python file that determine its model's answers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ READ = (
 
 
 def source_digests(path: Path) -> tuple[bytes, ...]:
-    """Digests of the modules that a Python file imports from its own folder, and of the files that they name.
+    """Hash the local modules that a Python file imports and the files that they name.
 
-    Found by reading the sources, not by running them, so that every process finds the same: ``import`` statements
-    anywhere in a file, and text constants that name a file with an ending of ``READ``, relative to the folder or
-    absolute. Names that are put together while the program runs are not seen.
+    The sources are parsed, not run, so that every process finds the same: ``import`` statements anywhere in a file, and
+    string constants that name a file with a suffix of ``READ``, relative to the folder or absolute. Names built at run
+    time are not found.
 
     Args:
-        path: The user's file; it is not among the answers.
+        path: The user's file; it is not included itself.
 
     Raises:
         ModelError: A file cannot be read.
@@ -62,7 +62,7 @@ def _named(source: Path, folder: Path) -> tuple[set[Path], set[Path]]:
 
 
 def _module(name: str, folder: Path) -> set[Path]:
-    """Files of a dotted name below a folder: its packages and the module itself, as far as they are there."""
+    """Return the existing files of a dotted name in a folder, its packages and the module itself."""
     found: set[Path] = set()
     place = folder
     for part in filter(None, name.split(".")):

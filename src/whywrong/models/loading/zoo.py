@@ -1,4 +1,4 @@
-"""Load a classifier by the name of its model, and again in a worker."""
+"""Load a classifier by the name of its model, and rebuild it in a worker."""
 
 from __future__ import annotations
 
@@ -34,13 +34,15 @@ Classes = ClassList | Sequence[Any] | Mapping[Any, Any] | str | Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierRecipe:
-    """Everything that rebuilds a classifier in another process: plain, picklable, with absolute paths.
+    """Everything needed to rebuild a classifier in another process.
+
+    It is plain data, picklable, with absolute paths.
 
     Attributes:
         model, weights, weights_key, device, precision, classes, input_size, resize, interpolation, mean, std: As
             :func:`load_classifier` takes them.
         access, output, batch_size: As :func:`load_classifier` takes them.
-        identity: What the rebuilt classifier must turn out to be; None where anything is accepted.
+        identity: Expected identity of the rebuilt classifier; None accepts any.
     """
 
     model: str
@@ -60,14 +62,14 @@ class ClassifierRecipe:
     identity: str | None = None
 
     def on(self, device: str) -> ClassifierRecipe:
-        """The same on another device."""
+        """Return the recipe for another device."""
         return replace(self, device=device)
 
     def build(self) -> Classifier:
-        """The classifier.
+        """Build the classifier.
 
         Raises:
-            ModelError: A file behind it has changed since the recipe was made.
+            ModelError: A file of the model has changed since the recipe was made.
         """
         options = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "identity"}
         classifier = load_classifier(options.pop("model"), **options)
@@ -100,31 +102,31 @@ def load_classifier(
     """Load a classifier with its preprocessing and classes.
 
     Args:
-        model: ``planted:NAME`` for a net that ships with the package, ``timm:NAME``, ``torchvision:NAME`` or
+        model: ``planted:NAME`` for a network that ships with the package, ``timm:NAME``, ``torchvision:NAME`` or
             ``torchvision:NAME.TRAINING``, ``file.py:function`` or a ``.onnx`` file; or a module of any library, or an
-            image-classification pipeline of transformers, which is used where it is.
+            image-classification pipeline of transformers, which is used in place.
         weights: Safetensors or state-dict file; for timm and torchvision also ``pretrained``, which lets the library
-            download its own, or ``random``. Nothing is downloaded unasked.
-        weights_key: Which weights of the file to take where it holds several sets, as ``state_dict_ema``; the message
-            that asks for it lists them.
-        device: Where to put it; default the first GPU there is, else the CPU.
-        precision: On a GPU: ``exact`` (the default) computes in float32 as a CPU does, ``fast`` allows TF32.
+            download its own, or ``random``. Nothing is downloaded unless requested.
+        weights_key: Set of weights to load if the file holds several, as ``state_dict_ema``; the message that requests
+            it lists them.
+        device: Device of the model; default the first GPU, otherwise the CPU.
+        precision: On a GPU, ``exact`` (the default) computes in float32 as a CPU does; ``fast`` allows TF32.
         classes: Names in the order of the logits in any form that :func:`whywrong.core.class_names.read_class_names`
             takes, or the path of a ``.txt``, ``.json`` or ``.csv`` file; ``"sorted"`` takes the sorted labels of the
             data, the order of torchvision's ``ImageFolder``. Default the model's own.
-        input_size: (C, H, W), default the model's own; so are the four that follow.
+        input_size: (C, H, W); default the model's own, as for the next four arguments.
         resize: Shorter side before the centre crop, in pixels; 0 stretches the image without a crop.
         interpolation: nearest, bilinear, bicubic, lanczos, box or hamming.
-        mean: Normalisation per channel, of values in [0, 1]; () switches the model's own off, with its std.
-        std: The same, for the spread.
+        mean: Mean per channel of values in [0, 1]; () disables the model's own normalisation, including its std.
+        std: Standard deviation per channel.
         access: Highest level to use, as ``scores``; default what the model can grant.
         output: How answers are read, see :class:`Classifier`; default ``logits``, or ``binary-probability`` if
             the model provably ends in one sigmoid.
-        batch_size: Images in one pass; default planned from a memory probe.
-        preprocess: For a module: the image processor, the transform or the weights of torchvision that belong to it.
+        batch_size: Images per pass; default chosen by a memory probe.
+        preprocess: For a module, its image processor, transform or torchvision weights.
 
     Raises:
-        InputError: The model is not named in one of these ways, or something it does not say is missing.
+        InputError: The model is given in another form, or something that it does not state is missing.
         ModelError: It cannot be loaded.
 
     Example:
@@ -200,10 +202,10 @@ def load_classifier(
 
 
 def _load(request: ModelRequest) -> Loaded:
-    """Load a model with the loader that its scheme, or the ending of its file, belongs to.
+    """Load a model with the loader for its scheme or its file's suffix.
 
     Raises:
-        InputError: It belongs to none; the message lists how models are named.
+        InputError: No loader fits; the message lists how models are named.
     """
     text, known = request.name, lines(Loader).values()
     forms = ", ".join(line.form for line in known)
@@ -246,7 +248,7 @@ def _spec(given: Mapping[str, Any], loaded: Loaded, model: str) -> InputSpec:
 
 
 def _classes(classes: Classes | None) -> ClassList | Literal["sorted"] | None:
-    """The classes as given; text names a file, or asks for the sorted labels of the data."""
+    """Return the given classes; text is a file name or requests the sorted labels of the data."""
     if classes is None:
         return None
     if isinstance(classes, (str, Path)):
@@ -262,7 +264,10 @@ def _access(name: str) -> Access:
 
 
 def _place(model: Any, name: str, said: str | torch.device | None, device: torch.device) -> torch.device:
-    """Where the model is now: modules are moved; callables take what they are given, on the CPU unless told."""
+    """Move a module to its device and return the device.
+
+    Other callables are not moved and use the CPU unless a device is given.
+    """
     if not isinstance(model, nn.Module):
         if name.endswith(".onnx") and said is not None and device.type != "cpu":
             raise InputError(f"{Path(name).name}: ONNX models run on the CPU; leave --device out")

@@ -1,1 +1,1 @@
-"""Weights from files: which table of tensors belongs to a module, read without executing anything."""
+"""Load weights from files without executing anything, and match them to a module."""

@@ -1,6 +1,6 @@
-"""Weights from files: safetensors and checkpoints of ``torch.save``. Nothing in a file is ever executed.
+"""Load weights from safetensors and ``torch.save`` checkpoints. Nothing in a file is ever executed.
 
-The headers of safetensors files are checked before the library sees them; :mod:`whywrong.models.weights.pickled` reads
+The headers of safetensors files are checked before the library reads them; :mod:`whywrong.models.weights.pickled` reads
 every other file, and :mod:`whywrong.models.weights.states` finds the weights of the module in it.
 """
 
@@ -35,22 +35,24 @@ def load_weights(
     optional: Sequence[str] = (),
     rename: Callable[[str], str] | None = None,
 ) -> tuple[str, ...]:
-    """Put the weights of a file into a module; every name of the module must be found.
+    """Load the weights of a file into a module.
+
+    Every weight of the module must be found.
 
     Args:
-        module: Takes the weights; a compiled or ``DataParallel`` one passes them to the module inside.
-        path: Safetensors file, or anything written by ``torch.save`` that holds named tensors.
-        key: Which set of weights to take where the file holds several, as ``state_dict_ema``.
-        optional: Starts of names that the file may hold beyond those of the module.
-        rename: From names in older files to the names of the module.
+        module: Receives the weights; a compiled or ``DataParallel`` one passes them to the module inside.
+        path: Safetensors file, or any file of ``torch.save`` that holds named tensors.
+        key: Set of weights to load if the file holds several, as ``state_dict_ema``.
+        optional: Prefixes of names that the file may hold in addition to those of the module.
+        rename: Maps names in older files to the names of the module.
 
     Returns:
-        Notes on what was stripped from the names and what was left out, one sentence each.
+        Notes on stripped prefixes and omitted weights, one sentence each.
 
     Raises:
-        InputError: No such file.
+        InputError: The file does not exist.
         ModelError: The file is not plain weights, is damaged, belongs to another architecture or class count (the
-            first five mismatches are listed), holds several sets, or a value that is not finite (it is named).
+            first five mismatches are listed), holds several sets, or a value that is not finite (named).
     """
     content, ignored = read_state(path)
     module = unwrap(module)
@@ -75,14 +77,14 @@ def load_weights(
 
 
 def read_state(path: Path) -> tuple[Any, tuple[str, ...]]:
-    """Read a safetensors file, or a checkpoint saved by ``torch.save``, without executing anything.
+    """Read a safetensors file or ``torch.save`` checkpoint, without executing it.
 
     Returns:
-        Tensors by name, perhaps in nested tables; and the classes of the objects that were left out.
+        Tensors by name, possibly in nested tables; and the classes of omitted objects.
 
     Raises:
         InputError: No such file.
-        ModelError: Anything else than plain, complete weights.
+        ModelError: The file does not hold plain, complete weights.
     """
     if not path.is_file():
         raise InputError(f"no weights at {path}")
@@ -108,7 +110,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse a safetensors header that promises what the file does not hold, and name the key."""
+    """Refuse a safetensors header that lists tensors which the file does not hold, and name the key."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -1,9 +1,9 @@
-"""Checkpoints written by ``torch.save``: their tables of tensors, with everything else left out unread.
+"""Read the tables of tensors in ``torch.save`` checkpoints, and ignore everything else.
 
 ``torch.load(weights_only=True)`` does the reading. Trainers also store settings: an ``argparse.Namespace``, numpy
-scalars, paths, dates. The names of such classes are collected from the opcodes first, and each is bound to
-:class:`Inert`, so that a file can neither import nor call anything of the machine. A file that names a function which
-could do harm is refused all the same.
+scalars, paths, dates. The names of such classes are first collected from the opcodes, and each is replaced by
+:class:`Inert`, so that a file can neither import nor call anything on the machine. A file that names a function which
+could do harm is still refused.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TORCH_OBJECTS = (
     "torch.nn.modules.", "torch.nn.functional.", "torch.nn.init.", "torch.optim.", "torch.utils.data.",
     "torch.torch_version.", "torch.amp.", "torch.cuda.amp.",
 )  # fmt: skip
-# Inert objects would replace these too, but a file that asks for one was made to attack, and that is worth saying.
+# Inert objects would replace these, too, but a file that names one is an attack, which the message should say.
 _HARMFUL_MODULES = frozenset(
     [
         "os", "posix", "nt", "subprocess", "sys", "importlib", "runpy", "shutil", "socket", "pty", "ctypes", "code",
@@ -56,7 +56,7 @@ _PICKLES = 5  # in the older form: magic number, protocol, machine, object, name
 
 
 class Inert:
-    """Stands for an object of a class that is not loaded; it takes anything and does nothing."""
+    """Placeholder for an object whose class is not loaded; it accepts anything and does nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
         return super().__new__(cls)
@@ -69,14 +69,14 @@ class Inert:
 
 
 class _PlainDict:
-    """Builds a ``defaultdict`` as a plain one, whose items the unpickler may set."""
+    """Plain replacement of a ``defaultdict``, whose items the unpickler may set."""
 
     def __new__(cls, *args: Any) -> dict[Any, Any]:  # type: ignore[misc]
         return {}
 
 
 def _check_version(path: Path) -> None:
-    """Refuse every file but safetensors where torch has known ways around ``weights_only``.
+    """Refuse all files except safetensors if torch has known ways around ``weights_only``.
 
     Raises:
         ModelError: torch is older than 2.10 (CVE-2025-32434 was fixed in 2.6, CVE-2026-24747 in 2.10).
@@ -91,14 +91,14 @@ def _check_version(path: Path) -> None:
 
 
 def read_pickled(path: Path) -> tuple[Any, tuple[str, ...]]:
-    """Read what ``torch.save`` wrote, without running anything of it.
+    """Read a file of ``torch.save`` without running any of its code.
 
     Returns:
         The content, with an :class:`Inert` in place of every object that is neither a tensor nor plain data; and the
         classes of these objects.
 
     Raises:
-        ModelError: Code, a damaged file, or no file of ``torch.save``.
+        ModelError: The file holds code, is damaged, or is not from ``torch.save``.
     """
     _check_version(path)
     _check_zip(path)
@@ -143,7 +143,7 @@ def _harmful(name: str) -> bool:
 
 
 def _names(path: Path) -> set[str]:
-    """Names of all classes and functions that the pickles of a file ask for, from the opcodes alone."""
+    """Collect the names of all classes and functions that the pickles of a file use, from the opcodes alone."""
     names: set[str] = set()
     try:
         if zipfile.is_zipfile(path):
@@ -178,7 +178,7 @@ def _first_reason(error: Exception) -> str:
 
 
 def _check_zip(path: Path) -> None:
-    """Refuse archives that unfold into more than they are: ``torch.save`` stores, and never compresses."""
+    """Refuse archives that expand beyond their size; ``torch.save`` never compresses."""
     try:
         if not zipfile.is_zipfile(path):
             return  # the older form is one pickle

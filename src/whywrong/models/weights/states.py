@@ -1,8 +1,8 @@
-"""Which table of a checkpoint holds the weights of a module, and under which prefix: found by matching the names.
+"""Find the table and prefix of a module's weights in a checkpoint by matching names.
 
-Trainers nest the table (``state_dict``, ``model_ema`` ...) and put prefixes before the names (``module.``,
-``_orig_mod.``, ``model.`` and any other, repeated). Nothing here knows a list of them: a set of weights is a table and
-a prefix under which every name of the module is found with its shape.
+Trainers nest the table (``state_dict``, ``model_ema`` ...) and add prefixes to the names (``module.``, ``_orig_mod.``,
+``model.`` and others, also repeated). No list of them is needed: a set of weights is a table and a prefix under which
+every name of the module is found with its shape.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class StateSet:
 
     Attributes:
         path: Keys that lead to its table.
-        prefix: What stands before the names of the module, with its last dot.
+        prefix: Prefix of the names of the module, with its last dot.
         table: All tensors of the table, by their names in the file.
     """
 
@@ -42,15 +42,15 @@ class StateSet:
 
     @property
     def label(self) -> str:
-        """What ``weights_key`` calls it: path and prefix, joined by dots."""
+        """Name of the set for ``weights_key``, path and prefix joined by dots."""
         return ".".join([*self.path, *([self.prefix[:-1]] if self.prefix else [])]) or _TOP
 
     def called(self, key: str) -> bool:
-        """Whether a key means this set: its label, or the beginning or the end of it."""
+        """Return whether a key selects this set, by its label or the start or end of it."""
         return self.label == key or self.label.startswith(f"{key}.") or self.label.endswith(f".{key}")
 
     def state(self) -> dict[str, Tensor]:
-        """Tensors under the prefix, by their names in the module."""
+        """Return the tensors under the prefix, by their names in the module."""
         cut = len(self.prefix)
         return {key[cut:]: tensor for key, tensor in self.table.items() if key.startswith(self.prefix)}
 
@@ -62,16 +62,16 @@ def choose_state(
 
     Args:
         content: Nested mappings with tensors in them.
-        module: Its names and shapes decide.
+        module: Its names and shapes select the set.
         file: Name of the file, for messages.
-        key: Label of the set to take where there are several, or the start or end of it; None if there is one.
-        optional: Starts of names that may be in the file though they are not in the module.
+        key: Label of the set if there are several, or the start or end of it; None if there is one.
+        optional: Prefixes of names that may be in the file without being in the module.
 
     Returns:
-        Tensors by their names in the module, every one of them fitting; and notes on what was stripped or left out.
+        Tensors by their names in the module, all of matching shape; and notes on stripped prefixes and omitted tensors.
 
     Raises:
-        ModelError: No set fits (the first five mismatches are listed), or several different ones do.
+        ModelError: No set fits (the first five mismatches are listed), or several different sets do.
     """
     expected = dict(module.state_dict())
     found = [
@@ -107,7 +107,7 @@ def choose_state(
 
 
 def named_tables(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """All mappings with named tensors, outer ones first."""
+    """Yield all mappings with named tensors, outer ones first."""
     level: list[tuple[tuple[str, ...], Any]] = [((), content)]
     visited = 0
     for _ in range(_DEEPEST):
@@ -124,14 +124,14 @@ def named_tables(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tens
 
 
 def renamed(content: Any, rename: Callable[[str], str]) -> Any:
-    """The same content with the names in all its tables changed."""
+    """Rename the tensors in all tables of a checkpoint."""
     if not isinstance(content, Mapping):
         return content
     return {rename(k) if isinstance(v, Tensor) else k: renamed(v, rename) for k, v in content.items()}
 
 
 def _prefixes(table: Mapping[str, Tensor], expected: Mapping[str, Any]) -> list[str]:
-    """Prefixes under which names of the module occur, the one with most of them first, and short ones before long."""
+    """Return the prefixes under which names of the module occur, most frequent first, then shortest."""
     count: Counter[str] = Counter()
     for key in table:
         parts = key.split(".")
@@ -142,7 +142,7 @@ def _prefixes(table: Mapping[str, Tensor], expected: Mapping[str, Any]) -> list[
 
 
 def _mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Any]) -> list[str]:
-    """What is missing in a state or has another shape or kind of number."""
+    """List weights that are missing in a state or differ in shape or kind of number."""
     wrong = []
     for key, target in expected.items():
         if key not in state:
@@ -156,7 +156,7 @@ def _mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Any]) -> lis
 
 
 def _foreign(chosen: StateSet, module: nn.Module, optional: Sequence[str] = ()) -> list[str]:
-    """Names beside those of the module that show another architecture: a deeper net holds all names of this one."""
+    """List additional names that show another architecture; a deeper network holds all names of this one."""
     expected = module.state_dict().keys()
     kept = {name for name, _ in module.named_buffers()}  # also those that are computed and not stored
     top = {name.split(".")[0] for name in (*expected, *kept, *(n for n, _ in module.named_children()))}
