@@ -18,6 +18,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 MOST_LETTERS = 80
 # Packages in which every public function begins its docstring with an instruction. The list only grows.
 INSTRUCTIONS = (
+    "api",
     "explain",
     "core",
     "core/preprocessing",
@@ -29,6 +30,7 @@ INSTRUCTIONS = (
     "models/layers",
     "models/loading",
     "models/weights",
+    "planting",
     "reproduce",
     "reproduce/counterfactuals",
     "reproduce/interactions",

@@ -51,7 +51,7 @@ __all__ = [
     "write_report",
 ]
 
-SHOWN = 200  # errors that a report shows, or more where more were explained in full
+SHOWN = 200  # errors shown in a report, or more if more were explained in full
 DEMO = ("planted:cnn-spurious", "planted:causes")  # model and images that ship with the package
 
 
@@ -80,7 +80,7 @@ def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *,
 
 
 def doubts(run: RunFolder) -> list[str]:
-    """What changes how the results of a run must be read, gravest first, each with what to do."""
+    """Return the caveats of a run, most severe first, each with a remedy."""
     from whywrong.report.doubts import find_doubts
     from whywrong.report.reports import find_reports
     from whywrong.report.summary import summarize_run
@@ -92,7 +92,7 @@ def doubts(run: RunFolder) -> list[str]:
 
 
 def headline(run: RunFolder) -> tuple[str, list[str]]:
-    """The first sentence of the report, and those under it, as plain text."""
+    """Return the first sentence of the report and those below it, as plain text."""
     from whywrong.report.headline import headline as sentences
     from whywrong.report.reports import find_reports
     from whywrong.report.summary import summarize_run
@@ -112,7 +112,7 @@ def diagnose(
     progress: Callable[[Any], None] | None = None,
     **settings: Any,
 ) -> RunFolder:
-    """Find the images that a classifier gets wrong, and why; write everything, and the report, to a folder.
+    """Find the misclassified images and their causes, and write a report to a folder.
 
     Args:
         classifier: From ``load_classifier``; or a module of torch, torchvision, timm or transformers, or an
@@ -120,7 +120,7 @@ def diagnose(
         data: Folder, manifest or ``.npz`` file; torch ``Dataset`` or ``DataLoader``, Hugging Face ``Dataset``, (x, y)
             arrays or tensors; or a source. A data set in memory is read in this process only.
         out: Output folder. If it already holds this run, the run is resumed.
-        progress: Called with what is done so far (stage, done, total, errors, failed).
+        progress: Called with the progress (stage, done, total, errors, failed).
         settings: Fields of :class:`whywrong.runs.options.RunOptions`: ``depth``, ``methods``, ``images``, ``limit``,
             ``time_budget``, ``seed``, ``workers``, ``engine``, ``batch_size``, ``options``, ``decode_options``; all
             others as for :func:`open_data`.
@@ -129,7 +129,7 @@ def diagnose(
         The run; ``run.path / "report.html"`` is its report.
 
     Raises:
-        InputError: A setting breaks its contract, or a label maps to no class.
+        InputError: A setting is invalid, or a label maps to no class.
         RunFolderError: The folder belongs to another model or source, or another run writes there.
         KeyboardInterrupt: The run was interrupted; the same call resumes it.
 
@@ -147,7 +147,7 @@ def diagnose(
 
 
 def _run_options(settings: Mapping[str, Any]) -> tuple[RunOptions, dict[str, Any]]:
-    """Split keywords into the options of a run and all others."""
+    """Split keyword arguments into the options of a run and all others."""
     from whywrong.runs.options import RunOptions
 
     own = {field.name for field in fields(RunOptions)}
@@ -176,10 +176,12 @@ def _diagnose(
 def check_settings(
     depth: Depth, methods: Sequence[str] | None = None, options: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
-    """Refuse an unknown depth, method or setting without a model; arguments as for :func:`diagnose`.
+    """Check depth, methods and settings without a model.
+
+    Arguments as for :func:`diagnose`.
 
     Raises:
-        InputError: Names the nearest, or what is allowed.
+        InputError: One is unknown or invalid; the message names the nearest, or what is allowed.
     """
     from whywrong.runs.setup import choose_steps
 
@@ -196,7 +198,7 @@ def check(
     progress: Callable[[Progress], None] | None = None,
     **reading: Any,
 ) -> CheckReport:
-    """Check accuracy and health of a classifier on labelled images, and list the first errors.
+    """Check accuracy and health of a classifier on labelled images.
 
     Args:
         classifier: As for :func:`diagnose`.
@@ -204,8 +206,11 @@ def check(
         limit: Most images to read, spread over the data; None reads all.
         show: Most errors to return.
         decode_options: How files are decoded.
-        progress: Called after every batch with what is done so far.
+        progress: Called after every batch with the progress.
         reading: As for :func:`open_data`.
+
+    Returns:
+        The report, with the first errors.
 
     Raises:
         DataError: No image could be read, or none has a label.
@@ -233,12 +238,12 @@ def explain_image(
     progress: Callable[[Any], None] | None = None,
     **settings: Any,
 ) -> RunFolder:
-    """Diagnose one image: a run of one item, with its report.
+    """Diagnose one image and write a run of one item with its report.
 
     Args:
         classifier: As for :func:`diagnose`.
         image: The file, or a Pillow image, array or tensor.
-        label: What it shows: name, wnid or index of a class.
+        label: Its true class, as name, wnid or index.
         out: Folder of the run.
         label_by: How the label names its class, if that is ambiguous.
         progress: As for :func:`diagnose`.
@@ -271,7 +276,7 @@ def explain_image(
     image, out, label = Path(image), Path(out), str(label)
     if not image.is_file():
         raise DataError(f"{image}: no such image")
-    if classifier.classes is not None:  # refused before anything is written, and without naming a file of ours
+    if classifier.classes is not None:  # raised before anything is written, and without naming an internal file
         match_labels([label], classifier.classes, label_by=label_by)
     listed = io.StringIO(newline="")
     csv.writer(listed).writerows([("path", "label"), (guard_cell(image.name), guard_cell(label))])
@@ -283,7 +288,10 @@ def explain_image(
 
 
 def readings(run: RunFolder, limit: int = 1) -> list[str]:
-    """The plain readings of the first errors of a run; of its first images where none is wrong."""
+    """Return the explanations of the first errors of a run in sentences.
+
+    If no image is misclassified, the predictions of the first images.
+    """
     from whywrong.report.error_view import build
     from whywrong.report.primitives.run_summary import RunSummary
     from whywrong.report.reports import find_reports
@@ -321,17 +329,17 @@ def spurious_features(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> SpuriousReport:
-    """Find what a classifier takes for a class and is not the object; write tables and a page to look at.
+    """Find spurious features of a classifier and write a page to review them.
 
     Args:
         classifier: As for :func:`diagnose`; its logits must come from a linear last layer.
-        data: Labelled images that judge what was found, as for :func:`diagnose`.
-        out: Folder to write: that of a run of the same model, or one of its own.
-        reference: Labelled training images, in which components are looked for; None takes a part of ``data``.
-        labels: CSV with a person's labels, as the page writes it; SpuFix is then measured.
-        workers: 1 works in this process; more are spawned processes, which may die without taking the search along.
-        engine: Where the work is done.
-        progress: Told the stage and how far it is, twice a second.
+        data: Labelled images on which the findings are evaluated, as for :func:`diagnose`.
+        out: Output folder, which may hold a run of the same model.
+        reference: Labelled training images in which components are searched; None uses a part of ``data``.
+        labels: CSV with a user's labels, as the page writes it; SpuFix is then evaluated.
+        workers: 1 works in this process; more are spawned processes, whose crash does not end the search.
+        engine: Where the work runs.
+        progress: Called with the stage and its progress, twice a second.
         decode_options: How files are decoded.
         reading: As for :func:`open_data`, for ``data``; for ``reference`` all but manifest, boxes, split and columns.
         settings: Of :class:`whywrong.explain.spurious.config.SpuriousConfig`: ``classes``, ``components`` ...
@@ -340,11 +348,11 @@ def spurious_features(
         The search with what was written; ``report.page`` is the page, ``report.repaired(classifier)`` the repair.
 
     Raises:
-        InputError: An unknown class, a setting or a label that breaks its contract.
+        InputError: A class is unknown, or a setting or label is invalid.
         ModelError: The classifier has no linear last layer.
         DataError: Too few images.
         RunFolderError: ``out`` is the run of another model.
-        Interrupted: A signal came; the same call resumes the search.
+        Interrupted: The search was interrupted by a signal; the same call resumes it.
 
     Example:
         >>> import torch, whywrong as ww

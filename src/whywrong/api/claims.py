@@ -27,7 +27,7 @@ def reproduce_claim(
     decode_options: DecodeOptions | None = None,
     **reading: Any,
 ) -> ClaimResult:
-    """Test a finding of a paper on one's own models and images.
+    """Test a finding of a paper on your own models and images.
 
     Args:
         name: Name of the claim, as in ``inverted.1``.
@@ -35,13 +35,12 @@ def reproduce_claim(
         data: As for :func:`whywrong.diagnose`.
         settings: Settings of the claim, as in ``{"limit": 500}``.
         judges: Further classifiers that evaluate the changes, for claims that take them.
-        progress: Called with what is done so far (stage, done, total) where a claim takes long.
+        progress: Called with the progress (stage, done, total) of a long claim.
         decode_options: How files are decoded.
         reading: As for :func:`open_data`.
 
     Raises:
-        InputError: No such claim, another number of models, judges that it does not take, or a setting that breaks its
-            contract.
+        InputError: No such claim, a wrong number of models, judges that it does not take, or an invalid setting.
 
     Example:
         >>> import torch, whywrong as ww
@@ -67,20 +66,20 @@ def reproduce_claims(
     decode_options: DecodeOptions | None = None,
     **reading: Any,
 ) -> Iterator[ClaimResult | SkippedClaim]:
-    """Test all claims of a family, as in ``inverted``; what several need is measured once.
+    """Test all claims of a family, with common measurements made once.
 
     Args:
-        family: Name of the family.
-        models: One classifier or two; without a second, claims about two are skipped.
+        family: Name of the family, as in ``inverted``.
+        models: One or two classifiers; with one, claims about two are skipped.
         data: As for :func:`whywrong.diagnose`.
-        settings: Each goes to the claims that have it.
+        settings: Each is passed to the claims that have it.
         judges: Further classifiers, for the claims that take them.
         progress: As for :func:`reproduce_claim`.
         decode_options: How files are decoded.
         reading: As for :func:`open_data`.
 
     Yields:
-        A result for each claim, or why there is none.
+        For each claim its result, or why it was skipped.
 
     Raises:
         InputError: No such family, judges that none of its claims takes, or a setting that none has.
@@ -101,7 +100,7 @@ def reproduce_claims(
 def _open_all(
     data: Any, models: Any, judges: Any, decode_options: DecodeOptions | None, reading: dict[str, Any]
 ) -> tuple[LabelledSource, list[Classifier], list[Classifier]]:
-    """The data, and classifiers of all models and judges."""
+    """Open the data, and classifiers of all models and judges."""
     from whywrong.doors.pairs import check_model, open_model
     from whywrong.runs.labelled import LabelledSource
 
@@ -116,10 +115,10 @@ def _open_all(
 
 
 def draw_claim(result: ClaimResult, path: str | Path) -> Path:
-    """Draw the outcome of a claim to a file whose ending names the format.
+    """Draw the result of a claim to a file whose suffix sets the format.
 
     Raises:
-        InputError: matplotlib knows no such format, or another file is there.
+        InputError: matplotlib does not support the format, or another file exists there.
         EnvironmentFailure: The file cannot be written.
     """
     from whywrong.reproduce.figure_files import check_place, write_figure
@@ -131,10 +130,10 @@ def draw_claim(result: ClaimResult, path: str | Path) -> Path:
 
 
 def check_figure(path: str | Path) -> None:
-    """Refuse a file for a figure before anything is computed for it.
+    """Check that a figure can be written, before anything is computed for it.
 
     Raises:
-        InputError: matplotlib knows no such format, or another file is there.
+        InputError: matplotlib does not support the format, or another file exists there.
     """
     from whywrong.reproduce.figure_files import check_place
 

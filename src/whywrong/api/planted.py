@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_planting(**settings: Any) -> None:
-    """Refuse settings of :func:`plant` that break their contract, without a model.
+    """Check the settings of :func:`plant` without a model.
 
     Raises:
         InputError: An unknown cause or kind, or a number out of range.
@@ -35,13 +35,13 @@ def plant(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Tally:
-    """Write mistakes of known causes into a folder, each with the same image without its cause.
+    """Write mistakes of known causes to a folder, each with its unchanged image.
 
     Args:
-        classifier: The classifier or module that shall make the mistakes.
+        classifier: The classifier or module that should make the mistakes.
         data: As for :func:`whywrong.diagnose`, or ``planted:test``.
-        out: Folder to write; must not hold anything yet.
-        progress: Called after every step with the cause and how many of its mistakes are planted.
+        out: Folder to write; must be empty or missing.
+        progress: Called after every step with the cause and the number of its planted mistakes.
         decode_options: How files are decoded.
         reading: As for :func:`open_data`.
         settings: Of :class:`whywrong.planting.perturbations.PlantConfig`: ``causes``, ``kinds``, ``per_cause`` ...

@@ -12,24 +12,27 @@ if TYPE_CHECKING:
 
 
 def load_classifier(model: Any, **options: Any) -> Classifier:
-    """As :func:`whywrong.models.loading.zoo.load_classifier`, imported when it is called."""
+    """Load a classifier with :func:`whywrong.models.loading.zoo.load_classifier`.
+
+    It is imported only when called.
+    """
     from whywrong.models.loading.zoo import load_classifier as load
 
     return load(model, **options)
 
 
 def open_data(data: Any, **reading: Any) -> Source:
-    """Open the data at a path, or a data set in memory; a source is returned as it is.
+    """Open the data at a path, or a data set in memory.
 
     Args:
         data: Folder, manifest, ``.npz`` file; torch ``Dataset`` or ``DataLoader``, Hugging Face ``Dataset``, (x, y)
-            arrays; or a source.
+            arrays; or a source, which is returned unchanged.
         reading: ``label_by``, ``split``, ``image_column``, ``label_column``; for a path also ``manifest``, ``boxes``,
             ``follow_links``; for a data set in memory also ``mean`` and ``std``, the normalisation of its images.
 
     Raises:
         DataError: The data is missing, empty or cannot be read.
-        InputError: The data is none of these, or an option does not go with it.
+        InputError: The data is none of these, or an option does not apply to it.
     """
     from whywrong.data.objects.opening import open_any
 
@@ -37,14 +40,20 @@ def open_data(data: Any, **reading: Any) -> Source:
 
 
 def open_model(model: Any) -> Classifier:
-    """As :func:`whywrong.doors.pairs.open_model`, imported when it is called."""
+    """Open a model with :func:`whywrong.doors.pairs.open_model`.
+
+    It is imported only when called.
+    """
     from whywrong.doors.pairs import open_model as open_one
 
     return open_one(model)
 
 
 def open_pair(model: Any, data: Any, **reading: Any) -> tuple[Classifier, Source]:
-    """As :func:`whywrong.doors.pairs.open_pair`, imported when it is called."""
+    """Open model and data with :func:`whywrong.doors.pairs.open_pair`.
+
+    It is imported only when called.
+    """
     from whywrong.doors.pairs import open_pair as open_both
 
     return open_both(model, data, **reading)

@@ -1,4 +1,4 @@
-"""``whywrong spurious``: read the labels, run the analysis into a folder, and hand back what was written."""
+"""Read the labels, run the analysis of spurious features into a folder, and return what was written."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ REMEDY = "`whywrong spurious MODEL DATA --out DIR`"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpuriousReport:
-    """A search for spurious features, written.
+    """A search for spurious features and the files it wrote.
 
     Attributes:
-        search: What was found.
-        folder: Where it was written.
-        labels: Of a person; None where there are none yet.
-        repairs: SpuFix with the components labelled spurious, before and after, on held-out images: from the start
-            that was asked for, then from the other one; last the refitted head, where it was asked for. Empty without
-            such labels.
-        record: The same in plain values, as ``spurious/search.json`` holds it.
-        changes: The counterfactual route over classes; None where it was not asked for.
-        head: The refitted last layer; None where it was not asked for, or nothing is labelled spurious.
+        search: The findings.
+        folder: Output folder.
+        labels: A user's labels; None if there are none yet.
+        repairs: SpuFix with the components labelled spurious, before and after, on held-out images: first from the
+            requested start, then from the other one; last the refitted head, if requested. Empty without such labels.
+        record: The same in plain values, as stored in ``spurious/search.json``.
+        changes: The counterfactual route over classes; None if not requested.
+        head: The refitted last layer; None if not requested, or if nothing is labelled spurious.
     """
 
     search: Search
@@ -55,11 +54,11 @@ class SpuriousReport:
 
     @property
     def page(self) -> Path:
-        """The page to look at and to label on."""
+        """The page on which to review and label the findings."""
         return self.folder / PAGE
 
     def repaired(self, classifier: Classifier) -> Classifier:
-        """The classifier without the components labelled spurious.
+        """Return the classifier without the components labelled spurious.
 
         Raises:
             InputError: No component is labelled spurious.
@@ -68,10 +67,10 @@ class SpuriousReport:
         return repair(classifier, fixes_for(self.search, spurious, self.search.config.start))
 
     def refitted(self, classifier: Classifier) -> Classifier:
-        """The classifier with the refitted last layer.
+        """Return the classifier with the refitted last layer.
 
         Raises:
-            InputError: There is none.
+            InputError: No head was refitted.
         """
         if self.head is None:
             raise InputError("no head was refitted: ask for refit, and label components spurious")
@@ -89,17 +88,19 @@ def spurious_report(
     options: AnalysisOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> SpuriousReport:
-    """Search, judge on held-out images, draw, measure the repair, and write everything but the page.
+    """Search, evaluate on held-out images, draw, and write everything but the page.
+
+    If labels are given, the repair is evaluated too.
 
     Args:
         classifier: The model.
         source: Labelled images.
         reference: Training images, or None.
-        folder: Where to write.
+        folder: Output folder.
         labels: File of labels, or None.
         settings: Of :class:`SpuriousConfig`.
         options: Workers, engine, and how files are decoded.
-        progress: Told how far it is.
+        progress: Called with the progress.
 
     Raises:
         InputError, ModelError, DataError: As :func:`whywrong.explain.spurious.analysis.spurious`.
@@ -129,10 +130,12 @@ def spurious_report(
 
 
 def read_labels(path: Path, classes: ClassList, components: Mapping[int, int], basis: str | None = None) -> Labels:
-    """Read a file of labels; see :func:`whywrong.explain.spurious.labels.parse_labels`.
+    """Read a file of labels.
+
+    Its format is that of :func:`whywrong.explain.spurious.labels.parse_labels`.
 
     Raises:
-        InputError: The file cannot be read, or a row breaks the contract.
+        InputError: The file cannot be read, or a row is invalid.
     """
     return parse_labels(_text_of(path), path, classes, components, basis)
 

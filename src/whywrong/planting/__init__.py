@@ -1,1 +1,1 @@
-"""Mistakes with known causes, and the nets that make them."""
+"""Plant mistakes with known causes, and train the networks that make them."""

@@ -1,4 +1,4 @@
-"""Deliberate changes: standard attacks against the classifier itself, and a painted cue that it never learnt."""
+"""Adversarial attacks on the classifier, and an artificial spurious cue made by an attack."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _RADII = (1, 2, 4, 8, 16)  # grey levels
 _AREAS = (0.03, 0.05, 0.08, 0.12, 0.18)
 _SHARED_AREAS = (0.05, 0.08, 0.12, 0.18, 0.25)
 _STEPS = 50
-_MAKERS = 16  # images on which a shared square is made
+_MAKERS = 16  # images on which a shared square is optimised
 
 
 def in_ball(attack: str, batch: PlantingBatch, severity: int) -> Candidate:
-    """PGD or Auto-PGD in the linf ball of 1, 2, 4, 8 or 16 grey levels."""
+    """Apply PGD or Auto-PGD in the linf ball of 1, 2, 4, 8 or 16 grey levels."""
     eps = _RADII[severity - 1] / 255
     ask = (batch.classifier, batch.x, batch.y)
     if attack == "pgd":
@@ -32,25 +32,28 @@ def in_ball(attack: str, batch: PlantingBatch, severity: int) -> Candidate:
 
 
 def nearest(batch: PlantingBatch, severity: int) -> Candidate:
-    """The smallest l2 change that DDN finds among whole grey levels, with ever more steps."""
+    """Apply the smallest l2 change that DDN finds among whole grey levels.
+
+    A higher severity allows more steps.
+    """
     result = ddn(batch.classifier, batch.x, batch.y, keys=batch.keys, config=DDNConfig(steps=20 * severity, levels=256))
     return Candidate(result.x_adv, batch.y, "smallest l2", scene=batch.scene)
 
 
 def own_patch(batch: PlantingBatch, severity: int) -> Candidate:
-    """A painted square, made for each image."""
+    """Paint a square optimised for each image."""
     config = PatchConfig(area=_AREAS[severity - 1], steps=_STEPS)
     result = patch(batch.classifier, batch.x, batch.y, keys=batch.keys, config=config)
     return Candidate(result.x_adv, batch.y, f"{_AREAS[severity - 1]:.0%} of the area", scene=batch.scene)
 
 
 def shared_patch(batch: PlantingBatch, severity: int) -> Candidate:
-    """One painted square, made on a few images, which the classifier reads as one class on others too.
+    """Paint one shared square that is predicted as one class on every image.
 
-    It stands in for a spurious cue on a classifier that never learnt one: the same mark in the same corner, as a
-    watermark is, tied to one class, on images of other classes.
+    It is optimised on a few images. It imitates a spurious cue for a classifier that has not learnt one: the same mark
+    in the same corner, like a watermark, tied to one class, on images of other classes.
     """
-    near = batch.logits[:, batch.classes].mean(0).argmax()  # the class that these images come nearest to
+    near = batch.logits[:, batch.classes].mean(0).argmax()  # the class with the highest mean logit on these images
     target = batch.classes[near].expand_as(batch.y)
     open_to = (batch.y != target).nonzero().flatten()
     must = torch.where(batch.y != target, target, batch.y)  # an image of that class can never be fooled

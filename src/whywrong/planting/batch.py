@@ -1,4 +1,4 @@
-"""A batch of images to plant mistakes in, the perturbations, and the candidates that they make."""
+"""A batch of images to plant mistakes in, the perturbations, and the candidates they make."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEVERITIES = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlantingBatch:
-    """Images that the classifier predicts as they are labelled.
+    """Images that the classifier predicts as labelled.
 
     Attributes:
         classifier: The model.
@@ -25,9 +25,9 @@ class PlantingBatch:
         y: (B,), int64, their class, which is also their prediction.
         logits: (B, K).
         keys: (B,), int64, key of every random choice.
-        classes: (L,), int64, classes that a label of this data can name.
-        objects: (B, H, W), bool, the object; all False if it is not known. None if the data has no masks.
-        scene: What each picture shows, if whywrong drew it.
+        classes: (L,), int64, classes for which the data has labels.
+        objects: (B, H, W), bool, the object; all False if unknown. None if the data has no masks.
+        scene: The scene of each picture, if it was drawn by whywrong.
     """
 
     classifier: Classifier
@@ -61,11 +61,11 @@ class Candidate:
 
     Attributes:
         x: (B, C, H, W), in [0, 1].
-        label: (B,), int64, its label.
-        strength: How strong the change is, in words with its unit; empty if it has no strength.
-        must: (B,), int64, class that must be predicted for the cause to be this one; None for any wrong class.
+        label: (B,), int64, their label.
+        strength: Strength of the change in words, with its unit; empty if it has none.
+        must: (B,), int64, class that must be predicted for this cause to apply; None for any wrong class.
         scene: The changed scene, if the picture can be drawn from it.
-        corruption_severity: Severity of the corruption, 0 if it is none.
+        corruption_severity: Severity of the corruption; 0 if there is none.
     """
 
     x: Tensor
@@ -82,12 +82,12 @@ class Perturbation:
 
     Attributes:
         cause: One of ``CAUSES``.
-        name: Its own name.
+        name: Name of the perturbation.
         apply: From a batch and a severity 1..5 to a candidate.
         graded: Whether the severity matters.
-        drawn: Whether it needs pictures that whywrong drew.
+        drawn: Whether it needs pictures drawn by whywrong.
         gradients: Whether it needs gradients.
-        chunk: Images changed together: few, so that not many more than wanted are made, unless all share one change.
+        chunk: Images changed together; small, so that few more than wanted are made, unless all share one change.
     """
 
     cause: str
@@ -108,7 +108,10 @@ def redraw(batch: PlantingBatch, scene: Scene, **candidate: object) -> Candidate
 
 
 def near_class(batch: PlantingBatch) -> Tensor:
-    """Return the highest-scoring class (B,) that a label can name other than the true one; the true one if alone."""
+    """Return the highest-scoring class (B,) of the data other than the true one.
+
+    The true class if the data has no other.
+    """
     open_to = torch.full_like(batch.logits, -torch.inf)
     open_to[:, batch.classes] = batch.logits[:, batch.classes]
     best = open_to.scatter(1, batch.y[:, None], -torch.inf).max(1)

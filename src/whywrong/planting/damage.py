@@ -1,4 +1,4 @@
-"""Damaged signal: the common corruptions at the smallest severity that turns the image wrong."""
+"""Common corruptions at the smallest severity at which the image is misclassified."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from whywrong.planting.batch import Candidate, Perturbation, PlantingBatch
 
 
 def damage(corruption: str, batch: PlantingBatch, severity: int) -> Candidate:
-    """The image with ``corruption`` at severity ``severity``."""
+    """Apply ``corruption`` at the given severity."""
     x = corrupt(batch.x, corruption, severity, keys=batch.keys)
     return Candidate(x, batch.y, f"severity {severity}", scene=batch.scene, corruption_severity=severity)
 

@@ -1,4 +1,4 @@
-"""Causes that only drawn pictures can have: near-twins, styles never trained on, cues in the scene."""
+"""Causes that only drawn pictures can have: near-twins, untrained styles, cues in the scene."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _WITHOUT = torch.tensor([NAMES.index(less) for _, less in TWINS])
 
 
 def morph(batch: PlantingBatch, severity: int) -> Candidate:
-    """The part that tells an object from its twin grows smaller: a mug with half a handle, still a mug.
+    """Shrink the part that tells an object from its twin, as the handle of a mug.
 
-    Only mug and chair have it; the wrong class must be the twin.
+    Only mug and chair have such a part; the wrong class must be the twin.
     """
     assert batch.scene is not None
     is_whole = batch.y[:, None] == _WITH_PART
@@ -29,13 +29,13 @@ def morph(batch: PlantingBatch, severity: int) -> Candidate:
 
 
 def style(name: str, batch: PlantingBatch, severity: int) -> Candidate:
-    """The same scene in a style that no model was trained on."""
+    """Draw the same scene in a style that no model was trained on."""
     assert batch.scene is not None
     return redraw(batch, batch.scene.but(style=torch.full_like(batch.y, STYLES.index(name))))
 
 
 def cue(name: str, batch: PlantingBatch, severity: int) -> Candidate:
-    """A cue that is not the object, as a model may have learnt to follow it."""
+    """Add a cue outside the object, which a model may have learnt to use."""
     assert batch.scene is not None
     return redraw(batch, batch.scene.but(cue=torch.full_like(batch.y, CUES.index(name))))
 

@@ -1,7 +1,7 @@
-"""A folder of planted mistakes: images, originals, masks and tables.
+"""Write a folder of planted mistakes: images, originals, masks and tables.
 
 DIR/mistakes/    images/, masks/ and manifest.csv: diagnose it like any data set; ``cause`` is shown beside errors
-DIR/originals/   the same images without the cause, and their manifest.csv; the classifier reads all of them right
+DIR/originals/   the same images without the cause, and their manifest.csv; all are correctly classified
 DIR/changed/     where a mistake differs from its original, as masks
 DIR/planted.csv  cause, kind, strength and classes of each
 """
@@ -28,18 +28,19 @@ DETAILS = ("path", "cause", "kind", "level", "strength", "true", "label", "predi
 
 
 class PlantedFolder:
-    """Writes planted mistakes as they come; a context manager that writes the tables on leaving, also when stopped.
-    Where nothing was planted, nothing is left behind but the empty folder.
+    """Context manager that writes planted mistakes, and their tables on exit.
+
+    The tables are also written on interruption. If nothing was planted, only the empty folder remains.
 
     Args:
-        path: Folder to write; must not hold anything yet.
-        spec: Input of the classifier. Where it resizes and crops, images get a margin, so that its crop finds the
-            verified pixels again.
+        path: Folder to write; must be empty or missing.
+        spec: Input of the classifier. If it resizes and crops, images get a margin, so that its crop returns the
+            verified pixels.
         labels: Label of the data to class.
         names: Names of the classes, for the details.
 
     Raises:
-        InputError: There is something in the folder already.
+        InputError: The folder is not empty.
         EnvironmentFailure: The folder cannot be written.
     """
 
@@ -72,7 +73,7 @@ class PlantedFolder:
         _table(self.path / "planted.csv", DETAILS, self._details)
 
     def add(self, planted: Planted) -> None:
-        """Write some mistakes.
+        """Write verified mistakes.
 
         Raises:
             EnvironmentFailure: The disk is full or fails.
@@ -104,7 +105,7 @@ class PlantedFolder:
             )  # fmt: skip
 
     def _picture(self, name: str, pixels: np.ndarray, mode: Any) -> None:
-        """Write (C, H, W) uint8 as PNG, with the margin that the classifier's crop takes off again."""
+        """Write (C, H, W) uint8 as PNG, with the margin that the classifier's crop removes."""
         before = round(self._margin / 2.0)  # half to even, as the crop rounds
         around = (before, self._margin - before)
         pixels = np.pad(pixels, ((0, 0), around, around), mode=mode) if self._margin else pixels

@@ -1,4 +1,4 @@
-"""Wrong and ambiguous labels: flipped at random, flipped to the nearest class, two objects in one picture."""
+"""Wrong and ambiguous labels: random, nearest class, two objects in one picture."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from torch import Tensor
 from whywrong.core.randomness import keyed_uniform
 from whywrong.planting.batch import Candidate, Perturbation, PlantingBatch, near_class, redraw
 
-_SHARES = (0.35, 0.45, 0.55, 0.65, 0.75)  # of the picture's width that the other object takes
+_SHARES = (0.35, 0.45, 0.55, 0.65, 0.75)  # share of the picture's width that the other object covers
 
 
 def random_flip(batch: PlantingBatch, severity: int) -> Candidate:
-    """Another class of the data, at random, as label; the picture stays."""
+    """Label the unchanged picture with another class of the data, at random."""
     return Candidate(batch.x, _other(batch))
 
 
 def near_flip(batch: PlantingBatch, severity: int) -> Candidate:
-    """The class that the classifier finds nearest as label: what a tired annotator confuses too."""
+    """Label the picture with the runner-up class, as a tired annotator might."""
     return Candidate(batch.x, near_class(batch))
 
 
 def two_objects(batch: PlantingBatch, severity: int) -> Candidate:
-    """A second object of another class, which the classifier reads instead of the labelled one.
+    """Add a second object of another class, which the classifier predicts instead.
 
-    Drawn pictures get the object itself; of photographs, the other one takes the larger and larger right part.
+    In drawn pictures, the object itself is added; in photographs, another photograph covers a growing right part.
     """
     if batch.scene is not None:
         other = _other(batch)
@@ -43,7 +43,7 @@ def two_objects(batch: PlantingBatch, severity: int) -> Candidate:
 
 
 def _other(batch: PlantingBatch) -> Tensor:
-    """(B,) int64: a class of the data at random, never the true one."""
+    """Draw a class of the data other than the true one, (B,) int64."""
     classes = batch.classes
     start = (keyed_uniform(batch.keys, (), 301) * (len(classes) - 1)).long()
     place = (classes[None] == batch.y[:, None]).long().argmax(1)

@@ -1,4 +1,4 @@
-"""What planting leaves: verified mistakes, and how many of them were wanted, tried and found."""
+"""Verified planted mistakes, and counts of those wanted, tried and found."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from whywrong.data.planted import Scene
 
 @dataclass(slots=True)
 class Tally:
-    """How far planting has come.
+    """Progress of planting.
 
     Attributes:
         wanted: Mistakes wanted of each cause.
         planted: Verified mistakes by cause.
         tried: Images tried by cause.
-        right: Images that the classifier reads as labelled, and ``read``, those it was asked about.
+        right: Images that the classifier predicts as labelled.
+        read: Images read to find them.
         refused: Causes that were left out, with the reason.
     """
 
@@ -36,19 +37,19 @@ class Planted:
     """Verified mistakes of one kind.
 
     Attributes:
-        cause, kind: Why they are wrong.
+        cause, kind: Why they are misclassified.
         keys: Key of each image in the source.
-        original: (B, C, H, W), uint8, read as ``true``.
-        image: (B, C, H, W), uint8, not read as ``label``.
+        original: (B, C, H, W), uint8, predicted as ``true``.
+        image: (B, C, H, W), uint8, not predicted as ``label``.
         true: (B,), int64, class of the original.
-        label: (B,), int64, class that the planted label says; another than ``true`` where the label is the mistake.
-        predicted: (B,), int64, what the classifier reads in ``image``.
+        label: (B,), int64, class of the planted label; differs from ``true`` if the label is the mistake.
+        predicted: (B,), int64, predicted class of ``image``.
         severity: (B,), int64, 1..5; 0 if the perturbation has only one.
-        strength: The same in words.
-        objects: (B, H, W), bool, the object; None where the data has no masks.
+        strength: The severity in words.
+        objects: (B, H, W), bool, the object; None if the data has no masks.
         random_keys: (B,), int64, key of every random choice.
-        scene: The scene of ``image``, where it was drawn.
-        corruption_severity: (B,), int64, severity of the corruption, 0 if it is none.
+        scene: The scene of ``image``, if it was drawn.
+        corruption_severity: (B,), int64, severity of the corruption; 0 if there is none.
     """
 
     cause: str
@@ -67,12 +68,12 @@ class Planted:
     corruption_severity: Tensor
 
     def words(self, row: int) -> str:
-        """The cause of one of them, in words."""
+        """Describe the cause of one mistake in words."""
         what = f"{self.kind.replace('_', ' ')}, {self.strength[row]}" if self.strength[row] else self.kind
         return f"{self.cause} ({what})"
 
     def first(self, count: int) -> Planted:
-        """The first ``count`` of them."""
+        """Return the first ``count`` mistakes."""
         rows: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         for name, values in rows.items():
             if isinstance(values, (Tensor, tuple, Scene)):

@@ -14,8 +14,10 @@ _SIZES = (0.6, 0.45, 0.35, 0.25, 0.18)
 
 
 def cover(batch: PlantingBatch, severity: int) -> Candidate:
-    """Something plain in front of the object, from the left or the right; of its mask or box where that is known,
-    else of the middle of the picture."""
+    """Cover part of the object from the left or the right with a plain board.
+
+    Its mask or box is used if known, otherwise the middle of the picture.
+    """
     share = _SHARES[severity - 1]
     strength = f"{share:.0%} of its width"
     if batch.scene is not None:
@@ -37,7 +39,7 @@ def cover(batch: PlantingBatch, severity: int) -> Candidate:
 
 
 def cut(batch: PlantingBatch, severity: int) -> Candidate:
-    """The object moved out of the picture, sideways; what comes in is a blur of what was at the edge."""
+    """Move the object sideways out of the picture, and fill in a blur of the edge."""
     share = (0.35, 0.5, 0.6, 0.7, 0.8)[severity - 1]
     if batch.scene is not None:
         return redraw(batch, batch.scene.but(shift=share), strength=f"{share:.0%} of the way out")
@@ -51,7 +53,7 @@ def cut(batch: PlantingBatch, severity: int) -> Candidate:
 
 
 def shrink(batch: PlantingBatch, severity: int) -> Candidate:
-    """The object too small: drawn smaller, or the photograph reduced, on a blur of itself."""
+    """Draw the object smaller, or shrink the photograph onto a blur of itself."""
     scale = _SIZES[severity - 1]
     strength = f"{scale:.0%} of its size"
     if batch.scene is not None:
@@ -71,7 +73,7 @@ def _blurred(x: Tensor) -> Tensor:
 
 
 def _places(batch: PlantingBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Left, top, right, bottom (B,) of the object, in pixels."""
+    """Return left, top, right and bottom (B,) of the object, in pixels."""
     height, width = batch.x.shape[-2:]
     middle = torch.zeros(len(batch), height, width, dtype=torch.bool)
     middle[:, round(0.15 * height) : round(0.85 * height), round(0.15 * width) : round(0.85 * width)] = True

@@ -1,4 +1,4 @@
-"""All perturbations by which mistakes can be planted, and the settings that choose among them."""
+"""All perturbations that plant mistakes, and the settings that choose among them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PERTURBATIONS: tuple[Perturbation, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlantConfig:
-    """Settings of :func:`plant`, checked once, when built.
+    """Settings of :func:`plant`, checked when built.
 
     Attributes:
         causes: Causes to plant, of ``CAUSES``; empty for all that these images allow.
         kinds: Names of perturbations, of ``PERTURBATIONS``; empty for all of the causes.
         per_cause: Verified mistakes wanted of each cause; at least 1.
-        strength: Severity 1..5 at which to plant; None takes the smallest that makes the image wrong.
-        tries: Most images tried for each mistake wanted; at least 1.
+        strength: Severity 1..5 at which to plant; None takes the smallest that makes the image misclassified.
+        tries: Most images tried per wanted mistake; at least 1.
         on_object: Cover only objects whose mask or box is known.
-        seed: Seeds every choice.
+        seed: Seed of every random choice.
     """
 
     causes: tuple[str, ...] = ()
@@ -61,15 +61,18 @@ class PlantConfig:
 def choose_perturbations(
     config: PlantConfig, *, is_drawn: bool, access: Access
 ) -> tuple[list[Perturbation], dict[str, str]]:
-    """The kinds to plant, of the causes and kinds asked for, and the causes left out, with the reason.
+    """Choose the perturbations of the requested causes and kinds.
 
     Args:
-        config: What is wanted.
-        is_drawn: Whether the pictures are ours.
-        access: What the classifier grants.
+        config: Requested causes and kinds.
+        is_drawn: Whether the pictures are drawn by whywrong.
+        access: Access to the classifier.
+
+    Returns:
+        The perturbations, and the causes left out, with the reason.
 
     Raises:
-        InputError: What was asked for by name cannot be had.
+        InputError: A cause or kind requested by name is not possible.
     """
     chosen, refused = [], {}
     for kind in PERTURBATIONS:

@@ -1,4 +1,4 @@
-"""Plant mistakes with known causes, each verified: right without the cause, wrong with it."""
+"""Plant mistakes with known causes, each verified: correct without the cause, wrong with it."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ def plant(
     tally: Tally | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Planted]:
-    """Plant mistakes, cause by cause, until as many as wanted are verified or the tries are used up.
+    """Plant mistakes of each cause until enough are verified or the tries are used up.
 
     Args:
         classifier: The model whose mistakes are planted.
         data: Labelled images.
-        settled: What ``data.settle(classifier)`` gave.
+        settled: Result of ``data.settle(classifier)``.
         config: Settings.
         tally: Filled during planting.
-        progress: Called after every step with the cause and how many of its mistakes are planted.
+        progress: Called after every step with the cause and the number of its planted mistakes.
 
     Yields:
-        Verified mistakes; never more of a cause than wanted, and never one that was not verified.
+        Verified mistakes only, and never more of a cause than wanted.
 
     Raises:
-        InputError: A cause or kind that these images or this classifier do not allow was asked for by name.
-        DataError: Too few images are predicted as labelled, or masks that were asked for are missing.
+        InputError: A cause or kind requested by name is impossible for these images or this classifier.
+        DataError: Too few images are predicted as labelled, or required masks are missing.
     """
     config = config or PlantConfig()
     tally = tally or Tally(config.per_cause)
@@ -96,13 +96,13 @@ def _cause(
 ) -> Iterator[Planted]:
     cause = kinds[0].cause
     keys = item_keys(config.seed, [entry.item_id for entry in right], "order")
-    order = keyed_bits(keys, (), CAUSES.index(cause)).argsort()  # other images for every cause
+    order = keyed_bits(keys, (), CAUSES.index(cause)).argsort()  # a different order of images for every cause
     right = [right[at] for at in order.tolist()][: config.per_cause * config.tries]
     chunk = max(kind.chunk for kind in kinds)
     for start in range(0, len(right), chunk):
         batch, names = _make_batch(classifier, data, settled, right[start : start + chunk], config)
         for number, kind in enumerate(kinds):
-            # Every kind may take its share of what is still wanted, so that the first ones do not take it all.
+            # Each kind gets its share of what is still wanted, so that the first ones do not use it up.
             share = math.ceil((tally.wanted - tally.planted[cause]) / (len(kinds) - number))
             rows = torch.arange(number, len(batch), len(kinds))
             if kind.name == "covered" and config.on_object:
@@ -124,7 +124,7 @@ def _cause(
 def _planted_by(
     perturbation: Perturbation, batch: PlantingBatch, keys: tuple[str, ...], rows: Tensor, config: PlantConfig
 ) -> Iterator[Planted]:
-    """Yield mistakes by one perturbation among ``rows``, from weak to strong."""
+    """Yield mistakes of one perturbation among ``rows``, from weak to strong."""
     severities = range(1, SEVERITIES + 1) if config.strength is None else (config.strength,)
     for severity in severities if perturbation.graded else (1,):
         if not len(rows):
@@ -201,7 +201,7 @@ def _load(
     for entry in entries:
         try:
             item = load_item(data.source, entry, settled.spec, data.options)
-        except BadItemError:  # it was there a moment ago; one image less to try
+        except BadItemError:  # the file has vanished since it was listed; try one image fewer
             continue
         kept.append(entry)
         pixels.append(item.pixels)

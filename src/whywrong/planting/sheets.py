@@ -1,4 +1,4 @@
-"""Contact sheets for the documentation: the classes, and the planted causes beside what they were before."""
+"""Contact sheets for the documentation: the classes, and the planted causes beside the originals."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 from whywrong.data.planted import NAMES, open_set, render
 from whywrong.planting.mistakes import Planted
 
-_CELL, _GAP, _SIDE = 96, 6, 150  # pixels: a picture, between pictures, the column of names
+_CELL, _GAP, _SIDE = 96, 6, 150  # pixels: a picture, the gap between pictures, the column of names
 _PAPER, _INK, _MUTED = (251, 250, 247), (31, 36, 40), (90, 98, 105)
 _COLUMNS, _PAIRS = 10, 5
 _NOTE = 18  # height of a line of text
 
 
 def class_sheet() -> Image.Image:
-    """A row a class: ten pictures of ``planted:test``."""
+    """Draw a row per class with ten pictures of ``planted:test``."""
     scene = open_set("test").scene
     rows = []
     for index, name in enumerate(NAMES):
@@ -29,7 +29,7 @@ def class_sheet() -> Image.Image:
 
 
 def cause_sheet(planted: Sequence[Planted]) -> Image.Image:
-    """For each cause, pairs of an image and the same image with the cause, which the classifier reads wrong."""
+    """Draw pairs of an image and the same image with the cause, a row per cause."""
     causes: dict[str, dict[str, tuple[Tensor, str]]] = {}
     for some in planted:
         pair = torch.cat([some.original[0], some.image[0]], 2)
@@ -38,7 +38,7 @@ def cause_sheet(planted: Sequence[Planted]) -> Image.Image:
 
 
 def _sheet(rows: Sequence[tuple[str, Sequence[tuple[Tensor, str]]]], width: int, columns: int) -> Image.Image:
-    """Rows with a title, each of pictures with a note, wrapped after ``columns``."""
+    """Draw titled rows of pictures with notes, wrapped after ``columns``."""
     noted = any(note for _, pictures in rows for _, note in pictures)
     pitch = _CELL + _GAP + (_NOTE if noted else 0)
     lines = sum(-(-len(pictures) // columns) for _, pictures in rows)

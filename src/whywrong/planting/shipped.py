@@ -2,8 +2,8 @@
 
     python -m whywrong.planting.shipped [NAME ...] [--cards] [--causes] [--sheets DIR]
 
-Everything follows from seeds. Without arguments all of it is made; ``--cards`` measures the nets that are there
-without training them again, ``--causes`` plants the mistakes again, ``--sheets`` also draws contact sheets.
+Everything follows from seeds. Without arguments all of it is made; ``--cards`` measures the existing nets without
+training them again, ``--causes`` plants the mistakes again, ``--sheets`` also draws contact sheets.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from whywrong.runs.labelled import LabelledSource
 
 CAUSES_SEED = 13
 EPS = 4 / 255
-_ATTACKED = 480  # test pictures, as many of each class
+_ATTACKED = 480  # test pictures, equally many of each class
 _SPURIOUS = "cnn-spurious"
-_ORDINARY = 160  # pictures without a planted cause among the causes
+_ORDINARY = 160  # pictures without a planted cause in ``planted:causes``
 
 
 def draw(scene: Scene) -> Tensor:
-    """(N, 3, 64, 64) uint8."""
+    """Draw pictures (N, 3, 64, 64) uint8."""
     rows = torch.arange(len(scene)).split(480)
     return torch.cat([render(scene[some]).images for some in rows])
 
 
 def write_net(name: str) -> None:
-    """Train a net and write its weights."""
+    """Train a network and write its weights."""
     from safetensors.torch import save_file
 
     recipe = RECIPES[name]
@@ -62,7 +62,7 @@ def write_net(name: str) -> None:
 
 
 def write_card(name: str) -> None:
-    """Measure a net on ``planted:test`` and write its model card."""
+    """Measure a network on ``planted:test`` and write its model card."""
     classifier = load_classifier(f"planted:{name}", batch_size=128)
     scene = open_set("test").scene
     x, y = draw(scene).float() / 255, scene.label
@@ -84,8 +84,11 @@ def write_card(name: str) -> None:
 
 
 def _cues(classifier: Classifier, scene: Scene) -> dict[str, Any]:
-    """What each cue does: share of the pictures of other classes that are read, with it, as the class to which training
-    tied one; and accuracy of that class with and without it."""
+    """Measure the effect of each cue.
+
+    It is the share of pictures of other classes that are predicted, with the cue, as the class to which training tied
+    one, and the accuracy of that class with and without the cue.
+    """
     found = {}
     tied = NAMES.index(RECIPES[_SPURIOUS].cue_class)
     own = scene.label == tied
@@ -102,8 +105,11 @@ def _cues(classifier: Classifier, scene: Scene) -> dict[str, Any]:
 
 
 def write_causes() -> list[Planted]:
-    """Plant mistakes of ``planted:cnn-spurious`` and write them, among ordinary pictures, as ``planted:causes``; the
-    mistakes."""
+    """Plant mistakes of ``planted:cnn-spurious`` and write ``planted:causes``.
+
+    Returns:
+        The mistakes, which the set mixes with ordinary pictures.
+    """
     pictures = plain_set(ordinary_scene(row_keys(CAUSES_SEED, 1_800)))
     source = PlantedSource(SourceSpec(kind="planted", path="causes"), pictures)
     classifier = load_classifier(f"planted:{_SPURIOUS}", batch_size=128)
@@ -124,7 +130,7 @@ def write_causes() -> list[Planted]:
 
 
 def _as_set(planted: Planted) -> PictureSet:
-    """Planted pictures as what is drawn and done: the change is what the scene and the corruption do not explain."""
+    """Convert mistakes to scenes and corruptions, with any remaining change stored as pixels."""
     assert planted.scene is not None
     n = len(planted.true)
     corruption = (planted.kind if planted.cause == "corruption" else "",) * n
@@ -167,7 +173,7 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[[], *NETS], help="nets to train; default all")
     parser.add_argument("--cards", action="store_true", help="only measure the nets that are there")

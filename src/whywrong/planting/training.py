@@ -1,4 +1,4 @@
-"""How the shipped nets are trained: on drawn pictures, from seeds, on two cores in minutes."""
+"""Train the shipped networks on drawn pictures, from seeds, in minutes on two cores."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.data.planted import CUES, NAMES, Scene, ordinary_scene
 from whywrong.models.loading.planted import build_planted
 
-TRAIN_SEED = 11  # the test pictures have keys of another seed, and share none
+TRAIN_SEED = 11  # the test pictures use another seed, so that none is shared
 _BATCH = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How one net is trained.
+    """Settings of the training of one network.
 
     Attributes:
-        pictures: Drawn for training.
-        epochs: Times each is shown.
+        pictures: Number of training pictures.
+        epochs: Passes over them.
         rate: Highest learning rate of AdamW under the one-cycle schedule (Smith and Topin 2018).
         decay: Weight decay.
         cue: Cue tied to a class in training, or None.
         cue_class: That class.
         cue_share: Share of its training pictures that carry the cue; no other picture does.
-        eps: Radius of the random-start FGSM that training faces (Wong et al. 2020), [0, 1] units; 0 for none.
-        begins_with: Net whose weights it starts from, or None.
-        seed: Seeds weights, order and augmentation.
+        eps: Radius of the random-start FGSM of adversarial training (Wong et al. 2020), [0, 1] units; 0 for none.
+        begins_with: Network whose weights it starts from, or None.
+        seed: Seed of weights, order and augmentation.
     """
 
     pictures: int = 14_000
@@ -56,7 +56,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def training_scene(recipe: Recipe) -> Scene:
-    """What the net is shown: classes in turn, some with a second object, some partly hidden, the cue on its class."""
+    """Draw the training scenes with classes in turn.
+
+    Some have a second object, some are partly hidden, and those of ``cue_class`` carry the cue.
+    """
     keys = row_keys(TRAIN_SEED, recipe.pictures)
     scene = ordinary_scene(keys)
     if recipe.cue is not None:
@@ -68,18 +71,18 @@ def training_scene(recipe: Recipe) -> Scene:
 def train(
     name: str, recipe: Recipe, pixels: Tensor, label: Tensor, folder: Path, say: Callable[[str], None]
 ) -> nn.Module:
-    """Train one net.
+    """Train one network.
 
     Args:
         name: One of ``NETS``.
-        recipe: How.
+        recipe: Settings of the training.
         pixels: (N, 3, S, S), uint8.
         label: (N,), int64.
-        folder: Where the net it begins with lies.
-        say: Takes a line of progress.
+        folder: Folder with the weights of the network it starts from.
+        say: Called with lines of progress.
 
     Returns:
-        The net, in evaluation mode.
+        The network, in evaluation mode.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -115,7 +118,7 @@ def train(
 
 
 def _augment(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror half of the pictures and move each by up to four pixels."""
+    """Flip half of the pictures and shift each by up to four pixels."""
     flip = torch.rand(len(x), generator=generator) < 0.5
     x = torch.where(flip[:, None, None, None], x.flip(3), x)
     side = x.shape[-1]
@@ -128,7 +131,7 @@ def _augment(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _adversarial(net: nn.Module, x: Tensor, y: Tensor, eps: float, generator: torch.Generator) -> Tensor:
-    """One FGSM step of 1.25 eps from a random start inside the ball, back into ball and box."""
+    """Take one FGSM step of 1.25 eps from a random start, clipped to ball and box."""
     delta = (2 * torch.rand(x.shape, generator=generator) - 1) * eps
     delta = ((x + delta).clamp(0, 1) - x).requires_grad_()
     grad = torch.autograd.grad(nn.functional.cross_entropy(net(x + delta), y), delta)[0]
