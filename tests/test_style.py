@@ -19,9 +19,11 @@ MOST_LETTERS = 80
 # Packages in which every public function begins its docstring with an instruction. The list only grows.
 INSTRUCTIONS = (
     "api",
-    "explain",
     "core",
     "core/preprocessing",
+    "explain",
+    "explain/counterfactuals",
+    "explain/counterfactuals/solvers",
     "explain/interactions",
     "explain/masking",
     "explain/patch_groups",

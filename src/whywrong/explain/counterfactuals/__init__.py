@@ -1,4 +1,4 @@
-"""Sparse visual counterfactuals: what would have to change for the classifier to see another class."""
+"""Sparse visual counterfactuals, the changes with which a classifier predicts another class."""
 
 from whywrong.explain.counterfactuals.config import CounterfactualConfig, default_radius
 from whywrong.explain.counterfactuals.method import counterfactual

@@ -1,4 +1,7 @@
-"""From searches to the result: images that no search could move, stored pictures, and what is reported of each."""
+"""Conversion of search results to the result of the method.
+
+It refuses images that no search could change, stores pictures and reports each counterfactual.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from whywrong.explain.counterfactuals.run import CounterfactualRun
 from whywrong.explain.counterfactuals.search import SearchResults
 from whywrong.explain.counterfactuals.solvers.lmo import lp_norm
 
-_SAME_ANSWER = 1e-3  # difference of two answers to one image, as a share of the largest logit, that makes it random
+_SAME_ANSWER = 1e-3  # difference of two passes of one image, as a share of the largest logit, that counts as random
 
 
 def collect(run: CounterfactualRun, rows: Tensor, plan: SearchPlan, found: SearchResults) -> CounterfactualResult:
-    """Put together what the searches for images ``rows`` (n,) found."""
+    """Combine the results of the searches for images ``rows`` (n,)."""
     _judge_rows(run, rows, plan, found)
     z_u8, u8 = _stored(run, plan, found)
     entries = _batch_of(run, plan, found, z_u8, u8)
@@ -36,7 +39,7 @@ def collect(run: CounterfactualRun, rows: Tensor, plan: SearchPlan, found: Searc
 
 
 def _judge_rows(run: CounterfactualRun, rows: Tensor, plan: SearchPlan, found: SearchResults) -> None:
-    """Refuse images that no search could move, and those to which the classifier answers at random."""
+    """Refuse images that no search could change, or with nondeterministic scores."""
     stuck: dict[int, set[str]] = {row: set() for row in rows.tolist()}
     random: set[int] = set()
     for entry, row in enumerate(plan.row.tolist()):
@@ -61,9 +64,11 @@ def _judge_rows(run: CounterfactualRun, rows: Tensor, plan: SearchPlan, found: S
 
 
 def _stored(run: CounterfactualRun, plan: SearchPlan, found: SearchResults) -> tuple[Tensor, Tensor]:
-    """Pictures of whole grey levels (E, C, H, W) uint8, and their logits (E, K).
+    """Return pictures in whole grey levels and their logits.
 
-    The smallest changes are mostly below half a grey level: they are rounded away from the image.
+    Pictures are (E, C, H, W) uint8, logits (E, K).
+
+    The smallest changes are mostly below half a grey level, so they are rounded away from the image.
     """
     levels = grey_levels(found.z)
     small = [e for e, role in enumerate(plan.role) if role == SMALLEST and found.ending[e] == "found"]
@@ -92,14 +97,14 @@ def _rounded_away(run: CounterfactualRun, plan: SearchPlan, found: SearchResults
 def _batch_of(
     run: CounterfactualRun, plan: SearchPlan, found: SearchResults, z_u8: Tensor, u8: Tensor
 ) -> CounterfactualBatch:
-    """Everything that is reported of each counterfactual.
+    """Build the reported values of all counterfactuals.
 
     Args:
         run: The images, their start and their masks.
-        plan: What was searched, E entries.
-        found: What was found.
+        plan: The searches, E entries.
+        found: Their results.
         z_u8: (E, C, H, W), uint8, the stored pictures.
-        u8: (E, K), their logits.
+        u8: (E, K), logits of the stored pictures.
     """
     rows, target = plan.row, plan.target
     x = run.x[rows]

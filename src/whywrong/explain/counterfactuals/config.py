@@ -1,4 +1,4 @@
-"""Settings of counterfactuals, and radii that mean the same at every resolution."""
+"""Settings of counterfactuals, and default radii that scale with the resolution."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ _REFERENCE_RADII = ((0.0, 8 / 255), (1 / 2, 18.0), (2 / 3, 75.0), (1.0, 600.0)) 
 
 
 def default_radius(p: float, entries: int) -> float:
-    """The radius for images of ``entries`` = C*H*W numbers, in the l_p norm, pixels in [0, 1].
+    """Return the default radius of the l_p norm for an image size.
 
-    At 3 x 224 x 224 it is 600, 75, 18 and 8/255 for p = 1, 1.5, 2 and inf (logarithms are interpolated over 1/p in
-    between); at other sizes the mean change of a pixel is kept: a factor (entries / 150,528)^(1/p).
+    ``entries`` is C*H*W; pixels are in [0, 1].
+
+    At 3 x 224 x 224 it is 600, 75, 18 and 8/255 for p = 1, 1.5, 2 and inf (in between, logarithms are interpolated over
+    1/p); at other sizes the mean change of a pixel is kept, a factor (entries / 150,528)^(1/p).
 
     Source: radii of arXiv 2205.07972 (middle of three); the one for inf and the scaling are ours.
     """
@@ -38,34 +40,36 @@ class CounterfactualConfig:
     """Settings of :func:`whywrong.explain.counterfactuals.counterfactual`, checked once, when built.
 
     Attributes:
-        p: Exponent of the norm that bounds the change, over all channels and pixels together, in [1, inf]. Towards 1
-            few pixels change much, towards inf all change a little; 1.5 squares the gradient.
-        radii: Radii to search in that norm, pixels in [0, 1]; empty takes :func:`default_radius` of the image size.
-        steps: Steps a search; 30 do the work of 75 of the published solver.
-        solver: ``fw`` is the default; ``afw-v1``, ``afw-v2`` and, for p = 1, 2 and inf, ``apgd`` are kept for
+        p: Exponent of the norm that bounds the change, over all channels and pixels together, in [1, inf]. Near 1 few
+            pixels change much, near inf all change a little; 1.5 squares the gradient.
+        radii: Radii to search in that norm, pixels in [0, 1]; empty uses :func:`default_radius` of the image size.
+        steps: Steps per search; 30 are as effective as 75 of the published solver.
+        solver: ``fw`` is the default; ``afw-v1``, ``afw-v2`` and, for p = 1, 2 and inf, ``apgd`` exist for
             reproduction.
         objective: ``log_probability`` of the target; its ``margin`` over the best other class; or ``joint``,
-            log-probability of the target minus that of the class that is left: the predicted one, or, deeper into that,
-            the true one.
-        temperature: Divides the logits before the softmax, in the search and wherever a probability is reported.
+            log-probability of the target minus that of the source class: the predicted one, or the true one if the
+            target is the predicted one.
+        temperature: Divides the logits before the softmax, in the search and in every reported probability.
         momentum: Share of earlier directions in each direction of ``fw``, in [0, 1).
-        stop_conf: A search ends once the image is read as its target with this probability; None goes on to the end.
-        gap_tolerance: A search ends once its Frank-Wolfe gap is at most this share of its largest value; 0 never.
-        warm: With several radii, start the smaller ones from the answer of the largest, with half the steps.
+        stop_conf: A search ends once the image is predicted as its target with this probability; None takes all steps.
+        gap_tolerance: A search ends once its Frank-Wolfe gap is at most this share of its largest value; 0 never ends
+            early.
+        warm: With several radii, start the smaller ones from the result of the largest, with half the steps.
         smallest: Also look for the smallest radius at which the first target is reached, by its margin.
-        smallest_solves: Searches for it, each from the answer before.
-        smallest_steps: Steps of each of them.
-        trust: Also judge whether the change means what it shows (:func:`whywrong.explain.counterfactuals.trust.trust`
-            with its default settings): 16 forward and 5 backward passes a counterfactual.
+        smallest_solves: Searches for it, each starting from the previous result.
+        smallest_steps: Steps of each of these searches.
+        trust: Also judge whether the change is meaningful (:func:`whywrong.explain.counterfactuals.trust.trust` with
+            its default settings): 16 forward and 5 backward passes per counterfactual.
         aux: A robust model of the same classes and input size that guides the search, by the name that
-            ``load_classifier`` takes; empty is none. It may not be a judge too. Where it guides, the counterfactual of
-            the explained model without help is among the controls: 31 forward and 31 backward passes more, with judges.
-        way: How it guides: ``cone`` turns the gradient toward its own, ``ensemble`` averages the probabilities.
-        angle: Most that the cone turns a gradient, degrees, in (0, 90].
-        judges: Models that judge where the caller hands over none, by the names that ``load_classifier`` takes, as in
-            ``nets.py:robust``; best adversarially trained, of the same classes and input size. Without a judge no
+            ``load_classifier`` takes; empty for none. It must not be a judge too. With it, the unguided counterfactual
+            of the explained model is among the controls, which costs 31 more forward and backward passes if there are
+            judges.
+        way: How ``aux`` guides: ``cone`` turns the gradient toward its own, ``ensemble`` averages the probabilities.
+        angle: Largest angle by which the cone turns a gradient, degrees, in (0, 90].
+        judges: Models that judge if the caller passes none, by the names that ``load_classifier`` takes, such as
+            ``nets.py:robust``; preferably adversarially trained, of the same classes and input size. Without a judge no
             change is called semantic, and none is drawn as an explanation.
-        seed: Seeds noise and random starts where the caller names no keys.
+        seed: Seed of noise and random starts if the caller passes no keys.
 
     Example:
         >>> import whywrong as ww
@@ -123,9 +127,11 @@ class CounterfactualConfig:
             raise InputError(f"stop_conf must be a probability in [0, 1], got {self.stop_conf}")
 
     def check_models(self, classifier: Classifier, shape: tuple[int, int, int]) -> None:
-        """Refuse ``aux`` and ``judges`` that cannot serve ``classifier`` on images (C, H, W); a run asks first.
+        """Refuse ``aux`` and ``judges`` that do not fit ``classifier``.
+
+        ``classifier`` takes images (C, H, W). A run calls this before it computes anything.
 
         Raises:
-            InputError, AccessError, ModelError: As :func:`whywrong.explain.counterfactuals.named.check_named`.
+            InputError, AccessError, ModelError: As for :func:`whywrong.explain.counterfactuals.named.check_named`.
         """
         check_named(classifier, self.aux, self.judges, shape)

@@ -1,12 +1,12 @@
-"""A robust copy of an ordinary classifier: a few epochs of adversarial training, on the user's own images.
+"""Adversarial fine-tuning of a robust copy of an ordinary classifier, on the user's own images.
 
-Counterfactuals of the copy show what a person can read; how far they speak for the original is measured beside it, as
-the share of held-out images on which both agree. Each batch faces one attack, drawn at random: l_inf by projected
-gradient, or l_1 by Frank-Wolfe steps, which together also give robustness in between (Croce and Hein 2021).
+Counterfactuals of the copy are readable for people. How well they represent the original is measured as the share of
+held-out images with the same prediction. Each batch is attacked once, by an attack drawn at random: projected gradient
+in l_inf, or Frank-Wolfe steps in l_1, which together also give robustness in between (Croce and Hein 2021).
 
 Source: Croce and Hein 2021, arXiv 2105.12508 (E-AT); projected gradient, Madry et al. 2018, arXiv 1706.06083.
-Differences: the attack of a batch is drawn evenly, not by its running error; AdamW takes the steps; and images that are
-wrong already stay as they are where the attack is l_inf.
+Differences: both attacks are drawn with equal probability, not by their running error; the optimiser is AdamW; and the
+l_inf attack leaves misclassified images unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from whywrong.core.statistics import Interval, wilson
 from whywrong.explain.counterfactuals.solvers.domain import Domain
 from whywrong.models.classifier import Classifier
 
-_ORDER, _FLIP, _ATTACK = 0, 1, 2  # draws of different purpose
+_ORDER, _FLIP, _ATTACK = 0, 1, 2  # random streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +38,18 @@ class FinetuneConfig:
     """Settings of :func:`finetune`, checked once, when built.
 
     Attributes:
-        epochs: Times each training image is shown; at least 1.
-        eps_linf: Radius of the l_inf attack, [0, 1] units; 0 leaves it out.
-        eps_l1: Radius of the l_1 attack, [0, 1] units over all channels; 0 leaves it out; None is one grey level of
-            255 for every value on average, as in the paper (12 for 3 x 32 x 32 pixels).
+        epochs: Passes over the training images; at least 1.
+        eps_linf: Radius of the l_inf attack, [0, 1] units; 0 disables it.
+        eps_l1: Radius of the l_1 attack, [0, 1] units over all channels; 0 disables it; None is one grey level of 255
+            per value on average, as in the paper (12 for 3 x 32 x 32 pixels).
         attack_steps: Gradient steps of an attack; at least 1.
-        rate: Learning rate of AdamW at its highest; it rises over the first tenth and falls to zero in a line.
+        rate: Highest learning rate of AdamW; it rises over the first tenth of the steps and then falls linearly to
+            zero.
         decay: Weight decay.
-        batch: Images of a training step; at least 2.
-        flip: Mirror half of the images in training; not for classes that tell left from right.
-        holdout: Share of the images that is kept out of training, in (0, 0.9]; agreement is measured on them.
-        seed: Seeds order, attacks, mirrors and the module's own dropout.
+        batch: Images per training step; at least 2.
+        flip: Mirror half of the images in training; not for classes that depend on left and right.
+        holdout: Share of the images held out of training, in (0, 0.9], on which agreement is measured.
+        seed: Seed of order, attacks, mirroring and the module's own dropout.
     """
 
     epochs: int = 3
@@ -82,12 +83,12 @@ class FinetuneConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneStep:
-    """Where a fine-tuning is, after a training step.
+    """Progress of fine-tuning after a training step.
 
     Attributes:
         epoch: From 1.
         step: From 1, over all epochs.
-        steps: In all.
+        steps: Number of steps in total.
         loss: Cross entropy of the attacked batch, nats.
     """
 
@@ -99,20 +100,20 @@ class FinetuneStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Finetuned:
-    """A robust copy, and how far it stands for the original.
+    """A robust copy, and how well it represents the original.
 
     Attributes:
-        classifier: The copy, in evaluation mode; the original is as it was.
-        agreement: Share of held-out images that both read as the same class, with its 95 % interval.
-        accuracy: Share of held-out images that the copy reads rightly.
-        accuracy_before: The same of the original.
-        robust_accuracy: Share of them that the copy reads rightly under the l_inf attack of ``eps_linf`` (20 steps),
-            or under the l_1 attack where only that was trained.
-        robust_accuracy_before: The same of the original.
+        classifier: The copy, in evaluation mode; the original is unchanged.
+        agreement: Share of held-out images with the same prediction, with its 95 % interval.
+        accuracy: Accuracy of the copy on the held-out images.
+        accuracy_before: The same for the original.
+        robust_accuracy: Accuracy of the copy on the held-out images under the l_inf attack of ``eps_linf`` (20 steps),
+            or under the l_1 attack if only that was trained.
+        robust_accuracy_before: The same for the original.
         held_out: Images that were not trained on.
         losses: Mean loss of each epoch, nats.
-        forwards: Passes of the copy and of the original, images.
-        backwards: Likewise.
+        forwards: Forward passes of the copy and of the original, images.
+        backwards: Backward passes of both, images.
         note: The agreement in words, for the report.
     """
 
@@ -140,18 +141,18 @@ def finetune(
     """Train a copy of a classifier to withstand attacks.
 
     Args:
-        classifier: A plain module behind it; it is never changed.
+        classifier: Must wrap a plain module; it is never changed.
         x: Images, (N, C, H, W), floating point, in [0, 1]; at least ten.
         y: Their classes, (N,), int64.
-        config: Settings; default :class:`FinetuneConfig`.
+        config: Settings; None uses the defaults.
         progress: Called after every training step.
 
     Returns:
-        The copy with its agreement, accuracies, and passes.
+        The copy with its agreement, accuracies and passes.
 
     Raises:
         InputError: A shape, type or class breaks the contract, or there are fewer than ten images.
-        AccessError: The classifier is no plain module.
+        AccessError: The classifier does not wrap a plain module.
         ModelError: The module cannot be copied.
         NonFiniteError: The loss became NaN or infinite; a lower rate may help.
     """
@@ -189,10 +190,12 @@ def finetune(
 
 
 def copy_of(classifier: Classifier) -> Classifier:
-    """A classifier around a deep copy of the module, with the same classes and preprocessing; all weights train.
+    """Wrap a deep copy of the module in a classifier.
+
+    Classes and preprocessing are the same; all weights are trainable.
 
     Raises:
-        AccessError: The classifier is no plain module.
+        AccessError: The classifier does not wrap a plain module.
         ModelError: The module cannot be copied.
     """
     classifier.require(Access.INTERNALS, "fine-tuning a copy")
@@ -221,7 +224,7 @@ def copy_of(classifier: Classifier) -> Classifier:
 def _train(
     robust: Classifier, x: Tensor, y: Tensor, config: FinetuneConfig, progress: Callable[[FinetuneStep], None] | None
 ) -> tuple[float, ...]:
-    """Mean loss of each epoch."""
+    """Train the copy and return the mean loss of each epoch."""
     module = robust.module
     assert module is not None
     batches = len(x) // config.batch or 1
@@ -246,7 +249,10 @@ def _train(
 
 
 def _descend(robust: Classifier, module: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> float:
-    """One step of the optimiser on attacked images, with the module in training mode; the loss before it."""
+    """Take one optimiser step on attacked images, with the module in training mode.
+
+    Returns the loss before the step.
+    """
     module.train()
     try:
         loss = nn.functional.cross_entropy(robust.ask(x), y.to(robust.device))
@@ -264,7 +270,10 @@ def _descend(robust: Classifier, module: nn.Module, optimizer: torch.optim.Optim
 
 
 def _attacked(robust: Classifier, x: Tensor, y: Tensor, keys: Tensor, config: FinetuneConfig, step: int) -> Tensor:
-    """Images changed by the attack that this step has drawn, made against the copy in evaluation mode."""
+    """Attack images with the attack drawn for this step.
+
+    The copy is attacked in evaluation mode.
+    """
     radius_l1 = _eps_l1(config, x)
     if config.eps_linf and radius_l1:
         inf = bool(keyed_uniform(row_keys(config.seed, 1), (1,), _ATTACK + step)[0] < 0.5)
@@ -282,10 +291,12 @@ def _linf(robust: Classifier, x: Tensor, y: Tensor, keys: Tensor, config: Finetu
 
 
 def l1_attack(classifier: Classifier, x: Tensor, y: Tensor, eps: float, steps: int) -> Tensor:
-    """Images (B, C, H, W) changed against their classes by Frank-Wolfe steps in the l_1 ball and the pixel range.
+    """Attack images by Frank-Wolfe steps in the l_1 ball and the pixel range.
 
-    The first step goes to the best corner of the ball for the gradient at the image, later ones by 2 / (t + 2) toward
-    the corner of theirs; the point of the highest loss is kept, and every iterate lies inside.
+    Images are (B, C, H, W).
+
+    The first step goes to the best vertex of the ball for the gradient at the image, later ones by 2 / (t + 2) toward
+    the best vertex for their gradient. Every iterate lies in the ball; the one with the highest loss is returned.
     """
     domain = Domain.around(x, torch.full((len(x),), eps, device=x.device), 1.0)
     best, best_loss, z = x, torch.full((len(x),), -torch.inf, device=x.device), x
@@ -304,7 +315,7 @@ def l1_attack(classifier: Classifier, x: Tensor, y: Tensor, eps: float, steps: i
 
 
 def _measure(classifier: Classifier, x: Tensor, y: Tensor, config: FinetuneConfig) -> tuple[Tensor, Interval, Interval]:
-    """Predicted classes, accuracy as it is, accuracy under attack."""
+    """Return predicted classes, clean accuracy, and accuracy under attack."""
     predicted = classifier.predict(x)
     if config.eps_linf:
         changed = _linf(classifier, x, y, row_keys(config.seed, len(x), x.device), config, 20)
@@ -325,14 +336,17 @@ def _mirrored(x: Tensor, keys: Tensor, config: FinetuneConfig) -> Tensor:
 
 
 def _slope(step: int, steps: int) -> float:
-    """Share of the highest rate: up over the first tenth, then down to zero."""
+    """Return the learning rate as a share of the highest.
+
+    It rises over the first tenth of the steps, then falls to zero.
+    """
     rise = max(1, steps // 10)
     return (step + 1) / rise if step < rise else (steps - step) / max(1, steps - rise)
 
 
 @contextmanager
 def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """The module's own dropout draws from a seed, and the global generators stay as they were."""
+    """Seed the module's own dropout and preserve the global random generators."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

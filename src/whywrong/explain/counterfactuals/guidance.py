@@ -1,8 +1,8 @@
-"""Guidance of the search by what the explained classifier lacks: gradients that people can read.
+"""Objectives that guide the search toward readable gradients.
 
-Each class here is an objective in the sense of :mod:`whywrong.explain.counterfactuals.objectives`: value, direction
-and logits of the explained classifier, with the passes it takes. The explained classifier keeps the last word: the
-logits are always its own, and validity is judged on them.
+Each class is an objective in the sense of :mod:`whywrong.explain.counterfactuals.objectives`: it returns value,
+direction and logits of the explained classifier, and states the passes it takes. Logits are always those of the
+explained classifier, and validity is judged on them.
 
 Sources: cone projection, Augustin, Boreiko, Croce and Hein 2022 (DVCE), arXiv 2210.11841, in the form of its code, with
 the explained gradient as the axis; probability ensemble, the code of the sparse counterfactuals; smoothing, Kaur, Cohen
@@ -32,25 +32,26 @@ WAYS: tuple[Way, ...] = ("cone", "ensemble")
 
 
 class ConeGuidance:
-    """The explained gradient, turned toward that of an auxiliary robust classifier by at most an angle.
+    """The explained gradient, turned toward that of an auxiliary robust classifier by a limited angle.
 
-    Where the two gradients lie within ``angle``, the explained one is taken as it is; else the direction at exactly
-    ``angle`` from it, in the plane of both, on the side of the auxiliary one. In thousands of dimensions two gradients
-    are all but orthogonal, so that nearly every step goes along the surface of the cone.
+    If the auxiliary gradient lies within ``angle`` of the explained one, the explained gradient is used unchanged;
+    otherwise the direction is the one at exactly ``angle`` from the explained gradient, in the plane of both, on the
+    side of the auxiliary one. In thousands of dimensions two gradients are almost orthogonal, so nearly every step lies
+    on the surface of the cone.
 
     Args:
-        classifier: The explained one; grants gradients.
-        aux: The auxiliary one, of the same classes; grants gradients.
+        classifier: The explained one; must grant gradients.
+        aux: The auxiliary one, of the same classes; must grant gradients.
         angle: Largest angle between direction and explained gradient, degrees, in (0, 90]. At 90 the direction is
             orthogonal to the explained gradient.
         temperature: Divides the logits of the explained classifier.
 
     Attributes:
-        gradient_cost, value_cost, temperature: As in the protocol; passes of the explained classifier.
-        aux_cost: Forward and backward passes of the auxiliary one, an image and gradient.
+        gradient_cost, value_cost, temperature: As for :class:`Objective`; passes of the explained classifier.
+        aux_cost: Forward and backward passes of the auxiliary one, per image and gradient.
 
     Raises:
-        InputError: An angle out of range, other classes, or the explained classifier as its own aux.
+        InputError: The angle is out of range, the classes differ, or ``aux`` is the explained classifier.
         AccessError: The auxiliary classifier grants no gradients.
     """
 
@@ -66,30 +67,38 @@ class ConeGuidance:
         self._own, self._aux = ClassObjective(classifier, temperature=temperature), ClassObjective(aux)
 
     def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability of the target (B,), direction (B, C, H, W), logits (B, K)."""
+        """Compute value, direction and logits.
+
+        Returns log-probability of the target (B,), direction (B, C, H, W), logits (B, K).
+        """
         value, own, logits = self._own.gradient(z, target, keys)
         _, other, _ = self._aux.gradient(z, target, keys)
         return value, into_cone(own, other, self.angle), logits
 
     def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Log-probability of the target (B,) and logits (B, K); the auxiliary classifier is not asked."""
+        """Compute the log-probability of the target (B,) and logits (B, K).
+
+        The auxiliary classifier is not used.
+        """
         return self._own.value(z, target, keys)
 
 
 class EnsembleGuidance:
-    """log(0.5 p + 0.5 p_aux) of the target: a change must convince one of the two, and pays most where it does both.
+    """The objective log(0.5 p + 0.5 p_aux) of the target.
+
+    A change must convince one of the two classifiers; it is worth most if it convinces both.
 
     Args:
-        classifier: The explained one; grants gradients.
-        aux: The auxiliary one, of the same classes; grants gradients.
+        classifier: The explained one; must grant gradients.
+        aux: The auxiliary one, of the same classes; must grant gradients.
         temperature: Divides the logits of the explained classifier.
 
     Attributes:
-        gradient_cost, value_cost, temperature: As in the protocol; passes of the explained classifier.
-        aux_cost: Forward and backward passes of the auxiliary one, an image and gradient.
+        gradient_cost, value_cost, temperature: As for :class:`Objective`; passes of the explained classifier.
+        aux_cost: Forward and backward passes of the auxiliary one, per image and gradient.
 
     Raises:
-        InputError: Other classes, or the explained classifier as its own aux.
+        InputError: The classes differ, or ``aux`` is the explained classifier.
         AccessError: The auxiliary classifier grants no gradients.
     """
 
@@ -103,37 +112,41 @@ class EnsembleGuidance:
         self._own, self._aux = ClassObjective(classifier, temperature=temperature), ClassObjective(aux)
 
     def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Value (B,), its gradient (B, C, H, W), logits (B, K) of the explained classifier."""
+        """Compute value, gradient and logits.
+
+        Returns value (B,), gradient (B, C, H, W), logits (B, K) of the explained classifier.
+        """
         own, own_grad, logits = self._own.gradient(z, target, keys)
         aux, aux_grad, _ = self._aux.gradient(z, target, keys)
-        # d log(a + b) = (a dlog a + b dlog b) / (a + b); by logarithms, so that far targets do not underflow.
+        # d log(a + b) = (a dlog a + b dlog b) / (a + b); logarithms keep improbable targets from underflow.
         share = torch.sigmoid(own - aux).view(-1, 1, 1, 1)
         return _log_mean(own, aux), share * own_grad + (1 - share) * aux_grad, logits
 
     def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Value (B,) and logits (B, K) of the explained classifier."""
+        """Compute value (B,) and logits (B, K) of the explained classifier."""
         own, logits = self._own.value(z, target, keys)
         return _log_mean(own, self._aux.value(z, target, keys)[0]), logits
 
 
 class SmoothGuidance:
-    """Mean log-probability of the target over noisy copies; of use for a classifier that was trained with noise.
+    """Mean log-probability of the target over noisy copies, for a classifier trained with noise.
 
-    The noise comes in pairs n, -n, so that the mean is exact where the logarithm of the probability is linear; the
-    noisy copies may leave [0, 1]. Every gradient draws anew, in the order of the calls: build one object a search.
+    The noise is drawn in pairs n, -n, so that the mean is exact if the log-probability is linear; the noisy copies may
+    leave [0, 1]. Every gradient draws new noise, in the order of the calls: build one object per search.
 
     Args:
-        classifier: The explained one; grants gradients.
+        classifier: The explained one; must grant gradients.
         sigma: Standard deviation of the noise, [0, 1] units; positive.
-        samples: Noisy copies an image; even, at least 2.
+        samples: Noisy copies per image; even, at least 2.
         temperature: Divides the logits.
-        seed: Seeds the noise where the search names no keys.
+        seed: Seed of the noise if the search passes no keys.
 
     Attributes:
-        gradient_cost, value_cost, temperature: As in the protocol; one more forward pass gives the logits at ``z``.
+        gradient_cost, value_cost, temperature: As for :class:`Objective`; one more forward pass gives the logits at
+            ``z``.
 
     Raises:
-        InputError: A setting out of range.
+        InputError: A setting is out of range.
     """
 
     def __init__(
@@ -150,20 +163,26 @@ class SmoothGuidance:
         self._classifier, self._draws = classifier, 0
 
     def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean over the copies of the log-probability (B,), its gradient (B, C, H, W), logits (B, K) at ``z``."""
+        """Compute value, gradient and logits.
+
+        Returns the mean log-probability over the copies (B,), its gradient (B, C, H, W), logits (B, K) at ``z``.
+        """
         copies, classes = self._copies(z, target, keys)
         value, grad, _ = self._own.gradient(copies, classes)
         value, grad = (part.unflatten(0, (self.samples, len(z))).mean(0) for part in (value, grad))
         return value, grad, self._classifier.logits(z)
 
     def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean over the copies of the log-probability (B,), and logits (B, K) at ``z``."""
+        """Compute the mean log-probability over the copies and the logits.
+
+        Returns (B,), and logits (B, K) at ``z``.
+        """
         copies, classes = self._copies(z, target, keys)
         value = self._own.value(copies, classes)[0].unflatten(0, (self.samples, len(z))).mean(0)
         return value, self._classifier.logits(z)
 
     def _copies(self, z: Tensor, target: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(samples * B, C, H, W) noisy copies and their targets, copy by copy."""
+        """Return noisy copies (samples * B, C, H, W) and their targets, copy by copy."""
         keys = row_keys(self.seed, len(z), z.device) if keys is None else keys
         pairs = self.samples // 2
         noise = torch.stack([keyed_normal(keys, z.shape[1:], self._draws + i) for i in range(pairs)])
@@ -173,15 +192,18 @@ class SmoothGuidance:
 
 
 class DenoisedGuidance:
-    """log-probability of the target after a denoiser: changes that the denoiser removes do not count.
+    """Log-probability of the target after a denoiser.
+
+    Changes that the denoiser removes do not count.
 
     Args:
-        classifier: The explained one; grants gradients.
-        denoiser: From images (b, C, H, W) in [0, 1] to denoised ones, differentiable; a module is left as it is.
+        classifier: The explained one; must grant gradients.
+        denoiser: Maps images (b, C, H, W) in [0, 1] to denoised ones, differentiable; a module is not changed.
         temperature: Divides the logits.
 
     Attributes:
-        gradient_cost, value_cost, temperature: As in the protocol; one more forward pass gives the logits at ``z``.
+        gradient_cost, value_cost, temperature: As for :class:`Objective`; one more forward pass gives the logits at
+            ``z``.
 
     Raises:
         InputError: The denoiser changes the shape.
@@ -198,9 +220,12 @@ class DenoisedGuidance:
         self._mode = EvaluationMode(denoiser if isinstance(denoiser, nn.Module) else None)
 
     def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability after the denoiser (B,), its gradient at ``z`` (B, C, H, W), logits (B, K) at ``z``."""
+        """Compute value, gradient and logits.
+
+        Returns the log-probability after the denoiser (B,), its gradient at ``z`` (B, C, H, W), logits (B, K) at ``z``.
+        """
         values, grads = [], []
-        for start in range(0, len(z), self._classifier.batch_size):  # the graph of the denoiser must fit as well
+        for start in range(0, len(z), self._classifier.batch_size):  # the graph of the denoiser must fit in memory too
             rows = slice(start, start + self._classifier.batch_size)
             with self._mode, torch.inference_mode(False), torch.enable_grad():
                 pixels = z[rows].detach().clone().requires_grad_()
@@ -218,7 +243,7 @@ class DenoisedGuidance:
         return torch.cat(values), torch.cat(grads), logits
 
     def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Log-probability after the denoiser (B,), and logits (B, K) at ``z``."""
+        """Compute the log-probability after the denoiser (B,), and logits (B, K) at ``z``."""
         with self._mode, torch.no_grad():
             clean = [self._denoise(part) for part in z.split(self._classifier.batch_size)]
         return self._own.value(torch.cat(clean), target)[0], self._classifier.logits(z)
@@ -233,14 +258,17 @@ class DenoisedGuidance:
 def guided_by(
     classifier: Classifier, aux: Classifier, way: Way, angle: float = 60.0, temperature: float = 1.0
 ) -> ConeGuidance | EnsembleGuidance:
-    """The objective with which an auxiliary classifier helps; ``angle``, degrees, is of the cone."""
+    """Build the objective guided by an auxiliary classifier.
+
+    ``angle``, in degrees, is only used by the cone.
+    """
     if way == "cone":
         return ConeGuidance(classifier, aux, angle, temperature)
     return EnsembleGuidance(classifier, aux, temperature)
 
 
 def into_cone(axis: Tensor, other: Tensor, angle: float) -> Tensor:
-    """Directions on the way from ``axis`` to ``other``, at most ``angle`` away from ``axis``.
+    """Turn ``axis`` toward ``other`` by at most ``angle``.
 
     Args:
         axis: (B, C, H, W), the explained gradient.
@@ -248,24 +276,24 @@ def into_cone(axis: Tensor, other: Tensor, angle: float) -> Tensor:
         angle: Degrees, in (0, 90].
 
     Returns:
-        (B, C, H, W), of the length of ``axis``: ``axis`` itself where the two lie within ``angle``, and where they span
-        no plane (one is zero, or they point against each other).
+        (B, C, H, W), of the length of ``axis``: ``axis`` itself if the two lie within ``angle`` or span no plane (one
+        is zero, or they point in opposite directions).
     """
     u, v = unit(axis), unit(other)
     cosine = (u.flatten(1).double() * v.flatten(1)).sum(1)
     across = v - cosine.to(u.dtype).view(-1, 1, 1, 1) * u
-    across = across - (u * across).flatten(1).sum(1).view(-1, 1, 1, 1) * u  # once more: rounding left some of u
+    across = across - (u * across).flatten(1).sum(1).view(-1, 1, 1, 1) * u  # repeated: rounding leaves a rest of u
     length = norm_of(across, "l2")
     turned = math.cos(math.radians(angle)) * u + math.sin(math.radians(angle)) * unit(across)
     peak = axis.flatten(1).abs().amax(1).view(-1, 1, 1, 1)  # the length of a tiny gradient underflows when squared
     size = peak * norm_of(axis / peak.where(peak > 0, 1.0), "l2").view(-1, 1, 1, 1)
     keep = (cosine >= math.cos(math.radians(angle))) | (length <= 1e-6)
-    # Rows that are not finite stay so: the search freezes them.
+    # Rows that are not finite stay non-finite: the search freezes them.
     return torch.where(keep.view(-1, 1, 1, 1), axis, turned * size)
 
 
 def check_auxiliary(classifier: Classifier, aux: Classifier) -> None:
-    """Refuse an auxiliary classifier that cannot serve.
+    """Refuse an auxiliary classifier that does not fit.
 
     Raises:
         InputError: It is the explained classifier, has other classes, or takes images of another size.
@@ -279,15 +307,20 @@ def check_auxiliary(classifier: Classifier, aux: Classifier) -> None:
 
 
 def same_classifier(first: Classifier, second: Classifier) -> bool:
-    """Whether two classifiers are one: the same object, the same module, or the same weights and preprocessing."""
+    """Test whether two classifiers are the same.
+
+    They are if they share the object, the module, or the weights and preprocessing.
+    """
     return first is second or first.model is second.model or first.identity == second.identity
 
 
 def check_inputs_agree(classifier: Classifier, other: Classifier, what: str) -> None:
-    """Refuse a second classifier that is known to take other images than the explained one; ``what`` names it.
+    """Refuse a second classifier known to take images of another size.
+
+    ``what`` names it in the message.
 
     Raises:
-        InputError: Other channels, height or width.
+        InputError: Channels, height or width differ.
     """
     sizes = [(spec.channels, spec.height, spec.width) for spec in (classifier.preprocess, other.preprocess) if spec]
     if len(set(sizes)) > 1:
@@ -296,12 +329,14 @@ def check_inputs_agree(classifier: Classifier, other: Classifier, what: str) -> 
 
 
 def check_classes_agree(classifier: Classifier, other: Classifier, what: str) -> None:
-    """Refuse a second classifier whose classes are not those of the explained one; ``what`` names it.
+    """Refuse a second classifier whose classes differ from the explained one.
 
-    Where one of the two does not know its classes yet, nothing is said. Names that merely count are no names.
+    ``what`` names it in the message.
+
+    Nothing is checked if one of the two does not know its classes yet. Names that are only numbers are ignored.
 
     Raises:
-        InputError: Another number of classes, or other names.
+        InputError: The number or the names of the classes differ.
     """
     if classifier.classes is None or other.classes is None:
         return

@@ -1,20 +1,20 @@
-"""Independent classifiers as judges of a counterfactual, and the controls that their opinion is measured against.
+"""Independent classifiers that judge counterfactuals, and the controls they are compared with.
 
-A judge sees an image and its counterfactual and tells by how much the log-probability of the target rose. A rise
-means little by itself: any change moves it. So the judge is asked about controls of the same norm too, and agrees only
-where the rise is beyond nearly all that controls bring. The controls are, in this order of preference,
+A judge compares an image with its counterfactual by the rise of the log-probability of the target. A rise means little
+by itself, because any change causes one. The judge therefore also sees controls of the same norm, and agrees only if
+the rise exceeds nearly all rises of controls. The controls are, in this order of preference,
 
 ``plain_counterfactuals``
     Counterfactuals of other, ordinary classifiers for the same image into the same class. The threshold of an
     image is the mean over its own controls, plus the 95th percentile of how far single controls lie above the others of
     their image, over all images of the batch. With one such classifier, the percentile of all its rises.
 ``paired``
-    The same, asked for image by image, so that the threshold of one image knows nothing of the others in its batch:
-    the shuffled controls below, and the counterfactuals of ordinary classifiers for this image. The highest of their
-    95th percentile and these counts ``stretch`` times.
+    The same per image, so that the threshold of an image does not depend on the rest of its batch: the shuffled
+    controls below, and the counterfactuals of ordinary classifiers for this image. The highest of their 95th
+    percentile and these, multiplied by ``stretch``.
 ``permuted``
-    Where no ordinary classifiers are given: the change itself with its pixels shuffled. They are weaker than
-    counterfactuals of an ordinary classifier, so that the 95th percentile counts ``stretch`` times.
+    Used if no ordinary classifiers are given: the change itself with its pixels shuffled. Such controls are weaker
+    than counterfactuals of an ordinary classifier, so the 95th percentile is multiplied by ``stretch``.
 
 Judges take no part in the search: the explained classifier and its auxiliary are refused.
 """
@@ -38,29 +38,29 @@ from whywrong.explain.counterfactuals.solvers.maximize import maximize
 from whywrong.models.classifier import Classifier
 
 ControlKind = Literal["none", "permuted", "paired", "plain_counterfactuals"]
-FEWEST_CONTROLS = 20  # below that there is no 95th percentile to speak of
-_LEAST_SPREAD = 1e-3  # nats; what differs by less than that is rounding
+FEWEST_CONTROLS = 20  # fewer do not determine a 95th percentile
+_LEAST_SPREAD = 1e-3  # nats; smaller differences are rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Opinion:
-    """What J judges say about B counterfactuals.
+    """Judgements of J judges about B counterfactuals.
 
     Attributes:
         rise: (B, J), nats, log-probability of the target at the counterfactual minus that at the image.
         centre: (B, J), nats, the middle of the rises under the controls.
         threshold: (B, J), nats, what the rise must exceed.
-        agrees: (B, J), bool, whether it does.
-        flips: (B, J), bool, whether the judge reads the counterfactual as its target.
+        agrees: (B, J), bool, whether the rise exceeds the threshold.
+        flips: (B, J), bool, whether the judge predicts the counterfactual as its target.
         score: (B,), the least convinced judge: rise above ``centre``, in units of ``threshold - centre``; above 1
-            exactly where every judge agrees. NaN without judges.
+            exactly if every judge agrees. NaN without judges.
         kind: Which controls were used.
-        controls: Rises under controls that stand behind a threshold.
+        controls: Number of control rises that determine a threshold.
         judge_forwards: (B,), int64, passes of all judges together.
-        control_forwards: (B,), int64, passes of ordinary classifiers, for their counterfactuals, without those of the
-            explained one.
+        control_forwards: (B,), int64, passes of ordinary classifiers for their counterfactuals, excluding the explained
+            one.
         control_backwards: (B,), int64.
-        own_passes: (2, B), int64, forward and backward passes of the explained classifier, where it is its own control.
+        own_passes: (2, B), int64, forward and backward passes of the explained classifier if it is its own control.
     """
 
     rise: Tensor
@@ -85,15 +85,15 @@ def check_judges(
     *,
     guided: bool = False,
 ) -> None:
-    """Refuse judges that are no independent judges, and ordinary classifiers that are no controls.
+    """Refuse judges that are not independent, and unsuitable ordinary classifiers.
 
     Args:
         classifier: The explained one.
-        judges: Who is to judge.
-        aux: Who helped in the search, if anybody did.
-        plain: Ordinary classifiers whose counterfactuals are the controls; the explained one only where
-            the search was guided.
-        guided: Whether it was.
+        judges: The judges.
+        aux: The auxiliary classifier of the search, if any.
+        plain: Ordinary classifiers whose counterfactuals are the controls; the explained one only if the search was
+            guided.
+        guided: Whether the search was guided.
 
     Raises:
         InputError: Two of them are the same, or their classes or the size of their images differ.
@@ -144,23 +144,24 @@ def ask_judges(
         x: (B, C, H, W), originals, float32 in [0, 1].
         vce: (B, C, H, W), their counterfactuals.
         target: (B,), int64.
-        keys: (B,), int64, seed the shuffled controls.
-        plain: Ordinary classifiers. Give all counterfactuals in one call then: their controls share one threshold.
-        plain_vces: Counterfactuals of further ordinary classifiers for the same images into the same classes, that are
-            there already; (B, C, H, W) each, of any norm.
-        paired: Compare each image with its own controls alone, shuffled ones among them.
+        keys: (B,), int64, seeds of the shuffled controls.
+        plain: Ordinary classifiers. With them, pass all counterfactuals in one call, because their controls share one
+            threshold.
+        plain_vces: Existing counterfactuals of further ordinary classifiers for the same images and classes; (B, C, H,
+            W) each, of any norm.
+        paired: Compare each image with its own controls only, including shuffled ones.
         p: Norm in which controls are as large as the change, in [1, inf].
-        controls: Shuffled controls an image, where there are too few others.
-        stretch: How many times the percentile of shuffled controls counts.
+        controls: Shuffled controls per image if there are too few others.
+        stretch: Factor of the percentile of shuffled controls.
         quantile: Share of the controls that a rise must exceed.
         steps: Steps of a control's search.
-        explained: Whose passes are counted apart, where it is among ``plain``.
+        explained: Classifier whose passes are counted separately if it is among ``plain``.
     """
     base, _ = read_target(judges, x, target)
     log_p, flips = read_target(judges, vce, target)
     rise = log_p - base
     number = len(plain) + len(plain_vces)
-    spent = torch.zeros((2, 2, len(x)), dtype=torch.int64, device=x.device)  # of others, of the explained one
+    spent = torch.zeros((2, 2, len(x)), dtype=torch.int64, device=x.device)  # of the others, of the explained one
     kind: ControlKind = "none"
     changed: Iterable[Tensor] = ()
     paired = paired and number > 0
@@ -205,19 +206,19 @@ def ask_judges(
 
 
 def paired_threshold(rises: Tensor, quantile: float = 0.95) -> tuple[Tensor, Tensor]:
-    """What the rise of an image is to be compared with, from the rises under L controls of each of B images.
+    """Compute the threshold of each image from the rises of its L controls.
 
-    Images differ in how easily anything moves them into a class; that part is taken from the image's own controls, the
-    spread from all of them together.
+    Images differ in how easily any change moves them into a class; that level is taken from the image's own controls,
+    the spread from the controls of all B images.
 
     Args:
         rises: (L, B, J), nats.
         quantile: Share of the controls that lie below the threshold.
 
     Returns:
-        Centre and threshold, (B, J) each. With two controls or more, the mean of an image's controls, and that plus
-        the quantile over all images of a control minus the mean of the other controls of its image; with one, median
-        and quantile of all rises.
+        Centre and threshold, (B, J) each. With two or more controls, the centre is the mean of an image's controls; the
+        threshold adds the quantile, over all images, of a control minus the mean of the other controls of its image.
+        With one control, median and quantile of all rises.
     """
     number = len(rises)
     if number == 1:
@@ -225,15 +226,17 @@ def paired_threshold(rises: Tensor, quantile: float = 0.95) -> tuple[Tensor, Ten
         return centre, rises[0].nanquantile(quantile, dim=0).expand_as(centre)
     centre = rises.mean(0)
     above = (rises - centre) * (number / (number - 1))  # a control minus the mean of the others
-    # An image to which a judge gives no finite answer has no threshold, and does not touch that of the others.
+    # An image with a non-finite score of a judge has no threshold, and does not affect those of the others.
     return centre, centre + above.flatten(0, 1).nanquantile(quantile, dim=0)
 
 
 def permuted(x: Tensor, vce: Tensor, keys: Tensor, draw: int, p: float) -> Tensor:
-    """(B, C, H, W): images with their change put on other pixels at random, and made as large as it was.
+    """Shuffle the changed pixels of images, keeping the norm of the change.
 
-    A pixel moves with all its channels. Where a moved change leaves the pixel range it is cut, and the whole is scaled
-    until its norm is that of the change again, as far as the range allows.
+    Returns (B, C, H, W).
+
+    A pixel moves with all its channels. A moved change that leaves the pixel range is clipped, and the whole is scaled
+    back to the norm of the change, as far as the range allows.
     """
     change = (vce - x).flatten(2)
     order = keyed_uniform(keys, (change.shape[2],), draw).argsort(dim=1)
@@ -244,10 +247,10 @@ def permuted(x: Tensor, vce: Tensor, keys: Tensor, draw: int, p: float) -> Tenso
 def plain_counterfactuals(
     plain: Sequence[Classifier], x: Tensor, vce: Tensor, target: Tensor, *, p: float, steps: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Counterfactuals of ordinary classifiers, as large as those under trial, into the same classes.
+    """Compute counterfactuals of ordinary classifiers of the same norm and target.
 
     Returns:
-        L times (B, C, H, W), and L times forward and backward passes (2, B) int64.
+        L tensors (B, C, H, W), and L tensors of forward and backward passes (2, B) int64.
     """
     spent, changed = [], []
     norm = Domain.around(x, x.new_ones(len(x)), p).norm(vce)
@@ -260,7 +263,10 @@ def plain_counterfactuals(
 
 
 def read_target(judges: Sequence[Classifier], z: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the target (B, J), nats, and whether it is what each judge reads from ``z`` (B, J) bool."""
+    """Compute the log-probability of the target for each judge.
+
+    Returns it in nats, (B, J), and whether the judge predicts ``z`` as the target, (B, J) bool.
+    """
     logits = [judge.logits(z) for judge in judges]
     if not logits:
         return z.new_zeros((len(z), 0)), torch.zeros((len(z), 0), dtype=torch.bool, device=z.device)
@@ -269,7 +275,10 @@ def read_target(judges: Sequence[Classifier], z: Tensor, target: Tensor) -> tupl
 
 
 def as_large(x: Tensor, changed: Tensor, vce: Tensor, p: float) -> Tensor:
-    """``changed`` scaled away from ``x``, within the pixel range, until it is as far from it as ``vce`` in l_p."""
+    """Scale ``changed`` away from ``x`` to the l_p distance of ``vce``.
+
+    The result stays in the pixel range.
+    """
     norm = Domain.around(x, x.new_ones(len(x)), p).norm(vce)
     filled = Domain.around(x, norm.clamp_min(1e-12), p).filled(changed)
     return torch.where((norm > 0).view(-1, 1, 1, 1), filled, x)

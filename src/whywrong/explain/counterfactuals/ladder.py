@@ -1,10 +1,10 @@
-"""The ladder of help for a classifier whose own gradient shows nothing: which rung is there, and which is taken.
+"""Choice of guidance for a classifier whose own gradient is not readable.
 
-From the cheapest: the classifier's own gradient, if it keeps its direction under noise; a robust auxiliary classifier;
-a robust copy, fine-tuned; smoothing, for a classifier that was trained with noise; a denoiser. Where there is none of
-these, the answer is a refusal to draw noise as an explanation, in words.
+The rungs, from the cheapest: the classifier's own gradient, if it keeps its direction under noise; a robust auxiliary
+classifier; a robust, fine-tuned copy; smoothing, for a classifier that was trained with noise; a denoiser. If none is
+available, the last rung refuses to draw noise as an explanation, and says so.
 
-Source: ours, docs/methods/counterfactuals_trust.md; the bound of the first rung is that of the trust verdict.
+Source: ours, docs/methods/counterfactuals_trust.md; the threshold of the first rung is that of the trust verdict.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class LadderStep:
 
     Attributes:
         rung: Its name.
-        available: Whether it can be taken.
-        words: What it does, or what is missing for it.
+        available: Whether it can be used.
+        words: Description of what it does, or of what is missing.
     """
 
     rung: Rung
@@ -50,16 +50,16 @@ class LadderStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Guide:
-    """The rung that was taken, ready for a search.
+    """The chosen rung, ready for a search.
 
     Attributes:
-        rung: The cheapest that is there.
+        rung: The cheapest available rung.
         explained: The classifier that the counterfactuals explain: the user's own, or its robust copy.
-        objective: What the search raises; that of the plain gradient where the rung is a refusal, whose result is not
-            to be drawn as an explanation.
-        aux: The classifier that helps, which may not judge; None without one.
+        objective: Objective of the search; if the rung is a refusal, that of the plain gradient, whose result must not
+            be drawn as an explanation.
+        aux: The auxiliary classifier, which must not judge; None without one.
         steps: All rungs, from the cheapest.
-        words: What was chosen and why, for the report.
+        words: The choice and its reason, for the report.
     """
 
     rung: Rung
@@ -71,7 +71,7 @@ class Guide:
 
     @property
     def drawable(self) -> bool:
-        """Whether counterfactuals may be drawn as an explanation before any judge has been asked."""
+        """Whether counterfactuals may be drawn as an explanation before any judge has been consulted."""
         return self.rung != "refusal"
 
 
@@ -83,17 +83,19 @@ def gradient_coherence(
     keys: Tensor | None = None,
     config: TrustConfig | None = None,
 ) -> Tensor:
-    """Mean cosine between the gradient at images and at noisy copies of them: near 1 for robust classifiers.
+    """Compute the mean cosine between the gradient at images and at noisy copies.
+
+    It is near 1 for robust classifiers.
 
     Args:
-        classifier: Grants gradients.
+        classifier: Must grant gradients.
         x: (B, C, H, W), floating point, in [0, 1].
         target: (B,), int64, classes whose log-probability is differentiated.
-        keys: (B,), int64, seeds of the noise; default (config.seed, row).
-        config: ``sigma``, ``draws`` and ``seed`` are used; default :class:`TrustConfig`.
+        keys: (B,), int64, seeds of the noise; None uses (config.seed, row).
+        config: Only ``sigma``, ``draws`` and ``seed`` are used; None uses the defaults.
 
     Returns:
-        (B,), in [-1, 1]; NaN where a gradient is zero. One forward and backward pass, and one a draw.
+        (B,), in [-1, 1]; NaN if a gradient is zero. One forward and backward pass, and one per draw.
 
     Raises:
         InputError: A shape, type or class breaks the contract.
@@ -123,25 +125,25 @@ def choose_guide(
     temperature: float = 1.0,
     config: TrustConfig | None = None,
 ) -> Guide:
-    """Take the cheapest rung that is there.
+    """Choose the cheapest available rung.
 
     Args:
-        classifier: The user's own; grants gradients.
-        coherence: Median of :func:`gradient_coherence` over some images; None where it was not measured, and then the
-            first rung is not taken.
+        classifier: The user's own; must grant gradients.
+        coherence: Median of :func:`gradient_coherence` over some images; None if it was not measured, in which case the
+            first rung is not used.
         aux: A robust classifier of the same classes.
         copy: A robust copy, from :func:`whywrong.explain.counterfactuals.finetune.finetune`.
         trained_with_noise: Whether the classifier was trained on images with Gaussian noise.
-        denoiser: From images to denoised images, differentiable.
+        denoiser: Maps images to denoised images, differentiable.
         way: How ``aux`` guides: by an average of probabilities, or by turning the gradient toward its own.
-        angle: Of the cone, degrees.
-        sigma: Of the smoothing, [0, 1] units.
+        angle: Largest angle of the cone, degrees.
+        sigma: Standard deviation of the smoothing noise, [0, 1] units.
         samples: Noisy copies of the smoothing.
         temperature: Divides the logits of the explained classifier.
-        config: Its ``coherent`` is the bound of the first rung; default :class:`TrustConfig`.
+        config: Its ``coherent`` is the threshold of the first rung; None uses the defaults.
 
     Raises:
-        InputError: A setting is out of range, or ``aux`` cannot serve.
+        InputError: A setting is out of range, or ``aux`` does not fit.
         AccessError: ``aux`` grants no gradients.
     """
     if way not in WAYS:

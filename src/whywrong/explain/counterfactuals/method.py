@@ -1,4 +1,4 @@
-"""Counterfactuals of a batch: the door to the method, and the verdict on what it found.
+"""The counterfactual method for a batch of images, and the verdict on its results.
 
 Source: Boreiko, Augustin, Croce, Berens and Hein 2022, arXiv 2205.07972; the solver, the oracle at every p and the
 smallest radius are ours (docs/methods/counterfactuals.md).
@@ -42,34 +42,35 @@ def counterfactual(
     plain: Sequence[Classifier] = (),
     aux: Classifier | None = None,
 ) -> CounterfactualResult:
-    """Change images visibly, within a ball, so that the classifier is as sure as can be of a class.
+    """Change images within a ball so that a class becomes as probable as possible.
 
-    By default an image that is wrong gets two counterfactuals: into its true class, and deeper into the class that was
-    predicted. An image that is right gets one deeper into its class, and one into the runner-up.
+    By default a misclassified image gets two counterfactuals: into its true class, and deeper into the predicted class.
+    A correctly classified image gets one deeper into its class, and one into the runner-up.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
+        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); must grant gradients.
         x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
         y: True classes, (B,), int64, in 0..K-1.
-        keys: Seeds of random starts, (B,), int64; default (config.seed, row).
-        config: Settings; default :class:`CounterfactualConfig`.
-        targets: Classes to reach instead, (B,) or (B, T), int64; -1 is an empty place.
-        detail: (B,), bool, images to explain; None takes all.
-        masks: (B, H, W), bool, the object; all False where unknown. The share of the change on it is reported.
-        region: (B, H, W), bool, where the image may change; default everywhere.
-        objective: What is raised instead of that of the config, such as one with guidance by another model. Its passes
-            of this classifier are counted.
-        judges: Independent classifiers that say whether the change means something to them; default those that the
-            config names. Without any, no counterfactual is called semantic.
+        keys: Seeds of random starts, (B,), int64; None uses (config.seed, row).
+        config: Settings; None uses the defaults.
+        targets: Classes to reach instead, (B,) or (B, T), int64; -1 marks an unused entry.
+        detail: (B,), bool, images to explain; None explains all.
+        masks: (B, H, W), bool, the object; all False if unknown. The share of the change inside it is reported.
+        region: (B, H, W), bool, where the image may change; None is everywhere.
+        objective: Objective that replaces that of the config, such as one with guidance by another model. Its passes of
+            this classifier are counted.
+        judges: Independent classifiers that judge whether the change is meaningful; None uses those of the config.
+            Without any, no counterfactual is called semantic.
         plain: Ordinary classifiers, neither explained nor judging, whose counterfactuals are the judges' controls, with
             thresholds of the whole batch. Without any, each image has its own controls: the change with its pixels
-            shuffled and, where the search was guided, the counterfactual of the explained classifier without help.
-        aux: The auxiliary classifier inside ``objective``, which may not judge. Without ``objective``, it guides in the
-            way that the config says; default the one that the config names.
+            shuffled and, if the search was guided, the unguided counterfactual of the explained classifier.
+        aux: The auxiliary classifier inside ``objective``, which must not judge. Without ``objective``, it guides as
+            ``config.way`` says; None uses that of the config.
 
     Returns:
-        Counterfactuals with their probabilities, sizes and Frank-Wolfe gaps. Passes: one forward as it is; a search,
-        one forward and one backward a step and one more of both at its end; one forward for the stored picture.
+        Counterfactuals with their probabilities, sizes and Frank-Wolfe gaps. Passes: one forward for the unchanged
+        image; per search, one forward and one backward per step and one more of both at its end; one forward for the
+        stored picture.
 
     Raises:
         InputError: A shape, type, class or setting breaks the contract above.
@@ -115,11 +116,11 @@ def _trusted(
     *,
     guided: bool,
 ) -> CounterfactualResult:
-    """The result with a verdict on every counterfactual, and the passes that this took."""
+    """Add a verdict on every counterfactual, and its passes, to the result."""
     entries, settings = result.entries, TrustConfig(seed=config.seed)
     if not len(entries):
         return result
-    # Its own counterfactuals without help tell what help brings, image by image: no verdict depends on the batch.
+    # Its unguided counterfactuals show the effect of guidance per image: no verdict depends on the batch.
     paired = guided and bool(judges) and not plain
     said = trust(
         classifier,

@@ -1,7 +1,9 @@
-"""What a set of counterfactuals is worth: validity, closeness, sparsity, sufficiency, judges, realism, diversity.
+"""Metrics of a set of counterfactuals.
 
-Every metric is a pure function of a batch; those that must ask a classifier say how often. Realism is measured in the
-features of the user's own robust classifier and is never called FID, which names other features.
+They measure validity, closeness, sparsity, sufficiency, agreement of judges, realism and diversity.
+
+Every metric is a pure function of a batch; those that need a classifier state their passes. Realism is measured in the
+features of the user's own robust classifier and is never called FID, which uses other features.
 
 Sources: pix90 and the share changed, ours, docs/methods/counterfactuals_trust.md; COUT, Khorram and Fuxin 2022 (C3LT)
 in the form of Jeanneret, Simon and Jurie 2023, arXiv 2303.09962; sFID in the split form of the same; Fréchet distance
@@ -24,20 +26,20 @@ from whywrong.explain.counterfactuals.judges import Opinion
 from whywrong.models.classifier import Classifier
 from whywrong.models.layers.spatial import read_layer, spatial_layer
 
-FEW_IMAGES = 2_000  # below that the Fréchet distance of features is biased upwards, by an amount that is not known
-_ROUNDING = 1e-6  # pixels that are whole grey levels in float32 differ from them by less
+FEW_IMAGES = 2_000  # with fewer, the Fréchet distance of features is biased upwards by an unknown amount
+_ROUNDING = 1e-6  # larger than the rounding of whole grey levels in float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validity:
-    """How far the targets were reached.
+    """How well the targets were reached.
 
     Attributes:
-        flip_rate: Share of images read as their target.
-        mean_probability: Of the target.
-        median_probability: Of the target.
+        flip_rate: Share of images predicted as their target.
+        mean_probability: Mean probability of the target.
+        median_probability: Median probability of the target.
         gap: 1 minus the mean probability.
-        n: Images.
+        n: Number of images.
     """
 
     flip_rate: float
@@ -48,10 +50,12 @@ class Validity:
 
 
 def validity(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Validity:
-    """Validity of counterfactuals, from the logits (N, K) of their own classifier and their targets (N,) int64.
+    """Measure the validity of counterfactuals.
 
-    Probabilities are those of ``logits / temperature``; at uncalibrated temperatures they do not compare between
-    classifiers. NaN throughout where N is 0.
+    The arguments are the logits (N, K) of the counterfactuals and their targets (N,) int64.
+
+    The logits are those of the explained classifier. Probabilities are those of ``logits / temperature``; without
+    calibration they are not comparable between classifiers. All values are NaN if N is 0.
     """
     check_labels(target, len(logits), logits.shape[1], what="target")
     probability = (logits.double() / temperature).softmax(1).gather(1, target[:, None])[:, 0]
@@ -68,13 +72,13 @@ def validity(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Validi
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Closeness:
-    """How far counterfactuals lie from their images; norms run over all channels and pixels together.
+    """Distances of counterfactuals from their images, over all channels and pixels together.
 
     Attributes:
         l1: (B,), [0, 1] units.
         l2: (B,), [0, 1] units.
         lp: (B,), in the norm of the search, [0, 1] units.
-        used: (B,), ``lp`` over the radius; NaN where the radius is infinite.
+        used: (B,), ``lp`` over the radius; NaN if the radius is infinite.
     """
 
     l1: Tensor
@@ -84,13 +88,13 @@ class Closeness:
 
 
 def closeness(x: Tensor, vce: Tensor, p: float, eps: float | Tensor) -> Closeness:
-    """Distances of counterfactuals.
+    """Compute distances of counterfactuals.
 
     Args:
         x: (B, C, H, W), originals in [0, 1].
         vce: (B, C, H, W), counterfactuals.
         p: Norm of the search, in [1, inf].
-        eps: Its radius, or one an image (B,); positive.
+        eps: Its radius, or one per image (B,); positive.
 
     Raises:
         InputError: Shapes differ, or ``p`` is below 1.
@@ -106,25 +110,30 @@ def closeness(x: Tensor, vce: Tensor, p: float, eps: float | Tensor) -> Closenes
 
 
 def changed_share(x: Tensor, vce: Tensor, level: float = 1 / 255) -> Tensor:
-    """(B,), L0 as a share: values of all channels that changed by more than ``level``, [0, 1] units."""
+    """Compute the share (B,) of values that changed by more than ``level``.
+
+    This is L0 over the number of values, all channels together; ``level`` is in [0, 1] units.
+    """
     return (_change(x, vce).abs() > level + _ROUNDING).float().mean(1)
 
 
 def pix90(x: Tensor, vce: Tensor, share: float = 0.9) -> Tensor:
-    """(B,), the least share of pixels that holds ``share`` of the change, channels summed; NaN where nothing changed.
+    """Compute the smallest share (B,) of pixels that holds ``share`` of the change.
 
-    An even change needs 0.9 of the pixels, one pixel alone 1 / (H W).
+    Channels are summed; NaN if nothing changed.
+
+    A uniform change needs 0.9 of the pixels, a single pixel 1 / (H W).
     """
     mass = _pixel_mass(x, vce).flatten(1)
     total = mass.sum(1)
     held = mass.sort(1, descending=True).values.cumsum(1)
-    # A tolerance of rounding, so that nine of ten equal pixels hold nine tenths.
+    # A tolerance for rounding, so that nine of ten equal pixels hold nine tenths.
     needed = 1 + (held < share * total[:, None] * (1 - 1e-9)).sum(1)
     return (needed / mass.shape[1]).float().where(total > 0, math.nan)
 
 
 def mass_inside(x: Tensor, vce: Tensor, mask: Tensor) -> Tensor:
-    """Share of the change that lies on a mask; 1 minus it lies outside.
+    """Compute the share of the change inside a mask.
 
     Args:
         x: (B, C, H, W), originals.
@@ -132,10 +141,10 @@ def mass_inside(x: Tensor, vce: Tensor, mask: Tensor) -> Tensor:
         mask: (B, H, W) bool, the object, a box, or a cue.
 
     Returns:
-        (B,), in [0, 1]; NaN where nothing changed or the mask is empty, which stands for "not known".
+        (B,), in [0, 1]; NaN if nothing changed or the mask is empty, which means "not known".
 
     Raises:
-        InputError: Shapes do not fit.
+        InputError: Shapes differ.
     """
     mass = _pixel_mass(x, vce)
     if mask.shape != mass.shape or mask.dtype != torch.bool:
@@ -146,24 +155,26 @@ def mass_inside(x: Tensor, vce: Tensor, mask: Tensor) -> Tensor:
 
 
 def cout(classifier: Classifier, x: Tensor, vce: Tensor, target: Tensor, source: Tensor, *, steps: int = 50) -> Tensor:
-    """Sufficiency of the change: how early a growing part of it makes the target likely and the source unlikely.
+    """Measure how early a growing part of the change makes the target likely.
 
-    Pixels are pasted from the counterfactual into the image in ``steps`` equal parts, the most changed first; the
+    COUT measures sufficiency: the target should become likely, and the source unlikely.
+
+    Pixels are copied from the counterfactual into the image in ``steps`` equal parts, the most changed first; the
     result is the area under the target's probability minus that under the source's, by the trapezoid rule.
 
     Args:
-        classifier: Whose counterfactuals they are; asked ``steps + 1`` times an image.
+        classifier: The explained classifier; ``steps + 1`` passes per image.
         x: (B, C, H, W), originals in [0, 1].
         vce: (B, C, H, W), counterfactuals.
         target: (B,) int64.
         source: (B,) int64, usually the class predicted for ``x``.
-        steps: Parts; at least 1.
+        steps: Number of parts; at least 1.
 
     Returns:
-        (B,), in [-1, 1]; 1 where any part of the change is enough.
+        (B,), in [-1, 1]; 1 if any part of the change is sufficient.
 
     Raises:
-        InputError: Shapes or classes do not fit, or ``steps`` is below 1.
+        InputError: Shapes differ, classes are invalid, or ``steps`` is below 1.
     """
     if steps < 1:
         raise InputError(f"steps must be at least 1, got {steps}")
@@ -171,7 +182,7 @@ def cout(classifier: Classifier, x: Tensor, vce: Tensor, target: Tensor, source:
     check_labels(target, len(x), what="target")
     check_labels(source, len(x), what="source")
     areas = []
-    group = max(1, classifier.batch_size // (steps + 1))  # images whose pasted copies fill about one pass
+    group = max(1, classifier.batch_size // (steps + 1))  # images whose copies fill about one batch
     for start in range(0, len(x), group):
         rows = slice(start, start + group)
         areas.append(_cout(classifier, x[rows], vce[rows], order[rows], target[rows], source[rows], steps))
@@ -183,7 +194,7 @@ def _cout(
 ) -> Tensor:
     batch, pixels = order.shape
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(pixels, device=x.device).expand_as(order))
-    counts = torch.linspace(0, pixels, steps + 1, device=x.device).round()  # pixels pasted after each step
+    counts = torch.linspace(0, pixels, steps + 1, device=x.device).round()  # pixels copied after each step
     pasted = (rank[:, None] < counts[None, :, None]).view(batch, steps + 1, 1, *x.shape[2:])
     mixed = torch.where(pasted, vce[:, None], x[:, None])  # (b, steps + 1, C, H, W)
     probability = classifier.logits(mixed.flatten(0, 1)).softmax(1).view(batch, steps + 1, -1)
@@ -194,14 +205,14 @@ def _cout(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeAgreement:
-    """What independent judges say about a set of counterfactuals.
+    """Judgements of independent judges about a set of counterfactuals.
 
     Attributes:
-        agree: Share with which every judge agrees beyond the controls, with its 95 % interval.
-        flips: Share that every judge reads as the target, with its 95 % interval.
-        mean_rise: Of the judges' log-probability of the target, nats.
-        controls: Which controls the agreement was measured against.
-        n: Counterfactuals.
+        agree: Share on which every judge agrees, with its 95 % interval.
+        flips: Share that every judge predicts as the target, with its 95 % interval.
+        mean_rise: Mean rise of the judges' log-probability of the target, nats.
+        controls: Kind of controls that the rises were compared with.
+        n: Number of counterfactuals.
     """
 
     agree: Interval
@@ -212,7 +223,9 @@ class JudgeAgreement:
 
 
 def judge_agreement(opinion: Opinion) -> JudgeAgreement:
-    """Non-adversarialness of a set, from what :func:`whywrong.explain.counterfactuals.trust.trust` asked judges.
+    """Summarise judgements of a set of counterfactuals.
+
+    The judgements are those of :func:`whywrong.explain.counterfactuals.trust.trust`.
 
     Raises:
         InputError: There were no judges.
@@ -235,10 +248,11 @@ class SplitFrechet:
 
     Attributes:
         name: "sFID on NAME features".
-        value: Mean of the two Fréchet distances, halves of originals against counterfactuals of the other half.
-        n: Images.
-        biased: Whether there are too few images for the value to compare with one of other images.
-        note: What to keep in mind, for readers.
+        value: Mean of the two Fréchet distances, each between one half of the originals and the counterfactuals of the
+            other half.
+        n: Number of images.
+        biased: Whether there are too few images to compare the value with that of other images.
+        note: Caveats, for readers.
     """
 
     name: str
@@ -249,13 +263,15 @@ class SplitFrechet:
 
 
 def sfid(features: Tensor, vce_features: Tensor, *, name: str, seed: int = 0) -> SplitFrechet:
-    """Realism of counterfactuals, in split form: no image is compared with its own counterfactual.
+    """Measure the realism of counterfactuals by a split Fréchet distance.
+
+    No image is compared with its own counterfactual.
 
     Args:
-        features: (N, D), of the originals, in some feature space; :func:`pooled_features` gives one.
-        vce_features: (N, D), of their counterfactuals, in the same order.
-        name: Of the classifier whose features these are.
-        seed: Splits the images in two.
+        features: (N, D), features of the originals, such as :func:`pooled_features`.
+        vce_features: (N, D), features of their counterfactuals, in the same order.
+        name: Name of the classifier that gives the features.
+        seed: Seed of the split into halves.
 
     Raises:
         InputError: Shapes differ, or there are fewer than 4 images.
@@ -275,10 +291,12 @@ def sfid(features: Tensor, vce_features: Tensor, *, name: str, seed: int = 0) ->
 
 
 def frechet(first: Tensor, second: Tensor) -> float:
-    """Fréchet distance of the Gaussians fitted to two sets of features (N, D) and (M, D).
+    """Compute the Fréchet distance of Gaussians fitted to two sets of features.
+
+    The sets are (N, D) and (M, D). The distance is
 
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)). The last trace is the sum of the singular values of F1 F2^T, for any
-    factors with S = F^T F, so that no root of a matrix is taken.
+    factors with S = F^T F, which avoids a matrix square root.
     """
     (mean_1, factor_1), (mean_2, factor_2) = _gaussian(first), _gaussian(second)
     spread = factor_1.square().sum() + factor_2.square().sum()
@@ -287,7 +305,7 @@ def frechet(first: Tensor, second: Tensor) -> float:
 
 
 def _gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and a factor F (min(N, D), D) of the covariance F^T F."""
+    """Compute the mean (D,) and a factor F (min(N, D), D) of the covariance F^T F."""
     features = features.double()
     mean = features.mean(0)
     centred = (features - mean) / math.sqrt(max(len(features) - 1, 1))
@@ -295,11 +313,13 @@ def _gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pooled_features(classifier: Classifier, x: Tensor) -> Tensor:
-    """(B, D) float32: the last spatial layer of a classifier, averaged over places. One pass an image.
+    """Compute features (B, D) float32, the last spatial layer averaged over positions.
+
+    One pass per image.
 
     Raises:
         AccessError: The classifier grants no access to its layers.
-        ModelError: It has no layer that can be read as a grid.
+        ModelError: It has no spatial layer.
     """
     check_images(x)
     channels, height, width = x.shape[1:]
@@ -309,14 +329,16 @@ def pooled_features(classifier: Classifier, x: Tensor) -> Tensor:
 
 
 def diversity(vces: Tensor, p: float = 2.0) -> Tensor:
-    """(B,), mean l_p distance between the K >= 2 counterfactuals of an image, [0, 1] units.
+    """Compute the mean l_p distance (B,) between the counterfactuals of an image.
+
+    Distances are in [0, 1] units, over all pairs of the K >= 2 counterfactuals.
 
     Args:
         vces: (B, K, C, H, W), or features (B, K, D).
         p: Norm, in [1, inf].
 
     Raises:
-        InputError: Fewer than two counterfactuals an image.
+        InputError: Fewer than two counterfactuals per image.
     """
     if vces.ndim < 3 or vces.shape[1] < 2:
         raise InputError(f"diversity needs (B, K, ...) with K at least 2, got {tuple(vces.shape)}")
@@ -326,7 +348,7 @@ def diversity(vces: Tensor, p: float = 2.0) -> Tensor:
 
 
 def _change(x: Tensor, vce: Tensor) -> Tensor:
-    """(B, D), float64."""
+    """Return the change as (B, D), float64."""
     check_images(x)
     if vce.shape != x.shape:
         raise InputError(f"counterfactuals must have the shape of the images {tuple(x.shape)}, got {tuple(vce.shape)}")
@@ -338,5 +360,5 @@ def _norm(delta: Tensor, p: float) -> Tensor:
 
 
 def _pixel_mass(x: Tensor, vce: Tensor) -> Tensor:
-    """(B, H, W), float64: absolute change, channels summed."""
+    """Return the absolute change, channels summed, as (B, H, W), float64."""
     return _change(x, vce).view(x.shape).abs().sum(1)

@@ -1,5 +1,6 @@
-"""Judges and helpers that a setting names, so that a run can ask them: each is loaded once, on the device of the
-explained classifier.
+"""Judges and auxiliary models named by a setting.
+
+Each is loaded once, on the device of the explained classifier.
 """
 
 from __future__ import annotations
@@ -19,42 +20,47 @@ _Shape = tuple[int, int, int]
 
 
 def named_judges(names: Sequence[str], x: Tensor, classifier: Classifier) -> tuple[Classifier, ...]:
-    """Classifiers as :func:`whywrong.models.loading.zoo.load_classifier` reads them.
+    """Load classifiers by name as ``load_classifier`` does.
+
+    See :func:`whywrong.models.loading.zoo.load_classifier`.
 
     Args:
-        names: As in ``nets.py:robust`` or ``planted:cnn-robust``; what they name is code, or weights, of the caller's.
-        x: (B, C, H, W), images that they are to look at as they are.
-        classifier: The explained one; they are loaded where it is, in its precision.
+        names: Names such as ``nets.py:robust`` or ``planted:cnn-robust``; they refer to code or weights of the caller.
+        x: (B, C, H, W), the images they will judge.
+        classifier: The explained one; they are loaded on its device, in its precision.
 
     Raises:
-        InputError: No such model, or one that takes images of another size.
+        InputError: The model is unknown, or takes images of another size.
         ModelError: It cannot be loaded.
     """
     return tuple(_fitting(name, _shape(x), "judge", classifier) for name in names)
 
 
 def named_helper(name: str, x: Tensor, classifier: Classifier) -> Classifier:
-    """The auxiliary classifier of a guided search, by its name; as :func:`named_judges`.
+    """Load the auxiliary classifier of a guided search by name.
 
-    It is tried on one grey image, once: a gradient must reach the pixels.
+    See :func:`named_judges`.
+
+    It is tested once, on one grey image: a gradient must reach the pixels.
 
     Raises:
-        InputError: As there, or no gradient arrives.
+        InputError: As for :func:`named_judges`, or no gradient reaches the pixels.
     """
     return _helper(name, _shape(x), classifier)
 
 
 def check_named(classifier: Classifier, aux: str, judges: Sequence[str], shape: _Shape) -> None:
-    """Refuse names that cannot serve before anything is computed.
+    """Refuse names of unsuitable models before anything is computed.
 
     Args:
         classifier: The explained one.
-        aux: Name of the helper; empty is none.
+        aux: Name of the auxiliary classifier; empty for none.
         judges: Names of the judges.
         shape: (C, H, W) of the images.
 
     Raises:
-        InputError, AccessError: No such model, another input size, other classes, no gradient, or a part already taken.
+        InputError, AccessError: The model is unknown, has another input size, other classes or no gradient, or already
+            has another role.
         ModelError: It cannot be loaded.
     """
     helper = _helper(aux, shape, classifier) if aux else None
@@ -64,7 +70,7 @@ def check_named(classifier: Classifier, aux: str, judges: Sequence[str], shape: 
 
 
 def helper_words(name: str, way: Way, angle: float) -> str:
-    """How a helper led a search, for the report."""
+    """Describe how an auxiliary classifier guided a search, for the report."""
     if way == "cone":
         return f"{name} turned the gradients toward its own, by at most {angle:g} degrees"
     return f"{name} had half a say: the average of both probabilities was raised"
@@ -93,17 +99,19 @@ def _helper(name: str, shape: _Shape, beside: Classifier) -> Classifier:
     try:
         with classifier:
             ClassObjective(classifier).gradient(torch.full((1, *shape), 0.5), torch.zeros(1, dtype=torch.int64))
-    except ModelError as error:  # the explained classifier is not meant
+    except ModelError as error:  # an error of the named model, not of the explained classifier
         raise InputError(f"helper {name} cannot guide: {error}") from error
     _KEPT.tried.add((name, shape))
     return classifier
 
 
 class _Kept:
-    """Models by name, all on one device; they are let go when somebody works on another, and the oldest of many.
+    """Cache of models by name, all on one device.
+
+    Models are dropped when another device is used, and the oldest if there are many.
 
     Attributes:
-        tried: Name and shape (C, H, W) of the helpers through which a gradient has passed.
+        tried: Names and shapes (C, H, W) of auxiliary classifiers whose gradient was tested.
     """
 
     def __init__(self, most: int = 8) -> None:
@@ -113,7 +121,7 @@ class _Kept:
         self.tried: set[tuple[str, _Shape]] = set()
 
     def model(self, name: str, beside: Classifier) -> Classifier:
-        """A model on the device of another, loaded unless it is here."""
+        """Return a model on the device of another, loading it if needed."""
         where = (beside.device, beside.precision)
         if where != self._where:
             self._models.clear()
@@ -133,10 +141,10 @@ _KEPT = _Kept()
 
 
 def _load(name: str, device: torch.device, precision: str) -> Classifier:
-    from whywrong.models.loading.zoo import load_classifier  # timm and torchvision wait until somebody is named
+    from whywrong.models.loading.zoo import load_classifier  # imports timm and torchvision only if needed
 
     if name.endswith(".onnx"):
         return load_classifier(name)
     classifier = load_classifier(name, device=device, precision=precision)
-    # A callable that is no module computes where it likes, and expects images on the CPU unless told otherwise.
+    # A callable that is not a module chooses its own device, and expects images on the CPU by default.
     return classifier if classifier.module is not None else load_classifier(name)

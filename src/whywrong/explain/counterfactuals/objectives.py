@@ -1,7 +1,7 @@
-"""What a counterfactual search pushes up, one value an image, and how it is asked for with its gradient.
+"""Objectives of a counterfactual search, one value per image, with their gradients.
 
-A search sees the classifier only through an :class:`Objective`. Guidance by other models (a cone, an ensemble,
-smoothing) is another objective of the same form; :class:`ClassObjective` is the plain one.
+A search accesses the classifier only through an :class:`Objective`. Guidance by other models (a cone, an ensemble,
+smoothing) is another objective with the same interface; :class:`ClassObjective` is the plain one.
 """
 
 from __future__ import annotations
@@ -21,67 +21,70 @@ OBJECTIVES: tuple[ObjectiveName, ...] = ("log_probability", "margin", "joint")
 
 
 class Objective(Protocol):
-    """A function of images and target classes, to be raised."""
+    """A function of images and target classes that a search maximises."""
 
     @property
     def gradient_cost(self) -> tuple[int, int]:
-        """Forward and backward passes of the explained classifier that :meth:`gradient` takes an image."""
+        """Forward and backward passes of the explained classifier per image and call of :meth:`gradient`."""
         ...
 
     @property
     def value_cost(self) -> int:
-        """Forward passes of the explained classifier that :meth:`value` takes an image."""
+        """Forward passes of the explained classifier per image and call of :meth:`value`."""
         ...
 
     @property
     def temperature(self) -> float:
-        """Divides the logits before the softmax wherever a probability is reported."""
+        """Divides the logits before the softmax in every reported probability."""
         ...
 
     def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Value, direction of ascent, logits.
+        """Compute value, direction of ascent and logits.
 
         Args:
             z: (B, C, H, W), float32, in [0, 1].
             target: (B,), int64, class to reach.
-            keys: (B,), int64, seeds of the images' own noise, for objectives that draw some.
+            keys: (B,), int64, seeds of the noise of each image, for objectives that draw noise.
 
         Returns:
-            Values (B,); their gradients (B, C, H, W), or directions that stand for them; logits (B, K) of the
-            explained classifier at ``z``. Rows may be NaN or infinite: they are frozen.
+            Values (B,); their gradients (B, C, H, W), or directions that replace them; logits (B, K) of the explained
+            classifier at ``z``. Rows may be NaN or infinite; the search freezes them.
         """
         ...
 
     def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Value (B,) and logits (B, K), without gradient."""
+        """Compute value (B,) and logits (B, K), without gradient."""
         ...
 
 
 @runtime_checkable
 class OfRows(Protocol):
-    """An objective that knows more of each row of a search than its target."""
+    """An objective that stores more than the target for each row of a search."""
 
     def at(self, rows: Tensor) -> Objective:
-        """The same for some rows (n,) int64, in their order; a search asks it once others have left."""
+        """Return the objective for some rows (n,) int64, in their order.
+
+        A search calls this when other rows have left.
+        """
         ...
 
 
 def at_rows(objective: Objective, rows: Tensor) -> Objective:
-    """An objective for some rows of a search."""
+    """Return an objective for some rows of a search."""
     return objective.at(rows) if isinstance(objective, OfRows) else objective
 
 
 class ClassObjective:
-    """log p(target) of a classifier at a temperature, or the margin of the target over the best other class.
+    """Log-probability of the target at a temperature, or its margin over the best other class.
 
     Args:
-        classifier: Grants gradients; the caller stays inside ``with classifier:``.
-        kind: ``log_probability``, in nats, or ``margin``, in logits, which no confidence saturates.
-        temperature: Divides the logits; the margin is left as it is.
-        bounded: Whether images must be in [0, 1]; noisy or denoised copies need not.
+        classifier: Must grant gradients; the caller stays inside ``with classifier:``.
+        kind: ``log_probability``, in nats, or ``margin``, in logits, which does not saturate.
+        temperature: Divides the logits; the margin does not depend on it.
+        bounded: Whether images must be in [0, 1]; noisy or denoised copies need not be.
 
     Raises:
-        InputError: Another kind, or a temperature that is not positive.
+        InputError: The kind is unknown, or the temperature is not positive.
     """
 
     gradient_cost = (1, 1)
@@ -104,17 +107,20 @@ class ClassObjective:
         self.classifier, self.kind, self.temperature, self.bounded = classifier, kind, temperature, bounded
 
     def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """As :meth:`Objective.gradient`; one forward and one backward pass an image."""
+        """Compute what :meth:`Objective.gradient` returns.
+
+        One forward and one backward pass per image.
+        """
 
         def objective(logits: Tensor, rows: slice) -> Tensor:
-            classes = target[rows].to(logits.device, copy=True)  # a caller's inference tensor may not enter the graph
+            classes = target[rows].to(logits.device, copy=True)  # keep inference tensors out of the graph
             return self._of(logits, classes)
 
         logits, value, grad = self.classifier.gradient(z, objective, bounded=self.bounded)
         return value, grad, logits
 
     def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As :meth:`Objective.value`; one forward pass an image."""
+        """Compute what :meth:`Objective.value` returns, with one forward pass per image."""
         logits = self.classifier.logits(z, bounded=self.bounded)
         return self._of(logits, target.to(logits.device)), logits
 
@@ -125,20 +131,22 @@ class ClassObjective:
 
 
 class JointObjective:
-    """log p(target) - log p(source), nats: the target up and the class that the image comes from down.
+    """The objective log p(target) - log p(source), in nats.
 
-    The two share their denominator, so that this is the difference of their logits over the temperature: it does not
-    saturate, and other classes may rise with the target.
+    It raises the target and lowers the class that the image comes from.
+
+    The denominators cancel, so this is the difference of the two logits over the temperature: it does not saturate, and
+    other classes may rise with the target.
 
     Source: ours, docs/methods/counterfactuals.md.
 
     Args:
-        classifier: Grants gradients; the caller stays inside ``with classifier:``.
-        source: (B,), int64, the class to leave, one a row of the search; not the target.
+        classifier: Must grant gradients; the caller stays inside ``with classifier:``.
+        source: (B,), int64, the class to leave, one per row of the search; not the target.
         temperature: Divides the logits.
 
     Raises:
-        InputError: A temperature that is not positive.
+        InputError: The temperature is not positive.
     """
 
     gradient_cost = (1, 1)
@@ -150,11 +158,14 @@ class JointObjective:
         self.classifier, self.source, self.temperature = classifier, source, temperature
 
     def at(self, rows: Tensor) -> JointObjective:
-        """The same for some rows."""
+        """Return the objective for some rows."""
         return JointObjective(self.classifier, self.source[rows], self.temperature)
 
     def gradient(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """As :meth:`Objective.gradient`; one forward and one backward pass an image."""
+        """Compute what :meth:`Objective.gradient` returns.
+
+        One forward and one backward pass per image.
+        """
 
         def objective(logits: Tensor, rows: slice) -> Tensor:
             classes = (part[rows].to(logits.device, copy=True) for part in (target, self.source))
@@ -164,7 +175,7 @@ class JointObjective:
         return value, grad, logits
 
     def value(self, z: Tensor, target: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As :meth:`Objective.value`; one forward pass an image."""
+        """Compute what :meth:`Objective.value` returns, with one forward pass per image."""
         logits = self.classifier.logits(z)
         return self._of(logits, target.to(logits.device), self.source.to(logits.device)), logits
 
@@ -174,9 +185,11 @@ class JointObjective:
 
 
 def log_probability(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
-    """(B,), log of the softmax probability of ``target`` at a temperature, in nats; differentiable.
+    """Compute the log-probability (B,) of ``target`` at a temperature.
 
-    Against the other classes only, so that value and slope stay exact where the class is all but certain.
+    In nats; differentiable.
+
+    Computed against the other classes only, so that value and slope stay exact if the class is almost certain.
     """
     scaled = logits / temperature
     others = scaled.scatter(1, target[:, None], -torch.inf).logsumexp(1)

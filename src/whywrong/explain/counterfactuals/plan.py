@@ -1,4 +1,4 @@
-"""What a call searches, one entry a target and radius, in the order of the images."""
+"""Plan of the searches of a call, one entry per target and radius, in the order of the images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from whywrong.explain.counterfactuals.run import CounterfactualRun
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchPlan:
-    """What to search, one entry a target and radius: rows (E,), roles, targets (E,), radii (E,) float64."""
+    """Planned searches, one entry per target and radius.
+
+    Rows (E,), roles, targets (E,), radii (E,) float64.
+    """
 
     row: Tensor
     role: tuple[str, ...]
@@ -27,7 +30,7 @@ class SearchPlan:
 
 
 def plan_searches(run: CounterfactualRun, rows: Tensor) -> SearchPlan:
-    """Every target and radius of images ``rows`` (n,), in the order of the images."""
+    """List all targets and radii of images ``rows`` (n,), in the order of the images."""
     entries = run.x[0].numel() if len(run.x) else 1
     radii = run.config.radii or (default_radius(run.config.p, entries),)
     wanted: list[tuple[int, str, int, float]] = []
@@ -46,9 +49,12 @@ def plan_searches(run: CounterfactualRun, rows: Tensor) -> SearchPlan:
 
 
 def _targets(run: CounterfactualRun, row: int, runner_up: int) -> list[tuple[str, int]]:
-    """Roles and classes for an image; ``runner_up`` is its best class but the true one."""
+    """Return roles and classes for an image.
+
+    ``runner_up`` is its best class except the true one.
+    """
     true, predicted = int(run.y[row]), int(run.predicted[row])
-    names = {predicted: WRONG, true: TRUE}  # of an image that is right, its class is the true one
+    names = {predicted: WRONG, true: TRUE}  # a correctly classified image: the predicted class is the true one
     if run.targets is not None:
         asked = dict.fromkeys(t for t in run.targets[row].tolist() if t >= 0)
         return [(names.get(target, TARGET), target) for target in asked]

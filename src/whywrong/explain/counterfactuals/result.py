@@ -1,4 +1,4 @@
-"""What counterfactuals return: one entry a target and radius, as parallel lists of its image."""
+"""Result of counterfactuals, parallel lists with one entry per target and radius."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ OWN, AUXILIARY, GIVEN, NONE = "own gradient", "auxiliary", "given", "none"
 
 @result_class
 class CounterfactualBatch(ColumnGroup):
-    """Counterfactuals of a batch, one after the other; every field has one entry (E,) a target and radius.
+    """Counterfactuals of a batch; every field has one entry (E,) per target and radius.
 
-    ``row`` (E,) int64 is the image of each; ``z`` (E, C, H, W) float32 the counterfactual, ``z_u8`` (E, C, H, W) uint8
-    the same in whole grey levels, as it is stored.
+    ``row`` (E,) int64 is the image of each entry; ``z`` (E, C, H, W) float32 the counterfactual, ``z_u8`` (E, C, H, W)
+    uint8 the same in whole grey levels, as stored.
     """
 
     row: Tensor
@@ -81,7 +81,10 @@ class CounterfactualBatch(ColumnGroup):
     )
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
-        """Values by name of the column, one an entry; unknown numbers are None."""
+        """Return values by name of the column, one per entry.
+
+        Unknown numbers are None.
+        """
         found = ColumnGroup.columns(self)
         return {name: [_known(v) for v in _listed(values)] for name, values in found.items()}
 
@@ -89,14 +92,14 @@ class CounterfactualBatch(ColumnGroup):
         return len(self.row)
 
     def of(self, row: int, role: str) -> int | None:
-        """The entry of an image with this role and the largest radius; None if missing."""
+        """Return the entry of an image with this role and the largest radius, or None."""
         found = [i for i in (self.row == row).nonzero().flatten().tolist() if self.role[i] == role]
         return max(found, key=lambda i: float(self.eps[i])) if found else None
 
 
 @result_class
 class CounterfactualResult(MethodResult):
-    """Counterfactuals of a batch, with what they cost; ``x`` (B, C, H, W) float32 are the images.
+    """Counterfactuals of a batch with their cost; ``x`` (B, C, H, W) float32 are the images.
 
     Example:
         >>> import torch, whywrong as ww
@@ -124,18 +127,18 @@ class CounterfactualResult(MethodResult):
 
     @property
     def checks(self) -> Mapping[str, Tensor]:
-        """``gap``: the largest Frank-Wolfe gap of an image's searches; NaN where there is none."""
+        """``gap``: the largest Frank-Wolfe gap of an image's searches; NaN if there is none."""
         gap = torch.full((len(self.status),), -math.inf, dtype=torch.float64, device=self.entries.gap.device)
         known = ~self.entries.gap.isnan()
         gap.scatter_reduce_(0, self.entries.row[known], self.entries.gap[known], "amax")
         return {"gap": gap.where(gap > -math.inf, torch.nan)}
 
     def maps(self) -> Mapping[str, Tensor]:
-        """Pictures and changes at the largest radius, NaN where there is none.
+        """Return pictures and changes at the largest radius, NaN if missing.
 
         ``true_u8``, ``wrong_u8`` (B, C, H, W): counterfactuals into the true class, and into the predicted one (the
-        runner-up of an image that is right), grey levels 0..255. ``true_change``, ``wrong_change`` (B, H, W): what was
-        added, channels summed; colours of one image share a scale. ``image_u8``: the image itself.
+        runner-up if the image is correctly classified), grey levels 0..255. ``true_change``, ``wrong_change`` (B, H,
+        W): the change, channels summed; both maps of an image share one colour scale. ``image_u8``: the image itself.
         """
         batch, _, height, width = self.x.shape
         maps = {

@@ -1,4 +1,4 @@
-"""One call of the method: the arguments beside those of every method, and what the model says of the images."""
+"""State of one call of the method, with its arguments and the classifier's predictions."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class CounterfactualRun(MethodCall):
 
     Args:
         classifier, x, y: As for every method.
-        config: Settings.
-        targets: Classes to reach, (B,) or (B, T), int64; -1 is an empty place; None are those of the method.
+        config: Settings of the method.
+        targets: Classes to reach, (B,) or (B, T), int64; -1 marks an unused entry; None uses the default targets.
         region: (B, H, W), bool, where the image may change; None is everywhere.
         given: Arguments of :class:`MethodCall`: ``keys``, ``detail``, ``masks``.
 
     Attributes:
         targets: (B, T), int64, or None.
-        objective: What is raised; ``joint`` if the config asks for the joint one, which needs the class to leave.
-        boundary: What the smallest counterfactual is searched with: its boundary is where the margin is 0, because
-            beside it the probability follows other classes too.
-        start: (B, K), logits of the images as they are; NaN where there are none.
-        predicted: (B,), int64, class read from them; -1 where there is none.
+        objective: Objective of the searches; ``joint`` if the config selects it, which needs the class to leave.
+        boundary: Objective of the search for the smallest counterfactual: the margin, which is 0 at the decision
+            boundary, while the probability also depends on other classes.
+        start: (B, K), logits of the unchanged images; NaN if missing.
+        predicted: (B,), int64, predicted class; -1 if missing.
     """
 
     objective: Objective
@@ -60,7 +60,9 @@ class CounterfactualRun(MethodCall):
         self.predicted = torch.full_like(self.y, -1)
 
     def begin(self, objective: Objective | None) -> Tensor:
-        """Take the objective, by default that of the config, and send the images as they are.
+        """Choose the objective, and classify the unchanged images.
+
+        The default objective is that of the config.
 
         Returns:
             (n,), int64, rows to search for.

@@ -1,4 +1,4 @@
-"""The searches of a call: all entries of its plan, and the smallest counterfactuals behind them."""
+"""The searches of a call, for all entries of its plan and for the smallest counterfactuals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GROUP_NUMBERS = 20_000_000  # pixel values searched at once; a search holds abo
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchResults:
-    """What the searches found for a plan, one entry each."""
+    """Results of the searches of a plan, one entry each."""
 
     z: Tensor
     logits: Tensor
@@ -33,17 +33,20 @@ class SearchResults:
 
 
 def run_searches(run: CounterfactualRun, plan: SearchPlan) -> tuple[SearchPlan, SearchResults]:
-    """Search every entry of the plan and, if asked for, the smallest counterfactuals.
+    """Search every entry of the plan and, if configured, the smallest counterfactuals.
 
     Returns:
-        The plan with entries for the smallest ones, and what was found for each entry.
+        The plan with entries for the smallest ones, and the result of each entry.
     """
     found = _search(run, plan)
     return _smallest(run, plan, found) if run.config.smallest else (plan, found)
 
 
 def _search(run: CounterfactualRun, plan: SearchPlan) -> SearchResults:
-    """All entries in flat batches; with ``warm``, the largest radius first."""
+    """Search all entries in flat batches.
+
+    With ``warm``, the largest radius is searched first.
+    """
     group = max(1, _GROUP_NUMBERS // max(1, run.x[0].numel() if len(run.x) else 1))
     parts: list[SearchResult] = []
     for start in range(0, len(plan), group):
@@ -95,14 +98,20 @@ def _maximize(run: CounterfactualRun, plan: SearchPlan, at: Tensor, steps: int, 
 
 
 def _left(run: CounterfactualRun, rows: Tensor, target: Tensor) -> Tensor:
-    """The class that each entry leaves: the predicted one; deeper into that the true one, or the next best."""
+    """Return the class that each entry leaves.
+
+    It is the predicted class; if that is the target, the true one, or else the next best.
+    """
     predicted, true = run.predicted[rows], run.y[rows]
     other = torch.where(true != target, true, best_other(run.start[rows], target))
     return torch.where(predicted != target, predicted, other)
 
 
 def _smallest(run: CounterfactualRun, plan: SearchPlan, found: SearchResults) -> tuple[SearchPlan, SearchResults]:
-    """Add, for every image whose first target is not its class yet, the smallest counterfactual into it."""
+    """Add the smallest counterfactual of images not predicted as their first target.
+
+    It leads into that target.
+    """
     firsts: dict[int, int] = {}
     for entry, row in enumerate(plan.row.tolist()):
         first = firsts.setdefault(row, entry)
@@ -130,7 +139,7 @@ def _smallest(run: CounterfactualRun, plan: SearchPlan, found: SearchResults) ->
 
 
 def _results_of(parts: Sequence[SearchResult], classes: int) -> SearchResults:
-    """The results of one or more searches, one behind the other; ``classes`` is K."""
+    """Concatenate the results of one or more searches, with K = ``classes``."""
     ending = torch.cat([part.ending for part in parts]).tolist()
     ways = [line for part in parts for line in part.trajectory.tolist()]
     return SearchResults(
@@ -150,7 +159,7 @@ def _logits(part: SearchResult, classes: int) -> Tensor:
 
 
 def _joined(one: SearchResult, other: SearchResult, order: Tensor) -> SearchResult:
-    """Two results as one, in ``order``; the shorter trajectories end in NaN."""
+    """Merge two results in ``order``, padding shorter trajectories with NaN."""
     longest = max(one.trajectory.shape[1], other.trajectory.shape[1])
 
     def join(name: str) -> Tensor:
@@ -163,7 +172,10 @@ def _joined(one: SearchResult, other: SearchResult, order: Tensor) -> SearchResu
 
 
 def _extended(plan: SearchPlan, found: SearchResults, at: Tensor, small: Smallest) -> tuple[SearchPlan, SearchResults]:
-    """The plan and its answers with the smallest counterfactuals of entries ``at``, each behind those of its image."""
+    """Insert the smallest counterfactuals into plan and results.
+
+    Those of entries ``at`` follow the other entries of their image.
+    """
     logits, radius = small.logits, small.radius
     if not logits.shape[1]:  # nothing was found
         logits = found.logits.new_full((len(at), found.logits.shape[1]), torch.nan)

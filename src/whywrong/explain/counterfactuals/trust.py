@@ -1,7 +1,7 @@
-"""Does a counterfactual mean what it shows? A verdict from judges, from damage, and from the gradients.
+"""Verdict on whether a counterfactual is meaningful, from judges, damage and gradients.
 
-A counterfactual explains a classifier only if the change means something. Ordinary classifiers follow changes that
-mean nothing to anybody else, and no probability tells the difference. Three things do:
+A counterfactual explains a classifier only if its change is meaningful. Ordinary classifiers follow changes that are
+meaningless to other observers, and no probability reveals this. Three tests do:
 
 * **judges**: classifiers that took no part in the search rise toward the target more than under controls
   (:mod:`whywrong.explain.counterfactuals.judges`);
@@ -32,9 +32,9 @@ from whywrong.models.classifier import Classifier
 
 TrustVerdict = Literal["semantic", "adversarial", "undecided"]
 DAMAGES = ("8-bit", "JPEG", "noise", "blur")
-_DECISIVE = 3  # the first three; a blur takes from real detail too and is only shown
-_LEAST_RISE = 0.01  # nats; of a class that was certain before, next to nothing can rise, last, or convince
-_NOISE_DRAW = 1 << 20  # keeps the noise apart from other draws of the same keys
+_DECISIVE = 3  # the first three; a blur also removes real detail and is only reported
+_LEAST_RISE = 0.01  # nats; a class that was certain before can hardly rise, survive or convince
+_NOISE_DRAW = 1 << 20  # separates the noise from other draws of the same keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +43,20 @@ class TrustConfig:
 
     Attributes:
         quantile: Share of the controls that the rise of a judge must exceed, in (0.5, 1).
-        controls: Shuffled controls an image, where no ordinary classifiers serve; at least 20.
-        stretch: How many times the percentile of shuffled controls counts, since they are weaker than counterfactuals
-            of ordinary classifiers; at least 1.
+        controls: Shuffled controls per image if there are no ordinary classifiers; at least 20.
+        stretch: Factor of the percentile of shuffled controls, since they are weaker than counterfactuals of ordinary
+            classifiers; at least 1.
         control_steps: Steps of the search for a control; at least 1.
         sigma: Standard deviation of the noise of survival and coherence, [0, 1] units, in (0, 1].
-        draws: Noisy copies an image; at least 1.
+        draws: Noisy copies per image; at least 1.
         jpeg_quality: 1 to 95.
         blur: Standard deviation of the blur, pixels; positive.
-        kept: Share of the rise of the target's log-probability that must be left after each damage but the blur, or
-            the change is fragile; in (0, 1).
-        incoherent: Mean cosine of gradients below which they are those of an ordinary classifier, in (-1, 1).
-        coherent: Mean cosine from which on they are those of a robust classifier, in [incoherent, 1). Below it, judges
-            that were measured against shuffled controls alone make nothing semantic.
-        seed: Seeds noise and controls where the caller names no keys.
+        kept: Share of the rise of the target's log-probability that must remain after each damage except the blur,
+            otherwise the change is fragile; in (0, 1).
+        incoherent: Mean cosine of gradients below which the classifier counts as ordinary, in (-1, 1).
+        coherent: Mean cosine from which the classifier counts as robust, in [incoherent, 1). Below it, judges that were
+            compared with shuffled controls only make nothing semantic.
+        seed: Seed of noise and controls if the caller passes no keys.
     """
 
     quantile: float = 0.95
@@ -98,20 +98,20 @@ class TrustConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrustResult(MethodResult):
-    """Verdicts on counterfactuals and what they rest on.
+    """Verdicts on counterfactuals and the evidence for them.
 
     Attributes:
-        verdict: ``semantic``, ``adversarial`` or ``undecided``, one an image.
-        reason: Why, in words, one an image.
-        score: (B,), how far the least convinced judge is beyond the controls: 1 on its threshold, 0 amid the controls;
-            NaN without judges.
-        opinion: What the judges say, and which controls were used.
-        rise: (B,), nats, of the explained classifier's log-probability of the target.
+        verdict: ``semantic``, ``adversarial`` or ``undecided``, one per image.
+        reason: Its reason in words, one per image.
+        score: (B,), how far the least convinced judge exceeds the controls: 1 at its threshold, 0 at the centre of the
+            controls; NaN without judges.
+        opinion: Judgements of the judges, and which controls were used.
+        rise: (B,), nats, rise of the explained classifier's log-probability of the target.
         survival: (B, 4), target's probability after the damages of ``DAMAGES``.
-        kept: (B, 4), share of ``rise`` that is left when image and counterfactual are damaged alike; NaN where nothing
-            rose, or for a JPEG of images with neither 1 nor 3 channels.
-        coherence: (B,), mean cosine between the gradient at the counterfactual and at noisy copies; NaN where a
-            gradient is zero.
+        kept: (B, 4), share of ``rise`` that remains when image and counterfactual are damaged alike; NaN if nothing
+            rose, and for JPEG if images have neither 1 nor 3 channels.
+        coherence: (B,), mean cosine between the gradient at the counterfactual and at noisy copies; NaN if a gradient
+            is zero.
         forwards: (B,), int64, passes of the explained classifier.
         backwards: (B,), int64.
     """
@@ -128,7 +128,10 @@ class TrustResult(MethodResult):
     backwards: Tensor
 
     def columns(self) -> Mapping[str, Tensor | Sequence[Any]]:
-        """Columns of the table; those of judges are lists, in the order in which the judges were given."""
+        """Return the columns of the table.
+
+        Those of judges are lists in the order of the judges.
+        """
         return {
             "trust": self.verdict,
             "trust_reason": self.reason,
@@ -161,32 +164,32 @@ def trust(
     keys: Tensor | None = None,
     config: TrustConfig | None = None,
 ) -> TrustResult:
-    """Judge whether counterfactuals mean what they show.
+    """Judge whether counterfactuals are meaningful.
 
     Args:
-        classifier: The explained one; grants gradients.
+        classifier: The explained one; must grant gradients.
         x: Originals, (B, C, H, W), floating point, in [0, 1]; left untouched.
         vce: Their counterfactuals, (B, C, H, W), in [0, 1].
         target: Classes they were changed into, (B,), int64.
-        judges: Independent classifiers of the same classes; best are such that were trained to be robust. Without any
-            the verdict is never ``semantic``.
-        aux: The auxiliary classifier of the search, if one helped; it may not judge.
-        guided: Whether something else than the plain gradient led the search; implied by ``aux``. Without guidance,
-            gradients without a direction make nothing semantic, whatever judges say.
-        plain: Ordinary classifiers whose counterfactuals are the controls; they may not judge. The explained one may
-            be among them where the search was guided: its counterfactuals without help are the controls of those
-            with help. With ``plain`` the thresholds are those of the whole batch, unless ``paired``; without, of each
-            image alone.
-        plain_vces: Counterfactuals of further ordinary classifiers for the same images and targets that are there
-            already, (B, C, H, W) each; they are scaled to the norm of ``vce``.
-        paired: Compare each image with its own controls alone: counterfactuals of ``plain`` and ``plain_vces`` for it,
-            and shuffled ones. Verdicts then do not depend on what else is in the batch.
+        judges: Independent classifiers of the same classes, preferably trained to be robust. Without any the verdict is
+            never ``semantic``.
+        aux: The auxiliary classifier of the search, if any; it must not judge.
+        guided: Whether the search used more than the plain gradient; implied by ``aux``. Without guidance, incoherent
+            gradients make nothing semantic, whatever judges say.
+        plain: Ordinary classifiers whose counterfactuals are the controls; they must not judge. The explained one may
+            be among them if the search was guided: its unguided counterfactuals are the controls of the guided ones.
+            With ``plain`` the thresholds are those of the whole batch, unless ``paired``; without, those of each image
+            alone.
+        plain_vces: Existing counterfactuals of further ordinary classifiers for the same images and targets, (B, C, H,
+            W) each; they are scaled to the norm of ``vce``.
+        paired: Compare each image with its own controls only: counterfactuals of ``plain`` and ``plain_vces`` for it,
+            and shuffled ones. Verdicts then do not depend on the rest of the batch.
         p: Norm of the search, in which controls are as large as the change.
-        keys: Seeds of each image's noise and controls, (B,), int64; default (config.seed, row).
-        config: Settings; default :class:`TrustConfig`.
+        keys: Seeds of each image's noise and controls, (B,), int64; None uses (config.seed, row).
+        config: Settings; None uses the defaults.
 
     Returns:
-        Verdicts, reasons, and the numbers behind them.
+        Verdicts, reasons, and their numbers.
 
     Raises:
         InputError: A shape, type or class breaks the contract, or a judge is not independent.
@@ -232,7 +235,7 @@ def trust(
 def mean_cosine(
     classifier: Classifier, x: Tensor, target: Tensor, keys: Tensor, config: TrustConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Coherence of gradients, inside ``with classifier:``.
+    """Compute the coherence of gradients, inside ``with classifier:``.
 
     Returns:
         Mean cosine (B,) between the gradient at ``x`` (B, C, H, W) and at noisy copies; log-probability of ``target``
@@ -250,13 +253,16 @@ def mean_cosine(
 
 
 def _direction(grad: Tensor) -> Tensor:
-    """(B, D), float64, of length 1; NaN where the gradient is zero."""
+    """Return the gradient as unit vectors (B, D), float64.
+
+    NaN if the gradient is zero.
+    """
     flat = grad.flatten(1).double()
     return flat / flat.norm(dim=1, keepdim=True)
 
 
 def _noisy(x: Tensor, keys: Tensor, draw: int, config: TrustConfig) -> Tensor:
-    """A noisy copy, in [0, 1] like everything that a classifier is asked about."""
+    """Return a noisy copy, clipped to [0, 1] like every input of a classifier."""
     return (x + config.sigma * keyed_normal(keys, x.shape[1:], _NOISE_DRAW + draw).to(x.dtype)).clamp(0, 1)
 
 
@@ -270,7 +276,10 @@ def _survival(
     at_noisy: Tensor,
     config: TrustConfig,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rise (B,), probability after each damage (B, 4), share of the rise that is left (B, 4)."""
+    """Compute how far the rise survives each damage.
+
+    Returns the rise (B,), probability after each damage (B, 4), share of the rise that remains (B, 4).
+    """
 
     def log_p(z: Tensor) -> Tensor:
         return log_probability(classifier.logits(z), target)
@@ -316,11 +325,11 @@ def _verdict(
     *,
     guided: bool,
 ) -> tuple[TrustVerdict, str]:
-    """One verdict with its reason.
+    """Return one verdict with its reason.
 
-    Semantic takes every judge, a change that lasts, and gradients with a direction or guidance. Adversarial takes a
-    sign of it in the classifier (gradients without a direction, or a change that does not last) and no judge that
-    agrees. The rest is undecided.
+    Semantic requires agreement of every judge, a change that survives, and coherent gradients or guidance. Adversarial
+    requires a sign in the classifier (incoherent gradients, or a change that does not survive) and no judge that
+    agrees. Otherwise the verdict is undecided.
     """
     if not rise > 0:
         return "undecided", "the explained classifier itself did not move toward the target"

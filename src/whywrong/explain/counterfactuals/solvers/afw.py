@@ -26,12 +26,18 @@ _FACTOR = {"afw-v1": 0.5, "afw-v2": 0.75}
 
 
 def random_vertex(domain: Domain, keys: Tensor) -> Tensor:
-    """(B, C, H, W), the point of each domain that is farthest along a normal draw of its own key (B,)."""
+    """Return the point of each domain that is farthest along a random direction.
+
+    Points are (B, C, H, W); directions are normal draws seeded by ``keys`` (B,).
+    """
     return domain.best(keyed_normal(keys, domain.x.shape[1:]))[0]
 
 
 def auto_frank_wolfe(search: SearchState, z: Tensor, steps: int, version: Literal["afw-v1", "afw-v2"]) -> None:
-    """Search from ``z`` (B, C, H, W), a point of the domain: ``steps`` + 1 gradients a row."""
+    """Search from ``z`` (B, C, H, W), a point of the domain.
+
+    Takes ``steps`` + 1 gradients per row.
+    """
     value, grad = search.ask(z)
     state = Schedule.start(torch.full_like(value, _FIRST_STEP[version]), value)
     best_grad, due, last = grad, checkpoints(steps), 0

@@ -2,8 +2,8 @@
 
 Source: Croce and Hein 2020, arXiv 2003.01690 (l_2, l_inf), and Croce and Hein 2021, arXiv 2103.01208 (l_1: steps along
 the signs of the largest gradient entries, exact projection on l_1 ball and pixel range), as in the code of the sparse
-counterfactuals, arXiv 2205.07972. Difference: the log-probability is taken without underflow.
-:mod:`whywrong.attacks.apgd` is the attack; this one climbs to the end, with a radius a row, inside a region.
+counterfactuals, arXiv 2205.07972. Difference: the log-probability is computed without underflow.
+:mod:`whywrong.attacks.apgd` is the attack; this solver takes all steps, with a radius per row, inside a region.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _LEAST_STEP = 0.1  # of eps, in l_1
 
 
 def random_point(domain: Domain, keys: Tensor) -> Tensor:
-    """(B, C, H, W), a random point of norm eps of each domain, brought into the pixel range; keys (B,) seed it."""
+    """Draw a random point of norm eps of each domain, clipped to the pixel range.
+
+    Points are (B, C, H, W); ``keys`` (B,) seed the draws.
+    """
     shape, eps = domain.x.shape[1:], _column(domain.eps)
     if domain.p == math.inf:
         noise = 2 * keyed_uniform(keys, shape) - 1
@@ -36,7 +39,10 @@ def random_point(domain: Domain, keys: Tensor) -> Tensor:
 
 
 def project(domain: Domain, z: Tensor) -> Tensor:
-    """(B, C, H, W), ``z`` brought into the domain: exactly in l_1 and l_inf; in l_2 into the ball, then the range."""
+    """Project ``z`` (B, C, H, W) onto the domain.
+
+    The projection is exact in l_1 and l_inf; in l_2 it is onto the ball, then onto the pixel range.
+    """
     delta = z - domain.x
     if domain.p == math.inf:
         eps = _column(domain.eps)
@@ -52,10 +58,10 @@ def project(domain: Domain, z: Tensor) -> Tensor:
 
 
 def project_l1(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """The nearest sizes u with sum(u) <= eps and 0 <= u <= room.
+    """Find the nearest sizes u with sum(u) <= eps and 0 <= u <= room.
 
-    They are min(max(size - c, 0), room) for the one c at which the sum, which falls with c in straight pieces between
-    the values of ``size`` and ``size - room``, is eps.
+    They are min(max(size - c, 0), room) for the one c with sum eps. The sum falls with c and is piecewise linear
+    between the values of ``size`` and ``size - room``.
 
     Args:
         size: (B, D), at least 0.
@@ -63,7 +69,7 @@ def project_l1(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
         eps: (B,), float64.
 
     Returns:
-        (B, D), of the type of ``size``.
+        (B, D), of the dtype of ``size``.
     """
     top, low = size.double(), (size.double() - room.double())
     inside = torch.minimum(top, room.double()).sum(1) <= eps
@@ -79,7 +85,10 @@ def project_l1(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
 
 
 def auto_pgd(search: SearchState, z: Tensor, steps: int) -> None:
-    """Search from ``z`` (B, C, H, W), a point of the domain: ``steps`` + 1 gradients a row."""
+    """Search from ``z`` (B, C, H, W), a point of the domain.
+
+    Takes ``steps`` + 1 gradients per row.
+    """
     if search.domain.p == 1:
         _climb_l1(search, z, steps)
         return
@@ -140,7 +149,10 @@ def _climb_l1(search: SearchState, z: Tensor, steps: int) -> None:
 
 
 def _largest(grad: Tensor, count: Tensor) -> Tensor:
-    """(n, C, H, W) bool: entries of each gradient among its ``count`` (n,) largest by absolute value, ties included."""
+    """Select the ``count`` (n,) largest entries of each gradient.
+
+    Returns (n, C, H, W) bool; entries are compared by absolute value, and ties are included.
+    """
     size = grad.abs().flatten(1)
     ordered = size.sort(1).values
     at = ((1 - count / size.shape[1]) * size.shape[1]).long().clamp(0, size.shape[1] - 1)
@@ -148,5 +160,5 @@ def _largest(grad: Tensor, count: Tensor) -> Tensor:
 
 
 def _column(values: Tensor) -> Tensor:
-    """(n, 1, 1, 1), of float32 where the values are float64."""
+    """Reshape values to (n, 1, 1, 1), float64 converted to float32."""
     return (values.float() if values.dtype == torch.float64 else values).view(-1, 1, 1, 1)

@@ -1,11 +1,10 @@
-"""Frank-Wolfe with momentum and a linearly falling step: the default solver.
+"""Frank-Wolfe with momentum and a linearly decreasing step, the default solver.
 
     m_i = beta m_(i-1) + (1 - beta) g_i,  v_i = argmax over the domain of <m_i, v>,  z_(i+1) = z_i + s_i (v_i - z_i)
 
-with s_i = max(1 - i/n, 0.02) and m_0 = g_0. The first step is whole, so that a linear objective is solved by it; a
-warm start takes shorter ones. All
-iterates lie in the domain without projection. The last point is pushed straight away from the image until it lies on
-the ball, since a convex combination of points on the ball lies inside it.
+with s_i = max(1 - i/n, 0.02) and m_0 = g_0. The first step has length 1, which solves a linear objective; a warm start
+takes shorter steps. All iterates lie in the domain without projection. The last point is pushed straight away from the
+image onto the surface of the ball, since a convex combination of points on the surface lies inside.
 """
 
 from __future__ import annotations
@@ -19,7 +18,10 @@ _LEAST_STEP = 0.02
 
 
 def frank_wolfe(state: SearchState, z: Tensor, steps: int, *, momentum: float, first_step: float = 1.0) -> None:
-    """Search from ``z`` (B, C, H, W), a point of the domain: ``steps`` gradients, and one at the last point."""
+    """Search from ``z`` (B, C, H, W), a point of the domain.
+
+    Takes ``steps`` gradients, and one at the last point.
+    """
     smooth = torch.empty(0)
     for i in range(steps):
         value, grad = state.ask(z)
@@ -48,7 +50,10 @@ def frank_wolfe(state: SearchState, z: Tensor, steps: int, *, momentum: float, f
 
 
 def _leave(state: SearchState, ending: Tensor, z: Tensor, grad: Tensor) -> Tensor | None:
-    """Rows that stop here keep the gap of their last point, which costs no pass."""
+    """Remove rows that stop here.
+
+    They keep the gap of their last point, which costs no pass.
+    """
     if bool((ending == ENDINGS.index("confident")).any()):
         state.note_gap(state.gap_at(z, grad))
     return state.leave(ending)

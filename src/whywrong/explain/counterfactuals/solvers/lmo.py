@@ -1,14 +1,14 @@
 """Linear minimisation oracle over the intersection of an l_p ball around an image and the pixel range.
 
-For a gradient w it returns the change that a linear function of slope w rises most along,
+For a gradient w it returns the change along which a linear function of slope w rises most,
 
     max <w, delta>  subject to  ||delta||_p <= eps,  0 <= x + delta <= 1,
 
-exactly, for every p in [1, inf], one problem a row, without sorting. With room_i the way that pixel i has in the
-direction of w_i, and share_i = (|w_i| / max |w|)^(1/(p-1)), the answer is |delta_i| = min(room_i, t share_i) for the
-one t that spends the budget eps^p. Pixels become saturated in passes: t follows from the saturated set in closed form,
-the set from t, and since t only grows the passes end at the exact answer (derivation ours). Weights
-are divided by their maximum first, so that no scale of the gradient matters.
+exactly, for every p in [1, inf], one problem per row, without sorting. Let room_i be how far pixel i can move in the
+direction of w_i, and share_i = (|w_i| / max |w|)^(1/(p-1)). The solution is |delta_i| = min(room_i, t share_i) for the
+one t that spends the budget eps^p. The saturated pixels are found iteratively: t follows from the saturated set in
+closed form, the set from t, and since t only grows, the iteration ends at the exact solution (derivation ours). Weights
+are divided by their maximum first, so that the scale of the gradient does not matter.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ import torch
 from torch import Tensor
 
 _TINY = 1e-30
-_LEAST_FREE = 1e-6  # share of the free sum below which its rounding would show
+_LEAST_FREE = 1e-6  # share of the free sum below which rounding becomes visible
 _LARGEST_LEVEL = 1e10  # beyond it shares that underflow in float32 may matter: those rows are solved in log space
 _PASSES = 60
 _HALVINGS = 200
 
 
 def linear_minimization_oracle(w: Tensor, up: Tensor, down: Tensor, eps: Tensor, p: float) -> tuple[Tensor, Tensor]:
-    """The best change of each row.
+    """Find the best change of each row.
 
     Args:
         w: (B, D), floating point, slopes of any scale.
         up: (B, D), how far each pixel may rise, at least 0 (1 - x; 0 outside a region).
         down: (B, D), how far it may fall, at least 0.
-        eps: (B,), float64, radii, positive; infinite leaves only the pixel range.
+        eps: (B,), float64, radii, positive; if infinite, only the pixel range limits the change.
         p: Exponent, in [1, inf].
 
     Returns:
-        Changes (B, D) of the dtype of ``w``, within -down..up; and whether a row had a slope at all (B,) bool: rows
+        Changes (B, D) of the dtype of ``w``, within -down..up; and whether a row had a usable slope, (B,) bool: rows
         whose slopes are all zero, or not all finite, get a change of zero.
     """
     size = w.abs()
@@ -57,11 +57,17 @@ def linear_minimization_oracle(w: Tensor, up: Tensor, down: Tensor, eps: Tensor,
 
 
 def fill(change: Tensor, room: Tensor, eps: Tensor, p: float) -> Tensor:
-    """Sizes (B, D) of ``change`` scaled by the one largest factor with which the clipped change stays in the ball.
+    """Scale ``change`` as far as its clipped version stays in the ball.
+
+    Returns the sizes (B, D).
+
+    Returns the sizes (B, D).
+
+    Returns the sizes (B, D).
 
     Args:
         change: (B, D), at least 0, sizes of changes inside the ball.
-        room: (B, D), how far each pixel may go in its direction.
+        room: (B, D), how far each pixel may move in its direction.
         eps: (B,), float64, radii.
         p: Exponent, in [1, inf].
 
@@ -74,14 +80,14 @@ def fill(change: Tensor, room: Tensor, eps: Tensor, p: float) -> Tensor:
         return torch.minimum(share * eps.to(share.dtype)[:, None], room)
     inside = lp_norm(torch.where(share > 0, room, 0.0), p) <= eps
     level, settled = _level(share, room, _power(share, p), eps, p)
-    settled &= level.isfinite()  # where it is not, the change stays as it is: it is inside
+    settled &= level.isfinite()  # otherwise the change is inside and stays unchanged
     filled = torch.minimum(room, level.clamp_max(1e30).to(share.dtype)[:, None] * share)
     filled = torch.where(settled[:, None], filled, change)
     return torch.where(inside[:, None], room * (share > 0), filled)
 
 
 def lp_norm(change: Tensor, p: float) -> Tensor:
-    """(B,) float64, l_p norm of the rows of ``change`` (B, D), all entries together."""
+    """Compute the l_p norm of the rows of ``change`` (B, D), (B,) float64."""
     size = change.abs()
     if p == math.inf:
         return size.amax(1).double()
@@ -91,7 +97,10 @@ def lp_norm(change: Tensor, p: float) -> Tensor:
 
 
 def _power(values: Tensor, p: float) -> Tensor:
-    """``values`` ** p, at least 0; the exponents that matter most without a logarithm."""
+    """Compute ``values`` ** p for values >= 0.
+
+    The most common exponents need no logarithm.
+    """
     if p == 1:
         return values
     if p == 1.5:
@@ -100,7 +109,10 @@ def _power(values: Tensor, p: float) -> Tensor:
 
 
 def _spread(weight: Tensor, room: Tensor, eps: Tensor, p: float) -> Tensor:
-    """Sizes for 1 < p < inf; ``weight`` (B, D) in [0, 1] is overwritten."""
+    """Compute sizes for 1 < p < inf.
+
+    ``weight`` (B, D) in [0, 1] is overwritten.
+    """
     if p < 1.2:
         return _careful(weight, room, eps, p)
     if p == 1.5:
@@ -121,7 +133,9 @@ def _spread(weight: Tensor, room: Tensor, eps: Tensor, p: float) -> Tensor:
 
 
 def _level(share: Tensor, room: Tensor, share_p: Tensor, eps: Tensor, p: float) -> tuple[Tensor, Tensor]:
-    """The t with sum min(room, t share)^p = eps^p, by passes over the pixels that may be saturated.
+    """Solve sum min(room, t share)^p = eps^p for t.
+
+    The iteration runs over the pixels that may be saturated.
 
     Args:
         share: (B, D), in [0, 1].
@@ -131,14 +145,14 @@ def _level(share: Tensor, room: Tensor, share_p: Tensor, eps: Tensor, p: float) 
         p: Exponent, finite.
 
     Returns:
-        t (B,) float64, infinite where (nearly) everything is saturated; and whether the passes ended (B,) bool.
+        t (B,) float64, infinite if (nearly) everything is saturated; and whether the iteration converged (B,) bool.
     """
     free = share_p.sum(1, dtype=torch.float64)
     t = eps * free.clamp_min(1e-300) ** (-1 / p)
     ratio = room / share.clamp_min(_TINY)
     reach = 2 * t
     for _ in range(_PASSES):
-        # Only pixels that saturate below ``reach`` can matter while t stays below it: the others are left aside.
+        # While t stays below ``reach``, only pixels that saturate below it matter: the others are ignored.
         rows, columns = (ratio <= reach.to(ratio.dtype)[:, None]).nonzero(as_tuple=True)
         spent = (room[rows, columns].double() / eps[rows]) ** p
         lost = share_p[rows, columns].double()
@@ -160,7 +174,7 @@ def _passes(
     free: Tensor,
     p: float,
 ) -> tuple[Tensor, Tensor]:
-    """Let pixels saturate until none does, or t leaves the reach within which all candidates are known.
+    """Saturate pixels until none is left or t leaves the range of known candidates.
 
     Each candidate, of row ``rows``, saturates at t = ``ratio``; it then spends its share ``spent`` of the budget, and
     ``lost`` leaves the sum ``free`` of the others.
@@ -179,14 +193,17 @@ def _passes(
 
 
 def _careful(weight: Tensor, room: Tensor, eps: Tensor, p: float) -> Tensor:
-    """As :func:`_spread`, in float64 with shares and t as logarithms: exact where shares span hundreds of decades."""
+    """Compute sizes as :func:`_spread` does, in float64 with logarithms.
+
+    Shares and t are logarithms, so that the result is exact even if shares span hundreds of decades.
+    """
     some = weight > 0
     space = torch.where(some, room.double() / eps[:, None], 0.0)  # in radii, so that no power of it underflows
     spent = space**p
     log_share = weight.double().log() / (p - 1)  # -inf where the slope is zero
     log_ratio = (space.log() - log_share).where(some, math.inf)
     t = _log_level(p * log_share, log_ratio, spent, p)
-    # A level beyond every ratio means that all pixels are saturated: the ball has no say.
+    # A level above every ratio means that all pixels are saturated: the ball is not active.
     t = torch.where(spent.sum(1) <= 1, math.inf, t)
     change = torch.minimum(space, (log_share + t.clamp_max(1e300)[:, None]).clamp_max(700.0).exp())
     change = torch.where(change < space, change * eps[:, None], room.double())
@@ -194,7 +211,7 @@ def _careful(weight: Tensor, room: Tensor, eps: Tensor, p: float) -> Tensor:
 
 
 def _log_level(log_share_p: Tensor, log_ratio: Tensor, spent: Tensor, p: float) -> Tensor:
-    """Logarithm of t, in radii."""
+    """Compute the logarithm of t, in radii."""
 
     def after(level: Tensor) -> Tensor:
         saturated = log_ratio <= level[:, None]
@@ -208,7 +225,7 @@ def _log_level(log_share_p: Tensor, log_ratio: Tensor, spent: Tensor, p: float) 
         if bool((grown == t).all()):
             return t
         t = grown
-    # Too many passes: halve the interval in which the budget is met, then take the closed form on that set.
+    # Too many iterations: bisect for the level that meets the budget, then use the closed form on that set.
     low, high = t, torch.where(log_ratio.isfinite(), log_ratio, -math.inf).amax(1).maximum(t)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -218,9 +235,11 @@ def _log_level(log_share_p: Tensor, log_ratio: Tensor, spent: Tensor, p: float) 
 
 
 def _knapsack(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """Sizes for p = 1: the steepest pixels are filled, and those on the threshold share what is left.
+    """Compute sizes for p = 1.
 
-    Pixels of equal slope share alike, as they do for p slightly above 1: no order of the pixels has a say.
+    The steepest pixels are filled; those at the threshold share the rest.
+
+    Pixels of equal slope get equal shares, as for p slightly above 1: the order of the pixels does not matter.
     """
     count, total = size.shape[1], room.mul(size > 0).sum(1, dtype=torch.float64)
     many = min(count, 64 + int(4 * float(eps.clamp_max(count).max())) if len(eps) else count)

@@ -1,4 +1,4 @@
-"""The one door to the solvers: the best point for an objective inside an l_p ball and the pixel range."""
+"""Entry point of the solvers, which maximises an objective inside an l_p ball intersected with [0, 1]."""
 
 from __future__ import annotations
 
@@ -39,36 +39,37 @@ def maximize(
     stop_conf: float | None = None,
     gap_tolerance: float = 0.0,
 ) -> SearchResult:
-    """Raise an objective by changing images inside a ball.
+    """Maximise an objective over images inside a ball.
 
     Rows are independent: give one row for each image, target and radius, and they are searched as one flat batch that
     shrinks as rows finish. The caller stays inside ``with classifier:``.
 
     Args:
-        objective: What is raised, see :class:`whywrong.explain.counterfactuals.objectives.Objective`.
+        objective: Objective to maximise, see :class:`whywrong.explain.counterfactuals.objectives.Objective`.
         x: (B, C, H, W), floating point, finite and in [0, 1]; left untouched.
         target: (B,), int64, classes to reach.
         p: Exponent of the norm over C*H*W, in [1, inf].
-        eps: Radius, positive, or one a row (B,); in the l_p norm, pixels in [0, 1].
+        eps: Radius, positive, or one per row (B,); in the l_p norm, pixels in [0, 1].
         steps: Steps, at least 1.
         mask: (B, 1, H, W) or (B, H, W), bool, region that may change; None is the whole image.
-        keys: (B,), int64, seeds of random starts and of objectives that draw noise; default (0, row).
+        keys: (B,), int64, seeds of random starts and of objectives that draw noise; None uses (0, row).
         solver: ``fw``, Frank-Wolfe with momentum; for reproduction ``afw-v1``, ``afw-v2`` and, for p = 1, 2 and inf,
             ``apgd``.
-        start: (B, C, H, W), point to start from, pulled into the ball if need be; default ``x`` for ``fw``, a random
-            point for the others.
+        start: (B, C, H, W), starting point, pulled into the ball if needed; by default ``x`` for ``fw``, a random point
+            for the others.
         momentum: Share of the earlier directions in each direction of ``fw``, in [0, 1).
-        first_step: Length of the first step of ``fw``, in (0, 1]; 1 forgets ``start`` but for its gradient.
-        stop_conf: Rows of ``fw`` leave once they are read as their target with this probability; None never.
-        gap_tolerance: Rows of ``fw`` leave once the Frank-Wolfe gap is at most this share of its largest value; 0
-            never.
+        first_step: Length of the first step of ``fw``, in (0, 1]; 1 uses only the gradient of ``start``.
+        stop_conf: Rows of ``fw`` stop once they are predicted as their target with this probability; None never stops
+            early.
+        gap_tolerance: Rows of ``fw`` stop once the Frank-Wolfe gap is at most this share of its largest value; 0 never
+            stops early.
 
     Returns:
-        The best iterate of each row with its gap, its way and its passes.
+        The best iterate of each row with its gap, trajectory and passes.
 
     Raises:
         InputError: An argument breaks the contract above.
-        AccessError, NotDifferentiableError, ModelRaisedError: As ``Classifier.gradient``.
+        AccessError, NotDifferentiableError, ModelRaisedError: As for ``Classifier.gradient``.
     """
     check_images(x)
     check_labels(target, len(x), what="target")
@@ -108,7 +109,7 @@ def maximize(
 
 
 def check_solver(solver: str, p: float) -> None:
-    """Refuse a solver that is not known, or not for this exponent.
+    """Refuse an unknown solver, or one that does not support this exponent.
 
     Raises:
         InputError: Names the solvers, or the exponents.
@@ -120,7 +121,7 @@ def check_solver(solver: str, p: float) -> None:
 
 
 def check_exponent(p: float) -> None:
-    """Refuse an exponent outside [1, inf]: below 1 the ball is not convex.
+    """Refuse an exponent outside [1, inf], because the ball is not convex below 1.
 
     Raises:
         InputError: Names the range.

@@ -1,4 +1,7 @@
-"""The step rule of the published solvers: at checkpoints, rows that stopped rising restart smaller from their best."""
+"""Step size rule of the published solvers.
+
+At checkpoints, rows that stopped improving restart from their best iterate with a smaller step.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from torch import Tensor
 
 
 def checkpoints(steps: int) -> list[int]:
-    """Steps after which the rule is applied: lengths 0.22 n, then each 0.03 n shorter, but at least 0.06 n."""
+    """Return the steps after which the rule is applied.
+
+    Intervals start at 0.22 n, and each is 0.03 n shorter, but at least 0.06 n.
+    """
     length, found, at = max(int(0.22 * steps), 1), [], 0
     while at + length <= steps:
         at += length
@@ -20,7 +26,7 @@ def checkpoints(steps: int) -> list[int]:
 
 @dataclass(slots=True, eq=False)
 class Schedule:
-    """The rule's memory, one entry a row.
+    """State of the rule, one entry per row.
 
     Attributes:
         size: (n,), float32, step size.
@@ -38,24 +44,29 @@ class Schedule:
 
     @staticmethod
     def start(size: Tensor, value: Tensor) -> Schedule:
-        """Before the first step, of rows with step ``size`` (n,) and ``value`` (n,) at their start."""
+        """Create the state before the first step.
+
+        Rows have step ``size`` (n,) and ``value`` (n,) at their start.
+        """
         none = torch.zeros_like(size, dtype=torch.int64)
         return Schedule(size, none, torch.full_like(size, torch.inf), torch.ones_like(none, dtype=torch.bool), value)
 
     def at(self, rows: Tensor) -> Schedule:
-        """Some rows, by index."""
+        """Select some rows, by index."""
         return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def count(self, value: Tensor) -> None:
-        """Take note of the value (n,) after a step."""
+        """Record the value (n,) after a step."""
         self.rises = self.rises + (value > self.last)
         self.last = value
 
     def check(self, best: Tensor, length: int, factor: float) -> Tensor:
-        """(n,) bool: rows that must restart from their best; their step is multiplied with ``factor``.
+        """Select the rows (n,) that must restart from their best iterate.
 
-        They are those whose value rose in at most 0.75 of the ``length`` steps, and those whose step was kept at the
-        checkpoint before although their ``best`` (n,) has not risen since.
+        Their step is multiplied by ``factor``.
+
+        They are those whose value rose in at most 0.75 of the ``length`` steps, and those whose step was not reduced at
+        the previous checkpoint and whose ``best`` (n,) has not risen since.
         """
         flagged = (self.rises <= 0.75 * length) | (~self.reduced & (self.checked >= best))
         self.size = torch.where(flagged, factor * self.size, self.size)

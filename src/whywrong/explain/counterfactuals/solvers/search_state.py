@@ -1,7 +1,7 @@
-"""The rows of a counterfactual search that are still under way: what was asked, what was best, what it cost.
+"""State of the active rows of a counterfactual search.
 
-All solvers move points inside a :class:`Domain` and ask an objective about them through one :class:`SearchState`, which
-counts passes by row, remembers the best iterate, logs the way, and lets finished rows leave the flat batch.
+All solvers move points inside a :class:`Domain` and evaluate an objective through one :class:`SearchState`, which
+counts passes by row, keeps the best iterate, logs the trajectory, and removes finished rows from the flat batch.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ ENDINGS = ("steps", "confident", "stationary", "no_gradient", "non_finite")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchResult:
-    """The best points of a search. Rows are (image, target, radius) triples, as they came.
+    """The best points of a search, one row per (image, target, radius), in input order.
 
     Attributes:
         z: (B, C, H, W), float32, the best iterate: in [0, 1], in the ball, unchanged outside the region.
-        value: (B,), float32, objective at ``z``; NaN where the objective was never finite.
+        value: (B,), float32, objective at ``z``; NaN if the objective was never finite.
         logits: (B, K), float32, of the explained classifier at ``z``.
-        gap: (B,), float64, Frank-Wolfe gap at ``z``: 0 exactly at stationary points, and for a concave objective a
-            bound on what is still to be won; NaN where a value or gradient was not finite.
+        gap: (B,), float64, Frank-Wolfe gap at ``z``: 0 exactly at stationary points, and for a concave objective an
+            upper bound on the remaining gain; NaN if a value or gradient was not finite.
         norm: (B,), float64, l_p norm of ``z - x``.
-        trajectory: (B, T), float32, log-probability of the target at the iterates in their order; NaN once a row has
-            left. The last point of the default solver is the one that was pushed to the surface of the ball.
+        trajectory: (B, T), float32, log-probability of the target at the iterates in order; NaN once a row has stopped.
+            The last point of the default solver is the one pushed to the surface of the ball.
         steps: (B,), int64, steps taken.
         ending: (B,), int64, index into :data:`ENDINGS`: all steps taken, confident enough, gap below tolerance, no
             gradient at the start, a value or gradient that is not finite.
@@ -51,22 +51,23 @@ class SearchResult:
 
 
 class SearchState:
-    """One search over a flat batch.
+    """A search over a flat batch.
 
     Args:
-        objective: What is raised.
-        domain: Where the points may lie.
+        objective: Objective to maximise.
+        domain: Domain of the points.
         target: (B,), int64.
         keys: (B,), int64, or None.
-        points: Most iterates a row, for the log.
-        stop_conf: Rows leave once they are read as their target with at least this probability; None never.
-        gap_tolerance: Rows leave once their gap is at most this share of the largest gap so far; 0 never.
+        points: Largest number of iterates per row, for the log.
+        stop_conf: Rows stop once they are predicted as their target with at least this probability; None never stops
+            early.
+        gap_tolerance: Rows stop once their gap is at most this share of the largest gap so far; 0 never stops early.
 
     Attributes:
-        rows: (n,), int64, rows of the batch that are still searched; the fields below hold these rows.
+        rows: (n,), int64, active rows of the batch; the fields below hold these rows.
         domain: Their domains.
         best, best_value: Their best iterate and its value.
-        current: (n,), bool, whether the best iterate is the last one asked about.
+        current: (n,), bool, whether the best iterate is the last one evaluated.
     """
 
     def __init__(
@@ -98,10 +99,10 @@ class SearchState:
         self._z, self._value = domain.x.clone(), torch.full((batch,), torch.nan, device=device)
         self._logits: Tensor | None = None
 
-    # Asking.
+    # Evaluation.
 
     def ask(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Value (n,) and gradient (n, C, H, W) at ``z`` (n, C, H, W), one point for each row under way."""
+        """Evaluate value (n,) and gradient (n, C, H, W) at one point ``z`` per active row."""
         value, grad, logits = self.objective.gradient(z, self._target, self._keys)
         self._count(*self.objective.gradient_cost)
         self._keep(z, value, logits)
@@ -124,10 +125,10 @@ class SearchState:
         self.best_value = torch.where(better, value, self.best_value)
         self._best_logits = torch.where(better[:, None], logits, self._best_logits)
 
-    # Leaving.
+    # Finished rows.
 
     def unusable(self, value: Tensor, grad: Tensor) -> Tensor:
-        """(n,) int64: the ending of rows that cannot go on, -1 for the others."""
+        """Return the ending (n,) int64 of rows that cannot continue, -1 for the others."""
         peak = grad.flatten(1).abs().amax(1)
         broken = ~(peak.isfinite() & value.isfinite())
         flat = (peak == 0) & (self._steps[self.rows] == 0)
@@ -139,7 +140,10 @@ class SearchState:
         return ending
 
     def confident(self) -> Tensor:
-        """(n,) bool: the last point is the best one, is read as its target, and with enough probability."""
+        """Select rows that are predicted as their target with enough probability.
+
+        Returns (n,) bool; the last point must be the best one.
+        """
         if self._stop_conf is None:
             return torch.zeros_like(self.current)
         assert self._best_logits is not None
@@ -148,13 +152,16 @@ class SearchState:
         return self.current & valid & (log_p.exp() >= self._stop_conf)
 
     def gap_at(self, z: Tensor, grad: Tensor, rows: Tensor | None = None) -> Tensor:
-        """(n,) float64, Frank-Wolfe gap <grad, v - z> at points of the rows under way, or of some of them."""
+        """Compute the Frank-Wolfe gap <grad, v - z> at points of the active rows.
+
+        Returns (n,) float64, for all active rows or for some of them.
+        """
         domain = self.domain if rows is None else self.domain.at(rows)
         vertex, _ = domain.best(grad)
         return inner(grad, vertex - z).clamp_min_(0)
 
     def closed(self, gain: Tensor, z: Tensor, grad: Tensor) -> Tensor:
-        """(n,) bool: rows whose gap is below tolerance.
+        """Select rows (n,) whose gap is below the tolerance.
 
         Args:
             gain: (n,), float64, <grad, v - z> for the vertex of the step: a lower bound of the gap, and cheap.
@@ -174,11 +181,14 @@ class SearchState:
         return closed
 
     def step(self) -> None:
-        """Count a step of every row under way."""
+        """Count a step of every active row."""
         self._steps[self.rows] += 1
 
     def leave(self, ending: Tensor) -> Tensor | None:
-        """Let rows with ``ending`` (n,) of 0 or more leave; indices (m,) of those that stay, None if all do."""
+        """Remove rows with ``ending`` (n,) of 0 or more from the active batch.
+
+        Returns the indices (m,) of the rows that remain, or None if all do.
+        """
         gone = ending >= 0
         if not bool(gone.any()):
             return None
@@ -198,7 +208,10 @@ class SearchState:
         return stay
 
     def note_gap(self, gap: Tensor, *, everywhere: bool = False) -> None:
-        """Store gaps (n,): of the rows whose last point is their best, or of all, where they are those of the best."""
+        """Store gaps (n,) of the rows whose last point is their best.
+
+        The gaps of all rows are stored if they are those of the best points.
+        """
         known = torch.ones_like(self.current) if everywhere else self.current
         self._gap[self.rows[known]] = gap[known]
 
@@ -214,7 +227,7 @@ class SearchState:
         self._value[rows] = self.best_value[at].where(self.best_value[at] > -torch.inf, torch.nan)
 
     def finish(self) -> SearchResult:
-        """Close the search: every row that is still there has taken all its steps."""
+        """Close the search and mark every remaining row as having taken all its steps."""
         self.leave(torch.zeros_like(self.rows))
         logits = self._logits if self._logits is not None else self._z.new_zeros((len(self._z), 0))
         return SearchResult(
@@ -231,7 +244,10 @@ class SearchState:
         )
 
     def _measure(self, at: Tensor) -> None:
-        """The gap at the best points of some rows: one more forward and backward pass each."""
+        """Compute the gap at the best points of some rows.
+
+        This takes one more forward and backward pass per row.
+        """
         keys = None if self._keys is None else self._keys[at]
         objective = at_rows(self.objective, at)
         _, grad, _ = objective.gradient(self.best[at], self._target[at], keys)
@@ -242,7 +258,10 @@ class SearchState:
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
-    """(n,) float64, inner products of the rows of two (n, C, H, W); sums of blocks are taken in float64."""
+    """Compute the inner products (n,) of the rows of two (n, C, H, W), in float64.
+
+    Sums of blocks are accumulated in float64.
+    """
     a, b = a.flatten(1), b.flatten(1)
     block = 1024
     whole = a.shape[1] // block * block

@@ -1,8 +1,8 @@
-"""The smallest ball in which the target is reached: short searches from warm starts, and bisection along rays.
+"""Search for the smallest ball in which the target is reached.
 
-A search at a radius just below the smallest known one finds the best direction there; how far along this ray the
-image must go before it is read as its target is bisected with forward passes alone. Both steps only ever lower the
-radius, so that the answer is valid whenever one was found, and no search starts from nothing.
+A search at a radius just below the smallest known one finds the best direction there. Bisection with forward passes
+only then finds how far along this ray the image must move to be predicted as its target. Both steps only lower the
+radius, so every intermediate result is valid, and each search is warm-started.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from whywrong.explain.counterfactuals.objectives import Objective
 from whywrong.explain.counterfactuals.solvers.domain import Domain
 from whywrong.explain.counterfactuals.solvers.maximize import maximize
 
-_INSIDE = (0.8, 0.9, 0.95)  # radius of the next search, as a share of the smallest known; the last one stays
+_INSIDE = (0.8, 0.9, 0.95)  # radius of the next search, as a share of the smallest known; the last one repeats
 _TESTS = 5
 _DOUBLINGS = 6
 _FIRST_STEP = 0.5
@@ -25,13 +25,13 @@ _SAFETY = 1e-4  # share of the largest absolute logit by which the target must l
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Smallest:
-    """Rows as they came.
+    """Smallest counterfactuals, in input order.
 
     Attributes:
-        z: (B, C, H, W), float32, read as the target; the image itself where none was found.
-        found: (B,), bool.
-        radius: (B,), float64, l_p norm of ``z - x``; NaN where none was found.
-        logits: (B, K), at ``z``; NaN where none was found.
+        z: (B, C, H, W), float32, predicted as the target; the image itself if none was found.
+        found: (B,), bool, whether one was found.
+        radius: (B,), float64, l_p norm of ``z - x``; NaN if none was found.
+        logits: (B, K), at ``z``; NaN if none was found.
         forwards: (B,), int64, passes of the explained classifier.
         backwards: (B,), int64.
     """
@@ -57,20 +57,20 @@ def smallest(
     mask: Tensor | None = None,
     keys: Tensor | None = None,
 ) -> Smallest:
-    """Look for the change of least l_p norm that is read as the target.
+    """Find the change of smallest l_p norm that is predicted as the target.
 
     Args:
-        objective: What the searches raise; the margin of the target is best, since the boundary is where it is 0.
+        objective: Objective of the searches; the margin of the target is best, since it is 0 at the decision boundary.
         x: (B, C, H, W), float32, in [0, 1].
         target: (B,), int64.
         p: Exponent, in [1, inf].
-        eps: Radius of the first search, one or (B,); doubled where it does not suffice, up to six times.
-        start: (B, C, H, W), where the first search starts, such as the answer at ``eps``; default ``x``, and an image
-            that is read as its target already then stays as it is, at radius 0.
-        solves: Searches once one radius is known.
+        eps: Radius of the first search, one or (B,); doubled if it is too small, up to six times.
+        start: (B, C, H, W), start of the first search, such as the result at ``eps``; None starts at ``x``, and an
+            image already predicted as its target then stays unchanged, at radius 0.
+        solves: Searches after a first radius is known.
         steps: Steps of each search.
         mask: As for :func:`whywrong.explain.counterfactuals.solvers.maximize.search`.
-        keys: As there.
+        keys: As for ``mask``.
     """
     return _Hunt(objective, x, target, p, torch.as_tensor(eps, dtype=torch.float64), mask, keys).run(
         start, solves, steps
@@ -147,7 +147,10 @@ class _Hunt:
         self._shorten(at, found.z, low=torch.where(valid, 0.0, found.norm))
 
     def _shorten(self, at: Tensor, ray: Tensor, low: Tensor | None = None) -> None:
-        """Bisect the radius along the way from the image through ``ray`` (n, C, H, W), between ``low`` and the best."""
+        """Bisect the radius along a ray, between ``low`` and the best radius.
+
+        The ray goes from the image through ``ray`` (n, C, H, W).
+        """
         known = self.radius[at].isfinite()
         at, ray = at[known], ray[known]
         if not len(at):
@@ -175,7 +178,7 @@ class _Hunt:
 
     @staticmethod
     def _reached(logits: Tensor, target: Tensor) -> Tensor:
-        """(n,) bool, by more than another batch could change."""
+        """Test (n,) whether the target leads by more than another batch size could change."""
         own = logits.gather(1, target[:, None])[:, 0]
         others = logits.scatter(1, target[:, None], -torch.inf).amax(1)
         return own - others > _SAFETY * logits.abs().amax(1)
