@@ -19,6 +19,9 @@ MOST_LETTERS = 80
 # Packages in which every public function begins its docstring with an instruction. The list only grows.
 INSTRUCTIONS = (
     "api",
+    "explain",
+    "attacks",
+    "attacks/inverted",
     "core",
     "core/preprocessing",
     "explain",

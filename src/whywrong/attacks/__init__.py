@@ -1,1 +1,1 @@
-"""Changes of pixels that move a decision; one module each, named after the attack."""
+"""Attacks on the pixels that change a prediction; one module each, named after the attack."""

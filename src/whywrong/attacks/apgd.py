@@ -1,7 +1,9 @@
-"""Auto-PGD: projected gradient ascent with momentum whose step halves by itself where the loss stops growing.
+"""Auto-PGD: projected gradient ascent with momentum and an adaptive step size.
+
+The step is halved when the loss stops growing.
 
 Source: Croce and Hein 2020, arXiv 2003.01690, algorithm 1 and section 3; losses in section 4.
-Difference: an image leaves as soon as it is fooled, unless told otherwise.
+Difference: an image leaves the batch as soon as it is fooled, unless ``stop_early`` is False.
 """
 
 from __future__ import annotations
@@ -19,22 +21,22 @@ from whywrong.core.errors import InputError
 from whywrong.core.result import result_class
 from whywrong.models.classifier import Classifier
 
-_MOMENTUM = 0.75  # alpha of the paper: share of the new step against the one before
+_MOMENTUM = 0.75  # alpha of the paper: weight of the new step against the previous one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class APGDConfig:
-    """Settings of :func:`apgd`, checked once, when built.
+    """Settings of :func:`apgd`, checked when built.
 
     Attributes:
         norm: Norm of the ball, ``linf`` or ``l2``.
         eps: Radius of the ball in [0, 1] units, e.g. 8/255 in linf or 0.5 in l2. The first step is twice as long.
-        steps: Steps a start; at least 1.
-        loss: What is raised: ``ce`` (cross entropy), ``dlr`` (needs 3 classes, 4 with targets) or ``margin``.
-        rho: Share of the steps between two checkpoints that must raise the loss if the step is to stay, in (0, 1).
-        restarts: Random starts an image; at least 1.
-        stop_early: Images leave once they are fooled; otherwise they go on to the highest loss.
-        seed: Seeds the starts where the caller names no keys.
+        steps: Steps per start; at least 1.
+        loss: Loss to maximise: ``ce`` (cross entropy), ``dlr`` (needs 3 classes, 4 with targets) or ``margin``.
+        rho: Share of the steps between two checkpoints that must increase the loss to keep the step size, in (0, 1).
+        restarts: Random starts per image; at least 1.
+        stop_early: Stop an image once it is fooled; otherwise continue to the highest loss.
+        seed: Seed of the starts if no keys are given.
     """
 
     norm: BallNorm = "linf"
@@ -58,7 +60,10 @@ class APGDConfig:
 
 @result_class
 class APGDResult(AttackResult):
-    """Result of :func:`apgd`: see :class:`AttackResult`; an image that was not fooled comes at its highest loss."""
+    """Result of :func:`apgd`, see :class:`AttackResult`.
+
+    An image that was not fooled is returned at its highest loss.
+    """
 
 
 def apgd(
@@ -70,22 +75,22 @@ def apgd(
     keys: Tensor | None = None,
     config: APGDConfig | None = None,
 ) -> APGDResult:
-    """Look for a change inside a ball that makes the classifier wrong, or read the image as its target.
+    """Search a ball for a change that is misclassified or reaches its target.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
-        x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
+        x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64, in 0..K-1.
-        targets: Classes to reach, (B,), int64; None asks for any class but ``y``.
+        targets: Target classes, (B,), int64; None for any class but ``y``.
         keys: Seed of each image's starts, (B,), int64; default (config.seed, row).
         config: Settings; default :class:`APGDConfig`.
 
     Returns:
-        Changed images, whether they fool, and the passes: one forward as it is, a forward and a backward a step, and
-        one forward for the last point of each start.
+        Changed images, whether they fool, and the passes: one forward for the original image, a forward and a backward
+        per step, and one forward for the last point of each start.
 
     Raises:
-        InputError: A shape, type or class breaks the contract above, or too few classes for the loss.
+        InputError: A shape, type or class is invalid, or there are too few classes for the loss.
         AccessError: The classifier grants no gradients.
         NotDifferentiableError: No gradient reaches the pixels.
     """
@@ -100,7 +105,7 @@ def apgd(
 
 
 def checkpoints(steps: int) -> list[int]:
-    """Steps w_j after which the step size is judged: equation 2 of the paper."""
+    """Return the steps w_j at which the step size is checked, equation 2 of the paper."""
     shares = [0.0, 0.22]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
@@ -109,7 +114,7 @@ def checkpoints(steps: int) -> list[int]:
 
 @dataclass(slots=True, eq=False)
 class _Climb:
-    """Where the images of one start are; every field has one entry an image.
+    """State of the images of one start; every field has one entry per image.
 
     Attributes:
         rows: (n,), rows of the batch.
@@ -121,7 +126,7 @@ class _Climb:
         best: (n, C, H, W), x_max, the point of the highest loss, with its gradient and loss.
         best_grad: (n, C, H, W).
         best_loss: (n,).
-        rises: (n,), int64, steps since the last checkpoint that raised the loss.
+        rises: (n,), int64, steps since the last checkpoint that increased the loss.
         checked_loss: (n,), ``best_loss`` at the last checkpoint.
         halved: (n,), bool, whether the step was halved there.
     """
@@ -140,11 +145,11 @@ class _Climb:
     halved: Tensor
 
     def at(self, rows: Tensor) -> _Climb:
-        """Some of the images."""
+        """Select some of the images."""
         return _Climb(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def arrive(self, pixels: Tensor, loss: Tensor, grad: Tensor) -> None:
-        """Go on to x^(k+1), and note whether it is the best so far (lines 7 and 8 of algorithm 1)."""
+        """Move to x^(k+1) and update the best point (lines 7 and 8 of algorithm 1)."""
         self.rises += loss > self.loss
         self.before, self.pixels, self.loss, self.grad = self.pixels, pixels, loss, grad
         better = loss > self.best_loss
@@ -153,10 +158,10 @@ class _Climb:
         self.best_grad = torch.where(better.view(-1, 1, 1, 1), grad, self.best_grad)
 
     def check(self, taken: int, rho: float) -> None:
-        """Halve the step and return to the best point where one of the two conditions holds (lines 9 to 13).
+        """Halve the step and return to the best point under two conditions (lines 9 to 13).
 
-        Condition 1: fewer than rho of the ``taken`` steps raised the loss. Condition 2: neither the step nor the
-        highest loss has changed since the checkpoint before.
+        Condition 1: fewer than rho of the ``taken`` steps increased the loss. Condition 2: neither the step nor the
+        highest loss has changed since the previous checkpoint.
         """
         stale = ~self.halved & (self.checked_loss >= self.best_loss)
         halve = (self.rises < rho * taken) | stale
@@ -170,7 +175,7 @@ class _Climb:
 
 
 def _climb(state: AttackState, rows: Tensor, start: int, config: APGDConfig) -> None:
-    """One start of the images of ``rows``: algorithm 1."""
+    """Run algorithm 1 from one start for the images of ``rows``."""
     if not len(rows):
         return
     ball = Ball(state.x[rows], config.eps, config.norm)
@@ -212,7 +217,10 @@ def _climb(state: AttackState, rows: Tensor, start: int, config: APGDConfig) -> 
 
 
 def _next(climb: _Climb, ball: Ball, *, first: bool) -> Tensor:
-    """x^(k+1) (n, C, H, W): a gradient step to z, then momentum (lines 3, 5 and 6); no momentum in the first step."""
+    """Compute x^(k+1) (n, C, H, W) by a gradient step to z, then momentum, except in the first step.
+
+    Lines 3, 5 and 6 of algorithm 1.
+    """
     z = ball.clip(climb.pixels + climb.size.view(-1, 1, 1, 1) * ball.ascent(climb.grad))
     if first:
         return z

@@ -1,4 +1,4 @@
-"""Where changed pixels may lie: boxes and balls around an image, inside the pixel range."""
+"""Boxes and balls around an image, intersected with the pixel range."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ BallNorm = Literal["linf", "l2"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Box:
-    """Pixels an image may take: within ``radius`` of the original and in [0, 1]."""
+    """Pixels within ``radius`` of the original and in [0, 1]."""
 
     x: Tensor
     radius: float
 
     def at(self, rows: Tensor) -> Box:
-        """The box of some rows, by index or by mask."""
+        """Select the box of some rows, by index or mask."""
         return Box(self.x[rows], self.radius)
 
     def room(self, pixels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Lowest (<= 0) and highest (>= 0) change of ``pixels``, by default of the original."""
+        """Compute the lowest (<= 0) and highest (>= 0) allowed change of ``pixels``.
+
+        Of the original if ``pixels`` is None.
+        """
         centre = self.x if pixels is None else pixels
         if self.radius >= 1:
             return -centre, 1 - centre
@@ -37,14 +40,17 @@ class Box:
         return (low - centre).clamp_max_(0), (high - centre).clamp_min_(0)
 
     def clip(self, pixels: Tensor) -> Tensor:
-        """``pixels`` moved into the box; works in place."""
+        """Clip ``pixels`` to the box in place."""
         if self.radius < 1:
             pixels = torch.maximum(torch.minimum(pixels, self.x + self.radius), self.x - self.radius)
         return pixels.clamp_(0, 1)
 
 
 def norm_of(delta: Tensor, norm: str) -> Tensor:
-    """(B,), norm of changes (B, C, H, W); l0 counts pixels, whatever their channels."""
+    """Compute the norm (B,) of changes (B, C, H, W).
+
+    l0 counts pixels that change in any channel.
+    """
     if norm == "l0":
         return (delta != 0).any(1).flatten(1).sum(1).to(delta.dtype)
     flat = delta.flatten(1)
@@ -56,14 +62,17 @@ def norm_of(delta: Tensor, norm: str) -> Tensor:
 
 
 def unit(direction: Tensor) -> Tensor:
-    """(B, C, H, W) of l2 norm 1 by image; a zero stays zero. Scaled first, so that tiny gradients do not underflow."""
+    """Scale each image of a direction (B, C, H, W) to l2 norm 1.
+
+    A zero stays zero. Values are first divided by the largest, so that tiny gradients do not underflow.
+    """
     largest = direction.flatten(1).abs().amax(1).view(-1, 1, 1, 1)
     scaled = direction / largest.where(largest > 0, 1.0)
     return scaled / norm_of(scaled, "l2").clamp_min(1e-12).view(-1, 1, 1, 1)
 
 
 def check_ball(norm: str, eps: float) -> None:
-    """Refuse a norm other than l2 and linf, and a radius that cannot be one.
+    """Check that the norm is l2 or linf and that the radius is valid.
 
     Raises:
         InputError: Names the setting and its range.
@@ -85,13 +94,13 @@ class Ball:
     norm: BallNorm
 
     def at(self, rows: Tensor) -> Ball:
-        """The balls of some rows, by index or by mask."""
+        """Select the balls of some rows, by index or mask."""
         return Ball(self.x[rows], self.eps, self.norm)
 
     def clip(self, pixels: Tensor) -> Tensor:
-        """``pixels`` moved into ball and pixel range; may work in place.
+        """Clip ``pixels`` to ball and pixel range, possibly in place.
 
-        In l2 first toward ``x``, then into the range, which only brings it nearer to ``x``.
+        In l2, first scale toward ``x``, then clip to the range, which only moves pixels closer to ``x``.
         """
         if self.norm == "linf":
             return Box(self.x, self.eps).clip(pixels)
@@ -100,7 +109,10 @@ class Ball:
         return (self.x + delta * shrink.view(-1, 1, 1, 1)).clamp_(0, 1)
 
     def random(self, keys: Tensor, draw: int) -> Tensor:
-        """(B, C, H, W), uniform in the ball, then clipped to the pixel range; ``keys`` (B,) seed each image."""
+        """Draw images (B, C, H, W) uniformly in the ball, clipped to the pixel range.
+
+        ``keys`` (B,) seed each image.
+        """
         shape = self.x.shape[1:]
         if self.norm == "linf":
             return self.clip(self.x + self.eps * (2 * keyed_uniform(keys, shape, 2 * draw) - 1))
@@ -108,5 +120,5 @@ class Ball:
         return self.clip(self.x + self.eps * share * unit(keyed_normal(keys, shape, 2 * draw)))
 
     def ascent(self, grad: Tensor) -> Tensor:
-        """(B, C, H, W), the change of norm 1 along which a function of gradient ``grad`` grows most."""
+        """Return the change (B, C, H, W) of norm 1 and steepest ascent."""
         return grad.sign() if self.norm == "linf" else unit(grad)

@@ -1,4 +1,4 @@
-"""DDN: the smallest l2 change, by an ascent whose direction and norm are decoupled.
+"""DDN: smallest l2 change by an ascent with decoupled direction and norm.
 
 Source: Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger 2019, arXiv 1811.09600, algorithm 1.
 Differences: iterates are rounded to grey levels on request only, and the last one is tested too.
@@ -19,20 +19,19 @@ from whywrong.core.randomness import keyed_normal
 from whywrong.core.result import result_class
 from whywrong.models.classifier import Classifier
 
-_LAST_STEP = 0.01  # to which the step falls from 1, along a half cosine
+_LAST_STEP = 0.01  # final step size; it falls from 1 along a half cosine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DDNConfig:
-    """Settings of :func:`ddn`, checked once, when built.
+    """Settings of :func:`ddn`, checked when built.
 
     Attributes:
         steps: Steps; at least 1.
         gamma: Share by which the norm shrinks after a step that fools and grows after one that does not, in (0, 1).
         init_norm: l2 norm of the first change, [0, 1] units.
-        levels: Grey levels, 2 to 65536, to which every iterate is rounded, as the paper does with 256; None rounds
-            nothing.
-        seed: Seeds the directions of images without a gradient where the caller names no keys.
+        levels: Grey levels, 2 to 65536, to which every iterate is rounded, 256 in the paper; None for no rounding.
+        seed: Seed of the directions of images without a gradient, if no keys are given.
     """
 
     steps: int = 100
@@ -54,7 +53,10 @@ class DDNConfig:
 
 @result_class
 class DDNResult(AttackResult):
-    """Result of :func:`ddn`: see :class:`AttackResult`; an image that was not fooled comes unchanged."""
+    """Result of :func:`ddn`, see :class:`AttackResult`.
+
+    An image that was not fooled is returned unchanged.
+    """
 
 
 def ddn(
@@ -66,21 +68,21 @@ def ddn(
     keys: Tensor | None = None,
     config: DDNConfig | None = None,
 ) -> DDNResult:
-    """Find the change of least l2 norm that makes the classifier wrong, or read the image as its target.
+    """Find the smallest l2 change that is misclassified or reaches its target.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
-        x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
+        x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64, in 0..K-1.
-        targets: Classes to reach, (B,), int64; None asks for any class but ``y``.
-        keys: Seed of each image's noise, (B,), int64; default (config.seed, row). Used without a gradient only.
+        targets: Target classes, (B,), int64; None for any class but ``y``.
+        keys: Seed of each image's noise, (B,), int64; default (config.seed, row). Used only if a gradient is zero.
         config: Settings; default :class:`DDNConfig`.
 
     Returns:
         Changed images, whether they fool, and the passes: ``steps + 2`` forwards and ``steps`` backwards.
 
     Raises:
-        InputError: A shape, type or class breaks the contract above.
+        InputError: A shape, type or class is invalid.
         AccessError: The classifier grants no gradients.
         NotDifferentiableError: No gradient reaches the pixels.
     """
@@ -93,7 +95,7 @@ def ddn(
 
 
 def _shrink(state: AttackState, rows: Tensor, config: DDNConfig) -> None:
-    """Algorithm 1 on the images of ``rows``."""
+    """Run algorithm 1 on the images of ``rows``."""
     x, keys = state.x[rows], state.keys[rows]
     furthest = norm_of(torch.maximum(x, 1 - x), "l2")
     radius = torch.full_like(furthest, config.init_norm)
@@ -116,5 +118,5 @@ def _shrink(state: AttackState, rows: Tensor, config: DDNConfig) -> None:
 
 
 def _keep(state: AttackState, rows: Tensor, pixels: Tensor, logits: Tensor, norm: Tensor) -> Tensor:
-    """Remember the smallest change that fools; (n,) bool, whether these do."""
+    """Keep the smallest change that fools. Returns (n,) bool, whether these changes fool."""
     return state.keep(rows, pixels, logits, (-norm).where(state.reached(rows, logits), -torch.inf))

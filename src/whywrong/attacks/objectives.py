@@ -1,4 +1,4 @@
-"""What the gradient attacks push up: losses that grow as an image nears the goal, one value an image."""
+"""Losses that gradient attacks maximise, one value per image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ LOSSES: tuple[AttackLoss, ...] = ("ce", "dlr", "margin")
 
 
 def attack_loss(name: AttackLoss, logits: Tensor, classes: Tensor, *, targeted: bool) -> Tensor:
-    """A loss to be raised: away from ``classes``, or toward them where ``targeted``.
+    """Compute the loss to maximise, away from ``classes`` or toward targets.
 
     Args:
         name: ``ce``, cross entropy in nats; ``margin``, best other class minus the class, in logits; ``dlr``, the
-            difference of logits ratio of Croce and Hein 2020, which no scale or shift of the logits changes.
+            difference of logits ratio of Croce and Hein 2020, which is invariant to scale and shift of the logits.
         logits: (b, K).
         classes: (b,), int64: true classes, or targets.
         targeted: Whether ``classes`` are targets.
@@ -33,7 +33,7 @@ def attack_loss(name: AttackLoss, logits: Tensor, classes: Tensor, *, targeted: 
     """
     sign = -1.0 if targeted else 1.0
     if name == "ce":
-        # Against the other classes only: value and slope stay exact where the class is all but certain.
+        # Computed against the other classes, so that value and slope stay exact if the class is almost certain.
         others = logits.scatter(1, classes[:, None], -torch.inf).logsumexp(1)
         return sign * softplus(others - logits.gather(1, classes[:, None])[:, 0])
     margin = sign * error_margin(logits, classes)
@@ -45,20 +45,20 @@ def attack_loss(name: AttackLoss, logits: Tensor, classes: Tensor, *, targeted: 
 
 
 def least_classes(name: AttackLoss, *, targeted: bool) -> int:
-    """How many classes a loss needs."""
+    """Return the least number of classes for a loss."""
     return (4 if targeted else 3) if name == "dlr" else 2
 
 
 def check_loss(name: str, allowed: tuple[AttackLoss, ...] = LOSSES) -> None:
-    """Refuse a loss that is not ``allowed``.
+    """Check that a loss is ``allowed``.
 
     Raises:
-        InputError: Names the losses.
+        InputError: The message names the losses.
     """
     if name not in allowed:
         raise InputError(f"loss must be one of {', '.join(allowed)}, got {name!r}")
 
 
 def usable(loss: Tensor) -> Tensor:
-    """``loss`` with minus infinity where it is NaN, so that such an image is never the best."""
+    """Replace NaN by minus infinity, so that such an image is never the best."""
     return torch.nan_to_num(loss, -torch.inf, torch.inf, -torch.inf)

@@ -1,7 +1,7 @@
-"""Adversarial patch: a visible square whose pixels alone make the classifier wrong.
+"""Adversarial patch: a visible square that causes a misclassification.
 
 Source: Brown, Mane, Roy, Abadi and Gilmer 2017, arXiv 1712.09665; the pixels follow momentum sign steps, Dong et al.
-2018, arXiv 1710.06081, algorithm 1. By default each image has a patch of its own; a universal one is made for a batch.
+2018, arXiv 1710.06081, algorithm 1. By default each image has its own patch; a universal one is made for a batch.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from whywrong.core.randomness import keyed_uniform
 from whywrong.core.result import column, computed, result_class
 from whywrong.models.classifier import Classifier
 
-_LAST_STEP = 0.1  # share of the step that is left at the end, along a half cosine
-_DRAWS = 2  # draws a start takes before those of its steps: place and first pixels
-_STEP_DRAWS = 2  # draws a step takes: shift and brightness
+_LAST_STEP = 0.1  # final step size as a share of the first; it falls along a half cosine
+_DRAWS = 2  # random draws of a start before those of its steps: place and first pixels
+_STEP_DRAWS = 2  # random draws of a step: shift and brightness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchConfig:
-    """Settings of :func:`patch`, checked once, when built.
+    """Settings of :func:`patch`, checked when built.
 
     Attributes:
         area: Share of the image's area that the square covers, in (0, 1]; its side is rounded to whole pixels.
-        steps: Steps a start; at least 1.
+        steps: Steps per start; at least 1.
         step_size: First step of a pixel, [0, 1] units; falls to a tenth of it.
-        momentum: Weight of the direction so far, in [0, 1).
-        loss: What is raised: ``ce`` (cross entropy), ``margin`` or ``dlr`` (needs 3 classes, 4 with targets).
+        momentum: Weight of the previous direction, in [0, 1).
+        loss: Loss to maximise: ``ce`` (cross entropy), ``margin`` or ``dlr`` (needs 3 classes, 4 with targets).
         place: Row and column of the square's upper left pixel; None draws them for each image.
-        jitter: Most pixels by which each step shifts the square, so that the patch does not hang on its place; 0 for
-            none. The result is at the place itself.
-        brightness: Most by which each step brightens or darkens the square, as a share of its values, in [0, 1).
+        jitter: Largest random shift of the square per step, in pixels, so that the patch works away from its place too;
+            0 for none. The result is not shifted.
+        brightness: Largest random change of the square's brightness per step, as a share of its values, in [0, 1).
         universal: One patch for all images of the call instead of one each. It depends on the whole batch.
-        restarts: Starts, each with new pixels and, where drawn, a new place; at least 1.
-        stop_early: Images leave once they are fooled; a universal patch is done once it fools all. With jitter or
-            brightness, images are judged after each start only.
-        seed: Seeds places, pixels and jitter where the caller names no keys.
+        restarts: Starts, each with new pixels and, if drawn, a new place; at least 1.
+        stop_early: Stop an image once it is fooled; a universal patch once it fools all. With jitter or brightness,
+            images are tested only after each start.
+        seed: Seed of places, pixels and jitter if no keys are given.
     """
 
     area: float = 0.05
@@ -75,16 +75,16 @@ class PatchConfig:
 
     @property
     def varied(self) -> bool:
-        """Whether steps see the patch elsewhere, or in other light, than the result shows it."""
+        """Whether steps shift or brighten the patch, unlike the result."""
         return self.jitter > 0 or self.brightness > 0
 
 
 @result_class
 class PatchResult(AttackResult):
-    """Result of :func:`patch`: see :class:`AttackResult`; an image that was not fooled comes with its best patch.
+    """Result of :func:`patch`, see :class:`AttackResult`.
 
-    ``mask`` (B, H, W) bool is where the patch lies, all False in rows without one; ``place`` (B, 2) int64 row and
-    column of its upper left pixel, -1 in rows without one.
+    An image that was not fooled is returned with its best patch. ``mask`` (B, H, W) bool is the area of the patch, all
+    False in rows without one; ``place`` (B, 2) int64 row and column of its upper left pixel, -1 in rows without one.
     """
 
     side: Tensor = column("int64", "Pixels a side of the patch; 0 without one.")
@@ -102,7 +102,7 @@ class PatchResult(AttackResult):
         return self.place[:, 1]
 
     def maps(self) -> Mapping[str, Tensor]:
-        """``x_adv`` (B, C, H, W) and ``mask`` (B, H, W), 1 on the patch."""
+        """Return ``x_adv`` (B, C, H, W) and ``mask`` (B, H, W), 1 on the patch."""
         return {"x_adv": self.x_adv, "mask": self.mask.float()}
 
 
@@ -115,23 +115,23 @@ def patch(
     keys: Tensor | None = None,
     config: PatchConfig | None = None,
 ) -> PatchResult:
-    """Paint a square that makes the classifier wrong, or read the image as its target.
+    """Paint a square with which an image is misclassified or reaches its target.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
-        x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
+        x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64, in 0..K-1.
-        targets: Classes to reach, (B,), int64; None asks for any class but ``y``.
-        keys: Seed of each image's place, pixels and jitter, (B,), int64; default (config.seed, row). A universal
-            patch takes its first pixels from the first image that is attacked.
+        targets: Target classes, (B,), int64; None for any class but ``y``.
+        keys: Seed of each image's place, pixels and jitter, (B,), int64; default (config.seed, row). The first pixels
+            of a universal patch come from the first attacked image.
         config: Settings; default :class:`PatchConfig`.
 
     Returns:
-        Changed images with the mask of the patch, whether they fool, and the passes: one forward as it is, a forward
-        and a backward a step, and one forward for the last patch of each start.
+        Changed images with the mask of the patch, whether they fool, and the passes: one forward for the original
+        image, a forward and a backward per step, and one forward for the last patch of each start.
 
     Raises:
-        InputError: A shape, type or class breaks the contract above, or the square does not fit at its place.
+        InputError: A shape, type or class is invalid, or the square does not fit at its place.
         AccessError: The classifier grants no gradients.
         NotDifferentiableError: No gradient reaches the pixels.
     """
@@ -157,18 +157,18 @@ def patch(
 
 
 class _Score:
-    """The best patch of each group so far: most images fooled, then the highest mean loss.
+    """The best patch of each group so far, by images fooled, then by mean loss.
 
     A group is the images that share a patch: one image each, or all of them.
     """
 
     def __init__(self, state: AttackState, place: Tensor) -> None:
         self._state, self._place = state, place
-        self._fooled = torch.full_like(place[:, 0], -1.0, dtype=torch.float32)  # by the first row of the group
+        self._fooled = torch.full_like(place[:, 0], -1.0, dtype=torch.float32)  # of each row's group
         self._loss = torch.full_like(self._fooled, -torch.inf)
 
     def keep(self, rows: Tensor, group: Tensor, place: Tensor, pixels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
-        """Remember better patches; (n,) bool, rows of groups whose images are all fooled.
+        """Keep better patches.
 
         Args:
             rows: (n,), rows of the batch.
@@ -177,6 +177,9 @@ class _Score:
             pixels: (n, C, H, W), the images with their patches.
             logits: (n, K), of them.
             loss: (n,), of them.
+
+        Returns:
+            (n,) bool, rows of groups whose images are all fooled.
         """
         reached = self._state.reached(rows, logits)
         fooled, loss = _mean(reached.float(), group), _mean(loss, group)
@@ -190,7 +193,7 @@ class _Score:
 
 
 def _paint(state: AttackState, score: _Score, rows: Tensor, side: int, start: int, config: PatchConfig) -> None:
-    """One start of the images of ``rows``."""
+    """Optimise the patches of ``rows`` from one start."""
     x, keys = state.x[rows], state.keys[rows]
     first_draw = start * (_DRAWS + _STEP_DRAWS * config.steps)
     place = _places(keys, side, x, first_draw, config)
@@ -203,11 +206,11 @@ def _paint(state: AttackState, score: _Score, rows: Tensor, side: int, start: in
         seen, light = _vary(keys, place, side, x, draw, config)
         pixels = _put(x, paint[group] * light, seen)
         logits, loss, grad = state.ascend(rows, pixels)
-        slope = _cut(grad, seen, side) * light * (paint[group] * light <= 1)  # what is cut off at white has no slope
+        slope = _cut(grad, seen, side) * light * (paint[group] * light <= 1)  # values cut off at white have no slope
         done = torch.zeros_like(rows, dtype=torch.bool)
         if not config.varied:
             done = score.keep(rows, group, place, pixels, logits, loss)
-        # Images count alike, however steep their losses are.
+        # Images get equal weight, whatever the size of their gradients.
         slope = slope / slope.abs().flatten(1).sum(1).clamp_min(1e-30).view(-1, 1, 1, 1)
         speed = config.momentum * speed + torch.zeros_like(paint).index_add_(0, group, slope)
         cosine = (1 + math.cos(math.pi * step / config.steps)) / 2
@@ -233,7 +236,7 @@ def _side(height: int, width: int, config: PatchConfig) -> int:
 
 
 def _places(keys: Tensor, side: int, x: Tensor, draw: int, config: PatchConfig) -> Tensor:
-    """(n, 2) int64: upper left pixel, fixed or drawn evenly from all places that hold the square."""
+    """Return the upper left pixels (n, 2) int64, fixed or drawn uniformly from all valid places."""
     if config.place is not None:
         return torch.tensor(config.place, device=x.device).expand(len(x), 2)
     room = torch.tensor([x.shape[2] - side + 1, x.shape[3] - side + 1], device=x.device)
@@ -243,7 +246,7 @@ def _places(keys: Tensor, side: int, x: Tensor, draw: int, config: PatchConfig) 
 def _vary(
     keys: Tensor, place: Tensor, side: int, x: Tensor, draw: int, config: PatchConfig
 ) -> tuple[Tensor, Tensor | float]:
-    """Where a step sees the square, (n, 2), and in what light, (n, 1, 1, 1)."""
+    """Draw the place (n, 2) and the brightness (n, 1, 1, 1) of the square in a step."""
     light: Tensor | float = 1.0
     if config.jitter:
         shift = (keyed_uniform(keys, (2,), draw) * (2 * config.jitter + 1)).long() - config.jitter
@@ -255,13 +258,13 @@ def _vary(
 
 
 def _window(place: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Rows (n, 1, side, 1) and columns (n, 1, 1, side) of the squares."""
+    """Return rows (n, 1, side, 1) and columns (n, 1, 1, side) of the squares."""
     run = torch.arange(side, device=place.device)
     return (place[:, :1] + run)[:, None, :, None], (place[:, 1:] + run)[:, None, None, :]
 
 
 def _put(x: Tensor, paint: Tensor, place: Tensor) -> Tensor:
-    """Copies of ``x`` with ``paint`` (n, C, side, side) at ``place``."""
+    """Copy ``x`` with ``paint`` (n, C, side, side) at ``place``."""
     top, left = _window(place, paint.shape[-1])
     image = torch.arange(len(x), device=x.device).view(-1, 1, 1, 1)
     channel = torch.arange(x.shape[1], device=x.device).view(1, -1, 1, 1)
@@ -269,7 +272,7 @@ def _put(x: Tensor, paint: Tensor, place: Tensor) -> Tensor:
 
 
 def _cut(grad: Tensor, place: Tensor, side: int) -> Tensor:
-    """(n, C, side, side): the squares of ``grad`` (n, C, H, W)."""
+    """Cut the squares (n, C, side, side) out of ``grad`` (n, C, H, W)."""
     top, left = _window(place, side)
     image = torch.arange(len(grad), device=grad.device).view(-1, 1, 1, 1)
     channel = torch.arange(grad.shape[1], device=grad.device).view(1, -1, 1, 1)
@@ -277,7 +280,7 @@ def _cut(grad: Tensor, place: Tensor, side: int) -> Tensor:
 
 
 def _mask(place: Tensor, side: int, x: Tensor) -> Tensor:
-    """(B, H, W) bool: the squares."""
+    """Make the masks (B, H, W) bool of the squares."""
     row, column = (torch.arange(size, device=x.device) for size in x.shape[2:])
     down, across = row - place[:, :1], column - place[:, 1:]  # (B, H), (B, W)
     inside = [(offset >= 0) & (offset < side) for offset in (down, across)]
@@ -285,7 +288,7 @@ def _mask(place: Tensor, side: int, x: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, group: Tensor) -> Tensor:
-    """(G,): mean of ``values`` (n,) over each group."""
+    """Compute the mean (G,) of ``values`` (n,) over each group."""
     if not len(group):
         return values
     total = values.new_zeros(int(group.max()) + 1)

@@ -1,7 +1,7 @@
 """PGD: projected gradient ascent of a loss inside a ball around the image.
 
 Source: Madry, Makelov, Schmidt, Tsipras and Vladu 2018, arXiv 1706.06083, section 2.1.
-Differences: an image leaves as soon as it is fooled, and the best iterate is kept instead of the last.
+Differences: an image leaves the batch as soon as it is fooled, and the best iterate is kept instead of the last.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from whywrong.models.classifier import Classifier
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PGDConfig:
-    """Settings of :func:`pgd`, checked once, when built.
+    """Settings of :func:`pgd`, checked when built.
 
     Attributes:
         norm: Norm of the ball, ``linf`` or ``l2``.
         eps: Radius of the ball in [0, 1] units, e.g. 8/255 in linf or 0.5 in l2.
-        steps: Steps a start; at least 1.
+        steps: Steps per start; at least 1.
         step_size: Length of a step in ``norm``, [0, 1] units; None is 2.5 * eps / steps.
-        loss: What is raised: ``ce`` (cross entropy), ``margin`` or ``dlr`` (needs 3 classes, 4 with targets).
+        loss: Loss to maximise: ``ce`` (cross entropy), ``margin`` or ``dlr`` (needs 3 classes, 4 with targets).
         random_start: Start at a random point of the ball instead of at the image.
-        restarts: Starts an image; more than 1 needs ``random_start``.
-        stop_early: Images leave once they are fooled; otherwise they go on to the highest loss.
-        seed: Seeds the starts where the caller names no keys.
+        restarts: Starts per image; more than 1 needs ``random_start``.
+        stop_early: Stop an image once it is fooled; otherwise continue to the highest loss.
+        seed: Seed of the starts if no keys are given.
     """
 
     norm: BallNorm = "linf"
@@ -58,7 +58,10 @@ class PGDConfig:
 
 @result_class
 class PGDResult(AttackResult):
-    """Result of :func:`pgd`: see :class:`AttackResult`; an image that was not fooled comes at its highest loss."""
+    """Result of :func:`pgd`, see :class:`AttackResult`.
+
+    An image that was not fooled is returned at its highest loss.
+    """
 
 
 def pgd(
@@ -70,22 +73,22 @@ def pgd(
     keys: Tensor | None = None,
     config: PGDConfig | None = None,
 ) -> PGDResult:
-    """Look for a change inside a ball that makes the classifier wrong, or read the image as its target.
+    """Search a ball for a change that is misclassified or reaches its target.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
-        x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
+        x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64, in 0..K-1.
-        targets: Classes to reach, (B,), int64; None asks for any class but ``y``.
+        targets: Target classes, (B,), int64; None for any class but ``y``.
         keys: Seed of each image's starts, (B,), int64; default (config.seed, row).
         config: Settings; default :class:`PGDConfig`.
 
     Returns:
-        Changed images, whether they fool, and the passes: one forward as it is, a forward and a backward a step, and
-        one forward for the last point of each start.
+        Changed images, whether they fool, and the passes: one forward for the original image, a forward and a backward
+        per step, and one forward for the last point of each start.
 
     Raises:
-        InputError: A shape, type or class breaks the contract above.
+        InputError: A shape, type or class is invalid.
         AccessError: The classifier grants no gradients.
         NotDifferentiableError: No gradient reaches the pixels.
     """
@@ -100,7 +103,7 @@ def pgd(
 
 
 def _climb(state: AttackState, rows: Tensor, start: int, config: PGDConfig) -> None:
-    """One start of the images of ``rows``."""
+    """Run the ascent from one start for the images of ``rows``."""
     ball = Ball(state.x[rows], config.eps, config.norm)
     size = 2.5 * config.eps / config.steps if config.step_size is None else config.step_size
     pixels = ball.random(state.keys[rows], draw=start) if config.random_start else ball.x

@@ -1,4 +1,4 @@
-"""What the standard attacks share: the goal, passes counted by image, the best change so far, and the result."""
+"""State and result shared by the attacks: the goal, passes per image, and the best change so far."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from whywrong.models.method_call import MethodCall
 
 @result_class
 class AttackResult(MethodResult):
-    """Changed images of a batch, with what they cost. Distances are in units of the [0, 1] pixel range.
+    """Changed images of a batch and their cost. Distances are in units of the [0, 1] pixel range.
 
-    ``logits`` (B, K) are those of ``x_adv``; NaN where it was not sent.
+    ``logits`` (B, K) are those of ``x_adv``; NaN if it was not evaluated.
     """
 
     status: Sequence[Status] = column(
@@ -56,21 +56,21 @@ ResultT = TypeVar("ResultT", bound=AttackResult)
 
 
 class AttackState(MethodCall):
-    """One call of an attack: a :class:`MethodCall` with its goal, and the best change of each row so far.
+    """A :class:`MethodCall` of an attack, with its goal and the best change of each row so far.
 
     Args:
         classifier, x, y: As for every method.
-        targets: (B,), int64, classes to reach; None is away from ``y``.
+        targets: (B,), int64, target classes; None for any class but ``y``.
         keys: (B,), int64; None is (seed, row).
-        seed: Seeds the keys.
-        loss: What :meth:`ascend` differentiates and :meth:`loss` measures.
+        seed: Seed of the keys.
+        loss: Loss that :meth:`ascend` differentiates and :meth:`loss` computes.
         access: The least access that the attack needs; scores are enough for one that only calls :meth:`test`.
 
     Attributes:
         found: (B,), bool, rows whose best change reaches the goal.
 
     Raises:
-        InputError: A shape, type or class breaks the contract.
+        InputError: A shape, type or class is invalid.
         AccessError: The classifier grants less than ``access``.
     """
 
@@ -100,7 +100,7 @@ class AttackState(MethodCall):
         self.found = torch.zeros_like(self.detail)
 
     def begin(self) -> Tensor:
-        """Send the images as they are; rows (n,) that are left to attack."""
+        """Evaluate the unchanged images and return the rows (n,) left to attack."""
         rows, logits = self.clean_pass()
         if not len(rows):
             return rows
@@ -111,30 +111,33 @@ class AttackState(MethodCall):
         return rows[~there]
 
     def ascend(self, rows: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits (n, K), loss (n,) and gradient (n, C, H, W) of the loss: one forward and one backward pass each.
+        """Compute logits (n, K), loss (n,) and the gradient (n, C, H, W) of the loss.
 
-        What is not finite is minus infinity in the loss and zero in the gradient.
+        One forward and one backward pass each. Values that are not finite become minus infinity in the loss and zero in
+        the gradient.
         """
         classes = self._classes[rows]
 
         def objective(logits: Tensor, part: slice) -> Tensor:
-            chosen = classes[part].to(logits.device, copy=True)  # a caller's inference tensor may not enter the graph
+            chosen = classes[part].to(logits.device, copy=True)  # no inference tensor may enter the graph
             return attack_loss(self._loss, logits, chosen, targeted=self._targeted)
 
         logits, loss, grad = self.gradient(rows, pixels, objective)
         return logits, usable(loss), torch.nan_to_num(grad, 0.0, 0.0, 0.0)
 
     def loss(self, rows: Tensor, logits: Tensor) -> Tensor:
-        """Loss (n,) of logits (n, K) that are there already."""
+        """Compute the loss (n,) of given logits (n, K)."""
         return usable(attack_loss(self._loss, logits, self._classes[rows], targeted=self._targeted))
 
     def reached(self, rows: Tensor, logits: Tensor) -> Tensor:
-        """(n,) bool: whether the goal holds; never where a score is not finite."""
+        """Check if the goal is reached, (n,) bool, False if a score is not finite."""
         predicted, classes = predicted_classes(logits), self._classes[rows]
         return predicted == classes if self._targeted else (predicted != classes) & (predicted >= 0)
 
     def keep(self, rows: Tensor, pixels: Tensor, logits: Tensor, score: Tensor) -> Tensor:
-        """Remember changes that are better: a reached goal first, then the higher ``score`` (n,).
+        """Keep changes that are better than the best so far.
+
+        A reached goal comes first, then the higher ``score`` (n,).
 
         Returns:
             (n,), bool: whether these pixels reach the goal.
@@ -146,12 +149,12 @@ class AttackState(MethodCall):
         return reached
 
     def put(self, rows: Tensor, pixels: Tensor, logits: Tensor) -> None:
-        """Take these pixels as the best change of ``rows``, whatever was there."""
+        """Set the best change of ``rows`` to these pixels, unconditionally."""
         self._best[rows], self._logits[rows] = pixels, logits
         self.found[rows] = self.reached(rows, logits)
 
     def result(self, kind: type[ResultT], **extra: Any) -> ResultT:
-        """The result of this attack; ``extra`` holds the fields that only it has."""
+        """Build the result of this attack, with its own fields in ``extra``."""
         rows = self.rows
         self.mark(rows[~self.found[rows]], Status.NO_ANSWER)
         change = torch.nan_to_num(self._best - self.x, 0.0)  # bad rows are unchanged
@@ -166,7 +169,7 @@ class AttackState(MethodCall):
 
 
 def predicted_classes(logits: Tensor) -> Tensor:
-    """(B,) int64: highest-scoring class; -1 where a score is not finite."""
+    """Return the highest-scoring class, (B,) int64, or -1 if a score is not finite."""
     if not logits.shape[1]:
         return torch.full((len(logits),), -1, device=logits.device)
     return logits.argmax(1).where(logits.isfinite().all(1), -1)

@@ -1,4 +1,4 @@
-"""The inverted adversarial attack: the smallest change that turns a misclassified image right."""
+"""The inverted adversarial attack: the smallest change that makes a misclassified image correct."""
 
 from whywrong.attacks.inverted.config import InvertedConfig
 from whywrong.attacks.inverted.method import invert

@@ -14,42 +14,41 @@ Attack = Literal["newton", "sign", "one_gradient"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvertedConfig:
-    """Settings of :func:`whywrong.attacks.inverted.invert`, checked once, when built.
+    """Settings of :func:`whywrong.attacks.inverted.invert`, checked when built.
 
     Attributes:
         attack: ``newton`` is newton-then-shrink, the default; ``sign`` the iterative sign attack A1 and
             ``one_gradient`` the growing one-gradient step A2, which are kept for reproduction and do not shrink.
         norm: Norm whose first-order minimiser ``newton`` steps along and in which it shrinks.
-        overshoot: How far beyond the linearised boundary a candidate goes; 0.5 is half as far again. Shrinking takes
-            the excess back, so a large one costs nothing in the end and saves candidates.
-        rivals: Other classes that the first step in l2 keeps out at once, 1 to 5, one backward pass each; steps in
-            other norms, and later steps, follow the worst one.
-        rounds: Most Newton candidates an image; then the sign attack takes over.
+        overshoot: How far beyond the linearised boundary a candidate goes; 0.5 is half as far again. Shrinking removes
+            the excess, so a large value costs nothing in the end and saves candidates.
+        rivals: Number of other classes that the first step in l2 avoids at once, 1 to 5, one backward pass each; steps
+            in other norms, and later steps, use only the highest-scoring one.
+        rounds: Most Newton candidates per image; the sign attack follows if none succeeds.
         fallback_step: Step of that sign attack, [0, 1] units.
         steps: Most candidates of the sign attacks, also as fallback.
         step_size: Step of ``sign`` and ``one_gradient``, [0, 1] units.
-        budget: Most candidates an image in all; None leaves it to ``rounds`` and ``steps``. 0 sends none.
+        budget: Most candidates per image in all; None for only the limits ``rounds`` and ``steps``. 0 sends none.
         radius: Largest change of any pixel, [0, 1] units; 1 leaves the pixel range as the only bound.
-        safety: How far beyond a tie an image must be to count as right, as a share of the scale of its logits.
-        polish: Most refinements of the fix in ``norm``, one forward and one backward pass each; 0 to do without.
+        safety: Margin by which an image must be correctly classified, as a share of the scale of its logits.
+        polish: Most refinements of the fix in ``norm``, one forward and one backward pass each; 0 for none.
         polish_other: The same in the other of l2 and linf, for the distance in that norm.
-        tighten: Tests on the straight way from the image to its fix, after that, to find where it crosses the
-            boundary; 0 to do without.
+        tighten: Tests on the line from the image to the refined fix, to find where it crosses the boundary; 0 for none.
         quantise: Also make a fix of whole grey levels.
-        segments: Superpixels asked for in a large image; small images get fewer.
+        segments: Number of superpixels of a large image; small images get fewer.
         region_overshoot: As ``overshoot``, for the candidates of the region fix.
-        region_change: Most that one step of the region fix changes a pixel, [0, 1] units; rather than going further
-            it takes in another superpixel.
-        region_limit: Largest share of an image's superpixels that a region fix may take.
-        region_rounds: Most candidates of the region fix an image.
-        regions: Superpixels listed an image, by their share of the contribution.
+        region_change: Largest change of a pixel in one step of the region fix, [0, 1] units; beyond it, another
+            superpixel is added instead.
+        region_limit: Largest share of an image's superpixels in a region fix.
+        region_rounds: Most candidates of the region fix per image.
+        regions: Superpixels listed per image, by their share of the contribution.
         tested_regions: How many of them, from the first, are tested for being sufficient and necessary; two forward
             passes each.
-        halvings: How often a stretch of the way from image to fix, on which the contribution does not add up, may be
-            halved. Each stretch takes 3 or 7 forward and backward passes.
-        completeness: Residual of the contribution, as a share of the margin's fall, above which it is halved.
-        beyond: How much further than its minimal length a fix is taken before regions are tested on it.
-        seed: Seeds the directions taken where the gradient is zero, if the caller names no keys.
+        halvings: Most halvings of a segment of the path from image to fix whose contribution does not add up. Each
+            segment takes 3 or 7 forward and backward passes.
+        completeness: Residual of the contribution, as a share of the decrease of the margin, above which it is halved.
+        beyond: How far beyond its minimal length a fix is extended before regions are tested on it.
+        seed: Seed of the directions used if the gradient is zero, if no keys are given.
 
     Example:
         >>> import whywrong as ww

@@ -1,11 +1,11 @@
-"""Which pixels carried the fix: integrated gradients along it, shared out over regions, and set against the object.
+"""Contribution of each pixel to a fix, by integrated gradients, over regions and on the object.
 
-    C(u) = sum over channels of delta_u * average over the way of (-d m_y / d x_u)
+    C(u) = sum over channels of delta_u * average over the path of (-d m_y / d x_u)
 
-The sum of C over all pixels is the fall of the margin from the image to its fix, and that is checked. The average is
-taken with the 3 nodes of Gauss and Legendre; where they do not add up, Kronrod's 4 nodes between them are added. What
-remains are kinks of the margin, above all where another class becomes the best rival: there the way is halved, until
-the whole adds up.
+The sum of C over all pixels is the decrease of the margin from the image to its fix, and that is checked. The average
+is taken with 3 Gauss-Legendre nodes; if they do not add up, the 4 Kronrod nodes between them are added. The remaining
+error comes from kinks of the margin, above all where another class becomes the runner-up; there the path is halved
+until the sum adds up.
 
 Source: Sundararajan, Taly and Yan 2017, arXiv 1703.01365, section 3 (integrated gradients); along a fix, ours.
 """
@@ -21,7 +21,7 @@ from whywrong.attacks.inverted.region_fix import margin_gradient
 from whywrong.core.margins import error_margin
 from whywrong.models.classifier import Classifier
 
-# Gauss-Legendre nodes on [-1, 1], the nodes that Kronrod puts between them, and the weights of all seven in that order.
+# Gauss-Legendre nodes on [-1, 1], the Kronrod nodes between them, and the weights of all seven in that order.
 GAUSS = (-0.7745966692414834, 0.0, 0.7745966692414834)
 GAUSS_WEIGHTS = (5 / 9, 8 / 9, 5 / 9)
 BETWEEN = (-0.9604912687080202, -0.4342437493468026, 0.4342437493468026, 0.9604912687080202)
@@ -33,12 +33,12 @@ KRONROD_WEIGHTS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contribution:
-    """How much of the fall of the margin each pixel brought about.
+    """Contribution of each pixel to the decrease of the margin.
 
     Attributes:
         map: (B, H, W), logits; positive helped the fix, negative worked against it.
-        residual: (B,), what the map's sum misses of the margin's fall, as a share of that fall.
-        nodes: (B,), int64, points of the way that were differentiated in the end.
+        residual: (B,), difference between the map's sum and the margin's decrease, as a share of that decrease.
+        nodes: (B,), int64, points of the path whose gradients are used in the end.
         forwards: (B,), int64.
         backwards: (B,), int64.
     """
@@ -61,7 +61,7 @@ def contribution(
     halvings: int,
     tolerance: float,
 ) -> Contribution:
-    """Integrated gradients of the error margin from each image to its fix.
+    """Integrate the gradient of the error margin from each image to its fix.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), differentiable.
@@ -70,8 +70,8 @@ def contribution(
         delta: (B, C, H, W), changes that fix them.
         margin_before: (B,), error margin of ``x``, logits.
         margin_after: (B,), error margin of ``x + delta``, logits.
-        halvings: How often a stretch may be halved; that costs one forward pass for the margin in its middle.
-        tolerance: Residual, as a share of the margin's fall, at which no more is halved.
+        halvings: Most halvings of a segment, each with one forward pass for the margin at its middle.
+        tolerance: Residual, as a share of the margin's decrease, at which halving stops.
 
     Returns:
         The maps with their residuals and cost.
@@ -86,12 +86,12 @@ def contribution(
         counter.index_add_(0, rows, torch.full_like(rows, number))
 
     def to_blame(rows: Tensor, gap: Tensor) -> Tensor:
-        """The worst stretches of the images that still miss too much."""
+        """Select the worst segments of the images whose residual is still too large."""
         worst = torch.zeros_like(missing).scatter_reduce_(0, rows, gap.abs(), "amax")
         return (missing.abs() > tolerance * fall.abs())[rows] & (gap.abs() >= 0.5 * worst[rows])
 
     def slopes(rows: Tensor, start: Tensor, end: Tensor, places: tuple[float, ...]) -> Tensor:
-        """(N, T, H, W): fall of the margin by pixel and unit of the way, at T places of each stretch."""
+        """Compute the decrease of the margin (N, T, H, W) per pixel and unit of path, at T points of each segment."""
         found = []
         for place in places:
             at = _point(x[rows], delta[rows], start + (end - start) * (place + 1) / 2)
@@ -100,7 +100,7 @@ def contribution(
             count(counter, rows, len(places))
         return torch.stack(found, 1)
 
-    rows = torch.arange(len(x), device=x.device)  # image of each stretch
+    rows = torch.arange(len(x), device=x.device)  # image of each segment
     start, end = torch.zeros_like(fall), torch.ones_like(fall)
     high, low = margin_before.double(), margin_after.double()
     for halving in range(halvings + 1):
@@ -144,7 +144,7 @@ def contribution(
 
 
 def _average(slopes: Tensor, weights: tuple[float, ...], length: Tensor) -> Tensor:
-    """(N, H, W): contribution of stretches from the slopes (N, T, H, W) at their nodes."""
+    """Average the slopes (N, T, H, W) at the nodes of each segment to its contribution (N, H, W)."""
     share = torch.tensor(weights, dtype=slopes.dtype, device=slopes.device) / 2
     return (slopes * share.view(1, -1, 1, 1)).sum(1) * length.to(slopes.dtype).view(-1, 1, 1)
 
@@ -154,7 +154,7 @@ def _point(x: Tensor, delta: Tensor, share: Tensor) -> Tensor:
 
 
 def object_lift(maps: Tensor, masks: Tensor, least_shifts: int = 199) -> tuple[Tensor, Tensor]:
-    """How much more of a map lies on the object than the object's area accounts for, and whether that is chance.
+    """Compare the share of a map on the object with the object's share of the area.
 
     The lift is the object's share of ``|C|`` divided by its share of the area. The p-value compares it with the lifts
     of the mask shifted circularly by every whole number of pixels, the unshifted mask among them (all H * W shifts at
@@ -162,11 +162,11 @@ def object_lift(maps: Tensor, masks: Tensor, least_shifts: int = 199) -> tuple[T
 
     Args:
         maps: (B, H, W), signed.
-        masks: (B, H, W), bool, the object; all False where unknown.
+        masks: (B, H, W), bool, the object; all False if unknown.
         least_shifts: Fewest shifts, besides none, for which a p-value is given.
 
     Returns:
-        Lift and p-value, (B,) each; NaN where the mask is empty or covers the whole image, or the map is zero.
+        Lift and p-value, (B,) each; NaN if the mask is empty or covers the whole image, or the map is zero.
     """
     height, width = maps.shape[-2:]
     amount = maps.detach().abs().double()

@@ -1,7 +1,8 @@
-"""From a fix to an explanation: where it acts and which regions it needs.
+"""Explain a fix by the pixels that contribute to it and the regions it needs.
 
-Source: ours, docs/methods/inverted.md. Where a fix lies shows where the model is sensitive, for any class: it is no
-evidence that the place caused the error. Explanations of a place are tested by :mod:`whywrong.explain.covering`.
+Source: ours, docs/methods/inverted.md. The location of a fix shows where the model is sensitive, for any class; it is
+no evidence that the location caused the error. Explanations by location are tested by
+:mod:`whywrong.explain.covering`.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ def explain_fix(
     masks: Tensor | None,
     config: InvertedConfig,
 ) -> ExplainedFix:
-    """Explain fixes that were found: contribution and regions.
+    """Explain fixes by contribution and regions.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), differentiable.
         x: (B, C, H, W), misclassified images in [0, 1].
         y: (B,), int64, true classes.
-        delta: (B, C, H, W), changes with which the classifier reads ``x + delta`` as ``y``.
+        delta: (B, C, H, W), changes such that ``x + delta`` is predicted as ``y``.
         rows: (B,), int64, their rows in the batch of the caller.
-        masks: (B, H, W), bool, the object, all False where unknown; None where none is known.
+        masks: (B, H, W), bool, the object, all False if unknown; None if none is known.
         config: Settings.
 
     Returns:
-        One explanation a row, with what it cost. Rows do not depend on each other.
+        One explanation per row, with its cost. Rows do not depend on each other.
     """
     with classifier:
         logits, margin, gradient = margin_gradient(classifier, x, y)

@@ -1,4 +1,4 @@
-"""The classifier as the attack sees it: margins toward the labels, with every pass counted by image."""
+"""Margins toward the labels, with every pass counted per image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from whywrong.models.classifier import Classifier
 
 @dataclass(slots=True, eq=False)
 class Linearization:
-    """Images of a batch and what the classifier said of them.
+    """Images of a batch with their margins and gradients.
 
     Attributes:
         pixels: (n, C, H, W), in [0, 1].
@@ -22,7 +22,7 @@ class Linearization:
         right: (n,), bool, whether the margin is negative by more than the safety.
         slack: (n,), the safety in logits.
         grad: (n, C, H, W), gradient of the margin; (n, R, C, H, W) of the margins over R rivals; or None.
-        rival_margins: (n, R), margins over the R nearest rivals, the first being ``margin``; or None.
+        rival_margins: (n, R), margins over the R highest-scoring rivals, the first being ``margin``; or None.
     """
 
     pixels: Tensor
@@ -33,7 +33,7 @@ class Linearization:
     rival_margins: Tensor | None = None
 
     def at(self, rows: Tensor) -> Linearization:
-        """The points of some rows."""
+        """Select the points of some rows."""
         return Linearization(*(None if part is None else part[rows] for part in self._parts()))  # type: ignore[arg-type]
 
     def put(self, rows: Tensor, other: Linearization) -> None:
@@ -46,18 +46,18 @@ class Linearization:
         return self.pixels, self.margin, self.right, self.slack, self.grad, self.rival_margins
 
     def clone(self) -> Linearization:
-        """An independent copy."""
+        """Return an independent copy."""
         return Linearization(*(None if part is None else part.clone() for part in self._parts()))  # type: ignore[arg-type]
 
 
 class MarginOracle:
-    """Asks the classifier about changed images, and counts.
+    """Evaluates changed images with the classifier and counts the passes.
 
     Args:
         classifier: Grants gradients.
         y: (B,), true classes.
-        safety: Share of the largest absolute logit by which a margin must be negative to count as right, so that the
-            answer stays the same in another batch.
+        safety: Share of the largest absolute logit by which a margin must be negative to count as correctly classified,
+            so that the prediction is the same in another batch.
 
     Attributes:
         forwards: (B,), int64, passes of each image so far.
@@ -73,18 +73,18 @@ class MarginOracle:
         self.backwards = torch.zeros_like(y)
 
     def test(self, rows: Tensor, pixels: Tensor) -> Linearization:
-        """One forward pass for each of ``pixels`` (n, C, H, W), which belong to ``rows`` (n,) of the batch."""
+        """Evaluate ``pixels`` (n, C, H, W) of ``rows`` (n,) with one forward pass each."""
         self.forwards.index_add_(0, rows, torch.ones_like(rows))
         logits = self.classifier.logits(pixels)
         return self._judge(pixels, logits, error_margin(logits, self.y[rows]))
 
     def linearise(self, rows: Tensor, pixels: Tensor, rivals: int = 1, *, entropy: bool = False) -> Linearization:
-        """One forward pass, fused with one backward pass for each rival.
+        """Linearise the margin with one forward pass and one backward pass per rival.
 
         Args:
             rows: (n,), rows of the batch.
             pixels: (n, C, H, W).
-            rivals: Other classes, nearest first, whose margins are differentiated.
+            rivals: Number of other classes, highest-scoring first, whose margins are differentiated.
             entropy: Differentiate the cross entropy of the true class instead of the margin.
         """
         y = self.y[rows]

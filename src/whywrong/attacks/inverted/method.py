@@ -1,4 +1,4 @@
-"""The inverted attack: for every misclassified image the smallest change that makes it right.
+"""The inverted attack: the smallest change that makes each misclassified image correct.
 
 Source: Haffar, Jebreel, Domingo-Ferrer and Sanchez 2021, "Explaining Image Misclassification in Deep Learning via
 Adversarial Examples", MDAI 2021. Only its abstract could be read; search, shrinking and rounding are our completion.
@@ -37,22 +37,22 @@ def invert(
     masks: Tensor | None = None,
     config: InvertedConfig | None = None,
 ) -> InvertedResult:
-    """Find the smallest change that makes the classifier read each image as its true class.
+    """Find the smallest change with which each image is predicted as its true class.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
-        x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
+        x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64, in 0..K-1.
         keys: Seed of each image's noise, (B,), int64; default (config.seed, row).
         detail: (B,), bool, rows to explain in full once fixed; default all.
-        masks: (B, H, W), bool, the object, all False where unknown; default unknown.
+        masks: (B, H, W), bool, the object, all False if unknown; default unknown.
         config: Settings; default :class:`InvertedConfig`.
 
     Returns:
         Fixes, distances, the fix of whole grey levels, and for the rows of ``detail`` the explanation.
 
     Raises:
-        InputError: A shape, type or class breaks the contract above.
+        InputError: A shape, type or class is invalid.
         AccessError: The classifier grants no gradients.
         NotDifferentiableError: No gradient reaches the pixels.
 
@@ -80,7 +80,7 @@ def invert(
 
 
 class _Attack:
-    """What is known of each row so far."""
+    """State of one attack, with one entry per row."""
 
     def __init__(self, call: MethodCall, config: InvertedConfig) -> None:
         self.call, self.x, self.config = call, call.x, config
@@ -156,20 +156,20 @@ class _Attack:
         return found
 
     def _rescue(self, rows: Tensor, box: Box, steps: int) -> tuple[Linearization, Tensor]:
-        """The sign attack from the original image, where Newton's method found nothing."""
+        """Run the sign attack from the original image for rows that Newton's method did not fix."""
         start = self.oracle.linearise(rows, box.x, entropy=True)
         found, sent = iterative_sign(
             self.oracle, rows, start, box, self.config.fallback_step, steps, self.call.keys[rows]
         )
         right = found.right.nonzero().flatten()
-        if len(right):  # what follows starts from the gradient of the margin at the fix
+        if len(right):  # the next steps need the gradient of the margin at the fix
             found.put(right, self.oracle.linearise(rows[right], found.pixels[right]))
         return found, sent
 
     # Shrink.
 
     def _shrink(self, rows: Tensor, start: Linearization, found: Linearization) -> Linearization:
-        """Nearer fixes in the norm asked for and, for the distances, in l2 and linf."""
+        """Shrink the fix in the configured norm and, for the distances, in l2 and linf."""
         config, box = self.config, Box(self.x[rows], self.config.radius)
         answer = self._nearest(rows, box, found, config.norm, config.polish)
         nearest = [answer]
@@ -186,7 +186,7 @@ class _Attack:
         self.q_shrink[rows] += refinements + tests
         return best
 
-    # Round, test again.
+    # Round and test again.
 
     def _finish(self, rows: Tensor, start: Linearization, found: Linearization) -> None:
         x = self.x[rows]
@@ -203,7 +203,7 @@ class _Attack:
             levels, fixed = round_fix(self.oracle, rows, x, delta, grad, start.margin, self.call.keys[rows])
             self.fix_u8[rows], self.u8_fixed[rows] = levels, fixed
 
-    # Answer.
+    # Result.
 
     def _result(self) -> InvertedResult:
         call, fixed = self.call, self.call.having(Status.OK)
@@ -252,7 +252,7 @@ class _Attack:
 
 
 def _exact_change(x: Tensor, pixels: Tensor) -> Tensor:
-    """``pixels - x``, nudged toward zero where rounding would carry ``x + delta`` out of [0, 1]."""
+    """Compute ``pixels - x``, nudged toward zero if rounding would move ``x + delta`` out of [0, 1]."""
     delta = pixels - x
     outside = (x + delta > 1) | (x + delta < 0)
     return torch.where(outside, torch.nextafter(delta, torch.zeros_like(delta)), delta)

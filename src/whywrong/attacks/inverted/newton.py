@@ -1,6 +1,6 @@
-"""Newton search for a right image: go beyond the linearised boundary, test, linearise again.
+"""Newton search for a correctly classified image: step beyond the linearised boundary, test, repeat.
 
-The pass that tests a candidate is also the pass that linearises the next step, so k candidates cost k forward and k
+The pass that tests a candidate also linearises the next step, so k candidates cost k forward and k
 backward passes beyond the one on the original image. Source: ours, docs/methods/inverted.md.
 """
 
@@ -18,21 +18,21 @@ from whywrong.attacks.inverted.steps import STEPS, polyhedral_step
 def newton_search(
     oracle: MarginOracle, rows: Tensor, start: Linearization, box: Box, rounds: int, config: InvertedConfig
 ) -> tuple[Linearization, Tensor]:
-    """Search from the original images of ``rows`` until they are right, or ``rounds`` candidates were sent.
+    """Search from the original images until they are correctly classified.
 
     Args:
-        oracle: Asks and counts.
+        oracle: Evaluates and counts.
         rows: (n,), rows of the batch.
         start: The original images, linearised.
         box: Allowed pixels of these rows.
-        rounds: Most candidates an image.
+        rounds: Most candidates per image.
         config: ``norm`` and ``overshoot``.
 
     Returns:
-        The last candidate of each row, linearised, and the candidates sent (n,) int64.
+        The last candidate of each row, linearised, and the number of candidates (n,) int64.
 
-    Where ``start`` carries the margins over several rivals, the first step keeps all of them out at once: most
-    candidates that fail land in a third class. Later steps follow the single worst rival.
+    If ``start`` has the margins over several rivals, the first step avoids all of them at once, as most failing
+    candidates are predicted as a third class. Later steps use only the highest-scoring rival.
     """
     assert start.grad is not None
     now = start.clone()
@@ -61,7 +61,7 @@ def _next_candidate(base: Linearization, box: Box, config: InvertedConfig) -> Te
         need = base.margin * (1 + config.overshoot) + 2 * base.slack
         delta, _ = STEPS[config.norm](base.grad, need, low, high)
     else:
-        # Every rival shall end as far behind as the overshoot puts the worst one.
+        # Every rival must end as far behind as the overshoot puts the highest-scoring one.
         need = base.rival_margins + (config.overshoot * base.margin + 2 * base.slack)[:, None]
         delta, _ = polyhedral_step(base.grad, need, low, high)
     return box.clip(base.pixels + delta)

@@ -1,15 +1,14 @@
-"""Superpixel Newton: a fix confined to a few superpixels, which a person can look at.
+"""Superpixel Newton: a fix confined to a few superpixels, which a person can inspect.
 
-A minimal fix is spread over the whole image; its map says little. Here the change is measured by the group norm
-``||delta||_{2,1}``, the sum over superpixels S of ``||delta_S||_2``. Of the linearised margin its smallest minimiser
-puts everything into the superpixel with the largest ``||g_S||_2``, so the fix is built forward: take that superpixel,
-step, linearise again, take another one where the step fell short.
+A minimal fix is spread over the whole image, so its map says little. Here the change is measured by the group norm
+``||delta||_{2,1}``, the sum over superpixels S of ``||delta_S||_2``. The smallest minimiser of the linearised margin
+puts everything into the superpixel with the largest ``||g_S||_2``, so the fix is built greedily: add that superpixel,
+step, linearise again, and add another one if the step fell short.
 
-Source: ours, docs/methods/inverted.md. Where the step inside the superpixels taken so far would change a pixel by
-more than ``region_change``, more are taken at once, since a bleached patch explains nothing; a step that brought the
-margin down by half is followed by another one in the same place; one that fell short of what the linearised margin
-promised is followed by one longer by that factor; the weakest superpixels are dropped at the end where the others
-suffice.
+Source: ours, docs/methods/inverted.md. If the step inside the chosen superpixels would change a pixel by more than
+``region_change``, more are added at once, since a bleached patch explains nothing. A step that halved the margin is
+followed by another one in the same superpixels. A step that achieved less than the linearised margin predicted is
+followed by one longer by that factor. In the end, the weakest superpixels are dropped if the others suffice.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from whywrong.attacks.inverted.steps import l2_step
 from whywrong.core.margins import error_margin
 from whywrong.models.classifier import Classifier
 
-_LONGEST = 4.0  # longest step, in units of the way to the linearised boundary
-_PATIENCE = 10  # rounds after which the number of superpixels added a round doubles each time
+_LONGEST = 4.0  # longest step, in units of the distance to the linearised boundary
+_PATIENCE = 10  # rounds after which the number of superpixels added per round doubles each time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,9 +33,9 @@ class RegionFix:
     """Fixes confined to superpixels.
 
     Attributes:
-        delta: (B, C, H, W), the change, zero outside ``chosen``; NaN where no region fix was found.
-        chosen: (B, S), bool, the superpixels that carry it.
-        fixed: (B,), bool, whether the classifier reads ``x + delta`` as the true class.
+        delta: (B, C, H, W), the change, zero outside ``chosen``; NaN if no region fix was found.
+        chosen: (B, S), bool, the changed superpixels.
+        fixed: (B,), bool, whether ``x + delta`` is predicted as the true class.
         forwards: (B,), int64.
         backwards: (B,), int64.
     """
@@ -68,12 +67,12 @@ def region_fix(
         segments: (B, H, W), int64, superpixels.
         margin: (B,), error margin of ``x``, logits.
         gradient: (B, C, H, W), its gradient.
-        scale: (B,), size of its logits; a candidate aims beyond the safety that is asked of a fix.
+        scale: (B,), size of its logits; a candidate aims beyond the safety required of a fix.
         config: ``region_overshoot``, ``region_change``, ``region_limit``, ``region_rounds``, ``radius``, ``safety``.
 
     Returns:
-        The fixes, with what they cost: one forward and one backward pass a candidate, which tests it and linearises the
-        margin again, and one forward pass for each halving of the number of superpixels at the end.
+        The fixes and their cost: one forward and one backward pass per candidate, which test it and linearise the
+        margin again, and one forward pass per halving of the number of superpixels at the end.
     """
     batch, count = len(x), int(segments.max()) + 1 if segments.numel() else 1
     present = segment_sums(torch.ones_like(x[:, 0]), segments, count) > 0  # (B, S)
@@ -84,10 +83,10 @@ def region_fix(
     forwards = torch.zeros(batch, dtype=torch.int64, device=x.device)
     backwards = torch.zeros_like(forwards)
 
-    rows = torch.arange(batch, device=x.device)  # images still wrong
+    rows = torch.arange(batch, device=x.device)  # images still misclassified
     m, g = margin, gradient
-    more = torch.ones_like(rows)  # superpixels to be taken in addition
-    reach = torch.full_like(m, 1 + config.region_overshoot)  # length of the step, 1 ends on the linearised boundary
+    more = torch.ones_like(rows)  # superpixels to add
+    reach = torch.full_like(m, 1 + config.region_overshoot)  # length of the step; 1 ends on the linearised boundary
     for step in range(config.region_rounds):
         at = x[rows] + delta[rows]
         room_low, room_high = (-at).clamp_min(-config.region_change), (1 - at).clamp_max(config.region_change)
@@ -128,10 +127,10 @@ def _grow(
     most: Tensor,
     config: InvertedConfig,
 ) -> Tensor:
-    """The superpixels of the next step: those taken, and the steepest others as far as they are called for.
+    """Choose the superpixels of the next step, the present ones and the steepest others.
 
-    At least ``least`` more are taken (at least one in all), and more where the linear step inside them, with
-    multiplier ``need / ||g||^2``, would still move a pixel by over ``region_change``; never over ``most`` in all.
+    At least ``least`` are added (at least one in all), and more if the linear step inside them, with multiplier
+    ``need / ||g||^2``, would still move a pixel by over ``region_change``; never more than ``most`` in all.
     """
     energy = segment_sums(slope.square().sum(1), segments, present.shape[1])  # (B, S)
     peak = torch.zeros_like(energy).scatter_reduce_(1, segments.flatten(1), slope.amax(1).flatten(1), "amax")
@@ -160,7 +159,11 @@ def _prune(
     fixed: Tensor,
     config: InvertedConfig,
 ) -> Tensor:
-    """Keep the fewest strongest superpixels that suffice, found by bisection, in place; (B,) int64 forwards."""
+    """Keep the fewest strongest superpixels that suffice, by bisection, in place.
+
+    Returns:
+        (B,) int64, forward passes.
+    """
     forwards = torch.zeros_like(fixed, dtype=torch.int64)
     energy = segment_sums(delta.square().sum(1), segments, chosen.shape[1]).masked_fill(~chosen, -1.0)
     rank = energy.argsort(dim=1, descending=True, stable=True).argsort(dim=1)  # (B, S), 0 the strongest
@@ -179,10 +182,17 @@ def _prune(
 
 
 def margin_gradient(classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (B, K), error margin (B,) and its gradient (B, C, H, W); one forward and one backward pass an image."""
+    """Compute logits (B, K), error margin (B,) and its gradient (B, C, H, W).
+
+    One forward and one backward pass per image.
+    """
     return classifier.gradient(x, lambda logits, rows: error_margin(logits, y[rows]))
 
 
 def is_right(logits: Tensor, y: Tensor, safety: float) -> Tensor:
-    """(B,) bool: the true class leads by more than ``safety`` times the scale of the logits; a tie is wrong."""
+    """Check if images are correctly classified with a safe margin.
+
+    Returns:
+        (B,) bool: the true class leads by more than ``safety`` times the scale of the logits; False for a tie.
+    """
     return error_margin(logits, y) < -safety * logits.abs().amax(1)

@@ -1,9 +1,9 @@
-"""The superpixels that carry a fix: their shares, and whether the fix works in one alone, or without it.
+"""Superpixels that contribute most to a fix, and whether each alone is sufficient or necessary.
 
-Source: ours, docs/methods/inverted.md. A minimal fix ends on the boundary, where each part of it is necessary and no
-part is sufficient, whatever the parts are. Both are therefore asked of the fix taken ``beyond`` further: with the
-default of 0.5 and a margin that falls evenly, a region is necessary if it carries over 1/3 of the fall, and sufficient
-if it carries over 2/3.
+Source: ours, docs/methods/inverted.md. A minimal fix ends on the boundary, where every part of it is necessary and no
+part is sufficient, whatever the parts are. Both are therefore tested on the fix extended by ``beyond``: with the
+default of 0.5 and a margin that decreases evenly, a region is necessary if it contributes over 1/3 of the decrease,
+and sufficient if it contributes over 2/3.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from whywrong.models.classifier import Classifier
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListedRegions:
-    """The foremost regions of each fix.
+    """The regions of each fix with the largest shares.
 
     Attributes:
-        regions: B lists, by falling share, of ``segment`` (number of the superpixel), ``share`` (of the contribution;
-            all superpixels together 1, some negative), ``area`` (of the image), ``lift`` (share of the region that
-            lies on the object, over the object's share of the image, weighted by ``|contribution|``; None where no
-            object is known), ``sufficient`` and ``necessary`` (None where not tested).
+        regions: B lists, by decreasing share, of ``segment`` (number of the superpixel), ``share`` (of the
+            contribution; all superpixels together 1, some negative), ``area`` (of the image), ``lift`` (share of the
+            region that lies on the object, over the object's share of the image, weighted by ``|contribution|``; None
+            if no object is known), ``sufficient`` and ``necessary`` (None if not tested).
         forwards: (B,), int64.
     """
 
@@ -47,7 +47,9 @@ def list_regions(
     *,
     config: InvertedConfig,
 ) -> ListedRegions:
-    """Name the ``config.regions`` superpixels with the largest share, and test the first ``config.tested_regions``.
+    """List the superpixels with the largest shares and test the first of them.
+
+    ``config.regions`` are listed and ``config.tested_regions`` tested.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K).
@@ -56,11 +58,11 @@ def list_regions(
         delta: (B, C, H, W), changes that fix them.
         contribution: (B, H, W), signed contributions of the pixels of ``delta``.
         segments: (B, H, W), int64, superpixels.
-        masks: (B, H, W), bool, the object, all False where unknown, or None.
+        masks: (B, H, W), bool, the object, all False if unknown, or None.
         config: Settings.
 
     Returns:
-        The regions; two forward passes for each one tested.
+        The regions; two forward passes per tested region.
     """
     count = int(segments.max()) + 1 if segments.numel() else 1
     area = segment_sums(torch.ones_like(contribution), segments, count)
@@ -101,7 +103,10 @@ def list_regions(
 
 
 def _lifts(contribution: Tensor, segments: Tensor, masks: Tensor | None, count: int) -> Tensor:
-    """(B, S): object lift inside each superpixel, NaN where the object is unknown or covers everything."""
+    """Compute the object lift (B, S) of each superpixel.
+
+    NaN if the object is unknown or covers everything.
+    """
     amount = contribution.abs()
     whole = segment_sums(amount, segments, count)
     if masks is None:

@@ -1,4 +1,4 @@
-"""What the inverted attack returns: one row an image, with the details of the rows that were explained."""
+"""Result of the inverted attack: one row per image, with details of the explained rows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DETAIL_MAPS = ("contribution", "region_mask", "region_fix")
 
 @result_class
 class ExplainedFix(ColumnGroup):
-    """Explanations of fixes. Changes are in units of the [0, 1] pixel range, areas shares of it.
+    """Explanations of fixes. Changes are in units of the [0, 1] pixel range, areas are shares of the image.
 
-    ``row`` (E,) int64 is the image of each. ``contribution`` (E, H, W) are the logits by which each pixel of the fix
-    lowered the error margin; negative where it worked against the fix; they sum to the fall of the margin.
+    ``row`` (E,) int64 is the image of each. ``contribution`` (E, H, W) is the amount in logits by which each pixel of
+    the fix lowered the error margin, negative if it worked against the fix; the sum is the decrease of the margin.
     ``segments`` (E, H, W) int64 are the superpixels, ``region_mask`` (E, H, W) bool those of the region fix, all False
-    where there is none, and ``region_fix`` (E, C, H, W) the image fixed inside them, NaN where there is none.
+    if there is none, and ``region_fix`` (E, C, H, W) the image fixed inside them, NaN if there is none.
     """
 
     row: Tensor
@@ -59,17 +59,20 @@ class ExplainedFix(ColumnGroup):
     backwards: Tensor
 
     def maps(self) -> Mapping[str, Tensor]:
-        """``contribution`` and ``region_mask`` (E, H, W), ``region_fix`` (E, C, H, W); NaN where there is none."""
+        """Return ``contribution``, ``region_mask`` and ``region_fix``.
+
+        They are (E, H, W), (E, H, W) and (E, C, H, W); NaN if there is none.
+        """
         mask = torch.where(self.region_fixed.view(-1, 1, 1), self.region_mask.float(), torch.nan)
         return {"contribution": self.contribution, "region_mask": mask, "region_fix": self.region_fix}
 
 
 @result_class
 class InvertedResult(MethodResult):
-    """Fixes of a batch, with what they cost. Distances are in units of the [0, 1] pixel range.
+    """Fixes of a batch and their cost. Distances are in units of the [0, 1] pixel range.
 
-    ``delta`` (B, C, H, W) is the change: ``x + delta`` is the fix; zero where there is none. ``fix_u8`` (B, C, H, W)
-    uint8 is the fix of whole grey levels, the rounded image where there is none; ``image_u8`` the image in whole grey
+    ``delta`` (B, C, H, W) is the change: ``x + delta`` is the fix; zero if there is none. ``fix_u8`` (B, C, H, W)
+    uint8 is the fix of whole grey levels, the rounded image if there is none; ``image_u8`` the image in whole grey
     levels. A fix is shown if ``margin_after`` is negative and ``unstable`` false.
 
     Example:
@@ -122,8 +125,9 @@ class InvertedResult(MethodResult):
         return torch.tensor([word == Status.OK for word in self.status], dtype=torch.bool, device=self.delta.device)
 
     def maps(self) -> Mapping[str, Tensor]:
-        """``contribution`` (B, H, W), ``region_mask`` (B, H, W), ``region_fix``, ``fix_u8``, ``image_u8`` (B, C, H, W).
+        """Return the maps to store.
 
+        ``contribution`` and ``region_mask`` are (B, H, W), ``region_fix``, ``fix_u8`` and ``image_u8`` (B, C, H, W).
         Rows that were not explained, or have no such map, are NaN; ``fix_u8`` and ``image_u8`` hold grey levels 0..255.
         """
         found = self.explained.maps() if self.explained is not None else {}

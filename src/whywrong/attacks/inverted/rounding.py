@@ -1,9 +1,9 @@
-"""The fix of whole grey levels: rounded away from the image, never simply rounded.
+"""Round a fix to whole grey levels, away from the image.
 
-A smallest fix is often below half a grey level, so that rounding it gives the image back. Instead the change is cut
+A smallest fix is often below half a grey level, so that plain rounding returns the image. Instead the change is cut
 to whole levels and then, pixel by pixel in decreasing order of |g delta|, raised to the next level away from the
-image, until the linearised margin is right with some to spare. What the test refuses is tried again with more to
-spare and a larger change. Source: ours, docs/methods/inverted.md.
+image, until the linearised margin is negative with a reserve. If the test fails, it is repeated with a larger reserve
+and a larger change. Source: ours, docs/methods/inverted.md.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from whywrong.attacks.inverted.margin_oracle import MarginOracle
 from whywrong.attacks.inverted.sign import iterative_sign
 
 _STRENGTHS = (1.0, 1.5, 2.5, 4.0, 8.0, 16.0)
-_SPARE = 0.3  # share of the original margin that the first attempt has to spare
+_SPARE = 0.3  # reserve of the first attempt, as a share of the original margin
 _SIGN_STEPS = 30
-_EXACT = 1e-3  # grey levels; a change this close to a whole level is that level, but for float32
+_EXACT = 1e-3  # grey levels; a change this close to a whole level differs from it only by float32 rounding
 
 
 def grey_levels(x: Tensor) -> Tensor:
-    """The nearest grey levels (B, C, H, W) uint8 of pixels in [0, 1]."""
+    """Round pixels in [0, 1] to grey levels (B, C, H, W) uint8."""
     return (x * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def round_fix(
     oracle: MarginOracle, rows: Tensor, x: Tensor, delta: Tensor, grad: Tensor, margin: Tensor, keys: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Fixes of whole grey levels.
+    """Round fixes to whole grey levels.
 
     Args:
-        oracle: Asks and counts.
+        oracle: Evaluates and counts.
         rows: (n,), rows of the batch.
         x: (n, C, H, W), originals in [0, 1].
         delta: (n, C, H, W), their fixes.
         grad: (n, C, H, W), gradient of the margin at or near the fix.
         margin: (n,), margin of the originals, logits.
-        keys: (n,), int64, seeds for the sign attack that takes over where rounding fails.
+        keys: (n,), int64, seeds of the sign attack that follows if rounding fails.
 
     Returns:
-        Grey levels (n, C, H, W) uint8, the original's where no fix was found, and whether one was (n,) bool.
+        Grey levels (n, C, H, W) uint8, the original's if no fix was found, and whether one was found (n,) bool.
     """
     levels = grey_levels(x)
     change = ((x + delta) * 255 - levels).flatten(1)  # (n, D), grey levels, real
@@ -73,7 +73,7 @@ def round_fix(
 
 
 def _directed(levels: Tensor, change: Tensor, slope: Tensor, order: Tensor, goal: Tensor) -> Tensor:
-    """Whole levels: the change cut toward zero, then raised on the first pixels of ``order`` until the goal is met."""
+    """Cut the change toward zero, then raise the first pixels of ``order`` until the goal is met."""
     start = levels.flatten(1).to(change.dtype)
     lower = change.trunc()
     upper = torch.copysign(change.abs().ceil(), change)

@@ -1,10 +1,10 @@
-"""From the first right image to the nearest one: Newton steps along the boundary, then the way back.
+"""Shrink a first fix to the nearest one: Newton steps along the boundary, then back to the image.
 
-Each refinement linearises the margin at the current change d, takes the smallest change d' that the linearisation
-calls right (exactly, in the box), and moves part of the way, d <- d + damping (d' - d). Points need not be right on
-the way; the smallest right one is kept. Near the boundary this is the fixed-point iteration of Hasofer, Lind,
-Rackwitz and Fiessler (structural reliability, 1978), whose fixed points are the local minimisers; the damping keeps
-the kinks of a network from throwing it back and forth. Source: ours, docs/methods/inverted.md.
+Each refinement linearises the margin at the current change d, computes the smallest change d' that is correct by the
+linearisation (exactly, in the box), and moves part of the way, d <- d + damping (d' - d). Intermediate points need not
+be correct; the smallest correct one is kept. Near the boundary this is the fixed-point iteration of Hasofer, Lind,
+Rackwitz and Fiessler (structural reliability, 1978), whose fixed points are the local minimisers; the damping prevents
+oscillation at the kinks of a network. Source: ours, docs/methods/inverted.md.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from whywrong.attacks.balls import Box, norm_of
 from whywrong.attacks.inverted.margin_oracle import Linearization, MarginOracle
 from whywrong.attacks.inverted.steps import STEPS
 
-_DAMPING = {"l2": 0.3, "linf": 0.5, "l1": 1.0, "l0": 1.0}  # share of the way to the linearised boundary
+_DAMPING = {"l2": 0.3, "linf": 0.5, "l1": 1.0, "l0": 1.0}  # share of the distance to the linearised boundary
 _EXTRA = 0.3  # how far beyond that boundary a refinement aims at first, as a share of the need
-_LESS, _MORE = 0.5, 1.5  # factors of the extra after a right and after a wrong point
+_LESS, _MORE = 0.5, 1.5  # factors of the extra after a correct and after a wrong point
 _EXTRA_RANGE = 0.005, 1.0
-_AIM = 2.0  # margin aimed at on the way back, in safeties
-_INSIDE = 0.02  # share of the bracket that a test stays away from its ends
-_ARRIVED = 0.01  # a refinement that would move a right point by less than this share of its change is the last
+_AIM = 2.0  # margin aimed at on the line to the image, in units of the safety
+_INSIDE = 0.02  # distance of a test from the ends of the bracket, as a share of it
+_ARRIVED = 0.01  # refinement ends if it would move a correct point by less than this share of its change
 
 
 def close_in(
     oracle: MarginOracle, rows: Tensor, x: Tensor, margin: Tensor, fix: Linearization, tests: int
 ) -> tuple[Linearization, Tensor]:
-    """Find where the straight way from the image to its fix crosses the boundary.
+    """Find where the line from the image to its fix crosses the boundary.
 
     False position with the Illinois rule (Dowell and Jarratt 1971): both ends and their margins are known, and the
-    margin is nearly linear on the way, so that few tests do what many bisections would.
+    margin is nearly linear on the line, so that a few tests achieve what would take many bisections.
 
     Args:
-        oracle: Asks and counts.
+        oracle: Evaluates and counts.
         rows: (n,), rows of the batch.
         x: (n, C, H, W), originals.
         margin: (n,), their margins, positive.
-        fix: Right images.
-        tests: Points tested, for every image.
+        fix: Correctly classified images.
+        tests: Points tested per image.
 
     Returns:
-        The nearest right point met on the way, with the gradient of ``fix``, and the tests made (n,) int64.
+        The nearest correct point found, with the gradient of ``fix``, and the number of tests (n,) int64.
     """
     best = fix.clone()
     delta = fix.pixels - x
-    # Shares of the way, and what is left to the margin that is aimed at: a little more than the safety.
+    # Shares of the line, and the distance to the margin aimed at, which is slightly beyond the safety.
     low, high = torch.zeros_like(margin), torch.ones_like(margin)
     above, below = margin + _AIM * fix.slack, (fix.margin + _AIM * fix.slack).clamp_max(0)
     for _ in range(tests):
@@ -55,7 +55,7 @@ def close_in(
         points = oracle.test(rows, (x + share.view(-1, 1, 1, 1) * delta).clamp_(0, 1))
         right, value = points.right, points.margin + _AIM * points.slack
         low, high = torch.where(right, low, share), torch.where(right, share, high)
-        # The end that stays counts half, so that both ends close in.
+        # The value at the end that stays is halved, so that both ends close in.
         above = torch.where(right, above / 2, value.clamp_min(0))
         below = torch.where(right, value.clamp_max(0), below / 2)
         found = right.nonzero().flatten()
@@ -66,18 +66,18 @@ def close_in(
 def polish(
     oracle: MarginOracle, rows: Tensor, box: Box, start: Linearization, norm: str, steps: int
 ) -> tuple[Linearization, Tensor]:
-    """Move along the boundary toward the smallest right change in ``norm``.
+    """Move along the boundary toward the smallest correct change in ``norm``.
 
     Args:
-        oracle: Asks and counts.
+        oracle: Evaluates and counts.
         rows: (n,), rows of the batch.
         box: Allowed pixels of these rows.
-        start: Right images, linearised.
+        start: Correctly classified images, linearised.
         norm: l2, linf, l1 or l0.
-        steps: Most refinements an image.
+        steps: Most refinements per image.
 
     Returns:
-        The smallest right points now known, linearised, and the refinements made (n,) int64.
+        The smallest correct points found, linearised, and the number of refinements (n,) int64.
     """
     best = start.clone()
     smallest = norm_of(best.pixels - box.x, norm)
@@ -93,7 +93,7 @@ def polish(
         open_rows, inside, delta, way = open_rows[going], inside.at(going), delta[going], way[going]
         if not len(open_rows):
             break
-        # The start may have been made for another norm: the first step then goes all the way.
+        # The start may be the fix for another norm, so the first step is not damped.
         share = _DAMPING[norm] if k or norm == "l2" else 1.0
         pixels = inside.clip(inside.x + delta + share * way)
         now = oracle.linearise(rows[open_rows], pixels)
@@ -108,7 +108,7 @@ def polish(
 
 
 def _nearest(now: Linearization, delta: Tensor, box: Box, norm: str, extra: Tensor) -> Tensor:
-    """Smallest change that the linearisation at ``now`` calls right, with some to spare."""
+    """Compute the smallest change that is correct by the linearisation at ``now``, with a reserve."""
     assert now.grad is not None
     along = (now.grad * delta).flatten(1).sum(1, dtype=torch.float64)
     need = now.margin.double() - along + 2 * now.slack.double()

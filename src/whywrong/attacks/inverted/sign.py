@@ -1,6 +1,6 @@
-"""Sign attacks toward the true class: the plainest inverted attacks, on the grid of grey levels.
+"""Sign attacks toward the true class, the simplest inverted attacks, in steps of grey levels.
 
-A1, iterative: x <- clip(x - a sign(g)), g the gradient of the cross entropy, until the image is right.
+A1, iterative: x <- clip(x - a sign(g)), g the gradient of the cross entropy, until the image is correct.
 A2, growing step: one gradient g at the original image, then x - k a sign(g) for k = 1, 2, ...
 
 Source: Haffar et al. 2021, DOI 10.1007/978-3-030-85529-1_26, abstract; step and loss are ours, the paper's could not
@@ -20,19 +20,19 @@ from whywrong.core.randomness import keyed_sign
 def iterative_sign(
     oracle: MarginOracle, rows: Tensor, start: Linearization, box: Box, step: float, steps: int, keys: Tensor
 ) -> tuple[Linearization, Tensor]:
-    """A1.
+    """Run attack A1.
 
     Args:
-        oracle: Asks and counts.
+        oracle: Evaluates and counts.
         rows: (n,), rows of the batch.
-        start: Where to begin, linearised by the cross entropy; wrong.
+        start: Misclassified images, linearised by the cross entropy.
         box: Allowed pixels of these rows.
         step: [0, 1] units.
-        steps: Most candidates an image.
-        keys: (n,), int64, seeds of the direction where the gradient is zero everywhere.
+        steps: Most candidates per image.
+        keys: (n,), int64, seeds of the direction if the gradient is zero everywhere.
 
     Returns:
-        The last candidate of each row and the candidates sent (n,) int64.
+        The last candidate of each row and the number of candidates (n,) int64.
     """
     return _walk(oracle, rows, start, box, step, steps, keys, growing=False)
 
@@ -40,7 +40,7 @@ def iterative_sign(
 def growing_sign(
     oracle: MarginOracle, rows: Tensor, start: Linearization, box: Box, step: float, steps: int, keys: Tensor
 ) -> tuple[Linearization, Tensor]:
-    """A2; arguments and answer as in :func:`iterative_sign`."""
+    """Run attack A2, with arguments and result as in :func:`iterative_sign`."""
     return _walk(oracle, rows, start, box, step, steps, keys, growing=True)
 
 

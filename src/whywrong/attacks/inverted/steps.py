@@ -1,14 +1,14 @@
-"""Smallest changes that make a linearised margin right, inside the box of allowed pixels.
+"""Smallest changes that make a linearised margin negative, inside the box of allowed pixels.
 
 Every function solves, for each row of a batch at once,
 
     minimise ||delta||_p   subject to   g . delta <= -need   and   low <= delta <= high,   with low <= 0 <= high,
 
-where ``g`` (B, C, H, W) is the gradient of the margin, ``need`` (B,) how far the margin has to fall, and ``low`` and
-``high`` broadcast against ``g``. All return ``delta`` (B, C, H, W) and ``feasible`` (B,) bool. A row whose need is not
-positive gets no change. A row that no change in the box can satisfy gets the change that lowers the margin most.
+where ``g`` (B, C, H, W) is the gradient of the margin, ``need`` (B,) the required decrease of the margin, and ``low``
+and ``high`` broadcast against ``g``. All return ``delta`` (B, C, H, W) and ``feasible`` (B,) bool. A row whose need is
+not positive gets no change. An infeasible row gets the change that lowers the margin most.
 
-The dual problems have one unknown an image. It is found by Newton's method on a concave, piecewise linear function,
+The dual problems have one unknown per image. It is found by Newton's method on a concave, piecewise linear function,
 which ends at the exact solution after a few steps, or by sorting; sums are taken in float64.
 
 Source: the projections of FAB (Croce and Hein 2020, arXiv 1907.02044).
@@ -28,7 +28,7 @@ _QP_STEPS = 20
 
 
 def l2_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """delta = clip(-lambda g, low, high) with the smallest multiplier lambda that meets the need."""
+    """Compute clip(-lambda g, low, high) with the smallest lambda that meets the need."""
     room, slope = _room(g, low, high)
     weight = slope.square()
     multiplier, feasible = _smallest_multiplier(weight, room / slope.clamp_min(_tiny(g)), need)
@@ -37,7 +37,10 @@ def l2_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor,
 
 
 def linf_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """delta = -sign(g) min(eps, room) with the smallest radius eps that meets the need; none where g is zero."""
+    """Compute -sign(g) min(eps, room) with the smallest eps that meets the need.
+
+    Zero where g is zero.
+    """
     room, slope = _room(g, low, high)
     eps, feasible = _smallest_multiplier(slope, room, need)
     delta = torch.minimum(_column(eps, g), room)
@@ -45,22 +48,28 @@ def linf_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tenso
 
 
 def l1_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """The steepest coordinates go to their bound, in decreasing order of their slope, the last one only in part."""
+    """Move coordinates to their bounds in order of slope until the need is met.
+
+    The steepest move first, and the last one moves only in part.
+    """
     room, slope = _room(g, low, high)
     slopes, order = slope.flatten(1).sort(dim=1, descending=True, stable=True)
     rooms = room.flatten(1).gather(1, order)
     gain = (slopes * rooms).double()
     before = gain.cumsum(1) - gain
-    used = (need.double()[:, None] - before).clamp_min(0).minimum(gain)  # (B, D), fall of the margin by coordinate
+    used = (need.double()[:, None] - before).clamp_min(0).minimum(gain)  # (B, D), decrease of the margin by coordinate
     moves = (used / slopes.double().clamp_min(_tiny(g))).to(g.dtype).minimum(rooms)
     delta = torch.zeros_like(moves).scatter_(1, order, moves).view_as(g)
     return torch.copysign(delta, -g), _reaches(gain.sum(1), need)
 
 
 def l0_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """The fewest pixels, all channels of a pixel together, that can meet the need; their change is least in l2."""
+    """Change the fewest pixels that can meet the need, with the least l2 norm.
+
+    All channels of a pixel count as one.
+    """
     room, slope = _room(g, low, high)
-    gain = (slope * room).double().sum(1).flatten(1)  # (B, H * W), most that a pixel can lower the margin
+    gain = (slope * room).double().sum(1).flatten(1)  # (B, H * W), largest decrease of the margin by each pixel
     gains, order = gain.sort(dim=1, descending=True, stable=True)
     before = gains.cumsum(1) - gains
     wanted = (before < need.double()[:, None]) & (gains > 0)
@@ -74,11 +83,13 @@ STEPS: dict[str, Step] = {"l2": l2_step, "linf": linf_step, "l1": l1_step, "l0":
 
 
 def polyhedral_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest l2 change that meets R needs at once: g_r . delta <= -need_r for every rival r.
+    """Compute the smallest l2 change that meets the needs of several rivals at once.
+
+    It satisfies g_r . delta <= -need_r for every rival r.
 
     Args:
         g: (B, R, C, H, W), gradients of the R margins, R <= 5.
-        need: (B, R), how far each has to fall; those not positive bind only where another step breaks them.
+        need: (B, R), required decrease of each; those not positive bind only if another step violates them.
         low: Broadcasts against (B, C, H, W), <= 0.
         high: Broadcasts against (B, C, H, W), >= 0.
 
@@ -88,7 +99,7 @@ def polyhedral_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple
 
     The solution is clip(-sum_r lambda_r g_r, low, high) with multipliers lambda >= 0. For a given set of clipped
     pixels they solve a quadratic program of size R, exactly, by trying all 2^R active sets; the clipped set is
-    then taken anew until it no longer changes.
+    then updated until it no longer changes.
     """
     shape = g[:, 0].shape
     flat = g.flatten(2)  # (B, R, D)
@@ -99,7 +110,7 @@ def polyhedral_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple
     delta = torch.zeros_like(low)
     worst = torch.full_like(scale, torch.inf)
     open_rows = torch.arange(len(need), device=need.device)
-    free = (high - low).sign()  # (B, D), 1 where a pixel may still follow the multipliers
+    free = (high - low).sign()  # (B, D), 1 if a pixel may still follow the multipliers
     clipped = torch.zeros_like(low)  # (B, D), change of the pixels that are not free
     for _ in range(_QP_STEPS):
         slopes, bottom, top = (part if len(open_rows) == len(part) else part[open_rows] for part in (flat, low, high))
@@ -121,7 +132,11 @@ def polyhedral_step(g: Tensor, need: Tensor, low: Tensor, high: Tensor) -> tuple
 
 
 def _smallest_multipliers(gram: Tensor, need: Tensor) -> Tensor:
-    """(B, R) minimiser of lambda' gram lambda / 2 - need' lambda over lambda >= 0, by trying all active sets."""
+    """Minimise lambda' gram lambda / 2 - need' lambda over lambda >= 0, by trying all active sets.
+
+    Returns:
+        (B, R), the minimiser.
+    """
     rivals = need.shape[1]
     best = torch.zeros_like(need)
     value = torch.zeros_like(need[:, 0])
@@ -139,21 +154,24 @@ def _smallest_multipliers(gram: Tensor, need: Tensor) -> Tensor:
     return best
 
 
-# Masks are kept as 0 and 1 of the pixels' own type: mixing types costs torch ten times as much on a CPU.
+# Masks are 0 and 1 in the type of the pixels, as mixing types is ten times slower in torch on a CPU.
 
 
 def _room(g: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """How far each pixel may go downhill, and its slope there; both zero where it cannot go, or gains nothing."""
+    """Compute how far each pixel may go downhill, and its slope; both zero if it cannot go or gains nothing."""
     uphill = g.sign()
     room = torch.maximum(-low * uphill, -high * uphill)
     return room, g.abs().mul_(room.sign())
 
 
 def _smallest_multiplier(weight: Tensor, limit: Tensor, need: Tensor) -> tuple[Tensor, Tensor]:
-    """(B,) float64: smallest t with sum(weight * min(t, limit)) >= need; also whether there is one.
+    """Find the smallest t with sum(weight * min(t, limit)) >= need.
 
     The sum is concave in t, so Newton's method from the left never passes the solution and, the sum being
     piecewise linear, ends at it.
+
+    Returns:
+        t (B,) float64, and whether it exists (B,) bool.
     """
     need = need.double()
     weight, limit = weight.flatten(1), limit.flatten(1)
@@ -178,7 +196,7 @@ def _smallest_multiplier(weight: Tensor, limit: Tensor, need: Tensor) -> tuple[T
         feasible[open_rows] = reached | (stuck & (reach >= wanted * (1 - precision)))
         t[open_rows] = torch.where(stuck, torch.finfo(weight.dtype).max, torch.maximum(new, t[open_rows]))
         open_rows = open_rows[~(reached | stuck)]
-    feasible[open_rows] = True  # slow convergence only, the need is within reach
+    feasible[open_rows] = True  # only converged slowly; the need can be met
     return t.clamp_min(0), feasible
 
 
