@@ -19,11 +19,16 @@ MOST_LETTERS = 80
 # Packages in which every public function begins its docstring with an instruction. The list only grows.
 INSTRUCTIONS = (
     "api",
-    "explain",
     "attacks",
     "attacks/inverted",
     "core",
     "core/preprocessing",
+    "data",
+    "data/corruptions",
+    "data/objects",
+    "data/planted",
+    "data/sources",
+    "doors",
     "explain",
     "explain/counterfactuals",
     "explain/counterfactuals/solvers",

@@ -1,1 +1,1 @@
-"""Labelled images: sources, safe decoding, geometry between the photograph and the model's input."""
+"""Labelled images, with their sources, safe decoding, and the geometry between photograph and model input."""

@@ -1,4 +1,4 @@
-"""Batches for the Python API: images in [0, 1], classes, and the items behind them."""
+"""Batches for the Python API, with images in [0, 1], classes and items."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class FailedItem:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Images of one batch.
+    """One batch of images.
 
     Attributes:
         x: (B, C, H, W), float32, in [0, 1].
-        y: (B,), int64, class of each image; -1 where the data has no label.
-        items: The items behind the rows.
-        failed: Items of this stretch of the listing that could not be used.
+        y: (B,), int64, class of each image; -1 without a label.
+        items: Items of the rows.
+        failed: Items in this part of the listing that could not be used.
     """
 
     x: Tensor
@@ -49,12 +49,12 @@ class Batch:
 
 
 class Images:
-    """Batches of a source; each loop over it starts again.
+    """Batches of a source; every loop over it starts from the beginning.
 
     Attributes:
-        source: Where the images come from.
-        spec: Input to which they are brought.
-        label_map: Label to class.
+        source: Source of the images.
+        spec: Model input to which the images are converted.
+        label_map: Maps a label to its class.
     """
 
     def __init__(
@@ -129,25 +129,25 @@ def load_images(
     limit: int | None = None,
     **source_options: Any,
 ) -> Images:
-    """Labelled images as batches.
+    """Load labelled images as batches.
 
     Args:
         path: As in :func:`whywrong.data.objects.opening.open_any`: a path, a data set in memory, or an open source.
-        spec: Input of the model, ``classifier.spec``; without it all images must have the size of the first.
-        classes: Classes of the model, which the labels are matched with. Without them labels are read by the
-            ``classes.json`` beside the data, else as indices if all are whole numbers, else as positions among the
-            sorted labels.
-        batch_size: Images a batch, at least 1.
+        spec: Input of the model, ``classifier.spec``; if None, all images must have the size of the first.
+        classes: Classes of the model, to which labels are matched. If None, labels are read by the ``classes.json``
+            beside the data, otherwise as indices if all are whole numbers, otherwise as positions among the sorted
+            labels.
+        batch_size: Images per batch, at least 1.
         options: How files are decoded.
-        limit: Most items, at least 1, spread evenly over the listing; None takes all.
-        source_options: Of :func:`whywrong.data.objects.opening.open_any`.
+        limit: Maximum number of items, at least 1, evenly spread over the listing; None takes all.
+        source_options: As for :func:`whywrong.data.objects.opening.open_any`.
 
     Returns:
         An iterable of :class:`Batch`.
 
     Raises:
         DataError: The data set cannot be read.
-        InputError: A label belongs to no class, or a number is not positive.
+        InputError: A label belongs to no class, or an argument is not positive.
 
     Example:
         >>> import torch, whywrong as ww

@@ -1,4 +1,4 @@
-"""From whatever a file holds to 8 bits of RGB or grey, without clipping, guessing or showing hidden colours."""
+"""Convert decoded images to 8-bit RGB or grey, without clipping, guessing or revealing hidden colours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whywrong.core.errors import BadItemError
 
 
 class Colours(Protocol):
-    """The part of :class:`whywrong.data.decoding.DecodeOptions` that concerns colours."""
+    """Colour options of :class:`whywrong.data.decoding.DecodeOptions`."""
 
     @property
     def background(self) -> tuple[int, int, int]: ...
@@ -23,16 +23,16 @@ class Colours(Protocol):
 
 
 def to_8bit(image: Image.Image, kind: str, options: Colours, notes: list[str]) -> Image.Image:
-    """Bring any mode that the allowed formats give to ``RGB`` or ``L``.
+    """Convert an image of any mode to ``RGB`` or ``L``.
 
     Args:
         image: Loaded image.
         kind: Its format.
         options: Background, range and profile handling.
-        notes: What was done is appended here.
+        notes: Receives notes on what was done.
 
     Raises:
-        BadItemError: The mode has no agreed meaning in 8 bits.
+        BadItemError: The mode has no defined conversion to 8 bits.
     """
     if "icc_profile" in image.info:
         if options.icc == "convert":
@@ -71,7 +71,7 @@ def _from_16bit(image: Image.Image, background: tuple[int, int, int], notes: lis
 
 
 def _composite(image: Image.Image, background: tuple[int, int, int], notes: list[str]) -> Image.Image:
-    """Flatten on the background, so that colours hidden under alpha 0 do not show."""
+    """Composite on the background, so that colours hidden under alpha 0 do not show."""
     grey = image.mode in ("LA", "La") and len(set(background)) == 1
     image = image.convert("LA" if grey else "RGBA")
     alpha = image.getchannel("A")

@@ -1,7 +1,7 @@
-"""The one door through which bytes become pixels. Pillow only, one parser per file, everything bounded.
+"""Decode image files to pixels with Pillow only, one parser per file, within fixed limits.
 
-The content picks the parser (``formats.identify``), the pixel cap comes before decoding, and whatever is unusual
-about a file is either noted or makes it a failed item; nothing is repaired in silence.
+The content selects the parser (``formats.identify``), and the pixel limit is checked before decoding. Anything unusual
+about a file is either noted or makes it a failed item; nothing is repaired silently.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeOptions:
-    """How files are decoded; part of the identity of a run.
+    """Options of decoding; part of the identity of a run.
 
     Attributes:
-        max_pixels: Largest width x height that is decoded; larger files become failed items before decoding.
+        max_pixels: Maximum width x height; larger files become failed items before decoding.
         exif: ``ignore`` leaves the pixels as stored, as the torchvision and timm pipelines do; ``apply`` turns the
-            image as its orientation tag says. Either way a tag is noted. TIFF files are turned by Pillow itself.
+            image by its orientation tag. A tag is noted in both cases. Pillow turns TIFF files itself.
         background: RGB colour, 0..255, on which transparent images are composited.
         value_range: (low, high) of float and 32-bit images, mapped to 0..255; None makes them failed items.
         icc: ``ignore`` notes a colour profile; ``convert`` converts the image to sRGB.
@@ -64,12 +64,12 @@ class DecodeOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """One picture of 8-bit pixels.
+    """One decoded image of 8-bit pixels.
 
     Attributes:
         image: Mode ``RGB`` or ``L``, fully loaded.
-        format: Format of the content, e.g. ``JPEG``; ``array`` where the source holds pixels.
-        notes: What was unusual and what was done about it.
+        format: Format of the content, e.g. ``JPEG``; ``array`` if the source holds pixels.
+        notes: Anything unusual and how it was handled.
     """
 
     image: Image.Image
@@ -88,24 +88,24 @@ class Decoded:
 
     @property
     def pixels(self) -> np.ndarray:
-        """(H, W, 3) or (H, W, 1), uint8."""
+        """Pixels (H, W, 3) or (H, W, 1), uint8."""
         array = np.asarray(self.image)
         return array if array.ndim == 3 else array[:, :, None]
 
 
 def decode(data: bytes, options: DecodeOptions | None = None, *, name: str = "") -> Decoded:
-    """Decode a file's bytes.
+    """Decode the bytes of an image file.
 
     Args:
         data: The whole file.
-        options: Settings; default :class:`DecodeOptions`.
-        name: Name of the file, only to note an ending that does not fit the content.
+        options: Default :class:`DecodeOptions`.
+        name: Name of the file, only used to note a suffix that does not fit the content.
 
     Returns:
-        The first frame, with what was noted.
+        The first frame, with notes.
 
     Raises:
-        BadItemError: The file is not an image, of a format that is not decoded, damaged, cut or too large.
+        BadItemError: The file is not an image, has an unsupported format, or is damaged, truncated or too large.
     """
     options = options or DecodeOptions()
     suffix = os.path.splitext(name)[1].lower()
@@ -133,11 +133,13 @@ def decode(data: bytes, options: DecodeOptions | None = None, *, name: str = "")
 
 
 def decode_mask(data: bytes, size: tuple[int, int], options: DecodeOptions | None = None) -> np.ndarray:
-    """An object mask: every pixel that is not 0 (in any channel) belongs to the object.
+    """Decode an object mask.
+
+    Every pixel that is not 0 in any channel belongs to the object.
 
     Args:
         data: Image file.
-        size: (width, height) that the mask must have: those of its photograph.
+        size: Required (width, height), that of its photograph.
         options: Only ``max_pixels`` is used.
 
     Returns:
@@ -169,13 +171,13 @@ def decode_mask(data: bytes, size: tuple[int, int], options: DecodeOptions | Non
 
 
 def from_array(array: np.ndarray) -> Decoded:
-    """Pixels that a source already holds, (H, W, 1) or (H, W, 3), uint8."""
+    """Wrap pixels (H, W, 1) or (H, W, 3) uint8 that a source already holds."""
     grey = array.shape[2] == 1
     return Decoded(Image.fromarray(np.ascontiguousarray(array[:, :, 0] if grey else array)), "array")
 
 
 def _check_container(kind: str, data: bytes, limit: int) -> None:
-    """What the bytes tell before the parser runs: size, completeness, scans."""
+    """Check size, completeness and scans before the parser runs."""
     size = header_size(kind, data)
     if size is not None:
         _check_pixels(size, limit)
@@ -184,7 +186,7 @@ def _check_container(kind: str, data: bytes, limit: int) -> None:
 
 
 def _check_scans(kind: str, data: bytes, size: tuple[int, int]) -> None:
-    """Every scan of a JPEG visits all pixels, and ten bytes are enough for one."""
+    """Limit the scans of a JPEG, each of which visits all pixels but needs only ten bytes."""
     if kind == "JPEG" and len(data) * size[0] * size[1] > _CHEAP_SCANS and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
         raise BadItemError(f"more than {MAX_JPEG_SCANS} scans in a JPEG")
 
@@ -198,7 +200,7 @@ def _check_pixels(size: tuple[int, int], limit: int) -> None:
 
 @contextlib.contextmanager
 def _pillow_limits(max_pixels: int) -> Iterator[None]:
-    """Pillow's global switches where they stand in the way: a cap above its own, or decoding of cut files allowed.
+    """Change Pillow's global switches, only if needed for a larger limit or to forbid truncated files.
 
     The usual call changes nothing global and takes no lock.
     """
@@ -220,7 +222,7 @@ def _frame_note(image: Image.Image, kind: str, data: bytes) -> list[str]:
 
 
 def _orientation(image: Image.Image, kind: str) -> int:
-    """EXIF orientation 1..8; 1 where there is none."""
+    """Return the EXIF orientation 1..8; 1 if missing."""
     if kind == "TIFF":
         value = cast("Any", image).tag_v2.get(Base.Orientation, 1)
     else:

@@ -1,4 +1,4 @@
-"""Names and files as they really are: bytes that need not be UTF-8, links, pipes, and files that vanish."""
+"""Handle file names that are not UTF-8, links, pipes, and files that vanish."""
 
 from __future__ import annotations
 
@@ -24,12 +24,18 @@ _LENGTH = struct.Struct("<I")
 
 
 def path_text(path: bytes) -> str:
-    """Text of a path: UTF-8, other bytes as surrogate escapes, on every machine alike."""
+    """Convert a path to text.
+
+    On every machine it is decoded as UTF-8, with other bytes as surrogate escapes.
+    """
     return path.decode("utf-8", "surrogateescape")
 
 
 def path_bytes(text: str) -> bytes:
-    """The way back from :func:`path_text`; also takes lone surrogates that JSON may hold."""
+    """Convert text back to a path, as the inverse of :func:`path_text`.
+
+    Lone surrogates that JSON may hold are accepted, too.
+    """
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -37,7 +43,9 @@ def path_bytes(text: str) -> bytes:
 
 
 def to_text(name: str) -> str:
-    r"""A name that may be shown anywhere: valid Unicode on one line, no control or direction characters.
+    r"""Make a name safe to display as valid Unicode on one line.
+
+    It has no control or direction characters.
 
     Bytes that are not UTF-8 become ``\xNN``, other unprintable characters ``\n``, ``\u202e`` and so on.
     """
@@ -57,14 +65,16 @@ _DIRECTION = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x2
 
 
 def open_regular(path: bytes) -> BinaryIO:
-    """Open a file for reading if it is a regular file; pipes, devices and sockets are never waited for.
+    """Open a regular file for reading.
+
+    It never waits for pipes, devices or sockets.
 
     Raises:
-        BadItemError: Missing, unreadable, or not a regular file.
+        BadItemError: The file is missing, unreadable, or not a regular file.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
-        # A look first: opening a device can already have effects. A swap in between meets O_NONBLOCK and fstat.
+        # Check first, since opening a device can have effects; O_NONBLOCK and fstat handle a swap in between.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BadItemError("not a regular file")
         descriptor = os.open(path, flags)
@@ -83,16 +93,16 @@ HEAD = 1024
 
 
 def read_regular(path: bytes, limit: int = MAX_FILE_BYTES, judge: Judge | None = None) -> bytes:
-    """All bytes of a regular file.
+    """Read all bytes of a regular file.
 
     Args:
         path: The file.
-        limit: Most bytes.
-        judge: May refuse the file by its beginning.
+        limit: Maximum number of bytes.
+        judge: Can refuse the file by its first bytes.
 
     Raises:
-        BadItemError: As :func:`open_regular`; larger than ``limit`` bytes; refused by ``judge``; cut or failing while
-            it is read.
+        BadItemError: As :func:`open_regular`, or the file is larger than ``limit`` bytes, refused by ``judge``, or
+            fails while it is read.
     """
     with open_regular(path) as file:
         try:
@@ -116,14 +126,17 @@ def read_regular(path: bytes, limit: int = MAX_FILE_BYTES, judge: Judge | None =
 
 
 def unreadable(error: OSError) -> str:
-    """Reason for a file that cannot be read."""
+    """Return the reason why a file cannot be read."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return "file has vanished or is missing"
     return f"file cannot be read: {os.strerror(error.errno) if error.errno else error}"
 
 
 def sorted_bytes(items: Iterable[bytes], chunk: int = _SORT_CHUNK) -> Iterator[bytes]:
-    """The items in order, in flat memory: beyond ``chunk`` items, sorted runs wait in a temporary file each."""
+    """Sort items in bounded memory.
+
+    Beyond ``chunk`` items, sorted runs are stored in temporary files.
+    """
     iterator = iter(items)
     first = sorted(islice(iterator, chunk))
     if len(first) < chunk:

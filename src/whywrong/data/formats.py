@@ -1,7 +1,7 @@
-"""What a file is, told from its first bytes, before any parser sees it.
+"""Identify the format of a file by its first bytes, before any parser reads it.
 
-Only the formats in ``ALLOWED`` are ever handed to Pillow, and to the one parser that fits. Everything else is
-recognised by its magic number, so that the reason says what came and what to do.
+Only the formats in ``ALLOWED`` are passed to Pillow, each to the one parser that fits. All others are recognised by
+their magic number, so that the message can say what the file is and what to do.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ _BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
 
 
 def identify(data: bytes, suffix: str = "") -> str:
-    """The allowed format of a file's content.
+    """Identify the format of a file's content.
 
     Args:
         data: The whole file, or at least its first kilobyte.
-        suffix: Ending of the file's name, lower case, with the dot; only camera raw files need it.
+        suffix: Suffix of the file's name, lower case, with the dot; only needed for camera raw files.
 
     Returns:
         One of ``ALLOWED``.
 
     Raises:
-        BadItemError: Empty, not an image, or an image of a format that is not decoded.
+        BadItemError: The file is empty, not an image, or of an unsupported format.
     """
     if not data:
         raise BadItemError("empty file")
@@ -95,16 +95,16 @@ def identify(data: bytes, suffix: str = "") -> str:
 
 
 def check_head(head: bytes, size: int, suffix: str = "", max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse a file by its first bytes and its size, before the rest is read.
+    """Refuse a file by its first bytes and size, before the rest is read.
 
     Args:
         head: At least the first kilobyte, or the whole file.
         size: Bytes of the whole file.
         suffix: As for :func:`identify`.
-        max_pixels: Largest width x height that is decoded.
+        max_pixels: Maximum width x height.
 
     Raises:
-        BadItemError: As :func:`identify`, or more bytes than so many pixels need.
+        BadItemError: As :func:`identify`, or the file has more bytes than ``max_pixels`` pixels need.
     """
     kind = identify(head, suffix)
     cap = max(_LEAST_CAP, _BYTES_A_PIXEL.get(kind, 4) * max_pixels)
@@ -113,7 +113,10 @@ def check_head(head: bytes, size: int, suffix: str = "", max_pixels: int = MAX_P
 
 
 def suffix_fits(name: str, suffix: str) -> bool:
-    """Whether a file's ending belongs to the format found inside; no ending fits every format."""
+    """Return whether a file's suffix belongs to the format of its content.
+
+    A missing suffix fits every format.
+    """
     return not suffix or suffix in _SUFFIXES_OF[name]
 
 
@@ -134,7 +137,7 @@ def _allowed(data: bytes) -> str | None:
 
 
 def _iso_brand(data: bytes) -> str | None:
-    """AVIF or HEIC, from the file type box; the compatible brands decide where the major brand is neutral."""
+    """Return AVIF or HEIC by the file type box; compatible brands decide if the major brand is neutral."""
     if data[4:8] != b"ftyp":
         return None
     size = min(int.from_bytes(data[:4], "big"), 256)
@@ -157,9 +160,11 @@ def _what_text(head: bytes) -> str:
 
 
 def header_size(name: str, data: bytes) -> tuple[int, int] | None:
-    """(width, height) where it is cheap to read without the parser; None elsewhere.
+    """Read the image size without the parser if that is cheap.
 
-    The WebP parser of Pillow makes room for the whole canvas when it opens a file, so its cap comes before.
+    Returns (width, height), otherwise None.
+
+    Pillow's WebP parser allocates the whole canvas on opening a file, so its size must be checked before.
     """
     if name == "PNG" and len(data) >= 24:
         return struct.unpack(">II", data[16:24])
@@ -178,7 +183,10 @@ def header_size(name: str, data: bytes) -> tuple[int, int] | None:
 
 
 def count_frames(name: str, data: bytes, limit: int = 10_000) -> int:
-    """Frames of a GIF or pages of a TIFF, counted in the container without decoding; at most ``limit``."""
+    """Count the frames of a GIF or pages of a TIFF without decoding.
+
+    Returns at most ``limit``.
+    """
     try:
         return max(1, _gif_frames(data, limit) if name == "GIF" else _tiff_pages(data, limit))
     except (IndexError, struct.error):  # cut or broken behind the first frame, which is the only one that is read

@@ -1,7 +1,7 @@
-"""From the photograph to the model's input and back: one affine map, kept with every item.
+"""Affine map between the photograph and the model input, stored with every item.
 
-Resizing and cropping follow ``torchvision.transforms.Resize`` and ``CenterCrop`` on Pillow images to the pixel, which
-is also what timm's evaluation pipelines do. Coordinates are continuous: pixel ``i`` covers ``[i, i + 1)``.
+Resizing and cropping match ``torchvision.transforms.Resize`` and ``CenterCrop`` on Pillow images pixel by pixel, as do
+timm's evaluation pipelines. Coordinates are continuous: pixel ``i`` covers ``[i, i + 1)``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FILTERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
-    """Resize of the whole photograph, then a crop of the input's size.
+    """Resize of the whole photograph, followed by a crop of the input size.
 
     Attributes:
         width, height: Photograph as decoded, in pixels.
@@ -52,7 +52,9 @@ class Geometry:
 
     @classmethod
     def plan(cls, width: int, height: int, spec: InputSpec) -> Geometry:
-        """Geometry of a photograph of ``width`` x ``height`` pixels before the input ``spec``.
+        """Plan the geometry of a photograph for a model input.
+
+        The photograph has ``width`` x ``height`` pixels.
 
         Raises:
             InputError: The photograph has no pixels.
@@ -85,7 +87,7 @@ class Geometry:
 
     @property
     def crop_box(self) -> tuple[float, float, float, float]:
-        """(x0, y0, x1, y1) of what the model sees, in pixels of the photograph."""
+        """Region (x0, y0, x1, y1) that the model sees, in pixels of the photograph."""
         sx, sy = self.scale
         return (
             self.left * sx,
@@ -96,20 +98,20 @@ class Geometry:
 
     @property
     def windowed(self) -> bool:
-        """Whether the photograph is such a long strip that only the crop window is resampled."""
+        """Whether only the crop window is resampled, because the photograph is a very long strip."""
         return self.resized_width * self.resized_height > MAX_RESIZED_PIXELS
 
     def to_input(self, pixels: np.ndarray | Image.Image) -> np.ndarray:
-        """The photograph as the model sees it.
+        """Resize and crop the photograph to the model input.
 
         Args:
             pixels: (H, W, 3), (H, W, 1) or (H, W), uint8, or a Pillow image of mode ``RGB`` or ``L``.
 
         Returns:
-            (C, H, W), uint8. One channel becomes three equal ones, or colour becomes grey, as the model asks.
+            (C, H, W), uint8. Grey is repeated to three channels, or colour converted to grey, as the input requires.
 
         Raises:
-            InputError: The photograph has another size than planned.
+            InputError: The size of the photograph is not the planned one.
         """
         image = pixels if isinstance(pixels, Image.Image) else _as_image(pixels)
         if image.size != (self.width, self.height):
@@ -122,9 +124,11 @@ class Geometry:
         return _planes(image)
 
     def mask_to_input(self, mask: np.ndarray) -> np.ndarray:
-        """An object mask (H, W) of the photograph, bool, as (H, W) bool of the input.
+        """Convert an object mask of the photograph to the model input.
 
-        A pixel belongs to the object where at least half of it is covered; where none is, every touched one does.
+        Both are (H, W) bool.
+
+        A pixel belongs to the object if at least half of it is covered. If no pixel is, every touched pixel does.
         """
         if mask.shape != (self.height, self.width):
             raise InputError(f"mask {mask.shape} does not fit the photograph ({self.height}, {self.width})")
@@ -134,10 +138,12 @@ class Geometry:
         return half if half.any() else cover > 0
 
     def box_to_input(self, box: tuple[float, float, float, float]) -> np.ndarray:
-        """A box (x_min, y_min, x_max, y_max), inclusive pixels of the photograph, as (H, W) bool of the input.
+        """Convert a box of the photograph to a mask of the model input.
 
-        A pixel belongs to the box where its centre lies inside; a box between two centres gets the nearest pixels.
-        The mask is empty where the crop leaves the box out.
+        The box is (x_min, y_min, x_max, y_max) in inclusive pixels, the mask (H, W) bool.
+
+        A pixel belongs to the box if its centre is inside; a box between two centres gets the nearest pixels.
+        The mask is empty if the crop excludes the box.
         """
         sx, sy = self.scale
         columns = _inside(box[0] / sx - self.left, (box[2] + 1) / sx - self.left, self.input_width)
@@ -164,7 +170,7 @@ def _as_image(pixels: np.ndarray) -> Image.Image:
 
 
 def _planes(image: Image.Image) -> np.ndarray:
-    """(3, H, W) uint8 of an RGB image; twice as fast as a transposed copy of the usual (H, W, 3)."""
+    """Return an RGB image as (3, H, W) uint8, twice as fast as transposing a copy of (H, W, 3)."""
     words = np.frombuffer(image.tobytes("raw", "RGBX"), dtype="<u4").reshape(image.height, image.width)
     planes = np.empty((3, image.height, image.width), np.uint8)
     for channel in range(3):
@@ -173,7 +179,7 @@ def _planes(image: Image.Image) -> np.ndarray:
 
 
 def _inside(low: float, high: float, size: int) -> np.ndarray:
-    """(size,) bool: pixels whose centre is in [low, high); the one around the middle where no centre is."""
+    """Return the pixels (size,) bool whose centre is in [low, high), or the middle one if there is none."""
     centres = np.arange(size) + 0.5
     inside = (centres >= low) & (centres < high)
     if not inside.any():

@@ -1,4 +1,4 @@
-"""Whether what a row of a data set names lies inside the data; nothing outside of it is ever read."""
+"""Check that a path in a row of a data set is inside the data; nothing outside is ever read."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is a URL, or chains file systems as ``zip://a.png::b.zip``."""
+    """Return whether a path is a URL or a chain such as ``zip://a.png::b.zip``."""
     return _URL.match(path) is not None
 
 
 def leads_out(root: bytes, path: str) -> bool:
-    """Whether a path leaves the folder ``root`` by itself, or through a link.
+    """Return whether a path leaves the folder ``root`` directly or through a link.
 
     Args:
         root: The folder, in bytes.
-        path: As the data names it, relative to the folder or absolute.
+        path: As written in the data, relative to the folder or absolute.
     """
     odd = is_remote(path) or _DRIVE.match(path)
     if (odd or "\\" in path) and not os.path.lexists(os.path.join(root, path_bytes(path))):
@@ -38,6 +38,6 @@ def leads_out(root: bytes, path: str) -> bool:
 
 
 def outside(path: str, remedy: str = "") -> BadItemError:
-    """The reason of an item whose row names something outside of the data."""
+    """Build the error for an item whose row names a path outside of the data."""
     what = "a URL, which is never fetched" if is_remote(path) else f'"{to_text(path)[:200]}" is not read'
     return BadItemError(f"outside the data: {what}{remedy}")

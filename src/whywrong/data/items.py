@@ -1,4 +1,4 @@
-"""One item, from the source to the model's input, with everything that the report needs to draw on it."""
+"""Load one item from its source to the model input, with everything that the report draws."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _TINY = 4  # pixels
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedItem:
-    """An image that is ready for the model.
+    """An image prepared for the model.
 
     Attributes:
-        entry: Its line in the listing.
-        image_id: SHA-256 of the file's bytes; of bytes and shape for arrays.
-        pixels: (C, H, W), uint8: what the model sees.
-        image: The whole photograph, mode ``RGB`` or ``L``; reduced if :func:`load_item` was asked to.
-        geometry: Map between both; its width and height are those of the photograph as decoded.
-        mask: (H, W), bool: the object at the model's input, from a mask or a box; None where the data has neither,
-            or the object lies outside the crop.
-        notes: What was unusual and what was done about it.
+        entry: Its entry in the listing.
+        image_id: SHA-256 of the file's bytes; for arrays, of bytes and shape.
+        pixels: (C, H, W), uint8, the model input.
+        image: The whole photograph, mode ``RGB`` or ``L``; reduced if :func:`load_item` got a ``photo_side``.
+        geometry: Map between both; its width and height are those of the decoded photograph.
+        mask: (H, W), bool, the object at the model input, from a mask or a box; None if the data has neither,
+            or the object is outside the crop.
+        notes: Anything unusual and how it was handled.
     """
 
     entry: Entry
@@ -42,13 +42,16 @@ class LoadedItem:
 
     @property
     def photo(self) -> np.ndarray:
-        """The photograph, (H, W, 3) or (H, W, 1), uint8."""
+        """Photograph, (H, W, 3) or (H, W, 1), uint8."""
         array = np.asarray(self.image)
         return array if array.ndim == 3 else array[:, :, None]
 
 
 def image_id_of(data: bytes | np.ndarray) -> str:
-    """SHA-256 of a file's bytes, or of an array's bytes and shape, hexadecimal."""
+    """Compute the SHA-256 of a file's bytes, or of an array's bytes and shape.
+
+    Returns hexadecimal digits.
+    """
     if isinstance(data, np.ndarray):
         digest = hashlib.sha256(repr(data.shape).encode())
         digest.update(np.ascontiguousarray(data).data)
@@ -67,12 +70,12 @@ def load_item(
     """Read, decode, resize and crop one item.
 
     Args:
-        source: Where the entry comes from.
+        source: Source of the entry.
         entry: The item.
         spec: Input of the model.
-        options: How files are decoded.
-        photo_side: Reduce the kept photograph by a whole factor as long as its longer side stays at least this many
-            pixels, to hold many items in memory; None keeps it as it is.
+        options: Decoding options.
+        photo_side: Reduce the stored photograph by a whole factor that keeps its longer side at least this many
+            pixels, to save memory; None keeps its size.
 
     Returns:
         The item.
@@ -107,7 +110,7 @@ def _file_name(key: str) -> str:
 def _mask(
     source: Source, entry: Entry, geometry: Geometry, options: DecodeOptions, notes: list[str]
 ) -> np.ndarray | None:
-    """The object at the model's input; a mask that cannot be used is noted, and the image still counts."""
+    """Load the object mask at the model input; an unusable mask is noted, and the image is still used."""
     if entry.mask is not None:
         try:
             mask = decode_mask(source.read_mask(entry), (geometry.width, geometry.height), options)

@@ -1,1 +1,1 @@
-"""From models and data as people have them to a classifier and a source."""
+"""Convert models and data of any supported form to a classifier and a source."""

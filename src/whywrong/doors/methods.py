@@ -1,4 +1,4 @@
-"""What lets every method be called with a model and data in any form, beside a classifier and tensors."""
+"""Let every method accept a model and data in any form, besides a classifier and tensors."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def open_inputs(method: F) -> F:
-    """Let a method ``method(classifier, x, y, ...)`` also take a module, arrays, or a data set in place of x and y.
+    """Extend a method to accept a module and a data set or arrays.
 
-    A module is wrapped as :func:`whywrong.doors.pairs.open_model` does. Without ``y``, ``x`` is a data set with labels
-    of at most 256 images. A classifier, x and y pass through untouched: the method checks them itself.
+    The method is ``method(classifier, x, y, ...)``.
+
+    A module is wrapped by :func:`whywrong.doors.pairs.open_model`. Without ``y``, ``x`` is a data set with labels of at
+    most 256 images. A classifier, x and y are passed on unchanged, since the method checks them itself.
     """
 
     @functools.wraps(method)
@@ -53,10 +55,10 @@ def _open(model: Any, x: Any, y: Any) -> tuple[Classifier, Tensor, Tensor]:
 
 
 def _read(model: Any, data: Any) -> tuple[Classifier, Tensor, Tensor]:
-    """All images of a data set as one batch, on the device of the classifier.
+    """Read all images of a data set as one batch, on the device of the classifier.
 
     Raises:
-        InputError: Too many images, one that cannot be used, or one without a label.
+        InputError: There are too many images, one cannot be used, or one has no label.
     """
     classifier, source = open_pair(model, data)
     if len(source) > MOST:

@@ -1,4 +1,4 @@
-"""A model and its data, each in any form, brought together; what one leaves open the other may say."""
+"""Open a model and its data together, so that each can supply facts that the other leaves open."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from whywrong.models.loading.objects import is_model_object, load_object, stated
 
 
 def open_model(model: Any, facts: DataFacts | None = None) -> Classifier:
-    """Return a classifier as it is; make one of a module or pipeline.
+    """Make a classifier of a module or pipeline.
+
+    A classifier is returned unchanged.
 
     Args:
         model: ``Classifier``, ``nn.Module`` of any library, or image-classification pipeline of transformers.
         facts: What the data state about the model's input.
 
     Raises:
-        InputError: It is something else, or something that must be known is stated nowhere.
+        InputError: It is something else, or a needed fact is stated nowhere.
     """
     return load_object(model, data=facts) if is_model_object(model) else need_classifier(model)
 
 
 def check_model(model: Any) -> None:
-    """Refuse what no classifier can be made of.
+    """Refuse a value of which no classifier can be made.
 
     Raises:
-        InputError: The message says how to make one.
+        InputError: The value is no model; the message says how to make a classifier.
     """
     if not is_model_object(model):
         need_classifier(model)
@@ -45,7 +47,7 @@ def open_pair(model: Any, data: Any, **reading: Any) -> tuple[Classifier, Source
     Args:
         model: As for :func:`open_model`.
         data: As for :func:`whywrong.data.objects.opening.open_any`.
-        reading: The same.
+        reading: As for :func:`whywrong.data.objects.opening.open_any`.
     """
     check_model(model)  # before the data are gone through
     source = open_any(data, model_scale=_scale_of(model), **reading)
@@ -57,7 +59,7 @@ def open_pair(model: Any, data: Any, **reading: Any) -> tuple[Classifier, Source
 
 
 def _differ(spec: InputSpec | None, facts: DataFacts) -> bool:
-    """Whether a classifier prepares images in another way than the transform of the data."""
+    """Return whether a classifier prepares images differently from the transform of the data."""
     if spec is None or (facts.spec is None and facts.mean is None):
         return False
     if facts.spec is not None:
@@ -66,9 +68,11 @@ def _differ(spec: InputSpec | None, facts: DataFacts) -> bool:
 
 
 def input_spec(classifier: Classifier, source: Source) -> InputSpec:
-    """Input of the classifier; the size of the images themselves if nothing states it and all are of one size.
+    """Return the input of the classifier.
 
-    Images that are the model's input already are not resized and cropped again.
+    If nothing states its size, it is that of the images if they are all of one size.
+
+    Images that are already the model input are not resized and cropped again.
 
     Raises:
         InputError: The input size is not known.

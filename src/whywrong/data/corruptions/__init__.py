@@ -1,19 +1,19 @@
-"""Damage to the signal, as benchmarks do it: the 15 + 4 corruptions of ImageNet-C, severities 1 to 5.
+"""The 15 + 4 image corruptions of ImageNet-C, at severities 1 to 5.
 
     damaged = corrupt(x, "fog", 3, keys=row_keys(seed=0, batch=len(x)))
 
 Source: Hendrycks and Dietterich 2019, "Benchmarking neural network robustness to common corruptions and perturbations",
-arXiv 1903.12261, and the strengths of its scripts. Everything is computed for the whole batch at once, and every image
-draws from its own key: its result is the same in any batch.
+arXiv 1903.12261, and the strengths of its scripts. The whole batch is computed at once. Every image has its own key, so
+that its result is the same in any batch.
 
-**Which strengths.** Three tables are published, for 224, 64 and 32 pixels; without ``scale`` the longer side chooses:
-up to 48 pixels CIFAR-10-C, up to 96 pixels Tiny-ImageNet-C, above ImageNet-C. Lengths in a table are pixels, whatever
-the size of the image.
+**Which strengths.** Tables are published for 224, 64 and 32 pixels. Without ``scale``, the longer side selects the
+table: CIFAR-10-C up to 48 pixels, Tiny-ImageNet-C up to 96 pixels, otherwise ImageNet-C. Lengths in a table are pixels,
+whatever the size of the image.
 
-**Where this differs from the reference.** Motion blur follows the formula of ImageMagick. Frost is drawn, not
-photographed. Distances in water drops are exact instead of chamfered. Images need not be square; a single channel is
-a grey photograph. Everything else follows the published formulas, the cut to whole grey levels included. Random
-numbers are others, so compare distributions, not pixels.
+**Differences from the reference.** Motion blur follows the formula of ImageMagick. Frost is rendered, not photographed.
+Distances in water drops are exact, not chamfer distances. Images need not be square; a single channel is a grey
+photograph. Everything else follows the published formulas, including the truncation to whole grey levels. Random
+numbers differ, so compare distributions, not pixels.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["KINDS", "SCALES", "SEVERITIES", "Scale", "corrupt"]
 SEVERITIES = (1, 2, 3, 4, 5)
 SIDES = (32, 512)  # pixels, shortest and longest side
 
-# The place of a kind is mixed into the keys: append, never reorder.
+# The position of a kind is mixed into the keys: append, never reorder.
 _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "gaussian_noise": noise.gaussian_noise,
     "shot_noise": noise.shot_noise,
@@ -65,21 +65,21 @@ _VALUES_AT_ONCE = 1 << 20  # pixels times channels; a larger batch is worked off
 
 
 def corrupt(x: Tensor, kind: str, severity: int, *, keys: Tensor, scale: Scale | None = None) -> Tensor:
-    """Damage images.
+    """Apply a corruption to images.
 
     Args:
         x: Images, (B, C, H, W), floating point, in [0, 1], 1 or 3 channels, sides of 32 to 512 pixels; left untouched.
-            They are rounded to whole grey levels first: the reference takes bytes.
+            They are first rounded to whole grey levels, since the reference takes bytes.
         kind: One of :data:`KINDS`.
         severity: 1 (weakest) to 5.
-        keys: Seed of each image, (B,), int64; the same key gives the same damage.
-        scale: Table of strengths, one of :data:`SCALES`; default the one published for the nearest size.
+        keys: Seed of each image, (B,), int64; the same key gives the same corruption.
+        scale: Table of strengths, one of :data:`SCALES`; default the one for the nearest published size.
 
     Returns:
         Images of the same shape and type, in [0, 1], on whole grey levels k/255.
 
     Raises:
-        InputError: Unknown kind, severity or scale; images or keys that break the contract above.
+        InputError: The kind, severity or scale is unknown, or images or keys differ from the above.
     """
     _check(x, kind, severity, keys, scale)
     table = STRENGTHS[scale or nearest_scale(*x.shape[-2:])]

@@ -1,4 +1,4 @@
-"""Blur: Gaussian, defocus, frosted glass, motion, zoom.
+"""Blur corruptions (Gaussian, defocus, frosted glass, motion, zoom).
 
 Source: Hendrycks and Dietterich 2019, arXiv 1903.12261, section 3.
 """
@@ -17,19 +17,26 @@ from whywrong.data.corruptions.filters import clipped_zoom, cut_to_levels, gauss
 
 
 def gaussian_blur(x: Tensor, keys: Tensor, sigma: float) -> Tensor:
-    """Gaussian of ``sigma`` pixels."""
+    """Blur with a Gaussian of ``sigma`` pixels."""
     del keys
     return gaussian_filter(x, sigma)
 
 
 def defocus_blur(x: Tensor, keys: Tensor, radius: float, softness: float) -> Tensor:
-    """Disc of ``radius`` pixels, its edge softened by a Gaussian of ``softness`` pixels."""
+    """Blur with a disc of ``radius`` pixels.
+
+    Its edge is softened by a Gaussian of ``softness`` pixels.
+    """
     del keys
     return _disc_filter(x, disc(radius, softness))
 
 
 def disc(radius: float, softness: float) -> Tensor:
-    """(2R+1, 2R+1) float64: even weights within ``radius`` pixels, then a Gaussian of 3 x 3 or 5 x 5; R >= 8."""
+    """Build the kernel of a disc with a softened edge.
+
+    Returns (2R+1, 2R+1) float64 with R >= 8, equal weights within ``radius`` pixels, smoothed by a Gaussian of 3 x 3 or
+    5 x 5.
+    """
     reach = 8 if radius <= 8 else int(radius)
     offset = torch.arange(-reach, reach + 1, dtype=torch.float64)
     inside = (offset[:, None] ** 2 + offset**2 <= radius**2).double()
@@ -41,7 +48,7 @@ def disc(radius: float, softness: float) -> Tensor:
 
 
 def _disc_filter(x: Tensor, kernel: Tensor) -> Tensor:
-    """Correlate with a kernel symmetric in both directions; mirrored rows are added before they are weighted."""
+    """Correlate with a kernel symmetric in both directions; mirrored rows are added before weighting."""
     reach = len(kernel) // 2
     while reach > 0 and not kernel[len(kernel) // 2 + reach].any():
         reach -= 1  # small discs come in a large kernel
@@ -60,11 +67,14 @@ def _disc_filter(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def glass_blur(x: Tensor, keys: Tensor, sigma: float, reach: float, rounds: float) -> Tensor:
-    """Gaussian of ``sigma`` pixels, then ``rounds`` of pixels moved by up to ``reach`` pixels, then the Gaussian again.
+    """Blur, displace pixels randomly, and blur again.
 
-    The reference walks from the last pixel to the first and means to exchange each with a neighbour; by the rules of
-    its arrays it copies the neighbour's present value instead, and so do we. A neighbour that was walked before
-    already holds a copy, so a pixel follows a chain of copies: all chains are followed at once, by pointer doubling.
+    The Gaussian has ``sigma`` pixels. Each of the ``rounds`` moves pixels by up to ``reach`` pixels.
+
+    The reference visits the pixels from last to first and is meant to swap each with a neighbour. By the rules of its
+    arrays it copies the neighbour's present value instead, and so does this function. A neighbour that was visited
+    before already holds a copy, so a pixel follows a chain of copies; all chains are followed at once, by pointer
+    doubling.
     """
     batch, channels, height, width = x.shape
     soft = cut_to_levels(gaussian_filter(x, sigma)).flatten(2)
@@ -76,7 +86,7 @@ def glass_blur(x: Tensor, keys: Tensor, sigma: float, reach: float, rounds: floa
 
 
 def _copied_from(keys: Tensor, height: int, width: int, reach: int, turn: int) -> Tensor:
-    """(B, HW) pixel before the round whose value each pixel holds after it."""
+    """Return the pixel (B, HW) before the round whose value each pixel holds after it."""
     pixels = height * width
     here = torch.arange(pixels, device=keys.device)
     row, column = here // width, here % width
@@ -92,19 +102,24 @@ def _copied_from(keys: Tensor, height: int, width: int, reach: int, turn: int) -
 
 
 def motion_blur(x: Tensor, keys: Tensor, radius: float, sigma: float) -> Tensor:
-    """Camera moved along a line, turned by an angle drawn from -45 to 45 degrees: see :func:`motion_filter`."""
+    """Blur by a camera motion along a line.
+
+    The angle is drawn from -45 to 45 degrees; see :func:`motion_filter`.
+    """
     angle = 90 * keyed_uniform(keys, (1,))[:, 0] - 45
     return torch.round(motion_filter(x, angle, int(radius), sigma) * 255) / 255  # ImageMagick rounds, others cut
 
 
 def motion_filter(x: Tensor, angle: Tensor, radius: int, sigma: float) -> Tensor:
-    """One-sided Gaussian of 2 ``radius`` + 1 pixels along a line, as ImageMagick's motion blur.
+    """Blur along a line like ImageMagick's motion blur.
+
+    The filter is a one-sided Gaussian of 2 ``radius`` + 1 pixels.
 
     Args:
-        x: Images, (B, C, H, W); pixels beyond the border equal the border's.
+        x: Images, (B, C, H, W); border pixels are repeated beyond the border.
         angle: Direction of each image, (B,), degrees.
         radius: Half the length of the line, pixels.
-        sigma: Width of the Gaussian, pixels.
+        sigma: Standard deviation of the Gaussian, pixels.
     """
     batch, channels, height, width = x.shape
     taps = torch.arange(2 * radius + 1, device=x.device, dtype=torch.float64)
@@ -126,7 +141,10 @@ def motion_filter(x: Tensor, angle: Tensor, radius: int, sigma: float) -> Tensor
 
 
 def zoom_blur(x: Tensor, keys: Tensor, stop: float, step: float) -> Tensor:
-    """Mean of the image and its enlargements by 1, 1 + ``step``, ... below ``stop``."""
+    """Average the image and its enlargements.
+
+    The factors are 1, 1 + ``step``, ... below ``stop``.
+    """
     del keys
     factors = np.arange(1, stop, step).tolist()  # numpy, because rounding decides on the last of them
     total = x.clone()

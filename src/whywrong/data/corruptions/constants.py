@@ -1,8 +1,8 @@
-"""Published strengths of every corruption, severities 1 to 5, in the three sizes they were published for.
+"""Published strengths of every corruption at severities 1 to 5, for the three published image sizes.
 
 Source: Hendrycks and Dietterich 2019, arXiv 1903.12261: the scripts ``make_imagenet_c``, ``make_tinyimagenet_c`` and
 ``make_cifar_c`` of https://github.com/hendrycks/robustness. Lengths are pixels, amplitudes are in units of the [0, 1]
-range. What each number means stands in the docstring of the function that takes it, in the same order.
+range. The docstring of the function that takes the numbers explains them, in the same order.
 """
 
 from __future__ import annotations
@@ -150,7 +150,10 @@ STRENGTHS: dict[Scale, dict[str, tuple[Strength, ...]]] = {
 
 
 def nearest_scale(height: int, width: int) -> Scale:
-    """Table published for the size nearest to ``height`` x ``width`` pixels, by the longer side."""
+    """Select the table published for the nearest image size.
+
+    The longer of ``height`` and ``width``, in pixels, decides.
+    """
     side = max(height, width)
     if side <= CIFAR_SIDE:
         return "cifar"

@@ -1,4 +1,4 @@
-"""Digital: contrast, saturation, elastic deformation, pixelation, JPEG.
+"""Digital corruptions (contrast, saturation, elastic deformation, pixelation, JPEG).
 
 Source: Hendrycks and Dietterich 2019, arXiv 1903.12261, section 3.
 """
@@ -17,16 +17,18 @@ from whywrong.data.corruptions.filters import fold_half, fold_whole, gaussian_ma
 
 
 def contrast(x: Tensor, keys: Tensor, factor: float) -> Tensor:
-    """Shrink the distance of every value to its channel's mean to ``factor``."""
+    """Multiply the distance of every value to its channel's mean by ``factor``."""
     del keys
-    # whole numbers are summed exactly, whatever the order, so the mean does not depend on the batch
+    # whole numbers are summed exactly in any order, so the mean does not depend on the batch
     mean = torch.round(x.double() * 255).sum((2, 3), keepdim=True) / (255 * x.shape[2] * x.shape[3])
     mean = mean.to(x.dtype)
     return (x - mean) * factor + mean
 
 
 def saturate(x: Tensor, keys: Tensor, factor: float, shift: float) -> Tensor:
-    """Multiply the saturation of HSV by ``factor`` and add ``shift``; a single channel has none and stays.
+    """Multiply the saturation of HSV by ``factor`` and add ``shift``.
+
+    A single channel has no saturation and is unchanged.
 
     Grey pixels have hue 0, so that a shift turns them reddish, as in the reference.
     """
@@ -44,10 +46,10 @@ def saturate(x: Tensor, keys: Tensor, factor: float, shift: float) -> Tensor:
 
 
 def elastic_transform(x: Tensor, keys: Tensor, amplitude: float, sigma: float, affine: float) -> Tensor:
-    """Bend the image: a random affine map, then a smooth random displacement.
+    """Deform images by a random affine map and a smooth random displacement.
 
-    Three points around the centre move by up to ``affine`` pixels; the displacement is uniform noise in [-1, 1] blurred
-    by ``sigma`` pixels, times ``amplitude``.
+    Three points around the centre move by up to ``affine`` pixels. The displacement is uniform noise in [-1, 1] that is
+    blurred by ``sigma`` pixels and multiplied by ``amplitude``.
     """
     height, width = x.shape[-2:]
     rows = torch.arange(height, device=x.device, dtype=torch.float64)[:, None]
@@ -67,7 +69,7 @@ def elastic_transform(x: Tensor, keys: Tensor, amplitude: float, sigma: float, a
 
 
 def _inverse_affine(keys: Tensor, height: int, width: int, affine: float) -> Tensor:
-    """(B, 2, 3) float64: from a pixel (column, row, 1) of the result to the position (column, row) it comes from."""
+    """Return affine maps (B, 2, 3) float64 from a pixel (column, row, 1) of the result to its origin (column, row)."""
     reach, across, down = min(height, width) // 3, width // 2, height // 2
     corners = [[across + reach, down + reach], [across + reach, down - reach], [across - reach, down - reach]]
     before = torch.tensor(corners, dtype=torch.float64, device=keys.device)
@@ -84,7 +86,10 @@ def _inverse_affine(keys: Tensor, height: int, width: int, affine: float) -> Ten
 
 
 def pixelate(x: Tensor, keys: Tensor, factor: float) -> Tensor:
-    """Shrink to ``factor`` of the size by averaging boxes, and enlarge again by repeating pixels."""
+    """Shrink to ``factor`` of the size by box averages and repeat pixels.
+
+    The result has the original size.
+    """
     del keys
     levels = torch.round(x * 255).long()
     for dim in (3, 2):  # rounded to whole levels after each direction, as Pillow does
@@ -96,12 +101,12 @@ def pixelate(x: Tensor, keys: Tensor, factor: float) -> Tensor:
 
 
 def _box_shrink(levels: Tensor, size: int, dim: int) -> Tensor:
-    """Mean of whole pixels in ``size`` boxes along a side, rounded to whole levels."""
+    """Average whole pixels in ``size`` boxes along a side, rounded to whole levels."""
     scale = levels.shape[dim] / size
     centre = (torch.arange(size, device=levels.device, dtype=torch.float64) + 0.5) * scale
     start = (centre - scale / 2 + 0.5).long().clamp(min=0)
     stop = (centre + scale / 2 + 0.5).long().clamp(max=levels.shape[dim])
-    # where a box ends in the very middle of a pixel, Pillow's own rounding decides whose that pixel is
+    # if a box ends exactly in the middle of a pixel, Pillow's own rounding decides to which box the pixel belongs
     start = start + ((start - centre + 0.5) * (1 / scale) <= -0.5).long()
     stop = stop - ((stop - 1 - centre + 0.5) * (1 / scale) > 0.5).long()
     before = torch.cat([torch.zeros_like(levels.narrow(dim, 0, 1)), levels.cumsum(dim)], dim)
@@ -111,7 +116,7 @@ def _box_shrink(levels: Tensor, size: int, dim: int) -> Tensor:
 
 
 def jpeg_compression(x: Tensor, keys: Tensor, quality: float) -> Tensor:
-    """Write as JPEG of ``quality`` (1 to 95) and read it back."""
+    """Encode as JPEG of ``quality`` (1 to 95) and decode again."""
     del keys
     levels = torch.round(x * 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     if x.shape[1] == 1:

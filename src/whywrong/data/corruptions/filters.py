@@ -1,6 +1,6 @@
-"""Building blocks of the corruptions: grey levels, separable filters, interpolation at free positions.
+"""Building blocks of the corruptions, such as grey levels, separable filters and interpolation.
 
-Filters are sums of shifted images, not convolutions of a library: those choose their algorithm, and with it the last
+Filters are sums of shifted images, not a library's convolutions, which choose their algorithm, and with it the last
 bit of the result, by the size of the batch.
 """
 
@@ -17,19 +17,28 @@ _ROUNDING = 1e-3  # grey levels: keeps 128 that came out as 127.99999 from being
 
 
 def cut_to_levels(x: Tensor) -> Tensor:
-    """Clip to [0, 1] and cut to grey levels k/255 from below, as the reference does by casting to bytes."""
+    """Clip to [0, 1] and truncate to grey levels k/255.
+
+    The reference does so by casting to bytes.
+    """
     return torch.floor(x.clamp(0, 1) * 255 + _ROUNDING) / 255
 
 
 def grey(x: Tensor) -> Tensor:
-    """(B, 1, H, W) luma of RGB images (ITU-R BT.601); a single channel is its own."""
+    """Compute the luma (B, 1, H, W) of RGB images (ITU-R BT.601).
+
+    A single channel is returned unchanged.
+    """
     if x.shape[1] == 1:
         return x
     return 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]
 
 
 def gaussian_weights(sigma: float, truncate: float) -> list[float]:
-    """Weights at distances 0, 1, ..., radius pixels; both sides together sum to 1."""
+    """Compute Gaussian weights at distances 0, 1, ..., radius pixels.
+
+    The weights of both sides together sum to 1.
+    """
     radius = int(truncate * sigma + 0.5)
     half = [math.exp(-0.5 * (k / sigma) ** 2) if sigma > 0 else float(k == 0) for k in range(radius + 1)]
     total = half[0] + 2 * sum(half[1:])
@@ -37,7 +46,10 @@ def gaussian_weights(sigma: float, truncate: float) -> list[float]:
 
 
 def gaussian_filter(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (B, C, H, W), cut at 4 sigma; pixels beyond the border equal the border's."""
+    """Blur (B, C, H, W) with a Gaussian truncated at 4 sigma.
+
+    Border pixels are repeated beyond the border.
+    """
     weights = gaussian_weights(sigma, truncate=4.0)
     if len(weights) == 1:
         return x
@@ -57,7 +69,10 @@ def _symmetric_filter(x: Tensor, weights: list[float], dim: int) -> Tensor:
 
 
 def gaussian_matrix(size: int, sigma: float, truncate: float, device: torch.device) -> Tensor:
-    """(N, N) float64: Gaussian blur along a side of N pixels mirrored at its edges, for any sigma."""
+    """Build the matrix of a Gaussian blur along one side, for any sigma.
+
+    Returns (N, N) float64 for a side of N pixels that is mirrored at its edges.
+    """
     weights = torch.tensor(gaussian_weights(sigma, truncate), dtype=torch.float64, device=device)
     distance = torch.arange(-len(weights) + 1, len(weights), device=device)
     target = torch.arange(size, device=device)[:, None]
@@ -67,19 +82,28 @@ def gaussian_matrix(size: int, sigma: float, truncate: float, device: torch.devi
 
 
 def fold_half(index: Tensor, size: int) -> Tensor:
-    """Mirror indices into 0..size-1 about the outer edge of the border pixels: -1 becomes 0."""
+    """Mirror indices into 0..size-1 about the outer edge of the border pixels.
+
+    For example, -1 becomes 0.
+    """
     index = index.remainder(2 * size)
     return torch.minimum(index, 2 * size - 1 - index)
 
 
 def fold_whole(index: Tensor, size: int) -> Tensor:
-    """Mirror indices into 0..size-1 about the middle of the border pixels: -1 becomes 1."""
+    """Mirror indices into 0..size-1 about the centre of the border pixels.
+
+    For example, -1 becomes 1.
+    """
     index = index.remainder(2 * size - 2)
     return torch.minimum(index, 2 * size - 2 - index)
 
 
 def neighbourhood(x: Tensor, weights: Tensor) -> Tensor:
-    """Correlate (B, C, H, W) with a (2R+1, 2S+1) kernel; the image is mirrored about its border pixels."""
+    """Correlate (B, C, H, W) with a (2R+1, 2S+1) kernel.
+
+    The image is mirrored about its border pixels.
+    """
     rows, columns = weights.shape
     height, width = x.shape[-2:]
     padded = F.pad(x, (columns // 2, columns // 2, rows // 2, rows // 2), mode="reflect")
@@ -92,9 +116,11 @@ def neighbourhood(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def clipped_zoom(x: Tensor, factor: float, height: int, width: int) -> Tensor:
-    """Enlarge the middle of (B, C, h, w) by ``factor``, linearly, and trim it to ``height`` x ``width`` pixels.
+    """Enlarge the centre of (B, C, h, w) linearly by ``factor`` and crop it.
 
-    ``x`` may already be the middle, of :func:`zoom_window` pixels.
+    The result has ``height`` x ``width`` pixels.
+
+    ``x`` may already be the central :func:`zoom_window` pixels.
     """
     rows, columns = zoom_window(height, factor), zoom_window(width, factor)
     top, left = (x.shape[2] - rows) // 2, (x.shape[3] - columns) // 2
@@ -106,12 +132,15 @@ def clipped_zoom(x: Tensor, factor: float, height: int, width: int) -> Tensor:
 
 
 def zoom_window(side: int, factor: float) -> int:
-    """Pixels of a side that fill the whole side once enlarged."""
+    """Return the number of central pixels that fill a side after enlargement."""
     return math.ceil(side / factor)
 
 
 def sample(x: Tensor, rows: Tensor, columns: Tensor, fold: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Values of (B, C, H, W) at positions (B, H, W) in pixels, linear between four pixels; ``fold`` mirrors indices."""
+    """Interpolate (B, C, H, W) bilinearly at positions (B, H, W) in pixels.
+
+    ``fold`` mirrors indices beyond the border.
+    """
     batch, channels, height, width = x.shape
     flat = x.flatten(2)
     top, left = rows.floor(), columns.floor()

@@ -1,8 +1,9 @@
-"""Frost: ice on the glass, drawn instead of photographed.
+"""Frost corruption, rendered ice on the glass instead of photographs.
 
 Source: Hendrycks and Dietterich 2019, arXiv 1903.12261, section 3, who mix the image with crops of five photographs of
-frost. Ours draws the ice: grains of feathered crystals, each with its own direction, over a plasma fractal. Colours and
-contrast take turns as those of the photographs do, so that the mean change of the image is theirs; its texture is not.
+frost. Here the ice is rendered, as grains of feathered crystals, each with its own direction, over a plasma fractal.
+Its colours and contrast alternate like those of the photographs, so that the mean change of the image is the same; the
+texture is not.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ _GRAIN = 38.0  # pixels of a photograph between two grains
 
 
 def frost(x: Tensor, keys: Tensor, kept: float, ice: float, shrink: float) -> Tensor:
-    """``kept`` of the image plus ``ice`` of the frost, drawn at ``shrink`` of a photograph's size."""
+    """Mix the image with rendered frost.
+
+    The result is ``kept`` of the image plus ``ice`` of the frost, at ``shrink`` of a photograph's size.
+    """
     look = torch.tensor(_LOOKS, device=x.device, dtype=x.dtype)
     look = look[torch.floor(keyed_uniform(keys, (1,))[:, 0] * len(_LOOKS)).long()]  # (B, 5)
     pattern = crystals(keys, *x.shape[-2:], shrink=shrink, feathers=look[:, 4])[:, None]
@@ -35,13 +39,15 @@ def frost(x: Tensor, keys: Tensor, kept: float, ice: float, shrink: float) -> Te
 
 
 def crystals(keys: Tensor, height: int, width: int, shrink: float, feathers: Tensor) -> Tensor:
-    """(B, H, W) texture of ice, mean 0 and standard deviation 1 in each image.
+    """Render a texture of ice.
+
+    Returns (B, H, W), of mean 0 and standard deviation 1 in each image.
 
     Args:
         keys: Key of each image, (B,).
         height: Pixels.
         width: Pixels.
-        shrink: Size of the texture, 1 as a photograph of frost shows it at 224 pixels.
+        shrink: Size of the texture; 1 is that of a photograph of frost at 224 pixels.
         feathers: Share of feathered crystals in each image, (B,), 0 to 1; the rest is cloud.
     """
     side = max(height, width)
@@ -61,7 +67,7 @@ def crystals(keys: Tensor, height: int, width: int, shrink: float, feathers: Ten
 
 
 def _grains(keys: Tensor, rows: Tensor, columns: Tensor, height: float, width: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Position of every pixel in the grain it belongs to: across and along its spine, and the grain's shade."""
+    """Find the position of every pixel in its grain, across and along its spine, and the grain's shade."""
     count = max(10, min(96, round(height * width / _GRAIN**2)))
     draw = keyed_uniform(keys, (5, count), draw=30_000)
     angle = 2 * torch.pi * draw[:, 2]
@@ -93,7 +99,10 @@ def _linear(weights: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _standardised(x: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1 of each image; summed in whole numbers, so that no order of adding matters."""
+    """Standardise each image to mean 0 and standard deviation 1.
+
+    Sums are of whole numbers, so that the order of adding does not matter.
+    """
     units = torch.round(x * 4096).long()
     count = x[0].numel()
     mean = units.sum((1, 2), keepdim=True) / count

@@ -1,6 +1,6 @@
-"""Noise: Gaussian, shot, impulse, speckle.
+"""Noise corruptions (Gaussian, shot, impulse, speckle).
 
-Source: Hendrycks and Dietterich 2019, arXiv 1903.12261, section 3. Every pixel and channel draws for itself.
+Source: Hendrycks and Dietterich 2019, arXiv 1903.12261, section 3. Every pixel and channel has its own random number.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ def speckle_noise(x: Tensor, keys: Tensor, sigma: float) -> Tensor:
 
 
 def impulse_noise(x: Tensor, keys: Tensor, amount: float) -> Tensor:
-    """Turn a share ``amount`` of the values to black or white, with equal chance (salt and pepper)."""
+    """Set a share ``amount`` of the values to black or white (salt and pepper).
+
+    Both have the same probability.
+    """
     draw = keyed_uniform(keys, x.shape[1:])
     return x.masked_fill(draw < amount / 2, 0.0).masked_fill(draw > 1 - amount / 2, 1.0)
 
 
 def shot_noise(x: Tensor, keys: Tensor, photons: float) -> Tensor:
-    """Count Poisson photons, ``photons`` of them expected in a white pixel.
+    """Draw Poisson photon counts, with ``photons`` expected in a white pixel.
 
-    The count is the exact inverse of the Poisson distribution at one keyed uniform number a value. An image has 256
-    grey levels only, so all their distributions fit in one table, and one search in it serves the whole batch.
+    The count is the exact inverse of the Poisson distribution at one keyed uniform number per value. An image has only
+    256 grey levels, so all their distributions fit in one table, which is searched once for the whole batch.
     """
     table = _poisson_table(photons).to(x.device)
     length = len(table) // 256
@@ -46,7 +49,7 @@ def shot_noise(x: Tensor, keys: Tensor, photons: float) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _poisson_table(photons: float) -> Tensor:
-    """(256 K) float64, rising: level + P(count <= k) for counts k of 0..K-1 of each level."""
+    """Build an increasing table (256 K) float64 of level + P(count <= k), for counts k in 0..K-1 of each level."""
     length = int(photons + 12 * math.sqrt(photons) + 30)  # beyond it lies less than one step of the uniform draw
     count = torch.arange(length, dtype=torch.float64)
     level = torch.arange(256, dtype=torch.float64)[:, None]

@@ -1,7 +1,7 @@
-"""Spatter: drops of water or splashes of mud on the lens.
+"""Spatter corruption, drops of water or splashes of mud on the lens.
 
 Source: Hendrycks and Dietterich 2019, arXiv 1903.12261, their extra corruptions. The water follows the edge detector
-of Canny 1986 with thresholds 50 and 150; distances to its edges are exact here, where the reference takes a chamfer.
+of Canny 1986 with thresholds 50 and 150; distances to its edges are exact here, while the reference uses a chamfer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROUNDING = 1e-3
 
 
 def spatter(x: Tensor, keys: Tensor, *strength: float) -> Tensor:
-    """Cover the image where smoothed noise is high.
+    """Cover the image with water or mud wherever smoothed noise is high.
 
     The strength is (``level``, ``spread``, ``sigma``, ``threshold``, ``amount``, ``mud``). The noise is normal (mean
     ``level``, standard deviation ``spread``), blurred by ``sigma`` pixels and kept above ``threshold``. Water adds its
@@ -44,7 +44,10 @@ def _colour(x: Tensor, rgb: tuple[float, float, float]) -> Tensor:
 
 
 def _relief(edges: Tensor) -> Tensor:
-    """(B, 1, H, W) whole numbers 0..255: drops lit from one side, from the distance to the nearest edge."""
+    """Compute the relief of drops lit from one side, from the distance to the nearest edge.
+
+    Returns (B, 1, H, W) whole numbers 0..255.
+    """
     distance = torch.floor(neighbourhood(_distance(edges), torch.full((3, 3), 1 / 9)) + _ROUNDING)
     lit = torch.tensor([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]])
     lit = neighbourhood(_equalised(distance), lit).clamp(0, 255)
@@ -52,7 +55,7 @@ def _relief(edges: Tensor) -> Tensor:
 
 
 def _equalised(distance: Tensor) -> Tensor:
-    """Spread whole numbers 0..20 over 0..255 so that their histogram is even; one value alone stays."""
+    """Equalise the histogram of whole numbers 0..20 over 0..255; a single value is unchanged."""
     value = torch.arange(_FAR + 1, device=distance.device).view(1, -1, 1)
     flat = distance.flatten(2)
     counts = (flat == value).sum(2)  # (B, 21)
@@ -65,7 +68,7 @@ def _equalised(distance: Tensor) -> Tensor:
 
 
 def _distance(edges: Tensor) -> Tensor:
-    """Pixels to the nearest edge, at most 20: columns first, then rows."""
+    """Compute the distance to the nearest edge in pixels, at most 20, first along columns, then along rows."""
     column = torch.where(edges, 0.0, float(_FAR))
     for _ in range(_FAR - 1):
         padded = F.pad(column, (0, 0, 1, 1), value=float(_FAR)) + 1
@@ -80,7 +83,7 @@ def _distance(edges: Tensor) -> Tensor:
 
 
 def _canny(levels: Tensor, low: float, high: float) -> Tensor:
-    """(B, 1, H, W) bool: edges of grey levels 0..255 by the 3 x 3 Sobel gradient, in the sum of its absolute parts."""
+    """Find the edges (B, 1, H, W) bool of grey levels 0..255 by the 3 x 3 Sobel gradient, in the L1 norm."""
     padded = F.pad(levels, (1, 1, 1, 1), mode="replicate")
     across = padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]
     along = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]

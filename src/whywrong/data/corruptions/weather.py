@@ -1,4 +1,4 @@
-"""Weather: snow, fog, brightness of the day, and the fractal that clouds are made of.
+"""Weather corruptions (snow, fog, brightness), and the plasma fractal.
 
 Source: Hendrycks and Dietterich 2019, arXiv 1903.12261, section 3. Frost and spatter have modules of their own.
 """
@@ -14,12 +14,12 @@ from whywrong.data.corruptions.filters import clipped_zoom, cut_to_levels, grey,
 
 
 def snow(x: Tensor, keys: Tensor, *strength: float) -> Tensor:
-    """Whiten the image, then let flakes fall over it in two directions.
+    """Whiten the image and add snowflakes in two directions.
 
-    The strength is (``level``, ``spread``, ``size``, ``threshold``, ``radius``, ``sigma``, ``kept``). Flakes are what
-    normal noise (mean ``level``, standard deviation ``spread``), enlarged ``size`` times, leaves above ``threshold``;
-    the wind blurs them (``radius``, ``sigma`` pixels) along an angle drawn from -135 to -45 degrees. ``kept`` is the
-    share of the image that is not whitened.
+    The strength is (``level``, ``spread``, ``size``, ``threshold``, ``radius``, ``sigma``, ``kept``). Flakes are normal
+    noise (mean ``level``, standard deviation ``spread``), enlarged ``size`` times and kept above ``threshold``. Wind
+    blurs them (``radius``, ``sigma`` pixels) along an angle drawn from -135 to -45 degrees. ``kept`` is the share of
+    the image that is not whitened.
     """
     level, spread, size, threshold, radius, sigma, kept = strength
     height, width = x.shape[-2:]
@@ -34,7 +34,10 @@ def snow(x: Tensor, keys: Tensor, *strength: float) -> Tensor:
 
 
 def fog(x: Tensor, keys: Tensor, thickness: float, smoothness: float) -> Tensor:
-    """Add ``thickness`` times a plasma fractal, scaled so that the image's brightest value stays what it was."""
+    """Add ``thickness`` times a plasma fractal.
+
+    The result is scaled to keep the maximum brightness of the image.
+    """
     height, width = x.shape[-2:]
     clouds = plasma(keys, max(height, width), smoothness)[:, None, :height, :width]
     brightest = x.amax((1, 2, 3), keepdim=True)
@@ -42,10 +45,12 @@ def fog(x: Tensor, keys: Tensor, thickness: float, smoothness: float) -> Tensor:
 
 
 def plasma(keys: Tensor, side: int, smoothness: float, draw: int = 0) -> Tensor:
-    """(B, S, S) in [0, 1], S the next power of two from ``side``: diamond-square heights on a torus.
+    """Draw plasma fractals by the diamond-square algorithm on a torus.
 
-    Every halving of the step divides the amplitude of the random part by ``smoothness`` squared: the reference
-    multiplies a uniform number, itself as large as the amplitude, by the amplitude.
+    Returns heights (B, S, S) in [0, 1], S the next power of two from ``side``.
+
+    Each time the step is halved, the amplitude of the random part is divided by ``smoothness`` squared, since the
+    reference multiplies a uniform number, itself as large as the amplitude, by the amplitude.
     """
     size = step = 1 << (side - 1).bit_length()
     heights = torch.zeros(len(keys), size, size, device=keys.device)
@@ -67,7 +72,7 @@ def plasma(keys: Tensor, side: int, smoothness: float, draw: int = 0) -> Tensor:
 
 
 def brightness(x: Tensor, keys: Tensor, shift: float) -> Tensor:
-    """Raise the value of HSV by ``shift``; hue and saturation stay."""
+    """Raise the value of HSV by ``shift``, at the same hue and saturation."""
     del keys
     value = x.amax(1, keepdim=True)
     raised = (value + shift).clamp(0, 1)

@@ -1,1 +1,1 @@
-"""Data sets that exist as Python objects: torch and Hugging Face data sets, loaders, arrays."""
+"""Data sets given as Python objects, such as torch and Hugging Face data sets, loaders and arrays."""

@@ -1,4 +1,4 @@
-"""A torchvision ``ImageFolder`` read from its files, which keeps the photographs and lets other processes read them."""
+"""Read a torchvision ``ImageFolder`` from its files, to keep the photographs and let other processes read them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def folder_of(data: Any, label_by: str | None) -> Source | None:
 
     Args:
         data: Any data set.
-        label_by: How labels are to be read.
+        label_by: How labels are read.
 
     Returns:
-        The source; None if the data set is no plain ``ImageFolder`` of exactly the images in its folder, or has a
-        transform that cannot be read in full. Its own samples are then read.
+        The source; None if the data set is no plain ``ImageFolder`` of exactly the images in its folder, or its
+            transform cannot be fully read. Its own samples are used in that case.
     """
     plain = (
         "torchvision.ImageFolder" in kinds_of(data)

@@ -1,4 +1,4 @@
-"""Numbered samples behind a data set of any library, with what the object states about them."""
+"""Numbered samples of a data set of any library, with the facts that the object states about them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _DEFAULT_COLLATE = ("default_collate", "default_convert")
 
 @dataclass(slots=True, kw_only=True)
 class Items:
-    """Samples by number.
+    """Samples of a data set, by number.
 
     Attributes:
-        get: Sample of a number in 0..count-1; it may raise anything.
+        get: Returns the sample of a number in 0..count-1; it may raise anything.
         count: Number of samples; None for a stream, which is read once.
-        stream: The samples in order, of a stream.
-        title: What holds them, as ``torchvision.datasets.MNIST``.
-        names: Names of the classes, in the order of whole-number labels; None if the object states none.
+        stream: Samples of a stream, in order.
+        title: Kind of the data set, as ``torchvision.datasets.MNIST``.
+        names: Class names, in the order of integer labels; None if the object states none.
         stated: Preprocessing that its transform states.
-        notes: What its owner should know about how it is read, one sentence each.
-        image, label: Columns known beforehand.
-        unlabelled: A label that stands for "no label".
+        notes: Remarks on how it is read, one sentence each.
+        image, label: Columns if already known.
+        unlabelled: Label that means "no label".
     """
 
     get: Callable[[int], Any] = lambda number: None
@@ -45,12 +45,17 @@ class Items:
 
 
 def kinds_of(value: Any) -> set[str]:
-    """Classes of a value as ``library.Class``, its bases included; no library is imported for it."""
+    """Return the classes of a value as ``library.Class``, including its bases.
+
+    No library is imported for it.
+    """
     return {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(value).__mro__}
 
 
 def open_items(data: Any, split: str | None = None) -> Items | None:
-    """Find the samples of an object; None if it is no data set.
+    """Find the samples of a data set object.
+
+    Returns None if the object is no data set.
 
     Args:
         data: torch ``Dataset``, ``IterableDataset`` or ``DataLoader``; Hugging Face ``Dataset``, ``DatasetDict`` or
@@ -58,7 +63,7 @@ def open_items(data: Any, split: str | None = None) -> Items | None:
         split: Part of a ``DatasetDict``.
 
     Raises:
-        InputError: It holds several splits and none is named, or arrays do not fit each other.
+        InputError: It holds several splits and none is named, or arrays do not match in length.
     """
     kinds = kinds_of(data)
     if "torch.DataLoader" in kinds:
@@ -100,12 +105,12 @@ def _of_arrays(x: Any, y: Any) -> Items:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether a value is an array or tensor with rows."""
+    """Return whether a value is an array or tensor with rows."""
     return (isinstance(value, np.ndarray) or is_tensor(value)) and value.ndim >= 1
 
 
 def _of_hugging_face(data: Any) -> Items:
-    """Rows with the files of their images undecoded: the model's own preprocessing applies, not the set's format."""
+    """Return rows with undecoded image files, since the model's own preprocessing applies, not that of the data set."""
     import datasets
 
     plain = data.with_format(None)
@@ -126,14 +131,14 @@ def _of_hugging_face(data: Any) -> Items:
 
 
 def in_order(loader: Any) -> bool:
-    """Whether a loader hands out every sample of its data set once, as the data set gives it."""
+    """Return whether a loader yields every sample once, as its data set gives it."""
     batches = type(loader.batch_sampler).__name__ in ("BatchSampler", "NoneType")
     every = type(loader.sampler).__name__ in ("SequentialSampler", "RandomSampler")
     return batches and every and getattr(loader.collate_fn, "__name__", "") in _DEFAULT_COLLATE
 
 
 def _of_loader(loader: Any) -> Items:
-    """The data set of a loader, in its own order; a collate function of the user is called on single samples."""
+    """Return the data set of a loader, in its own order; a user's collate function is called on single samples."""
     items = open_items(loader.dataset)
     if items is None:
         raise InputError(f"the DataLoader's data set, {title_of(loader.dataset)}, is none that can be read")
@@ -168,7 +173,7 @@ def _collate(items: Items, loader: Any) -> None:
 
 
 def _first_of_batch(batch: Any) -> Any:
-    """The only sample of a batch of one, as a mapping or a tuple of its parts."""
+    """Return the only sample of a batch of one, as a mapping or a tuple of its parts."""
     if isinstance(batch, Mapping):
         return {key: _first(value) for key, value in batch.items()}
     if isinstance(batch, (tuple, list)):
@@ -186,7 +191,7 @@ def _first(value: Any) -> Any:
 
 
 def _parts(data: Any) -> list[Any]:
-    """The data sets inside ``Subset`` and ``ConcatDataset``, or the one itself."""
+    """Return the data sets inside ``Subset`` and ``ConcatDataset``, or the data set itself."""
     kinds = kinds_of(data)
     if "torch.Subset" in kinds:
         return _parts(data.dataset)
@@ -196,7 +201,7 @@ def _parts(data: Any) -> list[Any]:
 
 
 def _names(data: Any) -> tuple[str, ...] | None:
-    """Class names that a data set states, if whole-number labels count in them."""
+    """Return the class names that a data set states, if integer labels index them."""
     found = {_own_names(part) for part in _parts(data)}
     return found.pop() if len(found) == 1 else None
 
@@ -215,7 +220,7 @@ def _own_names(data: Any) -> tuple[str, ...] | None:
 
 
 def _transform(data: Any) -> StatedTransform:
-    """The transform of a data set, or what all parts of it have in common."""
+    """Return the transform of a data set, or what the transforms of all its parts have in common."""
     found = {read_transform(getattr(part, "transform", None)) for part in _parts(data)}
     if len(found) > 1:
         random = tuple(sorted({name for stated in found for name in stated.random}))

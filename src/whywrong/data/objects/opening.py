@@ -1,4 +1,4 @@
-"""The one way from what an owner has, a path, a source or an object, to a source."""
+"""Open a path, a source or a Python object as a source."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from whywrong.data.sources.wrong_types import refuse_type
 
 
 def open_any(data: Any, *, model_scale: Scale | None = None, **reading: Any) -> Source:
-    """Open a path, or a data set in memory; a source is returned as it is.
+    """Open a path or a data set in memory as a source.
+
+    A source is returned unchanged.
 
     Args:
         data: Path, source, torch ``Dataset`` or ``DataLoader``, Hugging Face ``Dataset``, (x, y) arrays, list of
             samples or generator.
-        model_scale: The normalisation of the model that the data are opened for.
-        reading: As for :func:`whywrong.data.sources.open_source` for a path; as for :func:`open_object` otherwise.
+        model_scale: Normalisation of the model that uses the data.
+        reading: As for :func:`whywrong.data.sources.open_source` for a path, otherwise as for :func:`open_object`.
 
     Raises:
         DataError: The data cannot be read.
-        InputError: It is none of these, or something about it must be said; the message names the argument.
+        InputError: It is none of these, or a needed fact is missing; the message names the argument.
     """
     if isinstance(data, (str, os.PathLike)):
         for name in ("mean", "std"):
@@ -59,21 +61,21 @@ def open_object(
     std: Sequence[float] | None = None,
     model_scale: Scale | None = None,
 ) -> Source:
-    """Open a data set in memory, and go through it once.
+    """Open a data set in memory and read through it once.
 
     Args:
         data: torch ``Dataset``, ``IterableDataset`` or ``DataLoader``, Hugging Face ``Dataset``, (x, y) arrays or
             tensors, list of samples, or generator.
-        image_column, label_column: Key or position of image and label in a sample; ``label_column="none"`` reads
-            images without labels.
-        label_by: ``index``, ``wnid`` or ``name``: how labels are to be read.
+        image_column, label_column: Key or position of image and label in a sample; ``label_column="none"`` ignores
+            labels.
+        label_by: How labels are read, ``index``, ``wnid`` or ``name``.
         split: Part of a Hugging Face ``DatasetDict``.
-        mean, std: The normalisation of its images, if no transform states it.
-        model_scale: The normalisation of the model that the data are opened for.
+        mean, std: Normalisation of its images, if no transform states it.
+        model_scale: Normalisation of the model that uses the data.
 
     Raises:
-        DataError: Nothing in it can be read, or a label breaks its contract.
-        InputError: It is no data set, or something about it must be said; the message names the argument.
+        DataError: Nothing in it can be read, or a label is invalid.
+        InputError: It is no data set, or a needed fact is missing; the message names the argument.
     """
     loader = "torch.DataLoader" in kinds_of(data)
     if not (image_column or label_column or mean):
@@ -97,10 +99,10 @@ def open_object(
 
 
 def _scale(mean: Sequence[float] | None, std: Sequence[float] | None) -> Scale | None:
-    """A normalisation of its two halves; None without both.
+    """Build a normalisation from mean and std; None without both.
 
     Raises:
-        InputError: One came without the other, or they do not fit each other.
+        InputError: Only one of them was given, or they differ in length.
     """
     if not mean and not std:
         return None

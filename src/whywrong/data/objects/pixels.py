@@ -1,4 +1,4 @@
-"""Images as data sets hand them out: Pillow images, files, arrays and tensors in either layout."""
+"""Read images in the forms that data sets use, as Pillow images, files, arrays and tensors of either layout."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Raw = bytes | np.ndarray
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether a value is a torch tensor; torch need not be imported."""
+    """Return whether a value is a torch tensor, without importing torch."""
     return any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__)
 
 
 def is_image(value: Any) -> bool:
-    """Whether a value can be an image, by its type and shape alone."""
+    """Return whether a value can be an image, by its type and shape alone."""
     if isinstance(value, np.ndarray) or is_tensor(value):
         return value.ndim >= 2
     if isinstance(value, Mapping):
@@ -42,14 +42,14 @@ def is_image(value: Any) -> bool:
 
 
 def raw_image(value: Any) -> Raw:
-    """Read an image as far as that needs no knowledge of the other images.
+    """Read an image as far as possible without the other images.
 
     Args:
         value: Pillow image; path or bytes of a file; (H, W), (H, W, C) or (C, H, W) uint8 or float, array or tensor; or
             ``{"bytes", "path"}`` of a Hugging Face data set.
 
     Raises:
-        BadItemError: No such image.
+        BadItemError: The value is no such image.
     """
     if isinstance(value, Mapping):
         value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
@@ -71,7 +71,7 @@ def raw_image(value: Any) -> Raw:
 
 
 def _rows(array: np.ndarray, *, torch: bool) -> np.ndarray:
-    """(H, W, C), C = 1 or 3, uint8 or float32, from either layout; where both fit, that of the library."""
+    """Return (H, W, C), C = 1 or 3, uint8 or float32, from either layout; if both fit, the library's layout is used."""
     if array.ndim == 4 and len(array) == 1:
         array = array[0]
     if array.ndim == 4:
@@ -95,7 +95,7 @@ def _rows(array: np.ndarray, *, torch: bool) -> np.ndarray:
 
 
 def digest(raw: Raw) -> str:
-    """12 hexadecimal digits of an image's content."""
+    """Compute 12 hexadecimal digits of a hash of an image's content."""
     hashed = hashlib.sha256(b"file" if isinstance(raw, bytes) else f"{raw.dtype}{raw.shape}".encode())
     hashed.update(raw if isinstance(raw, bytes) else raw.data)
     return hashed.hexdigest()[:12]
@@ -103,11 +103,11 @@ def digest(raw: Raw) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How float images become values in [0, 1]: ``value * std + mean``.
+    """Conversion of float images to values in [0, 1], ``value * std + mean``.
 
     Attributes:
-        mean, std: Of the normalisation that is undone; None where values are in [0, 1] already.
-        clipped: Whether some values lie slightly outside.
+        mean, std: Normalisation to undo; None if values are already in [0, 1].
+        clipped: Whether some values are slightly outside.
     """
 
     mean: tuple[float, ...] | None = None
@@ -115,20 +115,20 @@ class Scale:
     clipped: bool = False
 
     def to_8bit(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, C) uint8 of float values.
+        """Convert float values to (H, W, C) uint8.
 
         Raises:
-            BadItemError: A value is not finite, or the normalisation has other channels.
+            BadItemError: A value is not finite, or the normalisation has another number of channels.
         """
         if not np.isfinite(image).all():
             raise BadItemError("pixels are NaN or infinite")
         return np.clip(np.rint(255 * self.undo(image)), 0, 255).astype(np.uint8)
 
     def undo(self, image: np.ndarray) -> np.ndarray:
-        """Values before normalisation.
+        """Undo the normalisation of an image.
 
         Raises:
-            BadItemError: The normalisation has other channels.
+            BadItemError: The normalisation has another number of channels.
         """
         if self.mean is None or self.std is None:
             return image
@@ -139,14 +139,14 @@ class Scale:
 
 @dataclass(slots=True)
 class FloatRange:
-    """Least and largest values of all float images, and one of them as an example."""
+    """Smallest and largest values of all float images, and one example image."""
 
     low: float = np.inf
     high: float = -np.inf
     example: np.ndarray | None = None
 
     def add(self, image: np.ndarray) -> None:
-        """Take in one image; values that are not finite do not count."""
+        """Add one image, of which only finite values count."""
         finite = image[np.isfinite(image)]
         if finite.size:
             self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
@@ -154,17 +154,19 @@ class FloatRange:
             self.example = image
 
     def settle(self, stated: Scale | None, model: Scale | None) -> tuple[Scale, list[str]]:
-        """Decide how the values are meant; nothing is decided that the values or their owner do not say.
+        """Determine the scale of the values.
+
+        Nothing is assumed that neither the values nor the user state.
 
         Args:
-            stated: The normalisation that the data set states or its owner gave.
-            model: That of the model, which counts only if it provably leads back to 8-bit images.
+            stated: Normalisation that the data set states or the user gave.
+            model: Normalisation of the model; used only if it provably leads back to 8-bit images.
 
         Returns:
-            The scale, and notes.
+            The scale and notes.
 
         Raises:
-            InputError: The values have no agreed meaning; the message says what to pass.
+            InputError: The meaning of the values is ambiguous; the message says what to pass.
         """
         if self.example is None:
             return Scale(), []

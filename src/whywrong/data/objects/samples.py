@@ -1,4 +1,4 @@
-"""Which part of a sample is the image and which the label, and labels in the forms in which data sets give them."""
+"""Find the image and label of a sample, and read labels in the forms that data sets use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Key = int | str
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Where a sample keeps its image and its label: positions of a tuple or keys of a mapping.
+    """Location of image and label in a sample, as positions of a tuple or keys of a mapping.
 
     Attributes:
         image: None if the sample is the image.
@@ -30,10 +30,12 @@ class Parts:
     label: Key | None
 
     def split(self, sample: Any) -> tuple[Any, Any]:
-        """Image and label of a sample; the label is None without one.
+        """Return the image and label of a sample.
+
+        The label is None if there is none.
 
         Raises:
-            BadItemError: The sample lacks a part that the first one had.
+            BadItemError: The sample lacks a part that the first one has.
         """
         try:
             image = sample if self.image is None else sample[self.image]
@@ -47,14 +49,14 @@ def find_parts(sample: Any, where: str, image_column: Key | None, label_column: 
 
     Args:
         sample: (image, label, ...), a mapping with both, or an image.
-        where: What holds the sample, for messages.
-        image_column, label_column: Position or key, if the owner says so; ``none`` for images without labels.
+        where: Description of the data set, for messages.
+        image_column, label_column: Position or key, if the user gives it; ``none`` for images without labels.
 
     Returns:
-        The parts, and notes on what was left out.
+        The parts, and notes on ignored parts.
 
     Raises:
-        InputError: There is no image, no label, or more than one candidate; the message says which argument to give.
+        InputError: There is no image, no label, or more than one candidate; the message names the argument to pass.
     """
     if isinstance(sample, Mapping) and not is_image(sample):
         parts: dict[Key, Any] = dict(sample)
@@ -125,18 +127,20 @@ def _is_label(value: Any) -> bool:
 
 
 def read_label(value: Any, names: Sequence[str] | None, where: str) -> str:
-    """Read a label: an index or a name, a tensor or array of one number, or a one-hot vector.
+    """Read a label of any form that data sets use.
+
+    It is an index or a name, a tensor or array of one number, or a one-hot vector.
 
     Args:
-        value: As the data set gives it.
-        names: Names of its classes, if it states them; whole numbers then count in them.
-        where: For messages.
+        value: Label as given by the data set.
+        names: Class names, if the data set states them; integer labels then index them.
+        where: Location of the label, for messages.
 
     Returns:
         The name, or the index as text.
 
     Raises:
-        DataError: Missing, a mixture of classes, negative, fractional, or beyond the names.
+        DataError: The label is missing, a mixture of classes, negative, fractional, or beyond the names.
     """
     if isinstance(value, np.ndarray) or is_tensor(value):
         value = _scalar(value if isinstance(value, np.ndarray) else np.asarray(value.detach().cpu()), where)

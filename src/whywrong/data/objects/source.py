@@ -1,4 +1,4 @@
-"""A data set in memory as a source: items named by number and content, so that a run over it can be resumed."""
+"""Data set in memory as a source whose items are named by number and content, so that a run can be resumed."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ _UNREADABLE = "unreadable"
 
 
 class ObjectSource(Source):
-    """The samples of a Python object; the key of number 7 is ``7-`` and 12 digits of its content.
+    """Samples of a Python object as a source.
 
-    It exists in this process only. Given again with the same images and labels it is the same source, whatever object
-    holds them.
+    The key of number 7 is ``7-`` and 12 digits of a hash of its content.
+
+    It exists in this process only. If the same images and labels are given again, in whatever object, it is the same
+    source.
 
     Args:
         items: The samples.
-        columns: Key or position of image and label in a sample, if the owner says so.
-        label_by: How labels are to be read.
-        stated: The normalisation of float images, if the owner or a transform states it.
-        model: That of the model, which counts only if it provably leads back to 8-bit images.
+        columns: Key or position of image and label in a sample, if the user gives it.
+        label_by: How labels are read.
+        stated: Normalisation of float images, if the user or a transform states it.
+        model: Normalisation of the model; used only if it provably leads back to 8-bit images.
 
     Attributes:
         items: The samples.
-        scale: How float images become values in [0, 1].
+        scale: Conversion of float images to values in [0, 1].
     """
 
     def __init__(
@@ -70,10 +72,10 @@ class ObjectSource(Source):
         return iter(self._listed)
 
     def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> bytes | np.ndarray:
-        """Bytes of an image file, or pixels (H, W, C) uint8.
+        """Read the bytes of an image file, or pixels (H, W, C) uint8.
 
         Raises:
-            BadItemError: The sample cannot be read, or is not what it was when the source was opened.
+            BadItemError: The sample cannot be read, or has changed since the source was opened.
         """
         number, content = int(entry.key.partition("-")[0]), entry.key.rpartition("-")[2]
         if number in self._reasons:
@@ -88,7 +90,7 @@ class ObjectSource(Source):
         return raw if isinstance(raw, bytes) or raw.dtype == np.uint8 else self.scale.to_8bit(raw)
 
     def locate(self, label: str) -> str:
-        """The first item with the label."""
+        """Return the first item with the label."""
         number = next((n for n, entry in enumerate(self._listed) if entry.label == label), None)
         return self._title if number is None else f"{self._title}, item {number}"
 
@@ -128,7 +130,7 @@ class ObjectSource(Source):
         return entries
 
     def _find_facts(self) -> DataFacts:
-        """What is known of the model's input; images that are floats are taken for the input itself."""
+        """Collect what the data state about the model input; float images are taken as the input itself."""
         prepared = self._floats.example is not None
         size = None
         if len(self._shapes) == 1 and () not in self._shapes:
@@ -154,7 +156,7 @@ class ObjectSource(Source):
             yield number, None
 
     def _entry(self, number: int, sample: Any) -> Entry:
-        """List one sample; one that cannot be read becomes an item with the reason."""
+        """List one sample; an unreadable one becomes an item with the reason."""
         streamed = self.items.count is None
         try:
             image, label = self._split(sample if streamed else self._get(number), number)
@@ -207,12 +209,12 @@ class ObjectSource(Source):
         return read_label(value, self.items.names, f"{self._title}, item {number}")
 
     def _refuse_useless(self, entries: list[Entry]) -> None:
-        """Refuse a data set of which no image can be used."""
+        """Refuse a data set without any usable image."""
         if entries and len(self._reasons) == len(entries):
             raise DataError(f"{self._title}: none of its {len(entries)} items can be used; item 0: {self._reasons[0]}")
 
     def _compare(self, entries: list[Entry]) -> None:
-        """Refuse a data set that gives other images the second time."""
+        """Refuse a data set whose second pass gives different images."""
         if self.items.count is None or not entries:
             return
         for number in sorted({0, len(entries) // 2, len(entries) - 1} - self._reasons.keys()):

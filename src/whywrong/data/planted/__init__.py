@@ -1,4 +1,4 @@
-"""The planted world: pictures that we draw, whose class, object, parts, cues and concepts are known exactly."""
+"""Rendered pictures whose class, object, parts, cues and concepts are known exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exact masks of what a picture shows: colours, textures, parts and faults, for the dissection of networks."""
+"""Exact masks of colours, textures, parts and faults in a picture, for network dissection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from whywrong.data.planted.scene import CUES, PART_NAMES, Pictures, Scene
 from whywrong.data.planted.surfaces import TEXTURES
 
-# Upper ends of the hues in turns; the last range wraps around to red.
+# Upper limits of the hues in turns; the last range wraps around to red.
 _HUES = (
     (0.045, "red"),
     (0.11, "orange"),
@@ -22,7 +22,7 @@ _HUES = (
 
 
 def colour_names(rgb: Tensor) -> list[str]:
-    """Plain names of colours (N, 3) in [0, 1], before light falls on them."""
+    """Name colours (N, 3) in [0, 1] as they are before lighting."""
     high, low = rgb.amax(1), rgb.amin(1)
     spread = (high - low).clamp_min(1e-6)
     r, g, b = rgb.unbind(1)
@@ -38,15 +38,15 @@ def colour_names(rgb: Tensor) -> list[str]:
 
 
 def concept_masks(scene: Scene, pictures: Pictures) -> dict[str, Tensor]:
-    """Where each concept is seen.
+    """Compute the masks of all visible concepts.
 
     Args:
-        scene: What was drawn.
-        pictures: What :func:`whywrong.data.planted.render` made of it.
+        scene: Content of the pictures.
+        pictures: Result of :func:`whywrong.data.planted.render` for the scene.
 
     Returns:
-        Concept, as in ``colour/red``, ``texture/tiles``, ``part/handle``, ``fault/cover``, to (B, S, S) bool;
-        concepts that are nowhere in the batch are left out.
+        Masks (B, S, S) bool by concept, as in ``colour/red``, ``texture/tiles``, ``part/handle``, ``fault/cover``;
+        concepts that do not occur in the batch are omitted.
     """
     masks: dict[str, Tensor] = {}
 

@@ -1,7 +1,7 @@
-"""Cues that are not the object: a sticker, a tinted border, a weave on the wall.
+"""Cues outside the object, such as a sticker, a tinted border, or a woven pattern on the wall.
 
-Each changes ``image`` (B, 3, S, S) in place in the rows whose scene asks for it, and enters its cover into ``cue``
-(B, S, S), in [0, 1]. ``x`` and ``y`` (B, S, S) run from -1 to 1.
+Each function changes ``image`` (B, 3, S, S) in place in the rows whose scene has the cue, and writes its coverage to
+``cue`` (B, S, S), in [0, 1]. ``x`` and ``y`` (B, S, S) run from -1 to 1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from whywrong.data.planted.shapes import circle, column
 
 
 def mark(image: Tensor, scene: Scene, x: Tensor, y: Tensor, light: Tensor, size: int, cue: Tensor) -> Tensor:
-    """A small round sticker, yellow with a dark ring, near one of the corners."""
+    """Draw a small round sticker, yellow with a dark ring, near a corner."""
     rows = (scene.cue == CUES.index("mark")).nonzero().flatten()
     if len(rows):
         r = keyed_uniform(scene.keys[rows], (3,), 80)
@@ -42,7 +42,7 @@ def mark(image: Tensor, scene: Scene, x: Tensor, y: Tensor, light: Tensor, size:
 
 
 def tint(image: Tensor, scene: Scene, x: Tensor, y: Tensor, cue: Tensor) -> Tensor:
-    """A magenta cast along the border."""
+    """Tint the border magenta."""
     rows = (scene.cue == CUES.index("tint")).nonzero().flatten()
     if len(rows):
         border = ((torch.maximum(x[rows].abs(), y[rows].abs()) - 0.80) / 0.06).clamp(0, 1)
@@ -55,7 +55,7 @@ def tint(image: Tensor, scene: Scene, x: Tensor, y: Tensor, cue: Tensor) -> Tens
 
 
 def weave(image: Tensor, scene: Scene, x: Tensor, y: Tensor, floor: Tensor, cue: Tensor) -> Tensor:
-    """A wall with a fine teal and cream weave."""
+    """Draw a fine teal and cream weave on the wall."""
     rows = (scene.cue == CUES.index("weave")).nonzero().flatten()
     if len(rows):
         a, b = x[rows] * 9, y[rows] * 9

@@ -1,9 +1,9 @@
-"""Twelve classes of objects, each put together from named parts.
+"""Twelve classes of objects, each composed of named parts.
 
-An object is drawn in a frame of its own: ``u`` to the right, ``v`` down, about -1 to 1, standing on v = 0.85. A
-class is a function ``(u, v, p) -> list[Part]`` from coordinates (B, H, W) and form parameters ``p`` (a list of
-(B, 1, 1) in [-1, 1]) to parts in the order in which they are painted. Mug and tumbler differ in the handle, chair and
-stool in the back: these two pairs are near-twins, and ``extent`` (B, 1, 1) in [0, 1] grows that part from nothing.
+An object has its own coordinates, ``u`` to the right and ``v`` down, about -1 to 1, with its base at v = 0.85. A class
+is a function ``(u, v, p) -> list[Part]`` from coordinates (B, H, W) and shape parameters ``p`` (a list of (B, 1, 1) in
+[-1, 1]) to parts in the order of painting. Mug and tumbler differ in the handle, chair and stool in the back. In these
+near-twins, ``extent`` (B, 1, 1) in [0, 1] scales that part from nothing to its full size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from whywrong.data.planted.shapes import blend, both, box, circle, cut, ellipse, ring, segment, taper, union
 
-# Slots of a palette, one colour an image and slot.
+# Slots of a palette, one colour per image and slot.
 MAIN, SECOND, DARK, LIGHT, METAL, WOOD, BEAK, GLASS = range(8)
 SLOTS = 8
 FORMS = 6
@@ -26,13 +26,13 @@ class Part:
     """One part of an object.
 
     Attributes:
-        name: Its name; parts of one name form one mask.
-        distance: (B, H, W), signed, in units of the object's frame.
-        slot: Which colour of the palette it has.
+        name: Its name; parts with the same name form one mask.
+        distance: (B, H, W), signed distance, in object coordinates.
+        slot: Index of its colour in the palette.
         relief: Width of its rounded edge, in the same units.
         gloss: Strength of the highlight, 0 to 1.
-        turn: (B, H, W) in [-1, 1] where the part is a body of revolution: how far its surface faces left or right.
-        glow: Part of its colour that it gives off by itself, 0 to 1.
+        turn: (B, H, W) in [-1, 1] for a solid of revolution, how far its surface faces left or right; otherwise None.
+        glow: Share of its colour that it emits, 0 to 1.
     """
 
     name: str
@@ -49,7 +49,7 @@ Draw = Callable[[Tensor, Tensor, Forms], list[Part]]
 
 
 def mug(u: Tensor, v: Tensor, p: Forms, extent: Tensor | float = 1.0) -> list[Part]:
-    """A mug; ``extent`` is the size of the handle."""
+    """Draw a mug whose handle has the size ``extent``."""
     w, h = 0.42 + 0.09 * p[0], 0.48 + 0.10 * p[1]
     v = v - (0.85 - h)
     body = taper(u, v, w, w * (0.84 + 0.14 * p[2]), h, 0.08)
@@ -69,12 +69,12 @@ def mug(u: Tensor, v: Tensor, p: Forms, extent: Tensor | float = 1.0) -> list[Pa
 
 
 def tumbler(u: Tensor, v: Tensor, p: Forms, extent: Tensor | float = 0.0) -> list[Part]:
-    """A mug without its handle."""
+    """Draw a tumbler, a mug without its handle."""
     return mug(u, v, p, extent)
 
 
 def chair(u: Tensor, v: Tensor, p: Forms, extent: Tensor | float = 1.0) -> list[Part]:
-    """A chair; ``extent`` is the height of its back."""
+    """Draw a chair whose back has the height ``extent``."""
     s, top, lean, foot = 0.42 + 0.07 * p[0], 0.08 + 0.08 * p[1], 0.10 + 0.06 * p[2], 0.85
     rise = (0.80 + 0.10 * p[3]) * extent
     none = _absent(extent)
@@ -109,12 +109,12 @@ def chair(u: Tensor, v: Tensor, p: Forms, extent: Tensor | float = 1.0) -> list[
 
 
 def stool(u: Tensor, v: Tensor, p: Forms, extent: Tensor | float = 0.0) -> list[Part]:
-    """A chair without its back."""
+    """Draw a stool, a chair without its back."""
     return chair(u, v, p, extent)
 
 
 def lamp(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
-    """A table lamp that is lit."""
+    """Draw a table lamp that is switched on."""
     w, h = 0.46 + 0.10 * p[0], 0.38 + 0.05 * p[4]
     y = v + 0.42
     shade = taper(u, y, w * (0.58 + 0.22 * p[3]), w * 1.12, h, 0.03)
@@ -128,7 +128,7 @@ def lamp(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
 
 
 def bottle(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
-    """A bottle with label and cap."""
+    """Draw a bottle with label and cap."""
     w, n = 0.27 + 0.06 * p[0], 0.09 + 0.025 * p[1]
     y = v + 0.04
     glass = blend(box(u, y - 0.30, w, 0.59, 0.09), box(u, y + 0.55, n, 0.36, 0.03), 0.28 + 0.10 * p[2])
@@ -142,7 +142,7 @@ def bottle(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
 
 
 def fish(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
-    """A fish in profile, with two bands."""
+    """Draw a fish in profile, with two bands."""
     b = 0.32 + 0.08 * p[0]
     body = ellipse(u + 0.10, v, 0.64, b)
     tail = both(both(v.abs() - (u - 0.36) * (0.80 + 0.25 * p[1]), 0.40 - u), u - 0.86 - 0.15 * v.abs())
@@ -165,7 +165,7 @@ def fish(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
 
 
 def duck(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
-    """A duck in profile."""
+    """Draw a duck in profile."""
     x, y = -0.38, -0.45 - 0.10 * p[2]
     body = blend(
         ellipse(u - 0.10, v - 0.42, 0.60, 0.40 + 0.05 * p[0]),
@@ -189,7 +189,7 @@ def duck(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
 
 
 def house(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
-    """A small house with gable, door, window and chimney."""
+    """Draw a small house with gable, door, window and chimney."""
     w, h, r = 0.58 + 0.10 * p[0], 0.38 + 0.08 * p[1], 0.58 + 0.12 * p[2]
     y = 0.85 - h
     slope = (v - (y - h - r)) / r
@@ -210,7 +210,7 @@ def house(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
 
 
 def mushroom(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
-    """A toadstool with spots."""
+    """Draw a toadstool with spots."""
     w = 0.60 + 0.10 * p[0]
     cap = blend(both(ellipse(u, v + 0.02, w, 0.70 + 0.08 * p[1]), v - 0.06), ellipse(u, v - 0.03, w * 0.97, 0.13), 0.08)
     at = (
@@ -234,7 +234,7 @@ def mushroom(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
 
 
 def umbrella(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
-    """An open umbrella."""
+    """Draw an open umbrella."""
     w, k = 0.84, 0.66 + 0.12 * p[0]
     dome = both(ellipse(u, v - 0.02, w, k), v)
     scallops = union(*(circle(u - x, v - 0.04, 0.215) for x in (-0.63, -0.21, 0.21, 0.63)))
@@ -253,7 +253,7 @@ def umbrella(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
 
 
 def car(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
-    """A car in profile."""
+    """Draw a car in profile."""
     v = v - 0.22
     body = box(u, v - 0.16, 0.92, 0.23, 0.13)
     half, h = 0.36 + 0.08 * p[0], 0.24 + 0.05 * p[1]
@@ -275,7 +275,7 @@ def car(u: Tensor, v: Tensor, p: Forms) -> list[Part]:
 
 
 def _absent(extent: Tensor | float) -> Tensor | float:
-    """Moves a part out of the picture where nothing is left of it."""
+    """Return an offset that moves a part of extent 0 out of the picture."""
     return (extent < 0.02) * 9.0
 
 

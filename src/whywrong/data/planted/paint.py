@@ -1,4 +1,4 @@
-"""Light, shadow and relief: puts parts onto a picture."""
+"""Paint parts onto a picture, with light, shadow and relief."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from whywrong.data.planted.objects import Part
 def paint(
     image: Tensor, parts: Sequence[Part], colours: Tensor, scale: Tensor, light: Tensor, grain: Tensor, flip: Tensor
 ) -> list[Tensor]:
-    """Paint parts onto ``image``, in place, one over the other.
+    """Paint parts onto ``image`` in place, one after the other.
 
-    A part is flat but for its rounded edge, or turns away like a cylinder; it is lit by one far light with ambient
-    light, a highlight and a thin dark outline (Lambert and Blinn-Phong).
+    A part is flat except for its rounded edge, or curved like a cylinder. It is lit by one distant light and ambient
+    light, with a highlight and a thin dark outline (Lambert and Blinn-Phong).
 
     Args:
         image: (B, 3, H, W), changed.
         parts: In the order of painting.
         colours: (B, slots, 3).
-        scale: (B,), pixels to a unit of the object's frame.
-        light: (B, 3), unit vector to the light: right, down, to the viewer.
-        grain: (B, H, W) in [0, 1], unevenness of the material.
-        flip: (B,), -1 where the object is mirrored.
+        scale: (B,), pixels per unit of the object coordinates.
+        light: (B, 3), unit vector to the light, with axes to the right, down, and to the viewer.
+        grain: (B, H, W) in [0, 1], roughness of the material.
+        flip: (B,), -1 if the object is mirrored, otherwise 1.
 
     Returns:
-        The cover (B, H, W) in [0, 1] of each part.
+        The coverage (B, H, W) in [0, 1] of each part.
     """
     lx, ly, lz = (light[:, i, None, None] for i in range(3))
     half = functional.normalize(light + torch.tensor([0.0, 0.0, 1.0]), dim=1)  # between light and viewer
@@ -70,12 +70,14 @@ def paint(
 def cast_shadow(
     image: Tensor, distance: Tensor, scale: Tensor, light: Tensor, strength: Tensor, softness: float
 ) -> None:
-    """Darken ``image``, in place, where the shape's soft shadow falls: beside it, away from the light.
+    """Darken ``image`` in place where the soft shadow of a shape falls.
+
+    It falls beside the shape, away from the light.
 
     Args:
         image: (B, 3, H, W), changed.
-        distance: (B, H, W), signed, in units of the object's frame.
-        scale: (B,), pixels to that unit.
+        distance: (B, H, W), signed distance, in object coordinates.
+        scale: (B,), pixels per unit of these coordinates.
         light: (B, 3), as in :func:`paint`.
         strength: (B,), 0 for none.
         softness: Width of the shadow's edge, pixels.
@@ -91,13 +93,15 @@ def cast_shadow(
 
 
 def camera(image: Tensor, x: Tensor, y: Tensor, r: Tensor, grain: Tensor) -> Tensor:
-    """What a plain camera makes of it: tint, fall-off, exposure, slight blur, sensor noise.
+    """Simulate a simple camera.
+
+    It adds a tint, vignetting, exposure, slight blur and sensor noise.
 
     Args:
         image: (B, 3, H, W), linear.
         x: (B, H, W), -1 to 1.
         y: (B, H, W), -1 to 1.
-        r: (B, 6) in (0, 1): tint red, tint blue, fall-off, contrast, blur, noise.
+        r: (B, 6) in (0, 1), tint red, tint blue, vignetting, contrast, blur, noise.
         grain: (B, 3, H, W), standard normal.
 
     Returns:

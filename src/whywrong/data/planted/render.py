@@ -1,8 +1,8 @@
-"""Pictures of known content: class, object, parts, cues and everything that was done to them.
+"""Render pictures of known content, with class, object, parts, cues and every modification.
 
-A :class:`Scene` says what is in each picture, :func:`render` draws it. Every random choice is keyed by the picture's
-own key and by nothing else: the same key gives the same bytes in any batch, and a scene that differs in one field
-differs in that alone, which is what makes a planted mistake and its counterfactual a pair.
+A :class:`Scene` states the content of each picture, and :func:`render` renders it. Every random choice depends on the
+picture's own key only. The same key gives the same bytes in any batch, and if a scene differs in one field, the picture
+differs in that alone, so that a planted mistake and its counterfactual form a pair.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _CHUNK = 32  # pictures of one class at a time: enough to spread the cost of cal
 
 
 def render(scene: Scene, size: int = 64) -> Pictures:
-    """Draw a batch.
+    """Render a batch of pictures.
 
     Args:
-        scene: What is in each picture.
+        scene: Content of each picture.
         size: Side of the pictures, 64 or 128 pixels.
 
     Raises:
-        InputError: Another size.
+        InputError: The size is not supported.
     """
     if size not in SIZES:
         raise InputError(f"pictures are drawn at {' or '.join(map(str, SIZES))} px, not at {size}")
@@ -55,7 +55,7 @@ def render(scene: Scene, size: int = 64) -> Pictures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pose:
-    """Where an object stands: centre, size, lean, breadth and side, (B,) each, in picture coordinates -1 to 1."""
+    """Pose of an object, centre, size, lean, breadth and side, (B,) each, in picture coordinates -1 to 1."""
 
     x: Tensor
     y: Tensor
@@ -73,7 +73,7 @@ class _Pose:
 
 
 def _render(scene: Scene, size: int) -> Pictures:
-    """A batch of one class."""
+    """Render a batch of one class."""
     keys, batch = scene.keys, len(scene)
     axis = (torch.arange(size) + 0.5) * (2 / size) - 1
     y, x = (plane.expand(batch, size, size) for plane in torch.meshgrid(axis, axis, indexing="ij"))
@@ -135,7 +135,7 @@ def _render(scene: Scene, size: int) -> Pictures:
 
 
 def _pose(r: Tensor, horizon: Tensor, factor: Tensor) -> _Pose:
-    """An object that stands on the floor, inside the picture."""
+    """Draw the pose of an object that is on the floor and inside the picture."""
     scale = (0.50 + 0.28 * r[:, 0]) * factor
     foot = (horizon + 0.12 + 0.50 * r[:, 1]).clamp_max(0.93)
     x = (2 * r[:, 5] - 1) * (1 - 0.8 * scale).clamp_min(0) * 0.8
@@ -156,7 +156,10 @@ def _draw(
     size: int,
     extent: Tensor | None,
 ) -> tuple[Tensor, list[Part]]:
-    """Paint one object; gives the number, from 1, of the part seen at each pixel (B, S, S), and the parts."""
+    """Paint one object.
+
+    Returns the number, from 1, of the part visible at each pixel (B, S, S), and the parts.
+    """
     u, v = pose.frame(x, y)
     forms = [column(2 * f - 1) for f in keyed_uniform(keys, (FORMS,), draw).unbind(1)]
     if extent is not None and name in _TWIN_CLASSES:
@@ -182,7 +185,7 @@ def _draw(
 
 
 def _clutter(image: Tensor, keys: Tensor, x: Tensor, y: Tensor, horizon: Tensor, light: Tensor, size: int) -> None:
-    """Up to three plain bodies that stand about."""
+    """Add up to three plain objects to the background."""
     for k in range(3):
         q = keyed_uniform(keys, (7,), 50 + k)
         rows = (q[:, 0] < 0.7).nonzero().flatten()
@@ -216,7 +219,7 @@ def _clutter(image: Tensor, keys: Tensor, x: Tensor, y: Tensor, horizon: Tensor,
 
 
 def _cover(image: Tensor, scene: Scene, pose: _Pose, x: Tensor, y: Tensor, light: Tensor, size: int) -> Tensor:
-    """Something plain in front of the object, from the left or the right."""
+    """Cover the object by a plain occluder from the left or the right."""
     rows = (scene.covered > 0).nonzero().flatten()
     hidden = torch.zeros(len(scene), size, size, dtype=torch.bool)
     if not len(rows):

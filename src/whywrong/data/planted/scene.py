@@ -1,4 +1,4 @@
-"""What is in each picture, and what is known of it once it is drawn."""
+"""Content of each picture, and what is known once it is rendered."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ PART_NAMES: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """What is in each picture of a batch; all fields are (B,).
+    """Content of each picture in a batch; all fields are (B,).
 
     Attributes:
         keys: int64, key of every random choice.
         label: int64, class of the object, index into ``NAMES``.
         second: int64, class of a second object, or -1.
-        extent: float32 in [0, 1], size of the part that tells near-twins apart; 1 whole, 0 gone. Only mug, tumbler,
+        extent: float32 in [0, 1], size of the part that distinguishes near-twins; 1 whole, 0 gone. Only mug, tumbler,
             chair and stool have one.
-        cue: int64, a cue that is not the object, index into ``CUES``, or -1.
-        covered: float32 in [0, 1], share of the object's width behind something that stands in front.
+        cue: int64, a cue outside the object, index into ``CUES``, or -1.
+        covered: float32 in [0, 1], share of the object's width that is occluded.
         shrink: float32 in (0, 1], factor on the object's size.
-        shift: float32 in [0, 1], how far the object is moved out of the picture; 1 leaves nothing.
+        shift: float32 in [0, 1], how far the object is moved out of the picture; at 1 nothing is visible.
         style: int64, index into ``STYLES``; models are trained on photos.
     """
 
@@ -52,11 +52,14 @@ class Scene:
         return len(self.keys)
 
     def __getitem__(self, rows: Tensor | slice) -> Scene:
-        """The scene of some rows."""
+        """Return the scene of some rows."""
         return Scene(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def but(self, **changes: Tensor | float) -> Scene:
-        """The same pictures with some fields changed; a number goes to all rows."""
+        """Return the same pictures with some fields changed.
+
+        A number applies to all rows.
+        """
         whole = {
             name: value if isinstance(value, Tensor) else torch.full_like(getattr(self, name), value)
             for name, value in changes.items()
@@ -66,19 +69,19 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pictures:
-    """Pictures with everything that is known of them.
+    """Rendered pictures with everything that is known about them.
 
     Attributes:
         images: (B, 3, S, S), uint8.
         object: (B, S, S), bool, visible pixels of the object.
-        parts: (B, S, S), uint8, index into ``PART_NAMES`` of the part seen at each pixel of the object, else 0.
-        slots: (B, S, S), uint8, 1 + colour slot of the part seen, else 0.
+        parts: (B, S, S), uint8, index into ``PART_NAMES`` of the part visible at each pixel of the object, else 0.
+        slots: (B, S, S), uint8, 1 + colour slot of the visible part, else 0.
         second: (B, S, S), bool, pixels of the second object.
         cue: (B, S, S), bool, pixels of the cue.
-        cover: (B, S, S), bool, pixels of whatever hides the object.
+        cover: (B, S, S), bool, pixels of the occluder.
         floor: (B, S, S), bool, floor rather than wall.
         textures: (B, 2), int64, textures of wall and floor.
-        colours: (B, 8, 3), float32, colours of the object by slot, before light.
+        colours: (B, 8, 3), float32, colours of the object by slot, before lighting.
     """
 
     images: Tensor
@@ -94,14 +97,16 @@ class Pictures:
 
 
 def make_scene(keys: Tensor, label: Tensor) -> Scene:
-    """Plain pictures: one whole object of class ``label``, no cue, nothing in front, a photo.
+    """Make plain scenes with one whole object of class ``label``.
+
+    They are photos without a cue or occluder.
 
     Args:
         keys: (B,), int64.
         label: (B,), int64, in 0..11.
 
     Raises:
-        InputError: Shapes differ, or a class is out of range.
+        InputError: Shapes differ, or a class index is out of range.
     """
     if keys.shape != label.shape or keys.ndim != 1:
         raise InputError(f"keys and labels must both be (B,), got {tuple(keys.shape)} and {tuple(label.shape)}")
@@ -115,8 +120,10 @@ def make_scene(keys: Tensor, label: Tensor) -> Scene:
 
 
 def ordinary_scene(keys: Tensor) -> Scene:
-    """Pictures as a model meets them every day, classes in turn: objects of many sizes, one in five partly hidden,
-    one in ten cut by the frame, and the part that tells near-twins apart of any size from a half to whole.
+    """Make ordinary scenes, with all classes in turn.
+
+    Objects vary in size. One in five is partly occluded, and one in ten is cut by the frame. The part that
+    distinguishes near-twins has any size from a half to whole.
 
     Args:
         keys: (B,), int64.

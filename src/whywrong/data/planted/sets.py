@@ -1,6 +1,6 @@
-"""Sets of drawn pictures that ship with the package as seeds: ``planted:test``, ``planted:causes``, ``planted:marked``.
+"""Sets of rendered pictures that ship with the package, ``planted:test``, ``planted:causes``, ``planted:marked``.
 
-A set keeps what is in each picture and what was done to it, and draws the picture when it is asked for. The file
+A set stores the content of each picture and its modifications, and renders the picture on demand. The file
 ``causes.npz`` beside this module is written by :mod:`whywrong.planting.shipped`.
 """
 
@@ -32,15 +32,15 @@ CAUSES = Path(__file__).with_name("causes.npz")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureSet:
-    """Pictures of known content, drawn on demand.
+    """Pictures of known content, rendered on demand.
 
     Attributes:
-        scene: What is in each of the N pictures.
-        label: (N,), int64, the class that the set says; another than ``scene.label`` where the label is the mistake.
-        cause: (N,), what makes each a mistake, in words; empty where nothing was planted.
-        corruption: (N,), name of a corruption done to the drawn picture, or empty.
-        severity: (N,), int64, its severity; 0 where there is none.
-        change: (N,), int64, row of ``changes`` added to the picture, or -1.
+        scene: Content of each of the N pictures.
+        label: (N,), int64, the label in the set; it differs from ``scene.label`` if the label is the mistake.
+        cause: (N,), cause of each mistake, in words; empty if none was planted.
+        corruption: (N,), name of a corruption of the rendered picture, or empty.
+        severity: (N,), int64, its severity; 0 without a corruption.
+        change: (N,), int64, row of ``changes`` that is added to the picture, or -1.
         changes: (M, 3, S, S), int16, grey levels.
         size: Side of the pictures, pixels.
     """
@@ -58,7 +58,10 @@ class PictureSet:
         return len(self.scene)
 
     def draw(self, rows: Tensor) -> Pictures:
-        """Draw some of the pictures; masks are those of the scene."""
+        """Render some of the pictures.
+
+        Masks are those of the scene.
+        """
         pictures = render(self.scene[rows], self.size)
         images = pictures.images
         done = {(self.corruption[row], int(self.severity[row])) for row in rows.tolist() if self.corruption[row]}
@@ -74,7 +77,7 @@ class PictureSet:
         return pictures
 
     def save(self, path: Path) -> None:
-        """Write the set without its pictures; ``open_set`` reads it."""
+        """Write the set without its pictures, for ``open_set``."""
         np.savez_compressed(
             path,
             **{f"scene_{field.name}": getattr(self.scene, field.name).numpy() for field in fields(Scene)},
@@ -88,19 +91,20 @@ class PictureSet:
 
 
 def plain_set(scene: Scene, size: int = 64) -> PictureSet:
-    """Pictures to which nothing was done."""
+    """Make a set of unmodified pictures."""
     said, none = ("",) * len(scene), torch.zeros_like(scene.label)
     changes = torch.zeros(0, 3, size, size, dtype=torch.int16)
     return PictureSet(scene, scene.label, said, said, none, none - 1, changes, size)
 
 
 def open_set(name: str) -> PictureSet:
-    """A shipped set: ``test``, 1,200 ordinary pictures; ``causes``, planted mistakes among ordinary pictures; or
-    ``marked``, 1,440 ordinary pictures in which nearly every fish carries a sticker, like those that
-    ``planted:cnn-spurious`` learnt from.
+    """Open a shipped set.
+
+    ``test`` has 1,200 ordinary pictures. ``causes`` has planted mistakes among ordinary pictures. ``marked`` has 1,440
+    ordinary pictures in which nearly every fish has a sticker, like the training set of ``planted:cnn-spurious``.
 
     Raises:
-        InputError: No such set.
+        InputError: The set does not exist.
     """
     if name == "test":
         return plain_set(ordinary_scene(row_keys(TEST_SEED, TEST_PICTURES)))

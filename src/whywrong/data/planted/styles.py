@@ -1,4 +1,4 @@
-"""Styles that no model was trained on, drawn from the same shapes."""
+"""Styles that no model was trained on, rendered from the same shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from whywrong.data.planted.surfaces import hsv
 
 
 def restyle(images: Tensor, scene: Scene, parts: list[Part], colours: Tensor, pixels: Tensor) -> Tensor:
-    """The pictures (B, 3, S, S) uint8 in the style their scene asks for; a photo stays as it is."""
+    """Render pictures (B, 3, S, S) uint8 in the style of their scene.
+
+    Photos are unchanged.
+    """
     images = images.clone()
     keys = scene.keys
     paper = 0.93 + 0.05 * keyed_uniform(keys, (1, 1, 1), 90).expand(-1, 3, *images.shape[2:])

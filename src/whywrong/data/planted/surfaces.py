@@ -1,7 +1,7 @@
-"""Textures, walls and floors, and the clutter that stands about.
+"""Textures, walls, floors, and palettes.
 
-Everything is computed for a batch of images at once, from keyed random numbers, and pixel by pixel or image by image,
-so that an image does not depend on its neighbours in the batch. Values are linear colours in about [0, 1].
+Everything is computed for a batch at once, from keyed random numbers, and pixel by pixel or image by image, so that an
+image does not depend on its neighbours in the batch. Values are linear colours in about [0, 1].
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ TEXTURES = ("plaster", "stripes", "tiles", "planks", "grain")
 
 
 def hsv(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """(B,) each, hue in turns, to RGB (B, 3)."""
+    """Convert HSV, (B,) each with hue in turns, to RGB (B, 3)."""
     turn = (hue[:, None] * 6 + torch.tensor([5.0, 3.0, 1.0])) % 6
     return value[:, None] * (1 - saturation[:, None] * torch.minimum(turn, 4 - turn).clamp(0, 1))
 
 
 def noise(keys: Tensor, size: int, cells: int, draw: int, octaves: int = 1) -> Tensor:
-    """(B, size, size) in [0, 1]: smooth random values on a grid of ``cells`` a side, finer and weaker by octave."""
+    """Draw smooth noise (B, size, size) in [0, 1].
+
+    Random values are on a grid of ``cells`` per side, finer and weaker with each octave.
+    """
     total, weight = torch.zeros(len(keys), size, size), 0.0
     for octave in range(octaves):
         points = min(cells * 2**octave, size - 1) + 1
@@ -36,14 +39,14 @@ def noise(keys: Tensor, size: int, cells: int, draw: int, octaves: int = 1) -> T
 
 
 def texture(kind: Tensor, x: Tensor, y: Tensor, grain: Tensor, frequency: Tensor) -> Tensor:
-    """How light (B, H, W) in [0, 1] a surface of one of ``TEXTURES`` is.
+    """Compute the lightness (B, H, W) in [0, 1] of a surface of ``TEXTURES``.
 
     Args:
         kind: (B,), int64.
         x: (B, H, W), coordinates on the surface.
         y: (B, H, W).
         grain: (B, H, W), noise in [0, 1].
-        frequency: (B,), repeats a unit.
+        frequency: (B,), repetitions per unit.
     """
     f = frequency[:, None, None]
     light = torch.empty_like(grain)
@@ -71,13 +74,13 @@ def texture(kind: Tensor, x: Tensor, y: Tensor, grain: Tensor, frequency: Tensor
 
 
 def room(keys: Tensor, x: Tensor, y: Tensor, horizon: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A wall and, below the horizon, a floor in perspective.
+    """Draw a wall and, below the horizon, a floor in perspective.
 
     Args:
         keys: (B,), int64.
         x: (B, H, W), -1 to 1 from left to right.
         y: (B, H, W), -1 to 1 from top to bottom.
-        horizon: (B,), where the floor begins.
+        horizon: (B,), height at which the floor begins.
 
     Returns:
         Colours (B, 3, H, W); the floor's share of each pixel (B, H, W); textures of wall and floor (B, 2), indices
@@ -104,7 +107,10 @@ def room(keys: Tensor, x: Tensor, y: Tensor, horizon: Tensor) -> tuple[Tensor, T
 
 
 def palette(keys: Tensor, draw: int) -> Tensor:
-    """(B, 8, 3): main, second, dark, light, metal, wood, beak and glass colours of one object."""
+    """Draw the palette (B, 8, 3) of one object per image.
+
+    Slots are main, second, dark, light, metal, wood, beak and glass colours.
+    """
     r = keyed_uniform(keys, (26,), draw)
     grey = (r[:, 23] < 0.12).float()
     return torch.stack(

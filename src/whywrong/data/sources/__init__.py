@@ -1,4 +1,4 @@
-"""Where labelled images come from."""
+"""Sources of labelled images."""
 
 from __future__ import annotations
 
@@ -29,26 +29,28 @@ def open_source(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> Source:
-    """Open a data set and go through its listing once, so that trouble shows before the first batch.
+    """Open a data set and scan its listing once.
+
+    Problems are thus reported before the first batch.
 
     Args:
         path: A folder of class folders; a flat folder of images (with ``manifest``, or a ``manifest.csv`` or
             ``manifest.parquet`` in it, or without labels); a manifest beside its images; an ``.npz``; a ``.tar`` shard
-            or a folder of shards; ``hf:FOLDER``, ``hf:FILE.parquet`` or ``hf:NAME``; ``planted:SET`` for pictures that
-            we draw ourselves.
-        manifest: Table with ``path``, and perhaps ``label``, ``mask`` and a box; paths are relative to ``path``.
-        boxes: Table with ``file`` and a box; ``file`` is matched against the tail of each item's path.
-        label_by: ``index``, ``wnid`` or ``name``: how labels are to be read.
-        follow_links: Follow symbolic links, and paths of the manifest, that lead out of the folder.
+            or a folder of shards; ``hf:FOLDER``, ``hf:FILE.parquet`` or ``hf:NAME``; ``planted:SET`` for rendered
+            pictures.
+        manifest: Table with ``path``, and optionally ``label``, ``mask`` and a box; paths are relative to ``path``.
+        boxes: Table with ``file`` and a box; ``file`` is matched against the end of each item's path.
+        label_by: How labels are read, ``index``, ``wnid`` or ``name``.
+        follow_links: Whether to follow symbolic links and paths of the manifest that lead out of the folder.
         split: Part of a Hugging Face data set.
-        image_column, label_column: Columns of a Hugging Face data set or of the manifest, where they cannot be told or
-            are not called ``path`` and ``label``; ``label_column="none"`` reads images without labels.
+        image_column, label_column: Columns of a Hugging Face data set or of the manifest, if they are ambiguous or not
+            called ``path`` and ``label``; ``label_column="none"`` ignores labels.
 
     Returns:
         The source, checked.
 
     Raises:
-        DataError: Nothing is there, nothing is an image, a table breaks its contract, or an option does not apply.
+        DataError: The path does not exist, holds no image, a table is invalid, or an option does not apply.
         InputError: The data is neither a path nor a source, or its scheme is unknown.
     """
     if not isinstance(path, (str, os.PathLike)):
@@ -71,10 +73,10 @@ def open_source(
 
 
 def _find_spec(text: str, asked: SourceSpec) -> SourceSpec:
-    """Find the kind of the data, by its scheme, the ending of its file, or the content of its folder.
+    """Find the kind of the data by its scheme, the suffix of its file, or the content of its folder.
 
     Raises:
-        DataError: Nothing is there, no kind recognises it, or it does not take an option that was given.
+        DataError: The path does not exist, no kind recognises it, or it does not support a given option.
         InputError: The scheme is unknown.
     """
     known, path = lines(SourceKind), os.path.abspath(text)
@@ -106,7 +108,7 @@ def _find_spec(text: str, asked: SourceSpec) -> SourceSpec:
 
 
 def _check_options(kind: SourceKind, spec: SourceSpec, text: str, known: Mapping[str, SourceKind]) -> None:
-    """Refuse options that this kind of data does not take, rather than leave them without effect."""
+    """Refuse options that this kind of data does not support, instead of ignoring them."""
     options = {option: getattr(spec, _FIELD_OF.get(option, option)) for option in _OPTIONS}
     refused = next((option for option, value in options.items() if value and option not in kind.takes), None)
     if refused is not None:

@@ -1,4 +1,4 @@
-"""Images in an ``.npz``: ``images`` uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3) and ``labels``."""
+"""Images in an ``.npz`` with ``images`` uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3) and ``labels``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ArraySource(Source):
 
     @cached_property
     def _labels_text(self) -> list[str] | None:
-        """Labels as text, in order; few distinct strings, each held once."""
+        """Labels as text, in order; each distinct string is stored once."""
         reader = self._archive.array("labels")
         if reader is None:
             return None
@@ -80,10 +80,10 @@ class ArraySource(Source):
             yield Entry(f"images[{row}]", label, self._images.row_bytes, status.st_mtime_ns)
 
     def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-        """(H, W, C) uint8, C = 1 or 3.
+        """Read the pixels (H, W, C) uint8, C = 1 or 3.
 
         Raises:
-            BadItemError: The array's bytes are damaged, or the images too large.
+            BadItemError: The array's bytes are damaged, or the images are too large.
         """
         height, width = self._images.shape[1:3]
         if height * width > max_pixels:
@@ -93,12 +93,12 @@ class ArraySource(Source):
         return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
     def locate(self, label: str) -> str:
-        """The first row with the label."""
+        """Return the first row with the label."""
         labels = self._labels_text or []
         return f"{self._archive.name}, labels[{labels.index(label)}]" if label in labels else self._archive.name
 
     def close(self) -> None:
-        """Close the file; reading opens it again."""
+        """Close the file, which reading opens again."""
         self._images.close()
 
     def _empty_text(self) -> str:
@@ -106,7 +106,7 @@ class ArraySource(Source):
 
 
 def _one_column(labels: np.ndarray, where: str) -> np.ndarray:
-    """Labels (N,) from (N,), (N, 1) or one-hot (N, K)."""
+    """Convert labels (N,), (N, 1) or one-hot (N, K) to (N,)."""
     if labels.ndim == 1:
         return labels
     if labels.shape[1] == 1:

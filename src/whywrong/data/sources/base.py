@@ -1,4 +1,4 @@
-"""What a source is: a listing of entries, and their bytes on demand."""
+"""Base of all sources, a listing of entries and their bytes on demand."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _MAX_CLASSES_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One labelled entry of a source, as the listing knows it; nothing of the image has been read.
+    """One labelled entry in the listing of a source; its image has not been read.
 
     Attributes:
-        key: Unique name in the source; bytes that are not UTF-8 stand as surrogate escapes.
-        label: As written in the data; None where the data has no labels.
-        size: Bytes of the file (of the pixels, for arrays); 0 where the file is missing.
+        key: Unique name in the source; bytes that are not UTF-8 become surrogate escapes.
+        label: As written in the data; None without labels.
+        size: Bytes of the file (of the pixels, for arrays); 0 if the file is missing.
         mtime_ns: Time of the last change, nanoseconds since 1970.
         box: (x_min, y_min, x_max, y_max) of the object, inclusive pixels of the original.
-        mask: Where the source finds the object's mask.
-        cause: What made this a mistake, in words, where the data was made to hold mistakes of known causes.
+        mask: Location of the object's mask in the source.
+        cause: Cause of the mistake, in words, if the data contains mistakes of known causes.
     """
 
     key: str
@@ -57,17 +57,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSpec:
-    """How to find the data again, in another process or on another day.
+    """Information needed to open the data again, in another process or later.
 
     Attributes:
-        kind: ``classes``, ``flat``, ``table``, ``arrays``, ``tar``, ``hf``, ``planted``; or ``object``, which is given
-            again by its owner and cannot be opened from here.
-        path: Folder or file, absolute; for ``hf`` a folder or the name of a data set, for ``planted`` that of a set.
-        manifest, boxes: Files, absolute, or None.
-        label_by: ``index``, ``wnid`` or ``name`` where the owner says how labels are to be read.
+        kind: ``classes``, ``flat``, ``table``, ``arrays``, ``tar``, ``hf``, ``planted``; or ``object``, which cannot be
+            opened from here and must be given again by the user.
+        path: Absolute path of a folder or file; for ``hf`` also the name of a data set, for ``planted`` that of a set.
+        manifest, boxes: Absolute paths of files, or None.
+        label_by: ``index``, ``wnid`` or ``name`` if the user states how labels are read.
         follow_links: Whether symbolic links that leave the folder are followed.
         split: Part of a Hugging Face data set.
-        image, label: Columns of a Hugging Face data set or a manifest, where the owner names them.
+        image, label: Columns of a Hugging Face data set or a manifest, if the user names them.
     """
 
     kind: str
@@ -81,10 +81,10 @@ class SourceSpec:
     label: str | None = None
 
     def open(self) -> Source:
-        """Open the source, without going through its listing.
+        """Open the source without scanning its listing.
 
         Raises:
-            DataError: The data is not there any more, or no kind of data has that name.
+            DataError: The data no longer exists, or no kind of data has that name.
         """
         known = lines(SourceKind)
         if self.kind not in known:
@@ -92,12 +92,15 @@ class SourceSpec:
         return resolve(known[self.kind].source)(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for ``run.json``; ``SourceSpec(**d)`` is the way back."""
+        """Convert to plain values for ``run.json``, which ``SourceSpec(**d)`` reads."""
         return asdict(self)
 
 
 def spread(entries: Iterable[Entry], total: int, count: int) -> Iterator[Entry]:
-    """At most ``count`` of ``total`` entries, in order and evenly spread from the first to the last."""
+    """Select at most ``count`` of ``total`` entries, evenly spread and in order.
+
+    The first entry is included.
+    """
     chosen = 0
     for position, entry in enumerate(entries):
         if chosen < count and position >= chosen * total // count:
@@ -106,17 +109,22 @@ def spread(entries: Iterable[Entry], total: int, count: int) -> Iterator[Entry]:
 
 
 def judge_image(name: str, max_pixels: int = MAX_PIXELS) -> Judge:
-    """A judge for :func:`whywrong.data.files.read_regular` that refuses what cannot be an image of that size."""
+    """Build a check for ``read_regular`` that refuses files that cannot be images.
+
+    Images of more than ``max_pixels`` are refused, too; see :func:`whywrong.data.files.read_regular`.
+    """
     suffix = os.path.splitext(name)[1].lower()
     return lambda head, size: check_head(head, size, suffix, max_pixels)
 
 
 class Source(ABC):
-    """Labelled images in a fixed order. ``entries`` streams; ``scan`` goes through it once and checks everything.
+    """Labelled images in a fixed order.
+
+    ``entries`` streams them; ``scan`` reads the listing once and checks everything.
 
     Attributes:
-        spec: How to find the data again.
-        facts: What the data states about the model that it is made for.
+        spec: Information needed to open the data again.
+        facts: What the data states about the model for which it is made.
     """
 
     def __init__(self, spec: SourceSpec) -> None:
@@ -131,40 +139,45 @@ class Source(ABC):
 
     @classmethod
     def from_name(cls, asked: SourceSpec) -> SourceSpec:
-        """Return how to open ``scheme:NAME``, which comes with NAME as its path."""
+        """Return the spec of ``scheme:NAME``, with NAME as its path."""
         return asked
 
     @classmethod
     def recognise(cls, asked: SourceSpec) -> SourceSpec | None:
-        """Return how to open a file or folder, which comes with its absolute path; None if it is of another kind."""
+        """Return the spec of a file or folder.
+
+        Its path is absolute. Returns None if it is of another kind.
+        """
         return asked
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, lazily, in the same order every time."""
+        """Yield all entries, in the same order every time."""
         return self._with_boxes(Counter(), None)
 
     @abstractmethod
     def _entries(self, ignored: Counter[str]) -> Iterator[Entry]:
-        """The entries without the boxes of a boxes file; what is passed over is counted in ``ignored``."""
+        """Yield the entries without the boxes of a boxes file, and count skipped files in ``ignored``."""
 
     @abstractmethod
     def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> bytes | np.ndarray:
-        """Bytes of the image file, or its pixels (H, W, C) uint8 where the source holds arrays.
+        """Read the bytes of the image file, or the pixels of an array.
+
+        Pixels are (H, W, C) uint8.
 
         Args:
             entry: From the listing.
-            max_pixels: Largest width x height that will be decoded; larger files are refused early.
+            max_pixels: Maximum width x height; larger files are refused early.
 
         Raises:
-            BadItemError: The file is missing, unreadable, no image, too large, or outside the data.
+            BadItemError: The file is missing, unreadable, no image, too large, or outside of the data.
         """
 
     @abstractmethod
     def locate(self, label: str) -> str:
-        """Where the data says ``label`` first, e.g. ``labels.csv line 41``."""
+        """Return where ``label`` first occurs, as ``labels.csv line 41``."""
 
     def read_mask(self, entry: Entry) -> bytes:
-        """Bytes of the object's mask.
+        """Read the bytes of the object's mask.
 
         Raises:
             BadItemError: The mask cannot be read.
@@ -172,17 +185,20 @@ class Source(ABC):
         raise DataError(f"this source holds no masks ({entry.key})")
 
     def stat(self, entry: Entry) -> tuple[int, int] | None:
-        """(size, mtime_ns) of the entry now; None where it has vanished."""
+        """Return the current (size, mtime_ns) of an entry.
+
+        Returns None if its file has vanished.
+        """
         return entry.size, entry.mtime_ns
 
     def close(self) -> None:  # noqa: B027  most sources hold nothing open
-        """Close open files; reading opens them again."""
+        """Close open files, which reading opens again."""
 
     def scan(self) -> None:
-        """Go through the listing once: counts, labels, warnings.
+        """Scan the listing once for counts, labels and warnings.
 
         Raises:
-            DataError: Nothing to read, or the listing breaks its contract.
+            DataError: There is nothing to read, or the listing is invalid.
         """
         if self._scanned:
             return
@@ -211,7 +227,7 @@ class Source(ABC):
 
     @property
     def label_counts(self) -> dict[str, int]:
-        """Entries per label, in order of the label."""
+        """Number of entries per label, in order of the label."""
         self.scan()
         return {label: self._labels.get(label, 0) for label in self.class_names}
 
@@ -223,19 +239,19 @@ class Source(ABC):
 
     @property
     def ignored(self) -> dict[str, int]:
-        """What the listing passed over, by reason."""
+        """Number of skipped files, by reason."""
         self.scan()
         return dict(sorted(self._ignored.items()))
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the owner should know about the data."""
+        """Warnings about the data."""
         self.scan()
         return (*self.facts.remarks, *self._warnings, *([self._respelled] if self._respelled else []))
 
     @cached_property
     def classes_records(self) -> list[Any] | None:
-        """Content of a ``classes.json`` in the image folder or just above it; None where there is none.
+        """Content of a ``classes.json`` in the image folder or its parent; None if missing.
 
         Raises:
             DataError: It is not JSON, or not a list.
@@ -251,15 +267,17 @@ class Source(ABC):
 
     @property
     def title(self) -> str:
-        """What to call the data in a message: what was given, or its path."""
+        """Description of the data in messages, as given by the user, otherwise its path."""
         return self.facts.title or to_text(self.spec.path)
 
     def match_labels(self, classes: ClassList) -> dict[str, int]:
-        """Map every label of the data to one class of the model; :attr:`warnings` then name respelled labels.
+        """Map every label of the data to one class of the model.
+
+        Afterwards, :attr:`warnings` names labels that were matched by another spelling.
 
         Raises:
-            InputError: As :func:`whywrong.core.label_match.match_labels`; the message begins with the place in the data
-                where the label is.
+            InputError: As :func:`whywrong.core.label_match.match_labels`; the message begins with the location of the
+                label in the data.
         """
         records = _mappings(self.classes_records)
         try:
@@ -293,7 +311,7 @@ class Source(ABC):
         return None if self.spec.boxes is None else BoxTable.load(self.spec.boxes)
 
     def _after_scan(self) -> None:  # noqa: B027  most sources have nothing to add
-        """Warnings that need the whole listing."""
+        """Add warnings that need the whole listing."""
 
     def _classes_folder(self) -> Path | None:
         path = Path(self.spec.path)

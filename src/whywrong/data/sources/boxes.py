@@ -1,4 +1,4 @@
-"""Object boxes from a table: ``file`` and the four columns, matched against the tail of an item's key."""
+"""Object boxes from a table with ``file`` and four columns, matched against the end of an item's key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BoxTable:
         name: File name of the table.
         hashes: (N,) uint64, sorted.
         boxes: (N, 4) int32, inclusive pixels.
-        rows: (N,) int64, rows of the table, counted from 1 without the header.
+        rows: (N,) int64, row numbers in the table, from 1 without the header.
     """
 
     name: str
@@ -33,10 +33,10 @@ class BoxTable:
 
     @classmethod
     def load(cls, path: str) -> BoxTable:
-        """Read the table; rows without a box are left out.
+        """Read the table, without the rows that have no box.
 
         Raises:
-            DataError: A row breaks its contract, or one file has two boxes; the message names the line.
+            DataError: A row is invalid, or one file has two boxes; the message names the line.
         """
         table = Table.open(path, _COLUMNS)
         hashes, boxes, rows = array("Q"), array("i"), array("q")
@@ -73,7 +73,10 @@ class BoxTable:
         return len(self.hashes)
 
     def find(self, key: str) -> int | None:
-        """Position of the row whose ``file`` is the longest tail of the key; None where there is none."""
+        """Find the row whose ``file`` is the longest matching end of the key.
+
+        Returns its position, or None if there is none.
+        """
         parts = forward_slashes(key.partition("//")[0]).split("/")
         for start in range(len(parts)):
             wanted = np.uint64(hash64("/".join(parts[start:])))
@@ -83,23 +86,23 @@ class BoxTable:
         return None
 
     def box(self, position: int) -> Box:
-        """(x_min, y_min, x_max, y_max) of a row."""
+        """Return the box (x_min, y_min, x_max, y_max) of a row."""
         x_min, y_min, x_max, y_max = map(int, self.boxes[position])
         return x_min, y_min, x_max, y_max
 
 
 class BoxUse:
-    """Which rows of a box table found an image, while a listing goes by."""
+    """Rows of a box table that were matched to an image while a listing is read."""
 
     def __init__(self, table: BoxTable) -> None:
         self._table = table
         self._user = np.zeros(len(table), dtype=np.uint64)
 
     def add(self, position: int, key: str) -> None:
-        """Note that the image ``key`` took the box at ``position``.
+        """Record that the image ``key`` uses the box at ``position``.
 
         Raises:
-            DataError: Another image took it before: the name in the table stands for both.
+            DataError: Another image uses it already, so that the name in the table is ambiguous.
         """
         user = hash64(key.partition("//")[0])
         if self._user[position] not in (0, user):
@@ -110,10 +113,10 @@ class BoxUse:
         self._user[position] = user
 
     def warnings(self) -> list[str]:
-        """What the owner should know.
+        """Return warnings for the user.
 
         Raises:
-            DataError: No row at all found an image.
+            DataError: No row matches any image.
         """
         unused = int((self._user == 0).sum())
         if unused == len(self._table):

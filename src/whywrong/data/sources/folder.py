@@ -1,4 +1,4 @@
-"""Class folders (``DATA/<class>/**/<image>``) and flat folders of images without labels."""
+"""Class folders (``DATA/<class>/**/<image>``), and flat folders of images without labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", 
 
 
 class FileSource(Source):
-    """Images that are files below one folder; ``//`` in a key ends the path (no path holds it)."""
+    """Images that are files in one folder; ``//``, which no path holds, ends the path in a key."""
 
     def __init__(self, spec: SourceSpec) -> None:
         super().__init__(spec)
@@ -39,15 +39,15 @@ class FileSource(Source):
         return super()._empty_text() + (f"; {FOLLOW}" if self._ignored[LINK] else "")
 
     def path_of(self, entry: Entry) -> bytes:
-        """The entry's file.
+        """Return the path of the entry's file.
 
         Raises:
-            BadItemError: It lies outside the data.
+            BadItemError: It is outside of the data.
         """
         return self._inside(entry.key.partition("//")[0])
 
     def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> bytes:
-        """Bytes of the image file.
+        """Read the bytes of the image file.
 
         Raises:
             BadItemError: The file is missing, unreadable, no image, too large, or outside the data.
@@ -56,10 +56,10 @@ class FileSource(Source):
         return read_regular(path, judge=judge_image(path_text(path), max_pixels))
 
     def _inside(self, path: str) -> bytes:
-        """The file behind a path of the listing, which may come from a run folder of somebody else.
+        """Return the file of a path in the listing, which may come from another person's run folder.
 
         Raises:
-            BadItemError: It lies outside the data.
+            BadItemError: It is outside of the data.
         """
         if self._leads_out(path):
             raise outside(
@@ -71,7 +71,10 @@ class FileSource(Source):
         return leads_out(self._root, path) and (is_remote(path) or not self.spec.follow_links)
 
     def stat(self, entry: Entry) -> tuple[int, int] | None:
-        """(size, mtime_ns) of the file now; None where it has vanished."""
+        """Return the current (size, mtime_ns) of the file.
+
+        Returns None if it has vanished.
+        """
         try:
             status = os.stat(self.path_of(entry))
         except (OSError, BadItemError):
@@ -96,10 +99,10 @@ class ClassFolderSource(FileSource):
                 yield Entry(path_text(found.path), label, found.size, found.mtime_ns)
 
     def scan(self) -> None:
-        """As in the base; parts of a data set are not taken for its classes.
+        """Scan the listing, and refuse the splits of a data set as its classes.
 
         Raises:
-            DataError: As there, or the folders are called train, val and so on and hold folders themselves.
+            DataError: As in the base class, or folders called train, val and so on contain folders themselves.
         """
         if not self._scanned:
             parts = [name for name in map(path_text, self._walk().folders()) if name.lower() in _PARTS]
@@ -118,7 +121,7 @@ class ClassFolderSource(FileSource):
         return any(True for _ in inner.folders())
 
     def locate(self, label: str) -> str:
-        """The class folder."""
+        """Return the class folder."""
         return f'folder "{to_text(label)}"'
 
     def _after_scan(self) -> None:
@@ -152,5 +155,5 @@ class FlatFolderSource(FileSource):
             yield Entry(path_text(found.path), None, found.size, found.mtime_ns)
 
     def locate(self, label: str) -> str:
-        """There are no labels here."""
+        """Return the folder, since there are no labels."""
         return to_text(self.spec.path)

@@ -1,4 +1,4 @@
-"""Hugging Face data sets (extra ``hf``): a saved folder, a folder the library can load, or a name."""
+"""Hugging Face data sets (extra ``hf``), as a saved folder, a folder the library can load, or a name."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from whywrong.data.sources.rows import image_columns
 
 
 class HuggingFaceSource(Source):
-    """Rows of one split; the key is ``split/row``, the label the name of the class."""
+    """Rows of one split; the key is ``split/row`` and the label the class name."""
 
     @classmethod
     def from_name(cls, asked: SourceSpec) -> SourceSpec:
-        """Take a path on this machine before a name elsewhere."""
+        """Return the spec of a local path, otherwise of a published name."""
         return replace(asked, path=os.path.abspath(asked.path)) if os.path.exists(asked.path) else asked
 
     @classmethod
     def recognise(cls, asked: SourceSpec) -> SourceSpec | None:
-        """Recognise a folder that ``save_to_disk`` has written, an Arrow file, and Parquet with images in it."""
+        """Recognise a folder of ``save_to_disk``, an Arrow file, or Parquet with images."""
         path = asked.path
         known = _is_saved(path) or (path.lower().endswith(".arrow") and os.path.isfile(path))
         return asked if known or any(map(image_columns, _parquet_files(path))) else None
@@ -82,10 +82,10 @@ class HuggingFaceSource(Source):
         return label_text(value, f"{to_text(self.spec.path)}, {self._split} row {row}")
 
     def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> bytes:
-        """Bytes of the image file as stored.
+        """Read the bytes of the image file as stored.
 
         Raises:
-            BadItemError: The row holds no image, or its file is missing, too large or outside the data.
+            BadItemError: The row holds no image, or its file is missing, too large or outside of the data.
         """
         row = int(entry.key.rpartition("/")[2])
         cell = self._data[row][self._image]
@@ -99,10 +99,10 @@ class HuggingFaceSource(Source):
         return read_regular(self._inside(path), judge=judge_image(path, max_pixels))
 
     def _inside(self, path: str) -> bytes:
-        """The file that a row names, which must lie in the data set or where the library unpacks data sets.
+        """Return the file that a row names; it must be in the data set or where the library unpacks data sets.
 
         Raises:
-            BadItemError: It lies elsewhere: whoever made the data set may have named any file of this machine.
+            BadItemError: It is elsewhere; the author of the data set may have named any file on this machine.
         """
         for folder in self._folders:
             if not leads_out(folder, path):
@@ -114,7 +114,7 @@ class HuggingFaceSource(Source):
         )
 
     def locate(self, label: str) -> str:
-        """The split; its column holds the label."""
+        """Return the split, whose column holds the label."""
         return f"{to_text(self.spec.path)}, split {self._split}, column {self._label}"
 
     def _classes_folder(self) -> None:
@@ -123,7 +123,7 @@ class HuggingFaceSource(Source):
 
 @contextmanager
 def _no_bars(datasets: Any) -> Iterator[None]:
-    """Keep the library's progress bars off the terminal, where the command shows its own."""
+    """Hide the library's progress bars, since the command shows its own."""
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
@@ -138,7 +138,7 @@ def _is_saved(folder: str) -> bool:
 
 
 def _folders(datasets: Any, path: str) -> list[bytes]:
-    """Folders that rows may name files in."""
+    """Return the folders in which rows may name files."""
     if os.path.isdir(path):
         return [path_bytes(path)]
     if os.path.isfile(path):
@@ -149,7 +149,7 @@ def _folders(datasets: Any, path: str) -> list[bytes]:
 
 
 def _load_other(datasets: Any, path: str) -> Any:
-    """A file or folder of this machine, which is never looked for elsewhere, or a data set by its name."""
+    """Load a local file or folder, which is never searched online, or a data set by its name."""
     if os.path.isfile(path):
         if path.lower().endswith(".arrow"):
             return datasets.Dataset.from_file(path)
@@ -164,7 +164,7 @@ def _load_other(datasets: Any, path: str) -> Any:
 
 
 def _parquet_files(path: str) -> list[str]:
-    """A Parquet file itself, or the first one of a folder or of its folder ``data``, as data sets are published."""
+    """Return a Parquet file itself, or the first one in a folder or its folder ``data``, as data sets are published."""
     if os.path.isfile(path):
         return [path] if path.lower().endswith(".parquet") else []
     for folder in (path, os.path.join(path, "data")):
@@ -192,7 +192,7 @@ def _holds_bytes(feature: Any) -> bool:
 
 
 def _label_column(features: Any, kind: type, spec: SourceSpec, image: str) -> str | None:
-    """The column with the labels: asked for, called ``label``, or the only one of classes; None without labels.
+    """Return the label column, which is requested, called ``label``, or the only one of classes; None without labels.
 
     Raises:
         DataError: Several columns may hold the labels.

@@ -1,4 +1,4 @@
-"""The kinds of data that ship with the package, one line each; a folder goes to the first that recognises it."""
+"""Kinds of data that ship with the package, one line each; the first one that recognises a folder opens it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels as data sets store them, as text: whole numbers however they are stored, or names."""
+"""Convert stored labels to text, as integers in any form or names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ _LARGEST = 2**53  # whole floats beyond it stand for several whole numbers
 
 
 def label_text(value: Any, where: str) -> str:
-    """Read one label: ``7``, ``7.0``, ``"7.0"`` and ``b"7"`` are ``"7"``; ``"007"`` and names stay as they are.
+    """Convert one label to text.
+
+    ``7``, ``7.0``, ``"7.0"`` and ``b"7"`` become ``"7"``; ``"007"`` and names are unchanged.
 
     Args:
         value: Text, bytes or number, as stored.
-        where: Where it is stored, for the message.
+        where: Location of the label, for the message.
 
     Raises:
-        DataError: Missing, of another type, negative, fractional or not finite; the message begins with ``where``.
+        DataError: The label is missing, of another type, negative, fractional or not finite; the message begins with
+            ``where``.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -50,10 +53,10 @@ def label_text(value: Any, where: str) -> str:
 
 
 def one_hot_classes(rows: np.ndarray) -> np.ndarray | None:
-    """Read rows (N, K) of which each holds one 1 and zeros otherwise; None if a row is no such row.
+    """Read the classes of one-hot rows (N, K).
 
     Returns:
-        Position of the 1 in each row, (N,).
+        Position of the 1 in each row, (N,); None if a row is not one-hot.
     """
     if rows.dtype.kind not in "iufb" or rows.shape[1] < 2:
         return None

@@ -1,7 +1,7 @@
-"""Rows of an ``.npy`` member inside an ``.npz``, read one by one. Nothing is unpickled, no array is loaded whole.
+"""Read rows of an ``.npy`` member in an ``.npz`` one by one. Nothing is unpickled, and no array is loaded whole.
 
-A stored member is read in place. A deflated one is inflated from the nearest of a few snapshots of the decompressor, so
-that rows may be read in any order at a bounded cost; a file of ``zipfile`` would start again for every step back.
+A stored member is read in place. A deflated one is decompressed from the nearest of a few snapshots of the
+decompressor, so that rows can be read in any order at a bounded cost; ``zipfile`` would restart for every step back.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _READ_HEADER = {
 
 
 class Archive:
-    """The members of an ``.npz`` file.
+    """Members of an ``.npz`` file.
 
     Args:
-        path: File.
+        path: Path of the file.
 
     Raises:
-        DataError: Not an ``.npz`` file, or two members share a name.
+        DataError: It is no ``.npz`` file, or two members have the same name.
     """
 
     def __init__(self, path: str) -> None:
@@ -61,7 +61,7 @@ class Archive:
             self.members[info.filename] = info
 
     def array(self, name: str) -> RowReader | None:
-        """The member ``name`` (without ``.npy``), or None."""
+        """Return a reader of the member ``name`` (without ``.npy``), or None."""
         info = self.members.get(f"{name}.npy")
         return None if info is None else RowReader(self.path, info)
 
@@ -70,11 +70,11 @@ class RowReader:
     """Rows of one member, along its first axis.
 
     Attributes:
-        shape: Of the whole array.
-        dtype: Of its elements.
+        shape: Shape of the whole array.
+        dtype: Type of its elements.
 
     Raises:
-        DataError: The member is encrypted, damaged, of objects, in Fortran order, or shorter than it says.
+        DataError: The member is encrypted, damaged, of object type, in Fortran order, or shorter than stated.
     """
 
     def __init__(self, path: str, info: zipfile.ZipInfo) -> None:
@@ -93,7 +93,7 @@ class RowReader:
             raise DataError(f"{self.where}: {error.reason}") from None
 
     def _read_header(self) -> None:
-        """Read the header of the .npy format (NEP 1); numpy evaluates nothing but literals in it."""
+        """Read the header of the .npy format (NEP 1), of which numpy evaluates literals only."""
         start = io.BytesIO(self._bytes(0, min(self._info.file_size, _MAX_HEADER + 12)))
         try:
             version = npy_format.read_magic(start)
@@ -122,18 +122,18 @@ class RowReader:
         return self.shape[0]
 
     def rows(self, start: int, stop: int) -> np.ndarray:
-        """Rows ``start`` to ``stop``, a fresh array.
+        """Read rows ``start`` to ``stop`` into a new array.
 
         Raises:
             BadItemError: The bytes are damaged or missing.
-            DataError: The end was reached and the checksum of the member is wrong.
+            DataError: The checksum is wrong, which is known when the end has been read.
         """
         stop = min(stop, len(self))
         data = self._bytes(self._data + start * self.row_bytes, (stop - start) * self.row_bytes)
         return np.frombuffer(bytearray(data), dtype=self.dtype).reshape(stop - start, *self.shape[1:])
 
     def close(self) -> None:
-        """Close the file; reading opens it again."""
+        """Close the file, which reading opens again."""
         with self._lock:
             if self._member is not None:
                 self._member.file.close()
@@ -160,7 +160,7 @@ class _ChecksumError(Exception):
 
 
 class _Stored:
-    """Bytes of a member that is not compressed."""
+    """Bytes of an uncompressed member."""
 
     def __init__(self, file: BinaryIO, info: zipfile.ZipInfo) -> None:
         self.file = file
@@ -172,7 +172,7 @@ class _Stored:
         self._begin = info.header_offset + _LOCAL_HEADER + name + extra
 
     def read(self, start: int, size: int) -> bytes:
-        """Up to ``size`` bytes from ``start``; fewer at the end of the file."""
+        """Read up to ``size`` bytes from ``start``; fewer at the end of the file."""
         return _read_at(self.file, self._begin + start, size)
 
 
@@ -190,7 +190,7 @@ class _Deflated(_Stored):
         self._inflate = state.copy()
 
     def read(self, start: int, size: int) -> bytes:
-        """Up to ``size`` bytes from ``start``; fewer at the end of the member."""
+        """Read up to ``size`` bytes from ``start``; fewer at the end of the member."""
         nearest = bisect_right(self._snapshots, start, key=lambda snapshot: snapshot[0]) - 1
         if start < self._position or self._snapshots[nearest][0] > self._position:
             self._restore(nearest)
@@ -204,7 +204,7 @@ class _Deflated(_Stored):
         return b"".join(parts)
 
     def _next(self, most: int) -> bytes:
-        """The next inflated bytes, at most ``most``; empty at the end."""
+        """Return the next decompressed bytes, at most ``most``; empty at the end."""
         if self._position >= self._snapshots[-1][0] + _SNAPSHOT_BYTES:
             self._snapshots.append((self._position, self._consumed, self._inflate.copy()))
         while not self._inflate.eof:
@@ -223,7 +223,7 @@ class _Deflated(_Stored):
         return b""
 
     def _verify(self, data: bytes) -> None:
-        """Carry the checksum along the first pass through the member."""
+        """Update the checksum during the first pass through the member."""
         if self._position - len(data) != self._checked or self._position > self._info.file_size:
             return
         self._crc = zlib.crc32(data, self._crc)
@@ -233,7 +233,7 @@ class _Deflated(_Stored):
 
 
 def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
-    """Up to ``size`` bytes; fewer only at the end of the file."""
+    """Read up to ``size`` bytes; fewer only at the end of the file."""
     file.seek(offset)
     parts = []
     while size > 0:

@@ -1,4 +1,4 @@
-"""Pictures that we draw ourselves as a source: ``planted:test``, ``planted:causes``, ``planted:marked``."""
+"""Rendered pictures as a source, ``planted:test``, ``planted:causes``, ``planted:marked``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BLOCK = 96  # pictures drawn at a time: reading goes in order, and a batch cost
 
 
 class PlantedSource(Source):
-    """A set of drawn pictures; the key of row 7 is ``CLASS/0007``, or ``CAUSE/0007`` where one was planted.
+    """Set of rendered pictures; the key of row 7 is ``CLASS/0007``, or ``CAUSE/0007`` for a planted mistake.
 
     Attributes:
         pictures: The set; default the shipped one that the spec names.
@@ -39,23 +39,23 @@ class PlantedSource(Source):
             yield Entry(f"{group}/{row:04d}", NAMES[label], size, VERSION, mask="object", cause=cause or None)
 
     def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-        """(S, S, 3) uint8."""
+        """Read the pixels (S, S, 3) uint8."""
         pictures, at = self._place(entry)
         return pictures.images[at].permute(1, 2, 0).numpy()
 
     def read_mask(self, entry: Entry) -> bytes:
-        """The visible pixels of the object, as PNG."""
+        """Return the visible pixels of the object as PNG."""
         pictures, at = self._place(entry)
         file = io.BytesIO()
         Image.fromarray(pictures.object[at].byte().mul(255).numpy()).save(file, "PNG")
         return file.getvalue()
 
     def locate(self, label: str) -> str:
-        """The set, and the class in it."""
+        """Return the set and the class in it."""
         return f"planted:{self.spec.path}, class {label}"
 
     def close(self) -> None:
-        """Forget drawn pictures; reading draws them again."""
+        """Drop rendered pictures, which reading renders again."""
         self._block.cache_clear()
 
     def _place(self, entry: Entry) -> tuple[Pictures, int]:

@@ -1,4 +1,4 @@
-"""Rows of a table beside the images, CSV or Parquet, streamed, each with the line where it stands."""
+"""Stream the rows of a CSV or Parquet table beside the images, each with its line number."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: where it stands (``labels.csv line 41``) and its cells by column; None for a missing value."""
+    """One row, with its location (``labels.csv line 41``) and its cells by column; None for a missing value."""
 
     where: str
     cells: dict[str, Any]
@@ -40,7 +40,7 @@ class Table:
 
     Attributes:
         path: Absolute path of the file.
-        columns: Names of the columns, lower case, as they stand.
+        columns: Names of the columns, lower case, in the order of the file.
     """
 
     path: str
@@ -54,20 +54,20 @@ class Table:
 
     @property
     def listed(self) -> str:
-        """The columns for messages."""
+        """Columns for messages."""
         return ", ".join(to_text(repr(column)) for column in self.columns)[:300]
 
     @classmethod
     def open(cls, path: str, needed: Sequence[str], *, hint: str = "") -> Table:
-        """Read the header.
+        """Open a table and read its header.
 
         Args:
-            path: File; Parquet by its content, else CSV (comma, semicolon, tab or bar; UTF-8, with or without BOM).
-            needed: At least one of these columns must be there.
-            hint: What to do if none is, for the message.
+            path: File; Parquet by its content, otherwise CSV (comma, semicolon, tab or bar; UTF-8, optional BOM).
+            needed: Columns of which at least one must exist.
+            hint: What to do if none exists, for the message.
 
         Raises:
-            DataError: Missing, unreadable, of another encoding, or without the columns.
+            DataError: The file is missing, unreadable, of another encoding, or without the columns.
         """
         try:
             with open_regular(path_bytes(path)) as file:
@@ -99,10 +99,10 @@ class Table:
         return cls(path, headers[delimiter], delimiter)
 
     def rows(self) -> Iterator[Row]:
-        """All rows, streamed.
+        """Yield all rows.
 
         Raises:
-            DataError: A row does not fit the header, a quote is not closed; the message names the line.
+            DataError: A row does not fit the header, or a quote is not closed; the message names the line.
         """
         return self._parquet_rows() if self.delimiter is None else self._csv_rows(self.delimiter)
 
@@ -144,7 +144,7 @@ class Table:
                 yield Row(f"{self.name} row {number}", dict(zip(self.columns, cells, strict=True)))
 
     def _parquet_batches(self) -> Iterator[list[list[Any]]]:
-        """Columns of some rows at a time; damage shows only when a page is read."""
+        """Yield the columns of some rows at a time; damage is found only when a page is read."""
         batches = _parquet(self.path).iter_batches(batch_size=8192)
         while True:
             try:
@@ -176,8 +176,8 @@ def _parquet(path: str) -> Any:
 def image_columns(path: str) -> list[str]:
     """Find the columns of a Parquet file that hold image files.
 
-    Beside a column with paths, only bytes with a path of their own count, as Hugging Face stores an image; other bytes
-    may be anything.
+    If there is a column with paths, bytes count only if they have their own path, as in Hugging Face images; other
+    bytes may be anything.
 
     Returns:
         Names of the columns; none if the file cannot be read.
@@ -208,7 +208,7 @@ def _damaged(path: str, error: Exception) -> DataError:
 
 
 def path_of(row: Row, columns: Sequence[str]) -> str:
-    """The path in a row, as written.
+    """Return the path in a row as written.
 
     Raises:
         DataError: It is missing or not text.
@@ -222,17 +222,19 @@ def path_of(row: Row, columns: Sequence[str]) -> str:
 
 
 def forward_slashes(path: str) -> str:
-    """A path with the backslashes of Windows turned."""
+    """Replace the backslashes of a Windows path by slashes."""
     return path.replace("\\", "/")
 
 
 def box_of(row: Row) -> Box | None:
-    """The box in a row, inclusive pixels; None where all four cells are empty.
+    """Return the box in a row, in inclusive pixels.
 
-    Fractions, as annotation tools write them, stand for the pixel that holds them.
+    Returns None if all four cells are empty.
+
+    Fractions, as written by annotation tools, mean the pixel that contains them.
 
     Raises:
-        DataError: Some are missing, no numbers, negative or in the wrong order; the message names the line.
+        DataError: Some cells are missing, no numbers, negative or in the wrong order; the message names the line.
     """
     cells = [row.cells.get(column) for column in _BOX]
     if all(cell is None for cell in cells):
@@ -253,10 +255,13 @@ def box_of(row: Row) -> Box | None:
 
 
 def extra_columns(table: Table, known: Sequence[str]) -> list[str]:
-    """Columns that nobody reads; numbers of the rows are no such column."""
+    """List the columns that are not used, except row numbers."""
     return [column for column in table.columns if column not in known and not _ROW_NUMBERS.fullmatch(column)]
 
 
 def hash64(text: str) -> int:
-    """64 bits of a name: tables of a million names stay small, and two names never meet in practice."""
+    """Hash a name to 64 bits.
+
+    Tables of a million names stay small, and collisions do not occur in practice.
+    """
     return int.from_bytes(hashlib.blake2b(path_bytes(text), digest_size=8).digest(), "little")

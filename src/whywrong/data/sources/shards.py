@@ -1,7 +1,7 @@
-"""Webdataset shards: tar files of samples ``NAME.jpg``, ``NAME.cls`` (or ``NAME.json`` with ``label``).
+"""Webdataset shards, tar files of samples ``NAME.jpg``, ``NAME.cls`` (or ``NAME.json`` with ``label``).
 
 A ``NAME.mask.png`` is the object's mask.
-Members are read in place; nothing is ever unpacked to disk. Only the standard library is needed.
+Members are read in place and never unpacked to disk. Only the standard library is needed.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ _LEAST_UNFOLDED = 2**30  # bytes that every compressed shard may unfold to
 
 
 class _Bounded:
-    """A file that refuses single reads so large that only a forged header asks for them."""
+    """File that refuses single reads as large as only a forged header requests."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
         self.seek, self.tell, self.close = file.seek, file.tell, file.close
 
     def read(self, size: int = -1) -> bytes:
-        """As ``file.read``; ``tarfile`` asks for headers whole and for content in small parts."""
+        """Read as ``file.read``; ``tarfile`` reads headers whole and content in small parts."""
         if not 0 <= size <= _MAX_READ:
             raise tarfile.ReadError(f"a header claims {size} bytes")
         return self._file.read(size)
 
 
 class _Unfolding:
-    """A decompressed stream that ends in an error beyond ``most`` bytes: pictures do not shrink a hundredfold."""
+    """Decompressed stream that fails beyond ``most`` bytes, since pictures do not compress a hundredfold."""
 
     def __init__(self, file: Any, most: int) -> None:
         self._file, self._most = file, most
@@ -76,11 +76,11 @@ class _Shard:
 
 
 class TarSource(Source):
-    """Samples of one shard or of all shards in a folder, in their order; the key is ``shard.tar/name.jpg``."""
+    """Samples of one shard or of all shards in a folder, in order; the key is ``shard.tar/name.jpg``."""
 
     @classmethod
     def recognise(cls, asked: SourceSpec) -> SourceSpec | None:
-        """Recognise a shard, and a folder of shards without images beside them."""
+        """Recognise a shard, or a folder of shards without images beside them."""
         root = path_bytes(asked.path)
         if not os.path.isdir(root):
             return asked
@@ -150,18 +150,18 @@ class TarSource(Source):
         return label_text(value, where)
 
     def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> bytes:
-        """Bytes of the image member.
+        """Read the bytes of the image member.
 
         Raises:
-            BadItemError: The member is missing, cut, no image or too large, or its name leads out of the shard.
+            BadItemError: The member is missing, truncated, no image or too large, or its name leads out of the shard.
         """
         return self._member(entry.key, max_pixels)
 
     def read_mask(self, entry: Entry) -> bytes:
-        """Bytes of the mask member.
+        """Read the bytes of the mask member.
 
         Raises:
-            BadItemError: The member is missing, cut or too large.
+            BadItemError: The member is missing, truncated or too large.
         """
         shard = entry.key.partition("/")[0]
         return self._member(f"{shard}/{entry.mask}")
@@ -240,23 +240,23 @@ class TarSource(Source):
             file.close()
 
     def locate(self, label: str) -> str:
-        """The first member with the label."""
+        """Return the first member with the label."""
         self.scan()
         return self._where.get(label, to_text(self.spec.path))
 
     def close(self) -> None:
-        """Close the shards; reading opens them again."""
+        """Close the shards, which reading opens again."""
         while self._open:
             self._close(self._open.popitem()[1])
 
 
 def _leaves(name: str) -> bool:
-    """Whether the name of a member would lead out of a folder that it was unpacked to."""
+    """Return whether the name of a member leads out of the folder in which it would be unpacked."""
     return name.startswith("/") or ".." in name.split("/") or is_remote(name)
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A member's sample and ending: the base name is cut at its first dot, as webdataset does."""
+    """Split a member's name into sample and suffix at the first dot of its base name, as webdataset does."""
     folder, slash, base = name.rpartition("/")
     stem, _, ending = base.partition(".")
     return folder + slash + stem, ending.lower()

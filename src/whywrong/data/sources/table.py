@@ -1,4 +1,4 @@
-"""A folder of images with a table beside them: ``path, label, mask, x_min, y_min, x_max, y_max, cause``."""
+"""Folder of images with a table beside them, ``path, label, mask, x_min, y_min, x_max, y_max, cause``."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ DUPLICATE = "duplicate row"
 
 
 class TableSource(FileSource):
-    """Rows of a manifest, in its order. Paths are relative to the folder.
+    """Rows of a manifest, in order; paths are relative to the folder.
 
-    The key is the path; where one path stands under several labels, ``path//label``, so that each is its own item.
-    Repeated rows are passed over and counted. Memory: sixteen bytes a row.
+    The key is the path. If a path has several labels, the key is ``path//label``, so that each is its own item.
+    Repeated rows are skipped and counted. Memory: sixteen bytes per row.
     """
 
     @classmethod
     def recognise(cls, asked: SourceSpec) -> SourceSpec | None:
-        """Recognise a table, and a folder that has one or is given with one.
+        """Recognise a table, or a folder that contains one or is given with one.
 
         Raises:
-            DataError: A table is given with another one, or holds images as well as paths.
+            DataError: Two tables are given, or one holds both images and paths.
         """
         path = asked.path
         if not os.path.isdir(path_bytes(path)):
@@ -115,7 +115,7 @@ class TableSource(FileSource):
         return Entry(key, label, size, mtime_ns, box_of(row), mask, None if cause is None else str(cause))
 
     def read_mask(self, entry: Entry) -> bytes:
-        """Bytes of the mask's file.
+        """Read the bytes of the mask's file.
 
         Raises:
             BadItemError: The file is missing, unreadable or too large.
@@ -125,7 +125,7 @@ class TableSource(FileSource):
         return read_regular(self._inside(entry.mask), judge=judge_image(entry.mask))
 
     def locate(self, label: str) -> str:
-        """The first line with the label."""
+        """Return the first line with the label."""
         for row in self._table.rows():
             if self._labelled and self._label_of(row) == label:
                 return row.where
@@ -138,10 +138,10 @@ class TableSource(FileSource):
         return label_text(row.cells[self._label] if self._label else None, row.where)
 
     def _path(self, row: Row, written: str) -> str:
-        """A path below the folder, normalised; backslashes lead into folders unless a file is named with them.
+        """Normalise a path in the folder; backslashes separate folders unless a file's name has them.
 
         Raises:
-            DataError: It names no file.
+            DataError: The path names no file.
         """
         if "\\" in written and not os.path.lexists(self._file(written)):
             written = forward_slashes(written)
@@ -159,7 +159,7 @@ class TableSource(FileSource):
 
     @cached_property
     def _repeated(self) -> tuple[frozenset[int], frozenset[int]]:
-        """Hashes of the paths that stand in more than one row, and of those that stand under several labels."""
+        """Hashes of the paths in more than one row, and of those with several labels."""
         paths, pairs = array("Q"), array("Q")
         for row in self._table.rows():
             path = self._path_of(row)
@@ -170,10 +170,10 @@ class TableSource(FileSource):
         return _several(by_row), _several(by_row[first])
 
     def scan(self) -> None:
-        """As in the base; also compares the table with the folder.
+        """Scan the listing and compare the table with the folder.
 
         Raises:
-            DataError: As there, or no row names a file that is there.
+            DataError: As in the base class, or no row names an existing file.
         """
         if not self._scanned:
             self._missing.clear()
@@ -213,7 +213,7 @@ class TableSource(FileSource):
             )
 
     def _unnamed(self) -> tuple[int, int]:
-        """Images in the folder that no row names, and all images in it that are not masks."""
+        """Count the images in the folder that no row names, and all images that are not masks."""
         named = np.sort(np.frombuffer(self._hashes("path"), dtype=np.uint64))
         masks = np.sort(np.frombuffer(self._hashes("mask"), dtype=np.uint64))
         unnamed = present = 0
@@ -241,10 +241,10 @@ class TableSource(FileSource):
 
 
 def _holds_images(path: str, asked: str | None) -> bool:
-    """Whether a Parquet file is a data set with the images in it, and no table of paths.
+    """Return whether a Parquet file is a data set with images instead of a table of paths.
 
     Raises:
-        DataError: It holds both, and nobody says which counts.
+        DataError: It holds both, and no option selects one.
     """
     images = image_columns(path)
     if not images or asked is not None:
@@ -259,10 +259,10 @@ def _holds_images(path: str, asked: str | None) -> bool:
 
 
 def _label_column(table: Table, asked: str | None, paths: tuple[str, ...]) -> str | None:
-    """The column with the labels; None for a table without labels.
+    """Return the label column; None for a table without labels.
 
     Raises:
-        DataError: The column asked for is missing, or there is no column ``label`` and others may hold the labels.
+        DataError: The requested column is missing, or there is no ``label`` and other columns may hold the labels.
     """
     if asked is not None and asked.strip().lower() in table.columns:
         return asked.strip().lower()
@@ -296,7 +296,7 @@ def _one_hot(rows: list[list[object]]) -> bool:
 
 
 def _several(values: np.ndarray) -> frozenset[int]:
-    """Values that occur more than once."""
+    """Return values that occur more than once."""
     ranked = np.sort(values)
     return frozenset(np.unique(ranked[1:][ranked[1:] == ranked[:-1]]).tolist())
 

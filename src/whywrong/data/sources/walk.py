@@ -1,4 +1,4 @@
-"""Listing of a folder: sorted by name, streamed, in flat memory, with nothing opened but folders."""
+"""List a folder sorted by name, as a stream, in bounded memory, without opening files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FOLDER, _FILE, _SYMLINK, _OTHER_KIND = b"d", b"f", b"l", b"s"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file: path below the root, in bytes, with size and time of the last change (0, 0 where it has vanished)."""
+    """File with its path below the root, in bytes, size and time of the last change (0, 0 if it has vanished)."""
 
     path: bytes
     size: int
@@ -34,18 +34,23 @@ class Found:
 
 
 def looks_like_image(name: bytes) -> bool:
-    """Whether a name ends as images do, or has no ending at all: then the content decides."""
+    """Return whether a name has the suffix of an image or none.
+
+    Without a suffix, the content decides.
+    """
     suffix = _SUFFIX.search(name.lower())
     return suffix is None or suffix.group().decode() in IMAGE_SUFFIXES
 
 
 def is_system(name: bytes) -> bool:
-    """Hidden files and what operating systems leave behind."""
+    """Return whether a file is hidden or created by the operating system."""
     return name.startswith(b".") or name.lower() in _SYSTEM
 
 
 def list_folder(path: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(name, kind) of everything in a folder, sorted by the bytes of the name; kinds ``d``, ``f``, ``l``, ``s``.
+    """List everything in a folder, sorted by the bytes of the name.
+
+    Yields (name, kind) with the kinds ``d``, ``f``, ``l``, ``s``.
 
     Raises:
         DataError: The folder cannot be listed.
@@ -71,8 +76,8 @@ def _kind(entry: os.DirEntry[bytes]) -> bytes:
 class Walk:
     """Files below a root, depth first, sorted.
 
-    Links to files inside the root are files. Other links are passed over, or followed with ``follow_links``; a
-    folder that is its own ancestor is left at once, so that loops end.
+    Links to files inside the root are files. Other links are skipped, or followed with ``follow_links``. A folder that
+    is its own ancestor is skipped, so that loops end.
     """
 
     def __init__(self, root: bytes, *, follow_links: bool = False, ignored: Counter[str] | None = None) -> None:
@@ -82,13 +87,16 @@ class Walk:
         self._real_root = os.path.realpath(root)
 
     def folders(self) -> Iterator[bytes]:
-        """Names of the visible folders directly in the root."""
+        """List the names of the visible folders directly in the root."""
         for name, kind in list_folder(self.root):
             if not is_system(name) and (kind == _FOLDER or (kind == _SYMLINK and self._link(name) == _FOLDER)):
                 yield name
 
     def files(self, below: bytes = b"", *, deep: bool = True) -> Iterator[Found]:
-        """Image files below a folder of the root, by their names; the rest is counted in ``ignored``."""
+        """List image files in a folder of the root by their names.
+
+        Other files are counted in ``ignored``.
+        """
         stack = [(below, list_folder(self._full(below)))]
         ancestors = [self._identity(below)]
         while stack:
@@ -111,7 +119,7 @@ class Walk:
                 ancestors.append(identity)
 
     def _checked(self, path: bytes, name: bytes, kind: bytes) -> bytes:
-        """``d`` or ``f`` for what is to be used; empty for what is passed over and counted."""
+        """Return ``d`` or ``f`` for an item to use, empty for a skipped and counted one."""
         if is_system(name):
             self.ignored[HIDDEN] += 1
             return b""
@@ -129,7 +137,7 @@ class Walk:
         return kind
 
     def _link(self, path: bytes) -> bytes:
-        """What a link stands for: ``f``, ``d``, or empty if it is not to be followed."""
+        """Return the kind of a link's target, ``f`` or ``d``, or empty if it is not followed."""
         full = self._full(path)
         try:
             mode = os.stat(full).st_mode

@@ -1,4 +1,4 @@
-"""What to pass instead of a data set of another library: one sentence for what a first notebook tries."""
+"""Error messages for common wrong types of a data set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _SAVE = 'save them with numpy.savez("data.npz", images=..., labels=...), images 
 
 
 def refuse_type(data: Any) -> InputError:
-    """Build the error for data that is neither a path nor a source; it says what to pass."""
+    """Build the error for data that is neither a path nor a source.
+
+    The message says what to pass.
+    """
     kinds = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(data).__mro__}
     name, remedy = f"{type(data).__module__.partition('.')[0]} {type(data).__name__}", "give a path"
     if "pandas.DataFrame" in kinds:
