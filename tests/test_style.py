@@ -35,6 +35,7 @@ INSTRUCTIONS = (
     "explain/interactions",
     "explain/masking",
     "explain/patch_groups",
+    "explain/spurious",
     "models",
     "models/checks",
     "models/layers",

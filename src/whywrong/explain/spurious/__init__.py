@@ -1,8 +1,8 @@
-"""Spurious features: what a classifier takes for a class and that is not the object.
+"""Spurious features, cues that a classifier uses for a class and that are not the object.
 
-Class-wise neural PCA splits the logit of a class into components; a person says which of them are spurious; held-out
-images tell which do harm; SpuFix takes them away without retraining, ``refit_head`` fits the last layer again on images
-that show little of them. ``changes_into`` is the counterfactual route.
+Class-wise neural PCA splits the logit of a class into components; a person labels the spurious ones; held-out images
+show which are harmful; SpuFix removes them without retraining, and ``refit_head`` refits the last layer on images that
+show little of them. ``changes_into`` is the counterfactual route.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The analysis of spurious features: search, judge, draw, repair."""
+"""The analysis of spurious features, which searches, judges, draws and repairs."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from whywrong.explain.spurious.tables import (
 
 @dataclass(frozen=True, slots=True)
 class LabelsFile:
-    """Labels of a person, as they were given.
+    """Labels of a person, as given.
 
     Attributes:
         text: The text of the file.
-        path: The file, for messages.
-        keep: Whether it is the very file beside the tables, which stays as it is.
+        path: Path of the file, for messages.
+        keep: Whether it is the file beside the tables, which is not rewritten.
     """
 
     text: str
@@ -45,20 +45,20 @@ class LabelsFile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpuriousResult(AnalysisResult):
-    """A search for spurious features.
+    """Result of a search for spurious features.
 
     Attributes:
-        search: What was found.
+        search: The finished search.
         model: Source and identity of the classifier.
         passes: Images sent forward and backward through it.
-        shown: Pictures.
-        labels: Of a person; None without any.
-        repairs: SpuFix with the components labelled spurious, before and after, on held-out images: from the start
-            that was asked for, then from the other one; last the refitted head, if it was asked for.
-        scores: Class and number to the spurious score of each component; None leaves them out.
-        changes: The counterfactual route over classes; None if it was not asked for.
-        head: The refitted last layer; None if it was not asked for, or nothing is labelled spurious.
-        keep_labels: Whether the file of labels stays as it is.
+        shown: Pictures for the page.
+        labels: Labels of a person; None without any.
+        repairs: Effect of each repair of the components labelled spurious, on held-out images: SpuFix with the
+            configured start, then with the other one; last the refitted head, if enabled.
+        scores: Spurious score of each component by class and number; None omits them.
+        changes: The counterfactual route over classes; None if disabled.
+        head: The refitted last layer; None if disabled, or if nothing is labelled spurious.
+        keep_labels: Whether the file of labels is not rewritten.
     """
 
     search: Search
@@ -74,12 +74,12 @@ class SpuriousResult(AnalysisResult):
 
     @property
     def basis(self) -> str:
-        """Which search the numbers of the components belong to."""
+        """Identity of the search that the numbers of the components belong to."""
         return self.search.basis
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """What the page says beside the tables."""
+        """Values for the page beside the tables."""
         return describe(self.search, self.passes, self.model, self.labels, self.repairs, self.changes)
 
     @property
@@ -90,11 +90,11 @@ class SpuriousResult(AnalysisResult):
         return {"labels.csv": labels_text(self.search.names, self.labels, self.search.basis)}
 
     def columns(self) -> Mapping[str, Any]:
-        """Columns of the components."""
+        """Return the columns of the components."""
         return self.tables()["components"].to_pydict()
 
     def tables(self) -> Mapping[str, pa.Table]:
-        """Return components, examples and, if they were asked for, changes."""
+        """Return components, examples and, if enabled, changes."""
         rows = [
             row
             for index, found in self.search.classes.items()
@@ -108,15 +108,16 @@ class SpuriousResult(AnalysisResult):
 
 
 def spurious(context: AnalysisContext, *, config: SpuriousConfig) -> SpuriousResult:
-    """Search, judge on held-out images, draw, and measure the repair.
+    """Search for spurious components, judge and draw them, and measure repairs.
+
+    Components are judged and repairs measured on held-out images.
 
     Args:
-        context: Its images are ``data`` and, if there are any, ``reference``; its input ``labels`` is a
-            :class:`LabelsFile`.
+        context: Its images are ``data`` and, optionally, ``reference``; its input ``labels`` is a :class:`LabelsFile`.
         config: Settings.
 
     Raises:
-        InputError, AccessError, ModelError, DataError: As :func:`search_spurious` and :func:`parse_labels`.
+        InputError, AccessError, ModelError, DataError: As for :func:`search_spurious` and :func:`parse_labels`.
     """
     search = search_spurious(context, config)
     given: LabelsFile | None = context.inputs.get("labels")

@@ -1,8 +1,8 @@
-"""The counterfactual route: where, on many images, does a change into one class put its mass?
+"""The counterfactual route, which measures where changes into one class put their mass.
 
-Source: Boreiko et al. 2022, arXiv 2205.07972, whose code looks for changes that are not the object and come again on
-many images of one target class; the test is ours, docs/methods/spurious.md. Works on counterfactuals from
-anywhere: it takes images, changed images, and masks of the object where there are any.
+Source: Boreiko et al. 2022, arXiv 2205.07972, whose code looks for changes outside the object that recur on many images
+of one target class; the test is ours, docs/methods/spurious.md. Accepts counterfactuals from any source, given images,
+changed images, and masks of the object if known.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor
 from whywrong.core.errors import InputError
 from whywrong.core.statistics import Interval, mean
 
-FEWEST = 20  # images behind a mean change; of fewer, one odd image is most of it
+FEWEST = 20  # images of a mean change; with fewer, one unusual image dominates it
 
 
 def change_map(x: Tensor, changed: Tensor) -> Tensor:
-    """(B, H, W): |changed - x| summed over channels.
+    """Compute |changed - x| summed over channels, (B, H, W).
 
     Raises:
         InputError: Shapes differ.
@@ -32,7 +32,7 @@ def change_map(x: Tensor, changed: Tensor) -> Tensor:
 
 
 def mass_inside(x: Tensor, changed: Tensor, mask: Tensor) -> Tensor:
-    """Share of the change that lies inside a mask.
+    """Compute the share of the change inside a mask.
 
     Args:
         x: Images, (B, C, H, W).
@@ -40,7 +40,7 @@ def mass_inside(x: Tensor, changed: Tensor, mask: Tensor) -> Tensor:
         mask: (B, H, W), bool: a cue, or the object.
 
     Returns:
-        (B,), in [0, 1]; NaN where nothing changed.
+        (B,), in [0, 1]; NaN if nothing changed.
     """
     moved = change_map(x, changed).double()
     if mask.shape != moved.shape:
@@ -49,26 +49,29 @@ def mass_inside(x: Tensor, changed: Tensor, mask: Tensor) -> Tensor:
 
 
 def mass_outside(x: Tensor, changed: Tensor, objects: Tensor) -> Tensor:
-    """(B,), share of the change outside the object; NaN where no object is known (an empty mask) or nothing changed."""
+    """Compute the share (B,) of the change outside the object.
+
+    NaN if no object is known (an empty mask) or nothing changed.
+    """
     inside = mass_inside(x, changed, objects)
     return torch.where(objects.flatten(1).any(1), 1 - inside, torch.nan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassChange:
-    """What counterfactuals into one class have in common.
+    """Common features of counterfactuals into one class.
 
     Attributes:
         target: The class.
-        images: Counterfactuals behind it.
+        images: Number of counterfactuals.
         mean: (H, W), mean of the change, values of [0, 1] summed over channels.
-        outside: Mean share outside the object over the images whose object is known, with its 95 % interval;
-            NaN without any.
-        area: Mean share of the area outside the object, over the same images: what an even change would give.
-        known: Images whose object is known.
+        outside: Mean share of the change outside the object over the images whose object is known, with its 95 %
+            interval; NaN without any.
+        area: Mean share of the area outside the object, over the same images: the value of a uniform change.
+        known: Number of images whose object is known.
         crops: (M, C, s, s), the medoids: crops of counterfactuals around their largest change.
         deltas: (M, C, s, s), the change inside them.
-        rows: (M,), int64, the images that the medoids come from.
+        rows: (M,), int64, rows of the images of the medoids.
         places: (M, 2), int64, row and column of each crop's upper left corner.
         members: (M,), int64, images in the cluster of each medoid, largest cluster first.
     """
@@ -96,19 +99,19 @@ def class_change(
     clusters: int = 4,
     fewest: int = FEWEST,
 ) -> ClassChange:
-    """Sum up the counterfactuals into one class.
+    """Summarise the counterfactuals into one class.
 
     Args:
         x: Images, (B, C, H, W).
         changed: Their counterfactuals into the class.
         target: The class.
-        objects: (B, H, W), bool, masks or boxes of the object; an empty mask stands for "not known".
-        side: Side of the crops, pixels; default a quarter of the shorter side of the images.
-        clusters: Most clusters of crops.
-        fewest: Fewest images accepted.
+        objects: (B, H, W), bool, masks or boxes of the object; an empty mask means "not known".
+        side: Side of the crops, pixels; None is a quarter of the shorter side of the images.
+        clusters: Largest number of clusters of crops.
+        fewest: Smallest number of images accepted.
 
     Raises:
-        InputError: Too few images, or shapes that do not fit.
+        InputError: There are too few images, or shapes differ.
     """
     if len(x) < fewest:
         raise InputError(f"class {target}: {len(x)} counterfactuals, a common change needs at least {fewest}")
@@ -136,12 +139,12 @@ def class_change(
 
 
 def strongest_crops(changed: Tensor, moved: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """The square window of each image that holds most of its change.
+    """Find the square window of each image that holds most of its change.
 
     Args:
         changed: (B, C, H, W).
         moved: (B, H, W), change of each pixel.
-        side: Of the windows, pixels.
+        side: Side of the windows, pixels.
 
     Returns:
         Crops (B, C, side, side), and their upper left corners (B, 2) int64.
@@ -153,7 +156,7 @@ def strongest_crops(changed: Tensor, moved: Tensor, side: int) -> tuple[Tensor, 
 
 
 def _cut(images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
-    """(B, C, side, side), a window of each image."""
+    """Cut a window (C, side, side) from each image."""
     span = torch.arange(side, device=images.device)
     rows, columns = (top[:, None] + span)[:, None, :, None], (left[:, None] + span)[:, None, None, :]
     batch = torch.arange(len(images), device=images.device)[:, None, None, None]
@@ -162,25 +165,28 @@ def _cut(images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
 
 
 def _looks(crops: Tensor, delta: Tensor, places: Tensor) -> Tensor:
-    """(B, F): how crops are compared: their signed change, at most 8 x 8 cells, of unit length."""
+    """Compute the vectors (B, F) by which crops are compared.
+
+    They are the signed change, pooled to at most 8 x 8 cells, of unit length.
+    """
     change = _cut(delta, places[:, 0], places[:, 1], crops.shape[2])
     small = torch.nn.functional.adaptive_avg_pool2d(change, min(8, crops.shape[2])).flatten(1)
     return small / small.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 
 def medoids(points: Tensor, clusters: int, rounds: int = 20) -> tuple[Tensor, Tensor]:
-    """k-medoids: points that stand for groups of alike points.
+    """Find k-medoids, points that represent groups of similar points.
 
     Starts from the most central point, adds the farthest ones, then moves each medoid within its group until nothing
-    changes. Nothing is drawn at random.
+    changes. The result is deterministic.
 
     Args:
         points: (N, F), N at least 1.
-        clusters: Most groups, at least 1.
-        rounds: Most rounds.
+        clusters: Largest number of groups, at least 1.
+        rounds: Largest number of rounds.
 
     Returns:
-        Rows of the medoids, those of the largest groups first, and the sizes of the groups; int64 both.
+        Rows of the medoids, largest group first, and the sizes of the groups; both int64.
     """
     away = torch.cdist(points.double(), points.double())
     chosen = [int(away.sum(0).argmin())]

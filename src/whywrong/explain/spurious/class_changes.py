@@ -1,8 +1,7 @@
-"""The counterfactual route over classes: images of other classes changed into each class that is looked at.
+"""The counterfactual route over several classes, which changes images of other classes into each.
 
-Beside the components, which say what the images of a class differ in, this says what the model would add to an image to
-read it as the class. It costs a search an image and class, so that it is asked for (``changes``), and says how many
-classes it was made for.
+Components show how the images of a class differ; this shows what the model would add to an image to predict the class.
+It costs one search per image and class, so it is optional (``changes``) and reports how many classes it was made for.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from whywrong.explain.spurious.search import Pool, Search
 from whywrong.explain.spurious.transplant import Transplant, transplant
 from whywrong.models.classifier import Classifier
 
-_COPY_IMAGES = 640  # reference images, at most, on which a robust copy is trained
+_COPY_IMAGES = 640  # largest number of reference images for training a robust copy
 _COPY_EPOCHS = 2
 _ANGLE = 60.0  # degrees, of the cone
 _CHANGED = ("changed_images", "changed_steps", "changed_p", "guide", "guide_way")  # settings of a change
@@ -41,17 +40,17 @@ _CHANGED = ("changed_images", "changed_steps", "changed_p", "guide", "guide_way"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassChanges:
-    """The route into one class.
+    """The counterfactual route into one class.
 
     Attributes:
         index: The class.
-        route: Its counterfactuals and what they have in common.
+        route: Its counterfactuals and their common features.
         rows: Rows of the held-out images that were changed.
         x: (N, C, H, W), float32, these images.
-        read_as: How many of the counterfactuals the searched classifier reads as the class; where a copy of it is
-            explained, that is how far the copy speaks for it.
-        others: Of each medoid, what its change does to held-out images that it was not made for.
-        forwards, backwards: Passes of all classifiers that took part, but for the helper's.
+        read_as: Number of counterfactuals that the searched classifier predicts as the class; if a copy of it is
+            explained, this shows how well the copy represents it.
+        others: Effect of each medoid's change on held-out images that it was not made for.
+        forwards, backwards: Passes of all classifiers except the auxiliary one.
     """
 
     index: int
@@ -66,14 +65,14 @@ class ClassChanges:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Changes:
-    """The route over the classes that were looked at.
+    """The counterfactual route over the selected classes.
 
     Attributes:
-        guide: The rung of the ladder that was taken.
-        coherence: Median cosine of the classifier's own gradients under small noise, at images as they are.
-        classes: Class index to what was found.
-        left_out: Class index to the reason why nothing was.
-        wanted: Classes with components, of which those above were chosen.
+        guide: The chosen rung of the ladder.
+        coherence: Median cosine of the classifier's own gradients under small noise, at unchanged images.
+        classes: Results by class index.
+        left_out: Reasons for missing results by class index.
+        wanted: Number of classes with components, from which the classes were chosen.
         eps: Radius of the searches.
     """
 
@@ -86,13 +85,13 @@ class Changes:
 
     @property
     def readable(self) -> bool:
-        """Whether the changes may be drawn as what the model looks for; without it they are noise."""
+        """Whether the changes show what the model looks for; otherwise they are noise."""
         return self.guide.drawable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingImages:
-    """Images on which a robust copy is trained.
+    """Images for training a robust copy.
 
     Attributes:
         images: Name of their set.
@@ -107,12 +106,12 @@ class TrainingImages:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RobustCopy:
-    """A robust copy, as it is stored: its weights, and what was measured of it.
+    """A robust copy as stored, with its weights and measurements.
 
     Attributes:
         state: Weights by name.
         measured: Agreement, accuracy before and after, and robust accuracy before and after.
-        held_out: Images that were not trained on.
+        held_out: Number of images held out of training.
         losses: Mean loss of each epoch, nats.
         passes: Forward and backward, of the copy and of the original.
         note: The agreement in words.
@@ -128,7 +127,7 @@ class RobustCopy:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Images at which gradients are looked at, and the class that they are changed into."""
+    """Images whose gradients are examined, and the class they are changed into."""
 
     index: int
     entries: list[Entry]
@@ -136,11 +135,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Help:
-    """What decides which guide is taken.
+    """Information for the choice of guidance.
 
     Attributes:
         coherence: Median cosine of the classifier's own gradients under small noise.
-        helper: The same of the helper that was named; NaN without one.
+        helper: The same for the named auxiliary classifier; NaN without one.
         copy: The robust copy; None without one.
     """
 
@@ -161,10 +160,10 @@ class ClassToEnter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CropsToTry:
-    """What came again in the changes into a class, and images that took no part.
+    """Recurring crops of the changes into a class, and images that took no part.
 
     Attributes:
-        change: The crops.
+        change: Summary of the changes, with the crops.
         entries: The images.
         tested: Crops tested in all, over all classes.
     """
@@ -176,21 +175,25 @@ class CropsToTry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tried:
-    """What the crops of a class do to other images, and the forward passes that this took."""
+    """Effect of a class's crops on other images, and its forward passes."""
 
     others: list[Transplant] = field(default_factory=list)
     forwards: int = 0
 
 
 def change_classes(context: AnalysisContext, search: Search) -> Changes:
-    """Change held-out images of other classes into each class, and test what came again on others.
+    """Change held-out images of other classes into each class.
+
+    Recurring changes are then tested on further images.
+
+    The test uses further images.
 
     Args:
         context: Its classifier grants gradients.
-        search: Finished; its config says how many classes and images.
+        search: The finished search; its config sets the number of classes and images.
 
     Raises:
-        InputError: The helper cannot serve, or no class has enough images.
+        InputError: The auxiliary classifier does not fit, or no class has enough images.
         AccessError, NotDifferentiableError: No gradient reaches the pixels.
         DataError: An image cannot be read again.
     """
@@ -221,7 +224,10 @@ def change_classes(context: AnalysisContext, search: Search) -> Changes:
 
 
 def _rows(pool: Pool, index: int, most: int) -> list[int]:
-    """Held-out images neither of the class nor read as it, in an order that nothing but the images decides."""
+    """Select held-out images neither of the class nor predicted as it.
+
+    Their order depends on the images only.
+    """
     fits = (pool.features.label != index) & (pool.features.predicted != index)
     rows = fits.nonzero().flatten().tolist()
     unique: dict[str, int] = {}
@@ -231,7 +237,7 @@ def _rows(pool: Pool, index: int, most: int) -> list[int]:
 
 
 def _find_help(context: AnalysisContext, search: Search, sample: Sample) -> Help:
-    """Look at the classifier's own gradients, at those of a helper, and train a copy if one is asked for."""
+    """Measure the coherence of classifier and helper, and train a copy if configured."""
     (told,) = context.over("gradients", look_at_gradients, [sample], settings=("guide",))
     if search.config.guide != COPY:
         return told
@@ -312,7 +318,7 @@ def change_class(worker: AnalysisWorker, unit: ClassToEnter) -> ClassChanges:
 
 
 def try_crops(worker: AnalysisWorker, unit: CropsToTry) -> Tried:
-    """Put the changes of the medoids on images of other classes that were not changed, if there are any."""
+    """Apply the changes of the medoids to unchanged images of other classes, if any."""
     if not unit.entries:
         return Tried()
     x = _pixels(worker, list(worker.load(unit.entries)))
@@ -328,7 +334,10 @@ def _pixels(worker: AnalysisWorker, items: Sequence[LoadedItem]) -> Tensor:
 def _guide(
     classifier: Classifier, told: Help, copy: RobustCopy | None, config: SpuriousConfig, shape: tuple[int, int, int]
 ) -> Guide:
-    """The helper that was asked for, or what the classifier's own gradient is worth."""
+    """Choose the guidance.
+
+    It is the configured one, or the rung that the classifier's own gradient allows.
+    """
     if not config.guide:
         return choose_guide(classifier, coherence=told.coherence)
     if copy is not None:

@@ -15,7 +15,7 @@ from whywrong.explain.spurious.spufix import Start
 from whywrong.models.classifier import Classifier
 from whywrong.models.layers.last_layer import find_last_layer
 
-COPY = "copy"  # the guide that is a fine-tuned copy, and no model's name
+COPY = "copy"  # the value of ``guide`` for a fine-tuned copy, not the name of a model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,29 +23,29 @@ class SpuriousConfig:
     """Settings of the search for spurious features.
 
     Attributes:
-        classes: Names, wnids or indices of the classes to search; none are all.
-        components: Components kept of each class, those of the largest variance.
-        min_images: Fewest images of a class from which components are taken.
-        holdout: Share of DATA that judges the components where there are no reference images, in (0, 1).
-        start: From where a component counts when it is taken away: ``others`` or, as published, ``class``.
-        min_carriers: Fewest held-out images of other classes that must carry a component before it is judged.
-        level: Chance of a false confirmation over all components together.
-        ends: Share of a class's held-out images in each end of its spuriosity ranking, in (0, 0.5].
-        top: Images shown of each component.
-        shown_classes: Most classes drawn on the page; the table has all.
-        shown_components: Components drawn of each class, beside those found harmful.
-        refit: With labels, also fit the last layer again on images that show little of the spurious components.
-        refit_share: Share of each repaired class's images that it is fitted on, those that show least, in (0, 1).
-        refit_pull: How strongly the head is held where it is; at small values the images alone decide.
+        classes: Names, wnids or indices of the classes to search; empty searches all.
+        components: Components kept per class, those of the largest variance.
+        min_images: Smallest number of images of a class that is searched.
+        holdout: Share of DATA that judges the components if there are no reference images, in (0, 1).
+        start: Level from which a component is removed: ``others`` or, as published, ``class``.
+        min_carriers: Held-out images of other classes that must carry a component before it is judged.
+        level: Probability of a false confirmation over all components together.
+        ends: Share of a class's held-out images at each end of its spuriosity ranking, in (0, 0.5].
+        top: Images shown per component.
+        shown_classes: Largest number of classes drawn on the page; the table has all.
+        shown_components: Components drawn per class, besides those found harmful.
+        refit: With labels, also refit the last layer on images that show little of the spurious components.
+        refit_share: Share of each repaired class's images used for the refit, those that show least, in (0, 1).
+        refit_pull: Strength of the regularisation toward the original head; at small values only the images matter.
         changes: Also change images of other classes into each class (the counterfactual route): for each class and
             image, ``changed_steps`` + 6 forward and backward passes.
-        changed_classes: Most classes that images are changed into, those first that the page shows first.
-        changed_images: Images changed into each class, at least 20; as many others test what came again.
-        changed_steps: Steps of a search.
+        changed_classes: Largest number of classes that images are changed into, in the order of the page.
+        changed_images: Images changed into each class, at least 20; as many others test recurring changes.
+        changed_steps: Steps per search.
         changed_p: Exponent of the norm that bounds a change, in [1, inf].
-        guide: Help for a model that is not robust: ``copy`` fine-tunes a robust copy on up to 640 of the images in
-            which components are found; any other text names a robust model of the same classes and input size, as
-            ``load_classifier`` takes it; empty is none.
+        guide: Guidance for a model that is not robust: ``copy`` fine-tunes a robust copy on up to 640 of the images in
+            which components are found; any other text names a robust model of the same classes and input size, as for
+            ``load_classifier``; empty is none.
         guide_way: How a named model guides: ``cone`` or ``ensemble``.
     """
 
@@ -95,10 +95,10 @@ class SpuriousConfig:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     def check_models(self, classifier: Classifier, shape: tuple[int, int, int]) -> None:
-        """Refuse a classifier or a guide that cannot serve, before anything is read.
+        """Refuse a classifier or a guide that does not fit, before any image is read.
 
         Raises:
-            AccessError: The classifier does not let us see its layers.
+            AccessError: The classifier grants no access to its layers.
             ModelError: It has no linear last layer.
             InputError: The guide does not fit.
         """

@@ -1,4 +1,7 @@
-"""The images that show a component: those of the class that have most of it, and others that carry it, with maps."""
+"""Example images of a component, with maps.
+
+They are the images of the class with the most of it, and images of other classes that carry it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ SIDE = 160  # pixels; larger inputs are reduced to it
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One image shown with one component.
+    """An image shown with one component.
 
     Attributes:
         index: Class k.
@@ -35,16 +38,16 @@ class Example:
         group: ``top``, an image of the class among those where components were found, or ``carrier``, a held-out image
             of another class.
         rank: From 0 within its group.
-        item_id, key: The item.
-        label, predicted: Classes.
-        alpha: What the component adds to the logit of the class here, logits.
-        probability: Of class k.
-        caused: For a carrier: read as the class, and no longer so once the component is taken away.
-        picture: What the model sees, PNG or JPEG.
-        width, height: Of the model's input, pixels.
-        map: (h, w), float32, logits a cell; None where the model has no places.
+        item_id, key: Identity of the item.
+        label, predicted: Class indices.
+        alpha: Contribution of the component to the logit of the class, logits.
+        probability: Probability of class k.
+        caused: For a carrier: predicted as the class, but not once the component is removed.
+        picture: The input of the model, PNG or JPEG.
+        width, height: Size of the model's input, pixels.
+        map: (h, w), float32, logits per cell; None if the model has no spatial layer.
         exact: Whether the map adds up to alpha.
-        outside: Share of the map's positive part outside the object; NaN where no object is known.
+        outside: Share of the map's positive part outside the object; NaN if no object is known.
     """
 
     index: int
@@ -68,14 +71,14 @@ class Example:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chosen:
-    """Images of one set that are shown with the components of a class.
+    """Images of one set to show with the components of a class.
 
     Attributes:
         group: ``top`` or ``carrier``.
         images: Name of the set.
-        entries: Each image once, in the order of the set.
-        features: Of each.
-        rows: Number of a component to the images shown with it, as rows of the above, first to last.
+        entries: Entries of the images, each once, in the order of the set.
+        features: Features of the images.
+        rows: Images shown with each component, by its number, as ordered rows of ``entries``.
     """
 
     group: str
@@ -87,7 +90,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShownClass:
-    """One class whose components are drawn."""
+    """A class whose components are drawn."""
 
     components: ClassComponents
     levels: Levels
@@ -102,7 +105,7 @@ class Examples:
 
 
 def examples(context: AnalysisContext, search: Search) -> list[Example]:
-    """Pictures for the page, class by class.
+    """Draw pictures for the page, class by class.
 
     Raises:
         DataError: An image cannot be read again.
@@ -125,8 +128,11 @@ def draw_class(worker: AnalysisWorker, unit: ShownClass) -> Examples:
 
 
 def shown_classes(search: Search) -> list[int]:
-    """Classes to draw: those with the most images that a harmful component misleads first, then by share read as the
-    class, then by index."""
+    """Select the classes to draw.
+
+    They are ordered by the number of images misled by a harmful component (largest first), share predicted as the
+    class, and index.
+    """
 
     def weight(index: int) -> tuple[float, float, int]:
         harm = search.classes[index].harm
@@ -137,12 +143,12 @@ def shown_classes(search: Search) -> list[int]:
 
 
 def shown_components(search: Search, found: ClassSearch) -> list[int]:
-    """Numbers of the components to draw of a class."""
+    """Select the components of a class to draw, by number."""
     return sorted({*range(min(search.config.shown_components, len(found.components))), *found.harmful})
 
 
 def _plan(search: Search, found: ClassSearch) -> dict[str, dict[int, list[int]]]:
-    """Group, then number of the component, to rows of the pool of that group."""
+    """Return rows of the pool of each group by component number, per group."""
     index = found.components.index
     inside, held_out = search.search, search.held_out
     own = (inside.features.label == index).nonzero().flatten()
@@ -212,7 +218,7 @@ def _draw(worker: AnalysisWorker, unit: ShownClass, chosen: Chosen) -> list[Exam
 def _maps(classifier: Classifier, x: Tensor, components: ClassComponents) -> ComponentMaps | None:
     try:
         return component_maps(classifier, x, components)
-    except ModelError:  # no layer that knows places; the components themselves need none
+    except ModelError:  # no spatial layer; the components themselves need none
         return None
 
 
@@ -226,7 +232,10 @@ def _outside(grid: np.ndarray | None, mask: np.ndarray | None) -> float:
 
 
 def small_picture(pixels: np.ndarray) -> bytes:
-    """What the model sees, small: exact for tiny inputs."""
+    """Encode the input of the model as a small picture.
+
+    Tiny inputs are encoded exactly.
+    """
     array = np.moveaxis(pixels, 0, -1)
     image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array[..., :3])
     buffer = io.BytesIO()

@@ -1,7 +1,7 @@
-"""Penultimate features of many images, and where in an image a component takes its evidence from.
+"""Penultimate features of many images, and maps of the evidence of a component.
 
-Where average pooling leads to the last layer, features are sums over places, and so is every component: its map is
-exact. Elsewhere the map is HiResCAM of the component, gradient times activation, which need not add up.
+If average pooling leads to the last layer, features are sums over positions, and so is every component: its map is
+exact. Otherwise the map is HiResCAM of the component, gradient times activation, which need not be complete.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from whywrong.models.layers.spatial import SpatialLayer, read_layer, spatial_lay
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What is kept of images: the way from features to logits is linear, so that nothing more is needed.
+    """Penultimate features and logits of images.
+
+    The step from features to logits is linear, so nothing else is needed.
 
     Attributes:
         phi: (N, D), float32, penultimate features.
-        logits: (N, K), float32, as the model gave them.
+        logits: (N, K), float32, as returned by the model.
         label: (N,), int64, class of each image.
     """
 
@@ -39,7 +41,7 @@ class Features:
         return len(self.phi)
 
     def __getitem__(self, rows: Tensor | slice) -> Features:
-        """Some of the images."""
+        """Select some of the images."""
         return Features(self.phi[rows], self.logits[rows], self.label[rows])
 
     @cached_property
@@ -49,7 +51,7 @@ class Features:
 
     @cached_property
     def phi64(self) -> Tensor:
-        """``phi`` in double precision, kept: every class asks for it."""
+        """``phi`` in double precision, cached because every class needs it."""
         return self.phi.double()
 
     @cached_property
@@ -62,24 +64,33 @@ class Features:
         return self.logits.double().logsumexp(1)
 
     def best_other(self, index: int) -> tuple[Tensor, Tensor]:
-        """Highest logit of any class but ``index``, and that class; (N,) each."""
+        """Return the highest logit of any class except ``index``, and that class.
+
+        Both are (N,).
+        """
         values, indices = self._first_two
         at = (indices[:, :1] == index).long()
         return values.gather(1, at)[:, 0], indices.gather(1, at)[:, 0]
 
     def without(self, index: int, less: Tensor) -> Tensor:
-        """(N,), int64, classes predicted once ``less`` (N,), at least 0, is taken from the logit of ``index``."""
+        """Predict classes (N,) int64 with ``less`` removed from the logit of ``index``.
+
+        ``less`` is (N,), at least 0.
+        """
         other, rival = self.best_other(index)
         predicted = self.predicted
         loses = (predicted == index) & (self.logits[:, index] - less < other)
         return torch.where(loses, rival, predicted)
 
     def chance(self, index: int, less: Tensor | None = None) -> Tensor:
-        """(N,), float64, probability of class ``index``, once ``less`` (N,) is taken from its logit."""
+        """Compute the probability (N,) float64 of class ``index``.
+
+        ``less`` (N,) is removed from its logit first.
+        """
         own = self.logits[:, index].double()
         share = (own - self._total).exp()
         others = self._total + torch.log1p(-share)
-        near_one = (share > 0.9).nonzero().flatten()  # there the difference above cancels
+        near_one = (share > 0.9).nonzero().flatten()  # cancellation in the difference above
         if len(near_one):
             rest = self.logits[near_one].double()
             rest[:, index] = -torch.inf
@@ -88,27 +99,27 @@ class Features:
 
     @staticmethod
     def cat(parts: Sequence[Features]) -> Features:
-        """All images of several parts, of which there is at least one."""
+        """Concatenate one or more parts."""
         return Features(*(torch.cat([getattr(part, name) for part in parts]) for name in ("phi", "logits", "label")))
 
 
 def image_features(
     classifier: Classifier, x: Tensor, y: Tensor, *, last: LastLayer | None = None
 ) -> tuple[Features, dict[int, str]]:
-    """Features of a batch; images that cannot be used are left out and named.
+    """Compute features of a batch, and the reasons for images that cannot be used.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); must grant access to its layers.
         x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
         y: Class of each, (B,), int64.
-        last: Its last layer; None finds it, once for a classifier.
+        last: Last layer of the classifier; None finds it, once per classifier.
 
     Returns:
-        Features of the good rows, in their order, on the CPU; and the reason for each row that is not among them.
+        Features of the usable rows, in order, on the CPU; and the reason for each other row.
 
     Raises:
-        InputError: Not such images, or labels of another length.
-        AccessError: The classifier does not let us see its layers.
+        InputError: The images are invalid, or the labels have another length.
+        AccessError: The classifier grants no access to its layers.
         ModelError: It has no linear last layer.
     """
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
@@ -130,11 +141,11 @@ def image_features(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComponentMaps:
-    """Where components of one class take their evidence from.
+    """Maps of the evidence for components of one class.
 
     Attributes:
-        maps: (B, L, h, w), float32, logits a cell; NaN where the images could not be used.
-        alpha: (B, L), float32, logits, what each component adds.
+        maps: (B, L, h, w), float32, logits per cell; NaN if the image could not be used.
+        alpha: (B, L), float32, contribution of each component, logits.
         exact: Whether each map adds up to its alpha.
         residual: (B, L), |sum of the map - alpha| as a share of the sum of its absolute values.
         layer: The layer at which the maps were read.
@@ -148,18 +159,18 @@ class ComponentMaps:
 
 
 def component_maps(classifier: Classifier, x: Tensor, components: ClassComponents) -> ComponentMaps:
-    """Maps of the components of a class.
+    """Compute maps of the components of a class.
 
-    The level that a component has on average over the images of its class is taken off evenly, from every place.
+    The mean level of a component over the images of its class is subtracted evenly from all positions.
 
     Args:
-        classifier: As in :func:`image_features`.
+        classifier: As for :func:`image_features`.
         x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
         components: Neural PCA of one class of this classifier.
 
     Raises:
-        InputError: Not such images.
-        ModelError: No spatial layer can be resolved, or there is no linear last layer.
+        InputError: The images are invalid.
+        ModelError: No spatial layer or no linear last layer is found.
     """
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
     size = (x.shape[1], x.shape[2], x.shape[3])
@@ -176,7 +187,7 @@ def component_maps(classifier: Classifier, x: Tensor, components: ClassComponent
         alpha = (centred @ directions.T) * pulls  # (b, L)
         if layer.head is not None:
             raw = _pooled_maps(layer, activation, components.index, directions, pulls)
-            # What the mean of the class and the biases of a normalisation add is the same for every image.
+            # The class mean and the biases of a normalisation add the same to every image.
             even = (alpha.detach() - raw.sum((2, 3))) / (raw.shape[2] * raw.shape[3])
             return (raw + even[:, :, None, None]).float().cpu(), alpha.detach().float().cpu()
         grads = [
@@ -194,7 +205,7 @@ def component_maps(classifier: Classifier, x: Tensor, components: ClassComponent
 
 
 def _pooled_maps(layer: SpatialLayer, activation: Tensor, index: int, directions: Tensor, pulls: Tensor) -> Tensor:
-    """(b, L, h, w), float64: share of each place in <1, v_l> <psi, v_l>."""
+    """Compute the share of each position in <1, v_l> <psi, v_l>, (b, L, h, w) float64."""
     assert layer.head is not None
     weight, _, shares, _ = layer.head.terms(
         layer.layout.patches(activation).float(), layer.layout.extra(activation).float()

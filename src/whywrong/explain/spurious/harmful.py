@@ -1,8 +1,8 @@
-"""Is a component harmful? Images that carry it and are not of its class, on images that took no part in finding it.
+"""Test whether a component is harmful, on held-out images of other classes that carry it.
 
-Source: Neuhaus et al. 2023, arXiv 2212.04871: a feature is harmful if images that show it and not the class are read
-as the class. Here this is counted on held-out images, with an interval that allows for the number of components that
-were searched (ours, docs/methods/spurious.md).
+Source: Neuhaus et al. 2023, arXiv 2212.04871: a feature is harmful if images that show it without the class are
+predicted as the class. Here such images are counted among held-out images, with an interval that corrects for the
+number of components searched (ours, docs/methods/spurious.md).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class HarmfulConfig:
     """Settings of :func:`harmful`.
 
     Attributes:
-        min_carriers: Fewest held-out images of other classes that must carry a component before it is judged.
-        level: Chance of a false confirmation, over all components searched together.
-        start: From where a component counts when it is taken away, as in :func:`make_fix`.
+        min_carriers: Held-out images of other classes that must carry a component before it is judged.
+        level: Probability of a false confirmation, over all components searched.
+        start: Level from which a component is removed, as for :func:`make_fix`.
     """
 
     min_carriers: int = 10
@@ -46,19 +46,19 @@ class HarmfulConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Harm:
-    """What one component does to held-out images of other classes.
+    """Effect of one component on held-out images of other classes.
 
     Attributes:
-        carriers: Images of other classes that carry it.
-        read_as: Carriers that the model reads as the class.
-        caused: Those among them that it no longer reads so once the component is taken away.
+        carriers: Number of images of other classes that carry it.
+        read_as: Number of carriers predicted as the class.
+        caused: Number of these whose prediction changes if the component is removed.
         share: ``caused`` of ``carriers``, with its 95 % Wilson interval.
-        adjusted_low: Lower end of that share at the level that allows for the number of components searched.
-        base: Share of the images of other classes that do not carry it and are read as the class.
+        adjusted_low: Lower end of that share at the level corrected for the number of components searched.
+        base: Share predicted as the class among the images of other classes that do not carry it.
         adjusted_base: Upper end of ``base`` at the same level.
-        searched: Components that were searched.
-        verdict: ``harmful`` if ``adjusted_low`` lies above ``adjusted_base``.
-        accuracy_change: Accuracy on all held-out images with the component taken away, minus accuracy before.
+        searched: Number of components searched.
+        verdict: ``harmful`` if ``adjusted_low`` exceeds ``adjusted_base``.
+        accuracy_change: Accuracy on all held-out images with the component removed, minus accuracy before.
         own_change: The same for the images of the class.
     """
 
@@ -83,14 +83,14 @@ def harmful(
     searched: int,
     config: HarmfulConfig | None = None,
 ) -> list[Harm]:
-    """Judge every component of one class.
+    """Judge whether each component of one class is harmful.
 
     Args:
         components: Neural PCA of the class.
-        levels: From the images in which the components were found.
-        held_out: Images of all classes that took no part in finding them.
-        searched: Components searched in all, over all classes.
-        config: Settings; None takes the defaults.
+        levels: Levels from the images in which the components were found.
+        held_out: Images of all classes that were not used to find them.
+        searched: Number of components searched over all classes.
+        config: Settings; None uses the defaults.
 
     Raises:
         InputError: ``searched`` is below the number of components of this class.
@@ -147,5 +147,8 @@ def _judge(
 
 
 def taken_away(alpha: Tensor, levels: Levels, number: int, start: Start) -> Tensor:
-    """(N,), logits that SpuFix takes from the class for one component that adds ``alpha`` (N,)."""
+    """Compute the logits that SpuFix removes for a component.
+
+    Takes its contribution ``alpha`` (N,), returns (N,).
+    """
     return (alpha - (levels.others[number] if start == "others" else 0.0)).clamp_min(0)

@@ -1,4 +1,4 @@
-"""What a person says of the components, as a CSV file with every row checked."""
+"""A person's labels of the components, a CSV file whose rows are all checked."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ WORDS = ("spurious", "core", "unsure")
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Labels of components.
+    """Labels of components by a person.
 
     Attributes:
-        words: (class index, number of the component from 0) to ``spurious``, ``core`` or ``unsure``.
-        path: The file that they were read from.
+        words: ``spurious``, ``core`` or ``unsure`` by (class index, number of the component from 0).
+        path: The file they were read from.
     """
 
     words: Mapping[tuple[int, int], str]
@@ -32,7 +32,7 @@ class Labels:
 
     @property
     def spurious(self) -> dict[int, list[int]]:
-        """Class index to the numbers of its spurious components, from 0."""
+        """Numbers of the spurious components, from 0, by class index."""
         found: dict[int, list[int]] = {}
         for (index, number), word in sorted(self.words.items()):
             if word == "spurious":
@@ -43,17 +43,19 @@ class Labels:
 def parse_labels(
     text: str, path: Path, classes: ClassList, components: Mapping[int, int], basis: str | None = None
 ) -> Labels:
-    """Read the text of a file with the columns ``class`` (name, wnid or index), ``component`` (from 1) and ``label``.
+    """Read the text of a file of labels.
 
-    A column ``basis`` says which search the numbers belong to; the page writes it. Other columns are passed over, and
-    rows with an empty label count as not labelled.
+    It has the columns ``class`` (name, wnid or index), ``component`` (from 1) and ``label``.
+
+    A column ``basis``, written by the page, identifies the search that the numbers belong to. Other columns are
+    ignored, and rows with an empty label count as not labelled.
 
     Args:
         text: The text.
-        path: The file that holds it, for messages.
-        classes: Of the model.
-        components: Class index to the number of its components.
-        basis: Of this search; None checks nothing.
+        path: The file it was read from, for messages.
+        classes: Classes of the model.
+        components: Number of components by class index.
+        basis: Identity of this search; None checks nothing.
 
     Raises:
         InputError: A row breaks the contract; the message names file and line.
@@ -107,7 +109,7 @@ def _row(
 
 
 def labels_text(names: Sequence[str], labels: Labels, basis: str) -> bytes:
-    """The file of labels of a search, whose class names are ``names``."""
+    """Write the file of labels of a search, whose class names are ``names``."""
     lines = [
         f"{_quoted(names[index])},{number + 1},{word},{basis}\n"
         for (index, number), word in sorted(labels.words.items())

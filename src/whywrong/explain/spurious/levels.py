@@ -1,4 +1,4 @@
-"""From which value of alpha on a component counts as there: the level of other classes, and the bar of a carrier."""
+"""Levels of alpha, that of other classes and the threshold of a carrier."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _OUTLIER = 5 * 1.4826  # median absolute deviations; of a normal distribution, f
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
-    """How the components of one class stand in its own images and in those of other classes.
+    """Levels of the components of one class in its own and in other images.
 
-    Images of other classes may carry the feature, too: those more than five robust standard deviations above the
-    median are left out of both quantiles of other classes.
+    Images of other classes may carry the feature too, so those more than five robust standard deviations above the
+    median are excluded from both quantiles of other classes.
 
     Attributes:
-        others: (L,), float64, logits, what 95 % of the images of other classes stay below: the level without the
-            feature. The median would do as well against the feature, and takes more from images of the class that
-            do not show it.
-        bar: (L,), float64, logits; an image carries the component from here on. It is what the upper quarter of the
-            class's own images reach or what 1 % of the other images reach, whichever is lower.
+        others: (L,), float64, logits, 95th percentile of the images of other classes: the level without the feature.
+            The median would remove the feature as well, but would take more from images of the class that do not show
+            it.
+        bar: (L,), float64, logits; an image at or above this threshold carries the component. It is the level reached
+            by the upper quarter of the class's own images or by 1 % of the other images, whichever is lower.
     """
 
     others: Tensor
@@ -33,18 +33,20 @@ class Levels:
 
 
 def find_levels(components: ClassComponents, own: Tensor, others: Tensor) -> Levels:
-    """Levels of all components, from the images in which they were found and never from those that test them.
+    """Compute the levels of all components from the images in which they were found.
+
+    Never use the images that test the components.
 
     Args:
         components: Neural PCA of one class.
         own: (N, D), features of images of the class.
-        others: (M, D), features of images of other classes; without any, the mean of the class is the level.
+        others: (M, D), features of images of other classes; if empty, the mean of the class is the level.
     """
     return levels_of(components.alphas(own), components.alphas(others))
 
 
 def levels_of(own: Tensor, others: Tensor) -> Levels:
-    """The same from alpha itself: (N, L) of the class and (M, L) of other classes."""
+    """Compute levels from alpha, (N, L) of the class and (M, L) of other classes."""
     bar = quantile(own, OWN)
     if not len(others):
         return Levels(torch.zeros_like(bar), bar)
@@ -53,7 +55,10 @@ def levels_of(own: Tensor, others: Tensor) -> Levels:
 
 
 def without_outliers(values: Tensor) -> Tensor:
-    """(N, L) with NaN in place of values far above the median of their column."""
+    """Replace values far above the median of their column by NaN.
+
+    Takes and returns (N, L).
+    """
     middle = quantile(values, 0.5)
     width = quantile((values - middle).abs(), 0.5)
     far = (values > middle + _OUTLIER * width) & (width > 0)
@@ -61,11 +66,11 @@ def without_outliers(values: Tensor) -> Tensor:
 
 
 def quantile(values: Tensor, q: float) -> Tensor:
-    """(L,), of each column of (N, L), NaN left out, between neighbours in proportion.
+    """Compute a quantile (L,) of each column of (N, L), ignoring NaN.
 
-    torch.quantile refuses more than 16 million values.
+    Values are interpolated linearly. torch.quantile refuses more than 16 million values.
     """
-    ordered = values.sort(0).values  # NaN last
+    ordered = values.sort(0).values  # NaN sorts last
     at = q * ((~values.isnan()).sum(0) - 1).double()  # (L,)
     low = at.long()
     high = torch.minimum(low + 1, (~values.isnan()).sum(0) - 1)

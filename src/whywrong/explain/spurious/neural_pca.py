@@ -1,13 +1,13 @@
-"""Class-wise neural PCA: the directions in which the images of one class differ in what speaks for the class.
+"""Class-wise neural PCA, which finds the directions in which the evidence of one class's images varies.
 
-Source: Neuhaus, Augustin, Boreiko and Hein 2023, arXiv 2212.04871, read in its published code. With penultimate
-features phi, and weight w_k and bias b_k of class k,
+Source: Neuhaus, Augustin, Boreiko and Hein 2023, arXiv 2212.04871, as in its published code. With penultimate features
+phi, and weight w_k and bias b_k of class k,
 
     psi(x) = w_k * phi(x),   v_l = eigenvectors of Cov(psi) over images of class k,
     alpha_l(x) = <1, v_l> <psi(x) - mean, v_l>,   f_k(x) = b_k + <1, mean> + sum_l alpha_l(x).
 
-The split of the logit is exact when all l are taken. What the kept components leave is carried as ``rest``, and the
-whole sum is compared with the logit that the model itself gave.
+The split of the logit is exact over all l. Components that are not kept are summed as ``rest``, and the whole sum is
+compared with the logit of the model itself.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class NeuralPCAConfig:
     """Settings of :func:`class_components`.
 
     Attributes:
-        components: Components kept for each class, those of the largest variance.
-        min_images: Fewest images of a class; a direction of fewer says little.
+        components: Components kept per class, those of the largest variance.
+        min_images: Smallest number of images of a class; with fewer, a direction is not reliable.
     """
 
     components: int = 10
@@ -45,13 +45,13 @@ class ClassComponents:
 
     Attributes:
         index: Class k.
-        images: Images it was computed from.
+        images: Number of images it was computed from.
         weight: (D,), float64, w_k.
         bias: b_k, logits.
-        mean: (D,), float64, of psi over these images; its entries sum to the mean logit without b_k.
-        directions: (L, D), float64, orthonormal, in the order of falling variance; their sign is without meaning.
+        mean: (D,), float64, mean of psi over these images; its entries sum to the mean logit without b_k.
+        directions: (L, D), float64, orthonormal, by decreasing variance; their sign is arbitrary.
         eigenvalues: (L,), float64, variance of psi along each, logits squared.
-        share: (L,), of the total variance of psi, in [0, 1].
+        share: (L,), share of the total variance of psi, in [0, 1].
         spread: (L,), standard deviation of alpha_l over these images, logits.
         residual: Largest |b_k + sum over all components - logit of the model| over these images, as a share of the sum
             of the absolute terms of the logit.
@@ -73,16 +73,16 @@ class ClassComponents:
 
     @property
     def base(self) -> float:
-        """b_k + <1, mean>: the mean logit of class k over its images."""
+        """The mean logit of class k over its images, b_k + <1, mean>."""
         return self.bias + float(self.mean.sum())
 
     @property
     def pulls(self) -> Tensor:
-        """(L,), <1, v_l>: logits of class k per unit along each direction."""
+        """(L,), <1, v_l>, logits of class k per unit along each direction."""
         return self.directions.sum(1)
 
     def alphas(self, phi: Tensor) -> Tensor:
-        """What each component adds to the logit of class k.
+        """Compute the contribution of each component to the logit of class k.
 
         Args:
             phi: (B, D), penultimate features.
@@ -94,7 +94,10 @@ class ClassComponents:
         return phi.double() @ taken.T - (self.directions @ self.mean) * self.pulls
 
     def rest(self, phi: Tensor) -> Tensor:
-        """(B,), float64, logits: what all other directions together add, so that base + alphas + rest = logit."""
+        """Compute the contribution of all other directions to the logit.
+
+        Returns (B,), float64, logits, so that base + alphas + rest = logit.
+        """
         return phi.double() @ self.weight - self.mean.sum() - self.alphas(phi).sum(1)
 
 
@@ -107,18 +110,18 @@ def class_components(
     *,
     config: NeuralPCAConfig | None = None,
 ) -> ClassComponents:
-    """Neural PCA of one class.
+    """Compute the neural PCA of one class.
 
     Args:
         phi: (N, D), penultimate features of images of class ``index``.
-        logit: (N,), the logit that the model gave the class on these images; it only serves as the check.
+        logit: (N,), logits of the class returned by the model, used only as a check.
         weight: (D,), row of the last layer.
-        bias: Bias of that row.
-        index: The class.
+        bias: Bias of the class.
+        index: Index of the class.
         config: Settings; None takes the defaults.
 
     Raises:
-        InputError: Shapes do not fit, features are not finite, or there are fewer than ``min_images`` images.
+        InputError: Shapes differ, features are not finite, or there are fewer than ``min_images`` images.
     """
     config = config or NeuralPCAConfig()
     if phi.ndim != 2 or weight.shape != phi.shape[1:] or logit.shape != phi.shape[:1]:
@@ -156,7 +159,10 @@ def class_components(
 
 
 def _eigen(centred: Tensor) -> tuple[Tensor, Tensor]:
-    """All directions (R, D) of rows (N, D) with a mean of zero, and their variances (R,), largest first."""
+    """Compute all principal directions (R, D) of centred rows (N, D).
+
+    Also returns their variances (R,), largest first.
+    """
     images, width = centred.shape
     if images > width:
         values, vectors = torch.linalg.eigh(centred.T @ centred / images)

@@ -1,9 +1,10 @@
-"""The last layer refitted on images that show little of the spurious components: the other repair beside SpuFix.
+"""Refitting the last layer on images that show little of the spurious components.
 
-Source: Moayeri et al. 2023, "Spuriosity Rankings", arXiv 2212.02648 (abstract level): images of a class are ranked by
-how much they show of its spurious features, and the head is fitted again on those that show least. Here the ranking is
-by the spurious components of neural PCA; the fit is one convex problem, solved to its optimum: weighted cross entropy
-plus a pull toward the head as it is. Classes without spurious components keep all their images.
+This is the repair beside SpuFix. Source: Moayeri et al. 2023, "Spuriosity Rankings", arXiv 2212.02648 (abstract level):
+images of a class are ranked by how much they show of its spurious features, and the head is refitted on those that show
+least. Here the ranking is by the spurious components of neural PCA; the fit is one convex problem, solved to its
+optimum: weighted cross entropy plus a penalty on the distance from the original head. Classes without spurious
+components keep all their images.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from whywrong.models.answers import read_scores
 from whywrong.models.classifier import Classifier
 from whywrong.models.layers.last_layer import LastLayer, find_last_layer, tapped
 
-SOLVED = 1e-3  # slope at the end, as a share of that at the start, at which the fit counts as solved
+SOLVED = 1e-3  # final slope as a share of the initial one below which the fit counts as solved
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refit:
-    """A head, and how it was fitted.
+    """Change of a head, and how it was fitted.
 
     Attributes:
-        weight: (K, D), float32, what is added to the weights of the last layer.
-        bias: (K,), float32, what is added to its biases.
-        images: Images it was fitted on.
-        left_out: Images of the repaired classes that showed too much.
-        before, after: Objective at the head as it was and at the end, nats.
-        slope: Norm of its gradient at the end, as a share of that at the start: the check.
+        weight: (K, D), float32, added to the weights of the last layer.
+        bias: (K,), float32, added to its biases.
+        images: Number of images it was fitted on.
+        left_out: Number of images of the repaired classes that showed too much.
+        before, after: Objective of the original and of the refitted head, nats.
+        slope: Norm of its gradient at the end, as a share of that at the start; checks convergence.
     """
 
     weight: Tensor
@@ -53,7 +54,7 @@ class Refit:
         return self.slope <= SOLVED
 
     def __call__(self, phi: Tensor) -> Tensor:
-        """(B, K), logits to add, for features (B, D)."""
+        """Compute the logits (B, K) to add, for features (B, D)."""
         return phi @ self.weight.T + self.bias
 
 
@@ -63,20 +64,22 @@ def low_spuriosity(
     spurious: Mapping[int, Sequence[int]],
     share: float = 0.5,
 ) -> Tensor:
-    """Rows of the images to fit on: all of the other classes, and of each repaired one those that show least.
+    """Select the images to fit on.
+
+    These are all images of the other classes and, of each repaired class, those that show least.
 
     Args:
-        features: Of N images, best those that the classifier was trained on.
-        components: Class index to its neural PCA.
-        spurious: Class index to the numbers of its spurious components, from 0.
+        features: Features of N images, preferably those that the classifier was trained on.
+        components: Neural PCA by class index.
+        spurious: Numbers of the spurious components, from 0, by class index.
         share: Share of a repaired class's images that is kept, in (0, 1); those with the smallest sum of alpha over its
             spurious components.
 
     Returns:
-        (M,), int64, in their order.
+        (M,), int64, rows in ascending order.
 
     Raises:
-        InputError: No component, a share out of range, or a class without images.
+        InputError: There is no component, the share is out of range, or a class has no images.
     """
     if not 0 < share < 1:
         raise InputError(f"share must be in (0, 1), got {share}")
@@ -95,20 +98,20 @@ def low_spuriosity(
 
 
 def refit_head(features: Features, rows: Tensor, *, pull: float = 1e-3, steps: int = 500) -> Refit:
-    """Fit the head again on some of the images.
+    """Refit the head on some of the images.
 
     Minimises sum_i c_i CE_i + pull / 2 * sum_kd (s_d dW_kd)^2 + pull / 2 * |db|^2 over the change of weights dW and
     biases db, where s_d is the root mean square of feature d, and c_i weighs the images so that each class counts as
-    much as in all of ``features``. It is convex: L-BFGS in double precision finds the one optimum.
+    much as in all of ``features``. The problem is convex: L-BFGS in double precision finds the unique optimum.
 
     Args:
-        features: Of N images; their logits are those of the head as it is.
+        features: Features of N images; their logits are those of the original head.
         rows: (M,), int64, the images to fit on.
-        pull: How strongly the head is held where it is; positive. At small values the images alone decide.
-        steps: Most steps of the solver.
+        pull: Strength of the regularisation toward the original head; positive. At small values only the images matter.
+        steps: Largest number of steps of the solver.
 
     Raises:
-        InputError: No image, or a setting out of range.
+        InputError: There is no image, or a setting is out of range.
     """
     if not len(rows):
         raise InputError("no image to fit the head on")
@@ -123,7 +126,7 @@ def refit_head(features: Features, rows: Tensor, *, pull: float = 1e-3, steps: i
     weights = weights / weights.sum()
     scale = phi.square().mean(0).sqrt()
     scale = torch.where(scale > 0, scale, 1.0)
-    scaled = phi / scale  # the unknowns are s_d dW_kd: all alike to the solver
+    scaled = phi / scale  # the unknowns are s_d dW_kd, equally scaled for the solver
     unknown = torch.zeros((classes, width + 1), dtype=torch.float64, requires_grad=True)
 
     def objective() -> Tensor:
@@ -159,7 +162,7 @@ def refit_head(features: Features, rows: Tensor, *, pull: float = 1e-3, steps: i
 
 
 def _slope(objective: Any, unknown: Tensor) -> tuple[float, float]:
-    """Value and norm of the gradient."""
+    """Compute the value and the norm of the gradient."""
     with torch.inference_mode(False), torch.enable_grad():
         value = objective()
         (grad,) = torch.autograd.grad(value, unknown)
@@ -167,7 +170,7 @@ def _slope(objective: Any, unknown: Tensor) -> tuple[float, float]:
 
 
 class RefittedModule(nn.Module):
-    """A classifier with another head: one pass of it, and one product more."""
+    """A classifier with a refitted head; a forward pass costs one extra matrix product."""
 
     def __init__(self, model: nn.Module, output: str, last: LastLayer, head: Refit) -> None:
         super().__init__()
@@ -187,24 +190,26 @@ class RefittedModule(nn.Module):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RefittedRecipe:
-    """Rebuilds a classifier with its other head in another process."""
+    """Recipe to rebuild a classifier with a refitted head in another process."""
 
     recipe: Any
     head: Refit
 
     def build(self) -> Classifier:
-        """The classifier."""
+        """Build the classifier."""
         return with_head(self.recipe.build(), self.head)
 
 
 def with_head(classifier: Classifier, head: Refit) -> Classifier:
-    """A classifier with a refitted head; the given one is left as it is.
+    """Build a classifier with a refitted head.
+
+    The given classifier is not changed.
 
     Gradients pass through, and each image costs one pass, as before.
 
     Raises:
-        InputError: A head of another width or number of classes.
-        AccessError: The classifier does not let us see its layers.
+        InputError: The head has another width or number of classes.
+        AccessError: The classifier grants no access to its layers.
         ModelError: It has no linear last layer.
     """
     if classifier.preprocess is None:

@@ -1,4 +1,4 @@
-"""What SpuFix and a refitted head do on held-out images, with the components that a person called spurious."""
+"""Effect of SpuFix and of a refitted head on held-out images, for components labelled spurious."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ from whywrong.explain.spurious.spuriosity import spuriosity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """How well p(k|x) tells images of class k from images of other classes that carry one of its components.
+    """How well p(k|x) separates images of class k from carriers of one of its components.
+
+    The carriers are images of other classes.
 
     Attributes:
         index: Class k.
         number: The component, from 0.
-        own: Images of the class.
-        carriers: Images of other classes.
-        ap, auc: Area under precision-recall, as in the published code, and under ROC; before the fix.
-        ap_after, auc_after: After it.
-        read_as, read_as_after: Carriers read as the class.
+        own: Number of images of the class.
+        carriers: Number of images of other classes.
+        ap, auc: Area under the precision-recall curve, as in the published code, and under the ROC curve, before the
+            fix.
+        ap_after, auc_after: The same after the fix.
+        read_as, read_as_after: Number of carriers predicted as the class.
     """
 
     index: int
@@ -49,12 +52,14 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BiasChange:
-    """Bias of one component, accuracy of its class where it shows most minus where it shows least, and after a repair.
+    """Bias of one component before and after a repair.
+
+    The bias is the accuracy of the class on images that show it most minus that on images that show it least.
 
     Attributes:
         index: Class k.
         number: The component, from 0.
-        before, after: With their intervals, on held-out images of the class.
+        before, after: Biases with their intervals, on held-out images of the class.
     """
 
     index: int
@@ -65,20 +70,20 @@ class BiasChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """Before and after a repair.
+    """Effect of a repair on held-out images.
 
     Attributes:
-        start: Of SpuFix, from where the components counted; ``refit`` is the last layer fitted again.
-        components: Components taken away.
-        images: Held-out images.
-        before, after: Accuracy on them, with Wilson intervals.
+        start: Start of SpuFix, or ``refit`` for the refitted last layer.
+        components: Number of components removed.
+        images: Number of held-out images.
+        before, after: Accuracy on the held-out images, with Wilson intervals.
         change: after - before, mean over images with its interval.
-        own_before, own_after: Accuracy on the images of the classes that were repaired.
-        scores: Of each component.
+        own_before, own_after: Accuracy on the images of the repaired classes.
+        scores: Score of each component.
         carriers, read_as, read_as_after: Images of other classes that carry at least one of the components, and those
-            among them that are read as its class, before and after.
-        biases: Of each component.
-        note: How it was made, in words, where there is something to say.
+            of them predicted as its class, before and after.
+        biases: Bias of each component.
+        note: Description of how it was made, if needed.
     """
 
     start: Start | Literal["refit"]
@@ -97,16 +102,22 @@ class Repair:
     note: str = ""
 
     def mean(self, name: str) -> float:
-        """Mean of ``ap``, ``auc``, ``ap_after`` or ``auc_after`` over the components that have it; NaN without any."""
+        """Compute the mean of ``ap``, ``auc``, ``ap_after`` or ``auc_after``.
+
+        It runs over the components that have the value; NaN without any.
+        """
         values = np.array([getattr(score, name) for score in self.scores], dtype=float)
         return _known_mean(values)
 
     def mean_bias(self, side: str) -> float:
-        """Mean of the bias ``before`` or ``after`` over the components that have one; NaN without any."""
+        """Compute the mean of the bias ``before`` or ``after``.
+
+        It runs over the components that have one; NaN without any.
+        """
         return _known_mean(np.array([getattr(one, side).value for one in self.biases], dtype=float))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Convert to plain values."""
         means = {name: self.mean(name) for name in ("ap", "ap_after", "auc", "auc_after")}
         bias = {side: self.mean_bias(side) for side in ("before", "after")}
         return asdict(self) | {"spurious_score": means, "bias": bias}
@@ -117,8 +128,8 @@ def repair_of(search: Search, spurious: Mapping[int, Sequence[int]], start: Star
 
     Args:
         search: A finished search.
-        spurious: Class index to the numbers of its spurious components, from 0; at least one.
-        start: From where the components count.
+        spurious: Numbers of the spurious components, from 0, by class index; at least one.
+        start: Level from which the components are removed.
     """
     features = search.held_out.features
     return _measure(
@@ -127,12 +138,13 @@ def repair_of(search: Search, spurious: Mapping[int, Sequence[int]], start: Star
 
 
 def refit_of(search: Search, spurious: Mapping[int, Sequence[int]]) -> tuple[Repair, Refit]:
-    """Fit the last layer again on the images in which the components were found, those that show least of them, and
-    measure it on the held-out ones.
+    """Refit the last layer and measure it on the held-out images.
+
+    The fit uses the images in which the components were found, those that show least of them.
 
     Args:
-        search: A finished search; its config says how many images are kept, and how strongly the head is held.
-        spurious: Class index to the numbers of its spurious components, from 0; at least one.
+        search: A finished search; its config sets how many images are kept, and the strength of the regularisation.
+        spurious: Numbers of the spurious components, from 0, by class index; at least one.
 
     Raises:
         ModelError: The fit did not reach its optimum.
@@ -160,7 +172,10 @@ def _measure(
     logits: Tensor,
     note: str = "",
 ) -> Repair:
-    """Before and after on the held-out images, whose logits (N, K) the repair changed into ``logits``."""
+    """Compare held-out images before and after a repair.
+
+    ``logits`` (N, K) are those after the repair.
+    """
     features = search.held_out.features
     fixed = Features(features.phi, logits, features.label)
     before, after = features.predicted == features.label, fixed.predicted == features.label
@@ -205,7 +220,7 @@ def _measure(
 
 
 def fixes_for(search: Search, spurious: Mapping[int, Sequence[int]], start: Start) -> list[Fix]:
-    """One fix for each class of ``spurious``."""
+    """Build one fix for each class of ``spurious``."""
     return fixes_of(
         {index: search.classes[index].components for index in spurious},
         {index: search.classes[index].levels for index in spurious},
@@ -215,7 +230,10 @@ def fixes_for(search: Search, spurious: Mapping[int, Sequence[int]], start: Star
 
 
 def scores_alone(search: Search) -> dict[tuple[int, int], Score]:
-    """Class and number to the spurious score of each component, before and after a fix of that one alone."""
+    """Compute the spurious score of each component before and after its own fix.
+
+    Returns scores by class and number.
+    """
     features = search.held_out.features
     found = {}
     for index, one in search.classes.items():

@@ -1,7 +1,7 @@
-"""The counterfactual route: change images of other classes into one class, and see what the changes have in common.
+"""The counterfactual route, which changes images of other classes into one class and summarises the changes.
 
-Source: Boreiko et al. 2022, arXiv 2205.07972, and its code. What a network without robust gradients changes is noise;
-whether the gradients here keep their direction is measured, and ``readable`` says so.
+Source: Boreiko et al. 2022, arXiv 2205.07972, and its code. The changes of a network without robust gradients are
+noise; the coherence of the gradients is measured here, and ``readable`` reports it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class RouteConfig:
 
     Attributes:
         p: Exponent of the norm that bounds the change, in [1, inf].
-        eps: Radius in that norm; None takes the one that goes with the image size.
-        steps: Steps of a search.
+        eps: Radius in that norm; None uses the default of the image size.
+        steps: Steps per search.
         side: Side of the crops around the largest change, pixels; None is a quarter of the shorter side.
-        clusters: Most groups of crops.
-        fewest: Fewest images accepted.
+        clusters: Largest number of groups of crops.
+        fewest: Smallest number of images accepted.
     """
 
     p: float = 1.5
@@ -57,13 +57,13 @@ class Route:
     """Counterfactuals of many images into one class.
 
     Attributes:
-        change: What they have in common: mean change, share outside the object, medoids of the strongest crops.
+        change: Their common features: mean change, share outside the object, medoids of the strongest crops.
         changed: (B, C, H, W), float32, the counterfactuals.
-        valid: Share of them that the classifier reads as the class.
+        valid: Share of them predicted as the class.
         start, end: (B,), float32, probability of the class in the images and in their counterfactuals.
         coherence: Median cosine between the gradient at a counterfactual and at noisy copies of it.
-        readable: Whether that is the gradient of a robust classifier; without it the changes are noise, and what they
-            have in common tells nothing.
+        readable: Whether the coherence is that of a robust classifier; otherwise the changes are noise, and their
+            common features are meaningless.
         forwards, backwards: (B,), int64, passes of the classifier.
     """
 
@@ -87,18 +87,18 @@ def changes_into(
     objective: Objective | None = None,
     config: RouteConfig | None = None,
 ) -> Route:
-    """Change images into one class and sum the changes up.
+    """Change images into one class and summarise the changes.
 
     Args:
-        classifier: Grants gradients. For an ordinary model that is best a robust copy of it.
+        classifier: Must grant gradients. For an ordinary model, use a robust copy of it.
         x: Images of other classes, (B, C, H, W), floating point, in [0, 1]; at least ``config.fewest``.
-        target: The class.
-        objects: (B, H, W), bool, masks or boxes of the object in each image; an empty mask stands for "not known".
-        objective: What is raised instead of the log-probability of the class, as with guidance by another model.
-        config: Settings; None takes the defaults.
+        target: Index of the class.
+        objects: (B, H, W), bool, masks or boxes of the object in each image; an empty mask means "not known".
+        objective: Objective that replaces the log-probability of the class, such as one with guidance by another model.
+        config: Settings; None uses the defaults.
 
     Raises:
-        InputError: Too few images, bad pixels, or no such class.
+        InputError: There are too few images, pixels are invalid, or the class does not exist.
         AccessError, NotDifferentiableError: No gradient reaches the pixels.
     """
     config = config or RouteConfig()

@@ -1,4 +1,4 @@
-"""How well a score tells two groups of images apart: area under precision-recall, and under ROC."""
+"""Areas under the precision-recall and ROC curves, which measure how well a score separates two groups."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import numpy as np
 
 
 def average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Area under the precision-recall curve as a sum of steps, equal scores taken together.
+    """Compute the area under the precision-recall curve as a sum of steps.
 
-    It is what the published code of the spurious score computes.
+    Equal scores are grouped.
+
+    The published code of the spurious score computes the same.
 
     Args:
         positive: (P,), scores of the images that should score high.
-        negative: (N,), of those that should not.
+        negative: (N,), scores of those that should not.
 
     Returns:
-        In (0, 1]; NaN where one of the groups is empty.
+        In (0, 1]; NaN if one of the groups is empty.
     """
     if not len(positive) or not len(negative):
         return float("nan")
@@ -29,7 +31,10 @@ def average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
 
 
 def roc_area(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Chance that a positive image scores higher than a negative one, ties counted half; NaN for an empty group."""
+    """Compute the probability that a positive image scores higher than a negative one.
+
+    Ties count half; NaN for an empty group.
+    """
     if not len(positive) or not len(negative):
         return float("nan")
     ordered = np.sort(negative)

@@ -1,4 +1,4 @@
-"""Search every class for components, in features that are read once, and judge them on held-out images."""
+"""Search for components of every class, judged on held-out images; features are computed once."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from whywrong.explain.spurious.spuriosity import Spuriosity, spuriosity
 from whywrong.models.classifier import Classifier
 from whywrong.models.layers.last_layer import find_last_layer
 
-_BESIDE = 20_000  # images of other classes, at most, that say what their level is
-EXACT = 1e-4  # largest residual of the split of a logit, as a share of its absolute terms
+_BESIDE = 20_000  # largest number of images of other classes that determine their level
+EXACT = 1e-4  # largest accepted residual of the split of a logit, as a share of its absolute terms
 
 
 @dataclass(slots=True, eq=False)
@@ -33,10 +33,10 @@ class Pool:
     """Features of the labelled images of one set.
 
     Attributes:
-        images: The set.
-        features: Of the N images that could be used.
-        entries: Of each.
-        image_ids: Of each.
+        images: Name of the set.
+        features: Features of the N images that could be used.
+        entries: Entry of each image.
+        image_ids: Identity of each image.
         failed: Key and reason of every other item.
     """
 
@@ -50,7 +50,7 @@ class Pool:
         return len(self.entries)
 
     def take(self, rows: Tensor) -> Pool:
-        """Some of the images."""
+        """Select some of the images."""
         chosen = rows.tolist()
         return Pool(
             self.images,
@@ -63,7 +63,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoolPart:
-    """Features of a stretch of images, and of which; what could not be read, and what the model could not take."""
+    """Features and entries of a range of images, and the images that could not be read or used."""
 
     features: Features | None
     entries: list[Entry]
@@ -73,7 +73,7 @@ class PoolPart:
 
 
 def pool_part(worker: AnalysisWorker, entries: tuple[Entry, ...]) -> PoolPart:
-    """Send a stretch of images through the classifier once and keep their features."""
+    """Compute and keep the features of a range of images, with one pass each."""
     features: list[Features] = []
     kept: list[LoadedItem] = []
     unread: list[tuple[str, str]] = []
@@ -93,7 +93,7 @@ def pool_part(worker: AnalysisWorker, entries: tuple[Entry, ...]) -> PoolPart:
 
 
 def read_pool(context: AnalysisContext, images: str, step: str) -> Pool:
-    """Features of all labelled images of a set.
+    """Compute the features of all labelled images of a set.
 
     Raises:
         DataError: No labelled image could be read or used.
@@ -112,9 +112,11 @@ def read_pool(context: AnalysisContext, images: str, step: str) -> Pool:
 
 
 def split_by_name(pool: Pool, share: float) -> tuple[Tensor, Tensor]:
-    """Rows (int64) of two parts of a pool, the second with about ``share`` of the images.
+    """Split a pool into two parts, the second with about ``share`` of the images.
 
-    An image stays in its part whatever else is in the set, and equal images stay together.
+    Returns int64 rows of both.
+
+    The part of an image does not depend on the rest of the set, and identical images stay together.
     """
     second = torch.tensor([int(image_id[:8], 16) / 2**32 < share for image_id in pool.image_ids])
     return (~second).nonzero().flatten(), second.nonzero().flatten()
@@ -122,12 +124,12 @@ def split_by_name(pool: Pool, share: float) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassSearch:
-    """What was found in one class.
+    """Result for one class.
 
     Attributes:
         components: Its neural PCA.
-        levels: From the images in which it was found.
-        harm: Of each component, on held-out images.
+        levels: Levels from the images in which the components were found.
+        harm: Harm of each component, on held-out images.
         bias: Spuriosity of each component, on held-out images of the class.
         own: Rows of the held-out images of the class.
     """
@@ -140,7 +142,7 @@ class ClassSearch:
 
     @property
     def harmful(self) -> list[int]:
-        """Numbers of the components whose harm is confirmed, from 0."""
+        """Numbers of the components confirmed as harmful, from 0."""
         return [number for number, harm in enumerate(self.harm) if harm.verdict == "harmful"]
 
 
@@ -151,12 +153,12 @@ class Search:
     Attributes:
         config: Its settings.
         search: Images in which components were found.
-        held_out: Images that judged them.
-        referenced: Whether the former are reference images, and not a part of DATA.
-        shared: Images of DATA that are among the reference images too, and therefore judged nothing.
-        classes: Class index to what was found in it.
-        left_out: Class index to the reason why nothing was.
-        basis: 12 hexadecimal digits that say which search the numbers of the components belong to.
+        held_out: Images that judge them.
+        referenced: Whether ``search`` holds reference images, not a part of DATA.
+        shared: Number of images of DATA that are also reference images and were therefore not used to judge.
+        classes: Results by class index.
+        left_out: Reasons for missing results by class index.
+        basis: 12 hexadecimal digits that identify the search that the numbers of the components belong to.
         failed: Key and reason of the items that could not be used.
     """
 
@@ -172,17 +174,17 @@ class Search:
 
     @property
     def searched(self) -> int:
-        """Components searched, over all classes."""
+        """Number of components searched, over all classes."""
         return sum(len(found.components) for found in self.classes.values())
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes of the model."""
+        """Names of the classes of the model."""
         return self.held_out.images.classes.names
 
     @property
     def counts(self) -> Mapping[int, int]:
-        """Class index to the number of its components."""
+        """Number of components by class index."""
         return {index: len(found.components) for index, found in self.classes.items()}
 
 
@@ -190,12 +192,13 @@ def search_spurious(context: AnalysisContext, config: SpuriousConfig) -> Search:
     """Find the components of every class and judge them on held-out images.
 
     Args:
-        context: Its set ``data`` judges; its set ``reference`` shows the components, otherwise a part of ``data``.
+        context: Components are found in its set ``reference``, or in a part of ``data`` if missing, and judged on
+            ``data``.
         config: Settings.
 
     Raises:
-        InputError: A class that the model does not have, or one asked for that has too few images.
-        AccessError: The classifier does not let us see its layers.
+        InputError: A requested class is unknown to the model, or has too few images.
+        AccessError: The classifier grants no access to its layers.
         ModelError: It has no linear last layer.
         DataError: No image can be used, or every class has too few.
     """
@@ -237,7 +240,7 @@ def _components(
     last = find_last_layer(context.classifier, (spec.channels, spec.height, spec.width))
     weight, bias = last.weight.cpu(), last.bias.cpu()
     features = pool.features
-    beside = features[slice(None, None, -(-len(features) // _BESIDE))]  # spread over the listing
+    beside = features[slice(None, None, -(-len(features) // _BESIDE))]  # evenly spaced over the set
     wanted = sorted(set(asked)) or list(range(len(weight)))
     found: dict[int, tuple[ClassComponents, Levels]] = {}
     left_out: dict[int, str] = {}
@@ -288,7 +291,10 @@ def _judge(
 
 
 def _basis(classifier: Classifier, pool: Pool, config: SpuriousConfig) -> str:
-    """Settings that draw nothing and judge nothing are left out: the numbers of the components stay the same."""
+    """Compute the identity of a search.
+
+    Settings that only affect drawing or judging are excluded: the numbers of the components stay the same.
+    """
     spec = {name: str(value) for name, value in pool.images.source.to_dict().items() if name != "path"}
     counts = torch.bincount(pool.features.label, minlength=1).tolist()
     ids = hashlib.sha256("".join(pool.image_ids).encode()).hexdigest()

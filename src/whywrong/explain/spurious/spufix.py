@@ -1,9 +1,9 @@
-"""SpuFix: take away what components add to a class, without retraining.
+"""SpuFix, which removes the contribution of components to a class without retraining.
 
-Source: Neuhaus et al. 2023, arXiv 2212.04871, read in its published code. Published form: f_k <- f_k - sum_l
-max(alpha_l, 0), where alpha_l = 0 is the mean of the class. A feature that nearly every image of its class carries sits
-in that mean, so that an image of another class with the feature has alpha_l below 0 and keeps all of it. The default
-here counts from the level of other classes instead, f_k <- f_k - sum_l max(alpha_l - level_l, 0); ``start="class"`` is
+Source: Neuhaus et al. 2023, arXiv 2212.04871, as in its published code. Published form: f_k <- f_k - sum_l
+max(alpha_l, 0), where alpha_l = 0 is the mean of the class. If nearly every image of the class carries a feature, the
+mean includes it, so an image of another class with the feature has alpha_l below 0 and keeps all of it. The default
+here starts from the level of other classes instead, f_k <- f_k - sum_l max(alpha_l - level_l, 0); ``start="class"`` is
 the published form.
 """
 
@@ -29,7 +29,9 @@ Start = Literal["others", "class"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fix:
-    """What is taken off the logit of one class: the positive part of each row of ``(phi - centre) @ taken^T``.
+    """Correction of the logit of one class.
+
+    It subtracts the positive part of each row of ``(phi - centre) @ taken^T``.
 
     Attributes:
         index: Class k.
@@ -42,24 +44,24 @@ class Fix:
     offset: Tensor
 
     def __call__(self, phi: Tensor) -> Tensor:
-        """(B,), logits to subtract, for features (B, D)."""
+        """Compute the logits (B,) to subtract, for features (B, D)."""
         return (phi @ self.taken.T - self.offset).clamp_min(0).sum(1)
 
 
 def make_fix(
     components: ClassComponents, chosen: Sequence[int], levels: Levels | None = None, start: Start = "others"
 ) -> Fix:
-    """The fix for some components of one class.
+    """Build the fix for some components of one class.
 
     Args:
         components: Neural PCA of the class.
         chosen: Numbers of the components that are spurious, from 0.
-        levels: Of these components; needed for ``start="others"``.
-        start: From where a component counts: ``others``, the level of other classes, or ``class``, the mean of the
-            class itself, as published.
+        levels: Levels of these components; required for ``start="others"``.
+        start: Level from which a component is removed: ``others``, the level of other classes, or ``class``, the mean
+            of the class itself, as published.
 
     Raises:
-        InputError: A component that is not there, or no levels.
+        InputError: A component does not exist, or levels are missing.
     """
     wrong = [number for number in chosen if not 0 <= number < len(components)]
     if wrong:
@@ -87,23 +89,25 @@ def matched_fix(
     others: Tensor | None = None,
     start: Start = "others",
 ) -> Fix:
-    """The fix of one model carried over to another: the directions there that vary with the components here.
+    """Transfer the fix of one model to another.
+
+    The fix uses the directions in the other model that vary with the components in this one.
 
     For each component, ``v`` is the unit vector of largest covariance between psi of the other model and alpha of this
-    one; several are taken in their common span, by least squares.
+    one; several are combined in their common span, by least squares.
 
     Args:
         fixed: Neural PCA of the class in the model where the components were judged.
-        chosen: Their numbers.
-        reference: (N, D), features of that model of images of the class.
-        phi: (N, D2), features of the other model of the same images, in the same order.
+        chosen: Numbers of the components.
+        reference: (N, D), features of images of the class in that model.
+        phi: (N, D2), features of the same images in the other model, in the same order.
         weight: (D2,), row of the other model's last layer.
-        index: The class in the other model.
-        others: (M, D2), features of the other model of images of other classes; needed for ``start="others"``.
-        start: As in :func:`make_fix`.
+        index: Index of the class in the other model.
+        others: (M, D2), features of images of other classes in the other model; required for ``start="others"``.
+        start: As for :func:`make_fix`.
 
     Raises:
-        InputError: Different numbers of images, or a component that does not vary with anything there.
+        InputError: The numbers of images differ, or a component varies with nothing in the other model.
     """
     if len(reference) != len(phi):
         raise InputError(f"the models saw {len(reference)} and {len(phi)} images; matching needs the same ones")
@@ -116,7 +120,7 @@ def matched_fix(
     if bool((norms <= 1e-12 * psi.norm() * alpha.norm(dim=0)[:, None]).any()):
         raise InputError("a component does not vary together with any feature of the other model")
     directions = directions / norms
-    # Coordinates of psi - mean in the span of the directions: each takes only what the others do not explain.
+    # Coordinates of psi - mean in the span of the directions: each explains only what the others do not.
     dual = torch.linalg.pinv(directions).T  # (L, D2); <dual_i, v_j> = 1 if i = j, else 0
     pulls = directions.sum(1)
     offset = (dual @ mean) * pulls
@@ -129,7 +133,10 @@ def matched_fix(
 
 
 def fixed_logits(logits: Tensor, phi: Tensor, fixes: Sequence[Fix]) -> Tensor:
-    """(B, K): the logits with all fixes applied, from features (B, D); the given ones are left untouched."""
+    """Apply all fixes to the logits (B, K), given features (B, D).
+
+    The given logits are not changed.
+    """
     logits = logits.clone()
     for fix in fixes:
         logits[:, fix.index] -= fix(phi).to(logits.dtype)
@@ -137,7 +144,7 @@ def fixed_logits(logits: Tensor, phi: Tensor, fixes: Sequence[Fix]) -> Tensor:
 
 
 class RepairedModule(nn.Module):
-    """A classifier with fixes behind it: one pass of it, and one small product."""
+    """A classifier followed by fixes; a forward pass costs one extra small product."""
 
     def __init__(self, model: nn.Module, output: str, last: LastLayer, fixes: Sequence[Fix]) -> None:
         super().__init__()
@@ -164,33 +171,35 @@ class RepairedModule(nn.Module):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RepairedRecipe:
-    """Rebuilds a repaired classifier in another process.
+    """Recipe to rebuild a repaired classifier in another process.
 
     Attributes:
-        recipe: Of the classifier that was repaired.
-        fixes: What was taken off.
+        recipe: Recipe of the original classifier.
+        fixes: The fixes applied to it.
     """
 
     recipe: Any
     fixes: tuple[Fix, ...]
 
     def build(self) -> Classifier:
-        """The repaired classifier."""
+        """Build the repaired classifier."""
         return repair(self.recipe.build(), self.fixes)
 
 
 def repair(classifier: Classifier, fixes: Sequence[Fix]) -> Classifier:
-    """A classifier that no longer counts the components of ``fixes``; the given one is left as it is.
+    """Build a classifier with the components of ``fixes`` removed.
+
+    The given classifier is not changed.
 
     Gradients pass through the fix, and each image costs one pass, as before.
 
     Args:
         classifier: Must grant access to its layers.
-        fixes: At most one a class.
+        fixes: At most one per class.
 
     Raises:
-        InputError: No fix, two for one class, or a fix for another width or number of classes.
-        AccessError: The classifier does not let us see its layers.
+        InputError: There is no fix, a class has two, or a fix has another width or number of classes.
+        AccessError: The classifier grants no access to its layers.
         ModelError: It has no linear last layer.
     """
     _check_unique(fixes)
@@ -225,7 +234,10 @@ def fixes_of(
     spurious: Mapping[int, Sequence[int]],
     start: Start = "others",
 ) -> list[Fix]:
-    """One fix for each class of ``spurious``, which names its components by number."""
+    """Build one fix for each class of ``spurious``.
+
+    ``spurious`` lists the components of each class by number.
+    """
     return [
         make_fix(components[index], chosen, levels[index], start)
         for index, chosen in sorted(spurious.items())

@@ -1,8 +1,8 @@
-"""Spuriosity ranking: does a class need its component to be read rightly?
+"""Spuriosity ranking, which tests whether correct predictions of a class depend on a component.
 
 Source: Moayeri et al. 2023, "Spuriosity Rankings", arXiv 2212.02648 (abstract level): images of a class are ranked by
 how strongly they show a feature; bias = accuracy on the highest - accuracy on the lowest. Here the feature is a
-component of neural PCA, and the ranking uses images that took no part in finding it.
+component of neural PCA, and the ranking uses images that were not used to find it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from whywrong.core.statistics import Interval, wilson
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spuriosity:
-    """Images of one class by the strength of one component.
+    """Accuracy on the images of one class that show a component most and least.
 
     Attributes:
         order: (N,), int64, rows from the strongest to the weakest.
-        each: Images in each of the two ends.
+        each: Number of images in each of the two ends.
         high, low: Accuracy on the strongest and on the weakest ``each``, with Wilson intervals.
         bias: high - low, with its 95 % interval (Newcombe's hybrid score); NaN without images.
     """
@@ -35,11 +35,11 @@ class Spuriosity:
 
 
 def spuriosity(alpha: Tensor, right: Tensor, *, share: float = 0.25) -> Spuriosity:
-    """Rank images of one class and compare the ends.
+    """Rank the images of one class by a component and compare the ends.
 
     Args:
         alpha: (N,), strength of the component.
-        right: (N,), bool, whether the model reads the image as the class.
+        right: (N,), bool, whether the image is predicted as the class.
         share: Share of the images in each end, in (0, 0.5].
 
     Raises:
@@ -57,7 +57,10 @@ def spuriosity(alpha: Tensor, right: Tensor, *, share: float = 0.25) -> Spuriosi
 
 
 def _difference(a: Interval, b: Interval) -> Interval:
-    """a - b of two independent shares (Newcombe 1998, method 10)."""
+    """Compute a - b of two independent shares with its interval.
+
+    Source: Newcombe 1998, method 10.
+    """
     value = a.value - b.value
     down = ((a.value - a.low) ** 2 + (b.high - b.value) ** 2) ** 0.5
     up = ((a.high - a.value) ** 2 + (b.value - b.low) ** 2) ** 0.5

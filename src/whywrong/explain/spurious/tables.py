@@ -64,7 +64,7 @@ def describe(
     repairs: Sequence[Repair],
     changes: Changes | None = None,
 ) -> dict[str, Any]:
-    """What the page and ``--json`` say of a search beside its tables."""
+    """Describe a search beside its tables, for the page and ``--json``."""
     names = search.names
     last = next(iter(search.classes.values())).components
     return {
@@ -180,7 +180,7 @@ def example_table(shown: Sequence[Example]) -> pa.Table:
 
 
 def describe_changes(search: Search, changes: Changes) -> dict[str, Any]:
-    """What the page and ``--json`` say of the route beside its table."""
+    """Describe the counterfactual route beside its table, for the page and ``--json``."""
     names = search.names
     crops = [one for found in changes.classes.values() for one in found.others]
     return {
@@ -271,5 +271,5 @@ def _known(value: Any) -> Any:
 
 
 def finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The same row with null where a number is not finite."""
+    """Replace numbers of a row that are not finite by null."""
     return {name: _known(value) for name, value in row.items()}

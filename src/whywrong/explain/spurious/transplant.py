@@ -1,9 +1,9 @@
-"""Does a change that came again on many images work on images that it was not made for?
+"""Test whether a recurring change works on images it was not made for.
 
-The counterfactual route shows the crops in which many changes into one class are strongest. What they have in common
-is looked for among many, and some will look alike by chance. So the change inside such a crop is put, at the same
-place, on images that took no part, and the rise of the class is compared with that under the same change with its
-pixels shuffled within the crop (ours, docs/methods/spurious.md).
+The counterfactual route shows the crops in which many changes into one class are strongest. Among many crops some are
+similar by chance. Therefore the change inside such a crop is applied, at the same position, to images that took no
+part, and the rise of the class is compared with that under the same change with its pixels shuffled within the crop
+(ours, docs/methods/spurious.md).
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from whywrong.explain.counterfactuals.objectives import log_probability
 from whywrong.explain.spurious.change_mass import ClassChange
 from whywrong.models.classifier import Classifier
 
-DRAWS = 4000  # resamples; enough for the ends of intervals that allow for a few dozen crops
+DRAWS = 4000  # resamples; enough for intervals corrected for a few dozen crops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transplant:
-    """What the change inside one crop does to images that it was not made for.
+    """Effect of the change inside one crop on images that it was not made for.
 
     Attributes:
-        images: Images it was put on.
+        images: Number of images it was applied to.
         rise: Mean rise of the log-probability of the class, nats, over that under the shuffled change, with its 95 %
             interval over images, NaN below 20 of them.
-        adjusted_low: Lower end at the level that allows for the number of crops tested.
-        reads: Images read as the class with the change on them, none of which was before.
-        shuffled: The same with the shuffled change.
-        confirmed: Whether ``adjusted_low`` is above 0.
+        adjusted_low: Lower end at the level corrected for the number of crops tested.
+        reads: Number of images predicted as the class with the change, none of which was before.
+        shuffled: The same for the shuffled change.
+        confirmed: Whether ``adjusted_low`` exceeds 0.
     """
 
     images: int
@@ -55,22 +55,22 @@ def transplant(
     level: float = 0.05,
     seed: int = 0,
 ) -> list[Transplant]:
-    """Put the change inside each medoid's crop on other images.
+    """Apply the change inside each medoid's crop to other images.
 
     Args:
-        classifier: The one that is explained; scores are enough.
-        x: (M, C, H, W), floating point, in [0, 1]: images that took no part in ``change``, none of them read as its
-            class.
-        change: What counterfactuals into the class have in common.
-        tested: Crops tested in all, over all classes.
-        level: Chance of a false confirmation over all of them.
-        seed: Seeds shuffling and resampling.
+        classifier: The explained one; it must grant scores.
+        x: (M, C, H, W), floating point, in [0, 1]: images that took no part in ``change``, none of them predicted as
+            its class.
+        change: Summary of the counterfactuals into the class.
+        tested: Number of crops tested over all classes.
+        level: Probability of a false confirmation over all of them.
+        seed: Seed of shuffling and resampling.
 
     Returns:
-        One entry a medoid. M (1 + 2 * medoids) forward passes.
+        One entry per medoid, for M (1 + 2 * medoids) forward passes.
 
     Raises:
-        InputError: No image, an image of another size, or fewer crops than there are here.
+        InputError: There is no image, image sizes differ, or ``tested`` is less than the number of crops here.
     """
     check_images(x)
     medoids, side = len(change.deltas), change.deltas.shape[-1]
@@ -96,7 +96,7 @@ def transplant(
     gain = (log_p[1 : 1 + medoids] - log_p[1 + medoids :]).T.numpy()  # (N, M)
     rise = resampled_mean(gain, DRAWS, seed)
     low, high = rise.interval()
-    # Each crop is confirmed at level / tested on its own side.
+    # Each crop is tested one-sided at level / tested.
     adjusted = rise.interval(1 - 2 * level / tested)[0]
     found = []
     for number in range(medoids):
@@ -114,7 +114,10 @@ def transplant(
 
 
 def _put(x: Tensor, delta: Tensor, place: list[int]) -> Tensor:
-    """The images with ``delta`` (C, s, s) added at a place, within the range of pixels."""
+    """Add ``delta`` (C, s, s) to the images at a position.
+
+    The result is clipped to the range of pixels.
+    """
     top, left = place
     side = delta.shape[-1]
     moved = x.float().clone()
