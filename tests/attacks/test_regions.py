@@ -82,7 +82,8 @@ def fix_in_regions(
 
 def explain(classifier: Classifier, x: Tensor, y: Tensor, delta: Tensor, **options) -> ExplainedFix:
     masks = options.pop("masks", None)
-    return explain_fix(classifier, x, y, delta, masks=masks, config=InvertedConfig(**options))
+    rows = torch.arange(len(x))
+    return explain_fix(classifier, x, y, delta, rows=rows, masks=masks, config=InvertedConfig(**options))
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def test_confirmed_places_are_counted_with_their_share_of_chance(tmp_path):
         summary.numbers["covering"].controls,
     ) == (19, 7, 300)
     assert "In 7 of 19 errors tested, one small place of the image is confirmed to account for the error" in more
-    assert "about one in ten of these places may be due to chance" in more
+    assert "about one in ten of these places may be a chance finding" in more
     assert summary.passes["covering"] == (50 * 19, 0)
     assert held_out_rate(summary.numbers["covering"]).replace("\u00a0", " ") == (
         "Of 100 held-out images that are classified correctly and were tested with their runner-up as the label, 13 %"

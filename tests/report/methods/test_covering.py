@@ -27,7 +27,7 @@ def test_a_confirmed_place_has_its_control_in_the_same_sentence():
         "Hiding this place (6 % of the image) raises envelope more than any other class; of 300 images that are"
         " classified correctly and were tested with their runner-up as the label, 2 reach as much"
     )
-    assert second == "About one in ten of the places confirmed in this run may be due to chance."
+    assert second == "About one in ten of the places confirmed in this run may be a chance finding."
 
 
 @pytest.mark.parametrize(

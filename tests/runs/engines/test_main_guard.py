@@ -82,13 +82,7 @@ def test_a_worker_that_imports_such_a_script_stops(monkeypatch):
 def test_a_diagnosis_with_workers_stops_before_it_starts_any(tmp_path):
     script = """
         import whywrong as ww
-        from pathlib import Path
-        from PIL import Image
-        Path("d/cat").mkdir(parents=True)
-        Image.new("RGB", (8, 8)).save("d/cat/0.png")
-        net = lambda x: x.mean((2, 3))
-        c = ww.Classifier(net, classes=["cat", "dog", "fox"], preprocess=ww.InputSpec(height=8, width=8))
-        ww.diagnose(c, "d", "r", workers=2)
+        ww.diagnose(ww.load_classifier("planted:cnn"), "planted:test", "r", workers=2)
     """
     found = run(tmp_path, script)
     assert "InputError: workers import" in found.stderr

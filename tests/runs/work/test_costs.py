@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.runs import kit
 
-from whywrong.runs import diagnose as diagnosing
+from whywrong.runs import progress as progressing
 from whywrong.runs.work.costs import CostEstimator, expected
 from whywrong.runs.work.plan import ExplainPlan, Pending
 from whywrong.runs.work.tasks import MethodSpec, ShardTask
@@ -76,8 +76,8 @@ def test_a_method_that_is_refused_is_no_longer_waited_for():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_explain_stage_moves_before_its_first_shard_is_done(tmp_path, monkeypatch, workers):
-    monkeypatch.setattr(diagnosing, "_TICK", 0.0)
-    told: list[diagnosing.Progress] = []
+    monkeypatch.setattr(progressing, "_TICK", 0.0)
+    told: list[progressing.Progress] = []
     kit.diagnosed(tmp_path / "run", kit.array_source(tmp_path, 40), workers=workers, progress=told.append)
     stage = [progress for progress in told if progress.stage == "explain"]
     assert all(progress.share is None for progress in told if progress.stage != "explain")
@@ -92,6 +92,6 @@ def test_the_explain_stage_moves_before_its_first_shard_is_done(tmp_path, monkey
 def test_a_resumed_run_counts_only_what_is_left(tmp_path):
     source = kit.array_source(tmp_path, 40)
     kit.diagnosed(tmp_path / "run", source)
-    told: list[diagnosing.Progress] = []
+    told: list[progressing.Progress] = []
     kit.diagnosed(tmp_path / "run", source, progress=told.append)
     assert [(progress.total, progress.done) for progress in told if progress.stage == "explain"] == [(0, 0)]

@@ -57,7 +57,7 @@ def _confirmed(row: Row, context: Context) -> Markup:
     return Markup(
         "Hiding this place ({} of the image) raises {} more than any other class; of {} that are classified correctly"
         " and were tested with their runner-up as the label, {} {} as much. About one in ten of the places confirmed in"
-        " this run may be due to chance."
+        " this run may be a chance finding."
     ).format(
         area,
         true_class(context.true),
@@ -153,7 +153,7 @@ def lead(summary: RunSummary) -> list[str]:
         return []
     return [
         f"In {places.confirmed:,} of {count(places.asked, 'error')} tested, one small place of the image is confirmed"
-        " to account for the error; about one in ten of these places may be due to chance."
+        " to account for the error; about one in ten of these places may be a chance finding."
     ]
 
 
