@@ -25,7 +25,7 @@ from whywrong.data.formats import MAX_PIXELS, count_frames, header_size, identif
 MAX_JPEG_SCANS = 500
 """Progressive JPEGs have about ten scans; thousands of empty ones make a small file decode for minutes."""
 
-_CHEAP_SCANS = 2**33  # bytes x pixels: below it even a file of nothing but scans decodes in a second or so
+_CHEAP_SCANS = 2**33  # bytes x pixels, below which even a file of scans only decodes in about a second
 _PNG_END = b"IEND\xaeB`\x82"
 _lock = threading.Lock()
 
@@ -125,7 +125,7 @@ def decode(data: bytes, options: DecodeOptions | None = None, *, name: str = "")
             image = to_8bit(opened, kind, options, notes)
         except BadItemError:
             raise
-        except Exception as error:  # hostile bytes: whatever the parser raises belongs to this item
+        except Exception as error:  # hostile bytes: any error of the parser makes this a failed item
             raise BadItemError(_reason(kind, error, data)) from error
     if orientation != 1:
         image = _orient(image, orientation, kind, options, notes)

@@ -113,7 +113,7 @@ def read_regular(path: bytes, limit: int = MAX_FILE_BYTES, judge: Judge | None =
                 judge(file.read(HEAD) or b"", size)
                 file.seek(0)
             data = file.read(size + 1) or b""
-            while len(data) < size:  # a raw read may return less than asked
+            while len(data) < size:  # a raw read may return fewer bytes than requested
                 more = file.read(size + 1 - len(data))
                 if not more:
                     break

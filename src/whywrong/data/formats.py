@@ -18,7 +18,7 @@ MAX_PIXELS = 2**26
 """Largest width x height that is decoded, unless the owner says otherwise."""
 
 _LEAST_CAP = 2**20  # bytes: small images may carry profiles and thumbnails
-_BYTES_A_PIXEL = {"TIFF": 8, "PPM": 8}  # 16 bit in four channels without compression; 4 in all other formats
+_BYTES_A_PIXEL = {"TIFF": 8, "PPM": 8}  # 16 bits in four channels, uncompressed; 4 bytes in all other formats
 _IMAGE_ENDINGS = """
     jpg jpeg jpe jfif png apng gif webp bmp dib tif tiff ppm pgm pbm pnm pfm
     heic heif hif avif svg svgz jp2 j2k jpx jxl psd eps ps fits fit icns ico cur tga dds exr hdr
@@ -189,7 +189,7 @@ def count_frames(name: str, data: bytes, limit: int = 10_000) -> int:
     """
     try:
         return max(1, _gif_frames(data, limit) if name == "GIF" else _tiff_pages(data, limit))
-    except (IndexError, struct.error):  # cut or broken behind the first frame, which is the only one that is read
+    except (IndexError, struct.error):  # truncated or damaged after the first frame, the only one that is read
         return 1
 
 

@@ -9,7 +9,7 @@ import re
 from whywrong.core.errors import BadItemError
 from whywrong.data.files import path_bytes, to_text
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|.*::")  # one slash: normalising a path folds two into one
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|.*::")  # one slash, since normalising a path merges two
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 

@@ -17,7 +17,7 @@ from whywrong.data.batches import load_images
 from whywrong.doors.pairs import input_spec, open_model, open_pair
 from whywrong.models.classifier import Classifier
 
-MOST = 256  # images of a data set that one call of a method takes
+MOST = 256  # maximum number of images of a data set in one call of a method
 
 F = TypeVar("F", bound=Callable[..., Any])
 

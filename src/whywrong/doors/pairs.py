@@ -49,7 +49,7 @@ def open_pair(model: Any, data: Any, **reading: Any) -> tuple[Classifier, Source
         data: As for :func:`whywrong.data.objects.opening.open_any`.
         reading: As for :func:`whywrong.data.objects.opening.open_any`.
     """
-    check_model(model)  # before the data are gone through
+    check_model(model)  # before the data are scanned
     source = open_any(data, model_scale=_scale_of(model), **reading)
     classifier = open_model(model, source.facts)
     if classifier is model and _differ(classifier.preprocess, source.facts):

@@ -10,7 +10,7 @@ from whywrong.core.errors import InputError, ModelError
 from whywrong.models.classifier import Classifier
 from whywrong.models.memory import out_of_memory
 
-BUDGET_CPU = 2**30  # bytes kept for the backward pass; larger batches fall out of the caches and gain nothing
+BUDGET_CPU = 2**30  # bytes kept for the backward pass; larger batches exceed the caches and are not faster
 BUDGET_ACCELERATOR = 8 * 2**30
 LARGEST = 128
 WITHOUT_PROBE = 32
@@ -69,7 +69,7 @@ def plan_batch_size(classifier: Classifier, x_one: Tensor) -> int:
     except Exception as error:
         if not (isinstance(error, ModelError) or out_of_memory(error)):
             raise
-        return WITHOUT_PROBE  # the first real batch shows what is wrong with the image, or is halved until it fits
+        return WITHOUT_PROBE  # the first real batch reports the fault, or is halved until it fits
     budget = BUDGET_CPU if classifier.device.type == "cpu" else BUDGET_ACCELERATOR
     fitting = max(1, min(LARGEST, budget // max(each, 1)))
     return 1 << (int(fitting).bit_length() - 1)

@@ -37,8 +37,8 @@ class Chunks:
         release: Callable[[], None] = lambda: None,
     ) -> None:
         self._release = release
-        self._short = False  # of memory, a moment ago
-        self._before = 0  # batch size before an image that does not fit alone; 0 where there was none
+        self._short = False  # whether memory just ran out
+        self._before = 0  # batch size before an image that does not fit alone; 0 if none
         self.channels_last = channels_last
         self.limit = limit
         self.resize(size)
@@ -63,7 +63,7 @@ class Chunks:
         while start < n:
             rows = slice(start, min(start + self.size, n))
             if self._short:
-                self._release()  # only here, outside of the handler: the traceback holds what the failed pass made
+                self._release()  # outside of the handler, since the traceback keeps the tensors of the failed pass
                 self._short = False
             try:
                 parts.append(run(rows))
@@ -124,7 +124,7 @@ class Chunks:
                 elif _does_not_fit(trouble):
                     raise
                 else:
-                    raise error from trouble  # it speaks of the batch as it was asked
+                    raise error from trouble  # it describes the batch as requested
         if sum(answered) == rows.stop - rows.start:
             self.limit = max(answered)
             self.resize(self.limit)

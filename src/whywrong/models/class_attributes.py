@@ -58,7 +58,7 @@ def _candidates(model: Any) -> Iterable[tuple[str, Any]]:
         settings = getattr(model, holder, None)
         for name in names:
             value = settings.get(name) if isinstance(settings, Mapping) else getattr(settings, name, None)
-            # timm keeps the names of the pretraining in a net whose head was replaced.
+            # timm keeps the pretraining's class names in a network whose head was replaced.
             replaced = name == "label_names" and len(value or ()) != getattr(model, "num_classes", len(value or ()))
             if _may_hold_names(value) and not replaced:
                 yield f"{holder}.{name}", value

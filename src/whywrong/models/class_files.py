@@ -78,7 +78,7 @@ def _read_csv(text: str, path: Path) -> ClassList:
     name = next((header.index(column) for column in _NAMES if column in header), None)
     index = next((header.index(column) for column in _INDICES if column in header), None)
     if name is None:
-        if max(map(len, rows), default=0) <= 2:  # names, or index and name, without a header
+        if max(map(len, rows), default=0) <= 2:  # without a header, names or index and name
             return read_class_lines("\n".join(" ".join(map(str.strip, row)) for row in rows), str(path))
         raise InputError(f'{path} line 1: no column "name"; the columns are {", ".join(header)}'[:300])
     wnid = header.index("wnid") if "wnid" in header else None

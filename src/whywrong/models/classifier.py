@@ -183,7 +183,7 @@ class Classifier(Passes):
         raised: dict[int, Exception] = {}
         parts = self._run(pixels, lambda rows: (self.ask(pixels[rows]), rows), raised)
         short = [error for error in raised.values() if isinstance(error, EnvironmentFailure)]
-        if not parts and short:  # no image fits: that is the machine, not the images
+        if not parts and short:  # no image fits, so the machine is at fault, not the images
             raise short[0]
         if not parts and raised and self.classes is None:
             raise next(iter(raised.values()))
@@ -243,7 +243,7 @@ class Classifier(Passes):
         def differentiate(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
             pixels = x[rows].detach().clone().requires_grad_()
             with torch.enable_grad():
-                logits = self.ask(pixels).to(x.device)  # labels and masks of the objective are beside the images
+                logits = self.ask(pixels).to(x.device)  # where the objective has its labels and masks
                 value = objective(logits, rows)
                 columns = value.unbind(1) if value.ndim == 2 else (value,)
             grads = [self._differentiate(column, pixels, last=column is columns[-1]) for column in columns]

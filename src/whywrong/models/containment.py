@@ -29,7 +29,7 @@ SIGNALS = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGABRT", "SIGPIPE")
     if hasattr(signal, name)
 )
-OUR_THREADS = "whywrong-"  # names of threads that we start ourselves begin so
+OUR_THREADS = "whywrong-"  # prefix of the names of our own threads
 
 # The C functions: those of ``signal`` look up names for numbers, which costs more than a small pass through a model.
 _signal: Any = sys.modules["_signal"]
@@ -77,7 +77,7 @@ class Contained:
             self._alarm = _alarm()
             self._handlers = {number: _signal.getsignal(number) for number in SIGNALS}
             former = self._handlers[signal.SIGINT]
-            if callable(former):  # a real Ctrl-C must stay one, whatever the model raises by itself
+            if callable(former):  # a real Ctrl-C must be kept, whatever the model raises
                 _signal.signal(signal.SIGINT, self._on_interrupt(former))
         _replacements.enter()
 
@@ -96,7 +96,7 @@ class Contained:
 
     def _from_signal(self, error: BaseException) -> bool:
         derived = isinstance(error, KeyboardInterrupt) and type(error) is not KeyboardInterrupt
-        return self._interrupted or derived  # handlers of our runs raise classes of their own
+        return self._interrupted or derived  # signal handlers of our runs raise derived classes
 
     def _on_interrupt(self, former: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], Any]:
         def caught(number: int, frame: FrameType | None) -> None:
@@ -129,7 +129,7 @@ def _alarm() -> bool:
 def _read_state() -> tuple[Any, ...]:
     try:
         folder = os.getcwd()
-    except OSError:  # it was deleted under us: there is nothing to come back to
+    except OSError:  # the folder was deleted, so it cannot be restored
         folder = None
     return (
         folder,
@@ -175,7 +175,7 @@ class _Replacements:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._depth = 0  # calls in progress: models may call models, and threads may ask at once
+        self._depth = 0  # calls in progress: models may call models, and threads may call at the same time
         self._process = 0
         self._torch: tuple[int, torch.Tensor] = (0, torch.empty(0))
         self._kept: dict[str, Any] = {}
@@ -203,7 +203,7 @@ class _Replacements:
             for (owner, name), function in self._former.items():
                 setattr(owner, name, function)
             seed, state = self._torch
-            if torch.initial_seed() != seed:  # also by a name that was bound before we watched
+            if torch.initial_seed() != seed:  # also if called by a name bound before the replacement
                 self._kept.setdefault("torch", state)
             for library, former in self._kept.items():
                 _STATES[library][1](former)
@@ -211,7 +211,7 @@ class _Replacements:
 
     def _refusing(self, name: str) -> Callable[..., Any]:
         def refuse(*args: Any) -> Any:
-            if os.getpid() != self._process:  # a forked child of the model's own: it may end as it likes
+            if os.getpid() != self._process:  # a forked child of the model may end in any way
                 return self._former[os, name](*args)
             raise _Ended(f"os.{name}({', '.join(map(repr, args))})"[:100])
 

@@ -38,7 +38,7 @@ def fingerprint(model: Any, preprocess: InputSpec | None, output: str, sources: 
     digest = hashlib.sha256()
 
     def add(*fields: bytes) -> None:
-        for field in fields:  # the length in front keeps neighbours apart
+        for field in fields:  # the length prefix separates consecutive items
             digest.update(len(field).to_bytes(8, "little"))
             digest.update(field)
 
@@ -66,7 +66,7 @@ def _source(kind: Any) -> bytes:
     try:
         return inspect.getsource(kind).encode(errors="surrogateescape")
     except (OSError, TypeError):
-        return b""  # typed in at a prompt, or compiled: the structure and the weights remain
+        return b""  # entered at a prompt, or compiled: structure and weights are still hashed
 
 
 def _without_addresses(text: str) -> bytes:

@@ -94,7 +94,7 @@ class MethodCall:
         self.forwards, self.backwards = torch.zeros_like(self.y), torch.zeros_like(self.y)
         self._codes = torch.full_like(self.y, _OPEN)
         self._why = torch.zeros_like(self.y)
-        self._reasons: list[str | None] = [None]  # numbers of reasons, which stay on the device
+        self._reasons: list[str | None] = [None]  # the device holds indices into this list
         bad = bad_rows(self.x)
         self.mark(bad, Status.BAD_INPUT, BAD_PIXELS)
         if skips:

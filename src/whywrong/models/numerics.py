@@ -88,7 +88,7 @@ def _with_repeatable_kernels() -> list[Callable[[], None]]:
     found, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     filled = _REPEATABLE.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    _REPEATABLE.fill_uninitialized_memory = False  # it would clear every buffer, and changes no result of ours
+    _REPEATABLE.fill_uninitialized_memory = False  # it would clear every buffer without changing our results
     quiet = warnings.catch_warnings()
     quiet.__enter__()
     for text in (".*does not have a deterministic implementation", "Deterministic behavior was enabled"):

@@ -61,7 +61,7 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "saturate": digital.saturate,
 }
 KINDS: tuple[str, ...] = tuple(_FUNCTIONS)
-_VALUES_AT_ONCE = 1 << 20  # pixels times channels; a larger batch is worked off in pieces that stay near the processor
+_VALUES_AT_ONCE = 1 << 20  # pixels times channels; a larger batch is split into pieces that fit in the cache
 
 
 def corrupt(x: Tensor, kind: str, severity: int, *, keys: Tensor, scale: Scale | None = None) -> Tensor:

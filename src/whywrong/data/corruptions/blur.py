@@ -51,7 +51,7 @@ def _disc_filter(x: Tensor, kernel: Tensor) -> Tensor:
     """Correlate with a kernel symmetric in both directions; mirrored rows are added before weighting."""
     reach = len(kernel) // 2
     while reach > 0 and not kernel[len(kernel) // 2 + reach].any():
-        reach -= 1  # small discs come in a large kernel
+        reach -= 1  # small discs have a large kernel
     middle, (height, width) = len(kernel) // 2, x.shape[-2:]
     padded = F.pad(x, (reach,) * 4, mode="reflect")
     total = torch.zeros_like(x)
@@ -93,7 +93,7 @@ def _copied_from(keys: Tensor, height: int, width: int, reach: int, turn: int) -
     walked = (row > reach) & (row <= height - reach) & (column > reach) & (column <= width - reach)
     move = torch.floor(keyed_uniform(keys, (2, pixels), draw=turn) * (2 * reach)).long() - reach
     neighbour = torch.where(walked, here + move[:, 0] * width + move[:, 1], here)
-    # below `pixels`: the pixel after its own turn; from there on: the pixel before the round, where a chain ends
+    # indices below `pixels`: pixels after their own turn; others: pixels before the round, where chains end
     known = ~walked[neighbour.clamp(0, pixels - 1)] | (neighbour <= here)
     pointer = torch.where(known, neighbour + pixels, neighbour)
     while bool((pointer < pixels).any()):
@@ -146,7 +146,7 @@ def zoom_blur(x: Tensor, keys: Tensor, stop: float, step: float) -> Tensor:
     The factors are 1, 1 + ``step``, ... below ``stop``.
     """
     del keys
-    factors = np.arange(1, stop, step).tolist()  # numpy, because rounding decides on the last of them
+    factors = np.arange(1, stop, step).tolist()  # numpy, since rounding decides whether the last factor is included
     total = x.clone()
     for factor in factors:
         total += clipped_zoom(x, factor, *x.shape[-2:])

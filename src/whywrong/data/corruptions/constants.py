@@ -14,7 +14,7 @@ Strength = tuple[float, ...]
 
 SCALES: tuple[Scale, ...] = ("imagenet", "tiny-imagenet", "cifar")
 CIFAR_SIDE = 48  # pixels, longer side: halfway between 32 and 64
-TINY_SIDE = 96  # pixels, longer side: a little below halfway between 64 and 224, where 64-px blurs still show
+TINY_SIDE = 96  # pixels, longer side: below halfway between 64 and 224, so that 64-px blurs are still visible
 
 
 def _single(*values: float) -> tuple[Strength, ...]:

@@ -41,7 +41,7 @@ def saturate(x: Tensor, keys: Tensor, factor: float, shift: float) -> Tensor:
     red = torch.tensor([0.0, 1.0, 1.0], device=x.device, dtype=x.dtype).view(1, 3, 1, 1)
     away = torch.where(
         depth > 0, (value - x) / depth.clamp(min=1 / 255), red
-    )  # 0 in the largest channel, 1 in the least
+    )  # 0 in the largest channel, 1 in the smallest
     return value * (1 - (saturation * factor + shift).clamp(0, 1) * away)
 
 
@@ -79,7 +79,7 @@ def _inverse_affine(keys: Tensor, height: int, width: int, affine: float) -> Ten
     # rows: barycentric weights of corners 0 and 1 as functions of the position relative to corner 2
     weights = torch.stack([second[:, 1], -second[:, 0], -first[:, 1], first[:, 0]], 1).view(-1, 2, 2)
     weights = weights / area[:, None, None]
-    sides = torch.stack([before[0] - before[2], before[1] - before[2]], 1)  # (2, 2), a column a side
+    sides = torch.stack([before[0] - before[2], before[1] - before[2]], 1)  # (2, 2), one column per side
     linear = (sides[None, :, :, None] * weights[:, None]).sum(2)
     offset = before[2] - (linear * after[:, None, 2]).sum(2)
     return torch.cat([linear, offset[..., None]], 2)

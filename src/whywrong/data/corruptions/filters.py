@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_ROUNDING = 1e-3  # grey levels: keeps 128 that came out as 127.99999 from being cut to 127
+_ROUNDING = 1e-3  # grey levels; keeps 127.99999 from being truncated to 127 instead of 128
 
 
 def cut_to_levels(x: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def _grains(keys: Tensor, rows: Tensor, columns: Tensor, height: float, width: f
     for candidate in range(count):
         along = _linear(forward[:, candidate, :, None, None], rows, columns)
         far = _linear(sideways[:, candidate, :, None, None], rows, columns).abs_()
-        # a grain is long and narrow, and grows forward from its seed
+        # a grain is long and narrow, and extends forward from its seed
         far.add_(torch.maximum(0.22 * along, -1.5 * along)).add_(12 * draw[:, 3, candidate, None, None])
         closer = far < best
         best = torch.minimum(best, far)

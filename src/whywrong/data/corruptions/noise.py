@@ -50,7 +50,7 @@ def shot_noise(x: Tensor, keys: Tensor, photons: float) -> Tensor:
 @lru_cache(maxsize=16)
 def _poisson_table(photons: float) -> Tensor:
     """Build an increasing table (256 K) float64 of level + P(count <= k), for counts k in 0..K-1 of each level."""
-    length = int(photons + 12 * math.sqrt(photons) + 30)  # beyond it lies less than one step of the uniform draw
+    length = int(photons + 12 * math.sqrt(photons) + 30)  # the rest is less likely than one step of the draw
     count = torch.arange(length, dtype=torch.float64)
     level = torch.arange(256, dtype=torch.float64)[:, None]
     mean = level / 255 * photons

@@ -15,7 +15,7 @@ from whywrong.data.corruptions.filters import gaussian_filter, grey, neighbourho
 
 WATER = (175 / 255, 238 / 255, 238 / 255)
 MUD = (63 / 255, 42 / 255, 20 / 255)
-_FAR = 20  # pixels; distances are cut here
+_FAR = 20  # pixels, maximum distance
 _ROUNDING = 1e-3
 
 
@@ -106,7 +106,7 @@ def _canny(levels: Tensor, low: float, high: float) -> Tensor:
     slanted = torch.where(falling, ridge_fall, ridge_rise)
     ridge = torch.where(flat, ridge_flat, torch.where(steep, ridge_steep, slanted)) & (size > low)
     edges = ridge & (size > high)
-    while True:  # weak edges count where they touch strong ones
+    while True:  # weak edges count if they touch strong ones
         grown = (F.max_pool2d(edges.to(levels.dtype), 3, 1, 1) > 0) & ridge
         if bool((grown == edges).all()):
             return edges

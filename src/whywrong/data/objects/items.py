@@ -208,7 +208,7 @@ def _names(data: Any) -> tuple[str, ...] | None:
 
 def _own_names(data: Any) -> tuple[str, ...] | None:
     if getattr(data, "target_transform", None) is not None:
-        return None  # the numbers mean something else by then
+        return None  # the numbers then mean something else
     features = getattr(data, "features", None)
     if isinstance(features, Mapping):
         listed = [feature.names for feature in features.values() if hasattr(feature, "names")]

@@ -18,8 +18,8 @@ from whywrong.data.files import path_bytes, read_regular
 from whywrong.data.sources.base import judge_image
 
 FILE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-_OVERSHOOT = 0.1  # how far smooth resizing of floats leads out of [0, 1]
-_STEP = 0.02  # of a grey level: how near to whole ones values lie that were 8-bit images
+_OVERSHOOT = 0.1  # maximum overshoot beyond [0, 1] by smooth resizing of floats
+_STEP = 0.02  # grey levels, maximum distance to whole levels of values from 8-bit images
 
 Raw = bytes | np.ndarray
 """An image before its scale is known: the bytes of a file, or (H, W, C) uint8 or float32."""

@@ -19,7 +19,7 @@ from whywrong.data.objects.pixels import FloatRange, Raw, Scale, digest, raw_ima
 from whywrong.data.objects.samples import Key, Parts, find_parts, read_label
 from whywrong.data.sources.base import Entry, Source, SourceSpec
 
-KEPT = 2**30  # bytes of images that are kept in memory between two passes
+KEPT = 2**30  # bytes of images kept in memory between two passes
 _UNREADABLE = "unreadable"
 
 
@@ -58,7 +58,7 @@ class ObjectSource(Source):
         self.scale = Scale()
         self._columns = columns
         self._parts: Parts | None = None
-        self._lock = threading.RLock()  # data sets are made for one reader a process
+        self._lock = threading.RLock()  # data sets expect one reader per process
         self._kept: dict[int, Raw] = {}
         self._kept_bytes = 0
         self._reasons: dict[int, str] = {}
@@ -103,7 +103,7 @@ class ObjectSource(Source):
     def _after_scan(self) -> None:
         self._labels = dict.fromkeys(self.items.names or (), 0) | self._labels
 
-    # The one pass that lists.
+    # The single pass that builds the listing.
 
     def _list(self) -> list[Entry]:
         if self.items.stated.random:

@@ -24,7 +24,7 @@ from whywrong.data.planted.surfaces import noise, palette, room
 
 SIZES = (64, 128)
 _TWIN_CLASSES = frozenset(name for pair in TWINS for name in pair)
-_CHUNK = 32  # pictures of one class at a time: enough to spread the cost of calls, few enough for the cache
+_CHUNK = 32  # pictures per pass, enough to amortise the calls, few enough for the cache
 
 
 def render(scene: Scene, size: int = 64) -> Pictures:

@@ -22,11 +22,11 @@ from whywrong.data.planted.render import render
 from whywrong.data.planted.scene import CUES, Pictures, Scene, ordinary_scene
 
 SETS = ("test", "causes", "marked")
-VERSION = 1  # raised when the same seeds give other pictures
+VERSION = 1  # increased if the same seeds give other pictures
 TEST_SEED = 12  # no other pictures have keys of this seed
 TEST_PICTURES = 1_200
 MARKED_SEED, MARKED_PICTURES = 15, 1_440
-MARKED_SHARE = 0.97  # of the fishes
+MARKED_SHARE = 0.97  # share of the fishes with a sticker
 CAUSES = Path(__file__).with_name("causes.npz")
 
 

@@ -15,7 +15,7 @@ from whywrong.data.sources.wrong_types import refuse_type
 __all__ = ["Entry", "Source", "SourceSpec", "open_source"]
 
 _OPTIONS = ("manifest", "boxes", "label_by", "follow_links", "split", "image_column", "label_column")
-_FIELD_OF = {"image_column": "image", "label_column": "label"}  # in a spec
+_FIELD_OF = {"image_column": "image", "label_column": "label"}  # names in a spec
 
 
 def open_source(

@@ -17,8 +17,8 @@ from whywrong.data.sources.label_values import label_text, one_hot_classes
 from whywrong.data.sources.npy import Archive
 
 _LABEL_CHUNK = 65_536
-_CHUNK_BYTES = 2**24  # of labels held at a time
-_LABEL_BYTES = 2**20  # of one label; its type may claim any length
+_CHUNK_BYTES = 2**24  # bytes of labels in memory
+_LABEL_BYTES = 2**20  # bytes of one label, whose type may state any length
 
 
 class ArraySource(Source):

@@ -135,7 +135,7 @@ class Source(ABC):
         self._labels: dict[str, int] = {}
         self._count = 0
         self._scanned = False
-        self._respelled: str | None = None  # of the last match
+        self._respelled: str | None = None  # respelled labels of the last match
 
     @classmethod
     def from_name(cls, asked: SourceSpec) -> SourceSpec:
@@ -333,7 +333,7 @@ def _read_records(path: Path) -> list[Any]:
         raise DataError(f"{path} line {error.lineno}: not JSON: {error.msg}") from None
     except (UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}") from None
-    if isinstance(records, dict):  # in either direction; of some classes only, perhaps
+    if isinstance(records, dict):  # in either direction, and possibly of some classes only
         to_index = all(isinstance(value, int) for value in records.values())
         pairs = [(index, name) if to_index else (name, index) for name, index in records.items()]
         try:

@@ -128,7 +128,7 @@ class ClassFolderSource(FileSource):
         walk = self._walk(self._ignored)
         names = [path_text(folder) for folder in walk.folders()]
         empty = [name for name in names if name not in self._labels]
-        loose = sum(1 for _ in walk.files(deep=False))  # also counts what else lies beside the class folders
+        loose = sum(1 for _ in walk.files(deep=False))  # also counts other files beside the class folders
         if loose:
             self._ignored[LOOSE] = loose
             self._warnings.append(f"{loose} images lie outside the class folders and are left out")

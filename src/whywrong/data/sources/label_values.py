@@ -15,7 +15,7 @@ UNLABELLED = "none"
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
-_LARGEST = 2**53  # whole floats beyond it stand for several whole numbers
+_LARGEST = 2**53  # whole floats above it are ambiguous
 
 
 def label_text(value: Any, where: str) -> str:

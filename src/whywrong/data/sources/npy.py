@@ -30,7 +30,7 @@ _LOCAL_HEADER = 30
 _READ_HEADER = {
     (1, 0): npy_format.read_array_header_1_0,
     (2, 0): npy_format.read_array_header_2_0,
-    (3, 0): npy_format.read_array_header_2_0,  # differs in the names of fields alone, which images and labels lack
+    (3, 0): npy_format.read_array_header_2_0,  # differs in field names only, which images and labels do not have
 }
 
 

@@ -17,7 +17,7 @@ from whywrong.data.planted import NAMES, Pictures, PictureSet, open_set
 from whywrong.data.planted.sets import VERSION
 from whywrong.data.sources.base import Entry, Source, SourceSpec
 
-_BLOCK = 96  # pictures drawn at a time: reading goes in order, and a batch costs little more than one picture
+_BLOCK = 96  # pictures rendered at a time: reading is in order, and a batch takes little longer than one picture
 
 
 class PlantedSource(Source):

@@ -27,10 +27,10 @@ from whywrong.data.sources.walk import Walk, is_system, list_folder
 
 SUFFIXES = (b".tar", b".tar.gz", b".tgz")
 _MAX_LABEL_BYTES = 2**20
-_MAX_READ = 2**26  # a member's header may claim any size
+_MAX_READ = 2**26  # a member's header may state any size
 _OPEN_SHARDS = 4
-_RATIO = 100  # times its size, to which a compressed shard may unfold
-_LEAST_UNFOLDED = 2**30  # bytes that every compressed shard may unfold to
+_RATIO = 100  # maximum ratio of a shard's decompressed to compressed size
+_LEAST_UNFOLDED = 2**30  # bytes to which every compressed shard may decompress
 
 
 class _Bounded:
@@ -61,7 +61,7 @@ class _Unfolding:
 
     def seek(self, offset: int, whence: int = 0) -> int:
         if whence == 0:
-            self._check(offset)  # before it unfolds everything on the way
+            self._check(offset)  # before everything up to there is decompressed
         return self._file.seek(offset, whence)
 
     def _check(self, position: int) -> None:
@@ -97,7 +97,7 @@ class TarSource(Source):
         else:
             self._folder, self._names = os.path.split(root)[0], [os.path.basename(root)]
         self._open: OrderedDict[bytes, _Shard] = OrderedDict()
-        self._lock = threading.RLock()  # loaders read ahead in several threads, a shard has one position
+        self._lock = threading.RLock()  # loaders prefetch in several threads, but a shard has one position
         self._where: dict[str, str] = {}
 
     def _entries(self, ignored: Counter[str]) -> Iterator[Entry]:

@@ -30,9 +30,9 @@ from whywrong.data.sources.rows import (
     path_of,
 )
 
-_MANIFESTS = ("manifest.csv", "manifest.parquet")  # found in a folder without being named
+_MANIFESTS = ("manifest.csv", "manifest.parquet")  # found in a folder if no table is named
 _KNOWN = ("path", "file", "label", "mask", "x_min", "y_min", "x_max", "y_max", "cause")
-_LOOKED_AT = 100  # rows by which one-hot columns are known
+_LOOKED_AT = 100  # rows inspected to detect one-hot columns
 DUPLICATE = "duplicate row"
 
 
@@ -108,7 +108,7 @@ class TableSource(FileSource):
         try:
             status = os.stat(self._inside(path))
             size, mtime_ns = status.st_size, status.st_mtime_ns
-        except (OSError, BadItemError):  # the reason is given when it is read
+        except (OSError, BadItemError):  # reading it gives the reason
             size, mtime_ns = 0, 0
         key = f"{path}//{label}" if contested else path
         cause = row.cells.get("cause")
@@ -146,7 +146,7 @@ class TableSource(FileSource):
         if "\\" in written and not os.path.lexists(self._file(written)):
             written = forward_slashes(written)
         path = posixpath.normpath(written)
-        path = path[1:] if path.startswith("//") else path  # which POSIX keeps, and keys of items use
+        path = path[1:] if path.startswith("//") else path  # ``//`` separates path and label in a key
         if posixpath.isabs(path):
             relative = posixpath.relpath(path, self.spec.path)
             path = path if relative.startswith("..") else relative

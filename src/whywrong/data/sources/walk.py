@@ -142,7 +142,7 @@ class Walk:
         try:
             mode = os.stat(full).st_mode
         except OSError:
-            mode = None  # broken: an item that fails when it is read, if links are followed
+            mode = None  # broken link: if links are followed, an item that fails when it is read
         if self._follow:
             if mode is not None and stat.S_ISDIR(mode):
                 return _FOLDER

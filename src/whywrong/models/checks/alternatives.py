@@ -26,8 +26,8 @@ from whywrong.models.checks.findings import Finding
 from whywrong.models.checks.labels_check import SIGNIFICANCE, beats_chance, gains, worthwhile
 from whywrong.models.classifier import Classifier
 
-SURER = 0.05  # level of the test on the images that are right either way; errors that were picked leave these alone
-LEAST_SURER = 10  # of these images, below which the test says nothing and is left out
+SURER = 0.05  # level of the test on images that are correct either way, which a selection of errors does not bias
+LEAST_SURER = 10  # minimum number of these images; with fewer, the test is skipped
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -82,7 +82,7 @@ def _wired_for(new: Tensor, plain: Tensor, y: Tensor, classes: int) -> bool:
     if not (worthwhile(right, was) and beats_chance(right, classes)):
         return False
     gain = _margins(new, y) - _margins(plain, y)
-    gain = gain.nan_to_num(nan=-torch.inf)  # an answer that is not a number is none
+    gain = gain.nan_to_num(nan=-torch.inf)  # NaN is not an answer
     either_way = gain[right & was]
     return _rises(gain) < SIGNIFICANCE and (len(either_way) < LEAST_SURER or _rises(either_way) < SURER)
 

@@ -32,7 +32,7 @@ from whywrong.models.classifier import Classifier
 
 __all__ = ["Finding", "HealthReport", "accuracy_findings", "check_nonfinite_share", "probe"]
 
-LARGEST_BATCH = 128  # images probed; more would cost time and say the same
+LARGEST_BATCH = 128  # images probed; more would take time without more information
 
 
 def probe(classifier: Classifier, x: Tensor, y: Tensor | None = None) -> HealthReport:

@@ -22,7 +22,7 @@ TOLERANCE = 1e-3  # relative to the spread of the logits; rounding in other batc
 LEAST_PROBABILITIES = 8  # images with numbers from 0 to 1 before they are taken for probabilities
 LEAST_FEATURES = 32  # numbers; no backbone has fewer, and small nets may well pool straight into their classes
 NONFINITE_SHARE = 0.05
-NONFINITE_LEAST = 20  # images seen before a share means anything
+NONFINITE_LEAST = 20  # minimum number of images for a meaningful share
 
 
 def check_mode(classifier: Classifier) -> Iterator[Finding]:
@@ -183,7 +183,7 @@ def _check_batch(classifier: Classifier, x: Tensor, together: Tensor) -> Iterato
     changed = int(_differs(together[:rows], alone).sum())
     names = [name for name, part in classifier.module.named_modules() if _uses_batch(part)] if classifier.module else []
     again = classifier.logits(x)[:rows]
-    if changed and not bool(_differs(together[:rows], again).any()):  # else it is random, which was said
+    if changed and not bool(_differs(together[:rows], again).any()):  # otherwise it is random, as reported
         why = f"; {names[0]} normalises by the batch, as it has no running statistics" if names else ""
         yield Finding(
             "warn", "batch dependence", f"{changed} of {rows} images get other scores alone than in a batch{why}"

@@ -114,7 +114,7 @@ def _usual_orders(classes: int, names: Sequence[str] | None) -> Iterator[tuple[s
 def _held_out(predicted: Tensor, y: Tensor, classes: int) -> Tensor:
     """Rename predictions (B,) by the permutation that fits the other half of the images best."""
     renamed = predicted.clone()
-    present = torch.cat([predicted, y]).unique()  # at most 2 B of the classes matter
+    present = torch.cat([predicted, y]).unique()  # at most 2 B classes occur
     to_small = torch.full((classes,), -1, dtype=torch.int64)
     to_small[present] = torch.arange(len(present))
     p, t = to_small[predicted], to_small[y]
@@ -125,7 +125,7 @@ def _held_out(predicted: Tensor, y: Tensor, classes: int) -> Tensor:
         position[rows] = torch.arange(len(rows)) % 2
     for half in (0, 1):
         fit, test = position != half, position == half
-        table = 1e-3 * torch.eye(len(present))  # where the half tells nothing, a class keeps its name
+        table = 1e-3 * torch.eye(len(present))  # a class keeps its name if the other half has no information about it
         table.index_put_((p[fit], t[fit]), torch.ones(int(fit.sum())), accumulate=True)
         rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
         mapping = torch.arange(len(present))

@@ -16,9 +16,9 @@ from torch import Tensor
 from whywrong.core.randomness import keyed_sign, row_keys
 from whywrong.models.layers.tracing import Step, Trace
 
-MOST_PREFIX_TOKENS = 16  # class, distillation and register tokens; the most seen is 5
+MOST_PREFIX_TOKENS = 16  # class, distillation and register tokens; at most 5 are known
 _SOURCES_TRIED = 4
-_FOLLOWS = 0.8  # correlation of place and centre; tokens out of order come nowhere near it in both directions
+_FOLLOWS = 0.8  # correlation of position and centre; tokens out of order are far below it in both directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _before(trace: Trace, step: Step) -> list[Step]:
 def _known(trace: Trace, step: Step) -> tuple[Layout | None, Step | None]:
     """Return the known layout of sequences of this shape, and the sequence in which their order is exact."""
     if step.shape not in trace.token_layouts:
-        trace.token_layouts[step.shape] = None, None  # while it is sought
+        trace.token_layouts[step.shape] = None, None  # during the search
         trace.token_layouts[step.shape] = _token_layout(trace, step)
     return trace.token_layouts[step.shape]
 

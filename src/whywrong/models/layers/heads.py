@@ -11,7 +11,7 @@ from torch import Tensor
 from whywrong.models.layers.grids import Layout
 from whywrong.models.layers.tracing import Trace
 
-_FIT = 2e-5  # float32 sums of thousands of terms agree to 1e-6; a head of another form is off by orders more
+_FIT = 2e-5  # float32 sums of thousands of terms agree to 1e-6; a head of another form differs far more
 
 
 @dataclass(frozen=True, slots=True, eq=False)

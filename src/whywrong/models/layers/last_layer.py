@@ -21,7 +21,7 @@ from whywrong.core.errors import ModelError
 from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.models.classifier import Classifier
 
-_FIT = 2e-5  # float32 sums of thousands of terms agree to 1e-6; a head of another form is off by orders more
+_FIT = 2e-5  # float32 sums of thousands of terms agree to 1e-6; a head of another form differs far more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +74,7 @@ class Tap(TorchFunctionMode):
         return out
 
     def _keep(self, features: Tensor, weight: Tensor, bias: Tensor | None, *, channels_first: bool) -> None:
-        # A layer at every place, then the mean over them, is the same layer after the mean.
+        # A layer at every position followed by their mean equals the same layer after the mean.
         if channels_first:
             features = features.flatten(2).mean(2)
         elif features.ndim > 2:

@@ -27,8 +27,8 @@ from whywrong.models.layers.heads import find_linear_head
 from whywrong.models.layers.tracing import Step, Trace, record
 from whywrong.models.memory import out_of_memory
 
-_COMPLETE = 1e-4  # gradient times activation plus the constant gives the logits, as a share of its absolute sum
-_LATEST = 8  # steps tried as input of the last attention; keys and values may come before it
+_COMPLETE = 1e-4  # tolerance of gradient times activation plus constant, as a share of its absolute sum
+_LATEST = 8  # steps tried as input of the last attention; keys and values may precede it
 
 T = TypeVar("T")
 
@@ -119,7 +119,7 @@ def read_layer(
     assert module is not None
 
     def run(rows: slice) -> T:
-        images = x[rows]  # not while a layer may be told by the number of function calls before it
+        images = x[rows]  # not while the number of earlier function calls may identify a layer
         with torch.set_grad_enabled(gradients > 0):
             with capture(module, layer, leaf=gradients > 0) as seen:
                 logits = classifier.ask(images)
@@ -153,7 +153,7 @@ def _find(module: nn.Module, x: Tensor, ask: Callable[[Tensor], Tensor], name: s
     activation = seen.activation.detach()
     head = find_linear_head(trace, layer.layout, activation, logits.detach())
     complete = _is_complete(logits, seen.activation, constant)
-    if complete:  # also far from zero, where a smooth nonlinearity no longer looks like a straight line
+    if complete:  # also test far from zero, where a smooth nonlinearity is clearly not linear
         scale = max(10.0, 10.0 / max(float(activation.abs().mean()), 1e-12))
         with torch.enable_grad(), capture(module, layer, leaf=True, scale=scale) as seen:
             logits = ask(x).float()

@@ -20,10 +20,10 @@ from torch.overrides import TorchFunctionMode
 
 _CHANNELS_FIRST = {
     *("conv1d", "conv2d", "conv_transpose2d", "batch_norm", "group_norm", "instance_norm"),
-    *("max_pool2d", "avg_pool2d"),  # not those to a fixed size, whose grid is not the network's own
+    *("max_pool2d", "avg_pool2d"),  # without pooling to a fixed size, which imposes a grid
 }
 _REARRANGING = {"flatten", "transpose", "permute", "reshape", "view", "cat", "__getitem__"}
-_SEQUENCES_KEPT = 4  # of a shape, made by rearranging or otherwise
+_SEQUENCES_KEPT = 4  # sequences kept per shape and origin, rearranged or not
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +95,7 @@ class Trace:
         if pixels not in order:
             return set()
         place = {node: i for i, node in enumerate(order)}
-        # Immediate dominators; in topological order one sweep is enough (Cooper, Harvey and Kennedy 2001).
+        # Immediate dominators; one sweep in topological order is enough (Cooper, Harvey and Kennedy 2001).
         dominator = {order[0]: order[0]}
         for node in order:
             for parent, _ in node.next_functions:
@@ -214,7 +214,7 @@ def record(module: nn.Module, x: Tensor, forward: Callable[[Tensor], Tensor]) ->
             calls[name] += 1
             if isinstance(out, Tensor) and out.requires_grad:
                 recorder.paused = True
-                recorder.note("", call, out)  # functions inside a scripted module leave no record of their own
+                recorder.note("", call, out)  # functions inside a scripted module are not recorded
                 answers.setdefault(_key(get_gradient_edge(out)), []).append((name, call))
                 recorder.paused = False
 
@@ -238,7 +238,7 @@ def record(module: nn.Module, x: Tensor, forward: Callable[[Tensor], Tensor]) ->
         seen.add(key)
         named = [replace(step, module=name, occurrence=call) for name, call in answers.get(key, ())]
         trace.answers.update((str(step.module), step) for step in named)
-        # The outermost module that answers with this very tensor names it best: "layer3", not "layer3.2.relu".
+        # The outermost module that returns this very tensor gives the best name: "layer3", not "layer3.2.relu".
         trace.steps.append(min(named, key=lambda step: str(step.module).count("."), default=step))
     return trace
 

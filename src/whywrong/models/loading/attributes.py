@@ -27,7 +27,7 @@ from whywrong.models.loading.loaded import SPEC_FIELDS
 from whywrong.models.modes import EvaluationMode
 
 _SAME = 1e-3  # relative to the spread of the scores: rounding stays below it, another normalisation does not
-_MOST_PAIRS = 9  # of values in one object
+_MOST_PAIRS = 9  # pairs of values tested per object
 _MOVE, _STRETCH = 0.13, 1.7
 
 
@@ -160,7 +160,7 @@ def _holders(model: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> Ite
         if isinstance(part, nn.Module):
             values |= {**part._buffers, **part._parameters}
         if where == "":
-            values |= {name: getattr(part, name) for name in ("mean", "std") if hasattr(part, name)}  # of its class
+            values |= {name: getattr(part, name) for name in ("mean", "std") if hasattr(part, name)}  # class attributes
         means, stds = ([key for key, value in values.items() if _equals(value, wanted)] for wanted in (mean, std))
         for keys in [(m, s) for m in means for s in stds if m != s][:_MOST_PAIRS]:
             yield _Holder(part, " and ".join(f"{where}.{key}" if where else key for key in keys), keys)
@@ -199,7 +199,7 @@ def _use(model: Any, holder: _Holder, spec: InputSpec) -> str:
     except Exception:  # noqa: BLE001 - a model that refuses the trial images cannot be asked this way
         return "ignores"
     if not _alike(plain, again):
-        return "ignores"  # randomised: nothing can be read off
+        return "ignores"  # randomised answers tell nothing
     if _alike(plain, other) and _alike(plain, wider):
         return "ignores"
     return "normalises" if _alike(plain, along) and _alike(plain, stretch) else "uses"
@@ -227,7 +227,7 @@ def _changed(holder: _Holder, mean: tuple[float, ...], std: tuple[float, ...]) -
     try:
         for key, values in zip(holder.keys, (mean, std), strict=True):
             table = next((t for t in tables if key in t), vars(part))
-            old = table.get(key, undo)  # ``undo`` itself stands for "was an attribute of the class"
+            old = table.get(key, undo)  # ``undo`` marks an attribute of the class
             undo.append((table, key, old))
             like = getattr(part, key)
             if isinstance(like, Tensor):

@@ -32,7 +32,7 @@ def create_module(create: Any, input_size: tuple[int, ...] | None, weights: str 
         else:
             try:
                 module = create(img_size=tuple(input_size[1:]))
-            except TypeError:  # convolutional nets take any size and know no such option
+            except TypeError:  # convolutional nets accept any size and have no such option
                 module = create()
     return module.eval()
 

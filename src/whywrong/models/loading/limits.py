@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _lock = threading.Lock()
-_inside: list[tuple[int, int]] = []  # the limits from before, once for every block that is entered
+_inside: list[tuple[int, int]] = []  # previous limits, one entry per active block
 
 
 @contextlib.contextmanager

@@ -96,7 +96,7 @@ def _settle(stated: Stated, data: DataFacts, given: Mapping[str, Any]) -> tuple[
     transformed = data.prepared or data.spec is not None
     says = {"input_size": data.size, **_known(of_model), **of_data, **given}
     if "mean" in given and not len(given["mean"]) and "std" not in given:
-        says["std"] = None  # switched off together
+        says["std"] = None  # disabled together
     if stated.missing is not None and says.get("mean") is None and not transformed:
         raise InputError(stated.missing)
     if says["input_size"] is None:
@@ -116,7 +116,7 @@ def _by_data(stated: Stated, data: DataFacts) -> dict[str, Any]:
     """
     said = _known(_fields(data.spec)) | {"resize": data.spec.resize} if data.spec is not None else {}
     if data.prepared and data.size is not None:
-        channels = (stated.says.get("input_size") or data.size)[0]  # grey images serve a model of three channels
+        channels = (stated.says.get("input_size") or data.size)[0]  # a model with three channels accepts grey
         said = {"input_size": (channels, *data.size[1:]), "resize": None, "interpolation": "bilinear"}
     return said | ({} if data.mean is None else {"mean": data.mean, "std": data.std})
 
@@ -233,7 +233,7 @@ def stated_by_transformers(model: Any, processor: Any, given: Mapping[str, Any])
     inner = unwrap(model)
     title = _title(inner)
     of_timm: Any = getattr(inner, "timm_model", None)
-    if of_timm is not None:  # transformers keeps the preprocessing of such a model in it
+    if of_timm is not None:  # for such a model, transformers stores the preprocessing here
         from whywrong.models.loading.timm_nets import stated_by_timm
 
         return Stated(model=model, title=title, says=stated_by_timm(of_timm)[0])

@@ -21,10 +21,10 @@ from whywrong.models.loading.loaded import Loaded, ModelRequest
 from whywrong.models.loading.onnx_graph import external_files, last_operation
 from whywrong.models.memory import out_of_memory
 
-OPENING = 300.0  # seconds that ONNX Runtime may take to open and optimise a graph
-SECONDS = 60.0  # that it may take for the first image
-SECONDS_AN_IMAGE = 10.0  # that every image of a batch adds
-_TERMINATED = "terminate flag"  # as ONNX Runtime words it
+OPENING = 300.0  # seconds, limit for ONNX Runtime to open and optimise a graph
+SECONDS = 60.0  # seconds, limit for the first image
+SECONDS_AN_IMAGE = 10.0  # seconds, added to the limit per image of a batch
+_TERMINATED = "terminate flag"  # part of the message of ONNX Runtime
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
@@ -46,7 +46,7 @@ class OnnxModel:
             raise ModelError("ONNX models need ONNX Runtime: pip install 'whywrong[onnx]'") from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # its own log goes to the terminal; what stops us is raised
+        options.log_severity_level = 4  # its log would go to the terminal; fatal errors are raised
         providers = [p for p in ("CUDAExecutionProvider",) if p in onnxruntime.get_available_providers()]
         providers += ["CPUExecutionProvider"]
         self._limited = len(providers) == 1  # CUDA maps more memory than the machine has
@@ -92,14 +92,14 @@ class OnnxModel:
             ModelError: The limit of memory or time is exceeded.
         """
         size = input_size or self.input_size
-        if size is None:  # asked for by the caller
+        if size is None:  # the caller requests it
             return
         x = np.full((self.largest_batch or 1, *size), 0.5, self._type)
         try:
             self._bounded(lambda: self._answers(x.transpose(0, 2, 3, 1) if self._last else x, SECONDS), SECONDS + 5)
         except Exception as error:
             if not (out_of_memory(error) or _TERMINATED in str(error) or isinstance(error, TimeoutError)):
-                return  # the health probe says more about other troubles
+                return  # the health probe explains other problems better
             why = "needs more memory than there is" if out_of_memory(error) else f"gives no answer within {SECONDS:g} s"
             raise ModelError(f"{self._file} {why} for one blank image: {_one_line(error)}") from error
 
@@ -135,7 +135,7 @@ def load_onnx(request: ModelRequest) -> Loaded:
     """
     if request.weights is not None:
         raise InputError("an ONNX file carries its own weights; leave weights out")
-    path = Path(os.path.abspath(request.name))  # links stay: what else it needs is beside the name, not the target
+    path = Path(os.path.abspath(request.name))  # links are kept: its other files are beside the link, not the target
     if not path.is_file():
         raise InputError(f"no ONNX model at {path}")
     size = request.given.get("input_size")

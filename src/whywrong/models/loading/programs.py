@@ -23,7 +23,7 @@ from whywrong.core.errors import InputError, ModelError
 from whywrong.models.loading.libraries import refuse_weights
 from whywrong.models.loading.loaded import Loaded, ModelRequest
 
-_MOST_JSON = 2**28  # bytes of one description
+_MOST_JSON = 2**28  # bytes of one JSON description
 _PLAIN = re.compile(
     r"[^/]+/(archive_format|archive_version|byteorder|version|\.data/\w+|.+\.json|data/weights/weight_\d+"
     r"|data/constants/tensor_\d+|data/sample_inputs/[\w.]+\.pt)"
@@ -71,7 +71,7 @@ def load_program(request: ModelRequest) -> Loaded:
 def _load_script(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that TorchScript is deprecated helps nobody who has a file of it
+            warnings.simplefilter("ignore")  # a deprecation warning does not help a user with a TorchScript file
             return torch.jit.load(str(path), map_location="cpu").eval()
     except Exception as error:
         raise ModelError(f"{path.name} cannot be read as TorchScript: {_one_line(error)}") from error
@@ -121,7 +121,7 @@ def _check_export(name: str, archive: zipfile.ZipFile) -> None:
         )
 
     names = archive.namelist()
-    if len(set(names)) != len(names):  # two readers may take different ones
+    if len(set(names)) != len(names):  # two readers could pick different ones
         raise refuse("parts of the same name")
     for member in archive.infolist():
         if member.compress_type != zipfile.ZIP_STORED or not _PLAIN.fullmatch(member.filename):

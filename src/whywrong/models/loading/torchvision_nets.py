@@ -14,7 +14,7 @@ from whywrong.models.loading.loaded import Loaded, ModelRequest
 from whywrong.models.weights.files import load_weights
 
 _RESCALING = ("inception_v3", "googlenet")
-_AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that only training uses
+_AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads used in training only
 
 
 def load_torchvision(request: ModelRequest) -> Loaded:

@@ -43,7 +43,7 @@ def _named(source: Path, folder: Path) -> tuple[set[Path], set[Path]]:
     try:
         tree = ast.parse(source.read_bytes())
     except (SyntaxError, ValueError, RecursionError, OSError):
-        return set(), set()  # importing it says so
+        return set(), set()  # the import reports it
     modules: set[Path] = set()
     files: set[Path] = set()
     for node in ast.walk(tree):
@@ -74,7 +74,7 @@ def _module(name: str, folder: Path) -> set[Path]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that no file system takes
+    except (OSError, ValueError):  # an invalid file name
         return False
 
 

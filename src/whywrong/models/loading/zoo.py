@@ -228,7 +228,7 @@ def _load(request: ModelRequest) -> Loaded:
 def _spec(given: Mapping[str, Any], loaded: Loaded, model: str) -> InputSpec:
     said = {name: given[name] if given[name] is not None else loaded.says.get(name) for name in SPEC_FIELDS}
     if given["mean"] is not None and not len(given["mean"]) and given["std"] is None:
-        said["std"] = None  # switched off together
+        said["std"] = None  # disabled together
     size = said.pop("input_size")
     if size is None:
         raise InputError(f"{model} does not say its input size: {loaded.ask}")

@@ -20,7 +20,7 @@ from whywrong.models.kinds import unwrap
 from whywrong.models.weights.pickled import REMEDY, read_pickled
 from whywrong.models.weights.states import choose_state, named_tables, renamed
 
-HEADER_CAP = 100_000_000  # bytes, as the safetensors library has it
+HEADER_CAP = 100_000_000  # bytes, same limit as in the safetensors library
 ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
     "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
@@ -65,7 +65,7 @@ def load_weights(
                 f'{path.name}: weight "{name}" holds NaN or infinity; the training diverged or it is damaged'
             )
     ordered = OrderedDict(state)
-    # Some modules read the version of their layout from here; files without it are taken to be of today's layout.
+    # Some modules read their layout version from here; files without it are assumed to have the current layout.
     ordered._metadata = getattr(module.state_dict(), "_metadata", {})  # type: ignore[attr-defined]
     try:
         module.load_state_dict(ordered, strict=False)

@@ -27,7 +27,7 @@ REMEDY = (
     "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'), or torch.save(model.state_dict(), ...)"
 )
 
-SAFE_TORCH = (2, 10)  # older ones run code of some files, weights_only or not
+SAFE_TORCH = (2, 10)  # older versions run code of some files despite weights_only
 
 # Names that torch itself decides about: they build tensors, and weights_only allows no other of them.
 _LEFT_TO_TORCH = ("torch", "collections", "_codecs")
@@ -52,7 +52,7 @@ _PLAIN_BUILTINS = frozenset(
         "object", "slice", "range", "type"
     ]
 )  # fmt: skip
-_PICKLES = 5  # in the older form: magic number, protocol, machine, object, names of the storages
+_PICKLES = 5  # in the older format: magic number, protocol, machine, object, names of the storages
 
 
 class Inert:
@@ -113,7 +113,7 @@ def read_pickled(path: Path) -> tuple[Any, tuple[str, ...]]:
     stands_for: list[Any] = [(_PlainDict if n == "collections.defaultdict" else Inert, n) for n in sorted(inert)]
     try:
         with torch.serialization.safe_globals(stands_for), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read is refused below
+            warnings.simplefilter("ignore")  # about pickle protocols; unreadable files are refused below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path.name} holds more than weights ({_first_reason(error)}); {REMEDY}") from None
@@ -181,7 +181,7 @@ def _check_zip(path: Path) -> None:
     """Refuse archives that expand beyond their size; ``torch.save`` never compresses."""
     try:
         if not zipfile.is_zipfile(path):
-            return  # the older form is one pickle
+            return  # the older format is one pickle
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except Exception as error:  # noqa: BLE001 - zipfile fails in many ways on damaged directories

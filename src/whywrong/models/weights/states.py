@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from whywrong.core.errors import ModelError
 
-_DEEPEST = 5  # tables inside tables
+_DEEPEST = 5  # nesting levels of tables
 _MOST_TABLES = 10_000
 _SHOWN = 5
 _TOP = "."
@@ -114,7 +114,7 @@ def named_tables(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tens
         inner: list[tuple[tuple[str, ...], Any]] = []
         for path, mapping in level:
             visited += 1
-            if not isinstance(mapping, Mapping) or visited > _MOST_TABLES:  # crafted ones hold each other many times
+            if not isinstance(mapping, Mapping) or visited > _MOST_TABLES:  # crafted tables may repeat each other
                 continue
             table = {k: v for k, v in mapping.items() if isinstance(k, str) and isinstance(v, Tensor)}
             if table:
@@ -146,7 +146,7 @@ def _mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Any]) -> lis
     wrong = []
     for key, target in expected.items():
         if key not in state:
-            if not key.endswith("num_batches_tracked"):  # a counter that no prediction reads
+            if not key.endswith("num_batches_tracked"):  # a counter that predictions do not use
                 wrong.append(f'"{key}" is missing')
         elif isinstance(target, Tensor) and state[key].shape != target.shape:
             wrong.append(f'"{key}" is {tuple(state[key].shape)} in the file, {tuple(target.shape)} in the model')
@@ -158,7 +158,7 @@ def _mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Any]) -> lis
 def _foreign(chosen: StateSet, module: nn.Module, optional: Sequence[str] = ()) -> list[str]:
     """List additional names that show another architecture; a deeper network holds all names of this one."""
     expected = module.state_dict().keys()
-    kept = {name for name, _ in module.named_buffers()}  # also those that are computed and not stored
+    kept = {name for name, _ in module.named_buffers()}  # including those that are computed, not stored
     top = {name.split(".")[0] for name in (*expected, *kept, *(n for n, _ in module.named_children()))}
     foreign = []
     for name, tensor in chosen.state().items():
