@@ -46,6 +46,11 @@ INSTRUCTIONS = (
     "reproduce/counterfactuals",
     "reproduce/interactions",
     "reproduce/inverted",
+    "runs",
+    "runs/engines",
+    "runs/queries",
+    "runs/store",
+    "runs/work",
 )
 # Words that begin a description of the result, not an instruction.
 NOT_VERBS = """

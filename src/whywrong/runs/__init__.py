@@ -1,1 +1,1 @@
-"""The run folder and the engine that fills it: listing, predictions, evidence; resumable, extensible, queryable."""
+"""The run folder and the engine that fills it: listing, predictions, evidence; resumable and extensible."""

@@ -1,4 +1,4 @@
-"""Run an analysis over data sets: in units that are stored, resumed and given to workers."""
+"""Run an analysis of data sets in units that are stored, resumed and distributed to workers."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ TIME_LIMIT = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisOptions:
-    """How an analysis is run.
+    """Options of an analysis.
 
     Attributes:
-        workers: 1 works in this process; more are spawned processes, which may die without taking the run along.
-        engine: Where the work is done, see :mod:`whywrong.runs.engines.names`.
+        workers: 1 works in this process; more are spawned processes, whose crash does not end the run.
+        engine: Where the work runs, see :mod:`whywrong.runs.engines.names`.
         time_limit: Seconds without an image passing, after which a worker process counts as hung.
         decode: How files are decoded.
     """
@@ -78,18 +78,19 @@ def run_analysis(
     options: AnalysisOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> AnalysisResult:
-    """Run an analysis and write its tables into a folder: that of a run of the same model, or one of its own.
+    """Run an analysis and write its tables to a folder.
 
-    Units that the folder holds already are not computed again: an interrupted analysis is resumed by the same call.
+    The folder may be that of a run of the same model. Units already stored there are not computed again, so the same
+    call resumes an interrupted analysis.
 
     Args:
-        analysis: Its line in the registry.
+        analysis: Its registry entry.
         classifier: The classifier.
         images: Sets of labelled images by name.
-        out: The folder, made if it does not exist.
+        out: Output folder; created if missing.
         config: Frozen config of the analysis.
         models: Further classifiers.
-        inputs: What else the analysis takes, by name.
+        inputs: Further inputs of the analysis, by name.
         options: Workers, engine, and how files are decoded.
         progress: Called after every unit, and twice a second while images pass.
 
@@ -99,7 +100,7 @@ def run_analysis(
         DataError: There is nothing to read.
         RunFolderError: The folder holds something else or the run of another model, is in use, or lies in the data.
         EnvironmentFailure: Disk or workers fail; the same call resumes.
-        Interrupted: A signal came; the same call resumes.
+        Interrupted: Interrupted by a signal; the same call resumes.
     """
     options = options or AnalysisOptions()
     if classifier.access < analysis.access:
@@ -135,7 +136,7 @@ def run_analysis(
 
 
 def write_analysis(folder: Path, analysis: Analysis, config: Any, result: AnalysisResult) -> None:
-    """Write the tables, the record and the files of a result; the lock of the folder is held.
+    """Write the tables, the record and the files of a result to a locked folder.
 
     Raises:
         EnvironmentFailure: The disk is full or fails.
@@ -148,7 +149,7 @@ def write_analysis(folder: Path, analysis: Analysis, config: Any, result: Analys
 
 
 def _workers(asked: int, models: Sequence[Classifier], images: Mapping[str, Source]) -> int:
-    """How many workers there can be."""
+    """Return the possible number of workers."""
     kept = [text for source in images.values() for model in models if (text := kept_in_memory(model, source))]
     if asked > 1 and kept:
         text = f"{kept[0]} only in memory, which no other process can see: one worker does it all"
@@ -161,7 +162,7 @@ def _workers(asked: int, models: Sequence[Classifier], images: Mapping[str, Sour
 
 
 def _check_place(folder: Path, classifier: Classifier, images: Mapping[str, Source]) -> None:
-    """Refuse a folder in the data, of something else, or of the run of another model."""
+    """Check that the folder is not in the data, of something else, or of the run of another model."""
     for source in images.values():
         check_apart(folder, source.spec)
     check_folder(folder)
@@ -176,7 +177,7 @@ def _check_place(folder: Path, classifier: Classifier, images: Mapping[str, Sour
 
 
 def _make_room(folder: Path, analysis: Analysis) -> None:
-    """Remove what killed writers left, and move aside damaged files of an earlier analysis."""
+    """Remove what killed writers left, and quarantine damaged files of an earlier analysis."""
     found = survey(folder)
     tidy(folder, found)
     place = results_folder(folder, analysis)
@@ -200,7 +201,7 @@ def _settle(name: str, source: Source, classifier: Classifier, decode: DecodeOpt
 
 
 def _check_models(config: Any, classifier: Classifier, images: Mapping[str, ImageSet]) -> None:
-    """Let an analysis refuse the classifier, and models that its settings name, before anything is read or written."""
+    """Let an analysis check the classifier and the models of its settings before anything is read or written."""
     if not hasattr(config, "check_models"):
         return
     for one in images.values():
@@ -208,7 +209,7 @@ def _check_models(config: Any, classifier: Classifier, images: Mapping[str, Imag
 
 
 class _Context:
-    """See :class:`whywrong.explain.analysis.AnalysisContext`."""
+    """Implements :class:`whywrong.explain.analysis.AnalysisContext`."""
 
     models: Sequence[Classifier] = ()
     inputs: Mapping[str, Any]
@@ -239,7 +240,7 @@ class _Context:
         images: str = "data",
         settings: Sequence[str] | None = None,
     ) -> Iterator[R]:
-        """Compute a step over all images of a set, in stretches of fixed size."""
+        """Compute a step over all images of a set, in chunks of fixed size."""
         entries, size = list(self._sources[images].entries()), identity.SHARD_SIZE
         units = [tuple(entries[start : start + size]) for start in range(0, len(entries), size)]
         return self._results(function, self._over(step, function, units, settings, images))
@@ -258,7 +259,7 @@ class _Context:
     def once(
         self, step: str, function: Callable[[Any, Any], Any], unit: Any, *, settings: Sequence[str] | None = None
     ) -> Kept:
-        """Compute a step of one unit whose result further units read."""
+        """Compute a step of one unit whose result is read by other units."""
         (task,) = self._over(step, function, [unit], settings)
         self._passes += read_maps(task.path, [PASSES])[PASSES]
         kind = get_type_hints(function)["return"]
@@ -287,12 +288,12 @@ class _Context:
         return RunFolder(self._folder).query(sql)
 
     def progress(self, step: str, done: int, total: int) -> None:
-        """Say how far a step is that is computed outside of units."""
+        """Report the progress of a step that is computed outside of units."""
         self._stop.check()
         self._report(Progress(step, done, total, 0, 0))
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         if self._engine is not None:
             self._engine.close()
 
@@ -304,7 +305,7 @@ class _Context:
         settings: Sequence[str] | None,
         images: str = "",
     ) -> list[UnitTask]:
-        """Compute what is missing of a step over images of one set, or over units of any kind."""
+        """Compute the missing units of a step over images of one set, or over units of any kind."""
         made_of = self._made_of(step, settings, [images] if images else list(self.images))
         place = self._folder / UNITS / self._analysis.name / step.replace(" ", "_") / made_of[:12]
         tasks = [
@@ -356,7 +357,7 @@ class _Context:
         return make(spec, self.classifier, Sources(self._sources), options)
 
     def _made_of(self, step: str, settings: Sequence[str] | None, images: Sequence[str]) -> str:
-        """Digest of everything that all units of a step depend on."""
+        """Compute a digest of everything that all units of a step depend on."""
         config = config_dict(self._config)
         return _digest(
             [
@@ -379,14 +380,14 @@ class _Context:
         return run_of(task.path) == task.identity
 
     def _forget_others(self, place: Path) -> None:
-        """Remove parts of this step that were made with other settings, of which a step keeps only the last."""
+        """Remove results of this step with other settings; only the last settings are kept."""
         for path in survey(self._folder).files:
             if path.parent != place and path.parent.parent == place.parent:
                 path.unlink(missing_ok=True)
 
 
 def _items_of(task: UnitTask) -> list[str]:
-    """Items of a stretch of images, one of which may have ended a worker; none of a unit of another kind."""
+    """Return the items of a chunk of images, any of which may have crashed a worker; none for other units."""
     unit = task.unit if isinstance(task.unit, tuple) else ()
     return [entry.item_id for entry in unit if isinstance(entry, Entry)]
 

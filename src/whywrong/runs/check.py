@@ -1,4 +1,4 @@
-"""Is a model wired up right? Accuracy, health and first errors, before any run."""
+"""Check a model and its data before any run, by accuracy, health and first errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from whywrong.runs.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class WrongImage:
-    """An error seen by :func:`check`: names of its two classes, and the confidence (0..1; None for labels only)."""
+    """An error found by :func:`check`: its two class names, and the confidence (0..1; None for labels only)."""
 
     key: str
     true: str
@@ -32,17 +32,17 @@ class WrongImage:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """Whether a model and its data are wired up right.
+    """Result of :func:`check`.
 
     Attributes:
         images: Labelled images that were read and classified.
-        wrong: Those whose prediction differs from the label.
-        accuracy: Share that is right, with its Wilson interval.
+        wrong: Misclassified images.
+        accuracy: Share of correctly classified images, with its Wilson interval.
         findings: Of the health probe on a few images, and of the accuracy on all.
-        errors: The first wrong images.
-        failed: Key and reason of the items that could not be read or got no valid answer.
+        errors: The first misclassified images.
+        failed: Key and reason of the items that could not be read or got no valid prediction.
         classes: Number of classes of the model.
-        warnings: What the source had to say.
+        warnings: Warnings of the source.
     """
 
     images: int
@@ -56,11 +56,14 @@ class CheckReport:
 
     @property
     def sound(self) -> bool:
-        """Whether no finding says that a diagnosis would mean nothing."""
+        """Whether no finding makes a diagnosis meaningless."""
         return all(finding.level != "stop" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; ``accuracy`` is None where no image got a valid answer."""
+        """Return plain JSON values.
+
+        ``accuracy`` is None if no image got a valid prediction.
+        """
         return {**dataclasses.asdict(self), **({} if self.images else {"accuracy": None})}
 
 
@@ -73,7 +76,7 @@ def check(
     decode_options: DecodeOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> CheckReport:
-    """Accuracy, health and first errors of a classifier on labelled images.
+    """Compute accuracy, health and first errors of a classifier on labelled images.
 
     Args:
         classifier: The model to check.
@@ -126,7 +129,7 @@ def check(
 
 
 def _answers(classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor | None, dict[int, str]]:
-    """Predicted classes and confidences (None for labels only), (B,) each, and why rows have no valid answer."""
+    """Predict classes and confidences (None for labels only), (B,) each, and give reasons for invalid rows."""
     if classifier.access < Access.SCORES:
         return classifier.predict(x), None, {}
     logits, faults = classifier.logits_or_faults(x)

@@ -1,8 +1,8 @@
-"""Images read right that errors are compared with: in role play, their runner-up is asked for as if it were the label.
+"""Controls for errors: correctly classified images, with their runner-up as the label.
 
-A class that is near is brought out more easily than one that is far, so controls are matched to the errors by the
-margin of the class asked for. A part of the images is held out: every report states how often the test calls them.
-The matching is ours; the page of each method that has controls argues it.
+A similar class is easier to reach than a distant one, so controls are matched to the errors by the margin of the
+class asked for. Some images are held out: every report states how often the test confirms them. The matching is ours;
+the page of each method that has controls argues it.
 """
 
 from __future__ import annotations
@@ -18,26 +18,25 @@ from whywrong.runs.folder import RunFolder
 from whywrong.runs.queries.views import shards_of
 
 PER_ERROR = 2  # controls matched to each error
-HELD_OUT = 0.4  # share of the images read right that no control is taken from
-HELD_OUT_COUNT = 100, 200  # fewest and most of them that are asked about; in between, one for each error
+HELD_OUT = 0.4  # share of the correctly classified images not used as controls
+HELD_OUT_COUNT = 100, 200  # fewest and most of them that are tested; in between, one per error
 _SMALLEST = 1e-9  # logits; a tie has no logarithm
 
 
 def select_controls(
     run: RunFolder, asked: Mapping[int, Collection[str]], seed: int
 ) -> dict[int, frozenset[tuple[str, bool]]]:
-    """Choose controls for the errors that are asked about, from the stored predictions.
+    """Choose controls for the errors of a method from the stored predictions.
 
-    The choice depends on these errors, the predictions and the seed alone, so that an interrupted run goes on with the
-    same controls.
+    The choice depends only on these errors, the predictions and the seed, so that a resumed run uses the same controls.
 
     Args:
         run: The run, its predictions complete.
         asked: Errors by shard.
-        seed: Seeds which images are held out.
+        seed: Seed of which images are held out.
 
     Returns:
-        By shard: items read right, and whether each is held out. Empty if the model tells no scores.
+        By shard: correctly classified items, and whether each is held out. Empty if the model gives no scores.
     """
     wanted = {item for items in asked.values() for item in items}
     table = run.query(
@@ -49,7 +48,7 @@ def select_controls(
     errors, pool = margins[asked_about], right.nonzero()[0]
     held_out = _held_out(items[pool], seed)
     least, most = HELD_OUT_COUNT
-    if (~held_out).sum() < ENOUGH_CONTROLS:  # then all there are serve
+    if (~held_out).sum() < ENOUGH_CONTROLS:  # then all are used
         least = most = len(pool)
     counts = {False: max(PER_ERROR * len(errors), ENOUGH_CONTROLS), True: min(max(len(errors), least), most)}
     chosen: dict[str, bool] = {}
@@ -64,14 +63,14 @@ def select_controls(
 
 
 def _columns(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Items (N,), logarithms of their margins (N,), and whether each is read right (N,) bool."""
+    """Return items (N,), log margins (N,), and whether each is correctly classified (N,) bool."""
     items = np.array(table["item_id"].to_pylist(), dtype=object)
     margins = np.maximum(table["margin"].to_numpy().astype(np.float64), _SMALLEST)
     return items, np.log(margins), table["is_right"].to_numpy(zero_copy_only=False).astype(bool)
 
 
 def _held_out(items: Sequence[str] | np.ndarray, seed: int) -> np.ndarray:
-    """(N,) bool: the share of the items that is held out, by a hash of seed and item."""
+    """Select the held-out items, (N,) bool, by a hash of seed and item."""
     from whywrong.core.randomness import item_keys
 
     if not len(items):

@@ -1,4 +1,4 @@
-"""List, predict and explain the items of a data set; resumable at every step, extensible afterwards."""
+"""List, predict and explain the items of a data set; resumable at every step, extensible later."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ from whywrong.runs.work.plan import computed_items, plan_explain, plan_predictio
 from whywrong.runs.work.predict import NOT_FINITE
 from whywrong.runs.work.tasks import MethodSpec, RunSpec, ShardTask
 
-_FOR_PREDICTIONS = 0.4  # share of a time budget that may go into predictions
-_FIRST_SAMPLE = 256  # images predicted to learn how many fit into a time budget
+_FOR_PREDICTIONS = 0.4  # share of a time budget that predictions may use
+_FIRST_SAMPLE = 256  # images predicted to estimate how many fit into a time budget
 
 
 def diagnose(
@@ -57,15 +57,15 @@ def diagnose(
     progress: Callable[[Progress], None] = lambda _: None,
     given: Mapping[str, bytes] | None = None,
 ) -> RunFolder:
-    """Find the images that a classifier gets wrong and gather evidence; everything lands in a run folder.
+    """Find the misclassified images and gather evidence in a run folder.
 
-    What the folder already holds of the same run is kept and not computed again: an interrupted run goes on, methods,
-    depth and ``limit`` may be added to, and of changed data only what changed is redone.
+    Results of the same run in the folder are kept and not computed again: an interrupted run is resumed; methods,
+    depth and ``limit`` may be extended; and if the data changed, only the changed items are recomputed.
 
     Args:
         classifier: The classifier; without a recipe it exists only in memory and runs in this process.
         source: Labelled images.
-        out: Folder of the run; made where it is missing.
+        out: Folder of the run; created if missing.
         options: What is computed, and where; default ``RunOptions()``.
         progress: Called at the start of every stage, after every shard, and twice a second while images pass.
         given: Files, by name, that the caller has put into the folder for this run; data beside them may be anywhere.
@@ -74,13 +74,13 @@ def diagnose(
         The run, complete.
 
     Raises:
-        InputError: A setting breaks its contract, labels do not match the classes, or there are more workers than GPUs.
-        ModelError: The classifier breaks its contract; NonFiniteError where it returns NaN on more than 5 %.
+        InputError: A setting is invalid, labels do not match the classes, or there are more workers than GPUs.
+        ModelError: The classifier is invalid; NonFiniteError if it returns NaN on more than 5 %.
         DataError: There is nothing to read.
         RunFolderError: The folder cannot be written, is in use, holds something else or another run, or lies in the
             data.
         EnvironmentFailure: Disk or workers fail; the run can be resumed.
-        Interrupted: A signal came; the run can be resumed.
+        Interrupted: Interrupted by a signal; the run can be resumed.
     """
     options = options or RunOptions()
     worker_cards(classifier, options.workers)
@@ -115,7 +115,7 @@ class _Diagnosis:
         self.labels: dict[str, int] = {}
 
     def begin(self, steps: list[MethodSpec]) -> None:
-        """Settle everything that can stop the run, and write down what it is a run of."""
+        """Make all checks that can stop the run, and record its identity."""
         options, decode = self.options, self.options.decode_options
         explicit = options.methods is not None
         granted, _ = filter_by_access(steps, self.classifier.access, explicit=explicit)
@@ -152,7 +152,7 @@ class _Diagnosis:
             self._declare(step)
 
     def work(self, progress: Callable[[Progress], None]) -> None:
-        """List, predict and explain; stop when the time budget is used up."""
+        """List, predict and explain until done or the time budget is used up."""
         time_budget = self.options.time_budget
         started = time.monotonic()
         run = RunFolder(self.folder)
@@ -259,7 +259,7 @@ class _Diagnosis:
             done, errors, failed = done + report.done, errors + report.errors, failed + report.failed
             nonfinite += report.nonfinite
             shown.show(done=done, errors=errors, failed=failed)
-            check_nonfinite_share(nonfinite, items)  # of all, so that the order of the listing does not matter
+            check_nonfinite_share(nonfinite, items)  # over all, so that the order of the listing does not matter
         predicted, labels = (torch.from_numpy(column) for column in labelled_predictions(run))
         names = self.meta["model"]["classes"]
         found = accuracy_findings(predicted, labels, len(names), names) if len(labels) else ()

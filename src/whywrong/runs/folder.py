@@ -1,4 +1,4 @@
-"""The run folder: everything that one diagnosis produced, read without torch."""
+"""The run folder, with all results of one diagnosis, read without torch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ class RunFolder(StoredRun):
         self._cached: tuple[tuple[int, ...], duckdb.DuckDBPyConnection, RunFiles] | None = None
 
     def connection(self) -> duckdb.DuckDBPyConnection:
-        """A new in-memory connection with the views of this run; it can read the files of the run and nothing else.
+        """Open a new in-memory connection with the views of this run.
+
+        It can read the files of the run and nothing else.
 
         Raises:
             RunFolderError: A file of the run is missing or damaged.
@@ -60,11 +62,12 @@ class RunFolder(StoredRun):
         return connect(self)
 
     def query(self, sql: str) -> pa.Table:
-        """The answer of one SELECT over the views ``items``, ``predictions``, ``errors``, ``failed_items``,
-        ``classes`` and one per method.
+        """Run one SELECT over the views of the run.
+
+        The views are ``items``, ``predictions``, ``errors``, ``failed_items``, ``classes`` and one per method.
 
         Raises:
-            InputError: Not one SELECT that only reads the views, or SQL that DuckDB refuses.
+            InputError: Not one SELECT that only reads the views, or invalid SQL.
             RunFolderError: A file of the run is missing or damaged.
         """
         from whywrong.runs.queries.query import select
@@ -80,23 +83,23 @@ class RunFolder(StoredRun):
             try:
                 return select(cursor, sql)
             except InputError:
-                if files.problem is not None:  # the SQL is right: a file was damaged since the views were made
+                if files.problem is not None:  # the SQL is valid: a file was damaged since the views were made
                     raise files.problem from None
                 raise
 
     def _state(self) -> tuple[int, ...]:
-        """Changes whenever a shard is committed: views over other files are then due."""
+        """Return a state that changes whenever a shard is committed, so that views are made again."""
         methods = [self.parts(name, controls=beside) for name in self.meta["methods"] for beside in (False, True)]
         results = [results_folder(self.path, analysis) for analysis in analyses().values()]
         folders = [self.items, self.predictions, *methods, *results]
         return tuple(folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders)
 
     def errors(self) -> pa.Table:
-        """Items whose predicted class is not their label."""
+        """Return the items whose predicted class is not their label."""
         return self.query("select * from errors")
 
     def maps(self, method: str, item_id: str) -> dict[str, np.ndarray]:
-        """Dense maps of one error by name; empty where there are none.
+        """Return the dense maps of one error by name, empty if there are none.
 
         Raises:
             RunFolderError: Their file is missing or damaged.
@@ -113,11 +116,11 @@ class RunFolder(StoredRun):
         return {name.split("/", 1)[1]: array for name, array in maps.items()}
 
     def thumb(self, item_id: str) -> dict[str, Any] | None:
-        """A small copy of the whole photograph of an error; None where there is none.
+        """Return a thumbnail of the whole photograph of an error, None if missing.
 
         Returns:
-            ``jpeg`` (JPEG bytes, or PNG where the photograph is smaller than 64 px), ``width`` and ``height`` in
-            pixels, and ``x0 y0 x1 y1``: what the model sees of it, as shares of width and height.
+            ``jpeg`` (JPEG bytes, or PNG if the photograph is smaller than 64 px), ``width`` and ``height`` in
+            pixels, and ``x0 y0 x1 y1``: the part that the model sees, as shares of width and height.
 
         Raises:
             RunFolderError: Its file is missing or damaged.
@@ -131,10 +134,10 @@ class RunFolder(StoredRun):
         return rows[0] if rows else None
 
     def place(self, item_id: str) -> tuple[int, str]:
-        """Shard of an error, and the item under which its evidence is stored.
+        """Return the shard of an error, and the item under which its evidence is stored.
 
         Raises:
-            RunFolderError: It is no error of this run.
+            RunFolderError: It is not an error of this run.
         """
         try:
             return self._place[item_id]
@@ -143,7 +146,7 @@ class RunFolder(StoredRun):
 
     @cached_property
     def _place(self) -> dict[str, tuple[int, str]]:
-        """Of every error: its shard, and the item under which it is stored."""
+        """Shard of every error, and the item under which it is stored."""
         from whywrong.runs.queries.views import places
 
         return {item: (shard, stored_as) for item, shard, stored_as in places(self)}

@@ -1,4 +1,4 @@
-"""Under the lock, before any work: does the folder belong to this run, and is what it holds intact?"""
+"""Check that a locked folder belongs to this run and that its files are not damaged."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NAMES = ("utf-8", "surrogateescape")
 
 
 def check_apart(folder: Path, data: SourceSpec) -> None:
-    """Make sure that a run is not written into the data that it reads, nor around them.
+    """Check that a run folder neither lies in the data it reads nor contains them.
 
     Args:
         folder: The run folder.
-        data: Where the images come from.
+        data: Source of the images.
 
     Raises:
         RunFolderError: The folder is, lies in, or holds the data.
@@ -36,7 +36,7 @@ def check_apart(folder: Path, data: SourceSpec) -> None:
     run, images = Path(os.path.realpath(folder)), Path(os.path.realpath(path_bytes(data.path)).decode(*_NAMES))
     if run == images:
         raise RunFolderError(f"{folder}: this is the folder of the data; name another folder for the run")
-    if data.kind != "table" and images in run.parents:  # a table lists its images: what lies beside them is not read
+    if data.kind != "table" and images in run.parents:  # a table lists its images: other files beside it are not read
         raise RunFolderError(f"{folder}: the run folder lies in the data ({images}); name a folder outside of it")
     if run in images.parents:
         raise RunFolderError(f"{folder}: the data ({images}) lie in the run folder; name another folder for the run")
@@ -45,13 +45,15 @@ def check_apart(folder: Path, data: SourceSpec) -> None:
 def open_or_create_run(
     folder: Path, now: dict[str, Any], steps: Sequence[MethodSpec]
 ) -> tuple[dict[str, Any], list[str]]:
-    """The ``run.json`` to go on with: the stored one, or ``now`` for a new run.
+    """Return the ``run.json`` to continue with.
+
+    The stored one, or ``now`` for a new run.
 
     Returns:
-        Its content, and lines about what had to be repaired.
+        Its content, and notes about repairs.
 
     Raises:
-        RunFolderError: The folder belongs to another run; lists what differs.
+        RunFolderError: The folder belongs to another run; the message lists the differences.
         EnvironmentFailure: The disk is full or fails.
     """
     with preparing(folder):
@@ -70,7 +72,7 @@ def _open_or_create_run(
         stored = read_run_file(folder)
     except RunFolderError:
         if (folder / RUN_FILE).exists() and intact(folder / RUN_FILE):
-            raise  # whole, and of another format
+            raise  # undamaged, but of another format
         return _restore(folder, now, shards)
     changed = differences(stored, now, steps)
     if changed:
@@ -81,7 +83,7 @@ def _open_or_create_run(
 
 
 def _restore(folder: Path, now: dict[str, Any], shards: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
-    """``run.json`` is lost, and the shards say whether they are of this run."""
+    """Restore a lost ``run.json``; the shards tell whether they belong to this run."""
     foreign = [path for path in shards if intact(path) and run_of(path) != identity(now)]
     if foreign:
         raise RunFolderError(
@@ -95,11 +97,14 @@ def _restore(folder: Path, now: dict[str, Any], shards: Sequence[Path]) -> tuple
 
 
 def quarantine_invalid(folder: Path, shards: Sequence[Path], run: str) -> list[str]:
-    """Move aside what is damaged, incomplete or foreign; it is then missing, and so is done again."""
+    """Quarantine files that are damaged, incomplete or foreign.
+
+    They are then missing, and computed again.
+    """
     notes = []
     for path in shards:
         if not path.exists():
-            continue  # gone with its table
+            continue  # moved with its table
         problem = None
         if not intact(path):
             problem = "is damaged"
@@ -114,7 +119,7 @@ def quarantine_invalid(folder: Path, shards: Sequence[Path], run: str) -> list[s
 
 
 def _maps_of(folder: Path, table: Path) -> Path | None:
-    """The file of maps that a method's table needs."""
+    """Return the file of maps that a method's table needs."""
     parts = table.relative_to(folder).parts
     if (
         parts[0] != "parts"

@@ -1,4 +1,4 @@
-"""What a run is a run of: model, data, seed, settings; and how another run differs from it."""
+"""Identity of a run by model, data, seed and settings, and how two runs differ."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from whywrong.data.sources.base import Source
 from whywrong.runs.store.schemas import PREDICTIONS_VERSION, SCHEMA_VERSION, SHARD_SIZE
 from whywrong.runs.work.tasks import MethodSpec
 
-if TYPE_CHECKING:  # reading a search needs this module and no torch
+if TYPE_CHECKING:  # reading an analysis needs this module without torch
     from whywrong.models.classifier import Classifier
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "pyarrow", "duckdb", "scikit-image", "scipy")
 
-_PLAIN_CPU = {"device": "cpu", "precision": "exact"}  # what runs of versions that did not record it were made with
+_PLAIN_CPU = {"device": "cpu", "precision": "exact"}  # of runs of versions that did not record it
 
 
 def describe(
     classifier: Classifier, source: Source, *, classes: ClassList, spec: InputSpec, options: DecodeOptions, seed: int
 ) -> dict[str, Any]:
-    """What goes into ``run.json`` before anything is computed."""
+    """Describe a run for ``run.json`` before anything is computed."""
     return {
         "schema": SCHEMA_VERSION,
         "whywrong": __version__,
@@ -74,16 +74,19 @@ def describe(
 
 
 def identity(meta: Mapping[str, Any]) -> str:
-    """Hash of what every shard of a run has in common; a shard that carries another one is not of this run."""
+    """Hash what all shards of a run have in common.
+
+    A shard with another hash belongs to another run.
+    """
     parts = {name: meta[name] for name in ("schema", "model", "decoding", "seed")}
     arithmetic = meta.get("arithmetic", _PLAIN_CPU)
-    if arithmetic != _PLAIN_CPU:  # runs of the CPU keep the hash that they had before this was recorded
+    if arithmetic != _PLAIN_CPU:  # runs on the CPU keep the hash that they had before this was recorded
         parts["arithmetic"] = arithmetic
     return hashlib.sha256(json.dumps([parts, meta["data"]["source"]], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def step_record(step: MethodSpec) -> dict[str, Any]:
-    """A method as ``run.json`` records it."""
+    """Return a method as ``run.json`` records it."""
     return {
         "hash": step.hash,
         "config": config_dict(step.config),
@@ -93,7 +96,7 @@ def step_record(step: MethodSpec) -> dict[str, Any]:
 
 
 def differences(stored: Mapping[str, Any], now: Mapping[str, Any], steps: Sequence[MethodSpec]) -> list[str]:
-    """How a run that is there differs from the one asked for; empty where they are one."""
+    """List the differences between a stored run and the requested one."""
     found = []
     for name in ("schema", "model", "decoding", "seed"):
         found += _compare(name, stored[name], now[name])
@@ -110,7 +113,7 @@ def differences(stored: Mapping[str, Any], now: Mapping[str, Any], steps: Sequen
 def _comparable(before: Mapping[str, Any], step: MethodSpec) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the stored and the present settings, without those that another version of the method lacks.
 
-    Results of another version are computed again, so that a setting which came or went is no difference of the run.
+    Results of another version are computed again, so that an added or removed setting does not make another run.
     """
     stored, now = before["config"], config_dict(step.config)
     if before["result_version"] == step.method.result_version:
@@ -136,7 +139,7 @@ def _short(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON gives it back, so that what is stored and what is asked for can be compared."""
+    """Convert to JSON and back, so that stored and requested values can be compared."""
     return json.loads(json.dumps(value, default=str))
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first lets the batch in hand be committed, the second stops at once."""
+"""Handle Ctrl-C, SIGTERM and SIGHUP: the first commits the current batch, the second stops at once."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from types import FrameType, TracebackType
 
 from whywrong.core.errors import EXIT_INTERRUPTED
 
-GRACE = 5.0  # seconds that the batch in hand may take after the first signal
+GRACE = 5.0  # seconds that the current batch may take after the first signal
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was interrupted; what is committed stays, and the same call goes on from there.
+    """Raised when a run is interrupted; the same call resumes it.
 
     Attributes:
-        exit_code: Status with which the command line ends.
+        exit_code: Exit status of the command line.
     """
 
     exit_code = EXIT_INTERRUPTED
 
 
 class StopNow(KeyboardInterrupt):
-    """Raised in the main thread by the second signal, or when the grace is over."""
+    """Raised in the main thread by the second signal, or when the grace period is over."""
 
 
 class Stop:
-    """Catches the signals inside a ``with`` block, and restores their handlers.
+    """Context manager that catches the signals, and restores their handlers.
 
     Outside the main thread it catches nothing, and :attr:`requested` stays False.
 
     Args:
-        grace: Seconds that the batch in hand may take after the first signal; default ``GRACE``.
-        on_signal: Called once, in the signal handler, when the first signal comes.
+        grace: Seconds that the current batch may take after the first signal; default ``GRACE``.
+        on_signal: Called once, in the signal handler, on the first signal.
 
     Attributes:
         requested: Whether a signal came, or :meth:`expire` was called.
@@ -64,14 +64,14 @@ class Stop:
             self._timer.cancel()
 
     def expire(self) -> None:
-        """Ask for a stop after the batch in hand, without a signal: the time is used up."""
+        """Request a stop after the current batch, because the time is used up."""
         self.requested = self.expired = True
 
     def check(self) -> None:
-        """Leave here if a signal came.
+        """Raise if a signal came.
 
         Raises:
-            StopNow: It did.
+            StopNow: A signal came.
         """
         if self.requested:
             raise StopNow
@@ -88,7 +88,7 @@ class Stop:
 
 
 def _again(number: int) -> None:
-    """The same signal once more, to the main thread, also where it waits in a system call."""
+    """Send the same signal again to the main thread, even if it waits in a system call."""
     main = threading.main_thread().ident
     if main is not None and hasattr(signal, "pthread_kill"):
         signal.pthread_kill(main, number)

@@ -1,4 +1,4 @@
-"""The labelled images of a source, prepared for a classifier as a run prepares them."""
+"""The labelled images of a source, prepared for a classifier as in a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from whywrong.runs.setup import Sample, settle_classes
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a classifier and a source agree on.
+    """Input, classes and labels agreed between a classifier and a source.
 
     Attributes:
         spec: Input of the classifier.
@@ -40,10 +40,10 @@ class Settled:
 
 @dataclass(slots=True)
 class LabelledSource:
-    """Labelled images, and what could not be read of them.
+    """Labelled images, and the items that could not be read.
 
     Attributes:
-        source: Where they come from.
+        source: Source of the images.
         options: How files are decoded.
         failed: Key and reason of each item that could not be read, from the last loop.
     """
@@ -53,7 +53,7 @@ class LabelledSource:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def settle(self, classifier: Classifier) -> Settled:
-        """Input, classes and labels.
+        """Determine input, classes and labels.
 
         Raises:
             InputError: A label maps to no class, or something is missing.
@@ -68,9 +68,9 @@ class LabelledSource:
     def read(
         self, classifier: Classifier, settled: Settled, *, limit: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor, list[LoadedItem]]]:
-        """Images (B, C, H, W) in [0, 1], classes (B,) int64, items; at most ``limit`` items, spread over the source.
+        """Yield images (B, C, H, W) in [0, 1], classes (B,) int64, and items.
 
-        Items without a label are left out.
+        At most ``limit`` items, spread over the source. Items without a label are skipped.
 
         Raises:
             DataError: No labelled image could be read.
@@ -96,7 +96,9 @@ class LabelledSource:
             raise DataError(f"{self.source.title}: no labelled image could be read{why}")
 
     def batches(self, classifier: Classifier) -> Iterator[tuple[Tensor, Tensor, Sequence[str]]]:
-        """Images and classes on the device of the classifier, and item ids, of all labelled images, as claims take
-        them."""
+        """Yield images, classes and item ids of all labelled images, as claims take them.
+
+        Images and classes are on the device of the classifier.
+        """
         for x, y, items in self.read(classifier, self.settle(classifier)):
             yield x.to(classifier.device), y.to(classifier.device), [item.entry.item_id for item in items]

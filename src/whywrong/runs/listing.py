@@ -1,7 +1,7 @@
-"""The listing of a run: items in shards of fixed membership, streamed, with duplicates and changes found.
+"""The listing of a run: items in shards of fixed membership, with duplicates and changes found.
 
-Membership outlives changes of the data: an item keeps its shard, new items fill free places and then new shards.
-What was looked at by content keeps its digest, which settles whether stored predictions still speak of it.
+Membership survives changes of the data: an item keeps its shard, and new items fill free places and then new shards.
+Items whose content was read keep its digest, which tells whether stored predictions are still valid.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from whywrong.runs.store.layout import scratch_folder
 from whywrong.runs.store.schemas import ITEMS, UNREADABLE
 from whywrong.runs.store.shards import read_table, shard_name, write_table
 
-_CHUNK = 4096  # entries handled at a time
-_TWIN = "size, label_text, x_min, y_min, x_max, y_max, mask"  # what equal items have in common besides their content
+_CHUNK = 4096  # entries processed at a time
+_TWIN = "size, label_text, x_min, y_min, x_max, y_max, mask"  # what duplicates have in common besides their content
 
 _LISTED = pa.schema([*(f for f in ITEMS if f.name not in ("same_as", "digest")), pa.field("position", pa.int64())])
 _DIGESTS = pa.schema({"position": pa.int64(), "digest": pa.string()})
@@ -36,11 +36,11 @@ _DIGESTS = pa.schema({"position": pa.int64(), "digest": pa.string()})
 def write_listing(
     run: RunFolder, source: Source, classes: Mapping[str, int], *, shard_size: int, facts: dict[str, Any]
 ) -> int:
-    """List the source, or list it again, and commit the shards that changed.
+    """List the source, for the first time or again, and commit changed shards.
 
     Args:
         run: The run.
-        source: Where the entries come from.
+        source: Source of the entries.
         classes: Label, as written in the data, to class.
         shard_size: Items of a full shard.
         facts: Facts for every shard.
@@ -67,7 +67,7 @@ def write_listing(
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
-    """The source's entry behind a row of the listing."""
+    """Return the source's entry of a row of the listing."""
     raw = json.loads(row["raw"]) if row["raw"] else {"key": row["key"], "label": row["label_text"], "mask": row["mask"]}
     box: Any = tuple(row[name] for name in ("x_min", "y_min", "x_max", "y_max"))
     return Entry(
@@ -104,7 +104,7 @@ def _row(position: int, entry: Entry, classes: Mapping[str, int]) -> dict[str, A
 
 
 def _open(connection: duckdb.DuckDBPyConnection, run: RunFolder, listed: Path) -> None:
-    """Views: ``listed``, the new listing; ``former``, the stored one; ``joined``, the first with the second's facts."""
+    """Make the views ``listed``, the new listing, ``former``, the stored one, and ``joined``, both together."""
     connection.execute(f"create view listed as select * from read_parquet('{_sql(listed)}')")
     files = ", ".join(f"'{_sql(run.items / shard_name(index))}'" for index in run.shards())
     former = ", ".join(f"null::{'bigint' if name in ('size', 'mtime_ns', 'shard') else 'varchar'} as {name}" for name in
@@ -126,7 +126,7 @@ def _open(connection: duckdb.DuckDBPyConnection, run: RunFolder, listed: Path) -
     )
 
 
-# Pass 2: the content of what may be a duplicate or may have changed.
+# Pass 2: the content of possible duplicates and changed items.
 
 
 def _looks(connection: duckdb.DuckDBPyConnection, source: Source) -> Iterator[pa.Table]:
@@ -142,7 +142,7 @@ def _looks(connection: duckdb.DuckDBPyConnection, source: Source) -> Iterator[pa
 def _look(source: Source, row: Mapping[str, Any]) -> str:
     try:
         return image_id_of(source.read(entry_of(row)))
-    except BadItemError:  # it becomes a failed item when its turn comes
+    except BadItemError:  # it becomes a failed item later
         return UNREADABLE
 
 
@@ -187,13 +187,13 @@ def _write_shards(connection: duckdb.DuckDBPyConnection, run: RunFolder, facts: 
         _write_if_new(run.items / shard_name(shard), table.select(ITEMS.names).cast(ITEMS), facts)
         written.add(shard)
         total += len(table)
-    for shard in set(run.shards()) - written:  # all its items have left the data
+    for shard in set(run.shards()) - written:  # all its items were removed from the data
         _write_if_new(run.items / shard_name(shard), ITEMS.empty_table(), facts)
     return total
 
 
 def _by_shard(reader: pa.RecordBatchReader) -> Iterator[tuple[int, pa.Table]]:
-    """Tables of one shard each, from rows ordered by shard."""
+    """Yield one table per shard, from rows ordered by shard."""
     held: list[pa.RecordBatch] = []
     current: int | None = None
     for batch in reader:

@@ -1,4 +1,4 @@
-"""How a classifier is diagnosed."""
+"""Options of a diagnosis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WHOLE = ("images", "limit", "seed", "workers", "batch_size")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What is computed in a run, and where.
+    """Options of a run.
 
     Attributes:
         depth: Which methods run: ``quick``, ``standard`` or ``deep``.
@@ -23,12 +23,12 @@ class RunOptions:
         options: Settings by method: ``{"NAME": {"SETTING": VALUE}}``.
         images: Most images to classify, drawn at random; None classifies all. A larger number adds to a run.
         limit: Most errors to explain in full, spread over pairs of classes.
-        time_budget: Seconds of work after which the run stops and is reported as far as it is, to be resumed by the
-            same call; up to two fifths of them go into classifying a random sample. None sets no limit.
-        seed: Seeds every method; part of the identity of the run.
-        workers: 1 works in this process; more are processes of their own, each on its own GPU if there are GPUs.
-        engine: Where the work is done, see :mod:`whywrong.runs.engines.names`.
-        batch_size: Images in one pass through the model; None takes what fits in memory.
+        time_budget: Seconds of work after which the run stops and is reported, to be resumed by the same call; at most
+            two fifths are used to classify a random sample. None sets no limit.
+        seed: Seed of every method; part of the identity of the run.
+        workers: 1 works in this process; more are separate processes, each on its own GPU if there are GPUs.
+        engine: Where the work runs, see :mod:`whywrong.runs.engines.names`.
+        batch_size: Images in one pass through the model; None uses as many as fit in memory.
         decode_options: How files are decoded; part of the identity of the run.
         time_limit: Seconds without an image passing, after which a worker process counts as hung.
 

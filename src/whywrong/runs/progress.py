@@ -1,4 +1,4 @@
-"""What a long call reports while it works."""
+"""Progress reports of long calls."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass, replace
 
 from whywrong.runs.engines.base import Heartbeat
 
-_TICK = 0.5  # seconds between two looks at a stage while images pass
+_TICK = 0.5  # seconds between two updates of a stage while images pass
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        stage: ``list``, ``predict``, ``explain`` or ``check``; ``stopping`` says that a signal came and that the batch
-            in hand is being finished.
-        done: Items, or errors, of the stage that this call has done.
+        stage: ``list``, ``predict``, ``explain`` or ``check``; ``stopping`` if a signal came and the current batch is
+            being finished.
+        done: Items, or errors, of the stage that this call has finished.
         total: All that it has to do.
-        errors: Wrong items that this call has found.
+        errors: Misclassified items that this call has found.
         failed: Items that could not be used, in this call.
         passes: Images, counted forward and backward, that this stage has sent through the model.
-        share: Of ``explain``: how much of its work is done, 0 to 1, by the passes spent and those still expected; None
-            in other stages. It moves while a method works, ``done`` only with finished shards.
-        method: Of ``explain``: the method in hand; empty if none runs.
+        share: In ``explain``, the completed share of its work, 0 to 1, by passes spent and expected; None in other
+            stages. It moves while a method works, ``done`` only with finished shards.
+        method: In ``explain``, the running method; empty if none runs.
     """
 
     stage: str
@@ -39,12 +39,12 @@ class Progress:
 
 
 class Ticker:
-    """Shows a stage as it goes: after every task, and twice a second while images pass.
+    """Shows a stage after every task, and twice a second while images pass.
 
     Args:
-        progress: Who is told.
-        start: The stage as it begins.
-        work: Passes expected of each shard, where the share of the work is shown.
+        progress: Called with the progress.
+        start: The initial progress of the stage.
+        work: Passes expected of each shard, if the share of the work is shown.
     """
 
     def __init__(
@@ -62,19 +62,19 @@ class Ticker:
         self._progress(self._last)
 
     def over(self, shard: int) -> None:
-        """A shard is done."""
+        """Record that a shard is done."""
         self._move(shard, 1.0)
         self._last = replace(self._last, method="")
 
     def on_heartbeat(self, heartbeat: Heartbeat) -> None:
-        """Count images that passed, and show them if nothing was shown lately."""
+        """Count images that passed, and show them unless the last update is recent."""
         self._last = replace(self._last, passes=self._last.passes + heartbeat.passed, method=heartbeat.method)
         self._move(heartbeat.shard, heartbeat.share)
         if time.monotonic() - self._shown >= _TICK:
             self.show()
 
     def _move(self, shard: int, share: float) -> None:
-        if self._shares.get(shard, 1.0) < 1.0:  # a heartbeat may come after the report of its shard
+        if self._shares.get(shard, 1.0) < 1.0:  # a heartbeat may arrive after the report of its shard
             self._shares[shard] = share
             total = sum(self._work.values())
             done = sum(self._work[name] * share for name, share in self._shares.items())

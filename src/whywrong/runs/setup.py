@@ -1,4 +1,4 @@
-"""What has to be known before the first batch: methods and settings, input, classes, health, batch size."""
+"""Set up a run before the first batch: methods and settings, input, classes, health, batch size."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from whywrong.runs.work.context import as_input
 from whywrong.runs.work.tasks import MethodSpec
 
 _PROBED = 64  # images of the health probe, spread over the listing
-_ENOUGH = 16  # with fewer readable ones among them, more of the listing is looked at
-_TRIED = 1024  # most items looked at
+_ENOUGH = 16  # with fewer readable ones among them, more of the listing is tried
+_TRIED = 1024  # most items tried
 
 
 def choose_steps(
     depth: Depth, names: Sequence[str] | None, options: Mapping[str, Mapping[str, Any]]
 ) -> list[MethodSpec]:
-    """The methods to run, with their settings.
+    """Choose the methods to run, with their settings.
 
     Raises:
         InputError: An unknown depth, method or setting, or settings of a method that does not run.
@@ -63,7 +63,7 @@ def choose_steps(
 
 
 def _remedy(name: str, known: Sequence[str]) -> str:
-    """What to do about settings of a method that does not run: run it, or mend the name."""
+    """Say what to do about settings of a method that does not run: run it, or correct the name."""
     if name in methods():
         there = ",".join([*known, name])
         return f": it belongs to --depth {methods()[name].depth}, or name it with --methods {there}"
@@ -72,10 +72,10 @@ def _remedy(name: str, known: Sequence[str]) -> str:
 
 
 def check_models(steps: Sequence[MethodSpec], classifier: Classifier, spec: InputSpec) -> None:
-    """Let settings that name further models refuse them before the first batch.
+    """Let settings that name further models check them before the first batch.
 
     Raises:
-        InputError, AccessError, ModelError: A model that is named cannot serve.
+        InputError, AccessError, ModelError: A named model is not suitable.
     """
     for step in steps:
         check = getattr(step.config, "check_models", None)
@@ -86,10 +86,10 @@ def check_models(steps: Sequence[MethodSpec], classifier: Classifier, spec: Inpu
 def filter_by_access(
     steps: Sequence[MethodSpec], access: Access, *, explicit: bool
 ) -> tuple[list[MethodSpec], dict[str, str]]:
-    """The steps that the access allows, and the reason for each of the others.
+    """Split steps into those that the access allows, and the reason for each other.
 
     Raises:
-        AccessError: A method that was asked for by name needs more.
+        AccessError: A method requested by name needs more.
     """
     granted = [step for step in steps if step.method.access <= access]
     refused = {
@@ -103,25 +103,28 @@ def filter_by_access(
 
 
 def result_schema(step: MethodSpec) -> pa.Schema | None:
-    """Columns of a method's result, where its class declares them; None where the first result will tell."""
+    """Return the columns of a method's result, if its class declares them.
+
+    Otherwise None, and the first result sets them.
+    """
     function = resolve(step.method.function)
     try:
         result = typing.get_type_hints(function).get("return")
-    except NameError:  # annotated with a name that only type checkers see
+    except NameError:  # annotated with a name that only type checkers know
         return None
     schema = getattr(result, "schema", None)
     return schema() if callable(schema) else None
 
 
 class Sample:
-    """A few images, spread over the listing, loaded when first asked for."""
+    """A few images, spread over the listing, loaded on first use."""
 
     def __init__(self, source: Source, spec: InputSpec, options: DecodeOptions) -> None:
         self._source, self._spec, self._options = source, spec, options
         self._loaded: tuple[Tensor, list[str | None]] | None = None
 
     def images(self) -> tuple[Tensor, list[str | None]]:
-        """(B, C, H, W) in [0, 1] and their labels as written in the data.
+        """Return images (B, C, H, W) in [0, 1] and their labels as written in the data.
 
         Raises:
             DataError: None of them can be read.
@@ -129,7 +132,7 @@ class Sample:
         if self._loaded is None:
             total, reason = len(self._source), ""
             pixels, labels = [], []
-            for count in (_PROBED, _TRIED):  # more of the listing where few of the first choice can be read
+            for count in (_PROBED, _TRIED):  # more of the listing if few of the first choice can be read
                 pixels, labels = [], []
                 for entry in spread(self._source.entries(), total, min(count, total)):
                     try:
@@ -148,7 +151,7 @@ class Sample:
         return self._loaded
 
     def health(self, classifier: Classifier, classes: Mapping[str, int]) -> HealthReport:
-        """The health probe, on the labelled images where there are enough of them."""
+        """Run the health probe, on the labelled images if there are enough of them."""
         x, labels = self.images()
         rows = [row for row, label in enumerate(labels) if label is not None]
         if not rows:
@@ -157,14 +160,16 @@ class Sample:
         return probe(classifier, x[rows].to(classifier.device), y)
 
     def batch_size(self, classifier: Classifier) -> int:
-        """Images in one pass: what the loader of the classifier planned, or a plan made here."""
+        """Return the number of images per pass, planned by the model's loader or here."""
         if classifier.recipe is not None:
             return classifier.batch_size
         return plan_batch_size(classifier, self.images()[0][:1])
 
 
 def settle_classes(classifier: Classifier, source: Source, sample: Sample) -> tuple[ClassList, list[str]]:
-    """Find the classes in the order of the logits: of the classifier, of ``classes.json``, or as the owner says.
+    """Determine the classes in the order of the logits.
+
+    They come from the classifier, from ``classes.json``, or from the user.
 
     Returns:
         The classes, and a warning if their order comes from the data.
@@ -174,12 +179,12 @@ def settle_classes(classifier: Classifier, source: Source, sample: Sample) -> tu
     """
     classes = classifier.classes
     if classes is None and classifier.access >= Access.SCORES:
-        classifier.logits_or_faults(sample.images()[0][:8])  # the first answer tells how many there are
+        classifier.logits_or_faults(sample.images()[0][:8])  # the first output tells how many there are
         classes = classifier.classes
     names = source.class_names
     if classifier.sorted_classes:
         return _sorted_classes(classes, names)
-    if classes is None:  # labels only, and nobody named the classes
+    if classes is None:  # labels only, and no class names
         raise InputError(
             "a labels-only classifier does not tell its classes; pass a file with their names in the order of its "
             "labels: --classes FILE (classes=...)"

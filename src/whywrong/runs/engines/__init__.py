@@ -1,1 +1,1 @@
-"""Where tasks run: in this process, or in spawned processes that may die."""
+"""Engines that run tasks in this process, or in spawned processes that may crash."""

@@ -1,4 +1,4 @@
-"""What every engine does: tasks in, reports out; and what it must know of both."""
+"""The interface of engines, which take tasks and yield reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whywrong.runs.interrupts import Stop
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """What a worker needs before its first task: plain and picklable.
+    """Everything a worker needs before its first task, plain and picklable.
 
     Attributes:
         worker: ``module:attribute`` of its :class:`Worker`.
@@ -34,13 +34,13 @@ class WorkerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One shard in one stage: what a worker does between two commits.
+    """One shard in one stage, the work between two commits.
 
     Attributes:
-        stage: What is done.
+        stage: Name of the stage.
         shard: Index of the shard.
-        isolated: Items to be handled one at a time, because a worker died among them.
-        attributed: Items that ended a worker more than once, with the reason: they are recorded and not touched again.
+        isolated: Items to be processed one at a time, because a worker crashed on one of them.
+        attributed: Items that crashed a worker more than once, with the reason; they are recorded and not tried again.
     """
 
     stage: str
@@ -50,19 +50,19 @@ class Task:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Of the items that ended a worker."""
+        """Return the reason of each item that crashed a worker."""
         return dict(self.attributed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """What a worker says in the middle of a task.
+    """Progress of a worker during a task.
 
     Attributes:
         shard: Shard of the task.
         passed: Images that have gone through the model since the last heartbeat.
-        share: How much of the task is done, 0 to 1; 0 if that is not known.
-        method: The method in hand; empty if none runs.
+        share: Completed share of the task, 0 to 1; 0 if unknown.
+        method: The running method; empty if none runs.
     """
 
     shard: int
@@ -77,13 +77,13 @@ class Report:
 
     Attributes:
         task: The task.
-        done: Items, or errors, that were worked on.
-        errors: Of those predicted, how many are wrong.
-        failed: How many could not be used.
-        nonfinite: How many got NaN or infinite scores.
+        done: Number of processed items or errors.
+        errors: Number of misclassified items among those predicted.
+        failed: Number of items that could not be used.
+        nonfinite: Number of items with NaN or infinite scores.
         refused: Methods that cannot run on this classifier, with the reason.
         notes: Lines for the run's record.
-        complete: False if the task was interrupted; what was done is committed.
+        complete: False if the task was interrupted; finished work is committed.
     """
 
     task: Task
@@ -100,10 +100,13 @@ class Worker(Protocol):
     """Performs tasks one after another, and commits the results of each."""
 
     classifier: Any
-    """The classifier that the tasks ask; an engine listens to its ``on_pass``."""
+    """The classifier of the tasks; an engine listens to its ``on_pass``."""
 
     def prepare(self, task: Any) -> object:
-        """Plan a task and begin to load its items. Tasks must be prepared in the order in which they are performed."""
+        """Plan a task and begin to load its items.
+
+        Tasks must be prepared in the order in which they are performed.
+        """
         ...
 
     def perform(self, task: Any) -> Report:
@@ -111,16 +114,16 @@ class Worker(Protocol):
         ...
 
     def heartbeat(self) -> Heartbeat | None:
-        """What has happened since the last heartbeat; None if no image has passed."""
+        """Return the progress since the last heartbeat, or None if no image has passed."""
         ...
 
     def close(self) -> None:
-        """End the background threads."""
+        """Stop the background threads."""
         ...
 
 
 class MakeWorker(Protocol):
-    """What :attr:`WorkerSpec.worker` names."""
+    """Type of the function that :attr:`WorkerSpec.worker` names."""
 
     def __call__(
         self,
@@ -137,21 +140,21 @@ class MakeWorker(Protocol):
             spec: The :class:`WorkerSpec`.
             classifier: The classifier.
             source: The source.
-            stopping: Whether to leave after the batch in hand.
-            at: Told which items are about to go through the model, so that a death can be attributed to them.
+            stopping: Returns whether to stop after the current batch.
+            at: Called with the items that are about to go through the model, so that a crash can be attributed to them.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How an engine works.
+    """Options of an engine.
 
     Attributes:
         workers: Number of workers, at least 1.
         stop: Signals.
         time_limit: Seconds without an image passing through the model, after which a worker counts as hung.
-        items_of: The items of a task, one of which may have ended a worker that named none.
+        items_of: Returns the items of a task, any of which may have crashed a worker that reported none.
     """
 
     workers: int
@@ -164,18 +167,18 @@ class Engine(Protocol):
     """Performs tasks and reports on each."""
 
     def run(self, tasks: Iterable[Task], on_heartbeat: Callable[[Heartbeat], None]) -> Iterator[Report]:
-        """Yield the reports, in the order in which the tasks are done.
+        """Yield the reports, in the order in which the tasks finish.
 
         Args:
-            tasks: What is to be done.
-            on_heartbeat: Told in between that images pass through the model.
+            tasks: Tasks to perform.
+            on_heartbeat: Called while images pass through the model.
 
         Raises:
-            StopNow: A signal came; what was done is committed.
+            StopNow: Interrupted by a signal; finished work is committed.
             EnvironmentFailure: The disk or the workers fail.
         """
         ...
 
     def close(self) -> None:
-        """End what the engine holds."""
+        """Release the resources of the engine."""
         ...

@@ -10,14 +10,14 @@ from whywrong.runs.interrupts import Stop
 
 
 class InProcess:
-    """One worker: this process."""
+    """An engine whose single worker is this process."""
 
     def __init__(self, worker: Worker, stop: Stop) -> None:
         self._worker = worker
         self._stop = stop
 
     def run(self, tasks: Iterable[Task], on_heartbeat: Callable[[Heartbeat], None]) -> Iterator[Report]:
-        """See :class:`~whywrong.runs.engines.base.Engine`."""
+        """Yield the reports, see :class:`~whywrong.runs.engines.base.Engine`."""
         classifier = self._worker.classifier
         trouble: Exception | None = None
 
@@ -27,7 +27,7 @@ class InProcess:
             try:
                 if heartbeat is not None:
                     on_heartbeat(heartbeat)
-            except Exception as error:  # noqa: BLE001 - raised here it would be taken for a fault of the model
+            except Exception as error:  # noqa: BLE001 - raised here, it would be attributed to the model
                 trouble, classifier.on_pass = error, None
 
         first, second = itertools.tee(tasks)
@@ -48,5 +48,5 @@ class InProcess:
             self._stop.check()
 
     def close(self) -> None:
-        """See :class:`~whywrong.runs.engines.base.Engine`."""
+        """Close the worker, see :class:`~whywrong.runs.engines.base.Engine`."""
         self._worker.close()

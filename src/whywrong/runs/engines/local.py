@@ -1,4 +1,4 @@
-"""The engine of one machine: one worker in this process, or several in processes of their own."""
+"""The engine of one machine: one worker in this process, or several in separate processes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from whywrong.runs.engines.base import Engine, EngineOptions, WorkerSpec
 from whywrong.runs.engines.in_process import InProcess
 from whywrong.runs.engines.processes import Processes
 
-_LOADERS = 4  # threads that decode; more than this never kept a model on few cores waiting
+_LOADERS = 4  # threads that decode; more have never been needed to keep a model on few cores busy
 
 
 def local_engine(spec: WorkerSpec, classifier: Classifier, source: Source, options: EngineOptions) -> Engine:
     """Make an engine for this machine.
 
     Args:
-        spec: What a worker needs; threads, recipe, source and cards are filled in here.
+        spec: Needs of a worker; threads, recipe, source and cards are filled in here.
         classifier: The classifier, with a recipe if there is more than one worker.
-        source: What the tasks read.
-        options: How many workers, and when one counts as hung.
+        source: Source of the tasks.
+        options: Number of workers, and when one counts as hung.
 
     Raises:
         InputError: There are more workers than GPUs.
@@ -43,7 +43,7 @@ def local_engine(spec: WorkerSpec, classifier: Classifier, source: Source, optio
 
 
 def worker_cards(classifier: Classifier, workers: int) -> tuple[str, ...]:
-    """A GPU for each worker process, if the model is on one.
+    """Assign a GPU to each worker process, if the model is on one.
 
     Raises:
         InputError: There are more workers than GPUs.
@@ -54,7 +54,10 @@ def worker_cards(classifier: Classifier, workers: int) -> tuple[str, ...]:
 
 
 def kept_in_memory(classifier: Classifier, source: Source) -> str:
-    """What a worker process cannot open for itself, as the beginning of a sentence; empty if it can open both."""
+    """Name what a worker process cannot open, as the beginning of a sentence.
+
+    Empty if it can open both classifier and source.
+    """
     kept = ["the classifier"] if classifier.recipe is None else []
     kept += ["the data set"] if source.spec.kind == "object" else []
     return f"{' and '.join(kept)} {'exists' if len(kept) == 1 else 'exist'}" if kept else ""

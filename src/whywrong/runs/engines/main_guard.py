@@ -1,4 +1,4 @@
-"""Spawned workers import the user's script again: one without a main guard would start itself over and over."""
+"""Check for a main guard, without which a spawned worker would start the user's script over and over."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ _REMEDY = 'put the call below `if __name__ == "__main__":`, or leave workers at 
 
 
 def require_main_guard() -> None:
-    """Refuse to start workers from a statement that every worker would run again when it imports the script.
+    """Check that workers are started inside a main guard.
 
-    A script is looked at only where it is a file: notebooks, ``python -c`` and standard input are not imported again.
+    Otherwise each worker would start workers again when it imports the script. Only files are checked: notebooks,
+    ``python -c`` and standard input are not imported again.
 
     Raises:
-        InputError: The call stands outside of a main guard, or this is a worker that imports such a script.
+        InputError: The call is outside of a main guard, or this is a worker that imports such a script.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise InputError(f"a worker imports the script that started it, and the script starts workers again: {_REMEDY}")
@@ -29,7 +30,7 @@ def require_main_guard() -> None:
         with open(frame.f_code.co_filename, encoding="utf-8") as file:
             tree = ast.parse(file.read())
     except (OSError, SyntaxError, ValueError):
-        return  # not a script that a worker could import either
+        return  # a worker could not import it as a script either
     if not _guarded(tree, frame.f_lineno):
         raise InputError(
             f"workers import {frame.f_code.co_filename} again, and line {frame.f_lineno} would start the run in each "
@@ -38,7 +39,7 @@ def require_main_guard() -> None:
 
 
 def _main_frame() -> FrameType | None:
-    """The frame of the script that is running, if this call comes from it."""
+    """Return the frame of the running script, if this call comes from it."""
     frame = sys._getframe()
     while frame is not None and not (
         frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__"
@@ -48,7 +49,7 @@ def _main_frame() -> FrameType | None:
 
 
 def _guarded(tree: ast.Module, line: int) -> bool:
-    """Whether a line stands in an ``if`` that asks for ``__name__``."""
+    """Check if a line is inside an ``if`` that tests ``__name__``."""
     return any(
         isinstance(node, ast.If)
         and node.lineno <= line <= (node.end_lineno or node.lineno)

@@ -17,15 +17,18 @@ MakeEngine = Callable[[WorkerSpec, Any, Any, EngineOptions], Engine]
 
 
 def engine_names() -> list[str]:
-    """Names that ``--engine`` takes: the built-ins, then those of the entry-point group ``whywrong.engines``."""
+    """Return the names that ``--engine`` accepts.
+
+    Built-ins come before those of the entry-point group ``whywrong.engines``.
+    """
     return [*BUILTIN_ENGINES, *(point.name for point in entry_points(group=GROUP) if point.name not in BUILTIN_ENGINES)]
 
 
 def find_engine(name: str) -> MakeEngine:
     """Return the function that makes the engine called ``name``.
 
-    It takes the spec of the workers, the classifier, the source and :class:`EngineOptions`. A plug-in cannot replace a
-    built-in.
+    Its arguments are the spec of the workers, the classifier, the source and :class:`EngineOptions`. A plug-in cannot
+    replace a built-in.
 
     Raises:
         InputError: No such engine, or a plug-in that cannot be loaded.

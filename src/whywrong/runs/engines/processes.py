@@ -1,4 +1,4 @@
-"""The engine of spawned processes, which may die without taking the run along."""
+"""The engine of spawned processes, whose crash does not end the run."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from whywrong.runs.engines.base import Heartbeat, Report, Task, WorkerSpec
 from whywrong.runs.engines.worker import READY, serve
 from whywrong.runs.interrupts import GRACE, Stop
 
-_TRIES = 2  # deaths of a worker in one task, after which the item in hand is looked for
-_BROKEN = 3  # failures of a GPU in one call, after which it is given up
-_STARTS = 3  # deaths of workers before their first task, after which none is started again
-_TICK = 0.25  # seconds between looks at clocks and signals
+_TRIES = 2  # crashes of a worker in one task, after which the cause is searched item by item
+_BROKEN = 3  # failures of a GPU in one call, after which it is no longer used
+_STARTS = 3  # crashes of workers before their first task, after which none is started again
+_TICK = 0.25  # seconds between checks of clocks and signals
 _BOOT = 300.0  # seconds that a worker may take to load the model
-_AHEAD = 2  # tasks a worker knows of, so that it loads the next while it computes
+_AHEAD = 2  # tasks queued per worker, so that it loads the next while it computes
 
 ItemsOf = Callable[[Any], Sequence[str]]
 
 
 class _Worker:
-    """A spawned process with its pipe, its GPU if it has one, and the tasks it was given."""
+    """A spawned process with its pipe, its GPU if any, and its tasks."""
 
     def __init__(self, spec: WorkerSpec, card: str | None = None) -> None:
         self.card = card
@@ -45,7 +45,7 @@ class _Worker:
         self.seen = time.monotonic()
 
     def give(self, task: Task) -> None:
-        """Queue a task; a dead worker is noticed when it is listened to."""
+        """Queue a task; a dead worker is noticed on the next read."""
         if not self.tasks:
             self.seen = time.monotonic()
         self.tasks.append(task)
@@ -53,27 +53,29 @@ class _Worker:
             self.pipe.send(task)
 
     def silence(self) -> float:
-        """Seconds since anything was heard."""
+        """Return the seconds since the last message."""
         return time.monotonic() - self.seen
 
     def end(self) -> None:
-        """Kill it, if it still runs."""
+        """Kill the process if it still runs."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
 
 
 class Processes:
-    """Several spawned workers. One that dies or falls silent is replaced and its task tried again; after the second
-    death the images in hand go through one at a time, and the one that ends a worker again becomes a failed item.
-    One whose GPU fails is replaced too; no image is blamed for that, and the third time ends the run.
+    """An engine of several spawned workers.
+
+    A worker that crashes or hangs is replaced, and its task tried again. After the second crash the images at hand go
+    through one at a time, and the one that crashes a worker again becomes a failed item. A worker whose GPU fails is
+    replaced too; no image is held responsible for that, and the third failure ends the run.
 
     Args:
-        spec: What is to be done, with recipe and source spec.
+        spec: Needs of a worker, with recipe and source spec.
         workers: Number of processes.
         stop: Signals.
         time_limit: Seconds without any image passing through the model, after which a worker counts as hung.
-        items_of: The items of a task, one of which may have ended a worker that named none.
+        items_of: Returns the items of a task, any of which may have crashed a worker that reported none.
     """
 
     def __init__(self, spec: WorkerSpec, workers: int, stop: Stop, *, time_limit: float, items_of: ItemsOf) -> None:
@@ -88,14 +90,14 @@ class Processes:
         self._broken_devices = 0
 
     def run(self, tasks: Iterable[Task], on_heartbeat: Callable[[Heartbeat], None]) -> Iterator[Report]:
-        """See :class:`~whywrong.runs.engines.base.Engine`."""
+        """Yield the reports, see :class:`~whywrong.runs.engines.base.Engine`."""
         waiting = deque(tasks)
         while waiting or any(worker.tasks for worker in self._workers):
             self._stop.check()
             busy = sum(bool(worker.tasks) for worker in self._workers)
             while len(self._workers) < min(self._count, busy + len(waiting)):
                 self._workers.append(_Worker(self._spec, self._free_card()))
-            for depth in range(1, _AHEAD + 1):  # one task for everybody before anybody gets two
+            for depth in range(1, _AHEAD + 1):  # one task for every worker before any gets two
                 for worker in self._workers:
                     if waiting and len(worker.tasks) < depth:
                         worker.give(waiting.popleft())
@@ -135,7 +137,7 @@ class Processes:
                 waiting.extendleft(reversed(self._after_death(worker, reason)))
 
     def _free_card(self) -> str | None:
-        """A GPU that no worker has; a worker that follows another takes its card."""
+        """Return a GPU that no worker uses; a replaced worker inherits its GPU."""
         taken = {worker.card for worker in self._workers}
         return next((card for card in self._spec.cards if card not in taken), None)
 
@@ -144,7 +146,7 @@ class Processes:
         return [by_pipe[pipe] for pipe in wait(list(by_pipe), _TICK)]  # type: ignore[index]
 
     def _after_death(self, worker: _Worker, reason: str) -> list[Task]:
-        """What is left to do of what a dead worker was given."""
+        """Return the remaining tasks of a dead worker."""
         if not worker.ready:
             self._early_deaths += 1
             if self._early_deaths >= _STARTS:
@@ -166,7 +168,7 @@ class Processes:
         return [replace(task, isolated=task.isolated | set(suspects)), *others]
 
     def close(self) -> None:
-        """See :class:`~whywrong.runs.engines.base.Engine`; workers get a moment to commit the batch in hand."""
+        """Stop the workers, with a moment to commit the current batch."""
         for worker in self._workers:
             worker.process.terminate()
         until = time.monotonic() + (GRACE if self._stop.requested else 0.0)

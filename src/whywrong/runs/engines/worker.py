@@ -1,4 +1,4 @@
-"""The main loop of a spawned worker: tasks in, heartbeats and reports out."""
+"""The main loop of a spawned worker, which receives tasks and sends heartbeats and reports."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from whywrong.core.registry import resolve
 from whywrong.runs.engines.base import MakeWorker, Task, Worker, WorkerSpec
 
 READY = "ready"
-_BEAT = 0.5  # seconds between looks at the counter of passes
-_exit = os._exit  # kept: while a model is asked, the name in ``os`` refuses
+_BEAT = 0.5  # seconds between checks of the counter of passes
+_exit = os._exit  # kept, as the name in ``os`` raises while a model runs
 
 
 def serve(pipe: Connection, spec: WorkerSpec) -> None:
-    """Rebuild classifier and source from their specs and perform tasks until the pipe closes."""
-    os.dup2(2, 1)  # the results on stdout are the parent's alone; what a model prints is talk
+    """Rebuild classifier and source and perform tasks until the pipe closes."""
+    os.dup2(2, 1)  # only the parent writes results to stdout; output of a model goes to stderr
     sys.stdout = sys.stderr
     stopping = threading.Event()
-    for name in ("SIGINT", "SIGHUP"):  # a terminal sends them to everybody; the parent decides
+    for name in ("SIGINT", "SIGHUP"):  # a terminal sends them to all processes; the parent decides
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
@@ -35,10 +35,10 @@ def serve(pipe: Connection, spec: WorkerSpec) -> None:
     try:
         _serve(talk, spec, stopping)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the parent is gone
+        return  # the parent has ended
     except WhyWrongError as error:
         talk.send(_portable(error))
-    except Exception as error:  # noqa: BLE001 - a defect of ours must reach the user from here too
+    except Exception as error:  # noqa: BLE001 - an internal error must reach the user from here too
         talk.send(RuntimeError(f"{error}\n\nin a worker:\n{traceback.format_exc()}"))
 
 
@@ -70,7 +70,7 @@ def _serve(talk: _Talk, spec: WorkerSpec, stopping: threading.Event) -> None:
 
 
 def _beat(talk: _Talk, worker: Worker) -> None:
-    """Say that images still pass; end with the parent, however that ends."""
+    """Send heartbeats while images pass, and exit when the parent ends, for whatever reason."""
     parent = parent_process()
     while True:
         if parent is not None and wait([parent.sentinel], _BEAT):
@@ -83,7 +83,7 @@ def _beat(talk: _Talk, worker: Worker) -> None:
 def keep_bars_in_process() -> None:
     """Give the progress bars of libraries a lock of this process.
 
-    Their own is a semaphore, which outlives a worker that is ended and is reported as leaked.
+    Their own is a semaphore, which outlives a killed worker and is reported as leaked.
     """
     from tqdm import tqdm
 
@@ -105,6 +105,6 @@ class _Talk:
 def _portable(error: WhyWrongError) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001 - an error that does not survive the way is told in words
+    except Exception:  # noqa: BLE001 - an error that cannot be pickled is sent as text
         return WhyWrongError(str(error))
     return error

@@ -1,1 +1,1 @@
-"""Views of a run in DuckDB, and questions to them in SQL."""
+"""Views of a run in DuckDB, and SQL queries on them."""

@@ -1,4 +1,4 @@
-"""Views that compare errors with the images that the model reads right: confirmed places, and clear runner-ups."""
+"""Views that compare errors with correctly classified images: confirmed places, and clear runner-ups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from whywrong.runs.queries.sql import identifier
 
 SAME_ERROR = "m.image_id = e.image_id and m.label = e.label and m.predicted = e.predicted"
 _SAME_ROLE = "m.image_id = e.image_id and m.predicted = e.predicted and e.label = e.predicted and e.status = 'ok'"
-_RANDOM_SHARE = 0.95  # of random classes that are no clear runner-up
+_RANDOM_SHARE = 0.95  # of random classes that are not a clear runner-up
 _PLACES = pa.schema(
     {
         "item_id": pa.string(),
@@ -23,9 +23,10 @@ _PLACES = pa.schema(
 
 
 def define_runner_up(connection: duckdb.DuckDBPyConnection) -> None:
-    """Define view ``runner_up``: whether the true class of an error is far ahead of the next one, from its logits.
+    """Define view ``runner_up``, which tells if the true class is a clear runner-up.
 
-    Random classes of images read right set the threshold. With fewer than 200 of these, ``clear`` is null.
+    It compares the logits of the true class of an error with those of the next class. Random classes of correctly
+    classified images set the threshold. With fewer than 200 of these, ``clear`` is null.
     """
     connection.execute(
         f"""create view runner_up as
@@ -49,12 +50,12 @@ def define_controls(
     Args:
         connection: With the views ``predictions``, ``errors`` and ``classes``.
         name: Of the method.
-        rows: SELECT of its stored rows of errors, ``controls`` of those of images read right in role play.
-        controls: See ``rows``.
+        rows: SELECT of its stored rows of errors.
+        controls: SELECT of its stored rows of correctly classified images, with their runner-up as the label.
         own: The method's own columns of controls, each after a comma.
 
     Returns:
-        The columns that the view of the method gains, and the join that brings them, on ``o.item_id``.
+        The columns that the view of the method gains, and the join that adds them, on ``o.item_id``.
     """
     table = identifier("_" + name)
     connection.register("_new", _compared(connection, rows, controls))
@@ -70,7 +71,7 @@ def define_controls(
 
 
 def _compared(connection: duckdb.DuckDBPyConnection, rows: str, controls: str) -> pa.Table:
-    """P of every error asked, with what is confirmed; and of every control held out, against the others."""
+    """Compute P of every tested error, with confirmed places, and of every held-out control against the others."""
     asked = connection.sql(
         f"select m.item_id, m.v, m.turned from ({rows}) m join errors e on e.item_id = m.item_id and {SAME_ERROR}"
         " where m.status = 'ok' order by m.item_id"

@@ -1,4 +1,4 @@
-"""Questions to a run in SQL: one SELECT, no way to write, attach or reach another file."""
+"""SQL queries on a run: one SELECT that cannot write, attach or read another file."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ _FORBIDDEN_FUNCTIONS = {
 
 
 def select(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    """The answer to one SELECT (``with``, ``from`` and ``describe`` included) that changes nothing and reads no file.
+    """Run one SELECT that changes nothing and reads no file.
+
+    ``with``, ``from`` and ``describe`` are allowed too.
 
     Args:
-        connection: A cursor of its own on the views of a run.
+        connection: A separate cursor on the views of a run.
         sql: The statement.
 
     Raises:
@@ -41,7 +43,7 @@ def select(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     try:
         statement = _only_statement(connection, sql)
         _check_tree(connection, statement)
-        connection.execute("begin transaction read only")  # whatever the check lets through cannot change the views
+        connection.execute("begin transaction read only")  # whatever passes the check cannot change the views
         try:
             return connection.sql(statement).to_arrow_table()
         finally:
@@ -51,7 +53,7 @@ def select(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
 
 
 def _only_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
-    if len(sql) > MAX_CHARACTERS:  # some 200,000 nested brackets end DuckDB's parser, and the process with it
+    if len(sql) > MAX_CHARACTERS:  # some 200,000 nested brackets crash DuckDB's parser, and the process with it
         raise InputError(f"a query has at most {MAX_CHARACTERS:,} characters, got {len(sql):,}")
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
@@ -63,7 +65,7 @@ def _only_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
 
 
 def _check_tree(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    """Refuse parts of a statement that write, or that read anything but the views; DuckDB's own parser takes it apart.
+    """Check that no part of a statement writes, or reads anything but the views, with DuckDB's own parser.
 
     Raises:
         InputError: Names the part.
@@ -87,14 +89,14 @@ def _check_tree(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
         elif isinstance(part, list):
             todo += part
     for table in tables:
-        # DuckDB 1 reads PRAGMA as a SELECT from such a table, which speaks of the machine.
+        # DuckDB 1 reads PRAGMA as a SELECT from such a table, which describes the machine.
         other = table.lower().startswith("pragma_") or any(sign in table for sign in "./\\:*?[")
         if other and table.lower() not in named:
             raise InputError(f'a query reads the views of the run and no files, got "{table}"')
 
 
 def _check_part(part: dict[str, Any]) -> list[str]:
-    """The table without a schema that this part of the tree names, if it names one.
+    """Return the table without a schema that this part of the tree names, if any.
 
     Raises:
         InputError: The part writes, or reads something other than the views.
@@ -117,7 +119,10 @@ def _check_part(part: dict[str, Any]) -> list[str]:
 
 
 def json_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows as plain JSON values: NaN and infinity become null, bytes base64, times ISO 8601."""
+    """Convert rows to plain JSON values.
+
+    NaN and infinity become null, bytes base64, times ISO 8601.
+    """
     return [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
 
 

@@ -1,4 +1,4 @@
-"""The files of a run as DuckDB sees them: read-only, checked against their seals, and nothing else of the machine."""
+"""The files of a run for DuckDB: read-only, with verified checksums, and no other file of the machine."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PROTOCOL = "run"
 
 
 class RunFiles(AbstractFileSystem):
-    """``run://items/00000.parquet`` and its like, for one connection.
+    """A file system of ``run://items/00000.parquet`` and the like, for one connection.
 
-    Whatever DuckDB opens is read whole, and only if it equals what was committed; every way to write ends in an error.
+    Files are read whole, and only if they equal what was committed; every attempt to write raises an error.
 
     Args:
         folder: The run folder.
@@ -32,10 +32,10 @@ class RunFiles(AbstractFileSystem):
         super().__init__()
         self._folder = folder
         self.problem: RunFolderError | None = None
-        """The last file that could not be used: DuckDB passes on no more than its text."""
+        """The last file that could not be read: DuckDB passes on only the text of the error."""
 
     def address(self, path: Path) -> str:
-        """Describe a file of the folder to DuckDB."""
+        """Return the address of a file of the folder for DuckDB."""
         return f"{PROTOCOL}://{path.relative_to(self._folder).as_posix()}"
 
     def _path(self, address: str) -> Path:
@@ -45,20 +45,20 @@ class RunFiles(AbstractFileSystem):
         return self._folder.joinpath(*parts)
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """Name, size and kind of a file."""
+        """Return name, size and kind of a file."""
         facts = os.lstat(self._path(path))
         return {"name": path, "size": facts.st_size, "type": "file"}
 
     def exists(self, path: str, **_: Any) -> bool:
-        """Whether the file is there."""
+        """Check if the file exists."""
         return os.path.lexists(self._path(path))
 
     def glob(self, path: str, maxdepth: int | None = None, **_: Any) -> list[str]:
-        """The path itself: files are always named one by one."""
+        """Return the path itself, as files are always named one by one."""
         return [path]
 
     def modified(self, path: str) -> datetime.datetime:
-        """When the file was changed, to tell one state of it from another."""
+        """Return when the file was changed, to tell its states apart."""
         return datetime.datetime.fromtimestamp(os.lstat(self._path(path)).st_mtime, datetime.UTC)
 
     def _open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> Any:

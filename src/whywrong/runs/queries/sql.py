@@ -1,13 +1,13 @@
-"""Names and texts as SQL takes them, whatever they contain."""
+"""Quote names and texts for SQL."""
 
 from __future__ import annotations
 
 
 def quoted(text: str) -> str:
-    """Text as an SQL string."""
+    """Quote text as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def identifier(name: str) -> str:
-    """The name of a column or view."""
+    """Quote the name of a column or view."""
     return '"' + name.replace('"', '""') + '"'

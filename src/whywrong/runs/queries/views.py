@@ -1,4 +1,4 @@
-"""DuckDB views of a run: in memory, read-only, confined to its files, typed before anything is there."""
+"""DuckDB views of a run: in memory, read-only, confined to its files, and typed even if empty."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _SHARD = "regexp_extract(filename, '([0-9]+)\\.parquet$', 1)::integer as shard"
 
 
 def connect(run: StoredRun) -> duckdb.DuckDBPyConnection:
-    """As :func:`open_views`, without what says how the files were."""
+    """Open all views of a run, see :func:`open_views`."""
     return open_views(run)[0]
 
 
 def open_views(run: StoredRun) -> tuple[duckdb.DuckDBPyConnection, RunFiles]:
-    """A connection with all views of ``run``, which can read the files of this run and reach nothing else.
+    """Open a connection with all views of ``run``, confined to the files of this run.
 
     Returns:
         The connection, and the files that it reads.
@@ -64,7 +64,7 @@ def open_views(run: StoredRun) -> tuple[duckdb.DuckDBPyConnection, RunFiles]:
 
 @atexit.register
 def _close_all() -> None:
-    """Connections that outlive the interpreter make DuckDB complain on stderr."""
+    """Close connections at exit, as DuckDB complains on stderr if they outlive the interpreter."""
     for connection in list(_open):
         connection.close()
 
@@ -78,7 +78,7 @@ def _define(connection: duckdb.DuckDBPyConnection, run: StoredRun, files: RunFil
         f"""create view items as select i.* exclude (shard, digest, raw), c.name as label_name
         from ({items}) i left join classes c on c.index = i.label"""
     )
-    # A row counts while it agrees with the listing; a duplicate shows the row of the item that it equals.
+    # A row is valid if it agrees with the listing; a duplicate shows the row of the item that it equals.
     connection.execute(
         f"""create view predictions as select i.item_id, i.key, i.label, c.name as label_name,
             p.predicted, d.name as predicted_name, i.same_as, p.* exclude (item_id, label, predicted, shard)
@@ -105,7 +105,7 @@ def _define(connection: duckdb.DuckDBPyConnection, run: StoredRun, files: RunFil
 
 
 def _check_complete(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> None:
-    """Of a run that says it is complete, no shard may be missing: fewer rows would be a wrong answer.
+    """Check that no shard of a complete run is missing, as fewer rows would be a wrong answer.
 
     Raises:
         RunFolderError: Names the folder that lacks some.
@@ -132,7 +132,10 @@ def _check_complete(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> No
 
 
 def places(run: StoredRun) -> list[tuple[str, int, str]]:
-    """Of every error: item_id, its shard, and the item under which its evidence is stored."""
+    """Return item_id and place of every error.
+
+    The place is its shard, and the item under which its evidence is stored.
+    """
     with connect(run) as connection:
         items = _rows(connection, RunFiles(run.path), run.items, ITEMS)
         return connection.execute(
@@ -142,7 +145,7 @@ def places(run: StoredRun) -> list[tuple[str, int, str]]:
 
 
 def shards_of(run: StoredRun, items: Collection[str]) -> dict[str, int]:
-    """The shard of each of some items of the listing."""
+    """Return the shard of each of some items of the listing."""
     with connect(run) as connection:
         connection.register("_wanted", pa.table({"item_id": pa.array(sorted(items), pa.string())}))
         rows = _rows(connection, RunFiles(run.path), run.items, ITEMS)
@@ -152,7 +155,7 @@ def shards_of(run: StoredRun, items: Collection[str]) -> dict[str, int]:
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path, schema: pa.Schema) -> str:
-    """SELECT over the shards in ``folder``, with their number; no rows of these columns where there are none."""
+    """Make a SELECT over the shards in ``folder``, with their number; no rows of this schema if there are none."""
     connection.register("_empty", schema.append(pa.field("shard", pa.int32())).empty_table())
     columns = [(row[0], row[1]) for row in connection.execute("describe _empty").fetchall()]
     connection.unregister("_empty")
@@ -167,10 +170,10 @@ def _rows(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path, 
 
 
 def _shards(files: RunFiles, folder: Path) -> list[str]:
-    """Addresses of the shards in a folder, quoted for SQL; each is whole.
+    """Return the addresses of the undamaged shards in a folder, quoted for SQL.
 
     Raises:
-        RunFolderError: One is damaged.
+        RunFolderError: A shard is damaged.
     """
     paths = [folder / shard_name(index) for index in shard_indices(folder)]
     for path in paths:
@@ -189,7 +192,7 @@ def _classes(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> None:
 
 
 def _method(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: StoredRun, name: str, items: str) -> None:
-    """The view of one method: its own columns behind those that say which error a row is about."""
+    """Define the view of one method: columns that identify the error, then its own."""
     rows, own = _stored(connection, files, run.parts(name))
     join = ""
     if run.parts(name, controls=True).is_dir():
@@ -206,7 +209,7 @@ def _method(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: StoredR
 
 
 def _stored(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path) -> tuple[str, str]:
-    """SELECT over the tables of a method, and the list of its own columns, each after a comma."""
+    """Make a SELECT over the tables of a method, and the list of its own columns, each after a comma."""
     declared = read_schema(folder / SCHEMA_FILE) if os.path.lexists(folder / SCHEMA_FILE) else KEYS
     rows = _rows(connection, files, folder, declared)
     columns = {row[0]: row[1] for row in connection.execute(f"describe {rows}").fetchall()}
@@ -216,7 +219,7 @@ def _stored(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path
 
 
 def _analyses(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: StoredRun) -> None:
-    """Views of what analyses left in the folder.
+    """Define views of the results of analyses in the folder.
 
     Lists of records become rows; pictures and nested lists stay in the files.
     """
@@ -230,7 +233,7 @@ def _analyses(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: Store
 
 
 def _flat(schema: pa.Schema, rows: str) -> str:
-    """SELECT of the plain columns of a table, then of the fields of its lists of records, one row a record."""
+    """Make a SELECT of the plain columns of a table, then of the fields of its lists of records, one row per record."""
     plain = [field.name for field in schema if not _is_nested(field.type) and not pa.types.is_binary(field.type)]
     lists = [field for field in schema if pa.types.is_list(field.type) and pa.types.is_struct(field.type.value_type)]
     shown = ", ".join(map(_identifier, plain))
@@ -247,19 +250,19 @@ def _is_nested(kind: pa.DataType) -> bool:
 
 
 def _in_todays_words(rows: str, kinds: Mapping[str, str]) -> str:
-    """The rows with the statuses of earlier versions as they are called today; ``kinds`` are the types by column."""
+    """Map the statuses of earlier versions to the present ones; ``kinds`` are the types by column."""
     if kinds.get("status") != "VARCHAR":
         return rows
     words = [f"when status = {_quoted(old)} then {_quoted(new)}" for old, new in FORMER.items()]
     reason = ""
-    if kinds.get("reason") == "VARCHAR":  # earlier, pixels that are no image were refused, and the reason said so
+    if kinds.get("reason") == "VARCHAR":  # earlier versions refused invalid pixels, and stated that in the reason
         words.append(f"when starts_with(reason, '{Status.BAD_INPUT}: ') then '{Status.BAD_INPUT}'")
         reason = f", regexp_replace(reason, '^{Status.BAD_INPUT}: ', '') as reason"
     return f"select * replace (case {' '.join(words)} else status end as status{reason}) from ({rows})"
 
 
 def _own(column: str, lists: Collection[str]) -> str:
-    """A column of a method's view; lists that belong together become rows, side by side."""
+    """Select a column of a method's view; lists that belong together become rows, side by side."""
     name = _identifier(column)
     return (
         f"unnest(case when len(m.{name}) > 0 then m.{name} else [null] end) as {name}"
@@ -269,7 +272,7 @@ def _own(column: str, lists: Collection[str]) -> str:
 
 
 def _failed_items(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: StoredRun) -> None:
-    """Items that could not be read or predicted, and errors and controls on which a method failed, as shards name."""
+    """Define items that could not be read or predicted, and errors and controls on which a method failed."""
     columns = ", ".join(FAILED_ITEMS.names)
     parts = [f"select {columns} from predictions where status = 'failed'"]
     for name in run.meta["methods"]:

@@ -1,1 +1,1 @@
-"""The run folder on disk: files that a crash cannot tear, their layout, lock, tables and schemas."""
+"""The run folder on disk: crash-safe files, their layout, lock, tables and schemas."""

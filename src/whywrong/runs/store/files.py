@@ -1,7 +1,8 @@
-"""Files that a crash cannot tear and damage cannot change unseen.
+"""Write files atomically and verify them by checksum.
 
-A file appears by write to a temporary name in the same folder, fsync, rename, fsync of the folder. It carries a seal,
-the BLAKE2b digest of itself with the seal blanked, so that a flipped or missing byte is noticed when it is read.
+A file is written to a temporary name in the same folder, synced and renamed, and then the folder is synced. Its
+checksum, the BLAKE2b digest of itself with the checksum blanked, is stored inside, so that a flipped or missing byte is
+noticed on reading.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from whywrong.runs.store.temporaries import begin, end, temporary_for
 
 MARK = b"whywrong-seal:"
 BLANK = b"0" * 32
-_HEAD = 4096  # safetensors start with their metadata
-_TAIL = 1 << 20  # Parquet and run.json end with theirs
+_HEAD = 4096  # safetensors files start with their metadata
+_TAIL = 1 << 20  # Parquet files and run.json end with theirs
 _BLOCK = 1 << 20
-_SETTLED = 2 * 10**9  # nanoseconds after which the times of a file tell it from any later one
+_SETTLED = 2 * 10**9  # nanoseconds after which the times of a file distinguish it from any later one
 _CAUTIOUS = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _KINDS = {
     stat.S_IFLNK: "a link",
@@ -41,14 +42,14 @@ _FULL = {
 }
 _FAILING = {*_FULL, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _RESUME = "what is committed stays, start the same command again to resume"
-_whole: dict[str, tuple[int, ...]] = {}  # files whose checksum was right, with size and times of that moment
+_whole: dict[str, tuple[int, ...]] = {}  # files with a verified checksum, with size and times at that moment
 
 
 def commit(path: Path, content: bytes) -> None:
-    """Put ``content``, sealed where it holds a blank seal, at ``path`` in one step.
+    """Write ``content`` to ``path`` atomically, and fill in a blank checksum.
 
     Raises:
-        EnvironmentFailure: The disk is full or fails; what was there before is untouched.
+        EnvironmentFailure: The disk is full or fails; the former file is unchanged.
     """
     with replacing(path, _RESUME) as file:
         for piece in _sealed(content, _in_head(path)):
@@ -57,14 +58,14 @@ def commit(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path, remedy: str) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of ``path`` in one step when the block ends well.
+    """Yield a file that replaces ``path`` atomically if the block succeeds.
 
     Args:
-        path: The file; its folder is made where it is missing. A link there is replaced, not followed.
-        remedy: What to do where the disk fails, for the message.
+        path: The file; its folder is created if missing. A link there is replaced, not followed.
+        remedy: What to do if the disk fails, for the message.
 
     Raises:
-        EnvironmentFailure: The disk is full or fails; what was there before is untouched.
+        EnvironmentFailure: The disk is full or fails; the former file is unchanged.
     """
     temporary = temporary_for(path)
     begin(temporary)
@@ -77,7 +78,7 @@ def replacing(path: Path, remedy: str) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except BaseException as error:
-        with contextlib.suppress(OSError):  # the disk may be gone altogether: the first error is the one to report
+        with contextlib.suppress(OSError):  # the disk may be unavailable: report the first error
             temporary.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
@@ -88,10 +89,10 @@ def replacing(path: Path, remedy: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def preparing(folder: Path) -> Iterator[None]:
-    """Turn what the system refuses while a run folder is made ready into an error that says what to do.
+    """Convert system errors while a run folder is prepared to ones with a remedy.
 
     Raises:
-        EnvironmentFailure: The disk is full or fails; what is committed stays.
+        EnvironmentFailure: The disk is full or fails; committed results stay.
         RunFolderError: The folder cannot be written at all.
     """
     try:
@@ -107,7 +108,9 @@ def _why(error: OSError) -> str:
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """Open a file of a run for reading; links are not followed, pipes and devices never waited for.
+    """Open a file of a run for reading, without following links.
+
+    Pipes and devices never block.
 
     Raises:
         RunFolderError: It is a link, a folder, a pipe, a socket or a device.
@@ -125,7 +128,7 @@ def open_plain(path: Path) -> BinaryIO:
 
 
 def check_kind(path: Path, mode: int, *, folder: bool = False) -> None:
-    """Refuse what stands in the place of a file, or folder, of a run and is of another kind.
+    """Check that a path of a run is a plain file, or a folder.
 
     Raises:
         RunFolderError: Names the path and its kind.
@@ -140,7 +143,7 @@ def check_kind(path: Path, mode: int, *, folder: bool = False) -> None:
 
 
 def intact(path: Path) -> bool:
-    """Whether the file is there, plain, and equals what was committed."""
+    """Check if the file exists, is plain, and equals what was committed."""
     try:
         with open_plain(path) as file:
             return _seal_is_right(file, _in_head(path))
@@ -149,10 +152,12 @@ def intact(path: Path) -> bool:
 
 
 def check_whole(path: Path) -> None:
-    """Make sure that a file equals what was committed; done once per process while the file does not change.
+    """Verify that a file equals what was committed.
+
+    Done once per process while the file does not change.
 
     Raises:
-        RunFolderError: It is missing, damaged, or no plain file; says what to do.
+        RunFolderError: It is missing, damaged, or not a plain file; says what to do.
     """
     try:
         with open_plain(path) as file:
@@ -162,7 +167,7 @@ def check_whole(path: Path) -> None:
 
 
 def read_whole(path: Path) -> bytes:
-    """The content of a file that equals what was committed.
+    """Read a file that equals what was committed.
 
     Raises:
         RunFolderError: As :func:`check_whole`.
@@ -185,7 +190,7 @@ def _check_once(path: Path, file: BinaryIO) -> None:
     if not _seal_is_right(file, _in_head(path)):
         raise RunFolderError(f"{path}: the file is damaged (its checksum does not match); {_remedy(path)}")
     age = time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns)
-    if age > _SETTLED:  # a later change within one tick of the file system's clock would not show in the signature
+    if age > _SETTLED:  # a later change within one tick of the file system's clock would not change the signature
         _whole[key] = signature
 
 
@@ -216,7 +221,7 @@ def _seal_is_right(file: BinaryIO, in_head: bool) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents so that they outlive a power loss."""
+    """Create a folder and its parents durably, so that they survive a power loss."""
     if path.is_dir():
         return
     make_folder(path.parent)
@@ -225,7 +230,7 @@ def make_folder(path: Path) -> None:
 
 
 def _in_head(path: Path) -> bool:
-    """Whether the seal stands at the start of such a file; the first or last mark counts, data may quote others."""
+    """Check if the checksum is at the start of such a file; the first or last mark counts, data may quote others."""
     return path.suffix == ".safetensors"
 
 

@@ -13,10 +13,10 @@ from whywrong.runs.store.lock import RunLock
 
 
 def put_into_run(folder: Path, given: Mapping[str, bytes]) -> None:
-    """Write files into a folder that is new, empty, or holds a run with the same files.
+    """Write files into a folder that is empty or holds a run with the same files.
 
     Args:
-        folder: The run folder, made where it is missing.
+        folder: The run folder, created if missing.
         given: Content by name.
 
     Raises:

@@ -1,7 +1,7 @@
-"""What may lie where in a run folder, and whether a folder is one of ours to write into.
+"""Layout of a run folder, and the check that a folder may be written.
 
-Only names that a run writes, in the places where it writes them, are ever read, moved or removed; everything else in
-the folder belongs to somebody else.
+Only names that a run writes, in the places where it writes them, are ever read, moved or removed; all other files in
+the folder belong to the user.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HASH = re.compile(r"[0-9a-f]{12}")
 
 _TABLE, _MAPS = re.compile(r"[0-9]{5,9}\.parquet"), re.compile(r"[0-9]{5,9}\.safetensors")
 _PART = re.compile(r"([0-9]{5,9}|schema)\.parquet")
-RESULTS, UNITS = "results", "analyses"  # folders of what analyses found, and of the parts that they are made of
+RESULTS, UNITS = "results", "analyses"  # folders of the results of analyses, and of their units
 _FOLDERS: dict[str, tuple[re.Pattern[str], ...]] = {
     "items": (_TABLE,),
     "thumbs": (_TABLE,),
@@ -49,11 +49,11 @@ _GENERATOR = b'<meta name="generator" content="whywrong '
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The files of a run that are in a folder.
+    """The files of a run in a folder.
 
     Attributes:
         folder: The folder.
-        files: Files at places and under names of a run, sorted; none of them is a link, and none lies behind one.
+        files: Files at places and under names of a run, sorted; none is a link or behind one.
         places: Folders in which a run writes, with the names that it writes there.
     """
 
@@ -63,12 +63,12 @@ class Survey:
 
     @property
     def shards(self) -> list[Path]:
-        """Tables and maps of the run itself, sealed when they were written."""
+        """Return the tables and maps of the run itself, which carry checksums."""
         return [path for path in self.files if path.relative_to(self.folder).parts[0] in RUN_FOLDERS]
 
 
 def survey(folder: Path) -> Survey:
-    """Look through the places of a run, changing nothing.
+    """List the files of a run in a folder, without changing anything.
 
     Raises:
         RunFolderError: A link, pipe, socket or device is in the place of a file or folder of a run.
@@ -93,12 +93,12 @@ def survey(folder: Path) -> Survey:
 
 
 def results_folder(folder: Path, analysis: Analysis) -> Path:
-    """Where the tables of an analysis lie in a run folder."""
+    """Return the folder of the tables of an analysis in a run folder."""
     return folder / (analysis.folder or f"{RESULTS}/{analysis.name}")
 
 
 def _result_folders() -> dict[str, tuple[re.Pattern[str], ...]]:
-    """Places of the results of all analyses, with the names that lie there."""
+    """Return the folders of the results of all analyses, with the names of their files."""
     found = {}
     for analysis in analyses().values():
         names = [*(f"{table}.parquet" for table in analysis.tables or (analysis.name,)), analysis.record]
@@ -112,7 +112,7 @@ def _pages() -> list[str]:
 
 
 def _top() -> re.Pattern[str]:
-    """Names of the files that lie in a run folder itself."""
+    """Return the names of the files in the run folder itself."""
     return re.compile("|".join(map(re.escape, (RUN_FILE, LOCK, *_pages(), "image.csv"))))
 
 
@@ -135,17 +135,18 @@ def _look(folder: Path, patterns: tuple[re.Pattern[str], ...], found: Survey) ->
 
 
 def check_folder(folder: Path, known: Mapping[str, bytes] | None = None) -> None:
-    """Make sure that a folder is new, empty, or provably holds a run; nothing is touched, not even a time.
+    """Check that a folder is new, empty, or certainly holds a run.
 
-    What proves a run is a file that carries its own checksum under a name and in a place of a run. A lock of ours and
-    abandoned temporary files of ours count as nothing: a run was killed before it wrote anything else.
+    Nothing is changed, not even a time. A run is recognised by a file with its own checksum, under a name and in a
+    place of a run. A lock or abandoned temporary files of whywrong are ignored, as a run was killed before it wrote
+    anything else.
 
     Args:
         folder: The folder to write into.
-        known: Files, by name, that count as nothing while their content is exactly this.
+        known: Files, by name, that are ignored if their content is exactly this.
 
     Raises:
-        RunFolderError: It is a file, or holds something else, or a link inside of it leads away.
+        RunFolderError: It is a file, or holds something else, or a link inside of it leads out.
     """
     real = os.path.realpath(folder)
     try:
@@ -178,7 +179,10 @@ def check_folder(folder: Path, known: Mapping[str, bytes] | None = None) -> None
 
 
 def parse_lock(content: bytes) -> dict[str, Any] | None:
-    """What a lock says of its holder: nothing where a power loss tore it, None where it is no lock of a run."""
+    """Parse the holder from the content of a lock.
+
+    Empty if a power loss tore it, None if it is not a lock of a run.
+    """
     if not content.strip(b"\0"):
         return {}
     try:
@@ -203,10 +207,10 @@ def _counts_as_nothing(folder: Path, name: str, known: Mapping[str, bytes]) -> b
 
 
 def tidy(folder: Path, found: Survey) -> None:
-    """Remove what killed writers left behind in a folder that holds a run, or nothing yet.
+    """Remove what killed writers left in a folder that is empty or holds a run.
 
     Args:
-        folder: The run folder, whose lock this process holds.
+        folder: The run folder, locked by this process.
         found: Its survey.
     """
     for place, names in found.places:
@@ -225,7 +229,7 @@ def tidy(folder: Path, found: Survey) -> None:
 
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
-    """A folder for a listing in progress, inside a run folder; it is gone afterwards."""
+    """Yield a temporary folder for a listing in progress inside a run folder."""
     path = temporary_for(folder / _SCRATCH)
     path.mkdir()
     try:
@@ -235,7 +239,7 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
 
 
 def is_page(path: Path) -> bool:
-    """Whether a file is a page that we wrote, or an empty one."""
+    """Check if a file is empty or a page written by whywrong."""
     try:
         with open_plain(path) as file:
             head = file.read(4096)
@@ -257,7 +261,7 @@ def _hidden(folder: Path) -> Iterator[Path]:
 
 
 def _remove_scratch(path: Path) -> None:
-    """Remove the folder of a listing that was not finished; one that holds anything else stays."""
+    """Remove the folder of an unfinished listing, unless it holds anything else."""
     try:
         if stat.S_ISDIR(os.lstat(path).st_mode) and set(os.listdir(path)) <= _IN_SCRATCH:
             shutil.rmtree(path, ignore_errors=True)

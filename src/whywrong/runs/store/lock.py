@@ -1,4 +1,4 @@
-"""One writer at a time: a lock that dies with its holder and says who holds it."""
+"""Lock of a run folder for one writer, which is released when its holder ends and names it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from whywrong.runs.store.layout import LOCK, LOCK_BYTES, parse_lock
 from whywrong.runs.store.temporaries import temporary_for
 
 _BEAT = 20.0  # seconds between signs of life
-_SILENT = 120.0  # seconds without one, after which a holder on another machine counts as gone
+_SILENT = 120.0  # seconds without one, after which a holder on another machine counts as dead
 _APART = 120.0  # seconds by which clocks of two machines may differ
 _CAUTIOUS = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class RunLock:
-    """Holds ``lock`` of a run folder, made where it is missing, inside a ``with`` block.
+    """Context manager that holds ``lock`` of a run folder, created if missing.
 
-    The operating system's lock on the open file decides, and falls with the process that holds it, however it ends.
-    The content (pid, host, start) is for people, and for holders on machines that share the folder without sharing
-    locks: those refresh the file's time, and are left alone until they fall silent.
+    The operating system's lock on the open file decides, and is released when its process ends, in any way. The
+    content (pid, host, start) is for people, and for holders on machines that share the folder without sharing locks:
+    those refresh the file's time, and are respected until they stop.
 
     Raises:
         RunFolderError: Another run holds it, with its pid and host; the folder cannot be written; the file is no lock.
@@ -58,7 +58,7 @@ class RunLock:
         return self
 
     def _make(self, content: bytes) -> int:
-        """A new lock, which appears locked and with its content at once; -1 where there is one already."""
+        """Create the lock atomically, locked and with its content; -1 if there is one already."""
         if os.path.lexists(self.path):
             return -1
         temporary = temporary_for(self.path)
@@ -74,27 +74,27 @@ class RunLock:
             if error.errno not in _NO_LINKS:
                 os.close(descriptor)
                 raise
-            # A file system without hard links: the lock is empty for a moment.
+            # On a file system without hard links, the lock is empty for a moment.
             os.close(descriptor)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | _CAUTIOUS, 0o644))
             return -1
         finally:
-            with contextlib.suppress(OSError):  # the next run sweeps it
+            with contextlib.suppress(OSError):  # the next run removes it
                 temporary.unlink(missing_ok=True)
         os.close(descriptor)
         return -1
 
     def _take_over(self, content: bytes) -> int:
-        """Return the existing lock, once its holder has gone.
+        """Return the existing lock, once its holder has ended.
 
         Raises:
-            RunFolderError: Another run holds it, or it is no lock of ours.
+            RunFolderError: Another run holds it, or it is not a lock of whywrong.
         """
         while True:
             try:
                 check_kind(self.path, os.lstat(self.path).st_mode)
                 descriptor = os.open(self.path, os.O_RDWR | _CAUTIOUS)
-            except FileNotFoundError:  # given up by its holder just now
+            except FileNotFoundError:  # just released by its holder
                 made = self._make(content)
                 if made >= 0:
                     return made
@@ -109,10 +109,10 @@ class RunLock:
             os.close(descriptor)
 
     def _is_ours(self, descriptor: int) -> bool:
-        """Whether this process holds the lock now; False where the file has been replaced meanwhile.
+        """Check if this process holds the lock now; False if the file has been replaced meanwhile.
 
         Raises:
-            RunFolderError: Another run holds it, or it is no lock of ours.
+            RunFolderError: Another run holds it, or it is not a lock of whywrong.
         """
         held = _try_lock(descriptor)
         content = _read(descriptor)
@@ -130,12 +130,12 @@ class RunLock:
         return True
 
     def _silence(self, descriptor: int) -> float:
-        """Seconds since a holder on another machine gave a sign of life, infinite where it has gone."""
+        """Return the seconds since the last sign of life of a holder on another machine, infinite if it has ended."""
         before = os.fstat(descriptor).st_mtime
         silent = time.time() - before
         if silent >= -_APART:
             return max(silent, 0.0)
-        # Its time lies ahead, so that the clocks say nothing; whoever lives gives the next sign within a beat.
+        # Its time is in the future, so the clocks do not help; a live holder gives a sign within one interval.
         until = time.monotonic() + 1.5 * _BEAT
         while time.monotonic() < until:
             time.sleep(min(0.1, _BEAT))
@@ -147,7 +147,7 @@ class RunLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        # A lock that stays there is taken over by the next run.
+        # A lock that stays is taken over by the next run.
         with contextlib.suppress(OSError):
             if self._is_current(self._file):
                 self.path.unlink()
@@ -155,7 +155,7 @@ class RunLock:
             os.close(self._file)
 
     def _is_current(self, descriptor: int) -> bool:
-        """Whether the locked file is still the one at the path: its last holder may have removed it meanwhile."""
+        """Check if the locked file is still the one at the path: its last holder may have removed it meanwhile."""
         try:
             return os.path.samestat(os.fstat(descriptor), os.lstat(self.path))
         except FileNotFoundError:
@@ -174,7 +174,7 @@ def _try_lock(descriptor: int) -> bool:
         import msvcrt
 
         try:
-            os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # a byte behind the content, which stays readable
+            os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # a byte after the content, which stays readable
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         except OSError:
             return False
@@ -187,7 +187,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _fill(descriptor: int, content: bytes) -> None:
-    """Write over what is there, then cut it to length: a kill in between leaves no empty file."""
+    """Overwrite the content, then truncate: a kill in between leaves no empty file."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     rest = memoryview(content)
     while rest:

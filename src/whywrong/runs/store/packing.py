@@ -1,6 +1,6 @@
-"""Results of units as arrays and plain values: frozen dataclasses to a safetensors file and back.
+"""Store results of units, frozen dataclasses of arrays and plain values, in a safetensors file.
 
-What is read is rebuilt by the type that the caller expects, and never by what the file says that it is.
+What is read is rebuilt by the type that the caller expects, never by the type that the file states.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ _PLAIN, _SCALAR = "plain", "s"
 
 
 def pack(value: Any) -> dict[str, np.ndarray]:
-    """Turn a value into named arrays; what is no array is in one of them, as JSON.
+    """Convert a value to named arrays.
+
+    One of them holds everything but arrays, as JSON.
 
     Raises:
-        TypeError: The value holds something else than dataclasses, sequences, mappings, tensors and plain values.
+        TypeError: The value holds something other than dataclasses, sequences, mappings, tensors and plain values.
     """
     arrays: dict[str, np.ndarray] = {}
     plain = json.dumps(_plain(value, arrays), allow_nan=True)
@@ -33,7 +35,7 @@ def unpack(kind: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     """Rebuild a value of type ``kind``.
 
     Raises:
-        RunFolderError: The arrays hold no such value.
+        RunFolderError: The arrays do not hold such a value.
     """
     try:
         return _value(kind, json.loads(arrays[_PLAIN].tobytes()), arrays)
@@ -49,7 +51,7 @@ def _plain(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
-        name = f"{len(arrays)}" if value.ndim else f"{len(arrays)}{_SCALAR}"  # a file has no arrays without dimensions
+        name = f"{len(arrays)}" if value.ndim else f"{len(arrays)}{_SCALAR}"  # files store no arrays without dimensions
         arrays[name] = value
         return name
     if dataclasses.is_dataclass(value):

@@ -1,4 +1,4 @@
-"""What an analysis leaves in a run folder: tables, a record beside them, and files that people may edit."""
+"""Results of an analysis in a run folder: tables, a record, and files that users may edit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from whywrong.runs.store.shards import read_facts, read_table, write_table
 
 
 def result_path(folder: Path, analysis: Analysis, table: str = "") -> Path:
-    """Where a table of an analysis lies; the empty name stands for that of the analysis."""
+    """Return the path of a table of an analysis, by default the one of its name."""
     return results_folder(folder, analysis) / f"{table or analysis.name}.parquet"
 
 
@@ -34,15 +34,17 @@ def write_results(
     basis: str,
     files: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write what an analysis found, each file in one step; tables of an earlier one that are not written go.
+    """Write the results of an analysis, each file atomically.
+
+    Tables of an earlier analysis that are not written again are removed.
 
     Args:
-        folder: The run folder, whose lock this process holds.
-        analysis: Its line in the registry.
-        tables: By name; the empty name stands for that of the analysis.
+        folder: The run folder, locked by this process.
+        analysis: Its registry entry.
+        tables: By name; an empty name means that of the analysis.
         record: Plain values.
         basis: Identifies what the numbers of the tables refer to.
-        files: Content of files that people may edit.
+        files: Content of files that users may edit.
 
     Raises:
         EnvironmentFailure: The disk is full or fails.
@@ -53,7 +55,7 @@ def write_results(
         name: digest_of(files[name]) if name in files else kept_digest(folder, analysis, name)
         for name in analysis.files
     }
-    # The digests go ahead of the files: they are known as ours also if the next step is the last.
+    # The digests are written before the files, so that these are recognised even if the run ends in between.
     announced = {_key(name): digest for name, digest in digests.items()}
     for name in analysis.tables or ("",):
         if name in tables:
@@ -74,11 +76,11 @@ def read_record(folder: Path, analysis: Analysis, remedy: str) -> dict[str, Any]
 
     Args:
         folder: The run folder.
-        analysis: Its line in the registry.
+        analysis: Its registry entry.
         remedy: The command that makes one, for the message if there is none.
 
     Raises:
-        RunFolderError: There is none, or it is damaged.
+        RunFolderError: It is missing or damaged.
     """
     path = results_folder(folder, analysis) / analysis.record
     if not os.path.lexists(path):
@@ -99,13 +101,13 @@ def read_rows(folder: Path, analysis: Analysis, table: str = "") -> list[dict[st
 
 
 def check_editable(folder: Path, analysis: Analysis, name: str, given: Path | None) -> None:
-    """Refuse to write over a file that a person made or changed.
+    """Check that a file was not made or changed by a user, before it is overwritten.
 
     Args:
         folder: The run folder.
-        analysis: Its line in the registry.
+        analysis: Its registry entry.
         name: Name of the file.
-        given: The file that was given as input; the very file in question is left as it is.
+        given: The input file; if it is this very file, it is left unchanged.
 
     Raises:
         RunFolderError: Names the file.
@@ -118,13 +120,13 @@ def check_editable(folder: Path, analysis: Analysis, name: str, given: Path | No
 
 
 def is_given(folder: Path, analysis: Analysis, name: str, given: Path | None) -> bool:
-    """Whether a file beside the tables is the very file that was given as input."""
+    """Check if a file beside the tables is the very file that was given as input."""
     path = results_folder(folder, analysis) / name
     return given is not None and os.path.lexists(path) and os.path.samefile(given, path)
 
 
 def kept_digest(folder: Path, analysis: Analysis, name: str) -> str | None:
-    """The digest of a file that is as whywrong wrote it; None for any other file, or none."""
+    """Return the digest of a file that is as whywrong wrote it, otherwise None."""
     place = results_folder(folder, analysis)
     if not os.path.lexists(place / name):
         return None
@@ -142,12 +144,12 @@ def kept_digest(folder: Path, analysis: Analysis, name: str) -> str | None:
 
 
 def digest_of(content: bytes) -> str:
-    """What tells one file from another."""
+    """Return the digest of a file's content."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def finite(value: Any) -> Any:
-    """The same with null in place of numbers that are not finite."""
+    """Replace numbers that are not finite by null."""
     if isinstance(value, Mapping):
         return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

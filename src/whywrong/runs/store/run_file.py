@@ -1,4 +1,4 @@
-"""``run.json``: what a run is a run of, how far it is, and what was noticed; checked before it is used."""
+"""``run.json``: identity, progress and notes of a run, checked before it is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from whywrong.runs.store.schemas import SCHEMA_VERSION
 
 
 def read_run_file(folder: Path) -> dict[str, Any]:
-    """Content of ``run.json``.
+    """Read ``run.json``.
 
     Raises:
         RunFolderError: Missing, unreadable, damaged, or written by a newer version.
@@ -37,10 +37,10 @@ def read_run_file(folder: Path) -> dict[str, Any]:
 
 
 def _json(path: Path) -> Any:
-    """Content of a JSON file; None where it is no JSON.
+    """Read a JSON file; None if it is not JSON.
 
     Raises:
-        RunFolderError: It cannot be read, is no plain file, or is larger than any ``run.json``.
+        RunFolderError: It cannot be read, is not a plain file, or is larger than any ``run.json``.
     """
     try:
         with open_plain(path) as file:

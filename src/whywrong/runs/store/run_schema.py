@@ -1,4 +1,4 @@
-"""What ``run.json`` must look like before anything in it is believed: it may have come from somebody else."""
+"""Validate the schema of ``run.json``, which may come from somebody else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whywrong.core.errors import RunFolderError
 from whywrong.runs.store.layout import HASH, METHOD
 
 MAX_BYTES = 64 * 2**20
-_MAX_NESTING = 32  # a run writes 6 levels, methods of others may nest their settings
+_MAX_NESTING = 32  # a run writes 6 levels; settings of plug-ins may be nested
 _MAX_COUNT = 2**53
 
 Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
@@ -89,14 +89,14 @@ class _Run(_Part):
 
 
 def check_meta(meta: dict[str, Any], path: Path) -> None:
-    """Refuse a ``run.json`` that holds anything but what a run writes; more keys than those are let through.
+    """Check that ``run.json`` holds what a run writes, with or without further keys.
 
     Args:
         meta: Its content.
-        path: Its place, for messages.
+        path: Its path, for messages.
 
     Raises:
-        RunFolderError: Names the key and what was found there.
+        RunFolderError: Names the key and its value.
     """
     if _nesting(meta) > _MAX_NESTING:
         raise RunFolderError(f"{path}: values are nested deeper than {_MAX_NESTING} levels; {_REMEDY}")
@@ -113,7 +113,7 @@ _REMEDY = "whywrong did not write this file as it is; use another folder"
 
 
 def _nesting(value: Any) -> int:
-    """Levels of lists and objects, counted without recursion."""
+    """Count the levels of lists and objects, without recursion."""
     deepest, todo = 0, [(value, 1)]
     while todo:
         here, depth = todo.pop()

@@ -1,4 +1,4 @@
-"""Columns of the tables that the runner itself writes, and of the keys in front of every method's table."""
+"""Columns of the tables that a run itself writes, and the key columns of every method's table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNREADABLE = "unreadable"  # digest of an item that the listing could not read
 ITEMS = pa.schema(
     {
         "item_id": pa.string(),
-        "key": pa.string(),  # as text; what is not UTF-8 is escaped, and then stands in full in `raw`
+        "key": pa.string(),  # as text; if not UTF-8, it is escaped, and in full in `raw`
         "label_text": pa.string(),
         "label": pa.int64(),
         "size": pa.int64(),
@@ -24,8 +24,8 @@ ITEMS = pa.schema(
         "y_max": pa.int64(),
         "mask": pa.string(),
         "cause": pa.string(),  # of a planted mistake, in words
-        "digest": pa.string(),  # SHA-256 of the content, where the listing had to look at it
-        "raw": pa.string(),  # JSON of key, label and mask where one of them is not UTF-8
+        "digest": pa.string(),  # SHA-256 of the content, if the listing had to read it
+        "raw": pa.string(),  # JSON of key, label and mask if one of them is not UTF-8
     }
 )
 
@@ -42,8 +42,8 @@ PREDICTIONS = pa.schema(
         "true_confidence": pa.float64(),
         "rank_of_true": pa.int64(),
         "margin": pa.float64(),
-        "rival": pa.int64(),  # best class that is neither predicted nor asked for: the label of an error, the runner-up
-        "lead": pa.float64(),  # how much farther off in logits than the class asked for it is, as a factor
+        "rival": pa.int64(),  # best class but the predicted one and the target: an error's label, else the runner-up
+        "lead": pa.float64(),  # how much farther off in logits it is than the target, as a factor
         "random_lead": pa.float64(),  # the same for one of the nine next-scoring classes, drawn at random
         "near_tie": pa.bool_(),
         "top5": pa.list_(pa.int64()),

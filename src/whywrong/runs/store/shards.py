@@ -19,21 +19,21 @@ from whywrong.core.errors import RunFolderError
 from whywrong.runs.store.files import BLANK, MARK, check_whole, commit, read_whole
 
 Facts = dict[str, Any]
-"""What a shard says about itself: ``run`` (identity), ``result_version``, ``seconds``, and what the stage adds."""
+"""Facts of a shard: ``run`` (identity), ``result_version``, ``seconds``, and those of the stage."""
 
 FACTS_KEY = "whywrong"
-SCHEMA_FILE = "schema.parquet"  # no rows: the columns of a method, for views over no shard at all
+SCHEMA_FILE = "schema.parquet"  # no rows, only the columns of a method, for views without any shard
 _SEAL = "whywrong.seal"
 
 
 def write_table(path: Path, table: pa.Table, facts: Facts) -> None:
-    """Commit a table; columns without a type, all of whose values are null, are left out."""
+    """Commit a table, without untyped columns, whose values are all null."""
     untyped = [field.name for field in table.schema if _untyped(field.type)]
     table = table.drop_columns(untyped) if untyped else table
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, table.schema, compression="zstd") as writer:
         writer.write_table(table)
-        # A reason that quotes the mark of the seal must not be taken for it.
+        # A reason that quotes the mark of the checksum must not be taken for it.
         text = json.dumps(facts, sort_keys=True).replace(MARK.decode(), "seal of whywrong:")
         writer.add_key_value_metadata({FACTS_KEY: text, "seconds": str(facts.get("seconds", 0.0))})
         writer.add_key_value_metadata({_SEAL: (MARK + BLANK).decode()})
@@ -41,7 +41,7 @@ def write_table(path: Path, table: pa.Table, facts: Facts) -> None:
 
 
 def read_table(path: Path, item_id: str | None = None) -> pa.Table:
-    """The rows of a shard, or of one item in it.
+    """Read the rows of a shard, or of one item in it.
 
     Raises:
         RunFolderError: It is missing or damaged.
@@ -52,7 +52,7 @@ def read_table(path: Path, item_id: str | None = None) -> pa.Table:
 
 
 def read_facts(path: Path) -> Facts:
-    """What a shard says about itself.
+    """Read the facts of a shard.
 
     Raises:
         RunFolderError: It is missing or damaged.
@@ -62,7 +62,7 @@ def read_facts(path: Path) -> Facts:
 
 
 def read_schema(path: Path) -> pa.Schema:
-    """The columns of a shard.
+    """Read the columns of a shard.
 
     Raises:
         RunFolderError: It is missing or damaged.
@@ -72,7 +72,10 @@ def read_schema(path: Path) -> pa.Schema:
 
 
 def write_maps(path: Path, maps: Mapping[str, np.ndarray], run: str) -> None:
-    """Commit dense maps by name ``<item_id>/<map>``; ``run`` is the identity of the run."""
+    """Commit dense maps by name ``<item_id>/<map>``.
+
+    ``run`` is the identity of the run.
+    """
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(array) for name, array in maps.items()}
@@ -80,7 +83,7 @@ def write_maps(path: Path, maps: Mapping[str, np.ndarray], run: str) -> None:
 
 
 def read_maps(path: Path, items: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-    """Maps of some items, or of all; none where the shard has no maps.
+    """Read the maps of some items, or of all, empty if the shard has no maps.
 
     Raises:
         RunFolderError: The file is damaged.
@@ -94,13 +97,13 @@ def read_maps(path: Path, items: Iterable[str] | None = None) -> dict[str, np.nd
     with _reading(path), safe_open(path, "numpy") as file:
         return {
             name: file.get_tensor(name)
-            for name in file.keys()  # noqa: SIM118 - safe_open is no mapping
+            for name in file.keys()  # noqa: SIM118 - safe_open is not a mapping
             if wanted is None or name.split("/", 1)[0] in wanted
         }
 
 
 def run_of(path: Path) -> str | None:
-    """Identity of the run to which a shard, or its maps, belong.
+    """Read the identity of the run to which a shard, or its maps, belong.
 
     Raises:
         RunFolderError: It is missing or damaged.
@@ -115,12 +118,15 @@ def run_of(path: Path) -> str | None:
 
 
 def shard_name(index: int, suffix: str = ".parquet") -> str:
-    """File name of a shard."""
+    """Return the file name of a shard."""
     return f"{index:05d}{suffix}"
 
 
 def shard_indices(folder: Path, suffix: str = ".parquet") -> list[int]:
-    """Indices of the shards in a folder, ascending; none where there is no folder."""
+    """List the indices of the shards in a folder, ascending.
+
+    Empty if there is no folder.
+    """
     if not folder.is_dir():
         return []
     return sorted(int(path.stem) for path in folder.iterdir() if path.suffix == suffix and path.stem.isdigit())
@@ -136,7 +142,7 @@ def _untyped(kind: pa.DataType) -> bool:
 
 @contextmanager
 def _open_table(path: Path) -> Iterator[pq.ParquetFile]:
-    """A shard that equals what was committed."""
+    """Yield a shard that equals what was committed."""
     content = read_whole(path)
     with _reading(path), pq.ParquetFile(pa.BufferReader(content)) as file:
         yield file
@@ -144,10 +150,10 @@ def _open_table(path: Path) -> Iterator[pq.ParquetFile]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Any trouble of a parser with a shard becomes one error that says what to do."""
+    """Convert any error of a parser on a shard to one that says what to do."""
     try:
         yield
     except RunFolderError:
         raise
-    except Exception as error:  # sealed bytes that no run of ours would write: the parsers raise what they like
+    except Exception as error:  # intact files that no run would write: the parsers may raise anything
         raise RunFolderError(f"{path}: the shard is damaged ({error}); run diagnose again, which redoes it") from error

@@ -1,4 +1,4 @@
-"""Where the parts of a run lie in its folder."""
+"""The paths of the parts of a run in its folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whywrong.runs.store.shards import shard_indices
 
 
 class StoredRun:
-    """The folder of a run, finished or not, and the places of its tables.
+    """The folder of a run, finished or not, and the paths of its tables.
 
     Args:
         path: The folder that ``whywrong diagnose --out`` wrote.
@@ -36,7 +36,7 @@ class StoredRun:
 
     @property
     def thumbs(self) -> Path:
-        """Folder of the thumbs."""
+        """Folder of the thumbnails."""
         return self.path / "thumbs"
 
     @property
@@ -45,7 +45,7 @@ class StoredRun:
         return self.path / "parts" / "predictions" / self.meta["predictions"]["hash"]
 
     def parts(self, method: str, *, controls: bool = False) -> Path:
-        """Folder of a method's tables: of errors, or of the images read right that they are compared with.
+        """Return the folder of a method's tables, of errors or of controls.
 
         Raises:
             RunFolderError: The run has no such method.
@@ -54,7 +54,7 @@ class StoredRun:
         return self.path / "parts" / name / self._method(method)["hash"]
 
     def map_files(self, method: str) -> Path:
-        """Folder of a method's dense maps."""
+        """Return the folder of a method's dense maps."""
         return self.path / "maps" / method / self._method(method)["hash"]
 
     def _method(self, name: str) -> Mapping[str, Any]:
@@ -66,9 +66,9 @@ class StoredRun:
 
     @property
     def class_names(self) -> list[str]:
-        """Names in the order of the logits."""
+        """Return the class names in the order of the logits."""
         return self.meta["model"]["classes"] or []
 
     def shards(self) -> list[int]:
-        """Indices of the shards of the listing."""
+        """List the indices of the shards of the listing."""
         return shard_indices(self.items)

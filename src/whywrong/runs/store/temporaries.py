@@ -1,7 +1,8 @@
-"""Temporary files that name their maker, so that what a killed process leaves behind can be told from other files.
+"""Temporary files that name their maker, so that leftovers of a killed process can be recognised.
 
-A file appears by write to a temporary neighbour, ``.NAME.PID.TOKEN.tmp``, and rename. The token is a digest of name,
-process and a nonce: a file that carries it was made here, and a file that only looks alike is left alone.
+A file is written under the temporary name ``.NAME.PID.TOKEN.tmp`` in the same folder, and renamed. The token is a
+digest of name, process and a nonce: a file with a valid token was made here, and one that only looks similar is left
+alone.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ _live: set[str] = set()  # paths that this process is writing now
 
 
 def temporary_for(target: Path) -> Path:
-    """A temporary neighbour of ``target`` under a name that was not used before; no file is made."""
+    """Return a new temporary name beside ``target``, without making the file."""
     pid, nonce = os.getpid(), secrets.token_hex(4)
     return target.with_name(f".{target.name}.{pid}.{nonce}{_digest(target.name, pid, nonce)}.tmp")
 
 
 def target_of(name: str) -> str | None:
-    """The name of the file behind a temporary one of ours; None for any other name."""
+    """Return the target's name of a temporary file, or None for any other name."""
     found = _NAME.fullmatch(name)
     if found is None or found["digest"] != _digest(found["name"], int(found["pid"]), found["nonce"]):
         return None
@@ -34,17 +35,17 @@ def target_of(name: str) -> str | None:
 
 
 def begin(path: Path) -> None:
-    """Say that this process is writing a temporary file, which no sweep may take away."""
+    """Register a temporary file in use, so that no sweep removes it."""
     _live.add(os.path.abspath(path))
 
 
 def end(path: Path) -> None:
-    """Say that it is done."""
+    """Unregister a temporary file."""
     _live.discard(os.path.abspath(path))
 
 
 def abandoned(path: Path, pid: int) -> bool:
-    """Whether the process that made a temporary file has ended, so that nobody will finish it."""
+    """Check if the process that made a temporary file has ended without finishing it."""
     if pid == os.getpid():  # containers give a new process the number of the old one
         return os.path.abspath(path) not in _live
     return not _is_running(pid)
@@ -54,8 +55,8 @@ def sweep(folder: Path, ours: Callable[[str], bool]) -> None:
     """Remove abandoned temporary files in one folder.
 
     Args:
-        folder: Only its own entries are looked at.
-        ours: Whether the name of a target is one that is written in this folder.
+        folder: Only its direct entries are checked.
+        ours: Whether a target of this name is written in this folder.
     """
     try:
         names = os.listdir(folder)
@@ -86,6 +87,6 @@ def _is_running(pid: int) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # it is there, and belongs to somebody else
+    except OSError:  # it exists, and belongs to somebody else
         return True
     return True

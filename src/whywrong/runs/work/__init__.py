@@ -1,1 +1,1 @@
-"""What one worker does: plans of tasks, predictions, evidence."""
+"""Tasks of one worker: plans, predictions, evidence."""

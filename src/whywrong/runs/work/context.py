@@ -1,4 +1,4 @@
-"""What the tasks of one worker share: the classifier, the source, and items loaded ahead."""
+"""State shared by the tasks of one worker: the classifier, the source, and items loaded ahead."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Loaded:
 
     Attributes:
         row: Its row of the listing.
-        reason: Why it cannot be used; None where it can.
-        image_id: None where it cannot be read.
+        reason: Why it cannot be used; None if it can.
+        image_id: None if it cannot be read.
         pixels: (C, H, W), uint8, as the model sees it.
-        mask: (H, W), bool, the object; None where unknown.
-        thumb: Columns of its thumb, where asked for.
+        mask: (H, W), bool, the object; None if unknown.
+        thumb: Columns of its thumbnail, if requested.
         width: Of the photograph, in pixels.
         height: The same.
-        notes: What was unusual about the file.
+        notes: Unusual properties of the file.
     """
 
     row: Row
@@ -55,11 +55,11 @@ class WorkerContext:
     """Everything that the tasks of one worker of a run share.
 
     Args:
-        run_spec: What is to be done.
+        run_spec: Settings of the run.
         classifier: The classifier of the run.
         source: The source of the run.
-        stopping: Whether to leave after the batch in hand.
-        at: Told which items are about to go through the model, so that a death can be attributed to them.
+        stopping: Returns whether to stop after the current batch.
+        at: Called with the items that are about to go through the model, so that a crash can be attributed to them.
     """
 
     def __init__(
@@ -87,7 +87,10 @@ class WorkerContext:
         )
 
     def prepare(self, task: ShardTask) -> Pending | ExplainPlan:
-        """Plan a task and begin to load its items. Tasks must be prepared in the order in which they are run."""
+        """Plan a task and begin to load its items.
+
+        Tasks must be prepared in the order in which they are run.
+        """
         if task in self._plans:
             return self._plans[task]
         plan: Pending | ExplainPlan
@@ -102,14 +105,14 @@ class WorkerContext:
         return plan
 
     def begin(self, task: ShardTask) -> Pending | ExplainPlan:
-        """The plan of a task, which is in hand from now on."""
+        """Begin a task and return its plan."""
         plan = self.prepare(task)
         self._task = task
         del self._plans[task]
         return plan
 
     def heartbeat(self) -> Heartbeat | None:
-        """What has happened since the last heartbeat; None where no image has passed."""
+        """Return the progress since the last heartbeat, or None if no image has passed."""
         task, passes = self._task, self.classifier.forwards + self.classifier.backwards
         passed, self._told = passes - self._told, passes
         if task is None or not passed:
@@ -119,15 +122,15 @@ class WorkerContext:
         return Heartbeat(shard=task.shard, passed=passed, share=self.costs.share(), method=self.costs.method)
 
     def close(self) -> None:
-        """End the background threads."""
+        """Stop the background threads."""
         self._ahead.close()
 
     def take(self, count: int) -> list[Loaded]:
-        """The next items of the task in hand."""
+        """Return the next items of the current task."""
         return [self._ahead.take() for _ in range(count)]
 
     def load(self, row: Row, with_thumb: bool = False) -> Loaded:
-        """Read and decode one item; whatever is wrong with it becomes its reason."""
+        """Read and decode one item, with any failure as its reason."""
         entry = entry_of(row)
         try:
             side = LONGEST if with_thumb else None
@@ -135,7 +138,7 @@ class WorkerContext:
             thumb = make_thumb(item.image, item.geometry) if with_thumb else None
         except BadItemError as error:
             return Loaded(row, error.reason, self._digest(row))
-        except Exception as error:  # noqa: BLE001 - no file may end a run, whatever a parser makes of it
+        except Exception as error:  # noqa: BLE001 - no file may end a run, whatever a parser raises
             return Loaded(row, f"cannot be decoded ({type(error).__name__}: {error})", self._digest(row))
         return Loaded(
             row,
@@ -157,7 +160,7 @@ class WorkerContext:
 
 
 def batches(task: ShardTask, rows: Sequence[Row], size: int) -> Iterable[list[Row]]:
-    """Rows of a task that go through the model together; those that nobody shares a batch with come last."""
+    """Yield rows of a task that go through the model together, isolated ones last."""
     together, reasons = [row for row in rows if _together(task, row)], task.reasons
     for start in range(0, len(together), size):
         yield together[start : start + size]
@@ -167,12 +170,15 @@ def batches(task: ShardTask, rows: Sequence[Row], size: int) -> Iterable[list[Ro
 
 
 def as_input(pixels: Sequence[np.ndarray], device: torch.device | str = "cpu") -> Tensor:
-    """(B, C, H, W), float32, in [0, 1], from (C, H, W) uint8 each, which travel to the device as the bytes they are."""
+    """Convert images (C, H, W) uint8 to (B, C, H, W) float32 in [0, 1] on a device.
+
+    They are copied to the device as bytes.
+    """
     return torch.from_numpy(np.stack(pixels)).to(device).float().div_(255)
 
 
 def first_line(error: BaseException) -> str:
-    """An exception in one line, for the record of an item."""
+    """Format an exception in one line, for the record of an item."""
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     text = str(cause).strip().splitlines()
     return f"{type(cause).__name__}: {text[0][:200]}" if text else type(cause).__name__

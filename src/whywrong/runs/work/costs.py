@@ -1,4 +1,4 @@
-"""How much of a task's work is done, in passes through the model: what was spent, against what is still expected."""
+"""Completed share of a task's work, by passes through the model that were spent and that are expected."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from whywrong.core.registry import Method
 from whywrong.runs.work.plan import ExplainPlan, Row
 from whywrong.runs.work.tasks import MethodSpec, ShardTask
 
-_OVERDUE = 0.1  # of what was expected of a call, still expected of it once all of that is spent
+_OVERDUE = 0.1  # share of a call's expected passes that is still expected once all of them are spent
 
 
 @dataclass(slots=True)
 class Rows:
-    """Errors, counted apart by what they cost.
+    """Errors, counted separately by what they cost.
 
     Attributes:
         plain: Errors that are not explained in full.
@@ -30,7 +30,7 @@ class Rows:
 
     @classmethod
     def of(cls, step: MethodSpec, rows: list[Row], task: ShardTask) -> Rows:
-        """Rows of a task as the method of a step sees them."""
+        """Count the rows of a task for the method of a step."""
         if step.controls:
             return cls(0, len(rows))
         full = sum(row["item_id"] in task.details for row in rows) if "detail" in step.method.takes else 0
@@ -38,13 +38,13 @@ class Rows:
 
 
 def expected(plan: ExplainPlan, steps: tuple[MethodSpec, ...], task: ShardTask) -> float:
-    """Passes that a task will usually take, by the registry alone."""
+    """Return the passes that a task usually takes, by the registry alone."""
     usual = _PassesPerRow()
     return sum(usual.passes(step.method, Rows.of(step, plan.steps[step.name].rows, task)) for step in steps)
 
 
 class CostEstimator:
-    """Follows the work of a worker, task by task; a background thread may ask for the share at any time.
+    """Follows the work of a worker, task by task; the share can be read from another thread.
 
     Args:
         passed: Passes of the classifier so far.
@@ -59,13 +59,13 @@ class CostEstimator:
         self.method = ""
 
     def begin(self, plan: ExplainPlan, steps: tuple[MethodSpec, ...], task: ShardTask) -> None:
-        """A task begins."""
+        """Begin a task."""
         self._start, self._share, self._call, self.method = float(self._passed()), 0.0, None, ""
         self._left = {step.name: (step.method, Rows.of(step, plan.steps[step.name].rows, task)) for step in steps}
 
     @contextmanager
     def call(self, step: MethodSpec, rows: list[Row], task: ShardTask) -> Iterator[None]:
-        """A method is called on some rows."""
+        """Track a call of a method on some rows."""
         method, left = self._left[step.name]
         asked = Rows.of(step, rows, task)
         left.plain, left.full = left.plain - asked.plain, left.full - asked.full
@@ -77,16 +77,22 @@ class CostEstimator:
             self._call = None
 
     def learn(self, step: MethodSpec, spent: Tensor, full: Tensor | None) -> None:
-        """What rows of a method took: passes (B,), and whether each row was explained in full (B,) bool."""
+        """Record the cost of rows of a method.
+
+        Passes (B,), and whether each row was explained in full (B,) bool.
+        """
         self._passes.learn(step.method, spent, torch.zeros_like(spent, dtype=torch.bool) if full is None else full)
 
     def end(self, step: MethodSpec) -> None:
-        """A method is through, or refused: nothing more of it is to come."""
+        """Record that a method has finished or was refused."""
         left = self._left[step.name][1]
         left.plain = left.full = 0
 
     def share(self) -> float:
-        """Of the task in hand, 0 to 1; it never falls, though what is expected may change."""
+        """Return the completed share of the current task, 0 to 1.
+
+        It never decreases, though the expected work may change.
+        """
         now, call = float(self._passed()), self._call
         ahead = sum(self._passes.passes(method, rows) for method, rows in self._left.values())
         if call is not None:
@@ -100,7 +106,7 @@ class CostEstimator:
 
 @dataclass(slots=True)
 class _PassesPerRow:
-    """Passes a row: those seen in this worker, else those of the registry."""
+    """Passes per row, as measured in this worker, or else by the registry."""
 
     seen: dict[tuple[str, bool], float] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""Evidence for the errors of one shard: every method on the same loaded images, each committed on its own."""
+"""Evidence for the errors of one shard: every method on the same loaded images, each committed separately."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from whywrong.runs.work.context import Loaded, WorkerContext, as_input, batches,
 from whywrong.runs.work.plan import ExplainPlan, Pending, Row
 from whywrong.runs.work.tasks import MethodSpec, ShardTask
 
-_BYTE_MAPS = ("_u8", "_mask")  # endings of maps whose values are whole numbers 0..255
+_BYTE_MAPS = ("_u8", "_mask")  # suffixes of maps whose values are whole numbers 0..255
 
 
 @dataclass(slots=True)
@@ -43,11 +43,14 @@ class _Outcome:
 
 
 class _Refused(Exception):
-    """The method cannot run on this classifier at all."""
+    """Raised if a method cannot run on this classifier at all."""
 
 
 def explain(context: WorkerContext, task: ShardTask, plan: ExplainPlan) -> Report:
-    """Run the pending methods on the errors of a shard; what is done is committed, also when a stop cuts it short."""
+    """Run the pending methods on the errors of a shard.
+
+    Finished work is committed, also if interrupted.
+    """
     loaded = _load(context, task, plan)
     if context.stopping():
         return Report(task=task, complete=False)
@@ -82,7 +85,7 @@ def explain(context: WorkerContext, task: ShardTask, plan: ExplainPlan) -> Repor
 
 
 def _load(context: WorkerContext, task: ShardTask, plan: ExplainPlan) -> dict[str, Loaded]:
-    """All errors of the shard at input size, a byte a value: 150 kB an error at 224 px."""
+    """Load all errors of the shard at input size, one byte per value: 150 kB per error at 224 px."""
     thumbs = {row["item_id"] for row in plan.thumbs.rows}
     loaded: dict[str, Loaded] = {}
     for batch in batches(task, plan.rows, context.run_spec.batch_size):
@@ -145,9 +148,9 @@ def _run_step(
 def _call(
     context: WorkerContext, task: ShardTask, step: MethodSpec, items: Sequence[Loaded], outcome: _Outcome
 ) -> None:
-    """Run a method on some errors; where it raises, on halves of them, so that one image costs no other its result.
+    """Run a method on some errors, and if it raises, on halves of them, so that only the failing image is lost.
 
-    Here, once a call, images go to the device of the classifier; methods compute where their images are.
+    Images go to the device of the classifier here, once per call; methods compute where their images are.
     """
     rows, device = [item.row for item in items], context.classifier.device
     x = as_input([item.pixels for item in items if item.pixels is not None], device)
@@ -175,7 +178,7 @@ def _call(
     else:
         context.costs.learn(step, (result.forwards + result.backwards).cpu(), detail)
         table = _table(result, rows, detail)
-        if step.controls:  # they are numbers to compare with, nothing to look at
+        if step.controls:  # they are only numbers for comparison
             held_out = pa.array([row["held_out"] for row in rows], pa.bool_())
             outcome.tables.append(table.append_column("held_out", held_out))
             return
@@ -226,7 +229,7 @@ def _commit(
     outcome: _Outcome,
     spent: dict[str, Any],
 ) -> None:
-    """Maps first: the table says that a row is done, so what belongs to the row must be there before."""
+    """Commit maps before the table: a row of the table says that all that belongs to it is stored."""
     name = step.method.name
     tables = [table for table in (pending.kept, *outcome.tables) if table is not None and len(table)]
     whole = pa.concat_tables(tables, promote_options="permissive") if tables else KEYS.empty_table()

@@ -1,4 +1,4 @@
-"""Reading and decoding ahead of the model: background threads, in order, never more than a bounded number at once."""
+"""Read and decode ahead of the model: background threads, in order, with bounded memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ R = TypeVar("R")
 
 
 class LookAhead(Generic[J, R]):
-    """Results of ``load`` over a growing queue of jobs, taken in the order in which the jobs were added.
+    """Results of ``load`` over a growing queue of jobs, in the order in which they were added.
 
     Args:
         load: Called in a background thread; Pillow releases the interpreter lock while it decodes.
         threads: Background threads.
-        capacity: Most jobs that are started and not yet taken: it bounds the memory.
+        capacity: Most jobs that are started and not yet taken, which bounds the memory.
     """
 
     def __init__(self, load: Callable[[J], R], *, threads: int, capacity: int) -> None:
@@ -34,18 +34,18 @@ class LookAhead(Generic[J, R]):
         self.close()
 
     def add(self, jobs: Iterable[J]) -> None:
-        """Queue more jobs behind those there are."""
+        """Add jobs to the end of the queue."""
         self._waiting.extend(jobs)
         self._start()
 
     def take(self) -> R:
-        """The next result; waits for it."""
+        """Wait for the next result and return it."""
         result = self._started.popleft().result()
         self._start()
         return result
 
     def close(self) -> None:
-        """Drop what was not taken."""
+        """Discard the remaining jobs and results."""
         self._waiting.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
 

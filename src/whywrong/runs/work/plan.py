@@ -1,4 +1,4 @@
-"""Which rows of a shard are still work: what is stored counts while it agrees with the listing."""
+"""Plan which rows of a shard still need work; stored rows are valid while they agree with the listing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What to do for one table of one shard.
+    """Work for one table of one shard.
 
     Attributes:
         rows: Rows to compute.
-        kept: Stored rows that stay; None where there are none.
-        facts: Facts of the stored shard; empty where there is none.
-        stale: Whether stored rows fall away, so that the shard is written again even without new rows.
+        kept: Stored rows that stay; None if there are none.
+        facts: Facts of the stored shard; empty if there is none.
+        stale: Whether stored rows are dropped, so that the shard is written again even without new rows.
         missing: Whether nothing is stored yet.
     """
 
@@ -43,11 +43,11 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class ExplainPlan:
-    """What to do for the errors of one shard.
+    """Work for the errors of one shard.
 
     Attributes:
-        steps: Per name of a step.
-        thumbs: Errors without a thumb.
+        steps: By name of the step.
+        thumbs: Errors without a thumbnail.
     """
 
     steps: dict[str, Pending]
@@ -60,29 +60,31 @@ class ExplainPlan:
 
     @property
     def errors(self) -> int:
-        """How many errors there are to load; controls are no errors."""
+        """Number of errors to load, without controls."""
         return sum("held_out" not in row for row in self.rows)
 
     @property
     def rows(self) -> list[Row]:
-        """Errors and controls to load, each once, in the order of the listing."""
+        """Return the errors and controls to load, each once, in the order of the listing."""
         needed = {row["item_id"]: row for p in (*self.steps.values(), self.thumbs) for row in p.rows}
         return sorted(needed.values(), key=lambda row: row["position"])
 
 
 def computed_items(run: StoredRun, shard: int) -> list[Row]:
-    """Items of a shard that are computed: duplicates are shown through the item that they equal."""
+    """Return the items of a shard to compute, without duplicates of other items."""
     rows = read_table(run.items / shard_name(shard)).to_pylist()
     return [{**row, "position": at} for at, row in enumerate(rows) if row["same_as"] is None]
 
 
 def plan_predictions(run: StoredRun, shard: int, last: str | None = None) -> Pending:
-    """Plan the items of a shard without a valid prediction; those that could not be read are tried again.
+    """Plan the items of a shard without a valid prediction.
+
+    Those that could not be read are tried again.
 
     Args:
         run: The run.
         shard: Index of the shard.
-        last: Largest ``item_id`` to predict; None plans all. What is stored beyond it is kept.
+        last: Largest ``item_id`` to predict; None plans all. Stored items beyond it are kept.
     """
     items = {row["item_id"]: row for row in computed_items(run, shard)}
     table, facts = _stored(run.predictions, shard, PREDICTIONS_VERSION)
@@ -99,12 +101,18 @@ def plan_predictions(run: StoredRun, shard: int, last: str | None = None) -> Pen
 
 
 def errors_of(run: StoredRun, shard: int) -> dict[str, Row]:
-    """Valid predictions of the shard that are wrong: rows of the listing with ``image_id`` and ``predicted``."""
+    """Return the misclassified items of a shard by ``item_id``.
+
+    They are rows of the listing with ``image_id`` and ``predicted``.
+    """
     return {row["item_id"]: row for row in _labelled(run, shard) if row["predicted"] != row["label"]}
 
 
 def role_played(run: StoredRun, shard: int, controls: Collection[tuple[str, bool]]) -> dict[str, Row]:
-    """Valid predictions that are right, in role play: ``label`` is the runner-up, and ``held_out`` is added."""
+    """Return correctly classified items of a shard as controls.
+
+    Their ``label`` is the runner-up, and ``held_out`` is added.
+    """
     held_out = dict(controls)
     return {
         row["item_id"]: {**row, "label": row["top5"][1], "held_out": held_out[row["item_id"]]}
@@ -114,7 +122,7 @@ def role_played(run: StoredRun, shard: int, controls: Collection[tuple[str, bool
 
 
 def _labelled(run: StoredRun, shard: int) -> list[Row]:
-    """Rows of the listing that are labelled and have a valid prediction, with what it says."""
+    """Return the rows of the listing that are labelled and have a valid prediction, with the prediction."""
     items = {row["item_id"]: row for row in computed_items(run, shard)}
     table, _ = _stored(run.predictions, shard, PREDICTIONS_VERSION)
     if table is None:
@@ -134,10 +142,10 @@ def plan_explain(
     details: Collection[str],
     controls: Collection[tuple[str, bool]] = (),
 ) -> ExplainPlan:
-    """Errors without valid evidence of a method, or with less detail than is asked for, or without a thumb.
+    """Select the errors that still need a result, more detail, or a thumbnail.
 
-    Steps for controls get the images read right that were chosen as such and were not asked about yet; those that
-    are no longer chosen fall away.
+    Steps for controls get the selected correctly classified images that were not computed yet; stored ones that are no
+    longer selected are dropped.
     """
     errors, played = errors_of(run, shard), role_played(run, shard, controls) if controls else {}
     plans = {
@@ -187,7 +195,7 @@ def _plan_thumbs(run: StoredRun, shard: int, errors: Mapping[str, Row]) -> Pendi
 
 
 def _stored(folder: Path, shard: int, result_version: int) -> tuple[pa.Table | None, dict[str, Any]]:
-    """The stored shard of a table; none where results of that version are not there."""
+    """Return the stored shard of a table; None if it lacks results of that version."""
     path = folder / shard_name(shard)
     if not path.exists():
         return None, {}
@@ -203,7 +211,7 @@ def _with_detailed(table: pa.Table) -> pa.Table:
 
 
 def _agrees(item: Row | None, row: Row) -> bool:
-    """Whether a stored row speaks of the item as it is listed now."""
+    """Check if a stored row belongs to the item as it is listed now."""
     if item is None or row["label"] != item["label"]:
         return False
     return item["digest"] is None or item["digest"] == (row["image_id"] or UNREADABLE)

@@ -1,4 +1,4 @@
-"""Predictions of one shard: images through the model, batch by batch, around those that it cannot take."""
+"""Predictions of one shard, batch by batch, skipping images on which the model fails."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from whywrong.runs.work.context import Loaded, WorkerContext, as_input, batches
 from whywrong.runs.work.plan import Pending, Row
 from whywrong.runs.work.tasks import ShardTask
 
-NEAR_TIE = 1e-5  # logits between the two highest classes, below which a prediction may fall either way
-_RANDOM_CLASSES = 9  # next-scoring classes of which the random one is drawn
-_HOPELESS = 8  # images on which a model may raise before it is the model
-NOT_FINITE = "the model returned NaN or infinite scores"  # as the classifier words it
+NEAR_TIE = 1e-5  # logits between the two highest classes, below which rounding may change the prediction
+_RANDOM_CLASSES = 9  # next-scoring classes from which the random one is drawn
+_HOPELESS = 8  # images on which a model may raise before it counts as broken
+NOT_FINITE = "the model returned NaN or infinite scores"  # as worded by the classifier
 
 
 def predict(context: WorkerContext, task: ShardTask, plan: Pending) -> Report:
-    """Predict the pending items of a shard and commit its table, also when a stop cuts it short.
+    """Predict the pending items of a shard and commit its table, also if interrupted.
 
     Raises:
-        ModelError: The model breaks its contract, or raises on every image of the shard.
+        ModelError: The model's output is invalid, or it raises on every image of the shard.
     """
     started, forwards = time.perf_counter(), context.classifier.forwards
     reasons = task.reasons
@@ -99,11 +99,13 @@ def _predict_batch(
 
 
 def ask(classifier: Classifier, x: Tensor) -> tuple[list[Tensor | None], dict[int, str]]:
-    """Logits (K,) of every image, or its class () where only labels are granted, on the CPU; None with a reason where
-    the model raises on that image alone, whatever its neighbours.
+    """Compute the logits (K,) of every image on the CPU.
+
+    If only labels are granted, its class (). None with a reason if the model raises on that image alone, whatever the
+    rest of the batch.
 
     Raises:
-        ModelError: The answers break the contract.
+        ModelError: The output is invalid.
         DeviceFailure: The GPU fails.
     """
     try:
@@ -165,7 +167,7 @@ def scored(logits: Tensor, labels: Sequence[int | None], keys: Tensor) -> dict[s
 
     Args:
         logits: On the CPU.
-        labels: (B,), the true classes; columns about a class that is not known are None.
+        labels: (B,), the true classes; columns about an unknown class are None.
         keys: (B,) int64, seeds of the random class whose lead is stored.
     """
     confidence = logits.double().softmax(1)
@@ -173,7 +175,7 @@ def scored(logits: Tensor, labels: Sequence[int | None], keys: Tensor) -> dict[s
     known = torch.tensor([label is not None for label in labels])
     y = torch.tensor([label or 0 for label in labels])
     own = logits.gather(1, y[:, None])
-    # Equal logits rank in the order of the classes, as the prediction itself does.
+    # Equal logits rank in the order of the classes, as in the prediction itself.
     rank = 1 + (logits > own).sum(1) + ((logits == own) & (torch.arange(logits.shape[1]) < y[:, None])).sum(1)
     labelled = {
         "true_confidence": confidence.gather(1, y[:, None])[:, 0],
@@ -195,10 +197,10 @@ def scored(logits: Tensor, labels: Sequence[int | None], keys: Tensor) -> dict[s
 
 
 def _leads(ranked: Tensor, order: Tensor, rank: Tensor, keys: Tensor) -> dict[str, Tensor]:
-    """How far the class asked for is ahead of the next one: ``rival``, ``lead`` and ``random_lead``, (B,) each.
+    """Compute how far a class is ahead of the next one: ``rival``, ``lead`` and ``random_lead``, (B,) each.
 
     With m_j the logits by which the predicted class leads j, the lead of t is min over the rivals j of m_j / m_t. It is
-    that of the label of an error, and of the runner-up where the image is read right. The random class is one of the
+    that of the label of an error, and of the runner-up of a correctly classified image. The random class is one of the
     next-scoring nine: farther ones would make any class look near. Nothing for fewer than three classes.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a run asks its workers to do, in plain and picklable descriptions."""
+"""Plain and picklable descriptions of a run and its tasks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class MethodSpec:
     """One method with its settings.
 
     Attributes:
-        method: Its line in the registry.
+        method: Its registry entry.
         config: Its frozen config.
         hash: Identifies the config; names the folder of the results.
-        controls: Whether it asks about images read right, in role play, instead of errors.
+        controls: Whether it runs on controls, correctly classified images with their runner-up as the label.
     """
 
     method: Method
@@ -30,13 +30,13 @@ class MethodSpec:
 
     @property
     def name(self) -> str:
-        """Its name in plans: that of the method, or one of its own for controls."""
+        """Its name in plans: that of the method, or a separate one for controls."""
         return f"{self.method.name} controls" if self.controls else self.method.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec(WorkerSpec):
-    """Everything a worker needs to serve a run.
+    """Settings of a run for a worker.
 
     Attributes:
         folder: The run folder.
@@ -57,18 +57,18 @@ class RunSpec(WorkerSpec):
 
     @property
     def call_rows(self) -> int:
-        """Most errors in one call of a method, whatever the shard holds: it bounds the memory."""
+        """Most errors in one call of a method, whatever the size of the shard, to bound the memory."""
         return max(64, self.batch_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardTask(Task):
-    """The task of a run: ``predict``, or ``explain`` for all methods of the errors in the shard.
+    """A task of a run: ``predict``, or ``explain`` for all methods on the errors of the shard.
 
     Attributes:
         details: Items to be explained in full.
         last: Largest ``item_id`` to predict; None predicts all.
-        controls: Items read right that are asked about in role play, and whether each is held out.
+        controls: Correctly classified items used as controls, and whether each is held out.
     """
 
     details: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""Small copies of whole photographs, for the report."""
+"""Thumbnails of whole photographs, for the report."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from PIL import Image
 from whywrong.data.geometry import Geometry
 
 LONGEST = 320  # pixels of the longer side
-_TINY = 64  # below this a photograph is kept as it is, without loss
+_TINY = 64  # smaller photographs are kept in full, without loss
 _QUALITY = 85
 
 
 def make_thumb(photo: Image.Image, geometry: Geometry) -> dict[str, Any]:
-    """Columns of the thumb of a photograph.
+    """Make the columns of the thumbnail of a photograph.
 
     Args:
         photo: Mode RGB or L; the photograph, or a copy of it reduced to no less than ``LONGEST`` px.
@@ -24,7 +24,7 @@ def make_thumb(photo: Image.Image, geometry: Geometry) -> dict[str, Any]:
 
     Returns:
         ``jpeg`` (JPEG, or PNG for tiny photographs), ``width`` and ``height`` in pixels, and ``x0 y0 x1 y1``, the
-        crop in shares of width and height; beyond 0..1 where the model's input is padded.
+        crop in shares of width and height; beyond 0..1 if the model's input is padded.
     """
     width, height = geometry.width, geometry.height
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The worker of an analysis: computes units and stores what their functions return."""
+"""The worker of an analysis: computes units and stores the results of their functions."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from whywrong.runs.store.packing import pack, unpack
 from whywrong.runs.store.shards import read_maps, write_maps
 from whywrong.runs.work.lookahead import LookAhead
 
-PASSES = "passes"  # name of the array of what a unit cost
+PASSES = "passes"  # name of the array with the cost of a unit
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSpecs:
-    """How to find the sources of an analysis again, by name."""
+    """Picklable specs of the sources of an analysis, by name."""
 
     sets: Mapping[str, SourceSpec]
 
     def open(self) -> Sources:
-        """The sources again."""
+        """Open the sources."""
         return Sources({name: spec.open() for name, spec in self.sets.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The sources of an analysis by name, as an engine takes one source."""
+    """The sources of an analysis by name, passed to an engine as one source."""
 
     sets: Mapping[str, Source]
 
     @property
     def spec(self) -> SourceSpecs:
-        """How to find them again."""
+        """Return the picklable specs of the sources."""
         return SourceSpecs({name: source.spec for name, source in self.sets.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisSpec(WorkerSpec):
-    """Everything a worker needs to serve an analysis.
+    """Settings of an analysis for a worker.
 
     Attributes:
         config: Settings of the analysis.
@@ -75,11 +75,11 @@ class UnitTask(Task):
 
     Attributes:
         function: ``function(worker, unit)``.
-        unit: What it is called with.
-        path: Where its result is stored.
-        identity: What the result is a result of; stored with it.
-        size: How much it counts in the progress.
-        images: Set of images that it is about, unless its function names another.
+        unit: Its second argument.
+        path: Path of its result.
+        identity: Identity of the inputs of the result, stored with it.
+        size: Weight in the progress.
+        images: Its set of images, unless its function names another.
     """
 
     function: Callable[[Any, Any], Any]
@@ -91,11 +91,11 @@ class UnitTask(Task):
 
 
 class UnitStopped(BaseException):
-    """Leaves the function of a unit when the run is to stop; no error, so that no function can take it for one."""
+    """Raised to leave the function of a unit when the run stops; not an error, so that no function catches it."""
 
 
 class UnitWorker:
-    """See :class:`whywrong.explain.analysis.AnalysisWorker` and :class:`whywrong.runs.engines.base.Worker`."""
+    """Implements :class:`whywrong.explain.analysis.AnalysisWorker` and :class:`whywrong.runs.engines.base.Worker`."""
 
     def __init__(
         self,
@@ -118,11 +118,11 @@ class UnitWorker:
 
     @cached_property
     def models(self) -> Sequence[Classifier]:
-        """Further classifiers, built when first asked for."""
+        """Further classifiers, built on first use."""
         return [model if isinstance(model, Classifier) else model.build() for model in self._spec.models]
 
     def prepare(self, task: UnitTask) -> None:
-        """Do nothing: only the function of a unit knows what it loads."""
+        """Do nothing, as only the function of a unit knows what it loads."""
 
     def perform(self, task: UnitTask) -> Report:
         """Compute a unit and store its result.
@@ -142,7 +142,7 @@ class UnitWorker:
         return Report(task=task, done=task.size, failed=self._failed)
 
     def heartbeat(self) -> Heartbeat | None:
-        """What has happened since the last heartbeat; None if no image has passed."""
+        """Return the progress since the last heartbeat, or None if no image has passed."""
         passes = self._passes()
         passed, self._told = passes - self._told, passes
         return Heartbeat(shard=self._task.shard, passed=passed) if self._task is not None and passed else None
@@ -151,13 +151,13 @@ class UnitWorker:
         return self._others + sum(one.forwards + one.backwards for one in self._watched)
 
     def watch(self, classifier: Classifier) -> None:
-        """Count the passes of another classifier, too, as a sign that the worker is alive."""
+        """Count the passes of another classifier too, as a sign that the worker is alive."""
         if all(classifier is not one for one in self._watched):
             self._others -= classifier.forwards + classifier.backwards
             self._watched.append(classifier)
 
     def passed(self, images: int) -> None:
-        """Say that images passed through a model that cannot be watched."""
+        """Report that images passed through a model that cannot be watched."""
         self._others += images
 
     def read(self, kept: Kept) -> Any:
@@ -165,10 +165,13 @@ class UnitWorker:
         return unpack(resolve(kept.kind), read_maps(self._spec.folder / kept.path))
 
     def close(self) -> None:
-        """Do nothing: no thread outlives a unit."""
+        """Do nothing, as no thread outlives a unit."""
 
     def batches(self, entries: Sequence[Entry], images: str = "") -> Iterator[Batch]:
-        """Yield images in batches, loaded ahead; a batch without images may name failed items."""
+        """Yield images in batches, loaded ahead, with the failed items.
+
+        A batch may hold failed items only.
+        """
         assert self._task is not None
         image_set, reasons = self.images[images or self._task.images], self._task.reasons
         attributed = [FailedItem(entry, reasons[entry.item_id]) for entry in entries if entry.item_id in reasons]
@@ -190,10 +193,10 @@ class UnitWorker:
     def load(
         self, entries: Sequence[Entry], images: str = "", *, photo_side: int | None = None
     ) -> Iterator[LoadedItem]:
-        """Yield items again.
+        """Load items again and yield them.
 
         Raises:
-            DataError: One of them cannot be read.
+            DataError: An item cannot be read.
         """
         assert self._task is not None
         with self._ahead(self.images[images or self._task.images], photo_side) as ahead:
@@ -206,7 +209,7 @@ class UnitWorker:
                 yield loaded
 
     def _grouped(self, entries: Sequence[Entry]) -> list[list[Entry]]:
-        """Entries that go through the model together: neighbours, and each isolated one alone."""
+        """Group entries that go through the model together; each isolated one is alone."""
         assert self._task is not None
         groups: list[list[Entry]] = []
         open_group = False
@@ -226,7 +229,7 @@ class UnitWorker:
                 return load_item(source, entry, image_set.spec, image_set.options, photo_side=photo_side)
             except BadItemError as error:
                 return FailedItem(entry, error.reason)
-            except Exception as error:  # noqa: BLE001 - no file may end a run, whatever a parser makes of it
+            except Exception as error:  # noqa: BLE001 - no file may end a run, whatever a parser raises
                 return FailedItem(entry, f"cannot be decoded ({type(error).__name__}: {error})")
 
         return LookAhead(load, threads=self._spec.load_threads, capacity=max(2 * self._spec.batch_size, 16))
