@@ -138,7 +138,7 @@ def load_images(
             beside the data, otherwise as indices if all are whole numbers, otherwise as positions among the sorted
             labels.
         batch_size: Images per batch, at least 1.
-        options: How files are decoded.
+        options: Decoding options.
         limit: Maximum number of items, at least 1, evenly spread over the listing; None takes all.
         source_options: As for :func:`whywrong.data.objects.opening.open_any`.
 

@@ -78,12 +78,12 @@ class Decoded:
 
     @property
     def width(self) -> int:
-        """Pixels."""
+        """Width in pixels."""
         return self.image.width
 
     @property
     def height(self) -> int:
-        """Pixels."""
+        """Height in pixels."""
         return self.image.height
 
     @property
@@ -146,7 +146,7 @@ def decode_mask(data: bytes, size: tuple[int, int], options: DecodeOptions | Non
         (H, W), bool.
 
     Raises:
-        BadItemError: The mask cannot be decoded or has another size.
+        BadItemError: The mask cannot be decoded, or its size is not ``size``.
     """
     limit = (options or DecodeOptions()).max_pixels
     kind = identify(data)

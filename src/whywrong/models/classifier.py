@@ -147,7 +147,7 @@ class Classifier(Passes):
 
         Raises:
             AccessError: The classifier grants labels only.
-            InputError: Not such images.
+            InputError: ``x`` has another shape, type or range.
             ModelError: The answer is not (B, K).
             ModelRaisedError: The model raised on one of the images.
         """
@@ -231,7 +231,7 @@ class Classifier(Passes):
 
         Raises:
             AccessError: The classifier grants no gradients.
-            InputError: Not such images.
+            InputError: ``x`` has another shape, type or range.
             NotDifferentiableError: No gradient reaches the pixels.
             ModelRaisedError: The model raised on one of the images.
         """

@@ -20,7 +20,7 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True, slots=True)
 class ModuleKind:
-    """How a module is used.
+    """Properties of a module that determine its use.
 
     Attributes:
         module: The module to call; if wrapped, the one inside.

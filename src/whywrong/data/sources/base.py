@@ -254,7 +254,7 @@ class Source(ABC):
         """Content of a ``classes.json`` in the image folder or its parent; None if missing.
 
         Raises:
-            DataError: It is not JSON, or not a list.
+            DataError: The file is not JSON, or holds no list.
         """
         folder = self._classes_folder()
         if folder is None:

@@ -50,7 +50,7 @@ class FileSource(Source):
         """Read the bytes of the image file.
 
         Raises:
-            BadItemError: The file is missing, unreadable, no image, too large, or outside the data.
+            BadItemError: The file is missing, unreadable, no image, too large, or outside of the data.
         """
         path = self.path_of(entry)
         return read_regular(path, judge=judge_image(path_text(path), max_pixels))

@@ -211,7 +211,7 @@ def path_of(row: Row, columns: Sequence[str]) -> str:
     """Return the path in a row as written.
 
     Raises:
-        DataError: It is missing or not text.
+        DataError: The path is missing or not text.
     """
     value = next((row.cells[column] for column in columns if row.cells.get(column) is not None), None)
     if isinstance(value, bytes):

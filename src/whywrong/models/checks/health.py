@@ -105,7 +105,7 @@ def check_nonfinite_share(failed: int, seen: int) -> None:
     """Raise an error if more than 5 % of the images so far gave NaN or infinity.
 
     Raises:
-        NonFiniteError: More than 5 % of at least 20 images.
+        NonFiniteError: More than 5 % of at least 20 images failed.
     """
     if seen >= NONFINITE_LEAST and failed > NONFINITE_SHARE * seen:
         raise NonFiniteError(

@@ -127,7 +127,7 @@ def load_classifier(
 
     Raises:
         InputError: The model is given in another form, or something that it does not state is missing.
-        ModelError: It cannot be loaded.
+        ModelError: The model cannot be loaded.
 
     Example:
         >>> import whywrong as ww

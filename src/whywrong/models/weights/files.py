@@ -83,7 +83,7 @@ def read_state(path: Path) -> tuple[Any, tuple[str, ...]]:
         Tensors by name, possibly in nested tables; and the classes of omitted objects.
 
     Raises:
-        InputError: No such file.
+        InputError: The file does not exist.
         ModelError: The file does not hold plain, complete weights.
     """
     if not path.is_file():
