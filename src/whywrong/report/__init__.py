@@ -1,4 +1,4 @@
-"""What people see of a run: the HTML report, and figures of single results."""
+"""The HTML report of a run, and figures of single results."""
 
 from typing import TYPE_CHECKING, Any
 

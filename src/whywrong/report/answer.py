@@ -1,4 +1,4 @@
-"""What is known of every error, whatever ran: how the model reads the image, and what it is labelled."""
+"""Facts about every error, independent of the methods, such as its predicted and its labelled class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from whywrong.report.tables import Names, Row
 
 
 def sentences(error: Row, names: Names) -> list[Markup]:
-    """The first lines of the story.
+    """Write the first lines of the story.
 
     Args:
         error: A row of view ``errors``.
@@ -38,7 +38,7 @@ def _answer(error: Row, names: Names) -> Markup:
 
 
 def _runner_up(error: Row) -> list[Markup]:
-    """How far the labelled class is ahead of the next one, where it clearly is."""
+    """Say how far the labelled class leads the next one, if it clearly does."""
     about = error["runner_up"]
     if about is None or not about["clear"]:
         return []
@@ -52,7 +52,7 @@ def _runner_up(error: Row) -> list[Markup]:
 
 
 def block(error: Row) -> Block:
-    """The margin and the identity of the image, folded."""
+    """Collect the margin and the identity of the image, folded."""
     margin = error["margin"]
     facts = [
         ("margin", f"{sig(margin)} logits", "best other class minus the labelled one; positive is wrong"),
@@ -63,5 +63,5 @@ def block(error: Row) -> Block:
 
 
 def caveats(error: Row) -> list[str]:
-    """What was odd about the file."""
+    """List what was unusual about the file."""
     return [f"Reading the file: {shown(note)}." for note in error["notes"] or ()]

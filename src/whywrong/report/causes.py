@@ -1,4 +1,4 @@
-"""Planted mistakes in a run: what the methods say about errors whose cause is known."""
+"""Planted causes in a run, and what the methods report about errors with a known cause."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TILES = 8
 
 @dataclass(slots=True)
 class Cause:
-    """One planted cause.
+    """A planted cause.
 
     Attributes:
         name: Its name.
-        planted: Images that carry it; ``errors`` of them are read wrong.
-        texts: What methods say of them, in the columns of :func:`cause_titles`.
-        tiles: Anchor, picture and name of a few of them.
+        planted: Images that carry it; ``errors`` of them are misclassified.
+        texts: Texts of the methods, one per column of :func:`cause_titles`.
+        tiles: Anchor, picture and name of a few of these images.
     """
 
     name: str
@@ -31,12 +31,15 @@ class Cause:
 
 
 def cause_titles(reports: Reports) -> list[str]:
-    """Titles of the columns that methods add to the table of planted causes."""
+    """Collect the column titles that methods add to the table of planted causes."""
     return [report.cause_column.title for report in reports if report.cause_column is not None]
 
 
 def planted_causes(tables: Tables, reports: Reports, cases: Sequence[ErrorView]) -> list[Cause]:
-    """The planted causes of a run, most frequent first; empty where nothing was planted."""
+    """List the planted causes of a run, most frequent first.
+
+    Empty if nothing was planted.
+    """
     if not tables.has("items", "cause") or not tables.has("errors"):
         return []
     name = "split_part(i.cause, ' ', 1)"

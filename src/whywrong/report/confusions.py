@@ -1,4 +1,4 @@
-"""The confusions as plain data that the template draws: ranked pairs, and the matrix of few classes."""
+"""Confusions as plain data for the template, with ranked pairs and the matrix of few classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MATRIX_LIMIT = 30
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of the matrix: images of the row's class predicted as the column's, shade 0 (none) to 6 (most)."""
+    """A cell of the matrix, images of the row's class predicted as the column's, with shade 0 (none) to 6 (most)."""
 
     label: int
     predicted: int
@@ -24,14 +24,17 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Confusions of few classes: rows are labels, columns what they are predicted as."""
+    """Confusion matrix of few classes, with labels as rows and predictions as columns."""
 
     names: list[str]
     rows: list[list[Cell]]
 
 
 def matrix(summary: RunSummary, names: Names) -> Matrix | None:
-    """The confusion matrix for at most 30 classes, shaded by the logarithm of the count; None otherwise."""
+    """Build the confusion matrix for at most 30 classes.
+
+    It is shaded by the logarithm of the count; None for more classes.
+    """
     if not 2 <= len(names) <= MATRIX_LIMIT or not summary.pairs:
         return None
     numbers = {(pair.label, pair.predicted): pair.number for pair in summary.pairs}
@@ -48,7 +51,7 @@ def matrix(summary: RunSummary, names: Names) -> Matrix | None:
 
 @dataclass(slots=True)
 class Confusion:
-    """One ranked pair with the shown errors that belong to it."""
+    """A ranked pair with its errors that are shown."""
 
     label: int
     predicted: int
@@ -62,7 +65,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Confusions:
-    """The ranked pairs: a sentence, the first ones with pictures, the rest as rows."""
+    """The ranked pairs, with a sentence, the first ones with pictures, and the rest as rows."""
 
     reading: str
     first: list[Confusion]
@@ -71,7 +74,7 @@ class Confusions:
 
 
 def confusions(summary: RunSummary, names: Names, first: int = 12, listed: int = 200) -> Confusions:
-    """Class pairs by how often they are confused."""
+    """Rank class pairs by how often they are confused."""
     pairs = summary.pairs
     most = pairs[0].number if pairs else 1
     rows = [

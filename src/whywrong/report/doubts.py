@@ -1,4 +1,7 @@
-"""What changes how the results of a run must be read: said before any number, gravest first, with what to do."""
+"""Findings that change how the results of a run must be interpreted.
+
+They are shown before any number, most serious first, with what to do.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 from whywrong.report.numbers import count, percent, shown
 from whywrong.report.primitives.run_summary import RunSummary
 
-OF_LABELS = ("label order", "all wrong", "near chance")  # decided on all images once they are all classified
+OF_LABELS = ("label order", "all wrong", "near chance")  # superseded by the result on all images
 FAILED_SHARE = 0.05
 SERIOUS: dict[str, tuple[str, str]] = {
     "label order": (
@@ -77,15 +80,15 @@ CAUTION: dict[str, tuple[str, str]] = {
         "Methods that need one were refused; only the others speak here.",
     ),
 }
-HARMLESS = frozenset({"train mode", "small batch"})  # handled: nothing is to be read otherwise
+HARMLESS = frozenset({"train mode", "small batch"})  # handled: no interpretation changes
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """One reason to read the results otherwise.
+    """A reason to interpret the results differently.
 
     Attributes:
-        title: What it is, in a few words.
+        title: A few words that name it.
         seen: What was measured.
         action: What to do.
         serious: Whether the results are probably not about the model at all.
@@ -98,12 +101,15 @@ class Doubt:
 
     @property
     def text(self) -> str:
-        """All of it, in one line."""
+        """The whole doubt in one line."""
         return f"{self.title}: {self.seen}. {self.action}"
 
 
 def find_doubts(meta: Mapping[str, Any], summary: RunSummary) -> list[Doubt]:
-    """Collect the findings that change how the results of a run must be read, gravest first."""
+    """Collect the findings that change the interpretation of a run.
+
+    Most serious first.
+    """
     order = {name: rank for rank, name in enumerate((*SERIOUS, *CAUTION))}
     found: dict[str, Doubt] = {}
     for finding in sorted(_current(meta, summary), key=lambda f: order.get(f["name"], len(order))):
@@ -116,7 +122,10 @@ def find_doubts(meta: Mapping[str, Any], summary: RunSummary) -> list[Doubt]:
 
 
 def _current(meta: Mapping[str, Any], summary: RunSummary) -> list[Mapping[str, Any]]:
-    """Findings that warn; what the first images said about the labels is overruled by all of them."""
+    """Collect the warnings.
+
+    Those about labels from the first images are superseded by those from all images.
+    """
     findings = [f for f in meta.get("health") or () if f["level"] == "warn" and f.get("name") not in HARMLESS]
     decided = summary.read > 0 and not summary.waiting
     findings = [f for f in findings if f.get("of_all") or not (decided and f.get("name") in OF_LABELS)]
@@ -124,7 +133,7 @@ def _current(meta: Mapping[str, Any], summary: RunSummary) -> list[Mapping[str, 
 
 
 def _counted(summary: RunSummary, found: Mapping[str, Doubt]) -> list[Doubt]:
-    """What the counts of the run say by themselves."""
+    """Collect the doubts that follow from the counts of the run."""
     doubts = []
     if summary.errors == summary.labelled > 1 and not {"label order", "all wrong"} & found.keys():
         title, action = SERIOUS["all wrong"]

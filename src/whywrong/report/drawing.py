@@ -1,4 +1,4 @@
-"""Figures of single results for notebooks: ``ww.plot(result, x)``. Matplotlib only; results stay plain data."""
+"""Figures of single results for notebooks, ``ww.plot(result, x)``, drawn with Matplotlib only."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def plot(result: MethodResult, x: Tensor, *, rows: Sequence[int] | None = None) 
     Args:
         result: What a method returned for ``x``.
         x: The images, (B, C, H, W), in [0, 1].
-        rows: Rows to draw; default the first four.
+        rows: Rows to draw; None draws the first four.
 
     Returns:
-        A matplotlib figure, one line an image; it belongs to no window and no global state.
+        A matplotlib figure, one line per image, without a window or global state.
 
     Raises:
-        InputError: ``x`` does not belong to ``result``, a row is not there, or no registered method draws it.
+        InputError: ``x`` does not belong to ``result``, a row does not exist, or no registered method draws it.
 
     Example:
         >>> import torch, whywrong as ww
@@ -51,6 +51,6 @@ def plot(result: MethodResult, x: Tensor, *, rows: Sequence[int] | None = None) 
 
 
 def _drawing(method: Method) -> Callable[..., Figure] | None:
-    """Find the function that draws results of a method; None if it has none."""
+    """Find the function that draws results of a method, or return None."""
     figure = report_of(method).figure
     return figure or (resolve(method.draw) if method.draw else None)

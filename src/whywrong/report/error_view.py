@@ -1,4 +1,4 @@
-"""One error made ready for the template: pictures, and what every method says of it."""
+"""View of one error for the template, with its pictures and the sections of all methods."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from whywrong.report.tables import Names, Row, Tables
 
 @dataclass(slots=True)
 class ErrorView:
-    """One error, ready to be shown.
+    """An error, ready to be shown.
 
     Attributes:
         tile: Its picture in the gallery; ``icon`` is the one in lists.
-        scale: Where the colours of its signed maps are full, as text.
+        scale: Value at which the colours of its signed maps saturate, as text.
         difficulty: How hard it is, as :class:`whywrong.report.methods.base.Measure` says; ``difficulty_text`` as text.
-        start: Number of the overlay that is shown at first; None for the photograph alone.
-        facets, numbers, badges: What it is narrowed by, ordered by, and what stands under its tile.
+        start: Number of the overlay shown initially; None for the photograph alone.
+        facets, numbers, badges: Its filter values, its sort values, and the text under its tile.
     """
 
     number: int
@@ -67,7 +67,7 @@ class ErrorView:
 
     @property
     def anchor(self) -> str:
-        """Its place in the page."""
+        """Its anchor in the page."""
         return f"e{self.number}"
 
     @property
@@ -82,14 +82,17 @@ class ErrorView:
 
     @property
     def groups(self) -> list[tuple[str, list[tuple[int, Overlay]]]]:
-        """The overlays and their numbers by rows of switches."""
+        """The overlays and their numbers by row of switches."""
         numbered = list(enumerate(self.overlays))
         names = dict.fromkeys(overlay.group for overlay in self.overlays)
         return [(name, [(n, overlay) for n, overlay in numbered if overlay.group == name]) for name in names]
 
 
 def build(tables: Tables, reports: Reports, summary: RunSummary, row: Row, names: Names, number: int) -> ErrorView:
-    """Collect everything the report shows about one row of :func:`whywrong.report.selection.select`."""
+    """Collect everything that the report shows about one error.
+
+    The error is a row of :func:`whywrong.report.selection.select`.
+    """
     sections = reports.sections(Context(tables=tables, row=row, names=names, summary=summary))
     found, scale = _overlays([overlay for section in sections for overlay in section.overlays])
     photo, width, height, crop = _photo(tables, row["item_id"])
@@ -136,7 +139,10 @@ def build(tables: Tables, reports: Reports, summary: RunSummary, row: Row, names
 
 
 def _overlays(found: list[Overlay]) -> tuple[list[Overlay], float]:
-    """Draw the signed ones on a common scale, which is returned with all of them in the order of their switches."""
+    """Draw the overlays, signed ones on a common scale.
+
+    Returns the scale and all overlays in the order of their switches.
+    """
     scale = overlays.common_scale([overlay.cells for overlay in found if overlay.cells is not None])
     for overlay in found:
         if overlay.cells is not None:
@@ -154,7 +160,10 @@ def _photo(tables: Tables, item_id: str) -> tuple[bytes, int, int, tuple[float, 
 
 
 def _box(row: Row) -> tuple[float, float, float, float] | None:
-    """The owner's box as left, top, width, height in shares of the photograph; its corners are inclusive pixels."""
+    """Return the owner's box as left, top, width, height in shares of the photograph.
+
+    Its corners are inclusive pixels.
+    """
     corners = [row["item"][name] for name in ("x_min", "y_min", "x_max", "y_max")]
     width, height = row["width"], row["height"]
     if not all(map(known, [*corners, width, height])):
@@ -164,7 +173,10 @@ def _box(row: Row) -> tuple[float, float, float, float] | None:
 
 
 def _top(row: Row, names: Names) -> list[tuple[str, float, str, str]]:
-    """The best classes, the labelled one added if it is not among them: name, confidence, text, role."""
+    """Return the best classes as name, confidence, text and role.
+
+    The labelled class is added if it is not among them.
+    """
     best = list(zip(row["top5"] or (), row["top5_confidence"] or (), strict=False))
     if row["label"] not in [index for index, _ in best] and known(row["true_confidence"]):
         best.append((row["label"], row["true_confidence"]))

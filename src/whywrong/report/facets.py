@@ -1,4 +1,4 @@
-"""What the gallery can be narrowed and ordered by, beside class pair, confidence and name."""
+"""Filters and orders of the gallery besides class pair, confidence and name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whywrong.report.tables import Row
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control of the gallery with what there is to choose from; a single choice is a box to tick."""
+    """A control of the gallery with its choices; a single choice is a check box."""
 
     facet: Facet
     choices: list[Choice]
@@ -24,7 +24,10 @@ class Control:
 
 
 def controls(reports: Reports, rows: Sequence[Row]) -> list[Control]:
-    """Collect the controls that narrow these errors; one without anything to choose from is left out."""
+    """Collect the controls that filter these errors.
+
+    Controls without choices are omitted.
+    """
     found = []
     for report in reports:
         for facet in report.facets:
@@ -35,7 +38,7 @@ def controls(reports: Reports, rows: Sequence[Row]) -> list[Control]:
 
 
 def facet_values(reports: Reports, row: Row) -> dict[str, str]:
-    """Find what the tile of one error carries, by facet."""
+    """Find the filter values of one error's tile, by facet."""
     return {
         facet.key: reports.ask(report, "filter", facet.value, row, otherwise="")
         for report in reports
@@ -44,7 +47,10 @@ def facet_values(reports: Reports, row: Row) -> dict[str, str]:
 
 
 def facet_numbers(reports: Reports, row: Row) -> dict[str, float]:
-    """Find what one error is ordered by, by facet; -1 if unknown."""
+    """Find the sort values of one error, by facet.
+
+    -1 if unknown.
+    """
     return {
         facet.key: reports.ask(report, "order", facet.number, row, otherwise=-1.0)
         for report in reports
@@ -54,11 +60,11 @@ def facet_numbers(reports: Reports, row: Row) -> dict[str, float]:
 
 
 def badges(reports: Reports, row: Row) -> list[str]:
-    """Collect the words under the tile of one error."""
+    """Collect the text under the tile of one error."""
     found = [reports.ask(one, "badge", one.badge, row, otherwise="") for one in reports if one.badge is not None]
     return [words for words in found if words]
 
 
 def measuring(reports: Reports) -> MethodReport | None:
-    """Find the method whose measure orders the gallery; None if no method has one."""
+    """Find the method whose measure orders the gallery, or return None."""
     return next((report for report in reports if report.measure is not None), None)

@@ -1,4 +1,4 @@
-"""Folders of the owner's machine, kept out of a page that is made to be shared."""
+"""Removal of the owner's local folders from a page that will be shared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ _LEAST = 2  # parts of a folder that is cut off, the root included
 
 
 def owner_folders(meta: Mapping[str, Any], run: Path, keys: Iterable[str] = ()) -> list[str]:
-    """List the folders that a page about a run could show: of run, data, model, home and work.
+    """List the folders that a page about a run could reveal.
+
+    These are the folders of run, data, model, home and work.
 
     Args:
         meta: Content of ``run.json``.
@@ -49,7 +51,9 @@ def owner_folders(meta: Mapping[str, Any], run: Path, keys: Iterable[str] = ()) 
 
 
 def hide_folders(pieces: Iterable[str], folders: Iterable[str], keep: Iterable[str] = ()) -> Iterator[str]:
-    """Write every absolute path in the pieces of a page relative to a known folder, or as its name.
+    """Replace every absolute path in a page by a relative one or its name.
+
+    A path in a known folder becomes relative to that folder.
 
     Args:
         pieces: Text of the page, no path across two pieces.
@@ -72,7 +76,10 @@ def hide_folders(pieces: Iterable[str], folders: Iterable[str], keep: Iterable[s
 
 
 def _shorter(match: re.Match[str]) -> str:
-    """Nothing for a folder before a name, its own name where it stands alone."""
+    """Return the replacement of a folder.
+
+    It is empty before a name, and the folder's own name if it is alone.
+    """
     text = match.group()
     return "" if text[-1] in "/\\" else re.split(r"[\\/]", text)[-1]
 
@@ -90,7 +97,10 @@ def _parent(text: str) -> str:
 
 
 def _shared(keys: Iterable[str]) -> str:
-    """The folder that all absolute keys lie in; empty if there is none."""
+    """Find the folder that contains all absolute keys.
+
+    Empty if there is none.
+    """
     absolute = [key for key in keys if _absolute(key)]
     if not absolute:
         return ""

@@ -1,4 +1,4 @@
-"""What the numbers of a run say first: the headline, what to look at, and the summary statistics."""
+"""Headline of a run, with advice on what to look at and summary statistics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from whywrong.report.tables import Names
 
 
 def headline(summary: RunSummary, names: Names, reports: Reports) -> tuple[str, list[str]]:
-    """Say what was found: a first sentence and those under it, with numbers, and only what was measured."""
+    """Say what was found, in a first sentence and those under it.
+
+    They contain numbers, and only what was measured.
+    """
     if summary.read == 0:
         return "No image has been classified yet.", [f"{count(summary.items, 'image')} are listed."]
     if summary.labelled == 0:
@@ -62,7 +65,10 @@ def _pair_sentences(summary: RunSummary, names: Names) -> list[str]:
 
 
 def advice(summary: RunSummary) -> str | None:
-    """What to look at first; None where nothing stands out."""
+    """Say what to look at first.
+
+    None if nothing is conspicuous.
+    """
     if not summary.suspects:
         return None
     which = "this 1 error" if summary.suspects == 1 else f"these {summary.suspects:,} errors"
@@ -81,7 +87,7 @@ def _unlabelled(summary: RunSummary) -> list[str]:
 
 
 def summary_statistics(summary: RunSummary, reports: Reports) -> list[Statistic]:
-    """Collect the numbers under the headline, each with its interval or with what it counts."""
+    """Collect the numbers under the headline, each with its interval or its base."""
     accuracy = summary.accuracy
     right = summary.labelled - summary.errors
     first = Statistic(

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file, made from a run folder, finished or not."""
+"""The report of a run, finished or not, as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ ROOTED = r"^(/|\\|[A-Za-z]:)"  # how an absolute path begins, for DuckDB
 
 
 def write_report(run: Run, path: Path | str | None = None, *, limit: int = 200) -> Path:
-    """Write the report of a run as one HTML file that refers to nothing outside itself.
+    """Write the report of a run as one self-contained HTML file.
 
     Args:
         run: The run folder, finished or not.
-        path: The file to write; default ``report.html`` in the run folder. It is replaced in one step.
-        limit: Most errors shown in full, at least 1.
+        path: The file to write; None is ``report.html`` in the run folder. It is replaced atomically.
+        limit: Largest number of errors shown in full, at least 1.
 
     Returns:
         The path written.
 
     Raises:
         ValueError: ``limit`` is below 1.
-        InputError: There is a file at ``path`` that is no report.
+        InputError: ``path`` is an existing file that is not a report.
         RunFolderError: A file of the run is missing or damaged.
         EnvironmentFailure: The file cannot be written.
     """
@@ -107,7 +107,7 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
 
 
 def _charts(tables: Tables, reports: Reports, summary: RunSummary) -> dict[str, list[Chart]]:
-    """Collect the charts of all methods over all errors, by the kind that a template draws."""
+    """Collect the charts of all methods over all errors, by the kind of chart."""
     found: dict[str, list[Chart]] = {"panel": [], "bars": [], "histogram": []}
     for report in reports:
         if report.overview is not None:
@@ -117,7 +117,10 @@ def _charts(tables: Tables, reports: Reports, summary: RunSummary) -> dict[str, 
 
 
 def _slots(cases: list[ErrorView]) -> str:
-    """Style that shows an overlay and its legend while its switch is on, for as many as one error has."""
+    """Write the style that shows an overlay and its legend while its switch is on.
+
+    There are as many slots as one error has overlays.
+    """
     most = max((len(case.overlays) for case in cases), default=0)
     shown = [
         f'.view > [data-layer="{n}"]:checked ~ {place}[data-layer="{n}"]'
@@ -140,7 +143,10 @@ def _template() -> Any:
 
 
 def _full_bar(reports: Reports, summary: RunSummary) -> tuple[float, str]:
-    """The value at which a tile's bar is full, and a sentence on bars; empty without any value."""
+    """Return the value at which a tile's bar is full, and a sentence on bars.
+
+    The sentence is empty without any value.
+    """
     report = facets.measuring(reports)
     if report is None or report.measure is None:
         return 1.0, ""
@@ -150,7 +156,7 @@ def _full_bar(reports: Reports, summary: RunSummary) -> tuple[float, str]:
 
 
 def _illustrate(confusions: figures.Confusions, cases: list[ErrorView], most: int = 6) -> None:
-    """Give each ranked pair the pictures of its errors."""
+    """Add to each ranked pair the pictures of its errors."""
     by_pair: dict[tuple[int, int], list[ErrorView]] = {}
     for case in cases:
         by_pair.setdefault((case.label, case.predicted), []).append(case)

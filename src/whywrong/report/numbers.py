@@ -1,4 +1,4 @@
-"""Numbers and names as people read them: units, at most three significant digits, counts beside percentages."""
+"""Numbers and names for people, with units, at most three significant digits, and counts beside percentages."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ NBSP = "\u00a0"
 
 
 def known(value: Any) -> bool:
-    """Whether there is a number: not null, not NaN, not infinite."""
+    """Test whether a number is known, that is not null, NaN or infinite."""
     return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def sig(value: float, digits: int = 3) -> str:
-    """At most ``digits`` significant digits, without an exponent from 0.001 to a million; ``n/a`` where unknown."""
+    """Format at most ``digits`` significant digits.
+
+    No exponent from 0.001 to a million; ``n/a`` if unknown.
+    """
     if not known(value):
         return "n/a"
     if value == 0:
@@ -34,12 +37,15 @@ def sig(value: float, digits: int = 3) -> str:
 
 
 def count(n: int, singular: str, plural: str | None = None) -> str:
-    """``1 error``, ``1,252 errors``."""
+    """Format a count, as in ``1 error`` or ``1,252 errors``."""
     return f"{n:,}{NBSP}{singular if n == 1 else plural or singular + 's'}"
 
 
 def percent(share: float) -> str:
-    """A share in 0..1 as ``26.8 %``, to one decimal; 0 % and 100 % only where exact."""
+    """Format a share in 0..1 as ``26.8 %``.
+
+    One decimal; 0 % and 100 % only if exact.
+    """
     if not known(share):
         return "n/a"
     if 0 < share < 0.0005:
@@ -50,25 +56,25 @@ def percent(share: float) -> str:
 
 
 def share(hits: int, n: int) -> str:
-    """``26.8 % (134 of 500)``."""
+    """Format a share as ``26.8 % (134 of 500)``."""
     return f"{percent(hits / n)} ({hits:,} of {n:,})" if n else "n/a (none)"
 
 
 def interval(estimate: Interval) -> str:
-    """The 95 % interval of a share, ``23.1 to 30.8 %``."""
+    """Format the 95 % interval of a share, as in ``23.1 to 30.8 %``."""
     if not known(estimate.value):
         return "n/a"
     return f"{percent(estimate.low)} to {percent(estimate.high)}".replace(f"{NBSP}% to", " to")
 
 
 def grey_levels(value: float, digits: int = 2) -> str:
-    """A size in grey levels of 0..255: ``0.31 grey levels``."""
+    """Format a size in grey levels of 0..255, as in ``0.31 grey levels``."""
     text = sig(value, digits)
     return f"{text}{NBSP}grey level{'' if text == '1' else 's'}"
 
 
 def duration(seconds: float) -> str:
-    """``0.8 s``, ``4 min 10 s``, ``2 h 5 min``."""
+    """Format a duration, as in ``0.8 s``, ``4 min 10 s`` or ``2 h 5 min``."""
     if not known(seconds):
         return "n/a"
     if seconds < 60:
@@ -81,20 +87,22 @@ def duration(seconds: float) -> str:
 
 
 def ordinal(n: int) -> str:
-    """``1st``, ``2nd``, ``11th``."""
+    """Format an ordinal number, as in ``1st``, ``2nd`` or ``11th``."""
     ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
     return f"{n:,}{ending}"
 
 
 def listed(words: list[str], conjunction: str = "and") -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+    """Join words as ``a``, ``a and b`` or ``a, b and c``."""
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} {conjunction} {words[-1]}"
 
 
 def shown(text: Any) -> str:
-    """Any name as one visible line: control, direction and undecodable characters are written as escapes.
+    """Write any name as one visible line.
+
+    Control, direction and undecodable characters are escaped.
 
     Bytes that are not UTF-8 arrive as lone surrogates (surrogateescape) and are written ``\\xNN``.
     """

@@ -1,4 +1,4 @@
-"""Pages on disk: each replaced in one step, and never in the place of a file that is no page of ours."""
+"""Atomic writing of pages, without ever replacing a file that is not a page of this program."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ STATIC = Path(__file__).parent / "static"
 
 
 def write_page(target: Path, pieces: Iterator[str]) -> None:
-    """Write a page; a reader never sees half of one, and what a killed writer left beside it is removed.
+    """Write a page atomically.
+
+    A reader never sees half a page; remains of a killed writer are removed.
 
     Args:
         target: The file; an existing page of ours is replaced.
         pieces: Its text, whose head names whywrong as the generator.
 
     Raises:
-        InputError: There is another file.
-        RunFolderError: There is a link, a folder, a pipe or a device.
+        InputError: The target is another kind of file.
+        RunFolderError: The target is a link, a folder, a pipe or a device.
         EnvironmentFailure: The file cannot be written.
     """
     check_page(target)
@@ -35,10 +37,10 @@ def write_page(target: Path, pieces: Iterator[str]) -> None:
 
 
 def check_page(target: Path) -> None:
-    """Refuse a place where a page would overwrite something else.
+    """Refuse a target where a page would overwrite something else.
 
     Raises:
-        InputError, RunFolderError: As :func:`write_page`.
+        InputError, RunFolderError: As for :func:`write_page`.
     """
     if not os.path.lexists(target):
         return

@@ -1,7 +1,7 @@
-"""Reports of methods that have no report file: from the ``view`` of a plug-in, or from their columns.
+"""Reports of methods without a report file, from the ``view`` of a plug-in or from their columns.
 
-A plug-in may name a function in ``Method.view``. It is given one error and returns a :class:`View`; no markup, address
-or style of it reaches the page. Long text is truncated, invalid values are reported in place, and an exception only
+A plug-in may name a function in ``Method.view``. It gets one error and returns a :class:`View`; none of its markup,
+addresses or styles reach the page. Long text is truncated, invalid values are reported in place, and an exception only
 loses this method's section.
 """
 
@@ -22,20 +22,20 @@ from whywrong.report.primitives import overlays
 from whywrong.report.primitives.sections import Block, Context, Overlay, Section
 from whywrong.report.tables import Row
 
-SENTENCES, NUMBERS, CAVEATS, MAPS = 4, 24, 3, 2  # most of each, of one method and error
-WORDS, LINE, LABEL = 400, 160, 24  # most characters of a sentence, of a number or caption, of a switch
-SIDE = 64  # most cells of a map along a side; larger ones are averaged
-# Columns that are shown of every error already.
+SENTENCES, NUMBERS, CAVEATS, MAPS = 4, 24, 3, 2  # largest number of each, per method and error
+WORDS, LINE, LABEL = 400, 160, 24  # largest number of characters of a sentence, of a number or caption, of a switch
+SIDE = 64  # largest number of cells of a map per side; larger ones are averaged
+# Columns that are shown for every error anyway.
 KNOWN = ("item_id", "image_id", "key", "label", "label_name", "predicted", "predicted_name", "status")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """One error, as a plug-in is asked to show it.
+    """An error, as passed to a plug-in.
 
     Attributes:
         rows: Rows of the method's view for this error, by column; most methods have one.
-        maps: Dense maps that the method stored of it, float32; those with NaN are left out.
+        maps: Dense maps that the method stored for it, float32; those with NaN are omitted.
         label: The labelled class.
         predicted: The predicted class.
         true: Name of the labelled class.
@@ -52,12 +52,12 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedMap:
-    """A map to lay on the photograph, in the colours of the two classes and on a scale of its own.
+    """A map laid over the photograph, in the colours of the two classes and on its own scale.
 
     Attributes:
-        label: The word of its switch, at most 24 characters.
+        label: Text of its switch, at most 24 characters.
         caption: The sentence under it, with the unit.
-        values: (h, w), real and finite, over what the model sees; positive speaks for the predicted class, negative for
+        values: (h, w), real and finite, over the input of the model; positive supports the predicted class, negative
             the labelled one.
     """
 
@@ -68,14 +68,14 @@ class SignedMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What a plug-in shows of one error; all texts are plain.
+    """What a plug-in shows for one error; all texts are plain.
 
     Attributes:
         sentences: Lines of the story, at most 4.
-        maps: To lay on the photograph, at most 2.
-        summary: The number that stands beside the folded block.
-        numbers: Of the block, at most 24: name, value with its unit, and what was checked or how to read it.
-        caveats: What limits the reading, at most 3.
+        maps: Maps laid over the photograph, at most 2.
+        summary: The number beside the folded block.
+        numbers: Numbers of the block, at most 24: name, value with its unit, and how it was checked or how to read it.
+        caveats: Limits of the interpretation, at most 3.
     """
 
     sentences: Sequence[str] = ()
@@ -86,17 +86,23 @@ class View:
 
 
 def adapt(method: Method) -> MethodReport:
-    """Make the report of a method out of its ``view``."""
+    """Build the report of a method from its ``view``."""
     return MethodReport(method=method.name, section=partial(_section, method))
 
 
 def plain_report(name: str, title: str) -> MethodReport:
-    """Make the report of a method that has none: the columns of its rows, folded."""
+    """Build the report of a method that has none.
+
+    It shows the columns of its rows, folded.
+    """
     return MethodReport(method=name, section=partial(_columns, name, _text(title, LINE)))
 
 
 def _section(method: Method, context: Context) -> Section | None:
-    """What a plug-in shows of one error; None if the run holds nothing of it or the plug-in has nothing to say."""
+    """Build the section of a plug-in on one error.
+
+    None if the run has no result for it, or the plug-in returns nothing.
+    """
     rows, title = _rows(context, method.name), _text(method.title, LINE)
     if not rows:
         return None
@@ -171,7 +177,10 @@ def _overlay(method: Method, number: int, entry: SignedMap) -> Overlay:
 
 
 def _averaged(values: np.ndarray) -> np.ndarray:
-    """(h, w) as means over blocks, at most 64 a side; blocks at the edge may be smaller."""
+    """Average a map (h, w) over blocks, to at most 64 cells a side.
+
+    Blocks at the edge may be smaller.
+    """
     for axis in (0, 1):
         block = -(-values.shape[axis] // SIDE)
         starts = np.arange(0, values.shape[axis], block)
@@ -186,6 +195,9 @@ def _refused(title: str, reason: str) -> Section:
 
 
 def _text(value: object, most: int) -> str:
-    """Text as plain characters, in one visible line: not even a plug-in's own markup stays markup."""
+    """Convert text to plain characters on one visible line.
+
+    No markup survives.
+    """
     text = shown("".join(list(str(value))))
     return text if len(text) <= most else text[: most - 1] + "…"

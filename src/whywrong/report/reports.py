@@ -1,4 +1,4 @@
-"""The reports of the methods that concern a run; one that fails loses what it shows, and the page says so."""
+"""Method reports of a run; if one fails, only its part is lost, and the page says so."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class Reports:
-    """The method reports of a run, in the order in which they are read.
+    """The method reports of a run, in display order.
 
     Attributes:
-        failures: How often a report could not show something, by method, what it was, and the error.
+        failures: Number of failures by method, failed part and error.
     """
 
     def __init__(self, reports: Sequence[MethodReport]) -> None:
@@ -31,16 +31,21 @@ class Reports:
         return iter(self._reports)
 
     def ask(self, report: MethodReport, what: str, function: Callable[..., T], *arguments: Any, otherwise: T) -> T:
-        """Call a function of a report; if it raises, note the failure and go on with ``otherwise``.
+        """Call a function of a report and return ``otherwise`` if it raises.
+
+        The failure is recorded.
 
         Raises:
-            RunFolderError, EnvironmentFailure: The run cannot be read; that is no fault of the report.
+            RunFolderError, EnvironmentFailure: The run cannot be read, which is not a failure of the report.
         """
         value, error = self._try(report, what, function, *arguments)
         return otherwise if error or value is None else value
 
     def sections(self, context: Context) -> list[Section]:
-        """Collect what every method shows of one error; one that fails says so in its place."""
+        """Collect the sections of all methods on one error.
+
+        The section of a method that fails says so.
+        """
         found = []
         for report in self:
             section, error = self._try(report, "section", report.section, context)
@@ -57,16 +62,18 @@ class Reports:
             return function(*arguments), ""
         except (RunFolderError, EnvironmentFailure):
             raise
-        except Exception as error:  # noqa: BLE001 - a report may fail in any way; the page is made without it
+        except Exception as error:  # noqa: BLE001 - a report may fail in any way; the page is written without it
             self.failures[report.method, what, _named(error)] += 1
             return None, _named(error)
 
 
 def find_reports(meta: Mapping[str, Any]) -> Reports:
-    """Collect the reports that concern a run: of every method with a report, and of all that ran.
+    """Collect the reports of a run.
 
-    A method without a report of its own, one that is not installed here, or one whose report cannot be loaded gets a
-    plain section with its columns.
+    They are those of every method with a report, and of all methods that ran.
+
+    A method that has no report, is not installed here, or whose report cannot be loaded gets a plain section with its
+    columns.
 
     Args:
         meta: Content of ``run.json``.
@@ -88,10 +95,12 @@ def find_reports(meta: Mapping[str, Any]) -> Reports:
 
 
 def report_of(method: Method) -> MethodReport:
-    """Find the report of a method: its own, that of its ``view``, or a plain one with its columns.
+    """Find the report of a method.
+
+    It is its own, one built from its ``view``, or a plain one with its columns.
 
     Raises:
-        TypeError: What ``Method.report`` names is no :class:`MethodReport` of this method.
+        TypeError: ``Method.report`` does not name a :class:`MethodReport` of this method.
     """
     if method.report is None:
         return plug_ins.adapt(method) if method.view else plug_ins.plain_report(method.name, method.title)

@@ -1,4 +1,4 @@
-"""Method and limits: what ran on what, with which settings, what was refused, and whom to cite."""
+"""Method and limits of a run, with settings, refusals and citations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOT_TESTED = (
 
 @dataclass(slots=True)
 class Ran:
-    """One method of the run: what it answers, how many rows, its settings, its citations."""
+    """A method of the run, with its purpose, number of rows, settings and citations."""
 
     name: str
     title: str
@@ -60,7 +60,7 @@ class Description:
 
 
 def subject(meta: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Model, data and date of a run, as short as they can be said."""
+    """Name model, data and date of a run briefly."""
     given = meta.get("given") or {}
     model = shown((meta.get("model") or {}).get("source") or given.get("model") or "a classifier in memory")
     source = (meta.get("data") or {}).get("source")
@@ -74,7 +74,7 @@ def subject(meta: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def describe(tables: Tables, summary: RunSummary, reports: Reports, most: int = 200) -> Description:
-    """Collect what is needed to judge the report, and to make it again."""
+    """Collect what is needed to judge and to reproduce the report."""
     meta = tables.meta
     text = Description(run=_identities(meta))
     asked, refused = meta.get("methods") or {}, meta.get("refused") or {}
@@ -126,7 +126,10 @@ def describe(tables: Tables, summary: RunSummary, reports: Reports, most: int = 
 
 
 def not_shown(reports: Reports) -> list[str]:
-    """Say what of a report could not be shown, once everything has been asked for."""
+    """Say which parts of a report could not be shown.
+
+    Call it after everything else was built.
+    """
     return [
         f"{shown(method)}: its {what} failed{f' {n:,} times' if n > 1 else ''} ({error})"
         for (method, what, error), n in sorted(reports.failures.items())
@@ -134,7 +137,7 @@ def not_shown(reports: Reports) -> list[str]:
 
 
 def _fallbacks(tables: Tables, reports: Reports) -> list[str]:
-    """Why patches had to be covered with pixels, each reason once."""
+    """List the reasons why patches were covered with pixels, each once."""
     found: dict[str, list[str]] = {}
     for view in (report.method for report in reports):
         if tables.has(view, "fallback"):
@@ -145,7 +148,10 @@ def _fallbacks(tables: Tables, reports: Reports) -> list[str]:
 
 
 def _treated(tables: Tables, view: str) -> int:
-    """Errors that a method looked at; those that were not to be explained in full are none of them."""
+    """Count the errors that a method processed.
+
+    Errors that were not to be explained in full are excluded.
+    """
     if not tables.has(view):
         return 0
     kept = f" where status is null or status <> '{Status.SKIPPED}'" if tables.has(view, "status") else ""

@@ -1,4 +1,4 @@
-"""Which errors the report shows in full, and in which order."""
+"""Selection and order of the errors that the report shows in full."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from whywrong.report.tables import Row, Tables
 
 
 def select(tables: Tables, reports: Reports, limit: int) -> tuple[list[Row], int]:
-    """Select at most ``limit`` errors with everything stored about them, and count the distinct errors.
+    """Select at most ``limit`` errors with their results, and count distinct errors.
 
-    Errors with identical bytes and label are one, under all their names. Errors explained in full come first, then
-    those of the class pairs with fewest errors shown so far, so that every confusion is seen before any is seen twice.
+    Errors with identical bytes and label are merged and keep all their names. Errors explained in full come first, then
+    those of the class pairs with fewest selected errors, so that every confusion is shown before any is shown twice.
 
     Returns:
         Rows of view ``errors`` with ``item`` (row of ``items``), ``runner_up``, the row or rows of every method's view
@@ -57,7 +57,7 @@ def select(tables: Tables, reports: Reports, limit: int) -> tuple[list[Row], int
 
 
 def _explained(tables: Tables, reports: Reports) -> str:
-    """SQL: items and by how many methods they were explained in full."""
+    """Build the SQL for items and the number of methods that explained them in full."""
     parts = [
         f"select distinct item_id from {report.method} where {report.explained}"
         for report in reports
@@ -81,7 +81,10 @@ def _hardest_first(reports: Reports, row: Row) -> tuple[float, float, str]:
 
 
 def difficulty(reports: Reports, row: Row) -> float:
-    """How hard an error is, as its method measures; infinite or negative as :class:`.methods.base.Measure` says."""
+    """Return how hard an error is, as its method measures it.
+
+    Infinite or negative as :class:`.methods.base.Measure` says.
+    """
     report = measuring(reports)
     if report is None or report.measure is None:
         return -1.0

@@ -1,4 +1,4 @@
-"""Count and measure what the report says about a run as a whole."""
+"""Counts and measurements of a run as a whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whywrong.report.tables import Tables
 
 
 def summarize_run(tables: Tables, reports: Reports) -> RunSummary:
-    """Count and measure everything the report says about the run as a whole."""
+    """Count and measure everything that the report says about the whole run."""
     summary = RunSummary(
         items=tables.value("select count(*) from items"), complete=bool(tables.meta.get("complete", True))
     )
@@ -46,7 +46,7 @@ def summarize_run(tables: Tables, reports: Reports) -> RunSummary:
 
 
 def _repeated(tables: Tables) -> int:
-    """Count read images that were not computed again, because an earlier one is the same."""
+    """Count duplicates, which were not computed again."""
     return tables.value(
         "select count(*) from predictions p join items i using (item_id)"
         " where p.status = 'ok' and i.same_as is not null"
@@ -54,7 +54,7 @@ def _repeated(tables: Tables) -> int:
 
 
 def _refusals(tables: Tables, report: MethodReport) -> Iterator[tuple[str, int]]:
-    """Why a method shows nothing of an error, and of how many errors."""
+    """Count the errors that a method refused, by reason."""
     if tables.has(report.method, "item_id", "status", "reason"):
         answered = ", ".join(f"'{status}'" for status in report.answered)
         for row in tables.rows(
@@ -68,7 +68,7 @@ def _passes(tables: Tables, view: str) -> tuple[int, int]:
     row = tables.rows(
         "select sum(f) as f, sum(b) as b from (select any_value(forwards) as f, any_value(backwards) as b"
         f" from {view} join items using (item_id)"
-        " where same_as is null group by item_id)"  # a repeated image was not computed again
+        " where same_as is null group by item_id)"  # duplicates were not computed again
     )[0]
     return int(row["f"] or 0), int(row["b"] or 0)
 

@@ -1,4 +1,4 @@
-"""What a run says, read through its DuckDB views; missing views and columns are normal here."""
+"""Access to a run through its DuckDB views; views and columns may be missing."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Run(Protocol):
 
 
 class Row(dict[str, Any]):
-    """One row of a view; a column that the run does not have reads as null."""
+    """A row of a view; columns that the run does not have are null."""
 
     def __missing__(self, column: str) -> Any:
         return None
 
 
 class Tables:
-    """The views of one run, with the questions the report asks of them; to be closed, or used in ``with``."""
+    """The views of a run with the queries of the report; close it, or use it in ``with``."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -52,31 +52,37 @@ class Tables:
         self._connection.close()
 
     def has(self, view: str, *columns: str) -> bool:
-        """Whether the run has ``view``, with these columns."""
+        """Test whether the run has ``view``, with these columns."""
         return view in self.columns and self.columns[view].issuperset(columns)
 
     def _table(self, sql: str) -> pa.Table:
         return self._connection.sql(sql).to_arrow_table()
 
     def rows(self, sql: str) -> list[Row]:
-        """Rows of a query."""
+        """Return the rows of a query."""
         return [Row(row) for row in self._table(sql).to_pylist()]
 
     def value(self, sql: str) -> Any:
-        """The one value of a query."""
+        """Return the single value of a query."""
         return self._table(sql).column(0)[0].as_py()
 
     def array(self, sql: str) -> np.ndarray:
-        """(N,) float64, the one column of a query without its nulls and NaN."""
+        """Return the only column of a query as (N,) float64, without nulls and NaN."""
         values = self._table(sql).column(0).to_numpy(zero_copy_only=False).astype(np.float64)
         return values[np.isfinite(values)]
 
     def by_item(self, view: str, item_ids: Iterable[str]) -> dict[str, Row]:
-        """Rows of ``view`` for these items, by item_id; empty where there is no such view."""
+        """Return rows of ``view`` for these items, by item_id.
+
+        Empty if the view is missing.
+        """
         return {item: rows[0] for item, rows in self.grouped_by_item(view, item_ids).items()}
 
     def grouped_by_item(self, view: str, item_ids: Iterable[str]) -> dict[str, list[Row]]:
-        """All rows of ``view`` for these items, by item_id, in the order of the view; empty where there is none."""
+        """Return all rows of ``view`` for these items, by item_id.
+
+        Rows keep the order of the view; empty if the view is missing.
+        """
         ids = ", ".join("'" + item.replace("'", "''") + "'" for item in item_ids)
         if not ids or not self.has(view, "item_id"):
             return {}
@@ -86,7 +92,10 @@ class Tables:
         return found
 
     def seconds(self) -> float | None:
-        """Time spent on the shards, summed over workers, from the metadata of the parts; None where not recorded."""
+        """Return the time spent on the shards, summed over workers.
+
+        It is read from the metadata of the parts; None if not recorded.
+        """
         total, seen = 0.0, False
         for file in sorted(Path(self.run.path).glob("parts/*/*/*.parquet")):
             metadata = pq.read_metadata(file).metadata or {}
@@ -96,7 +105,7 @@ class Tables:
 
 
 class Names:
-    """Class names for people: the first synonym where that is unique, in one visible line."""
+    """Class names for people, the first synonym if it is unique, on one visible line."""
 
     def __init__(self, classes: Iterable[str] | None) -> None:
         self.full = [shown(name) for name in classes or ()]
@@ -115,5 +124,5 @@ class Names:
         return self.short[index] if 0 <= index < len(self.short) else f"class {index}"
 
     def whole(self, index: int | None) -> str:
-        """The name as the model gives it, with all synonyms."""
+        """Return the name as the model gives it, with all synonyms."""
         return self.full[index] if index is not None and 0 <= index < len(self.full) else self[index]

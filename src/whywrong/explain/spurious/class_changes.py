@@ -186,8 +186,6 @@ def change_classes(context: AnalysisContext, search: Search) -> Changes:
 
     Recurring changes are then tested on further images.
 
-    The test uses further images.
-
     Args:
         context: Its classifier grants gradients.
         search: The finished search; its config sets the number of classes and images.

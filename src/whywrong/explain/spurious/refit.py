@@ -1,10 +1,9 @@
-"""Refitting the last layer on images that show little of the spurious components.
+"""Refitting the last layer on images that show little of the spurious components, as an alternative to SpuFix.
 
-This is the repair beside SpuFix. Source: Moayeri et al. 2023, "Spuriosity Rankings", arXiv 2212.02648 (abstract level):
-images of a class are ranked by how much they show of its spurious features, and the head is refitted on those that show
-least. Here the ranking is by the spurious components of neural PCA; the fit is one convex problem, solved to its
-optimum: weighted cross entropy plus a penalty on the distance from the original head. Classes without spurious
-components keep all their images.
+Source: Moayeri et al. 2023, "Spuriosity Rankings", arXiv 2212.02648 (abstract level): images of a class are ranked by
+how much they show of its spurious features, and the head is refitted on those that show least. Here the ranking is by
+the spurious components of neural PCA; the fit is one convex problem, solved to its optimum: weighted cross entropy plus
+a penalty on the distance from the original head. Classes without spurious components keep all their images.
 """
 
 from __future__ import annotations

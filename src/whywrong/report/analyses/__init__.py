@@ -1,1 +1,1 @@
-"""What the report shows of an analysis over a data set: one module or package each."""
+"""Reports of analyses over a data set, one module or package each."""

@@ -1,4 +1,4 @@
-"""What the report of a run shows of the analyses whose results are in its folder."""
+"""Sections of the report on analyses whose results are in the run folder."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class AnalysisSection:
 
     Attributes:
         title: Its heading.
-        sentences: What it found, in words; the first 12 are shown.
+        sentences: Its results in words; the first 12 are shown.
         header: Names of the columns of its table; empty for none.
-        rows: Its table, in words; the first 50 rows are shown.
+        rows: Rows of its table as texts; the first 50 are shown.
     """
 
     title: str
@@ -37,8 +37,8 @@ class AnalysisSection:
 def analysis_sections(folder: Path) -> list[AnalysisSection]:
     """Collect the sections of all analyses that have results in a run folder.
 
-    A report of an analysis is a function of its record and of the rows of its first table. One that raises loses its
-    own section alone, which then says so.
+    A report of an analysis is a function of its record and of the rows of its first table. If it raises, only its own
+    section is lost, which then says so.
 
     Raises:
         RunFolderError: Results are damaged.
@@ -63,7 +63,7 @@ def _section(analysis: Analysis, record: Mapping[str, Any], rows: Sequence[Mappi
         )
     except (RunFolderError, EnvironmentFailure):
         raise
-    except Exception as error:  # noqa: BLE001 - the report of an analysis may fail in any way; the page is made without it
+    except Exception as error:  # noqa: BLE001 - the report of an analysis may fail in any way; the page is written without it
         reason = _line(f"{type(error).__name__}: {error}")
         return AnalysisSection(title=_line(analysis.title), sentences=[f"Its section could not be made ({reason})."])
 

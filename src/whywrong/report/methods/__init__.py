@@ -1,1 +1,1 @@
-"""What the report shows of each method: one module or package a method, named by ``Method.report``."""
+"""Reports of the methods, one module or package each, named by ``Method.report``."""

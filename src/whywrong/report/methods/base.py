@@ -1,6 +1,6 @@
-"""What the report knows of a method: one :class:`MethodReport` each, of built-ins and plug-ins alike.
+"""Interface between the report and a method, one :class:`MethodReport` each, for built-ins and plug-ins alike.
 
-``Method.report`` names it. Everything but the section of one error may be left out, and no other module of the report
+``Method.report`` names it. Everything except the section of one error is optional, and no other module of the report
 knows a method by its name.
 """
 
@@ -25,7 +25,7 @@ Chart = ChartPanel | Bars | Histogram
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One line of a menu: what tiles carry, what people read, and how many errors it shows."""
+    """An entry of a menu, with the value of tiles, the text for people, and the number of errors."""
 
     key: str
     label: str
@@ -34,17 +34,17 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facet:
-    """What the gallery can be narrowed by.
+    """A filter of the gallery.
 
     Attributes:
         key: Name of the control and of the attribute of a tile; letters only.
         title: Label of the control.
-        value: What a tile carries.
-        choices: The lines of the menu for these errors; without any the control is not drawn. A single one is a box to
-            tick.
-        every: The first line of the menu, which narrows nothing; empty for a box to tick.
+        value: Value of a tile.
+        choices: Entries of the menu for these errors; without any the control is not drawn. A single one is a check
+            box.
+        every: First entry of the menu, which filters nothing; empty for a check box.
         order: Label of an order by ``number``, smallest first; empty for none.
-        number: Of an error; negative if unknown, which comes last.
+        number: Sort value of an error; negative if unknown, which comes last.
     """
 
     key: str
@@ -58,12 +58,12 @@ class Facet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """How hard an error is: a number for the bar of its tile and the order of all of them.
+    """How hard an error is, as a number for the bar of its tile and the order of the gallery.
 
     Attributes:
-        value: Of an error; infinite if it was looked for and not found, negative if it was not looked for.
-        text: A value as people read it.
-        full: The value at which a bar is full, given the method's numbers of the run; None without any value.
+        value: Value of an error; infinite if the search found nothing, negative if there was no search.
+        text: A value as text for people.
+        full: Value at which a bar is full, given the method's numbers of the run; None without any value.
         reading: A sentence on bars and numbers, given that value.
     """
 
@@ -75,7 +75,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CauseColumn:
-    """A column of the table of planted causes: its title, and a text by cause."""
+    """A column of the table of planted causes, with its title and a text by cause."""
 
     title: str
     texts: Callable[[Tables], dict[str, str]]
@@ -83,28 +83,28 @@ class CauseColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodReport:
-    """Everything the report shows of one method.
+    """Everything that the report shows of one method.
 
     Attributes:
         method: Its name, which is that of its view.
-        section: What it shows of one error; None if the run holds nothing of it.
-        order: Place of its sentences and charts among those of other methods, smallest first.
-        rows_per_error: Whether its view has one row an error, or several; ``Context.row`` holds a row or a list.
-        explained: SQL condition on its view: the error was explained in full. Such errors are shown first.
-        answered: Statuses that are no refusal.
-        further_views: Views beside its own whose passes count as well.
+        section: Its section on one error; None if the run has no result for it.
+        order: Position of its sentences and charts among those of other methods, smallest first.
+        rows_per_error: Whether its view has one row per error, or several; ``Context.row`` holds a row or a list.
+        explained: SQL condition on its view for errors explained in full, which are shown first.
+        answered: Statuses that are not refusals.
+        further_views: Further views whose passes count as well.
         figure: ``draw(result, x, rows)``, a matplotlib figure, for ``whywrong.plot``.
-        summarize: Its own numbers of the whole run; None if it did not run. Handed to the functions below.
+        summarize: Its own numbers of the whole run; None if it did not run. Passed to the functions below.
         lead: Sentences under the headline.
-        statistic: A number beside accuracy and errors.
+        statistic: A number shown beside accuracy and errors.
         overview: Charts over all errors.
-        facets: What the gallery can be narrowed by.
+        facets: Filters of the gallery.
         measure: How hard an error is; the first method that has one orders the gallery.
         badge: A few words under the tile of an error.
         cause_column: Column of the table of planted causes.
-        nouns: One of its results and several, as in a count of refusals.
-        papers: What to cite.
-        limits: What its results do not say; ``limits_of_run`` adds sentences with numbers of the run.
+        nouns: Singular and plural of its results, used to count refusals.
+        papers: Papers to cite.
+        limits: Limits of its results; ``limits_of_run`` adds sentences with numbers of the run.
         glossary: Words and their meanings.
     """
 

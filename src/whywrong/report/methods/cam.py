@@ -1,4 +1,4 @@
-"""Part of view ``cam``: where the evidence for the predicted class lies, compared with the labelled one."""
+"""Report of ``cam``, the evidence for the predicted class compared with the labelled class."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def section(context: Context) -> Section | None:
-    """What the evidence map shows of one error; None where there is no row of it."""
+    """Build the section on one error.
+
+    None if it has no row.
+    """
     cam = context.row["cam"]
     if cam is None:
         return None
@@ -54,7 +57,10 @@ def section(context: Context) -> Section | None:
 
 
 def sentence(cam: Row, half: int, wrong: str, true: str) -> Markup:
-    """How the evidence for the two classes compares; ``half`` is as of :func:`half_cells`."""
+    """Compare the evidence for the two classes in a sentence.
+
+    ``half`` is the result of :func:`half_cells`.
+    """
     cells = int(cam["rows"]) * int(cam["cols"])
     evidence = float(cam["evidence"])
     if evidence <= 0:
@@ -72,7 +78,10 @@ def sentence(cam: Row, half: int, wrong: str, true: str) -> Markup:
 
 
 def half_cells(difference: np.ndarray | None) -> int:
-    """The fewest cells that together hold half of the positive sum of a map (h, w); 0 where nothing is positive."""
+    """Count the fewest cells that hold half of the positive sum of a map (h, w).
+
+    0 if nothing is positive.
+    """
     if difference is None:
         return 0
     positive = np.sort(np.clip(difference, 0, None), axis=None)[::-1]
@@ -100,7 +109,10 @@ def _block(cam: Row) -> Block:
 
 
 def draw_cam(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
-    """Photograph, then the evidence for the wrong class, for the true class, and the difference, on one scale."""
+    """Draw the photograph and the evidence maps on one scale.
+
+    They are the evidence for the wrong class, for the true class, and the difference.
+    """
     columns, maps = result.columns(), {name: to_numpy(values) for name, values in result.maps().items()}
     signs = {"wrong": 1.0, "true": -1.0, "difference": 1.0}
     titles = {"wrong": "for the wrong class", "true": "for the true class", "difference": "difference"}

@@ -1,4 +1,4 @@
-"""Part of view ``covering``: the place that accounts for an error, if one is confirmed, and what it was tested with."""
+"""Report of ``covering``, with the region that accounts for an error, if one is confirmed, and the tests of it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 NONE_FOUND = (
     "No single place was found to account for this error; the map shows where the model is sensitive, for any class."
 )
-UNIT = 1000  # the window is drawn in a box of so many units a side
+UNIT = 1000  # units per side of the box in which the window is drawn
 
 
 def section(context: Context) -> Section | None:
-    """What covering shows of one error; None where there is no row of it or it was not to be explained in full."""
+    """Build the section on one error.
+
+    None if it has no row or was not to be explained in full.
+    """
     row = context.row["covering"]
     if row is None or row["status"] == Status.SKIPPED:
         return None
@@ -77,7 +80,7 @@ def _not_confirmed(row: Row) -> Markup:
 
 
 def _path(row: Row) -> str:
-    """The window as an SVG path."""
+    """Draw the window as an SVG path."""
     x, y, width, height = (round(UNIT * row[name], 1) for name in ("left", "top", "width", "height"))
     return f"M{x:g} {y:g}h{width:g}v{height:g}h{-width:g}z"
 
@@ -113,13 +116,13 @@ def _block(row: Row, context: Context) -> Block:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What covering with rivals found in a run.
+    """Results of covering with rivals in a run.
 
     Attributes:
-        asked: Distinct errors that were asked about.
-        confirmed: Those of them with a confirmed place.
-        controls: Images classified correctly that they were compared with; too few of them confirm nothing.
-        held_out: Images classified correctly that were held out and asked as well.
+        asked: Distinct errors that were tested.
+        confirmed: Those of them with a confirmed region.
+        controls: Correctly classified images they were compared with; too few cannot confirm anything.
+        held_out: Correctly classified images that were held out and tested as well.
         called: Those of them with P at or below 0.1, against the other controls.
     """
 
@@ -131,7 +134,10 @@ class Places:
 
 
 def summarize(tables: Tables) -> Places | None:
-    """Count the places of a run; None if it did not run."""
+    """Count the regions of a run.
+
+    None if the method did not run.
+    """
     if not tables.has("covering", "place_confirmed") or not tables.has("covering_controls", "held_out", "p"):
         return None
     found = tables.rows(
@@ -147,7 +153,7 @@ def summarize(tables: Tables) -> Places | None:
 
 
 def lead(summary: RunSummary) -> list[str]:
-    """Count the errors with a confirmed place."""
+    """Count the errors with a confirmed region."""
     places: Places | None = summary.numbers.get("covering")
     if places is None or not places.confirmed:
         return []
@@ -158,7 +164,7 @@ def lead(summary: RunSummary) -> list[str]:
 
 
 def held_out_rate(places: Places) -> str:
-    """Say how often the test of a place confirms one in images that the model classifies correctly."""
+    """Say how often a region is confirmed in correctly classified images."""
     if not places.held_out or not places.controls:
         return "The test of places could not be checked on correctly classified images: there are too few of them."
     rate = wilson(places.called, places.held_out)
@@ -184,7 +190,7 @@ def _choices(rows: Sequence[Row]) -> list[Choice]:
 
 
 def _by_cause(tables: Tables) -> dict[str, str]:
-    """Confirmed places among those asked, by planted cause."""
+    """Count confirmed regions among the tested errors, by planted cause."""
     if not tables.has("covering", "place_confirmed"):
         return {}
     rows = tables.rows(
@@ -196,9 +202,9 @@ def _by_cause(tables: Tables) -> dict[str, str]:
 
 
 def draw_covering(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
-    """Photograph with the window that brings the asked class out most, then its probability by window.
+    """Draw the best window on the photograph, and the probability by window.
 
-    The figure makes no claim: whether a place is confirmed takes the other images of a run.
+    The figure makes no claim: confirming a region needs the other images of a run.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle

@@ -1,1 +1,1 @@
-"""Names of an earlier release; plug-ins import theirs from :mod:`whywrong.report.plug_ins`."""
+"""Names of an earlier release; plug-ins import their names from :mod:`whywrong.report.plug_ins`."""

@@ -1,4 +1,4 @@
-"""Names of an earlier release: what a plug-in imports is in :mod:`whywrong.report.plug_ins`."""
+"""Names of an earlier release; plug-ins import their names from :mod:`whywrong.report.plug_ins`."""
 
 from whywrong.report.plug_ins import Shown, SignedMap, View
 

@@ -1,1 +1,1 @@
-"""What sections are made of: sentences, overlays, charts, folded numbers, as plain data."""
+"""Building blocks of sections as plain data, such as sentences, overlays, charts and folded numbers."""

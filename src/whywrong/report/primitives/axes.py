@@ -1,4 +1,4 @@
-"""Axes of figures for notebooks: images, and signed maps over them. Matplotlib only."""
+"""Axes of figures for notebooks, with images and signed maps over them, drawn with Matplotlib only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def grid(lines: int, columns: int) -> tuple[Figure, np.ndarray]:
-    """Make a figure that belongs to no window, and its axes, (lines, columns)."""
+    """Create a figure without a window, and its axes (lines, columns)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.7 * columns, 3.0 * lines), layout="constrained", dpi=110)
@@ -23,7 +23,10 @@ def grid(lines: int, columns: int) -> tuple[Figure, np.ndarray]:
 
 
 def show(axis: Axes, image: np.ndarray | None, title: str) -> None:
-    """Draw an image (H, W, C) in [0, 1] without ticks; None leaves an empty frame with its title."""
+    """Draw an image (H, W, C) in [0, 1] without ticks.
+
+    None leaves an empty frame with its title.
+    """
     axis.set_title(title, fontsize=9)
     axis.xaxis.label.set(fontsize=8)
     axis.set_xticks([])
@@ -35,7 +38,10 @@ def show(axis: Axes, image: np.ndarray | None, title: str) -> None:
 
 
 def lay(axis: Axes, cells: np.ndarray, scale: float, shape: tuple[int, ...]) -> None:
-    """Lay a signed map (h, w) over the image: blue below zero, orange above, transparent at zero, cells visible."""
+    """Draw a signed map (h, w) over the image.
+
+    Blue below zero, orange above, transparent at zero, cells visible.
+    """
     level = np.clip(cells / scale, -1, 1) if scale > 0 else np.zeros_like(cells)
     colours = np.where(level[..., None] < 0, TRUE_RGB, WRONG_RGB) / 255
     picture = np.concatenate([colours, MAX_ALPHA * np.abs(level)[..., None]], axis=-1)
@@ -43,7 +49,7 @@ def lay(axis: Axes, cells: np.ndarray, scale: float, shape: tuple[int, ...]) -> 
 
 
 def under(photo: np.ndarray) -> np.ndarray:
-    """Desaturate a photograph (H, W, C), as it lies under a map."""
+    """Desaturate a photograph (H, W, C), as background of a map."""
     return 0.35 * photo + 0.65 * photo.mean(axis=-1, keepdims=True)
 
 
@@ -53,7 +59,10 @@ def photo_of(x: Tensor, row: int) -> np.ndarray:
 
 
 def row_of(maps: dict[str, np.ndarray], name: str, row: int) -> np.ndarray | None:
-    """Take the map of one row; None if it is missing or has no finite values."""
+    """Return the map of one row.
+
+    None if it is missing or has no finite values.
+    """
     values = maps[name][row] if name in maps else None
     return values if values is not None and np.isfinite(values).all() else None
 

@@ -1,4 +1,4 @@
-"""Small charts as plain data in the units of their SVG box, which the templates draw."""
+"""Small charts as plain data in units of their SVG box, drawn by the templates."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from whywrong.report.numbers import percent, sig
 WIDTH, HEIGHT = 392, 212
 LEFT, RIGHT, TOP, BOTTOM = 40, 112, 14, 40  # space for ticks, direct labels and the name of the x axis
 LABEL_GAP = 17
-FEWEST = 5  # errors from which a figure over all of them is drawn
+FEWEST = 5  # smallest number of errors for a figure over all of them
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line to be drawn: values at shares of the x axis, with their interval.
+    """A line with values at shares of the x axis, with their interval.
 
     Attributes:
         role: ``true`` or ``wrong``, its colour; anything else is drawn in the accent.
-        label: A few words that stand at its end.
+        label: A few words drawn at its end.
         at: x of each point, in [0, 1], ascending.
-        value, low, high: y of each point and its 95 % interval, at least 0; NaN where the interval is unknown.
+        value, low, high: y of each point and its 95 % interval, at least 0; NaN if the interval is unknown.
         doubtful: Points that are mostly noise; drawn hollow.
     """
 
@@ -39,7 +39,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A series in the units of the box: points (x, y, hollow), paths of line, doubtful parts and band."""
+    """A series in units of the box, as points (x, y, hollow) and paths of line, doubtful parts and band."""
 
     role: str
     label: str
@@ -55,8 +55,8 @@ class LineChart:
     """Lines over a share from 0 to 100 %, from a baseline at zero.
 
     Attributes:
-        x_ticks, y_ticks: Place and text.
-        described: What it shows, for those who do not see it.
+        x_ticks, y_ticks: Position and text.
+        described: Alternative text.
     """
 
     width: int
@@ -74,10 +74,13 @@ class LineChart:
 
 
 def line_chart(series: Sequence[Series], *, x_title: str, y_title: str, described: str) -> LineChart:
-    """A chart of one or more series; bands that leave the frame are cut off at it."""
+    """Build a chart of one or more series.
+
+    Bands that leave the frame are clipped.
+    """
     values = [v for one in series for v in one.value]
     tops = [h for one in series for h in one.high if math.isfinite(h)]
-    # One wide interval must not press all lines to the ground.
+    # One wide interval must not flatten all lines.
     most = max(min(max(tops, default=0.0), 2.0 * max(values, default=0.0)), max(values, default=0.0)) or 1.0
     steps = ticks(most)
     most = max(most, steps[-1])
@@ -122,14 +125,17 @@ def line_chart(series: Sequence[Series], *, x_title: str, y_title: str, describe
 
 
 def ticks(most: float, number: int = 3) -> list[float]:
-    """Round values from 0 up to about ``most``, some ``number`` steps apart by 1, 2 or 5 times a power of ten."""
+    """Choose round tick values from 0 up to about ``most``.
+
+    There are about ``number`` steps of 1, 2 or 5 times a power of ten.
+    """
     size = 10.0 ** math.floor(math.log10(most / number))
     step = next(factor * size for factor in (1, 2, 5, 10) if factor * size >= most / number * 0.999)
     return [step * i for i in range(int(most / step * 1.001) + 1)]
 
 
 def _apart(lines: list[Line], top: float, bottom: float) -> list[Line]:
-    """Labels moved so far apart that none covers another."""
+    """Move labels apart so that none overlaps another."""
     order = sorted(range(len(lines)), key=lambda i: lines[i].label_y)
     places = [lines[i].label_y for i in order]
     for i in range(1, len(places)):
@@ -144,7 +150,7 @@ def _apart(lines: list[Line], top: float, bottom: float) -> list[Line]:
 
 @dataclass(frozen=True, slots=True)
 class Sparkline:
-    """The course of one number, too small for axes: its line, where it ends, and the ends in words."""
+    """The course of one number without axes, with its line, end point, and both ends in words."""
 
     width: int
     height: int
@@ -156,7 +162,10 @@ class Sparkline:
 
 
 def sparkline(values: Sequence[float], *, start: str, end: str, described: str) -> Sparkline | None:
-    """A number in [0, 1] over steps; None for fewer than two values."""
+    """Draw a number in [0, 1] over steps.
+
+    None for fewer than two values.
+    """
     if len(values) < 2:
         return None
     width, height, edge = 120, 28, 3
@@ -172,7 +181,7 @@ def sparkline(values: Sequence[float], *, start: str, end: str, described: str) 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar of a small bar chart: what it counts, how often, and its length as a share of the longest."""
+    """A bar of a small bar chart, with label, count, and length as a share of the longest."""
 
     label: str
     number: int
@@ -182,7 +191,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """A small bar chart with its reading."""
+    """A small bar chart with a sentence that summarises it."""
 
     shape: ClassVar[str] = "bars"
     key: str
@@ -193,14 +202,16 @@ class Bars:
 
 
 def bars_of(numbers: Sequence[tuple[str, int]], total: int) -> list[Bar]:
-    """Bars for labelled counts; their shares are those of ``total``."""
+    """Build bars for labelled counts, with shares of ``total``."""
     most = max((n for _, n in numbers), default=0) or 1
     return [Bar(label, n, n / most, percent(n / total)) for label, n in numbers]
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """One bar: ``low`` to ``high`` as text, errors in it, height as a share of the highest, share of all errors."""
+    """A bar from ``low`` to ``high`` (text), with its errors, height as a share of the highest, and share of all
+    errors.
+    """
 
     low: str
     high: str
@@ -214,9 +225,9 @@ class Histogram:
     """Errors by a measured size, in bins.
 
     Attributes:
-        axis: What the bins are bins of, and what their heights mean.
-        unit: Of the edges of the bins.
-        described: What it shows, for those who do not see it.
+        axis: Meaning of the bins and of their heights.
+        unit: Unit of the edges of the bins.
+        described: Alternative text.
     """
 
     shape: ClassVar[str] = "histogram"
@@ -229,7 +240,7 @@ class Histogram:
 
 
 def _runs(points: Sequence[tuple[float, float, bool]], *, hollow: bool) -> list[list[tuple[float, float]]]:
-    """Stretches of a line that touch no hollow point, or those that do."""
+    """Split a line into segments that touch no hollow point, or into those that do."""
     found: list[list[tuple[float, float]]] = []
     for (x0, y0, a), (x1, y1, b) in pairwise(points):
         if (a or b) is not hollow:
@@ -242,7 +253,7 @@ def _runs(points: Sequence[tuple[float, float, bool]], *, hollow: bool) -> list[
 
 
 def _band(upper: Sequence[tuple[float, float]], lower: Sequence[tuple[float, float]]) -> str:
-    """The area between two lines, with a gap where one of them is unknown."""
+    """Build the area between two lines, with a gap if one of them is unknown."""
     path, run = "", []
     for pair in [*zip(upper, lower, strict=True), None]:
         if pair is not None and math.isfinite(pair[0][1]) and math.isfinite(pair[1][1]):

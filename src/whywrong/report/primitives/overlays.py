@@ -1,4 +1,4 @@
-"""Maps and regions as things that lie on a photograph: tiny PNGs with transparency, and SVG outlines."""
+"""Overlays of photographs, as small transparent PNGs and SVG outlines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contourpy import contour_generator
 from PIL import Image
 from scipy import ndimage
 
-TRUE_RGB, WRONG_RGB = (37, 99, 201), (226, 104, 12)  # blue speaks for the true class, orange for the wrong one
+TRUE_RGB, WRONG_RGB = (37, 99, 201), (226, 104, 12)  # blue for the true class, orange for the wrong class
 LIGHT_RGB, DARK_RGB = (158, 224, 214), (0, 84, 78)  # ends of the ramp of magnitudes, one hue
 BRIGHTER_RGB, DARKER_RGB = (0, 148, 92), (134, 32, 168)  # of a change; apart from the two colours of the classes
 MAX_ALPHA = 0.74
@@ -19,17 +19,23 @@ FACTORS = (1, 2, 4, 5, 10, 20, 40, 60, 80, 100, 120)
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """Bytes of an image as a ``data:`` address."""
+    """Encode an image as a ``data:`` address."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def density(values: np.ndarray) -> np.ndarray:
-    """A map (h, w) whose cells sum to logits, in logits per 1 % of its area: comparable across resolutions."""
+    """Convert a map (h, w) in logits per cell to logits per 1 % of its area.
+
+    The result is comparable across resolutions.
+    """
     return np.asarray(values, dtype=np.float64) * (values.shape[0] * values.shape[1] / 100)
 
 
 def smoothed(contribution: np.ndarray, longest: int = 56) -> np.ndarray:
-    """A pixel map (H, W) with its sum kept: blurred by max(1, H/64) pixels, then summed into cells (h, w)."""
+    """Reduce a pixel map (H, W) to cells (h, w), preserving its sum.
+
+    It is blurred by max(1, H/64) pixels, then summed into the cells.
+    """
     height, width = contribution.shape
     blurred = ndimage.gaussian_filter(contribution.astype(np.float64), max(1.0, height / 64), mode="reflect")
     block = -(-max(height, width) // longest)
@@ -39,14 +45,20 @@ def smoothed(contribution: np.ndarray, longest: int = 56) -> np.ndarray:
 
 
 def common_scale(maps: list[np.ndarray], share: float = 0.95) -> float:
-    """The absolute value at which colours saturate: the largest ``share`` quantile among the maps of one image."""
+    """Compute the absolute value at which the colours of an image's maps saturate.
+
+    It is the largest ``share`` quantile among the maps.
+    """
     peaks = [float(np.quantile(np.abs(values), share)) for values in maps if values.size]
     return max(peaks, default=0.0)
 
 
 @cache
 def _palette() -> tuple[bytes, bytes]:
-    """Colours and opacities of levels 0..254: blue, transparent at 127, orange."""
+    """Build the colours and opacities of levels 0..254.
+
+    They go from blue through transparent (127) to orange.
+    """
     position = (np.arange(255) - 127) / 127
     colours = np.where(position[:, None] < 0, TRUE_RGB, WRONG_RGB).astype(np.uint8)
     alpha = np.round(255 * MAX_ALPHA * np.abs(position) ** 0.9).astype(np.uint8)
@@ -54,7 +66,10 @@ def _palette() -> tuple[bytes, bytes]:
 
 
 def signed_png(values: np.ndarray, scale: float) -> str:
-    """A map (h, w) in diverging colours: positive orange, negative blue, zero transparent, full at ``scale``."""
+    """Encode a map (h, w) in diverging colours.
+
+    Positive is orange, negative blue, zero transparent; colours saturate at ``scale``.
+    """
     level = np.zeros(values.shape) if scale <= 0 else np.clip(values / scale, -1, 1)
     image = Image.fromarray(np.round(127 + 127 * level).astype(np.uint8), mode="P")
     colours, alpha = _palette()
@@ -63,9 +78,11 @@ def signed_png(values: np.ndarray, scale: float) -> str:
 
 
 def outline(mask: np.ndarray) -> str:
-    """A mask (H, W) as an SVG path in a box of W x H units, holes included; empty where the mask is.
+    """Convert a mask (H, W) to an SVG path in a box of W x H units.
 
-    Masks of more than 64 pixels are traced at half resolution, which no eye can tell and halves the path.
+    Holes are included; an empty mask gives an empty path.
+
+    Masks of more than 64 pixels are traced at half resolution, which is not visible and halves the path.
     """
     inside = (np.asarray(mask) > 0.5).astype(np.float32)
     block = 2 if max(inside.shape) > 64 else 1
@@ -78,7 +95,7 @@ def outline(mask: np.ndarray) -> str:
 
 
 def _path(line: np.ndarray) -> str:
-    """A closed line (N, 2) of x and y, without the points that lie on the straight way between their neighbours."""
+    """Simplify a closed line (N, 2) of x and y, dropping collinear points."""
     points = np.round(line[:-1], 1)
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     bends = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]) > 1e-6
@@ -86,7 +103,10 @@ def _path(line: np.ndarray) -> str:
 
 
 def cells_path(cells: np.ndarray) -> str:
-    """Cells (h, w) bool as an SVG path along their common border in a box of w x h units; empty where none is set."""
+    """Convert cells (h, w) bool to an SVG path along their common border.
+
+    The box has w x h units; the path is empty if no cell is set.
+    """
     padded = np.pad(np.asarray(cells, dtype=bool), 1)
     inside = padded[1:-1, 1:-1]
     # Directed edges with the inside on the right; neighbours in the set share no edge, so only the border remains.
@@ -118,7 +138,10 @@ def _next(ends: dict[tuple[int, int], list[tuple[int, int]]], at: tuple[int, int
 
 
 def magnitude_png(values: np.ndarray) -> str:
-    """A map (h, w) in [0, 1] in one hue: the higher, the less transparent; zero is transparent."""
+    """Encode a map (h, w) in [0, 1] in one hue.
+
+    Higher values are less transparent; zero is transparent.
+    """
     image = Image.fromarray(np.round(254 * np.clip(values, 0, 1)).astype(np.uint8), mode="P")
     share = np.arange(255) / 254
     # From a light to a dark teal, so that the order is seen by lightness as well.
@@ -129,16 +152,21 @@ def magnitude_png(values: np.ndarray) -> str:
 
 
 def amplification(change: np.ndarray) -> int:
-    """The factor that makes a change in grey levels plain to see, from :data:`FACTORS`."""
+    """Choose the factor that makes a change in grey levels visible.
+
+    It is one of :data:`FACTORS`.
+    """
     peak = float(np.quantile(np.abs(change), 0.995)) or float(np.abs(change).max())
     return max(factor for factor in FACTORS if factor <= max(100 / max(peak, 1e-6), 1))
 
 
 def amplified(change: np.ndarray, longest: int = 1024) -> tuple[str, int]:
-    """A change (C, H, W) in grey levels on mid grey, and the factor it was multiplied with.
+    """Draw a change (C, H, W) in grey levels on mid grey, amplified.
 
-    A change of at most 64 pixels stays exact in a PNG; a larger one is compressed like a photograph, with ``longest``
-    pixels at most.
+    Also returns the factor of the amplification.
+
+    A change of at most 64 pixels stays exact in a PNG; a larger one is compressed like a photograph, with at most
+    ``longest`` pixels.
     """
     factor = amplification(change)
     image = _image(128 + factor * np.asarray(change, dtype=np.float32))
@@ -149,7 +177,10 @@ def amplified(change: np.ndarray, longest: int = 1024) -> tuple[str, int]:
 
 
 def tile(photo: Image.Image, side: int = 160) -> str:
-    """A square middle part of a photograph for the gallery; small images stay as they are."""
+    """Crop the central square of a photograph for the gallery.
+
+    Small images are not changed.
+    """
     edge = min(photo.size)
     left, top = (photo.width - edge) // 2, (photo.height - edge) // 2
     square = photo.convert("RGB").crop((left, top, left + edge, top + edge))
@@ -160,7 +191,10 @@ def tile(photo: Image.Image, side: int = 160) -> str:
 
 
 def picture(pixels: np.ndarray, longest: int = 176) -> str:
-    """Pixels (C, H, W) in grey levels; exact up to 64 pixels a side, else compressed like a photograph."""
+    """Encode pixels (C, H, W) in grey levels as a picture.
+
+    Exact up to 64 pixels a side, otherwise compressed like a photograph.
+    """
     image = _image(pixels)
     if max(image.size) <= 64:
         return data_uri(_saved(image, "PNG"), "png")
@@ -169,7 +203,7 @@ def picture(pixels: np.ndarray, longest: int = 176) -> str:
 
 
 def grey_picture(pixels: np.ndarray, longest: int = 72) -> str:
-    """Pixels (C, H, W) in grey levels as a small picture without colours."""
+    """Encode pixels (C, H, W) in grey levels as a small picture without colours."""
     image = _image(pixels).convert("L")
     image.thumbnail((longest, longest))
     if max(pixels.shape[-2:]) <= 64:
@@ -178,7 +212,10 @@ def grey_picture(pixels: np.ndarray, longest: int = 72) -> str:
 
 
 def changed_picture(pixels: np.ndarray, change: np.ndarray, scale: float, longest: int = 144) -> str:
-    """Where pixels (C, H, W) became brighter (green) or darker (violet): a change (H, W) over the pale image."""
+    """Draw where pixels became brighter (green) or darker (violet).
+
+    The change (H, W) is laid over the pale image (C, H, W).
+    """
     photo = _image(pixels).convert("L")
     small = max(photo.size) <= 64
     if not small:  # mixed at the size at which it is shown: means of the pixels under each
@@ -198,7 +235,10 @@ def changed_picture(pixels: np.ndarray, change: np.ndarray, scale: float, longes
 
 
 def _image(pixels: np.ndarray) -> Image.Image:
-    """Pixels (C, H, W) in grey levels; of channels that are no colours, the mean."""
+    """Convert pixels (C, H, W) in grey levels to an image.
+
+    If the channels are not colours, their mean is used.
+    """
     if len(pixels) not in (1, 3):
         pixels = np.mean(pixels, axis=0, keepdims=True)
     levels = np.moveaxis(np.clip(np.round(pixels), 0, 255).astype(np.uint8), 0, -1)

@@ -1,4 +1,4 @@
-"""What was counted in a run as a whole, with what each method says of itself; no HTML."""
+"""Counts of a run as a whole, and each method's own numbers, without HTML."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from whywrong.core.statistics import Interval, wilson
 
-CONFIDENT = 0.9  # a confidence from which the report calls a wrong answer confident
+CONFIDENT = 0.9  # confidence from which the report calls an error confident
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A confusion: images of class ``label`` predicted as ``predicted``, ``number`` of the ``of`` labelled so."""
+    """A confusion: ``number`` of the ``of`` images labelled ``label`` are predicted as ``predicted``."""
 
     label: int
     predicted: int
@@ -23,22 +23,22 @@ class Pair:
 
 @dataclass(slots=True)
 class RunSummary:
-    """What was counted and measured in a run.
+    """Counts and measurements of a run.
 
     Attributes:
-        items: Entries of the source; ``read`` of them were classified, ``failed`` could not be, ``waiting`` are
-            still to do, ``left_out`` are not in the random sample that was asked for; ``labelled`` of the read ones
-            carry a label, ``errors`` of these are wrong.
-        complete: Whether the run has done all it set out to do.
+        items: Entries of the source; ``read`` of them were classified, ``failed`` could not be, ``waiting`` are not
+            processed yet, ``left_out`` are not in the requested random sample; ``labelled`` of the read ones have a
+            label, ``errors`` of these are misclassified.
+        complete: Whether the run is complete.
         duplicates: Entries whose bytes and label equal those of an earlier one.
         near_ties: Read images whose top two classes lie within 1e-5.
         pairs: Confusions, most frequent first.
-        confident, suspects: Errors made with at least ``CONFIDENT`` confidence; those among them whose true class
-            is not among the five best.
-        refused: How often a method gave a reason why it shows nothing, by method and reason.
-        passes: Forwards and backwards spent, by view.
+        confident, suspects: Errors with at least ``CONFIDENT`` confidence; those of them whose true class is not among
+            the top five.
+        refused: Number of errors that a method refused, by method and reason.
+        passes: Forward and backward passes, by view.
         seconds: Time spent on the shards, summed over workers; None if not recorded.
-        numbers: By method, what ``MethodReport.summarize`` says; a method that did not run is missing.
+        numbers: Results of ``MethodReport.summarize`` by method; methods that did not run are missing.
     """
 
     items: int = 0

@@ -1,4 +1,4 @@
-"""What a method can show of one error: overlays, sentences, figures, folded numbers, caveats."""
+"""Parts of a section on one error, such as overlays, sentences, figures, folded numbers and caveats."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from whywrong.report.tables import Names, Row, Tables
 
 @dataclass(slots=True)
 class Overlay:
-    """Something to lay on the photograph: a picture or a path, with what it shows and in which unit.
+    """A picture or path laid over the photograph, with its meaning and unit.
 
     Attributes:
         kind: Its name, unique within an error.
-        label: The word of its switch; ``caption`` is the sentence under it.
-        image: Address of a picture that covers what the model sees.
+        label: Text of its switch; ``caption`` is the sentence under it.
+        image: Address of a picture that covers the input of the model.
         path: SVG path in a box of ``width`` x ``height`` units.
-        cells: (h, w), signed map in logits per 1 % of the area, positive for the predicted class; the case draws all of
-            its signed maps on one scale.
+        cells: (h, w), signed map in logits per 1 % of the area, positive for the predicted class; all signed maps of an
+            error share one scale.
         resolution: The size of the map, in words.
-        group: Which row of switches it stands in; the empty one comes first.
-        look: How it lies on the photograph: a coloured ``map``, the same in ``blocks`` that stay sharp, an ``outline``,
-            a dark ``cover``, or ``opaque``, hiding it.
-        rank: Place among the switches, smallest first.
-        starts: Whether it may be the one that is shown at first.
+        group: Its row of switches; the empty one comes first.
+        look: How it is drawn over the photograph: a coloured ``map``, the same in sharp ``blocks``, an ``outline``, a
+            dark ``cover``, or ``opaque``, which hides the photograph.
+        rank: Position among the switches, smallest first.
+        starts: Whether it may be shown initially.
     """
 
     kind: str
@@ -48,13 +48,13 @@ class Overlay:
 
     @property
     def signed(self) -> bool:
-        """Whether it speaks for one class or the other."""
+        """Whether its sign distinguishes the predicted and the labelled class."""
         return self.cells is not None
 
 
 @dataclass(slots=True)
 class Table:
-    """Numbers behind a figure: names of the columns, rows of texts, and what else is to be known of them."""
+    """Data of a figure, with column names, rows of texts, and notes."""
 
     head: list[str]
     rows: list[list[str]]
@@ -63,7 +63,7 @@ class Table:
 
 @dataclass(slots=True)
 class Block:
-    """A folded block of numbers: name, value, and what was checked or how to read it."""
+    """A folded block of numbers, each with its value and a note on how it was checked or how to read it."""
 
     title: str
     summary: str
@@ -72,7 +72,7 @@ class Block:
 
 @dataclass(slots=True)
 class ChartPanel:
-    """A small chart with its one-sentence reading above it and its data a click away."""
+    """A small chart with a one-sentence summary above it and its data a click away."""
 
     shape: ClassVar[str] = "panel"
     template: ClassVar[str] = "panel_chart.html.j2"
@@ -87,13 +87,13 @@ class ChartPanel:
 
 @dataclass(slots=True)
 class Picture:
-    """One picture of a panel with a slider.
+    """A picture of a panel with a slider.
 
     Attributes:
-        role: ``true``, ``image`` or ``wrong``: into the true class, as it is, or deeper into the predicted one.
+        role: ``true``, ``image`` or ``wrong``: into the true class, unchanged, or deeper into the predicted one.
         label: A few words under it.
         image: Address of the picture.
-        alt: What it shows, for those who do not see it.
+        alt: Alternative text.
     """
 
     role: str
@@ -104,7 +104,7 @@ class Picture:
 
 @dataclass(slots=True)
 class Change:
-    """One changed version: where it differs from the image, and how the target rose meanwhile."""
+    """A changed version, with the differences from the image and the rise of the target."""
 
     role: str
     title: str
@@ -115,7 +115,7 @@ class Change:
 
 @dataclass(slots=True)
 class Doubted:
-    """A changed version that explains nothing, with the sentence that says so."""
+    """A changed version that explains nothing, with a sentence that says so."""
 
     role: str
     image: str
@@ -125,11 +125,11 @@ class Doubted:
 
 @dataclass(slots=True)
 class SliderPanel:
-    """Changed versions of one image: trusted ones with a slider, others small and grey.
+    """Changed versions of one image, trusted ones with a slider, others small and grey.
 
     Attributes:
-        slider: What the slider does, for those who do not see it.
-        unit: What the colours of the differences mean; empty if none is drawn.
+        slider: Alternative text of the slider.
+        unit: Meaning of the colours of the differences; empty if none is drawn.
         tiny: Whether pictures are enlarged by whole pixels.
     """
 
@@ -151,7 +151,7 @@ Panel = ChartPanel | SliderPanel
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """One number of the run under its headline: what, how much, how sure, and out of what."""
+    """A number of the run under its headline, with its name, uncertainty and base."""
 
     title: str
     value: str
@@ -161,14 +161,14 @@ class Statistic:
 
 @dataclass(slots=True)
 class Section:
-    """Everything one method shows of one error.
+    """Everything that one method shows about one error.
 
     Attributes:
         sentences: Its lines of the story.
-        overlays: To lay on the photograph.
-        panels: Figures of their own, under photograph and story.
+        overlays: Overlays of the photograph.
+        panels: Separate figures, under photograph and story.
         blocks: Folded numbers.
-        caveats: What limits the reading.
+        caveats: Limits of the interpretation.
     """
 
     sentences: list[Markup] = field(default_factory=list)
@@ -180,11 +180,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """One error and where to look things up.
+    """An error, and access to the run.
 
     Attributes:
-        row: As given by :func:`whywrong.report.selection.select`.
-        summary: Of the whole run.
+        row: Row returned by :func:`whywrong.report.selection.select`.
+        summary: Summary of the whole run.
     """
 
     tables: Tables
@@ -203,17 +203,20 @@ class Context:
         return self.names[self.row["predicted"]]
 
     def maps(self, method: str) -> dict[str, np.ndarray]:
-        """Dense maps that a method stored of this error, float32; those with NaN are left out."""
+        """Load the dense maps that a method stored for this error, float32.
+
+        Maps with NaN are omitted.
+        """
         found = self.tables.run.maps(method, self.row["item_id"])
         arrays = {name: np.asarray(values, dtype=np.float32) for name, values in found.items()}
         return {name: values for name, values in arrays.items() if np.isfinite(values).all()}
 
 
 def true_class(name: str) -> Markup:
-    """A class in the colour of the labelled one."""
+    """Format a class name in the colour of the labelled class."""
     return Markup("<em class='true'>{}</em>").format(name)
 
 
 def wrong_class(name: str) -> Markup:
-    """A class in the colour of the predicted one."""
+    """Format a class name in the colour of the predicted class."""
     return Markup("<em class='wrong'>{}</em>").format(name)

@@ -59,12 +59,6 @@ def linear_minimization_oracle(w: Tensor, up: Tensor, down: Tensor, eps: Tensor,
 def fill(change: Tensor, room: Tensor, eps: Tensor, p: float) -> Tensor:
     """Scale ``change`` as far as its clipped version stays in the ball.
 
-    Returns the sizes (B, D).
-
-    Returns the sizes (B, D).
-
-    Returns the sizes (B, D).
-
     Args:
         change: (B, D), at least 0, sizes of changes inside the ball.
         room: (B, D), how far each pixel may move in its direction.
@@ -72,7 +66,7 @@ def fill(change: Tensor, room: Tensor, eps: Tensor, p: float) -> Tensor:
         p: Exponent, in [1, inf].
 
     Returns:
-        min(c |change|, room) for the largest c; rows without a change stay zero.
+        (B, D), sizes min(c |change|, room) for the largest c; rows without a change stay zero.
     """
     peak = change.amax(1, keepdim=True)
     share = change / peak.where(peak > 0, 1.0)

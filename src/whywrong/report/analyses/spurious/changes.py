@@ -1,6 +1,6 @@
-"""The counterfactual route on the page of ``whywrong spurious``: what changes into a class have in common.
+"""The counterfactual route on the page of ``whywrong spurious``, with common features of changes into a class.
 
-Where nothing made the changes readable they are noise: then no picture of them is drawn, and the page says why.
+If the changes are not readable they are noise: then no picture of them is drawn, and the page says why.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The place of the strongest change in one image that stands for a group of them.
+    """Window of the strongest change in an image that represents a group of changes.
 
     Attributes:
         before, after: ``data:`` addresses of the whole image.
-        crop_before, crop_after: Of the window.
+        crop_before, crop_after: ``data:`` addresses of the window.
         window: Left, top, width and height of the window, in percent of the image.
         small: Whether the window is enlarged by whole pixels.
-        title: How many changes it stands for.
-        lines: What was measured.
-        alt: What it is, in words.
-        confirmed: Whether its change works on images that it was not made for; None where that was not tried.
+        title: How many changes it represents.
+        lines: Measurements as texts.
+        alt: Alternative text.
+        confirmed: Whether its change works on images that it was not made for; None if that was not tested.
         ratio: Width divided by height of the image.
     """
 
@@ -56,11 +56,11 @@ class ChangeCard:
     Attributes:
         anchor: Id of its element.
         class_name: As shown.
-        sentences: What was found.
-        mean: ``data:`` address of the mean change; empty where nothing changed.
-        unit: What its colours mean.
+        sentences: Results in words.
+        mean: ``data:`` address of the mean change; empty if nothing changed.
+        unit: Meaning of its colours.
         ratio: Width divided by height.
-        crops: What stands for the groups of changes.
+        crops: Crops that represent the groups of changes.
     """
 
     anchor: str
@@ -78,10 +78,10 @@ class ChangeSection:
 
     Attributes:
         readable: Whether pictures are drawn.
-        headline: In one sentence, what the changes say or why they say nothing.
-        sentences: How they were made, and how many classes were looked at.
-        cards: One a class; none where the changes are noise.
-        table: Class, share that reaches it, shares of change and area outside the object, and cosine, where they
+        headline: One sentence on what the changes show, or why they show nothing.
+        sentences: How they were made, and for how many classes.
+        cards: One per class; none if the changes are noise.
+        table: Class, share that reaches it, shares of change and area outside the object, and cosine, if the changes
             are noise.
         left_out: Class and reason.
     """
@@ -95,11 +95,13 @@ class ChangeSection:
 
 
 def change_section(record: Row, rows: Sequence[Row]) -> ChangeSection | None:
-    """What the page shows of the route; None where it was not asked for.
+    """Build the section of the page on the counterfactual route.
+
+    None if the route is disabled.
 
     Args:
-        record: Of the search.
-        rows: Of ``changes.parquet``.
+        record: Record of the search.
+        rows: Rows of ``changes.parquet``.
     """
     facts: Row | None = record.get("changes")
     if facts is None:
@@ -169,7 +171,7 @@ def _card(row: Row, names: Sequence[str], facts: Row, scale: float) -> ChangeCar
 
 
 def _at_most(values: np.ndarray, longest: int = 224) -> np.ndarray:
-    """Means of blocks, so that the longer side is at most ``longest``."""
+    """Average over blocks, so that the longer side is at most ``longest``."""
     block = -(-max(values.shape) // longest)
     rows, cols = values.shape[0] // block, values.shape[1] // block
     return values[: rows * block, : cols * block].reshape(rows, block, cols, block).mean((1, 3))

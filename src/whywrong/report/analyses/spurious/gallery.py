@@ -1,6 +1,6 @@
-"""The page of ``whywrong spurious``: components to look at, their evidence, and labels set by keyboard.
+"""The page of ``whywrong spurious``, with components, their evidence, and labels set by keyboard.
 
-One self-contained HTML file made from the tables of the analysis; loads no torch.
+It is one self-contained HTML file made from the tables of the analysis; torch is not imported.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One image shown with a component.
+    """An image shown with a component.
 
     Attributes:
-        picture: ``data:`` address of what the model sees.
+        picture: ``data:`` address of the input of the model.
         map: ``data:`` address of the map over it, or None.
         small: Whether it is enlarged by whole pixels.
-        alt: What it is, in words.
-        line: What stands under it.
-        caused: Whether the model is wrong here because of the component.
+        alt: Alternative text.
+        line: Text under it.
+        caused: Whether the component causes the misclassification of this image.
         ratio: Width divided by height.
     """
 
@@ -54,19 +54,19 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One component.
+    """A component.
 
     Attributes:
         anchor: Id of its element.
         class_name: As shown.
-        write_as: How the class is named in the file of labels.
+        write_as: Name of the class in the file of labels.
         component: From 1.
         verdict: ``harmful``, ``not confirmed`` or ``too few carriers``.
-        label: What a person said, or None.
+        label: Label of a person, or None.
         sentences: Its evidence in words.
-        numbers: Name, value and note of each number behind them.
+        numbers: Name, value and note of each of their numbers.
         tops, carriers: Images.
-        unit: What the colours of the maps mean; empty without maps.
+        unit: Meaning of the colours of the maps; empty without maps.
     """
 
     anchor: str
@@ -83,14 +83,14 @@ class Card:
 
 
 def write_gallery(folder: Path, path: Path | None = None) -> Path:
-    """Write the page of a search as one HTML file that refers to nothing outside itself.
+    """Write the page of a search as one self-contained HTML file.
 
     Args:
         folder: The folder that ``whywrong spurious --out`` wrote.
-        path: The file to write; default ``spurious.html`` in the folder. It is replaced in one step.
+        path: The file to write; None is ``spurious.html`` in the folder. It is replaced atomically.
 
     Raises:
-        RunFolderError: There is no search in the folder, or it is damaged.
+        RunFolderError: The folder holds no search, or it is damaged.
         EnvironmentFailure: The file cannot be written.
     """
     analysis = find_analysis("spurious")
@@ -183,7 +183,7 @@ def _card(row: Row, drawn: Sequence[Row], names: Sequence[str]) -> Card:
 
 
 def _written(index: int, names: Sequence[str]) -> str:
-    """A name for the file of labels that stands for this class alone."""
+    """Choose an unambiguous name of this class for the file of labels."""
     name = names[index]
     return name if names.count(name) == 1 and name.strip() == name and name.isprintable() else str(index)
 
@@ -193,7 +193,10 @@ def _grid(picture: Row) -> np.ndarray:
 
 
 def _faded(values: np.ndarray, scale: float) -> np.ndarray:
-    """Small values smaller still, so that the even level of a class does not veil its images."""
+    """Attenuate small values.
+
+    Otherwise the uniform level of a class would veil its images.
+    """
     return values * np.minimum(np.abs(values) / scale, 1) if scale > 0 else values
 
 

@@ -1,4 +1,4 @@
-"""What the page of ``whywrong spurious`` says: sentences and numbers from the tables of a search."""
+"""Texts of the page of ``whywrong spurious``, built from the tables of a search."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 
 
 def headline(record: Row, rows: Sequence[Row]) -> str:
-    """What was found, in one sentence."""
+    """Summarise the search in one sentence."""
     hits = sorted((row for row in rows if row["verdict"] == "harmful"), key=lambda row: -row["harm"])
     if not hits:
         return (
@@ -30,7 +30,7 @@ def headline(record: Row, rows: Sequence[Row]) -> str:
 
 
 def _others(rows: Sequence[Row]) -> list[str]:
-    """What else is harmful, in one sentence, where anything is."""
+    """Name the other harmful components in one sentence, if any."""
     hits = sorted((row for row in rows if row["verdict"] == "harmful"), key=lambda row: -row["harm"])[1:]
     if not hits:
         return []
@@ -44,7 +44,7 @@ def _others(rows: Sequence[Row]) -> list[str]:
 
 
 def subject(record: Row) -> tuple[str, str]:
-    """Model and data, by name."""
+    """Name model and data."""
     model = record["model"]["source"] or "a model in memory"
     return shown(str(model).rpartition("/")[2] or model), shown(_place(record["data"]))
 
@@ -55,7 +55,10 @@ def _place(spec: Row) -> str:
 
 
 def lead(record: Row, rows: Sequence[Row], drawn: int) -> list[str]:
-    """What was looked at and how, under the headline; ``drawn`` classes are on the page."""
+    """Describe the search under the headline.
+
+    ``drawn`` classes are on the page.
+    """
     found = (
         f"Components were found in {count(record['images_searched'], 'reference image')}"
         if record["reference"]
@@ -78,7 +81,7 @@ def lead(record: Row, rows: Sequence[Row], drawn: int) -> list[str]:
 
 
 def statistics(record: Row, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
-    """Four numbers: title, value, note."""
+    """Collect four numbers, each with title, value and note."""
     harmful = [row for row in rows if row["verdict"] == "harmful"]
     named = [row for row in rows if row["label"]]
     spurious = sum(row["label"] == "spurious" for row in named)
@@ -92,7 +95,7 @@ def statistics(record: Row, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
 
 
 def repairs(record: Row) -> list[dict[str, Any]]:
-    """Before and after each repair."""
+    """Describe the results before and after each repair."""
     found = []
     for repair in record["repairs"]:
         score = repair["spurious_score"]
@@ -128,7 +131,10 @@ _REPAIRS = {
 
 
 def _bias_row(repair: Row) -> list[tuple[str, str, str]]:
-    """Accuracy of the repaired classes where the components show most minus where they show least."""
+    """Format the bias before and after a repair.
+
+    It is the accuracy of the repaired classes where the components show most, minus where they show least.
+    """
     bias = repair.get("bias")
     return [] if not bias else [("Bias, most minus least of it", _points(bias["before"]), _points(bias["after"]))]
 
@@ -151,7 +157,7 @@ def _span(low: float | None, high: float | None) -> str:
 
 
 def sentences(row: Row) -> list[Markup]:
-    """The evidence of one component."""
+    """Describe the evidence for one component."""
     name, n = shown(row["class_name"]), row["carriers"]
     found = []
     if row["verdict"] == "too few carriers":
@@ -203,7 +209,7 @@ def sentences(row: Row) -> list[Markup]:
 
 
 def numbers(row: Row) -> list[tuple[str, str, str]]:
-    """Name, value and note of the numbers behind it."""
+    """Collect name, value and note of the numbers of one component."""
     harm = Interval(row["harm"] if known(row["harm"]) else float("nan"), row["harm_low"], row["harm_high"])
     bias = f"{_points(row['bias'])} ({_span(row['bias_low'], row['bias_high'])})"
     scores = [(row["score_ap"], row["score_ap_fixed"]), (row["score_auc"], row["score_auc_fixed"])]
@@ -228,7 +234,7 @@ def numbers(row: Row) -> list[tuple[str, str, str]]:
 
 
 def method(record: Row) -> list[str]:
-    """How it was done, and its limits."""
+    """Describe the method and its limits."""
     config = record["config"]
     return [
         "Neural PCA by class (Neuhaus et al. 2023, arXiv 2212.04871): weights times features of the last layer, split "

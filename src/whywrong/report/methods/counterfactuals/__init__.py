@@ -1,4 +1,4 @@
-"""What the report shows of counterfactuals: changes into a class, and how far they are to be trusted."""
+"""Report of counterfactuals, which are changes into a class, and how far they can be trusted."""
 
 from whywrong.report.methods.base import MethodReport
 from whywrong.report.methods.counterfactuals.figure import draw_counterfactuals

@@ -1,4 +1,4 @@
-"""Figure of counterfactuals for notebooks: the image, both counterfactuals, and what was added, on one scale."""
+"""Figure of counterfactuals for notebooks, with the image, both counterfactuals, and the change, on one scale."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ _WORDS = {
 
 
 def draw_counterfactuals(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
-    """One line an image: the image; per side the counterfactual and the signed change, channels summed.
+    """Draw each image with its counterfactuals and their signed changes.
 
-    Changes of one image share a scale: red is brighter than before, blue darker. A counterfactual that was found to be
-    adversarial is not drawn: it shows noise that moves this classifier, not what the class looks like to it. One that
-    is undecided is drawn without colours, since it may be no explanation either.
+    One line per image; changes are summed over channels.
+
+    Changes of one image share a scale: red is brighter than before, blue darker. A counterfactual judged adversarial is
+    not drawn: it shows noise that affects this classifier, not what the class looks like to it. An undecided one is
+    drawn without colours, since it may not be an explanation either.
     """
     from matplotlib.figure import Figure
 
@@ -60,7 +62,7 @@ def draw_counterfactuals(result: MethodResult, x: Tensor, rows: Sequence[int]) -
 
 
 def _entry(columns: Any, row: int, roles: Sequence[str]) -> dict[str, Any] | None:
-    """The entry of an image with one of these roles and the largest radius."""
+    """Return the entry of an image with one of these roles and the largest radius."""
     found = [i for i, role in enumerate(columns["role"][row]) if role in roles]
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""What counterfactuals show over the errors of a run, and what the gallery can be narrowed by."""
+"""Counterfactuals over all errors of a run, and their filters of the gallery."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ TRUST = ("semantic", "undecided", "adversarial", "unchecked", BY_NOISE, NOT_REAC
 
 
 def overview(tables: Tables, summary: RunSummary) -> list[Chart]:
-    """Draw how far the changes are trusted."""
+    """Draw how many changes are trusted."""
     chart = trust(tables)
     return [] if chart is None else [chart]
 
 
 def trust(tables: Tables) -> Bars | None:
-    """What became of the counterfactuals into the true class, at the largest radius, by trust verdict."""
+    """Count the counterfactuals into the true class by trust verdict.
+
+    Only those at the largest radius are counted.
+    """
     if not tables.has("counterfactuals", "role", "eps", "trust", "valid"):
         return None
     rows = tables.rows(
@@ -66,7 +69,10 @@ def _trust_readings(believed: int, errors: int, deeper: int, others: int) -> lis
 
 
 def trust_of(row: Row) -> str:
-    """What became of the counterfactual into the true class, at the largest radius: a word of :data:`TRUST`."""
+    """Return the outcome of the counterfactual into the true class.
+
+    It is a word of :data:`TRUST`, at the largest radius.
+    """
     changed = largest(row["counterfactuals"] or [], "true")
     if changed is None or changed["status"] != "ok":
         return NOT_ASKED
@@ -77,7 +83,7 @@ def trust_of(row: Row) -> str:
 
 
 def choices(rows: Sequence[Row]) -> list[Choice]:
-    """Offer the words that occur in these errors."""
+    """List the words that occur in these errors."""
     numbers = Counter(map(trust_of, rows))
     if not set(numbers) - {NOT_ASKED}:
         return []

@@ -1,6 +1,6 @@
-"""Part of view ``counterfactuals``: visible changes into the true class, and deeper into the predicted one.
+"""Report of ``counterfactuals``, visible changes into the true class and deeper into the predicted class.
 
-A counterfactual is drawn as an explanation only where its change is trusted; all others stay small and grey, with the
+A counterfactual is drawn as an explanation only if its change is trusted; all others are small and grey, with a
 sentence that says why.
 """
 
@@ -30,7 +30,7 @@ from whywrong.report.primitives.sections import (
 from whywrong.report.tables import Row
 
 TRUSTED = "semantic"
-NOISE = "none"  # led by gradients without a direction: its picture would be noise
+NOISE = "none"  # guided by incoherent gradients: its picture would be noise
 ROLES = ("true", "wrong")
 VERDICTS = {
     "semantic": "semantic: others see the change, too",
@@ -41,7 +41,10 @@ VERDICTS = {
 
 
 def section(context: Context) -> Section | None:
-    """What counterfactuals show of one error; None where there is no row of them."""
+    """Build the section on one error.
+
+    None if it has no rows.
+    """
     rows: list[Row] | None = context.row["counterfactuals"]
     if not rows or rows[0]["status"] == Status.SKIPPED:
         return None
@@ -62,13 +65,19 @@ def section(context: Context) -> Section | None:
 
 
 def largest(rows: Sequence[Row], role: str) -> Row | None:
-    """The counterfactual of a role with the largest radius, which is the one whose picture is stored."""
+    """Return the counterfactual of a role with the largest radius.
+
+    Its picture is the one that is stored.
+    """
     found = [row for row in rows if row["role"] == role and known(row["eps"])]
     return max(found, key=lambda row: row["eps"]) if found else None
 
 
 def trusted(row: Row) -> bool:
-    """Whether a counterfactual may be drawn as an explanation: never one that noise led, whatever judges say."""
+    """Test whether a counterfactual may be drawn as an explanation.
+
+    It must not if it was guided by noise, whatever judges say.
+    """
     return row["trust"] == TRUSTED and row.get("guide") != NOISE
 
 
@@ -109,7 +118,10 @@ def _panel(chosen: dict[str, Row], context: Context) -> SliderPanel:
 
 
 def _led(rows: Sequence[Row]) -> str:
-    """What led the searches, and what follows for what is drawn; empty where that is not known, as in older runs."""
+    """Say how the searches were guided and what follows for the pictures.
+
+    Empty if unknown, as in older runs.
+    """
     guides = {row.get("guide") for row in rows}
     cosines = [row["coherence"] for row in rows if known(row.get("coherence"))]
     cosine = f" (cosine {sig(min(cosines), 2)}; a robust model has 0.6 or more)" if cosines else ""
@@ -134,7 +146,10 @@ def _led(rows: Sequence[Row]) -> str:
 
 
 def _pictures(good: list[str], stored: dict[str, np.ndarray], context: Context) -> list[Picture]:
-    """From deeper in the predicted class through the image as it is to the true class."""
+    """Collect the pictures of the slider.
+
+    They go from deeper in the predicted class, through the unchanged image, to the true class.
+    """
     labels = {"wrong": f"more {context.wrong}", "image": "as it is", "true": context.true}
     alts = {
         "wrong": f"Changed to look more like {context.wrong} to the model",
@@ -146,7 +161,7 @@ def _pictures(good: list[str], stored: dict[str, np.ndarray], context: Context) 
 
 
 def _change_of(stored: dict[str, np.ndarray], role: str) -> np.ndarray | None:
-    """What was added, (H, W), mean of the colours, in [-1, 1]."""
+    """Return the change (H, W), mean of the colours, in [-1, 1]."""
     change, image = stored.get(f"{role}_change"), stored.get("image_u8")
     return None if change is None or image is None else change / image.shape[0]
 

@@ -1,4 +1,4 @@
-"""What the report shows of the inverted attack: the smallest change that makes an image right."""
+"""Report of the inverted attack, the smallest change after which an image is correctly classified."""
 
 from whywrong.report.methods.base import MethodReport
 from whywrong.report.methods.inverted import overview

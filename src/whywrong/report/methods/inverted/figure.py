@@ -1,4 +1,4 @@
-"""Figure of the inverted attack for notebooks: region fix, sensitivity, and the amplified 8-bit change."""
+"""Figure of the inverted attack for notebooks, with region fix, sensitivity, and amplified 8-bit change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def draw_inverted(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
-    """Photograph, region fix, where the model is sensitive, and the amplified 8-bit change."""
+    """Draw the photograph, region fix, sensitivity, and amplified 8-bit change."""
     columns, maps = result.columns(), {name: to_numpy(values) for name, values in result.maps().items()}
     figure, axes = grid(len(rows), 4)
     for line, row in zip(axes, rows, strict=True):

@@ -22,11 +22,11 @@ FRACTIONS = {0.5: "½", 0.25: "¼", 0.125: "⅛"}
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """What the attack found in a run.
+    """Results of the attack in a run.
 
     Attributes:
         values: (N,) smallest linf change known for each fixed error, grey levels, ascending.
-        statuses: How it ended, by status.
+        statuses: Number of errors by status of the attack.
     """
 
     values: np.ndarray
@@ -39,12 +39,15 @@ class Distances:
 
     @property
     def attacked(self) -> int:
-        """Errors that the attack has treated."""
+        """Errors that were attacked."""
         return sum(n for status, n in self.statuses.items() if status != Status.ALREADY_CORRECT)
 
 
 def summarize(tables: Tables) -> Distances | None:
-    """Collect the distances of a run; None if the attack did not run."""
+    """Collect the distances of a run.
+
+    None if the attack did not run.
+    """
     if not tables.has("inverted"):
         return None
     rows = tables.rows("select status, count(*) as n from inverted group by status")
@@ -53,12 +56,18 @@ def summarize(tables: Tables) -> Distances | None:
 
 
 def numbers_of(summary: RunSummary) -> Distances | None:
-    """Distances of a run; None if the attack did not run."""
+    """Return the distances of a run.
+
+    None if the attack did not run.
+    """
     return summary.numbers.get("inverted")
 
 
 def nearer(summary: RunSummary, away: float) -> float:
-    """Share of the corrected errors whose change is larger than ``away`` grey levels; NaN for fewer than 20."""
+    """Compute the share of corrected errors whose change exceeds ``away`` grey levels.
+
+    NaN for fewer than 20.
+    """
     found = numbers_of(summary)
     if found is None or len(found.values) < 20 or not np.isfinite(away):
         return float("nan")
@@ -66,7 +75,10 @@ def nearer(summary: RunSummary, away: float) -> float:
 
 
 def distance(row: Row) -> float:
-    """Size of the smallest change in grey levels (linf); infinite if none was found, -1 if none was searched for."""
+    """Return the size of the smallest change in grey levels (linf).
+
+    Infinite if none was found, -1 if none was searched for.
+    """
     fix = row["inverted"]
     if fix is None:
         return -1.0
@@ -80,7 +92,10 @@ def _text(away: float) -> str:
 
 
 def _full(found: Distances | None) -> float | None:
-    """The distance, in grey levels, at which a tile's bar is full: the 95th percentile."""
+    """Return the distance at which a tile's bar is full.
+
+    It is the 95th percentile, in grey levels.
+    """
     return float(np.quantile(found.values, 0.95)) if found is not None and len(found.values) else None
 
 
@@ -141,7 +156,10 @@ def overview(tables: Tables, summary: RunSummary) -> list[Chart]:
 
 
 def _histogram(found: Distances) -> Histogram | None:
-    """Draw the distances of all fixed errors; None for fewer than five, which the gallery shows as well."""
+    """Draw the distances of all fixed errors.
+
+    None for fewer than five, which the gallery shows as well.
+    """
     values = found.values
     if len(values) < 5:
         return None
@@ -174,7 +192,7 @@ def _edge(value: float) -> str:
 
 
 def _medians(tables: Tables) -> dict[str, str]:
-    """Median distance of the errors by planted cause, as text."""
+    """Compute the median distance of the errors by planted cause, as text."""
     if not tables.has("inverted", "rho_linf"):
         return {}
     rows = tables.rows(

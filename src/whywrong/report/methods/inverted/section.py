@@ -1,7 +1,7 @@
-"""Part of view ``inverted``: the smallest change that makes the prediction correct, and where the model is sensitive.
+"""Report of ``inverted``, the smallest change that makes the prediction correct, and the sensitivity of the model.
 
-Where a fix lies says nothing about the cause of the error: with any other class asked for it lies in much the same
-place. Maps and regions are therefore shown with their numbers and without a sentence about them.
+The location of a fix says nothing about the cause of the error: for any other class it is much the same. Maps and
+regions are therefore shown with their numbers and without a sentence about them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from whywrong.report.tables import Row
 
 
 def section(context: Context) -> Section | None:
-    """What the fix shows of one error; None where there is no row of it."""
+    """Build the section on one error.
+
+    None if it has no row.
+    """
     fix = context.row["inverted"]
     if fix is None:
         return None
@@ -33,7 +36,7 @@ def section(context: Context) -> Section | None:
 
 
 def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
-    """Region, contribution and amplified change, as far as they are stored."""
+    """Collect region, contribution and amplified change, as far as they are stored."""
     found = []
     region = stored.get("region_mask")
     if region is not None and region.any() and fix["region_fixed"]:
@@ -52,7 +55,7 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
             )
     contribution = stored.get("contribution")
     if contribution is not None and contribution.any():
-        # The contribution of a change to becoming right speaks for the true class, which is the negative side.
+        # The contribution of a correcting change supports the true class, which is the negative side.
         cells = -overlays.density(overlays.smoothed(contribution))
         caption = "Where the model is sensitive: what each place contributes to the smallest change."
         size = f"{cells.shape[0]} × {cells.shape[1]} cells"

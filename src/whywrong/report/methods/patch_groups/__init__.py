@@ -1,4 +1,4 @@
-"""What the report shows of patch groups: few patches that make a prediction, or break it."""
+"""Report of patch groups, few patches that make or break a prediction."""
 
 from whywrong.report.methods.base import MethodReport
 from whywrong.report.methods.patch_groups import overview

@@ -1,4 +1,4 @@
-"""Figure of patch groups for notebooks: what is enough, what breaks it, what turns it. Matplotlib only."""
+"""Figure of patch groups for notebooks, drawn with Matplotlib only."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
     from whywrong.core.result import MethodResult
 
-# Of each group: what it does, what the patches taken do where none was found, and its colour.
+# Per group: its effect, the effect of the patches taken if none was found, and its colour.
 _PANELS = {
     "sufficient": ("enough for class {predicted}", "not enough for class {predicted}", WRONG_RGB),
     "breaking": ("class {predicted} lost with these hidden", "class {predicted} kept with these hidden", WRONG_RGB),
     "targeted": ("with these hidden, the true class wins", "with these hidden, the true class still loses", TRUE_RGB),
 }
-_HIDDEN = 0.45  # grey of what is not shown in the panel of the sufficient group
+_HIDDEN = 0.45  # grey of the patches hidden in the panel of the sufficient group
 
 
 def draw_patch_groups(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
-    """Photograph, then the sufficient, the breaking and the targeted group; earlier patches in stronger colour.
+    """Draw the photograph and its sufficient, breaking and targeted groups.
 
-    In the panel of the sufficient group, patches that it does not need are grey.
+    Patches taken earlier have a stronger colour.
+
+    In the panel of the sufficient group, all other patches are grey.
     """
     from matplotlib.figure import Figure
 
@@ -54,7 +56,7 @@ def draw_patch_groups(result: MethodResult, x: Tensor, rows: Sequence[int]) -> F
 
 
 def _panel(axis: Axes, photo: np.ndarray, heat: np.ndarray, name: str, colour: tuple[int, int, int]) -> None:
-    """The photograph with a heat map (rows, cols) in [0, 1]; each cell keeps its sharp border."""
+    """Draw a heat map (rows, cols) in [0, 1] over the photograph, with sharp cells."""
     height, width = photo.shape[:2]
     down = np.arange(height) * heat.shape[0] // height
     across = np.arange(width) * heat.shape[1] // width

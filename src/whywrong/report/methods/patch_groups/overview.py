@@ -1,4 +1,4 @@
-"""How few patches are enough for the predictions of a run, and what the gallery can be narrowed by."""
+"""Sizes of sufficient groups over all errors of a run, and their filters of the gallery."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NONE_FOUND, NOT_ASKED = "none found", "not looked for"
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """What was found in a run.
+    """Sizes of the groups of a run.
 
     Attributes:
-        enough: (N,) smallest number of patches that was found enough for the answer, of each error, ascending.
-        targeted: (M,) smallest number of patches found whose absence makes the labelled class win, ascending.
-        grouped: Errors that were searched, in images of ``patches`` patches.
+        enough: (N,) smallest number of patches found sufficient for the prediction, per error, ascending.
+        targeted: (M,) smallest number of patches whose absence makes the labelled class win, ascending.
+        grouped: Number of errors searched, in images of ``patches`` patches.
     """
 
     enough: np.ndarray
@@ -34,7 +34,10 @@ class Groups:
 
 
 def summarize(tables: Tables) -> Groups | None:
-    """Collect the sizes of a run; None if the method did not run."""
+    """Collect the sizes of a run.
+
+    None if the method did not run.
+    """
     if not tables.has("patch_groups", "sufficient_size", "targeted_size"):
         return None
     row = tables.rows("select count(*) as n, mode(rows * cols) as patches from patch_groups where status = 'ok'")[0]
@@ -44,11 +47,11 @@ def summarize(tables: Tables) -> Groups | None:
 
 
 def lead(summary: RunSummary) -> list[str]:
-    """Say how few patches are enough in half of the errors."""
+    """Say how few patches suffice in half of the errors."""
     found: Groups | None = summary.numbers.get("patch_groups")
     if found is None or len(found.enough) < 5:
         return []
-    # Errors without a known group need more patches than any that was found, so the median counts them as well.
+    # Errors without a known group need more patches than any group found, so the median includes them.
     sizes = np.concatenate([found.enough, np.full(found.grouped - len(found.enough), np.inf)])
     median = float(np.median(sizes))
     if not np.isfinite(median):
@@ -60,14 +63,17 @@ def lead(summary: RunSummary) -> list[str]:
 
 
 def overview(tables: Tables, summary: RunSummary) -> list[Chart]:
-    """Draw how many patches are enough."""
+    """Draw how many patches suffice."""
     found = summary.numbers.get("patch_groups")
     chart = None if found is None else enough_patches(found)
     return [] if chart is None else [chart]
 
 
 def enough_patches(found: Groups) -> Bars | None:
-    """Count how many patches are enough for the wrong prediction, over all errors, in bins that double."""
+    """Count the patches that suffice for the wrong prediction, in doubling bins.
+
+    The counts are over all errors.
+    """
     sizes = found.enough
     if found.grouped < FEWEST or not found.patches:
         return None
@@ -115,9 +121,11 @@ def _readings(found: Groups) -> list[str]:
 
 
 def enough_of(row: Row) -> tuple[str, int]:
-    """The bin of the smallest group of patches that is enough, its least size in digits or a word, and the size.
+    """Return the bin and the size of the smallest sufficient group of patches.
 
-    Bins double: 0, 1, 2 to 3, 4 to 7. The size is -1 where none is known.
+    The bin is its smallest size in digits, or a word.
+
+    Bins double: 0, 1, 2 to 3, 4 to 7. The size is -1 if unknown.
     """
     groups = row["patch_groups"]
     if groups is None or groups["status"] != "ok" or groups["sufficient_found"] is None:
@@ -129,7 +137,7 @@ def enough_of(row: Row) -> tuple[str, int]:
 
 
 def choices(rows: Sequence[Row]) -> list[Choice]:
-    """Offer the bins that occur in these errors, and what else became of the search."""
+    """List the bins and other outcomes that occur in these errors."""
     found = [enough_of(row) for row in rows]
     numbers = Counter(key for key, _ in found)
     if not set(numbers) - {NOT_ASKED}:
@@ -161,7 +169,7 @@ FACET = Facet(
 
 
 def badge(row: Row) -> str:
-    """Say how many patches are enough for one error."""
+    """Say how many patches suffice for one error."""
     size = enough_of(row)[1]
     if size < 0:
         return ""

@@ -1,7 +1,7 @@
-"""Part of view ``patch_groups``: few patches that give the prediction alone, and few whose absence changes it.
+"""Report of ``patch_groups``, few patches that suffice for the prediction, and few whose absence changes it.
 
-All of it is what the model answers when patches are hidden. It holds as well for many images with a label drawn at
-random (docs/methods/patch_groups.md), so nothing here says what caused an error.
+It reports predictions with hidden patches. The same holds for many images with random labels
+(docs/methods/patch_groups.md), so nothing here says what caused an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ NO_CAUSE = (
 
 
 def section(context: Context) -> Section | None:
-    """What patch groups show of one error; None where there is no row of it or it was not to be explained in full."""
+    """Build the section on one error.
+
+    None if it has no row or was not to be explained in full.
+    """
     row = context.row["patch_groups"]
     if row is None or row["status"] == Status.SKIPPED:
         return None
@@ -46,7 +49,7 @@ def _patches(row: Row) -> int:
 
 
 def _size(row: Row, name: str) -> int | None:
-    """Patches in a group that was found."""
+    """Return the number of patches in a group that was found."""
     return int(row[f"{name}_size"]) if row[f"{name}_found"] and known(row[f"{name}_size"]) else None
 
 
@@ -63,7 +66,10 @@ def _enough(row: Row, context: Context) -> list[Markup]:
 
 
 def _without(row: Row, context: Context) -> list[Markup]:
-    """What hiding a few patches does: the labelled class wins, or another one does."""
+    """Say which class wins if a few patches are hidden.
+
+    It is the labelled class or another one.
+    """
     n, true = _patches(row), true_class(context.true)
     targeted, breaking = _size(row, "targeted"), _size(row, "breaking")
     into = row["broken_into"]
@@ -160,7 +166,10 @@ def _block(row: Row) -> Block:
 
 
 def _spread(length: int, most: int = 6) -> list[int]:
-    """At most ``most`` places from the first to the last of ``length``."""
+    """Choose at most ``most`` evenly spaced positions of ``length``.
+
+    They include the first and the last.
+    """
     return sorted({round(i * (length - 1) / (most - 1)) for i in range(most)}) if length > 1 else [0]
 
 

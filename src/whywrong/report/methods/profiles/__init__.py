@@ -1,4 +1,4 @@
-"""What the report shows of interaction profiles: how strongly patches work together."""
+"""Report of interaction profiles, which show how strongly patches interact."""
 
 from whywrong.report.methods.base import MethodReport
 from whywrong.report.methods.profiles.figure import draw_profiles

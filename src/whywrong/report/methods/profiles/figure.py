@@ -1,4 +1,4 @@
-"""Figure of interaction profiles for notebooks: strength over the share of other patches that are visible."""
+"""Figure of interaction profiles for notebooks, with strength over the share of other patches that are visible."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ WORDS = {"true": "true class", "target": "wrong class"}
 
 
 def draw_profiles(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
-    """The image, and beside it the strength of interactions for the true and the wrong class, with its error.
+    """Draw the image and the interaction strength for the true and the wrong class.
 
-    Strength is the root of the debiased mean square; hollow points are mostly sampling noise.
+    Strength is the root of the debiased mean square, with a band of one standard error; hollow points are mostly
+    sampling noise.
     """
     from matplotlib.figure import Figure
 

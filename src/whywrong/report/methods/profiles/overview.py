@@ -33,7 +33,10 @@ def overview(tables: Tables, summary: RunSummary) -> list[Chart]:
 
 
 def mean_profile(tables: Tables) -> ChartPanel | None:
-    """The mean square of the interactions of all errors, by order, with an interval over errors, from 20 of them."""
+    """Draw the mean square of the interactions over all errors, by order.
+
+    With 20 errors or more, an interval over errors is drawn too.
+    """
     if not tables.has("profiles", "ratio", "U", "class", "players", "value"):
         return None
     rows = tables.rows(
@@ -41,7 +44,7 @@ def mean_profile(tables: Tables) -> ChartPanel | None:
         " join items using (item_id) where p.status = 'ok' and same_as is null and U is not null"
         " and class in ('true', 'target') order by ratio"
     )
-    # A run has one model, but a later version of it may split the image in another way: only like is averaged.
+    # A run has one model, but a later version may split the image differently: only equal settings are averaged.
     rows, kind = _most_common(rows)
     curves, errors = {}, 0
     for name in ROLES:
@@ -73,7 +76,10 @@ def mean_profile(tables: Tables) -> ChartPanel | None:
 
 
 def _most_common(rows: list[Row]) -> tuple[list[Row], tuple[str, str, int, int]]:
-    """The rows of the most frequent way of measuring, and which it is: value, players, rows, columns."""
+    """Select the rows of the most frequent measurement setting.
+
+    Also returns the setting, which is value, players, rows and columns.
+    """
 
     def kind(row: Row) -> tuple[str, str, int, int]:
         return row["value"], row["players"], row["rows"], row["cols"]
@@ -88,7 +94,10 @@ def _most_common(rows: list[Row]) -> tuple[list[Row], tuple[str, str, int, int]]
 
 
 def _mean_curve(rows: list[Row]) -> tuple[Curve | None, int]:
-    """The curve over errors that have every order, and how many these are; None for fewer than :data:`FEWEST`."""
+    """Average the curve over errors that have every order.
+
+    Also returns their number; None for fewer than :data:`FEWEST`.
+    """
     ratios = sorted({row["ratio"] for row in rows})
     place = {ratio: i for i, ratio in enumerate(ratios)}
     by_item: dict[str, np.ndarray] = {}
@@ -108,9 +117,10 @@ def _mean_curve(rows: list[Row]) -> tuple[Curve | None, int]:
 
 
 def _raw_square(row: Row) -> float:
-    """The mean square with its noise, from what is stored: U is its share that is no noise.
+    """Compute the mean square including noise from the stored values.
 
-    Where all of it is noise, U tells nothing of its size; A is then that of normal noise of the same mean square.
+    U is its share that is not noise. If all of it is noise, U says nothing about its size; it is then computed from the
+    mean absolute value A as for normal noise.
     """
     if row["noise_share"] < 1:
         return row["U"] / (1 - row["noise_share"])

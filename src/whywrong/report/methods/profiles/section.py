@@ -1,4 +1,4 @@
-"""Part of view ``profiles``: how strongly patches interact, over the share of the other patches that are present."""
+"""Report of ``profiles``, the strength of interactions over the share of the other patches that are present."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ LABELS = {"target": "predicted class", "true": "true class"}
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The strengths of one class over the orders: (R,) each, in units of the value function.
+    """Interaction strengths of one class over the orders, (R,) each, in units of the value function.
 
     Attributes:
         at: s / (n - 2), ascending.
-        value: sqrt(max(U, 0)); ``low`` and ``high`` are the same of the 95 % interval of U, NaN where too few draws
-            leave it unknown.
-        noise: Share of the mean square that is sampling noise.
+        value: sqrt(max(U, 0)); ``low`` and ``high`` are the same of the 95 % interval of U, NaN if there are too few
+            draws.
+        noise: Share of the mean square that is due to sampling noise.
         sign, sign_half: Signed mean and half the width of its 95 % interval.
     """
 
@@ -54,12 +54,15 @@ class Curve:
 
     @property
     def solid(self) -> np.ndarray:
-        """(R,) bool: strengths that are more than noise, and whose interval is known."""
+        """(R,) bool, strengths that exceed noise and have a known interval."""
         return (self.noise <= NOISE_MARK) & np.isfinite(self.high)
 
 
 def section(context: Context) -> Section | None:
-    """The profile of one error; None where there is none or it was not to be explained in full."""
+    """Build the section on one error.
+
+    None if it has no row or was not to be explained in full.
+    """
     rows: list[Row] | None = context.row["profiles"]
     if not rows or rows[0]["status"] == Status.SKIPPED:
         return None
@@ -91,7 +94,10 @@ def section(context: Context) -> Section | None:
 
 
 def curve(rows: Sequence[Row], name: str) -> Curve | None:
-    """The curve of class ``name`` (``true``, ``target``, ``difference``); None where no order has a number."""
+    """Build the curve of class ``name`` (``true``, ``target``, ``difference``).
+
+    None if no order has a number.
+    """
     chosen = sorted(
         (row for row in rows if row["class"] == name and known(row["U"]) and known(row["ratio"])),
         key=lambda row: row["ratio"],
@@ -117,7 +123,7 @@ def _root(square: np.ndarray) -> np.ndarray:
 
 
 def series(curve: Curve, role: str, label: str) -> Series:
-    """A curve as the chart takes it."""
+    """Convert a curve to a series of the chart."""
     return Series(
         role,
         label,
@@ -131,7 +137,7 @@ def series(curve: Curve, role: str, label: str) -> Series:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a curve says, without its class: the statement, and the numbers behind it."""
+    """The statement that a curve supports, without its class, and its numbers."""
 
     statement: str
     numbers: str = ""
@@ -139,7 +145,10 @@ class Reading:
 
 
 def both_readings(curves: Sequence[tuple[Curve, Markup]], value: str) -> list[Markup]:
-    """A sentence for each curve and the name of its class; one sentence where all say the same."""
+    """Write a sentence for each curve with the name of its class.
+
+    All curves share one sentence if they support the same statement.
+    """
     found = [(read(curve), name) for curve, name in curves]
     first, name = found[0]
     if len(found) == 2 and (first.statement, first.sign) == (found[1][0].statement, found[1][0].sign) and first.numbers:
@@ -153,7 +162,7 @@ def both_readings(curves: Sequence[tuple[Curve, Markup]], value: str) -> list[Ma
 
 
 def read(curve: Curve) -> Reading:
-    """What a curve says, trusting only what is more than noise."""
+    """Interpret a curve, using only values that exceed noise."""
     solid = np.flatnonzero(curve.solid)
     if not np.isfinite(curve.high).any():
         return Reading("there is too little for an interval, so nothing can be said of the strengths")
@@ -203,7 +212,10 @@ def _sign(mean: float, half: float) -> str:
 
 
 def noise_note(curves: Iterable[Curve]) -> str:
-    """A sentence on hollow points; empty where there are none."""
+    """Write a sentence on hollow points.
+
+    Empty if there are none.
+    """
     hollow = sum(int((~curve.solid).sum()) for curve in curves)
     if not hollow:
         return ""
@@ -225,7 +237,10 @@ def _how(row: Row) -> str:
 
 
 def table(curves: dict[str, Curve], row: Row | None = None) -> Table:
-    """The numbers of curves over the same orders: one row an order, four columns a class."""
+    """Tabulate curves over the same orders.
+
+    One row per order and four columns per class.
+    """
     head, columns = ["others present"], []
     for name, found in curves.items():
         short = LABELS[name].removesuffix(" class")
