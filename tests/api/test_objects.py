@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from PIL import Image
@@ -83,3 +85,18 @@ def test_claims_take_modules_and_tensors(net):
 def test_without_labels_there_is_nothing_to_judge_and_the_data_are_named(net):
     with pytest.raises(DataError, match=r"Tensor \(12, 3, 8, 8\), 12 items: no labelled image could be read"):
         ww.check(net, X, label_column="none")
+
+
+@pytest.mark.parametrize(
+    ("call", "settings", "words"),
+    [
+        (ww.diagnose, {"dept": "quick"}, 'no setting "dept"; nearest: "depth"; the settings are: batch_size, boxes'),
+        (ww.diagnose, {"force": True}, 'no setting "force"; the settings are'),
+        (ww.check, {"label_columns": 1}, 'no setting "label_columns"; nearest: "label_column"'),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_the_nearest(tmp_path, call, settings, words):
+    out = (tmp_path / "run",) if call is ww.diagnose else ()
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+    with pytest.raises(InputError, match=re.escape(words)):
+        call(net, (torch.rand(4, 3, 8, 8), torch.arange(4) % 2), *out, **settings)

@@ -142,7 +142,10 @@ def diagnose(
         >>> (run.path / "report.html").is_file()
         True
     """
+    from whywrong.data.objects.opening import check_reading
+
     options, reading = _run_options(settings)
+    check_reading(reading, (field.name for field in fields(options)))
     return _diagnose(*open_pair(classifier, data, **reading), Path(out), options, progress=progress)
 
 

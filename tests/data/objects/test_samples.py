@@ -289,3 +289,10 @@ def test_options_of_a_folder_do_not_go_with_a_data_set_in_memory(tmp_path):
         open_any((X, Y), manifest="labels.csv")
     with pytest.raises(InputError, match="mean belongs to the model where the data are files"):
         open_any(tmp_path, mean=(0.5,), std=(0.5,))
+
+
+def test_labels_beside_images_may_be_a_list():
+    for given in ([f"c{label}" for label in Y.tolist()], tuple(Y.tolist())):
+        source = open_any((X, given))
+        assert len(list(source.entries())) == len(X)
+        assert names(source) == [str(label) for label in given]

@@ -74,7 +74,7 @@ def open_items(data: Any, split: str | None = None) -> Items | None:
         return open_items(data[split])
     if "datasets.Dataset" in kinds and (data.format or {}).get("type") != "custom":
         return _of_hugging_face(data)
-    if isinstance(data, (tuple, list)) and len(data) == 2 and all(map(_is_array, data)):
+    if isinstance(data, (tuple, list)) and len(data) == 2 and _is_array(data[0]) and _are_labels(data[1], data[0]):
         return _of_arrays(*data)
     if _is_array(data):
         return _of_arrays(data, None)
@@ -107,6 +107,13 @@ def _of_arrays(x: Any, y: Any) -> Items:
 def _is_array(value: Any) -> bool:
     """Return whether a value is an array or tensor with rows."""
     return (isinstance(value, np.ndarray) or is_tensor(value)) and value.ndim >= 1
+
+
+def _are_labels(value: Any, images: Any) -> bool:
+    """Return whether a value holds labels: an array, or a list of them beside a batch of images."""
+    if _is_array(value):
+        return True
+    return isinstance(value, (list, tuple)) and images.ndim == 4 and all(map(np.isscalar, value))
 
 
 def _of_hugging_face(data: Any) -> Items:

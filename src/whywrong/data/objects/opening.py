@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from whywrong.core.errors import InputError
+from whywrong.core.registry import nearest
 from whywrong.data.objects.folder import folder_of
 from whywrong.data.objects.items import in_order, kinds_of, open_items
 from whywrong.data.objects.pixels import Scale
@@ -15,6 +16,27 @@ from whywrong.data.objects.samples import Key
 from whywrong.data.objects.source import ObjectSource
 from whywrong.data.sources import Source, open_source
 from whywrong.data.sources.wrong_types import refuse_type
+
+READING = (
+    *("image_column", "label_column", "label_by", "split"),
+    *("mean", "std", "manifest", "boxes", "follow_links"),
+)  # all settings of reading, of files or of objects
+
+
+def check_reading(names: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Refuse names that are no settings of reading data.
+
+    Args:
+        names: Keyword arguments that were given.
+        others: Settings of the caller, for the message.
+
+    Raises:
+        InputError: A name is unknown; the message says which is nearest.
+    """
+    known = (*others, *READING)
+    for name in names:
+        if name not in READING:
+            raise InputError(f'no setting "{name}"{nearest(name, known)}; the settings are: {", ".join(sorted(known))}')
 
 
 def open_any(data: Any, *, model_scale: Scale | None = None, **reading: Any) -> Source:
@@ -32,6 +54,7 @@ def open_any(data: Any, *, model_scale: Scale | None = None, **reading: Any) -> 
         DataError: The data cannot be read.
         InputError: It is none of these, or a needed fact is missing; the message names the argument.
     """
+    check_reading(reading)
     if isinstance(data, (str, os.PathLike)):
         for name in ("mean", "std"):
             if reading.pop(name, None) is not None:

@@ -19,7 +19,7 @@ def refuse_type(data: Any) -> InputError:
     if "pandas.DataFrame" in kinds:
         remedy = 'save it with to_csv("labels.csv") and give the folder of the images and manifest="labels.csv"'
     elif isinstance(data, (tuple, list, dict)) or kinds & {"torch.Tensor", "numpy.ndarray"}:
-        name, remedy = f"a {type(data).__name__}", f"for images in memory, {_SAVE}"
+        name, remedy = f"a {type(data).__name__}", f"for images in memory, give (x, y), or {_SAVE}"
     return InputError(
         "data must be a path (folder, manifest, .npz, .tar, hf:..., planted:...), a data set or loader of torch or "
         f"Hugging Face, (x, y) arrays or a source, got {name}: {remedy}"
