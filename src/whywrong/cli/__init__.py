@@ -1,7 +1,7 @@
-"""The command line: one file per command, each of which parses, calls one function and prints one result.
+"""The command line, one file per command, each of which parses, calls one function and prints the result.
 
-Results go to stdout, talk to stderr. Exit codes: 0 done, 1 done with failed items, 2 wrong use or input, 3 the
-environment failed (disk, memory, a worker) or whywrong itself did, 130 interrupted and resumable.
+Results go to stdout, messages to stderr. Exit codes: 0 done, 1 done with failed items, 2 wrong use or input, 3 the
+environment failed (disk, memory, a worker) or an internal error, 130 interrupted and resumable.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ for command, short in (
 
 UsageError = cast(
     type[Exception], typer.BadParameter.__bases__[0]
-)  # typer has carried its own click since 0.24: ask it, not click
+)  # typer has its own copy of click since 0.24: use typer's, not click's
 
 
 @app.callback(invoke_without_command=True)
@@ -89,7 +89,7 @@ def main() -> None:
     plain_warnings()
     try:
         code = app(standalone_mode=False)
-        if code == EXIT_INTERRUPTED:  # Ctrl-C in a command that keeps nothing on the way
+        if code == EXIT_INTERRUPTED:  # Ctrl-C in a command that stores no partial results
             say("whywrong: interrupted; run the same command again")
     except UsageError as error:
         code = _tell(_usage(error), error, EXIT_WRONG_USE)
@@ -99,13 +99,13 @@ def main() -> None:
         code = EXIT_INTERRUPTED
     except (OSError, MemoryError) as error:
         code = _tell(str(error) or type(error).__name__, error, EXIT_ENVIRONMENT)
-    except Exception as error:  # noqa: BLE001 - a fault of ours: said as one, with a way to see more
+    except Exception as error:  # noqa: BLE001 - an internal error, reported as one, with a way to see more
         code = _tell(_unexpected(error), error, EXIT_ENVIRONMENT)
     _leave(code)
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process, also where a model left threads behind that would keep it from ending."""
+    """End the process, even if threads left by a model would keep it running."""
     left = left_threads()
     if left:
         say(f"whywrong: note: the model left {count(left, 'thread')} running; ended with this process")
@@ -117,7 +117,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _unexpected(error: Exception) -> str:
-    if "torch" in sys.modules:  # a command that never loaded it cannot have broken a GPU
+    if "torch" in sys.modules:  # a command that never loaded torch cannot have broken a GPU
         from whywrong.models.memory import device_failed, device_failure, out_of_memory
 
         if device_failed(error):
@@ -132,7 +132,7 @@ def _tell(text: str, error: Exception, code: int) -> int:
         import traceback
 
         traceback.print_exception(error)
-    say(f"whywrong: {' '.join(text.split())}")  # one line, whatever a library's message looks like
+    say(f"whywrong: {' '.join(text.split())}")  # one line, even if a library's message has several
     return code
 
 

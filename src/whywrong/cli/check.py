@@ -42,7 +42,7 @@ def check(
     from whywrong import api
 
     choose("--progress", progress, KINDS)
-    source = api.open_data(data, **data_options.source_keywords())  # a missing folder is refused before the model loads
+    source = api.open_data(data, **data_options.source_keywords())  # check the folder before the model loads
     with ProgressDisplay(progress) as display:
         display.prepare()
         classifier = api.load_classifier(model, **model_options.keywords())

@@ -121,7 +121,7 @@ def diagnose(
     try:
         with ProgressDisplay(progress) as display:
             display.prepare()
-            api.check_settings(cast(Any, depth), names, options)  # cheap mistakes are refused before the model loads
+            api.check_settings(cast(Any, depth), names, options)  # find simple mistakes before the model loads
             source = api.open_data(data, **data_options.source_keywords())
             run = api.diagnose(
                 api.load_classifier(model, **keywords),

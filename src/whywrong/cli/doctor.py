@@ -66,7 +66,7 @@ def doctor(as_json: Annotated[bool, Option("--json", help="One JSON object.")] =
 
 
 def _requirements() -> list[str]:
-    """What the package says it needs, extras apart."""
+    """Return the requirements of the package, without extras."""
     from importlib.metadata import requires
 
     lines = requires("whywrong") or []
@@ -87,7 +87,7 @@ def _cores() -> int:
 
 
 def _devices() -> tuple[list[str], str | None]:
-    """Names of the devices that torch can use, and what keeps it from working, if anything does."""
+    """Return the names of the devices that torch can use, and why torch fails, if it does."""
     try:
         import torch
     except (ImportError, OSError) as error:

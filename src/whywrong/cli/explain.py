@@ -48,7 +48,7 @@ def explain(
     choose("--depth", depth, DEPTHS)
     names = [name.strip() for name in methods.split(",")] if methods else None
     options = read_settings(settings)
-    api.check_settings(cast(Any, depth), names, options)  # cheap mistakes are refused before the model loads
+    api.check_settings(cast(Any, depth), names, options)  # find simple mistakes before the model loads
     if not image.is_file():
         raise DataError(f"{image}: no such image")
     out = out or Path(f"{image.stem}-why")

@@ -1,4 +1,4 @@
-"""Help in plain text, fast to show, with the options of a command in named groups."""
+"""Help in plain text, shown quickly, with the options of a command in named groups."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typer.core import TyperCommand, TyperGroup
 
 from whywrong.cli.streams import results_only
 
-_OLD_NAMES = ("--limit",)  # still accepted, no longer listed
+_OLD_NAMES = ("--limit",)  # still accepted, but not listed
 
 
 class PlainGroup(TyperGroup):
-    """The group lists its commands in the order in which one meets them."""
+    """A group that lists its commands in the order of their use."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
 
 
 class PlainCommand(TyperCommand):
-    """Options are listed under the heading that they name; while a command runs, stdout is for its results alone."""
+    """A command that lists options under their headings and reserves stdout for results while it runs."""
 
     def invoke(self, ctx: Any) -> Any:
         with results_only():
@@ -41,7 +41,7 @@ class PlainCommand(TyperCommand):
 
 
 def shown_record(record: tuple[str, str]) -> tuple[str, str]:
-    """Return the names and the help of an option, without names that are only kept for old scripts."""
+    """Return the names and the help of an option, without deprecated names."""
     names, text = record
     for old in _OLD_NAMES:
         names = names.replace(f", {old}", "")

@@ -1,4 +1,4 @@
-"""The line at the end of a command that names the command to run next."""
+"""The last line of a command, which names the command to run next."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from whywrong.cli.streams import printable, say
 
 
 def say_next(*words: object) -> None:
-    """Print ``Next: whywrong ...`` on stderr, quoted so that it can be pasted into a shell."""
+    """Print ``Next: whywrong ...`` on stderr, quoted for pasting into a shell."""
     say("Next: whywrong " + " ".join(printable(shlex.quote(str(word))) for word in words))

@@ -1,7 +1,7 @@
-"""Options that several commands share: how to read the model, how to read the data, how to run.
+"""Options shared by several commands: how to read the model, how to read the data, how to run.
 
-A command names a whole group as one parameter (``model: ModelOptions``), and :func:`spread` gives it one option a
-field.
+A command names a whole group as one parameter (``model: ModelOptions``), and :func:`spread` converts it to one option
+per field.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
 
 MODEL, DATA, RUN = "The model", "The data", "The run"
-# Not asked of the registry, which takes longer to import than the help to print; a test compares the two.
+# Written out, as importing the registry takes longer than printing the help; a test compares the two.
 MODEL_HELP = "planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION, FILE.onnx, FILE.pt2."
 
 ProgressKind = Annotated[str, Option(metavar="KIND", help="How progress is shown: auto, bar, plain, json or none.")]
@@ -30,7 +30,7 @@ ProgressKind = Annotated[str, Option(metavar="KIND", help="How progress is shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
-    """How the model is loaded and fed; what the model says of itself counts unless an option overrides it."""
+    """How the model is loaded and run; an option overrides what the model states."""
 
     weights: Annotated[
         str | None,
@@ -135,10 +135,10 @@ class ModelOptions:
     ] = None
 
     def keywords(self) -> dict[str, Any]:
-        """Arguments of ``load_classifier``.
+        """Return the arguments of ``load_classifier``.
 
         Raises:
-            InputError: A number that cannot be read.
+            InputError: A number cannot be parsed.
         """
         return {
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
@@ -148,8 +148,10 @@ class ModelOptions:
         }
 
     def of_others(self) -> dict[str, Any]:
-        """Arguments of ``load_classifier`` for further models: what belongs to the machine, and no file or setting that
-        describes the first one."""
+        """Return the arguments of ``load_classifier`` for further models.
+
+        They describe the machine, without the files and settings of the first model.
+        """
         weights = self.weights if self.weights == "pretrained" else None
         machine = {name: getattr(self, name) for name in ("device", "precision", "batch_size")}
         return {"weights": weights, **machine}
@@ -182,7 +184,7 @@ class ImageOptions:
     ] = 2**26
 
     def decode_options(self) -> DecodeOptions:
-        """How files are decoded."""
+        """Return how files are decoded."""
         from whywrong.data.decoding import DecodeOptions
 
         return DecodeOptions(exif=self.exif, max_pixels=self.max_pixels)
@@ -233,13 +235,13 @@ class DataOptions(ImageOptions):
     ] = None
 
     def source_keywords(self) -> dict[str, Any]:
-        """Arguments of ``open_source``."""
+        """Return the arguments of ``open_source``."""
         names = ("manifest", "boxes", "label_by", "follow_links", "split", "image_column", "label_column")
         return {name: getattr(self, name) for name in names}
 
 
 def spread(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command one option for each field of the dataclasses among its parameters."""
+    """Give a command one option per field of the dataclasses among its parameters."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
     flat: list[inspect.Parameter] = []
@@ -268,7 +270,7 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def given_flags(options: Any, *, without: tuple[str, ...] = ()) -> list[str]:
-    """The options of a group that differ from their defaults, as words of a command line.
+    """Return the non-default options of a group as words of a command line.
 
     Args:
         options: ``ModelOptions``, ``DataOptions`` or ``ImageOptions``.
@@ -285,10 +287,12 @@ def given_flags(options: Any, *, without: tuple[str, ...] = ()) -> list[str]:
 
 
 def read_pairs(texts: list[str] | None, form: str = "SETTING=VALUE") -> dict[str, Any]:
-    """``["small=2", "step_size=1/255"]`` as ``{"small": "2", "step_size": 0.0039...}``; the config reads the text.
+    """Parse texts of the form ``setting=value`` to a dictionary.
+
+    ``["small=2", "step_size=1/255"]`` becomes ``{"small": "2", "step_size": 0.0039...}``; the config parses the text.
 
     Raises:
-        InputError: Not ``setting=value``, or a setting given twice.
+        InputError: Not ``setting=value``, or a duplicate setting.
     """
     pairs: dict[str, Any] = {}
     for text in texts or []:
@@ -302,10 +306,12 @@ def read_pairs(texts: list[str] | None, form: str = "SETTING=VALUE") -> dict[str
 
 
 def read_settings(texts: list[str] | None) -> dict[str, dict[str, Any]]:
-    """``["inverted.overshoot=0.2"]`` as ``{"inverted": {"overshoot": "0.2"}}``.
+    """Parse texts of the form ``method.setting=value`` to settings by method.
+
+    ``["inverted.overshoot=0.2"]`` becomes ``{"inverted": {"overshoot": "0.2"}}``.
 
     Raises:
-        InputError: Not ``method.setting=value``, or a setting given twice.
+        InputError: Not ``method.setting=value``, or a duplicate setting.
     """
     form = "METHOD.SETTING=VALUE, as in inverted.overshoot=0.2"
     settings: dict[str, dict[str, Any]] = {}
@@ -318,10 +324,10 @@ def read_settings(texts: list[str] | None) -> dict[str, dict[str, Any]]:
 
 
 def choose(option: str, value: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
-    """``value`` if it is allowed.
+    """Return ``value`` if it is allowed.
 
     Raises:
-        InputError: Names what is.
+        InputError: Names the allowed values.
     """
     if value not in allowed:
         raise InputError(f'{option} is one of {", ".join(allowed)}, got "{value}"')
@@ -329,7 +335,7 @@ def choose(option: str, value: str, allowed: Mapping[str, Any] | tuple[str, ...]
 
 
 def _fraction(text: str) -> str | float:
-    """``8/255`` as the number it is; any other text as it stands."""
+    """Parse ``8/255`` as a number, and return any other text unchanged."""
     top, slash, bottom = text.partition("/")
     try:
         return float(top) / float(bottom) if slash else text

@@ -67,7 +67,7 @@ def plant(
         "on_object": on_object,
         "seed": seed,
     }
-    api.check_planting(**settings)  # cheap mistakes are refused before the model loads
+    api.check_planting(**settings)  # find simple mistakes before the model loads
     source = api.open_data(data, **data_options.source_keywords())
     with ProgressDisplay(progress) as display:
         display.prepare()

@@ -1,4 +1,4 @@
-"""Progress of a run on stderr: one redrawn line on a terminal, plain lines elsewhere, or JSON for programs."""
+"""Progress of a run on stderr: one redrawn line on a terminal, plain lines otherwise, or JSON for programs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 KINDS = ("auto", "bar", "plain", "json", "none")
 EVERY = 10.0  # seconds between plain lines of one stage
 EVERY_JSON = 0.5
-PREPARING = 3.0  # seconds of preparation after which plain lines say so
+PREPARING = 3.0  # seconds of preparation after which plain lines report it
 STOPPING = "whywrong: stopping after the batch in hand, at most 5 s; Ctrl-C again stops at once"
-_TELLING = 10.0, 0.03  # seconds and share of the work after which the time left can be told
+_TELLING = 10.0, 0.03  # seconds and share of the work after which the remaining time can be estimated
 
 
 class ProgressDisplay:
-    """Shows what a run reports; a context manager, and the callable that the run is given.
+    """Context manager and callback that shows the progress of a run.
 
     Args:
-        kind: One of ``KINDS``; ``auto`` is ``bar`` on a terminal and ``plain`` elsewhere.
+        kind: One of ``KINDS``; ``auto`` is ``bar`` on a terminal and ``plain`` otherwise.
         clock: Seconds, increasing.
-        write: Where a plain or JSON line goes.
+        write: Writes a plain or JSON line.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ProgressDisplay:
             self._bar.stop()
 
     def prepare(self) -> None:
-        """Show that the model is being loaded and probed, before anything can be counted."""
+        """Show that the model is being loaded and probed, before any image is counted."""
         if self._bar is not None:
             self._task = self._bar.add_task("prepare", total=None, rest="loading and probing the model")
         elif self.kind == "plain":
@@ -77,17 +77,17 @@ class ProgressDisplay:
             self._preparing = None
 
     def __call__(self, progress: Any) -> None:
-        """``progress`` has ``stage``, ``done``, ``total``, ``errors``, ``failed`` and ``passes``.
+        """Show ``progress``, with ``stage``, ``done``, ``total``, ``errors``, ``failed`` and ``passes``.
 
-        Where it also has ``share``, how much of the work is done counts instead of how many items are, and ``method``
-        names the method in hand.
+        If it also has ``share``, the completed share of the work is shown instead of the number of items, and
+        ``method`` names the running method.
         """
         if progress.stage == "stopping":
             self._write(STOPPING)
             return
         self._prepared()
         if progress.total == 0:
-            return  # nothing of this stage is left to do
+            return  # this stage has nothing left to do
         now = self._clock()
         new = progress.stage != self._stage
         if new:
@@ -142,7 +142,7 @@ def _line(progress: Any, rate: float | None, seconds: float) -> str:
 
 
 def _share_line(progress: Any, seconds: float) -> str:
-    """The line of a stage in which little is finished for long: how much of its work is done."""
+    """Format the line of a stage whose items finish late, with the completed share of its work."""
     if progress.done >= progress.total:
         return _line(progress, None, seconds) + f", {_duration(seconds)}"
     left = _left(progress.share, seconds)
@@ -156,11 +156,14 @@ def _share(progress: Any) -> float | None:
 
 
 def _percent(share: float) -> str:
-    return f"{min(int(100 * share), 99)} %"  # 100 only when it is over
+    return f"{min(int(100 * share), 99)} %"  # 100 only at the end
 
 
 def _left(share: float, seconds: float) -> str | None:
-    """Time left, roughly: methods differ in what a pass takes. None while too little is known."""
+    """Estimate the remaining time roughly, as methods differ in the time per pass.
+
+    None if too little is known.
+    """
     least, part = _TELLING
     if seconds < least or share < part:
         return None
@@ -172,7 +175,7 @@ def _left(share: float, seconds: float) -> str | None:
 
 
 def _rest(progress: Any) -> str:
-    found = progress.errors and progress.errors != progress.done  # where only errors are worked on, all are wrong
+    found = progress.errors and progress.errors != progress.done  # if only errors are processed, all are misclassified
     parts = [getattr(progress, "method", ""), f"{progress.errors:,} wrong" if found else ""]
     if progress.stage == "explain" and progress.passes:
         parts.append(f"{progress.passes:,} passes")
@@ -204,7 +207,7 @@ def _bar() -> Bar:
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Images a second."""
+        """Images per second."""
 
         def render(self, task: Task) -> Text:
             if task.fields.get("share") is not None:
@@ -213,7 +216,7 @@ def _bar() -> Bar:
             return Text(f"{speed:.3g}/s" if speed else "", style="dim")
 
     class Done(MofNCompleteColumn):
-        """Items done, or the share of the work where items are finished only together."""
+        """Items done, or the share of the work if items only finish together."""
 
         def render(self, task: Task) -> Text:
             share = task.fields.get("share")
@@ -222,7 +225,7 @@ def _bar() -> Bar:
             return Text(f"{_percent(share)} of {task.total:,}", style="progress.download")
 
     class TimeLeft(ProgressColumn):
-        """Time left, and once the stage is over the time it took."""
+        """Remaining time, and after the stage the time it took."""
 
         def __init__(self) -> None:
             super().__init__()

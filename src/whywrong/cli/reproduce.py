@@ -85,7 +85,7 @@ def reproduce(
     if limit is not None:
         options["limit"] = limit
     files = _figure_files(name, figure)
-    source = api.open_data(data, **data_options.source_keywords())  # a missing folder is refused before a model loads
+    source = api.open_data(data, **data_options.source_keywords())  # check the folder before a model loads
     others = model_options.of_others()
     models = [api.load_classifier(model, **model_options.keywords())]
     if model2 is not None:
@@ -110,7 +110,7 @@ def reproduce(
 
 
 def _check_name(name: str) -> None:
-    """Refuse a claim or family that does not exist, before anything is loaded.
+    """Check that a claim or family exists, before anything is loaded.
 
     Raises:
         InputError: Names the claims of the family, or the families.
@@ -124,7 +124,7 @@ def _check_name(name: str) -> None:
 
 
 class _Relay:
-    """Hands what a claim reports to the display of that claim."""
+    """Passes the progress of a claim to its display."""
 
     display: ProgressDisplay | None = None
 
@@ -141,7 +141,10 @@ def _print_all(
     *,
     as_json: bool,
 ) -> list[ClaimResult | SkippedClaim]:
-    """Each outcome as soon as it is there. A display ends before results are printed, so that they go to stdout."""
+    """Print each outcome as soon as it is known.
+
+    The display ends before results are printed, so that they go to stdout.
+    """
     done: list[ClaimResult | SkippedClaim] = []
     while True:
         with ProgressDisplay(kind) as display:
@@ -172,7 +175,7 @@ def _print(outcome: ClaimResult | SkippedClaim, file: Path | None, *, as_json: b
 
 
 def _figure_files(name: str, figure: Path | None) -> dict[str, Path]:
-    """The file of each claim's figure, refused now where it could not be written later.
+    """Return the file of each claim's figure, and check now that it can be written.
 
     Raises:
         InputError: No such claim or format, one file for several figures, or a missing folder.

@@ -116,7 +116,7 @@ def spurious(
     if guide is not None:
         given["guide"] = guide
     reading = data_options.source_keywords()
-    source = api.open_data(data, **reading)  # a missing folder is refused before the model loads
+    source = api.open_data(data, **reading)  # check the folder before the model loads
     with ProgressDisplay(progress) as display:
         display.prepare()
         report = api.spurious_features(

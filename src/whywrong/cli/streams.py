@@ -1,4 +1,4 @@
-"""What is written where: results to stdout, talk to stderr, in any locale and on any terminal."""
+"""Output streams: results to stdout, messages to stderr, in any locale and on any terminal."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-_results: list[TextIO] = []  # the stream for results, while stdout is closed to everybody else
+_results: list[TextIO] = []  # the stream for results, while stdout is redirected
 
 
 @contextlib.contextmanager
 def results_only() -> Iterator[None]:
-    """Keep stdout for results: whatever else writes there, from Python or from C, goes to stderr instead.
+    """Reserve stdout for results, and redirect all other output to stderr.
 
-    A model that prints would otherwise break ``--json`` and pipes.
+    This holds for output from Python and from C. A model that prints would otherwise break ``--json`` and pipes.
     """
     former, kept = sys.stdout, None
-    with contextlib.suppress(OSError, ValueError):  # a stream without a file behind it, or a closed one
+    with contextlib.suppress(OSError, ValueError):  # a stream without a file, or a closed one
         former.flush()
         kept = os.dup(1) if former.fileno() == 1 else None
     results = former
@@ -42,7 +42,7 @@ def results_only() -> Iterator[None]:
         _results.pop()
         if kept is None:
             sys.stdout = former
-        elif left_threads():  # they may go on to print until the process ends, which it does next
+        elif left_threads():  # they may print until the process ends, which it does next
             results.close()
         else:
             results.flush()
@@ -52,25 +52,25 @@ def results_only() -> Iterator[None]:
 
 
 def left_threads() -> int:
-    """Number of threads that models left running, which would keep this process from ending."""
-    containment = sys.modules.get("whywrong.models.containment")  # never loaded where no model was
+    """Count the threads left by models, which would keep this process from ending."""
+    containment = sys.modules.get("whywrong.models.containment")  # not imported unless a model was loaded
     return len(containment.leaked_threads()) if containment else 0
 
 
 def result_stream() -> TextIO:
-    """The stream for results: stdout, also while it is closed to everybody else."""
+    """Return the stream for results, which is stdout, also while that is redirected."""
     return _results[-1] if _results else sys.stdout
 
 
 def prepare_streams() -> None:
-    """A name or sign that the terminal's encoding lacks is written escaped instead of ending the run."""
+    """Escape characters that the terminal's encoding lacks, instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def plain_warnings() -> None:
-    """Warnings are one line, as errors are."""
+    """Print warnings in one line, like errors."""
 
     def one_line(message: Warning | str, category: type[Warning], *_: Any) -> str:
         return f"whywrong: note: {message}\n"
@@ -79,41 +79,41 @@ def plain_warnings() -> None:
 
 
 def say(text: str) -> None:
-    """One line of talk, on stderr."""
+    """Print a line of a message on stderr."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def tell(text: str = "") -> None:
-    """One line of the result, on stdout."""
+    """Print a line of the result on stdout."""
     result_stream().write(f"{text}\n")
 
 
 def is_terminal() -> bool:
-    """Whether stderr is a terminal that can redraw a line."""
+    """Check if stderr is a terminal that can redraw a line."""
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def console() -> Console:
-    """Rich console on stdout; falls back to plain signs where the terminal has no others."""
+    """Return a rich console on stdout, which adapts to the terminal's characters."""
     from rich.console import Console
 
     return Console(file=result_stream(), highlight=False, emoji=False, markup=False)
 
 
 def printable(text: object) -> str:
-    """Text with line breaks, escape codes and undecodable bytes shown as escapes, so that a name stays one line."""
+    """Escape line breaks, escape codes and undecodable bytes to keep text on one line."""
     return "".join(_printable(character) for character in str(text))
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
-    """``1 image``, ``1,204 images``."""
+    """Format a count with its noun, as ``1 image`` or ``1,204 images``."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def _printable(character: str) -> str:
     if character.isprintable():
         return character
-    if unicodedata.category(character) == "Zs":  # spaces that do not break, as the sentences of the report have
+    if unicodedata.category(character) == "Zs":  # non-breaking spaces, as in the sentences of the report
         return " "
     return character.encode("unicode_escape").decode("ascii")

@@ -1,4 +1,4 @@
-"""What a finished run says on stdout, and the exit code that it earns."""
+"""Output of a finished run on stdout, and its exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ SHOWN_FAILURES = 5
 
 
 def end_run(run: RunFolder, out: Path, *, sentences: bool = True, open_report: bool = False) -> int:
-    """Print the headline (``sentences``) and the report of a run; name what could not be run or read."""
+    """Print the headline of a run, its problems and the path of its report.
+
+    The headline is left out without ``sentences``. Returns the exit code.
+    """
     from whywrong import api
 
     if sentences:
