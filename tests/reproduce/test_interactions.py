@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from whywrong.explain.masking.games import TableGame
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce import CLAIMS
 from whywrong.reproduce.figures import draw
-from whywrong.reproduce.interactions import group_claims, rankings
+from whywrong.reproduce.interactions import group_claims, rankings, two_models
 from whywrong.reproduce.interactions.attribution import band_parts
 from whywrong.reproduce.interactions.claim_groups import first_images
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig, common_grid
@@ -207,6 +208,25 @@ def test_a_group_that_is_needed_and_empty_is_named(data):
         pytest.raises(InputError, match=r"adv_mis is empty: raise eps"),
     ):
         run_claim("interactions.C1", [Classifier(Steps())], data, settings)
+
+
+@pytest.mark.parametrize("second", [["b", "c"], ["c", "d"]])
+def test_two_models_need_two_images_that_both_classify_correctly(monkeypatch, second):
+    correct = {"first": ["a", "b", "c"], "second": second}
+
+    def first_images(model, *args, **options):
+        ids = correct[model]
+        return torch.rand(len(ids), 1, 2, 2), torch.arange(len(ids)), ids
+
+    monkeypatch.setattr(two_models, "first_images", first_images)
+    context = SimpleNamespace(models=("first", "second"), data=None, progress=None, config=InteractionsClaimConfig())
+    if second == ["b", "c"]:
+        images, labels, _ = two_models._both_right(context)
+        assert [len(x) for x in images] == [2, 2]
+        assert labels.tolist() == [1, 2]
+    else:
+        with pytest.raises(InputError, match="both models classify only 1 of the images correctly"):
+            two_models._both_right(context)
 
 
 def test_models_share_a_grid_that_divides_both():

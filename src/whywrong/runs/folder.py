@@ -49,6 +49,9 @@ class RunFolder(StoredRun):
         self._lock = threading.Lock()
         self._cached: tuple[tuple[int, ...], duckdb.DuckDBPyConnection, RunFiles] | None = None
 
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
     def connection(self) -> duckdb.DuckDBPyConnection:
         """Open a new in-memory connection with the views of this run.
 

@@ -96,7 +96,7 @@ def _both_right(context: ClaimContext[InteractionsClaimConfig]) -> tuple[list[Te
     ]
     shared = [name for name in read[0][2] if name in set(read[1][2])][: context.config.limit]
     if len(shared) < 2:
-        raise InputError(f"the models read {len(shared)} images rightly that are the same: give more images")
+        raise InputError(f"both models classify only {len(shared)} of the images correctly; give more images")
     places = [{name: row for row, name in enumerate(names)} for _, _, names in read]
     rows = [torch.tensor([place[name] for name in shared]) for place in places]
     x = [images[row.to(images.device)] for (images, _, _), row in zip(read, rows, strict=True)]
