@@ -32,7 +32,7 @@ def check(
 ) -> int:
     """Check that model, labels and preprocessing fit together; show accuracy and first errors.
 
-    Ends with 2 where a finding says that the numbers of a diagnosis would mean nothing.
+    Ends with exit code 2 if a finding means that the numbers of a diagnosis would be meaningless.
 
     \b
     Examples:

@@ -45,7 +45,7 @@ def plant(
 ) -> None:
     """Make mistakes whose causes are known, to see what an explanation finds.
 
-    Each starts from an image that the model reads as labelled and gets one cause: a wrong label, a corruption, an
+    Each starts from an image that the model classifies as labelled and gets one cause: a wrong label, a corruption, an
     attack, a painted cue, a covered object. It counts only if the model is right without the cause and wrong with it;
     both images are kept, with cause, strength and masks.
 

@@ -94,9 +94,9 @@ def spurious(
 ) -> int:
     """What does the model take for a class that is not the object?
 
-    Splits the logit of each class into components, shows the images that have most of each, and counts on held-out
-    images of other classes whom they mislead. You say on the page which are spurious; with your labels the repair is
-    measured, without retraining.
+    Splits the logit of each class into components, shows the images that have most of each, and counts how many
+    held-out images of other classes they mislead. You say on the page which are spurious; with your labels the repair
+    is measured, without retraining.
 
     \b
     Examples:
