@@ -272,7 +272,7 @@ def _own(column: str, lists: Collection[str]) -> str:
 
 
 def _failed_items(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: StoredRun) -> None:
-    """Define items that could not be read or predicted, and errors and controls on which a method failed."""
+    """Define the view of items that could not be read or predicted, or on which a method failed."""
     columns = ", ".join(FAILED_ITEMS.names)
     parts = [f"select {columns} from predictions where status = 'failed'"]
     for name in run.meta["methods"]:

@@ -99,10 +99,10 @@ def _predict_batch(
 
 
 def ask(classifier: Classifier, x: Tensor) -> tuple[list[Tensor | None], dict[int, str]]:
-    """Compute the logits (K,) of every image on the CPU.
+    """Compute the logits (K,) of every image, or its class () with label access.
 
-    If only labels are granted, its class (). None with a reason if the model raises on that image alone, whatever the
-    rest of the batch.
+    They are returned on the CPU. None with a reason if the model raises on that image alone, whatever the rest of the
+    batch.
 
     Raises:
         ModelError: The output is invalid.
