@@ -1,6 +1,6 @@
 """Findings of papers as claims that can be tested on any model and data.
 
-A family of claims is a package that lists them in ``CLAIMS``; nothing that they name is imported before it is used.
+A family of claims is a package that lists them in ``CLAIMS``; modules named there are imported only when they are used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the true class of an error ranks among all other classes by distance.
+"""Rank of the true class of an error among all other classes by distance.
 
 Source: ours, docs/guides/reproduce.md (claim inverted.6); distances as in DeepFool (Moosavi-Dezfooli et al. 2016, arXiv
 1511.04599).
@@ -11,14 +11,14 @@ from torch import Tensor
 
 from whywrong.models.classifier import Classifier
 
-_AT_ONCE = 16  # classes whose gradients are held at a time
+_AT_ONCE = 16  # classes whose gradients are held in memory at a time
 
 
 def class_ranks(classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Rank the true class by first-order l2 distance among all but the predicted one.
 
     The distance to class j is ``m_j / ||grad m_j||_2``, with ``m_j`` the margin by which the predicted class leads j.
-    It takes K - 1 backward passes an image, and a forward pass for every 16 of them.
+    It takes K - 1 backward passes per image, and a forward pass for every 16 of them.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), differentiable.
@@ -26,8 +26,8 @@ def class_ranks(classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tensor, T
         y: (B,), int64, true classes.
 
     Returns:
-        Rank (B,) int64, 1 the nearest; distance to the true class through the median of the K - 2 others (B,), NaN if
-        there are none.
+        Rank (B,) int64, 1 for the nearest; distance to the true class divided by the median of the K - 2 others (B,),
+        NaN if there are none.
     """
     if len(x) == 0:
         return y.new_zeros(0), x.new_zeros(0)
@@ -50,7 +50,10 @@ def class_ranks(classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tensor, T
 
 
 def _distances(classifier: Classifier, x: Tensor, predicted: Tensor, targets: Tensor) -> Tensor:
-    """(b, R): first-order distances from images to the classes ``targets`` (b, R)."""
+    """Compute first-order distances from images to the classes ``targets`` (b, R).
+
+    Returns (b, R).
+    """
 
     def leads(logits: Tensor, rows: slice) -> Tensor:
         places = targets[rows].to(logits.device)

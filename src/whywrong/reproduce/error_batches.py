@@ -1,4 +1,4 @@
-"""The errors of a classifier, as the claims about them read them."""
+"""Misclassified images of a classifier, as input of claims."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def error_batches(
 ) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
     """Yield the misclassified images in batches, at most ``limit`` in all.
 
-    Rows whose answer is not finite are left out: they are failures of the model and not errors.
+    Rows without finite logits are skipped: they are failures of the model, not errors.
     """
     held: list[tuple[Tensor, Tensor, list[str]]] = []
     waiting, found = 0, 0

@@ -1,4 +1,4 @@
-"""Figures on disk: marked as ours, replaced in one step, and never in the place of another file."""
+"""Atomic writing of figures, without ever replacing a file that is not a figure of this program."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _FIELDS = {"png": "Software", "svg": "Creator", "pdf": "Creator", "ps": "Creator
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure, replacing an existing figure of ours.
+    """Write a figure, replacing only an existing figure of this program.
 
     Args:
         figure: The figure.
-        path: The file, whose ending names the format.
+        path: The file; its ending selects the format.
 
     Raises:
-        InputError: matplotlib knows no such format, or there is another file.
-        RunFolderError: There is a link, a folder, a pipe or a device.
+        InputError: matplotlib does not know the format, or the path is another kind of file.
+        RunFolderError: The path is a link, a folder, a pipe or a device.
         EnvironmentFailure: The file cannot be written.
     """
     check_place(path)
@@ -44,10 +44,10 @@ def write_figure(figure: Figure, path: Path) -> None:
 def check_place(path: Path) -> None:
     """Refuse a path where a figure would overwrite something else.
 
-    Called before anything is computed for the figure.
+    Call it before computing anything for the figure.
 
     Raises:
-        InputError, RunFolderError: As :func:`write_figure`.
+        InputError, RunFolderError: As for :func:`write_figure`.
     """
     from matplotlib.backend_bases import FigureCanvasBase
 

@@ -1,4 +1,4 @@
-"""One figure for a claim: what was measured, and the bound that it is compared with."""
+"""Figure of a claim, with its measurements and the bound they are compared with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = {
 def draw(result: ClaimResult) -> Figure:
     """Draw the figure of a claim, its own or the plain one of :func:`draw_claim`.
 
-    Needs no display.
+    No display is needed.
     """
     claim = claims().get(result.name)
     return resolve(claim.draw)(result) if claim is not None and claim.draw else draw_claim(result)
@@ -34,7 +34,7 @@ def draw(result: ClaimResult) -> Figure:
 def draw_claim(result: ClaimResult) -> Figure:
     """Draw counts as bars and distances as a cumulative curve.
 
-    The sentence of the claim stands above. Needs no display: the figure is not tied to one.
+    The sentence of the claim is the title. No display is needed.
     """
     from matplotlib.figure import Figure
 

@@ -1,7 +1,7 @@
-"""Cases in which there is nothing to find, made from a classifier and labelled images.
+"""Null cases, in which there is nothing to find, built from a classifier and labelled images.
 
-A statement of a method is evidence only if it is rare here. Each case asks the method to explain an "error" whose
-label was drawn at random, a model without knowledge, or an image without content. Source: Adebayo et al. 2018, arXiv
+A statement of a method is evidence only if it is rare in null cases. Each case asks the method to explain an "error"
+whose label is random, whose model has no knowledge, or whose image has no content. Source: Adebayo et al. 2018, arXiv
 1810.03292 (randomised models and labels); noise and phase-scrambled images are ours (docs/guides/reproduce.md).
 """
 
@@ -20,18 +20,18 @@ from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.models.classifier import Classifier
 
 NULL_CASES = ("error, random label", "right image, random label", "permuted weights", "noise", "phase-scrambled")
-_LABELS, _NOISE, _PHASES, _ORDER = 1, 2, 3, 4  # draws of the keys
+_LABELS, _NOISE, _PHASES, _ORDER = 1, 2, 3, 4  # random streams of the keys
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NullCase:
-    """Images to be explained as errors although there is nothing to find.
+    """Images to explain as errors although there is nothing to find.
 
     Attributes:
         name: One of :data:`NULL_CASES`.
-        classifier: The model to ask; a copy with permuted weights in the case of that name.
+        classifier: The model; a copy with permuted weights in the case of that name.
         x: (N, C, H, W) float, in [0, 1].
-        y: (N,) int64, the class asked for; never the predicted one.
+        y: (N,) int64, the labelled class; never the predicted one.
     """
 
     name: str
@@ -43,16 +43,15 @@ class NullCase:
 def null_cases(classifier: Classifier, x: Tensor, y: Tensor, *, most: int = 200, seed: int = 0) -> Iterator[NullCase]:
     """Yield the null cases of a classifier, in the order of :data:`NULL_CASES`.
 
-    A case without images is left out: errors of a model that makes none, and permuted weights of a callable that is
-    no module.
+    A case without images is omitted: errors of a model that makes none, and permuted weights of a callable that is not
+    a module.
 
     Args:
-        classifier: Grants scores; at least 3 classes.
+        classifier: Must grant scores; at least 3 classes.
         x: Images, (N, C, H, W), in [0, 1].
         y: True classes, (N,) int64.
-        most: Images of each case. If there are fewer errors than that, each is asked about several random labels, all
-            different.
-        seed: Seeds labels, weights and pixels.
+        most: Images per case. If there are fewer errors than that, each gets several different random labels.
+        seed: Seed of labels, weights and pixels.
 
     Raises:
         InputError: A shape, type or class breaks the contract above, or the model has fewer than 3 classes.
@@ -88,12 +87,12 @@ def null_cases(classifier: Classifier, x: Tensor, y: Tensor, *, most: int = 200,
 
 
 def random_labels(classes: int, *avoided: Tensor, seed: int = 0) -> Tensor:
-    """Draw a random order of the classes for every row, those to be avoided last.
+    """Draw a random order of the classes for every row, avoided classes last.
 
     Args:
         classes: K.
         avoided: (N,) int64 each, classes that must not be drawn.
-        seed: One seed, one order.
+        seed: Seed of the order.
 
     Returns:
         (N, K) int64; the first column is a label drawn uniformly from the classes that are not avoided.
@@ -107,29 +106,29 @@ def random_labels(classes: int, *avoided: Tensor, seed: int = 0) -> Tensor:
 def phase_scrambled(x: Tensor, *, seed: int = 0) -> Tensor:
     """Give images random phases and keep their spectra.
 
-    This makes textures without objects, clipped to [0, 1]. All channels of an image are shifted alike, so that its
-    colours stay.
+    The result is textures without objects, clipped to [0, 1]. All channels of an image get the same phases, which
+    preserves its colours.
 
     Args:
         x: (N, C, H, W), in [0, 1].
-        seed: One seed, one set of phases.
+        seed: Seed of the phases.
     """
     keys = row_keys(seed, len(x))
-    # The phases of a real, positive image have the symmetry that keeps the sum real, and 0 for the mean.
+    # The phases of a real, positive image are antisymmetric, which keeps the result real, and 0 for the mean.
     phases = torch.fft.fft2(keyed_uniform(keys, x.shape[2:], _PHASES).to(x)).angle()
     turned = torch.fft.fft2(x) * torch.polar(torch.ones_like(phases), phases)[:, None]
     return torch.fft.ifft2(turned).real.clamp(0, 1)
 
 
 def permuted_classifier(classifier: Classifier, x: Tensor, *, seed: int = 0) -> Classifier:
-    """Copy a classifier and shuffle the numbers within each of its parameters.
+    """Copy a classifier and permute the values within each of its parameters.
 
-    Running statistics of batch normalisation are estimated again on ``x``, so that activations keep their size.
+    Running statistics of batch normalisation are estimated again on ``x``, so that activations keep their scale.
 
     Args:
-        classifier: Around a module, which stays as it is.
+        classifier: Must wrap a module, which is not changed.
         x: (N, C, H, W), in [0, 1], the images that the statistics are estimated on.
-        seed: One seed, one order of the weights.
+        seed: Seed of the permutations.
     """
     if classifier.module is None:
         raise InputError("weights can be permuted only of a torch module, and this classifier is another callable")

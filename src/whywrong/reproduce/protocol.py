@@ -1,10 +1,10 @@
-"""What a claim is: a function of classifiers, data and a config that ends in an effect, an interval and a verdict.
+"""Interface of a claim, a function of classifiers, data and a config that returns effect, interval and verdict.
 
-A claim is one line in the package of its family; its function is ``claim(models, data, config) -> ClaimResult``, in
-which ``models`` is a sequence of classifiers and ``data`` an object like :class:`LabelledImages`. If its line says so
-in ``takes``, the function also gets ``judges``, ``progress`` or ``cache`` as keyword arguments; the cache names all
-claims of the call under ``claims``, so that the first one can measure what the others need. Claims that take progress
-and cache are declared with :func:`claim`.
+A claim is one line in the package of its family. Its function is ``claim(models, data, config) -> ClaimResult``, in
+which ``models`` is a sequence of classifiers and ``data`` an object like :class:`LabelledImages`. If its line lists
+them in ``takes``, the function also gets ``judges``, ``progress`` or ``cache`` as keyword arguments; the cache lists
+all claims of the call under ``claims``, so that the first one can measure what the others need. Claims that take
+progress and cache are declared with :func:`claim`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LabelledImages(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorImages:
-    """Labelled images that are in memory: ``x`` (N, C, H, W) in [0, 1] and ``y`` (N,) int64."""
+    """Labelled images in memory, ``x`` (N, C, H, W) in [0, 1] and ``y`` (N,) int64."""
 
     x: Tensor
     y: Tensor
@@ -55,24 +55,24 @@ class TensorImages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimResult:
-    """The outcome of one claim on one model (or pair) and one set of images.
+    """Result of one claim on one model (or pair) and one set of images.
 
     Attributes:
         name: Name of the claim, ``family.number``.
         title: The claim in one sentence.
         effect: The number on which the verdict rests.
-        effect_name: What that number is, with its unit.
+        effect_name: Name of that number, with its unit.
         interval: Its 95 % interval.
-        n: Errors it was measured on.
-        verdict: ``holds``, ``does not hold``, or ``undecided`` where the interval covers the bound.
+        n: Number of errors it was measured on.
+        verdict: ``holds``, ``does not hold``, or ``undecided`` if the interval contains the bound.
         sentence: The outcome in words and numbers.
-        numbers: Everything else that was measured, by name.
-        samples: Values behind the figure, one list a curve.
-        drawing: What a figure of its own needs beside them; plain values.
-        pictures: Images and maps for that figure, by name, any shape; they stay out of :meth:`to_dict`.
+        numbers: All other measurements, by name.
+        samples: Values of the figure, one list per curve.
+        drawing: Further plain values for the claim's own figure.
+        pictures: Images and maps for that figure, by name, any shape; not part of :meth:`to_dict`.
         config: Settings of the claim.
         models: Identities of the classifiers.
-        judges: Identities of the judges, where it took any.
+        judges: Identities of the judges, if any.
 
     Example:
         >>> import whywrong as ww
@@ -112,9 +112,9 @@ class SkippedClaim:
     """A claim of a family that was not tested.
 
     Attributes:
-        name, title: Of the claim.
-        reason: Why not.
-        failed: It was tried and stopped with an error; otherwise something that it needs was not given.
+        name, title: Name and title of the claim.
+        reason: Why it was not tested.
+        failed: Whether it stopped with an error; otherwise an input that it needs is missing.
     """
 
     name: str
@@ -129,13 +129,13 @@ class SkippedClaim:
 
 @dataclass(frozen=True, slots=True)
 class ClaimProgress:
-    """How far a claim is.
+    """Progress of a claim.
 
     Attributes:
-        stage: What it is doing, in a few words.
+        stage: Current stage, in a few words.
         done, total: Steps of the stage.
-        errors, failed: As runs report them; 0 where nothing is counted.
-        passes: Images sent through the model in this stage, where counted.
+        errors, failed: As reported by runs; 0 if not counted.
+        passes: Images sent through the model in this stage, if counted.
     """
 
     stage: str
@@ -154,11 +154,11 @@ class ClaimContext(Generic[C]):
     """Models, data and settings of one claim; see :func:`claim`.
 
     Attributes:
-        models: As many classifiers as the claim compares.
+        models: The classifiers that the claim compares.
         data: Labelled images.
         config: Settings of the claim.
-        progress: Called with how far it is; None if nobody listens.
-        cache: Shared by the claims of one call, which it names under ``claims``.
+        progress: Callback for progress; None without one.
+        cache: Shared by the claims of one call, which are listed under ``claims``.
     """
 
     models: Sequence[Classifier]
@@ -169,30 +169,32 @@ class ClaimContext(Generic[C]):
 
     @property
     def memory(self) -> MutableMapping[Any, Any]:
-        """Return the cache, by its old name; goes with the next release."""
+        """The cache, by its old name; removed in the next release."""
         return self.cache
 
     @property
     def classifier(self) -> Classifier:
-        """Return the first model, which for most claims is the only one."""
+        """The first model, which for most claims is the only one."""
         return self.models[0]
 
     def report_progress(self, stage: str, done: int, total: int, passes: int = 0) -> None:
-        """Report how far the claim is."""
+        """Report the progress of the claim."""
         if self.progress is not None:
             self.progress(ClaimProgress(stage, done, total, passes=passes))
 
-    tell = report_progress  # the old name; goes with the next release
+    tell = report_progress  # the old name; removed in the next release
 
 
-Asked = ClaimContext  # the old name; goes with the next release
+Asked = ClaimContext  # the old name; removed in the next release
 
 
 def claim(function: Callable[[ClaimContext[C]], ClaimResult]) -> Callable[..., ClaimResult]:
-    """Declare a claim, as its family lists one with ``takes={"progress", "cache"}``.
+    """Declare a claim that takes progress and cache.
+
+    Its family lists it with ``takes={"progress", "cache"}``.
 
     Args:
-        function: Of one :class:`ClaimContext`.
+        function: Takes one :class:`ClaimContext`.
 
     Returns:
         ``claim(models, data, config, *, progress=None, cache=None)``; ``memory`` is the old name of the cache.
@@ -236,7 +238,7 @@ def claim_result(effect: Estimate, **fields: Any) -> ClaimResult:
 def decide(low: float, high: float, bound: float, *, above: bool = True) -> Verdict:
     """Compare an interval with a bound.
 
-    ``above`` asks for effects at or above it, otherwise below it.
+    With ``above`` the effect must be at or above the bound, otherwise below it.
     """
     if math.isnan(low) or math.isnan(high):
         return "undecided"
@@ -247,13 +249,13 @@ def decide(low: float, high: float, bound: float, *, above: bool = True) -> Verd
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One of the effects that a claim rests on.
+    """An effect that a claim depends on.
 
     Attributes:
-        effect: With its 95 % interval, NaN ends if none can be given.
-        p: Two-sided p-value of an effect of ``bound``.
-        bound: What the effect is compared with.
-        above: Whether the claim asks for an effect above the bound; else below.
+        effect: Effect with its 95 % interval; its ends are NaN if unknown.
+        p: Two-sided p-value of the hypothesis that the effect equals ``bound``.
+        bound: Value that the effect is compared with.
+        above: Whether the claim requires an effect above the bound; otherwise below.
     """
 
     effect: Estimate
@@ -265,8 +267,8 @@ class Part:
 def verdicts_of(parts: Sequence[Part]) -> list[Verdict]:
     """Decide each part of a claim.
 
-    Its interval leaves out the bound, and so does its p-value adjusted by Holm. The adjustment is over all parts given,
-    so that not one of them is decided by their number.
+    A part is decided only if its interval excludes the bound and its p-value, adjusted by Holm over all parts, is at
+    most ``LEVEL``. The adjustment prevents decisions that are due only to the number of parts.
     """
     adjusted = holm(np.array([part.p for part in parts]))
     return [
@@ -276,7 +278,7 @@ def verdicts_of(parts: Sequence[Part]) -> list[Verdict]:
 
 
 def bounds_in_words(low: float, high: float, pattern: str = "{:.2g}") -> str:
-    """Word the 95 % interval, or why there is none."""
+    """Describe the 95 % interval, or why there is none."""
     if math.isnan(low) or math.isnan(high):
         return f"no interval: fewer than {FEWEST} images, or nearly all alike"
     return f"95 % interval {pattern.format(low)} to {pattern.format(high)}"

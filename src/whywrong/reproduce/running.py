@@ -1,4 +1,4 @@
-"""Test registered claims, one or all of a family; everything is checked before the first is run."""
+"""Test of registered claims, one or all of a family, with all arguments checked first."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def run_claim(
     """Test one registered claim.
 
     Args:
-        name: As in ``inverted.1``.
-        models: As many classifiers as the claim compares.
+        name: Name of the claim, such as ``inverted.1``.
+        models: The classifiers that the claim compares.
         data: Labelled images.
-        settings: Settings of the claim; unknown ones are refused with the nearest.
+        settings: Settings of the claim; an unknown name is refused, and the most similar one suggested.
         judges: Further classifiers, for a claim that takes them.
-        progress: Called with how far a long claim is.
+        progress: Called with the progress of a long claim.
 
     Raises:
-        InputError: No such claim, another number of models, judges where none are taken, or a setting that breaks its
-            contract.
+        InputError: The claim is unknown, the number of models is wrong, the claim takes no judges, or a setting breaks
+            its contract.
     """
     claim = find_claim(name)
     if len(models) != claim.models:
@@ -57,22 +57,22 @@ def run_claims(
 ) -> Iterator[ClaimResult | SkippedClaim]:
     """Test all claims of a family, one after the other.
 
-    Everything is checked before the first.
+    All arguments are checked before the first claim runs.
 
     Args:
-        family: As in ``inverted``.
-        models: One classifier, or two; claims about one take the first, and claims about two need both.
+        family: Name of the family, such as ``inverted``.
+        models: One or two classifiers; claims about one use the first, and claims about two need both.
         data: Labelled images.
-        settings: Each goes to the claims that have it.
+        settings: Each is passed to the claims that have it.
         judges: Further classifiers, for the claims that take them.
-        progress: Called with how far a long claim is.
+        progress: Called with the progress of a long claim.
 
     Yields:
-        A result for each claim, or why there is none.
+        A result for each claim, or the reason why there is none.
 
     Raises:
-        InputError: No such family, more than two models or none, judges where no claim takes them, or a setting that
-            no claim has or that breaks its contract.
+        InputError: The family is unknown, there are no models or more than two, no claim takes judges, no claim has a
+            setting, or a setting breaks its contract.
     """
     chosen = find_claims(family)
     if not 1 <= len(models) <= 2:
@@ -104,7 +104,7 @@ def _run_all(
 
 
 def _run(claim: Claim, config: Any, models: Sequence[Classifier], data: LabelledImages, **inputs: Any) -> ClaimResult:
-    inputs["memory"] = inputs["cache"]  # the old name; goes with the next release
+    inputs["memory"] = inputs["cache"]  # the old name; removed in the next release
     taken = {name: value for name, value in inputs.items() if name in claim.takes}
     result: ClaimResult = resolve(claim.function)(models, data, config, **taken)
     return dataclasses.replace(
@@ -118,7 +118,7 @@ def _run(claim: Claim, config: Any, models: Sequence[Classifier], data: Labelled
 
 
 def _family_configs(family: str, chosen: Sequence[Claim], settings: Mapping[str, Any]) -> list[Any]:
-    """The config of each claim, made of the settings that it has."""
+    """Build the config of each claim from the settings that it has."""
     classes = [resolve(claim.config) for claim in chosen]
     names = [[field.name for field in dataclasses.fields(one)] for one in classes]
     known = sorted({name for some in names for name in some})

@@ -1,9 +1,9 @@
-"""Claim counterfactuals.C7: taking harmful components away raises the spurious score and leaves accuracy as it was.
+"""Claim counterfactuals.C7, that removing harmful components raises the spurious score and preserves accuracy.
 
-Source: Neuhaus et al. 2023, arXiv 2212.04871 (direction from its abstract and code; its figures are in pictures);
-the procedure is ours, docs/guides/reproduce.md. Nobody labels components as spurious here: those that are confirmed
-harmful on one part of the images, and can be removed without loss there, are taken. What their removal does is measured
-on another part.
+Source: Neuhaus et al. 2023, arXiv 2212.04871 (direction from its abstract and code; its numbers appear only in
+figures); the procedure is ours, docs/guides/reproduce.md. No person labels components here: those confirmed harmful on
+one part of the images, and removable without loss there, count as spurious. The effect of removing them is measured on
+another part.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from whywrong.reproduce.protocol import (
     verdicts_of,
 )
 
-_PART = 0  # draw that puts an image into one of the three parts
+_PART = 0  # random stream that assigns an image to one of the three parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +44,15 @@ class SpuriousClaimConfig:
     """Settings of the claim ``counterfactuals.C7``.
 
     Attributes:
-        limit: Most images to read, the first in the order of the data; None takes all of them.
-        components: Components of a class that are tested, those of the largest variance.
-        min_images: Fewest images of a class, in the part where components are found.
-        min_carriers: Fewest images of other classes that must carry a component before it is judged.
-        start: From where a component counts: ``others`` or, as published, ``class``.
-        loss: Loss of accuracy that still counts as none, a share; 0.01 is ours. A component whose loss on the judging
-            part is larger is the object's own, and is left where it is.
+        limit: Largest number of images, the first in the order of the data; None uses all of them.
+        components: Components tested per class, those of the largest variance.
+        min_images: Smallest number of images of a class, in the part where components are found.
+        min_carriers: Images of other classes that must carry a component before it is judged.
+        start: Level from which a component is removed: ``others`` or, as published, ``class``.
+        loss: Loss of accuracy that still counts as none, a share; 0.01 is ours. A component with a larger loss on the
+            judging part belongs to the object and is kept.
         found_in: Share of the images in which components are found; the rest is halved, to judge and to measure.
-        seed: Seeds the parts and the resamples.
+        seed: Seed of the parts and the resamples.
     """
 
     limit: int | None = None
@@ -94,8 +94,8 @@ def repair_helps(
 ) -> ClaimResult:
     """Test claim C7, that SpuFix raises the spurious score.
 
-    At a loss of accuracy below ``loss``. The effect is the mean rise of the area under precision-recall, over the
-    harmful components that the third part still carries; the interval resamples its images.
+    The loss of accuracy must stay below ``loss``. The effect is the mean rise of the area under the precision-recall
+    curve, over the harmful components carried in the third part; the interval resamples its images.
     """
     classifier = models[0]
     features, ids = _read(classifier, data, config, progress)
@@ -229,10 +229,10 @@ def _harmful(found: Found, judge: Features, config: SpuriousClaimConfig) -> dict
 def _rise(
     named: Found, chosen: dict[int, list[int]], test: Features, after: Features, seed: int, draws: int = 1000
 ) -> tuple[Interval, float, dict[str, Any]]:
-    """Rise of the mean score with its interval, its p-value, and the scores themselves.
+    """Compute the rise of the mean score with interval, p-value, and the scores.
 
-    Images are resampled, and left out, within the two groups that a score compares; the smallest of these groups
-    counts as the number of images.
+    Bootstrap and jackknife act within the two groups that a score compares; the size of the smallest group counts as
+    the number of images.
     """
     groups = []
     for index, numbers in chosen.items():
@@ -248,7 +248,10 @@ def _rise(
         return Interval(float("nan"), float("nan"), float("nan")), float("nan"), {"tested": 0}
 
     def scores_of(measure: Measure, chosen: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Mean score before and after, of the images that ``chosen`` makes of each group."""
+        """Compute the mean score before and after.
+
+        ``chosen`` selects the images of each group.
+        """
         scores = []
         for yes, carries, before, fixed in groups:
             a, b = chosen(yes), chosen(carries)

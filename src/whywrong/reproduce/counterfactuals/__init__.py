@@ -1,4 +1,4 @@
-"""Claims of counterfactuals: C1 to C6 and C8 in this package, C7 in ``reproduce/spurious.py``."""
+"""Claims of counterfactuals, C1 to C6 and C8 in this package, C7 in ``reproduce/spurious.py``."""
 
 from __future__ import annotations
 

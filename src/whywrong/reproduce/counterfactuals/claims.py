@@ -1,7 +1,7 @@
-"""Claims of sparse counterfactuals: sparsity, reach, iterations, the rival solver, the unused budget, the object.
+"""Claims of sparse counterfactuals about sparsity, reach, iterations, solvers, unused budget and object.
 
-Source: Boreiko, Augustin, Croce, Berens and Hein 2022, arXiv 2205.07972, of which only the abstract could be read;
-the wording of claims C1 to C5 and C8 and their bounds are ours, docs/guides/reproduce.md.
+Source: Boreiko, Augustin, Croce, Berens and Hein 2022, arXiv 2205.07972, of which only the abstract could be read; the
+wording of claims C1 to C5 and C8 and their bounds are ours, docs/guides/reproduce.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _EXPONENTS = (1.0, 1.5, 2.0, math.inf)
 def sparsity_follows_the_exponent(context: ClaimContext[CounterfactualClaimConfig]) -> ClaimResult:
     """Test claim C1, that smaller exponents give sparser changes.
 
-    Fewer pixels hold 90 % of the change, at radii of equal mean change.
+    Fewer pixels hold 90 % of the change, at radii with the same mean change.
     """
     found = {p: answers(context, "fw", p, context.config.steps) for p in _EXPONENTS}
     held = {p: each.pix90 for p, each in found.items()}
@@ -59,7 +59,8 @@ def sparsity_follows_the_exponent(context: ClaimContext[CounterfactualClaimConfi
 def reach_lies_between(context: ClaimContext[CounterfactualClaimConfig]) -> ClaimResult:
     """Test claim C2, that p = 1.5 reaches a probability between p = 1 and p = 2.
 
-    At radii of equal mean change. On an ordinary classifier all of them reach nearly 1, and the claim says nothing.
+    The radii have the same mean change. On an ordinary classifier all of them reach nearly 1, and the claim says
+    nothing.
     """
     found = {p: answers(context, "fw", p, context.config.steps) for p in (1.0, 1.5, 2.0)}
     chance = {p: each.probability for p, each in found.items()}
@@ -83,9 +84,9 @@ def reach_lies_between(context: ClaimContext[CounterfactualClaimConfig]) -> Clai
 
 @claim
 def short_searches_do(context: ClaimContext[CounterfactualClaimConfig]) -> ClaimResult:
-    """Test claim C3, that 30 steps of the published solver are enough.
+    """Test claim C3, that 30 steps of the published solver suffice.
 
-    Its best value never falls, and 30 steps give 95 % of the probability of 75.
+    The best value never decreases, and 30 steps give 95 % of the probability of 75.
     """
     settings = context.config
     short = answers(context, "afw-v1", 1.5, settings.steps)
@@ -116,7 +117,7 @@ def short_searches_do(context: ClaimContext[CounterfactualClaimConfig]) -> Claim
 def solvers_agree(context: ClaimContext[CounterfactualClaimConfig]) -> ClaimResult:
     """Test claim C4, that Auto-Frank-Wolfe and Auto-PGD end close to each other.
 
-    Within a few points at p = 2, where both apply.
+    They are within a few points at p = 2, which both support.
     """
     frank = answers(context, "afw-v1", 2.0, context.config.long)
     projected = answers(context, "apgd", 2.0, context.config.long)
@@ -150,7 +151,7 @@ def solvers_agree(context: ClaimContext[CounterfactualClaimConfig]) -> ClaimResu
 def budget_stays_unused(context: ClaimContext[CounterfactualClaimConfig]) -> ClaimResult:
     """Test claim C5, that the published solver ends inside the ball.
 
-    Pushing its answer outwards raises the target.
+    Pushing its result outwards raises the probability of the target.
     """
     found = answers(context, "afw-v1", 1.5, context.config.long)
     n = len(found.norm)
@@ -198,7 +199,10 @@ def change_lies_on_the_object(context: ClaimContext[CounterfactualClaimConfig]) 
 
 
 def _gap(difference: np.ndarray, seed: int) -> Part:
-    """A mean difference of shares or probabilities of the same images, to be above zero."""
+    """Compute the mean paired difference of shares or probabilities.
+
+    It should exceed zero.
+    """
     return Part(mean(difference, bounds=(-1.0, 1.0), seed=seed), _sign_p(difference, seed))
 
 
@@ -212,7 +216,10 @@ def _smallest(gaps: Sequence[Part]) -> Interval:
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, config: CounterfactualClaimConfig) -> tuple[Interval, float]:
-    """Ratio of means with its interval over images, and the p-value of the ratio that is asked for."""
+    """Compute a ratio of means with its interval and p-value.
+
+    The interval is over images, the p-value against the bound of the claim.
+    """
     if not len(part) or whole.mean() <= 0:
         return Interval(math.nan, math.nan, math.nan), math.nan
     ratio = resampled_mean(np.stack([part, whole], 1), _DRAWS, config.seed).map(_quotient)

@@ -13,15 +13,15 @@ class CounterfactualClaimConfig:
     """Settings of the claims ``counterfactuals.C1`` to ``C5`` and ``C8``.
 
     Attributes:
-        limit: Most images to use, the first in the order of the data; each is changed into one class drawn at random
-            among those that the model does not read from it.
+        limit: Largest number of images, the first in the order of the data; each is changed into one random class other
+            than the predicted one.
         scale: Factor on the default radius of every exponent.
-        steps: Steps of a search in C1, C2 and C8, and the short one of C3.
+        steps: Steps of a search in C1, C2 and C8, and of the short search of C3.
         long: Steps of the long search of C3, and of the published solvers in C4 and C5.
         kept: Share of the long search's probability that the short one must reach in C3.
-        points: Difference of mean probabilities that counts as none in C4.
+        points: Difference of mean probabilities that counts as equal in C4.
         unused: Share of the radius that the published solver must leave unused, on average, in C5.
-        seed: Seeds targets and random starts.
+        seed: Seed of targets and random starts.
     """
 
     limit: int = 100

@@ -1,4 +1,4 @@
-"""The figure of a claim about counterfactuals: how its values spread over the images, one curve each."""
+"""Figure of a claim about counterfactuals, the distribution of its values over the images, one curve each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def draw_spread(result: ClaimResult) -> Figure:
     """Draw cumulative curves of the samples, with dotted lines at their medians.
 
-    Needs no display.
+    No display is needed.
     """
     from matplotlib.figure import Figure
 

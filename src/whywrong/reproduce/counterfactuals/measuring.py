@@ -1,4 +1,4 @@
-"""What the claims of sparse counterfactuals measure: a kind of search on all images, once for all claims of a call."""
+"""Measurements of the claims of sparse counterfactuals, each kind of search run once per call on all images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from whywrong.runs.labelled import LabelledSource
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What one kind of search gave, one value an image (N,), float64: probabilities, shares, nats."""
+    """Results of one kind of search, one value per image (N,), float64, as probabilities, shares or nats."""
 
     probability: np.ndarray
     log_probability: np.ndarray
@@ -37,7 +37,7 @@ class Answers:
 
 
 def answers(context: ClaimContext[CounterfactualClaimConfig], solver: Solver, p: float, steps: int) -> Answers:
-    """Run one kind of search on all images, cached for claims that ask for the same."""
+    """Run one kind of search on all images, cached for claims that need the same."""
     of = (
         "counterfactuals",
         context.classifier.identity,
@@ -52,7 +52,7 @@ def answers(context: ClaimContext[CounterfactualClaimConfig], solver: Solver, p:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Images (B, C, H, W), targets (B,), keys (B,), masks (B, H, W) bool, all False where unknown."""
+    """Images (B, C, H, W), targets (B,), keys (B,), masks (B, H, W) bool (all False if unknown)."""
 
     x: Tensor
     target: Tensor
@@ -82,7 +82,7 @@ def targeted_images(classifier: Classifier, data: LabelledImages, config: Counte
 
 
 def _masked(classifier: Classifier, data: LabelledImages) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
-    """Images, masks of their objects (all False where unknown), item ids."""
+    """Yield images, masks of their objects (all False if unknown), and item ids."""
     if isinstance(data, LabelledSource):
         for x, _, items in data.read(classifier, data.settle(classifier)):
             nothing = np.zeros(x.shape[-2:], dtype=bool)

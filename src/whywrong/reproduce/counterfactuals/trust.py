@@ -1,4 +1,4 @@
-"""Claim counterfactuals.C6: who believes a counterfactual of an ordinary classifier, without help and with it.
+"""Claim counterfactuals.C6, whether judges agree with counterfactuals with and without guidance.
 
 Source: ours, docs/methods/counterfactuals_trust.md.
 """
@@ -42,16 +42,16 @@ class TrustClaimConfig:
     """Settings of the claim ``counterfactuals.C6``.
 
     Attributes:
-        limit: Most images to look at, the first in the order of the data; each is changed into one class drawn at
-            random among those that nobody reads from it yet.
+        limit: Largest number of images, the first in the order of the data; each is changed into one random class that
+            no classifier predicts for it.
         p: Norm of the search, in [1, inf].
-        eps: Radius in that norm; None takes the one that goes with the image size.
-        steps: Steps of a search.
+        eps: Radius in that norm; None uses the default of the image size.
+        steps: Steps per search.
         way: How the second model guides: ``ensemble`` of probabilities, or ``cone`` around the explained gradient.
-        angle: Of the cone, degrees, in (0, 90].
-        convinced: Share of counterfactuals without help that any judge may read as their target, at most. Nobody reads
-            the target from the images as they are. 0.1 is ours.
-        seed: Seeds the targets.
+        angle: Largest angle of the cone, degrees, in (0, 90].
+        convinced: Largest share of unguided counterfactuals that any judge may predict as their target. No judge
+            predicts the target for the unchanged images. 0.1 is ours.
+        seed: Seed of the targets.
     """
 
     limit: int = 100
@@ -80,7 +80,7 @@ class TrustClaimConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Told:
-    """What judges say about the counterfactuals of one way to search: (N, J) each; ``reached`` is (N,)."""
+    """Judgements of the counterfactuals of one kind of search, (N, J) each; ``reached`` is (N,)."""
 
     rise: Tensor
     flips: Tensor
@@ -99,9 +99,9 @@ def guidance_convinces(
 
     Without it, changes of an ordinary classifier convince none. The first model is explained, the second guides; the
     judges take no part in the search. The effect is the rise of the judges' log-probability of the target with guidance
-    minus that without, paired by image. The claim holds where that is above zero, and counterfactuals without help are
-    read as their target by judges no more often than ``convinced``. Beside it: how many guided ones rise beyond the
-    95th percentile of those without help.
+    minus that without, paired by image. The claim holds if that exceeds zero, and judges predict unguided
+    counterfactuals as their target no more often than ``convinced``. Also measured: how many guided ones exceed the
+    95th percentile of the rises of unguided ones.
 
     Raises:
         InputError: There is no judge, or two of the classifiers are the same.
@@ -140,7 +140,7 @@ def guidance_convinces(
 
 
 def _images(classifier: Classifier, data: LabelledImages, limit: int) -> Iterator[tuple[Tensor, list[str]]]:
-    """The first images whose answer is finite, with their ids, batch by batch."""
+    """Yield the first images with finite scores, with their ids, batch by batch."""
     left = limit
     for x, _, ids in data.batches(classifier):
         _, faults = classifier.logits_or_faults(x)
@@ -153,7 +153,10 @@ def _images(classifier: Classifier, data: LabelledImages, limit: int) -> Iterato
 
 
 def _targets(classifiers: Sequence[Classifier], x: Tensor, keys: Tensor) -> Tensor:
-    """(B,) int64, a class at random that none of the classifiers reads from the image; -1 where there is none."""
+    """Draw a random class (B,) int64 that no classifier predicts for the image.
+
+    -1 if there is none.
+    """
     free = torch.ones((len(x), classifiers[0].num_classes), dtype=torch.bool, device=x.device)
     for classifier in classifiers:
         free.scatter_(1, classifier.predict(x).clamp_min(0)[:, None], False)
@@ -174,7 +177,7 @@ def _result(told: dict[str, _Told], config: TrustClaimConfig) -> ClaimResult:
     n, judges = plain.rise.shape
     gains = (guided.rise - plain.rise).mean(1).numpy()
     gain = mean(gains, seed=config.seed)
-    # By image: several judges of one image are no independent trials.
+    # By image: several judges of one image are not independent trials.
     flipped = {name: int(one.flips.any(1).sum()) for name, one in told.items()}
     flips = {name: exact_share(hits, n) for name, hits in flipped.items()}
     few = Part(flips["plain"], share_p(flipped["plain"], n, config.convinced), config.convinced, above=False)
@@ -213,7 +216,10 @@ def _result(told: dict[str, _Told], config: TrustClaimConfig) -> ClaimResult:
 
 
 def _beyond(plain: _Told, guided: _Told) -> float | None:
-    """Share of guided counterfactuals that raise every judge beyond the 95th percentile of those without help."""
+    """Compute the share of guided counterfactuals that convince every judge.
+
+    A judge is convinced by a rise beyond the 95th percentile of the rises of unguided ones.
+    """
     if len(plain.rise) < FEWEST_CONTROLS:
         return None
     _, threshold = paired_threshold(plain.rise[None])

@@ -1,4 +1,4 @@
-"""Claims C1 to C8 about multi-order interactions and patch groups, and the comparison of groups behind them."""
+"""Claims C1 to C8 about multi-order interactions and patch groups, and their comparison of groups."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Claim C7: at which orders an attack takes the value of the true class away.
+"""Claim C7, about the orders at which an attack lowers the value of the true class.
 
-By efficiency, v(N) - v(0) is the sum of what players do alone and of all interactions, those of order s with weight
-c_s = n - 1 - s on the second difference of the mean curve F. Summed over a band of orders it telescopes to F at the
-ends of the band, so that bands are attributed exactly, from few sizes.
+By efficiency, v(N) - v(0) is the sum of the contributions of single players and of all interactions, those of order s
+with weight c_s = n - 1 - s on the second difference of the mean curve F. Summed over a band of orders it telescopes to
+F at the ends of the band, so that bands are attributed exactly, from few sizes.
+
 Source: Ren et al. 2021 (order attribution of an attack); the summation by parts is ours.
 """
 
@@ -34,11 +35,10 @@ _CHUNK = 16
 
 @claim
 def attacks_act_on_high_orders(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
-    """Test claim C7, that attacks take value away at high orders.
+    """Test claim C7, that attacks lower the value at high orders.
 
-    The value is that of the true class. The second half of the claim, that adversarially trained nets have less of
-    their low-order interactions cancel, takes a comparison: the disentanglement at low orders is among the numbers, to
-    be compared between models.
+    The value is that of the true class. The second half of the claim, that fewer low-order interactions cancel in
+    adversarially trained models, needs a comparison of models: the disentanglement at low orders is among the numbers.
     """
     classifier, config = context.classifier, context.config
     measured = measured_groups(context, ("correct", "adv_mis"))
@@ -118,20 +118,20 @@ def attacks_act_on_high_orders(context: ClaimContext[InteractionsClaimConfig]) -
 
 
 def _shares(fall: np.ndarray, v: int) -> np.ndarray:
-    """(D, parts): parts of the fall (D, parts, V) of a value, through its whole."""
+    """Divide the parts (D, parts, V) of a drop by the whole, as (D, parts)."""
     return fall[:, :, v] / fall[:, :, v].sum(1, keepdims=True)
 
 
 def band_parts(game: Game, keys: Tensor, draws: int) -> Tensor:
     """Split v(N) - v(0) into single players and three bands of orders.
 
-    (B, 4, V) float64: players alone, then interactions of low, middle and high orders. They sum to it exactly, whatever
-    the draws: the mean curve is estimated, its telescoping sum is not.
+    Returns (B, 4, V) float64: single players, then interactions of low, middle and high orders. Their sum is exact for
+    any draws: the mean curve is estimated, but its telescoping sum is not.
 
     Args:
         game: The values.
         keys: (B,) int64, seed of each image's permutations.
-        draws: Permutations, nested sets of which give F at the sizes needed.
+        draws: Permutations, whose nested sets give F at the sizes needed.
     """
     n = game.players
     # orders a..b-1 of the bands r <= 0.2, between, r >= 0.8

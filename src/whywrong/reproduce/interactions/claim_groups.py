@@ -1,4 +1,4 @@
-"""The images and groups that the claims speak of, measured once for all claims of a call."""
+"""Images and groups of the claims, measured once for all claims of a call."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def measured_groups(
 ) -> MeasuredGroups:
     """Measure the groups that a claim needs, and useful ones that are not empty.
 
-    All groups are made where other claims of the same call will want more.
+    All groups are made if other claims of the same call need more.
 
     Raises:
-        InputError: A group that is needed came out empty; the message says what to do.
+        InputError: A needed group is empty; the message says what to do.
     """
     classifier, config, cache = context.classifier, context.config, context.cache
     several = len([name for name in cache.get("claims", ()) if name.startswith("interactions.")]) > 1
@@ -59,16 +59,16 @@ def first_images(
 ) -> tuple[Tensor, Tensor, list[str]]:
     """Read the first images that the classifier gets wrong and right.
 
-    In the order of the data; no more is read than needed.
+    Images are read in the order of the data, and no more than needed.
 
     Args:
-        classifier: Asked once an image; rows without a finite answer are left out.
+        classifier: One pass per image; rows without finite logits are skipped.
         data: Labelled images.
-        wrong, right: Most of each.
-        progress: Told how many are found.
+        wrong, right: Largest number of each.
+        progress: Called with the number found.
 
     Raises:
-        InputError: There is no image at all.
+        InputError: There are no images.
     """
     held: list[tuple[Tensor, Tensor, list[str]]] = []
     missing = {False: wrong, True: right}

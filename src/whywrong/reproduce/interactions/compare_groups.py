@@ -1,9 +1,10 @@
-"""Comparing the profiles of groups: with the correct images, and of each error with its own source.
+"""Comparison of the profiles of groups, with the correct images, and of each error with its source.
 
-The number of observations is the number of images: pairs and contexts of one image say nothing more about a group.
-Every statistic of a group is a function of means over its images, so images are resampled whole (bootstrap), swapped
-with their sources (paired sign-flip test) or dealt anew to the two groups (permutation test); p-values are adjusted by
-Holm over the orders, and over the three bands of orders.
+The number of observations is the number of images: pairs and contexts of one image add nothing about a group. Every
+statistic of a group is a function of means over its images, so images are resampled as units (bootstrap), swapped with
+their sources (paired sign-flip test) or assigned to the two groups at random (permutation test); p-values are adjusted
+by Holm over the orders, and over the three bands of orders.
+
 Source: Ren et al. 2021 (paired differences), Yao et al. 2023 (bands of low and high orders); the tests are ours.
 """
 
@@ -51,9 +52,9 @@ class Effect:
     """A difference between two groups.
 
     Attributes:
-        value, low, high: With its 95 % interval over images; NaN below 20 of them.
-        p: Two-sided, sign-flip where paired, else permutation of the images.
-        p_holm: Adjusted over the orders, or over the three bands.
+        value, low, high: Difference with its 95 % interval over images; NaN below 20 of them.
+        p: Two-sided p-value, of the sign-flip test if paired, otherwise of the permutation test.
+        p_holm: p-value adjusted over the orders, or over the three bands.
     """
 
     value: float
@@ -65,14 +66,14 @@ class Effect:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """A group against another: group minus other.
+    """Comparison of a group with another, as group minus other.
 
     Attributes:
-        group: Name.
+        group: Name of the group.
         against: ``correct``, or ``source`` for the images that the group was made from.
         paired: Whether each image is compared with its own source.
-        n, n_against: Images.
-        orders: Statistic of :data:`STATISTICS`, then value function, then one :class:`Effect` an order.
+        n, n_against: Numbers of images.
+        orders: Statistic of :data:`STATISTICS`, then value function, then one :class:`Effect` per order.
         bands: The same for the mean over the orders with ratios to 0.2 (``low``), between, and from 0.8 (``high``).
     """
 
@@ -90,12 +91,12 @@ class Curves:
     """The profile of a group.
 
     Attributes:
-        n: Images.
-        orders: Statistic, then value function, then one interval an order.
+        n: Number of images.
+        orders: Statistic, then value function, then one interval per order.
         bands: The same for the bands of orders.
-        noise: Value function to the share of the group's mean square that is sampling noise, by order.
-        noisy: Value function to whether that is over 30 %, by order: not to be shown unmarked.
-        full, empty: Value function to v(N) and v(0), means over images.
+        noise: Share of the group's mean square that is sampling noise, by value function and order.
+        noisy: Whether that exceeds 30 %, by value function and order; mark such points if shown.
+        full, empty: v(N) and v(0), means over images, by value function.
     """
 
     n: int
@@ -117,12 +118,12 @@ def curves_of(
     Args:
         measured: All groups.
         group: Name of one.
-        source: Its sources instead of its images.
+        source: Use its sources instead of its images.
         draws: Resamples, at least 1000.
-        seed: One seed, one interval.
+        seed: Seed of the resamples.
 
     Raises:
-        InputError: No such group, no sources, fewer than two images or draws than 1000.
+        InputError: The group is unknown or has no sources, or there are fewer than two images or 1000 draws.
     """
     features = _features(measured, group, source=source)
     _check(draws, len(features))
@@ -172,11 +173,11 @@ def compare(
         group: Name of one.
         against: Name of another, compared as independent images; or ``source``, compared pair by pair.
         draws: Bootstrap resamples, at least 1000.
-        flips: Random sets of signs, or permutations, of the test; all sets of signs where there are no more.
-        seed: One seed, one answer.
+        flips: Random sets of signs, or permutations, of the test; all sets of signs if there are no more.
+        seed: Seed of all draws.
 
     Raises:
-        InputError: No such group, no sources, fewer than two images, or fewer draws.
+        InputError: A group is unknown or has no sources, or there are too few images or draws.
     """
     own = _features(measured, group)
     paired = against == "source"
@@ -218,7 +219,7 @@ def group_draws(
     """Resample a statistic (R, V) of a group, for statements about several orders.
 
     Raises:
-        InputError: As :func:`curves_of`, or no such statistic.
+        InputError: As for :func:`curves_of`, or the statistic is unknown.
     """
     if statistic not in STATISTICS:
         raise InputError(f"statistics are {', '.join(STATISTICS)}; got {statistic!r}")
@@ -229,22 +230,22 @@ def group_draws(
 
 
 def _three(features: Features, draws: int, seed: int) -> tuple[Means, Means, Means]:
-    """Means of a group, of its resamples, and without one of its images."""
+    """Compute means of a group, of its resamples, and of its jackknife replicates."""
     n = len(features)
     once, drawn, left_out = np.full((1, n), 1 / n), resamples(n, draws, seed), without_one(n)
     return means_of(features, once), means_of(features, drawn), means_of(features, left_out)
 
 
 def _row(values: np.ndarray) -> np.ndarray:
-    """(..., 1, V) of (..., V)."""
+    """Reshape (..., V) to (..., 1, V)."""
     return values[..., None, :]
 
 
 def sampling_noise(features: Features) -> dict[str, np.ndarray]:
     """Compute sampling noise as a share of the variance between images.
 
-    The mean over images of the squared standard error, divided by the variance of the values; (R, V) for ``A``, ``M``
-    and ``U``.
+    This is the mean over images of the squared standard error, divided by the variance of the values, (R, V) for ``A``,
+    ``M`` and ``U``.
     """
     found: dict[str, np.ndarray] = {}
     for name in ("A", "M", "U"):
@@ -271,7 +272,10 @@ def _check(draws: int, images: int) -> None:
 
 
 def _banded(values: np.ndarray, measured: MeasuredGroups) -> np.ndarray:
-    """(..., 3, V): mean over the orders of each band, of (..., R, V); NaN for a band without orders."""
+    """Average (..., R, V) over the orders of each band.
+
+    Returns (..., 3, V); NaN for a band without orders.
+    """
     bands = band_of(measured.orders, measured.players).astype(np.float64)
     count = bands.sum(1, keepdims=True)
     weights = np.divide(bands, count, out=np.full_like(bands, np.nan), where=count > 0)
@@ -279,14 +283,14 @@ def _banded(values: np.ndarray, measured: MeasuredGroups) -> np.ndarray:
 
 
 def _intervals(found: Resampled, name: str = "M") -> list[list[Interval]]:
-    """[r][v] of a statistic (R, V), within the range of values that it can have."""
+    """Compute intervals [r][v] of a statistic (R, V), clipped to its range of values."""
     ends = np.clip(found.interval(), *RANGES.get(name, (0.0, np.inf)))
     numbers = np.stack([found.value, *ends], -1)
     return [[Interval(*map(float, cell)) for cell in row] for row in numbers]
 
 
 def _effects(found: Resampled, null: np.ndarray, *, exact: bool) -> list[list[Effect]]:
-    """Effects [r][v] of differences (R, V), and of those under the null (D, R, V)."""
+    """Compute effects [r][v] from differences (R, V) and null draws (D, R, V)."""
     p = extreme_share(null, found.value, exact=exact)
     numbers = np.stack([found.value, *found.interval(), p, holm(p)], -1)
     return [[Effect(*map(float, cell)) for cell in row] for row in numbers]

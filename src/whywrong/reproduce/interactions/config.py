@@ -23,28 +23,28 @@ class InteractionsClaimConfig:
     """Settings of the claims ``interactions.C1`` to ``C7``.
 
     Attributes:
-        limit: Most images in each group.
-        pool: Most right images to read, from which errors are made.
+        limit: Largest number of images per group.
+        pool: Largest number of correctly classified images to read, from which errors are made.
         value: Value function: ``log_odds``, ``log_prob``, ``logit`` or ``margin``.
         eps: Radius of the linf attack, [0, 1] units.
         step_size: Length of its steps, [0, 1] units.
         steps: Its steps.
-        kinds: Corruptions, with commas between.
-        severity: 1 to 5; none takes the smallest that makes an image wrong.
-        matched_drop: Fall of the true class's log-odds that attack and corruption are brought to, in nats, or
-            ``corrupt_mis`` for that of the corrupted error of the same image; none leaves them as they are.
-        players: ``auto``, ``tokens`` or ``pixels``. C4 always takes pixels, so that both models see the same.
-        grid: g for g x g players; none takes the largest up to 8 x 8 of whole patch tokens, or that divides the
+        kinds: Corruptions, separated by commas.
+        severity: 1 to 5; none uses the smallest after which an image is misclassified.
+        matched_drop: Drop of the true class's log-odds to which attack and corruption are adjusted, in nats, or
+            ``corrupt_mis`` for that of the corrupted error of the same image; none does not adjust them.
+        players: ``auto``, ``tokens`` or ``pixels``. C4 always uses pixels, so that both models see the same.
+        grid: g for g x g players; none uses the largest up to 8 x 8 that consists of whole patch tokens or divides the
             image.
-        baseline: What hides cells of pixels: ``image_mean``, ``data_mean`` or ``blur``.
+        baseline: Replacement for hidden cells of pixels: ``image_mean``, ``data_mean`` or ``blur``.
         blocks: Blocks of neighbouring players whose pairs are measured.
-        side: Players a side of a block.
+        side: Players per side of a block.
         contexts: Draws of each pair at an order, on average over the orders.
-        noise: Share of the variance between images that may be sampling noise: orders get their contexts accordingly,
-            by a pilot; none gives all the same.
-        permutations: Of the mean curve F(k) in C7.
+        noise: Share of the variance between images that may be sampling noise: contexts are allocated to orders
+            accordingly, by a pilot; none gives all orders the same.
+        permutations: Permutations for the mean curve F(k) in C7.
         draws: Bootstrap resamples, at least 1000.
-        seed: Seeds the keys of the images, and all resampling.
+        seed: Seed of the keys of the images, and of all resampling.
     """
 
     limit: int = 50
@@ -123,7 +123,7 @@ def common_grid(sizes: Sequence[tuple[int, int]], most: int = 8) -> int:
     At most ``most`` cells a side.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no such grid.
     """
     fitting = [g for g in range(2, most + 1) if all(h % g == 0 and w % g == 0 for h, w in sizes)]
     if not fitting:
@@ -136,15 +136,15 @@ class PatchClaimConfig:
     """Settings of the claim ``interactions.C8``.
 
     Attributes:
-        limit: Right images to look at, the first in the order of the data.
+        limit: Largest number of correctly classified images, the first in the order of the data.
         value: Value function that the search follows, of the true class.
         share: Largest share of patches shown or hidden, in (0, 1).
         players: ``auto``, ``tokens`` or ``pixels``.
-        grid: g for g x g patches; none takes at most 8 x 8.
-        baseline: What hides cells of pixels.
-        permutations: Of the sampled Shapley values.
+        grid: g for g x g patches; none uses at most 8 x 8.
+        baseline: Replacement for hidden cells of pixels.
+        permutations: Permutations for the sampled Shapley values.
         draws: Bootstrap resamples, at least 1000.
-        seed: Seeds the keys of the images.
+        seed: Seed of the keys of the images.
     """
 
     limit: int = 50

@@ -1,4 +1,4 @@
-"""What is known of each image of a group: the numbers that statistics of groups are means of."""
+"""Features of each image of a group, from whose means the statistics of groups are computed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """What is known of each image of a group: float64, G images, R orders, V = 3 classes (true, target, difference).
+    """Features of each image of a group, float64, for G images, R orders, V = 3 classes (true, target, difference).
 
     Attributes:
         A, M, pos, neg, positive, U: (G, R, V), as in :class:`whywrong.explain.interactions.profile.Profile`.
-        raw: (G, R, V), mean square over pairs before the noise is taken out.
+        raw: (G, R, V), mean square over pairs before noise is subtracted.
         disentanglement: (G, R, V), as in ``Profile``.
-        A_se, M_se, U_se: (G, R, V), sampling errors.
+        A_se, M_se, U_se: (G, R, V), standard errors of sampling.
         full, empty: (G, V), value of the whole image and of the one in which every player is absent.
     """
 
@@ -36,7 +36,7 @@ class Features:
 
     @staticmethod
     def join(parts: Sequence[Features]) -> Features:
-        """Join the features of several lots of images."""
+        """Concatenate the features of several batches of images."""
         return Features(**{e.name: np.concatenate([getattr(p, e.name) for p in parts]) for e in fields(Features)})
 
     def __len__(self) -> int:

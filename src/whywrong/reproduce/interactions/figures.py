@@ -1,7 +1,7 @@
-"""Figures of the claims about interactions: profiles with bands, differences, shares of signs, attribution, curves.
+"""Figures of the claims about interactions, with profiles, differences, shares of signs, attribution and curves.
 
-Curves carry their names at their ends, the zero line is drawn, and one sentence above says what there is to see. Hues
-stay apart for colour-blind eyes, and every line has a dash of its own besides.
+Curves are labelled at their ends, the zero line is drawn, and a sentence above says what the figure shows. Hues are
+distinguishable for colour-blind readers, and every line has its own dash pattern.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def draw_curves(result: ClaimResult) -> Figure:
 
 
 def _grid(result: ClaimResult, *, rows: int, heights: Sequence[float] = (1,)) -> tuple[Figure, list[list[Axes]]]:
-    """A figure with its sentence above two columns of axes."""
+    """Create a figure with its sentence above two columns of axes."""
     import textwrap
 
     from matplotlib.figure import Figure
@@ -194,7 +194,10 @@ def _grid(result: ClaimResult, *, rows: int, heights: Sequence[float] = (1,)) ->
 
 
 def _profiles(place: Axes, ratios: np.ndarray, lines: Mapping[str, Any], noisy: Mapping[str, Sequence[bool]]) -> None:
-    """Curves (R, 3) with their intervals and names; points that are mostly noise are hollow."""
+    """Draw curves (R, 3) with their intervals and names.
+
+    Points that are mostly noise are hollow.
+    """
     ends: list[tuple[float, str, str]] = []
     for group, line in lines.items():
         colour, dash, label = STYLES.get(group, (GREY, "-", "their sources"))
@@ -209,7 +212,7 @@ def _profiles(place: Axes, ratios: np.ndarray, lines: Mapping[str, Any], noisy: 
 
 
 def _label_ends(place: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Names to the right of the curves, moved apart where they would touch."""
+    """Write names to the right of the curves, moved apart to avoid overlaps."""
     low, high = place.get_ylim()
     gap = 0.075 * (high - low)
     at = sorted(ends)
@@ -234,7 +237,10 @@ def _label_ends(place: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
 
 
 def _control(place: Axes, ratios: np.ndarray, shown: Mapping[str, Any], name: str) -> list[tuple[float, str, str]]:
-    """The difference of the control to its sources, a thin line; its end and name."""
+    """Draw the difference of the control from its sources as a thin line.
+
+    Returns its end and name.
+    """
     if not shown["control"]:
         return []
     colour, dash, label = STYLES["control"]
@@ -247,12 +253,12 @@ def _noisy(shown: Mapping[str, Any], name: str, groups: Mapping[str, str]) -> di
 
 
 def _words(name: str, group: str) -> str:
-    """``log_odds_true`` in words."""
+    """Write names such as ``log_odds_true`` in words."""
     kind, _, of = name.rpartition("_")
     which = "true class" if of == "true" else "predicted class" if group else "predicted class (runner-up where right)"
     return f"{kind.replace('_', '-')} of the {which}"
 
 
 def _foot(places: list[list[Axes]], text: str) -> None:
-    """A line of small print below the axes, for which the layout makes room."""
+    """Write a line of small print below the axes, with space reserved by the layout."""
     places[-1][0].figure.supxlabel(text, x=0.012, ha="left", fontsize=7.5, color=GREY)

@@ -1,4 +1,4 @@
-"""Claims C1, C2, C3, C5 and C6: how the profiles of groups of images differ.
+"""Claims C1, C2, C3, C5 and C6, about the differences of profiles between groups of images.
 
 Source: Sumiyasu et al. 2022, arXiv 2210.03349 (C1 to C3, C5; only the abstract could be read, so bands, attack and
 tests are ours); Deng et al. 2022 (C6).
@@ -48,7 +48,7 @@ ERRORS = ("clean_mis", "adv_mis", "corrupt_mis")
 def attacks_raise_high_orders(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
     """Test claim C1, that attacks strengthen interactions of high orders.
 
-    In attacked images that are misclassified, against their sources.
+    Attacked images that are misclassified are compared with their sources.
     """
     measured = measured_groups(context, ("correct", "adv_mis"))
     return _one_band(measured, context.config, "adv_mis", "high", above=True)
@@ -58,7 +58,7 @@ def attacks_raise_high_orders(context: ClaimContext[InteractionsClaimConfig]) ->
 def corruption_lowers_low_orders(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
     """Test claim C2, that corruptions weaken interactions of low orders.
 
-    In corrupted images that are misclassified, against their sources.
+    Corrupted images that are misclassified are compared with their sources.
     """
     needed = ("correct", "corrupt_mis")
     measured = measured_groups(context, needed, useful=("control",))
@@ -83,7 +83,7 @@ def signs_differ(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
 def both_ends_are_high(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
     """Test claim C6, that J is highest at the lowest and the highest orders.
 
-    Higher than at r in 0.3..0.7, in images that are classified correctly.
+    It is compared with r in 0.3..0.7, in correctly classified images.
     """
     measured = measured_groups(context, ("correct",))
     orders, players = measured.orders, measured.players
@@ -129,7 +129,10 @@ def both_ends_are_high(context: ClaimContext[InteractionsClaimConfig]) -> ClaimR
 def _one_band(
     measured: MeasuredGroups, config: InteractionsClaimConfig, group: str, band: Literal["low", "high"], *, above: bool
 ) -> ClaimResult:
-    """A claim about one band of orders in one group, paired with its sources, for both classes."""
+    """Test a claim about one band of orders in one group.
+
+    The group is paired with its sources, and both classes are tested.
+    """
     paired = compare(measured, group, "source", draws=config.draws, seed=config.seed)
     unpaired = compare(measured, group, "correct", draws=config.draws, seed=config.seed)
     sources = curves_of(measured, group, source=True, draws=config.draws, seed=config.seed)
@@ -177,7 +180,10 @@ def _one_band(
 
 
 def _control(measured: MeasuredGroups, config: InteractionsClaimConfig, band: str) -> tuple[Comparison | None, str]:
-    """What the same corruptions do to images that stay right, compared with their sources, and a sentence of it."""
+    """Measure the effect of the same corruptions on images that stay correct.
+
+    The effect is the difference from their sources; a sentence describes it.
+    """
     if "control" not in measured.groups or len(measured.groups["control"].group) < 2:
         return None, ""
     paired = compare(measured, "control", "source", draws=config.draws, seed=config.seed)
@@ -196,7 +202,10 @@ def _control(measured: MeasuredGroups, config: InteractionsClaimConfig, band: st
 def _vectors(
     measured: MeasuredGroups, config: InteractionsClaimConfig, groups: tuple[str, ...], statistic: str, words: str
 ) -> ClaimResult:
-    """A claim that a statistic, as a vector over the orders, differs between groups."""
+    """Test a claim that a statistic differs between groups.
+
+    The statistic is a vector over the orders.
+    """
     numbers: dict[str, Any] = {}
     outcomes: dict[str, Effect] = {}
     for v, word in enumerate(CLASS_WORDS[:2]):

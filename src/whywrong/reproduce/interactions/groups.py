@@ -1,12 +1,12 @@
-"""Groups of images whose interactions are compared: right ones, and errors of three causes, made here.
+"""Groups of images whose interactions are compared, correctly classified images and errors with three causes.
 
-``correct`` images are read as labelled; ``clean_mis`` are not, as they came; ``adv_mis`` are correct images that an
-attack made wrong; ``corrupt_mis`` are correct images that a corruption made wrong; ``control`` are correct images that
-stay right under the same corruptions. An error that was made knows its source, so that both can be measured with the
-same pairs, contexts and classes.
+``correct`` images are predicted as labelled; ``clean_mis`` are misclassified without any change; ``adv_mis`` are
+correct images that are misclassified after an attack; ``corrupt_mis`` are correct images that are misclassified after a
+corruption; ``control`` are correct images that stay correct under the same corruptions. A made error refers to its
+source, so that both can be measured with the same pairs, contexts and classes.
 
 Source: Sumiyasu et al. 2022, arXiv 2210.03349 (the comparison; its attack and corruptions could not be read and are
-ours); Ren et al. 2021 (attacks brought to one strength, the fall of the true class).
+ours); Ren et al. 2021 (attacks adjusted to one strength, the drop of the true class).
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ class GroupsConfig:
     """Settings of :func:`whywrong.reproduce.interactions.make_groups.make_groups`, checked once, when built.
 
     Attributes:
-        groups: Which to make, of :data:`GROUPS`.
-        per_group: Most images of each; fewer than 20 are warned about.
+        groups: Groups to make, of :data:`GROUPS`.
+        per_group: Largest number of images of each; fewer than 20 cause a warning.
         eps: Radius of the linf attack in [0, 1] units.
         step_size: Length of its steps, [0, 1] units.
-        steps: Its steps; all are taken, and the point of highest cross entropy is kept.
-        random_start: Start it at a random point of the ball.
+        steps: Its number of steps; all are taken, and the point of highest cross entropy is kept.
+        random_start: Whether it starts at a random point of the ball.
         kinds: Corruptions, names of ``whywrong.data.corruptions``; errors are spread over them.
-        severity: 1 to 5 for all; None takes for each image the smallest that makes it wrong, or with ``matched_drop``
-            the one that comes nearest to it.
-        matched_drop: How far the log-odds of the true class shall fall, in nats, in attacked and corrupted images
-            alike, so that their strengths match; ``corrupt_mis`` for as far in each attacked image as in the corrupted
-            error of the same source; None leaves both as the settings above give them. The attack is weakened along
-            the straight line back to the image; with a number, corrupted images must come within ``drop_tolerance``.
+        severity: 1 to 5 for all; None uses for each image the smallest after which it is misclassified, or with
+            ``matched_drop`` the one that comes closest to it.
+        matched_drop: Drop of the log-odds of the true class, in nats, for attacked and corrupted images alike, so that
+            their strengths match; ``corrupt_mis`` for the drop of the corrupted error of the same source; None does not
+            adjust strengths. The attack is weakened along the straight line back to the image; with a number, corrupted
+            images must come within ``drop_tolerance``.
         drop_tolerance: Share of ``matched_drop``, in (0, 1].
-        skip_empty: Leave out a group that comes out empty, with a note, instead of refusing.
-        seed: Seeds attack and corruption where the caller names no keys.
+        skip_empty: Whether an empty group is omitted with a note instead of refused.
+        seed: Seed of attack and corruption if the caller passes no keys.
     """
 
     groups: tuple[str, ...] = GROUPS
@@ -100,14 +100,14 @@ class Group:
     Attributes:
         name: One of :data:`GROUPS`.
         x: (G, C, H, W) in [0, 1].
-        rows: (G,) int64, the caller's image that each is, or was made from.
-        keys: (G,) int64, of that image: an error and its source share it.
+        rows: (G,) int64, row of the caller's image that each is, or was made from.
+        keys: (G,) int64, key of that image, shared by an error and its source.
         y: (G,) int64, true class.
-        target: (G,) int64, the class t that stands against it: the predicted one of an error, else the runner-up. The
+        target: (G,) int64, the class t to compare with: the predicted one of an error, otherwise the runner-up. The
             source is measured with the same.
-        log_odds: (G,) float64, of the true class, in nats.
-        drop: (G,) float64, how far they fell from the source; 0 where nothing was done.
-        made_by: What was done to each: "" , "pgd", or kind and severity of the corruption.
+        log_odds: (G,) float64, log-odds of the true class, in nats.
+        drop: (G,) float64, drop of the log-odds from the source; 0 for unchanged images.
+        made_by: Change of each image: "", "pgd", or kind and severity of the corruption.
     """
 
     name: str
@@ -126,14 +126,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Groups:
-    """Groups by name, and how they came about.
+    """Groups by name, and how they were made.
 
     Attributes:
-        groups: Those asked for.
-        x: (N, C, H, W), the caller's images, sources among them.
+        groups: The requested groups.
+        x: (N, C, H, W), the caller's images, including sources.
         settings: Attack, corruptions and strengths in one sentence.
-        notes: What makes a comparison weaker than it could be.
-        forwards, backwards: Passes that making them took.
+        notes: Limits of the comparison.
+        forwards, backwards: Passes needed to make them.
     """
 
     groups: dict[str, Group]
@@ -150,10 +150,10 @@ class Groups:
 
 
 def check_names(setting: str, names: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse an empty list of names, a repetition, or a name that is not known.
+    """Refuse an empty list of names, a duplicate, or an unknown name.
 
     Raises:
-        InputError: Names the setting and what there is.
+        InputError: The message lists the setting and the known names.
     """
     odd = [name for name in names if name not in known]
     if odd:

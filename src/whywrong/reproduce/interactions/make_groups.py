@@ -1,4 +1,4 @@
-"""Making groups of images whose interactions are to be compared: sorting, attacking, corrupting, matching strengths."""
+"""Construction of groups of images for a comparison of interactions, by sorting, attacking and corrupting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from whywrong.models.classifier import Classifier
 from whywrong.reproduce.interactions.groups import GROUPS, Group, Groups, GroupsConfig
 
 FEWEST = 20
-_CHUNK = 64  # correct images tried at a time
+_CHUNK = 64  # correct images processed at a time
 _HALVINGS = 12
 REMEDY = {
     "correct": "the model reads no image as labelled: check the labels with `whywrong check`",
@@ -34,21 +34,21 @@ REMEDY = {
 def make_groups(
     classifier: Classifier, x: Tensor, y: Tensor, *, keys: Tensor | None = None, config: GroupsConfig | None = None
 ) -> Groups:
-    """Sort images into right and wrong, and make wrong ones of the right ones.
+    """Sort images into correct and misclassified ones, and make errors.
 
-    Right images are tried in their order, a batch at a time, until every group is full; so ``correct`` and the sources
-    of the errors are the same images where that is possible.
+    Correct images are processed in order, a batch at a time, until every group is full; so ``correct`` and the sources
+    of the errors are the same images if possible.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients where ``adv_mis`` is asked for.
+        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); must grant gradients for ``adv_mis``.
         x: Images, (N, C, H, W), floating point, in [0, 1]; left untouched.
         y: True classes, (N,), int64.
-        keys: Seed of each image's attack and corruption, (N,) int64; default (config.seed, row).
-        config: Settings; None takes the defaults.
+        keys: Seed of each image's attack and corruption, (N,) int64; None uses (config.seed, row).
+        config: Settings; None uses the defaults.
 
     Raises:
-        InputError: An argument breaks the contract above, or a group comes out empty; the message says what to do.
-        AccessError: An attack was asked for and the classifier grants no gradients.
+        InputError: An argument breaks the contract above, or a group is empty; the message says what to do.
+        AccessError: An attack is needed and the classifier grants no gradients.
     """
     config = config or GroupsConfig()
     check_images(x, classifier.preprocess.channels if classifier.preprocess else None)
@@ -65,7 +65,7 @@ def make_groups(
 
 
 class _Maker:
-    """Making the groups of one set of images."""
+    """Maker of the groups of one set of images."""
 
     def __init__(self, classifier: Classifier, x: Tensor, y: Tensor, keys: Tensor, config: GroupsConfig) -> None:
         self.classifier, self.x, self.y, self.keys, self.config = classifier, x, y, keys, config
@@ -78,16 +78,19 @@ class _Maker:
         self.log_odds = self.true_log_odds(self.logits, y)
 
     def ask(self, x: Tensor) -> Tensor:
-        """Logits on the CPU; NaN where there is no answer."""
+        """Compute logits on the CPU.
+
+        Rows without finite logits are NaN.
+        """
         return self.classifier.logits_or_faults(x)[0].cpu()
 
     @staticmethod
     def true_log_odds(logits: Tensor, y: Tensor) -> Tensor:
-        """(B,) float64."""
+        """Compute the log-odds of the true class, (B,) float64."""
         return class_values(logits, y, y, (ValueFunction(of="true"),))[:, 0]
 
     def run(self) -> Groups:
-        """All groups that were asked for."""
+        """Make all requested groups."""
         wanted, most = self.config.groups, self.config.per_group
         found: dict[str, Group] = {}
         if "correct" in wanted:
@@ -121,11 +124,11 @@ class _Maker:
         return Groups(ordered, self.x, _sentence(ordered, self.config), tuple(notes), forwards, backwards)
 
     def as_they_came(self, name: str, rows: Tensor) -> Group:
-        """A group of images to which nothing was done."""
+        """Build a group of unchanged images."""
         return self.group(name, rows, self.x[rows.to(self.x.device)], self.logits[rows], [""] * len(rows))
 
     def group(self, name: str, rows: Tensor, x: Tensor, logits: Tensor, made_by: Sequence[str]) -> Group:
-        """A group from its images and their logits."""
+        """Build a group from its images and their logits."""
         y, predicted = self.y[rows], logits.argmax(1)
         target = torch.where(predicted == y, best_other(logits, y), predicted) if len(rows) else y
         log_odds = self.true_log_odds(logits, y)
@@ -133,7 +136,10 @@ class _Maker:
         return Group(name, x, rows, self.keys[rows], y, target, log_odds, fallen, tuple(made_by))
 
     def attacked(self, right: Tensor, drop: Tensor) -> Group:
-        """The first of the right images (N,) that the attack makes wrong; falls ``drop`` (N,) where strengths match."""
+        """Attack the correct images ``right`` (N,) and collect the misclassified ones.
+
+        The first ones are kept. If strengths are matched, the log-odds of each must drop by ``drop`` (N,).
+        """
         rows: list[Tensor] = []
         images: list[Tensor] = []
         logits: list[Tensor] = []
@@ -162,10 +168,10 @@ class _Maker:
         return self.group("adv_mis", taken, x, z, ["pgd"] * len(taken))
 
     def weakened(self, rows: Tensor, attacked: Tensor, drop: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Changes shortened until the log-odds of the true class have fallen by ``drop`` (B,), by bisection.
+        """Shorten changes until the log-odds of the true class drop by ``drop`` (B,).
 
         Returns:
-            Images, logits, and whether the log-odds had fallen so far at all.
+            Images, logits, and whether the log-odds drop that far at all.
         """
         x, y = self.x[rows.to(self.x.device)], self.y[rows]
         change = attacked - x
@@ -185,7 +191,10 @@ class _Maker:
         return image, logits, reaches
 
     def corrupted(self) -> dict[str, Group]:
-        """Right images that a corruption makes wrong, and those that the same corruptions leave right."""
+        """Corrupt correct images.
+
+        Returns those that are then misclassified, and those that stay correct.
+        """
         config, most = self.config, self.config.per_group
         levels = SEVERITIES if config.severity is None else (config.severity,)
         options = [(kind, level) for kind in config.kinds for level in levels]
@@ -211,7 +220,11 @@ class _Maker:
         }
 
     def under(self, rows: Tensor, options: Sequence[tuple[str, int]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Wrong, right, and the fall of the log-odds, (B, options) each; an image without an answer is neither."""
+        """Classify images under each option.
+
+        Returns whether they are misclassified, whether they are correct, and the drop of the log-odds, (B, options)
+        each. An image without finite logits is neither.
+        """
         x, keys = self.x[rows.to(self.x.device)], self.keys[rows].to(self.x.device)
         asked = [self.ask(corrupt(x, kind, level, keys=keys)) for kind, level in options]
         finite = torch.stack([logits.isfinite().all(1) for logits in asked], 1)
@@ -220,7 +233,7 @@ class _Maker:
         return ~right & finite, right & finite, drop
 
     def with_corruption(self, name: str, chosen: list[tuple[int, int]], options: Sequence[tuple[str, int]]) -> Group:
-        """A group of corrupted images, made again from their keys."""
+        """Rebuild a group of corrupted images from their keys."""
         chosen = sorted(chosen)
         rows = torch.tensor([image for image, _ in chosen], dtype=torch.int64)
         option = torch.tensor([number for _, number in chosen], dtype=torch.int64)
@@ -235,7 +248,10 @@ class _Maker:
 
 
 def _choose(wrong: Tensor, drop: Tensor, config: GroupsConfig) -> Tensor:
-    """(B, kinds) int64: which severity of each kind makes an image wrong at the strength asked for; -1 where none."""
+    """Choose the severity of each kind after which an image is misclassified.
+
+    Returns (B, kinds) int64 at the required strength, -1 if there is none.
+    """
     if config.matched_drop is None or isinstance(config.matched_drop, str):
         distance = torch.arange(wrong.shape[2], dtype=torch.float64).expand(wrong.shape)
         limit = torch.inf
@@ -248,7 +264,10 @@ def _choose(wrong: Tensor, drop: Tensor, config: GroupsConfig) -> Tensor:
 
 
 def _controls(errors: list[tuple[int, int]], stays: list[tuple[int, Tensor]]) -> list[tuple[int, int]]:
-    """For each error another image that the same corruption leaves right, each image once, in their order."""
+    """Choose for each error another image that the same corruption leaves correct.
+
+    Each image is used once, in order.
+    """
     used: set[int] = set()
     found: list[tuple[int, int]] = []
     for _, option in errors:
@@ -260,7 +279,7 @@ def _controls(errors: list[tuple[int, int]], stays: list[tuple[int, Tensor]]) ->
 
 
 def _sentence(groups: dict[str, Group], config: GroupsConfig) -> str:
-    """What was done to the images, and how far the true class fell."""
+    """Describe the changes of the images, and the drop of the true class."""
     parts: list[str] = []
 
     def fell(name: str) -> str:

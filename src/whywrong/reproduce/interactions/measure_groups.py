@@ -1,9 +1,8 @@
 """Profiles of groups of images and of their sources, with the same pairs, contexts and classes.
 
-An error and the image it was made from share their key, hence their pairs and contexts (common random numbers), and
-are measured for the same class t; an image that is the source of several errors is measured once, for all their classes
-from the same passes.
-Source: Ren et al. 2021 (clean and attacked image in the same contexts).
+An error and its source share their key, hence their pairs and contexts (common random numbers), and are measured for
+the same class t. The source of several errors is measured once, for all their classes from the same passes. Source: Ren
+et al. 2021 (clean and attacked image in the same contexts).
 """
 
 from __future__ import annotations
@@ -43,15 +42,15 @@ class MeasureConfig:
     Attributes:
         value: Kind of value function, as in ``ValueFunction``; measured for the true class, the class t, and their
             difference.
-        players: What the players are.
+        players: Kind of players.
         method: Estimator: ``balanced``, ``shared`` or ``faithful``.
         contexts: K, draws of each pair at an order, on average over the orders, the same in every image; at least 2.
-        noise: Share in (0, 1) of the variance between images that may be sampling noise; orders get their contexts
-            accordingly, by a pilot. None gives all orders the same.
-        units: Fewest independent permutations of an order, at least 2.
+        noise: Share in (0, 1) of the variance between images that may be sampling noise; contexts are allocated to
+            orders accordingly, by a pilot. None gives all orders the same.
+        units: Smallest number of independent permutations per order, at least 2.
         ratios: Orders, as shares in [0, 1] of the n - 2 other players.
-        blocks: Blocks of neighbouring players whose pairs are measured, at places drawn with each image's key.
-        side: Players a side of a block.
+        blocks: Blocks of neighbouring players whose pairs are measured, at positions drawn with each image's key.
+        side: Players per side of a block.
         radius: Largest distance of a pair, in rows and columns.
         seed: Part of the identity of a measurement; images draw from their keys.
     """
@@ -88,13 +87,13 @@ class MeasureConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """One group, measured.
+    """Measurements of one group.
 
     Attributes:
         group: The images.
-        own: Features of the images themselves.
-        source: Features of the images they were made from, for the same class t; None where nothing was done.
-        source_x: (G, C, H, W), these images; None likewise.
+        own: Features of its images.
+        source: Features of their sources, for the same class t; None if the images are unchanged.
+        source_x: (G, C, H, W), the sources; None if the images are unchanged.
     """
 
     group: Group
@@ -105,21 +104,21 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeasuredGroups:
-    """All groups, measured.
+    """Measurements of all groups.
 
     Attributes:
-        groups: By name.
-        names: Of the three values, as ``log_odds_true``.
+        groups: Groups by name.
+        names: Names of the three values, such as ``log_odds_true``.
         orders, ratios: R orders s, and s / (n - 2).
-        players: n.
+        players: Number n of players.
         kind: ``pixels`` or ``tokens``.
-        fallback: Why pixels took the place of tokens; None where they did not.
+        fallback: Why pixels were used instead of tokens; None otherwise.
         exact: Orders that were enumerated.
-        pairs: Pairs an image.
-        images: Images measured, sources included.
-        forwards: Passes, all images together.
+        pairs: Pairs per image.
+        images: Number of images measured, including sources.
+        forwards: Forward passes of all images.
         settings: How the groups were made.
-        notes: What makes the comparison weaker.
+        notes: Limits of the comparison.
     """
 
     groups: dict[str, Measured]
@@ -149,12 +148,12 @@ def measure_groups(
     Args:
         classifier: Images to logits.
         groups: From :func:`whywrong.reproduce.interactions.make_groups.make_groups`.
-        config: Settings; None takes the defaults.
-        progress: Told, after every few images, how many are measured, how many there are, and the passes so far.
+        config: Settings; None uses the defaults.
+        progress: Called every few images with the number measured, the total, and the passes so far.
 
     Raises:
-        InputError: A grid, order or tile that the images do not allow.
-        NonFiniteError: The classifier answers a masked image with NaN or infinity.
+        InputError: The images do not allow a grid, order or tile.
+        NonFiniteError: The classifier returns NaN or infinity for a masked image.
     """
     config = config or MeasureConfig()
     jobs, places = plan_measurements(groups)
@@ -196,7 +195,7 @@ def measure_groups(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """A few images, measured."""
+    """Measurements of a few images."""
 
     features: Features
     game: SeveralTargets
@@ -207,7 +206,7 @@ class _Part:
 
 
 def _pilot(classifier: Classifier, jobs: MeasurementPlan, config: MeasureConfig) -> tuple[int, int | tuple[int, ...]]:
-    """Passes of the pilot, and the contexts it gives to each order."""
+    """Run the pilot, and return its passes and the contexts of each order."""
     if config.noise is None:
         return 0, config.contexts
     rows = torch.linspace(0, len(jobs.y) - 1, min(PILOT_IMAGES, len(jobs.y))).long()
@@ -230,7 +229,10 @@ def _measure(
     contexts: int | tuple[int, ...],
     config: MeasureConfig,
 ) -> _Part:
-    """Profiles of the images in ``rows``, with contexts drawn by ``keys``, so many at every order or at each."""
+    """Measure the profiles of the images in ``rows``, with contexts drawn by ``keys``.
+
+    Their number is one for all orders, or one per order.
+    """
     game = SeveralTargets(
         classifier,
         jobs.x[rows.to(jobs.x.device)],
@@ -257,7 +259,10 @@ def _measure(
 
 
 def _features(profiles: Sequence[Profile], game: Game, targets: int) -> Features:
-    """Features (b, ..., 1 + 2 T) of a chunk; NaN in the slots that it does not use."""
+    """Collect features (b, ..., 1 + 2 T) of a chunk.
+
+    Unused slots are NaN.
+    """
     ends = game(torch.stack([torch.ones(game.players), torch.zeros(game.players)]).bool().expand(game.images, 2, -1))
     found = {"full": ends[:, 0], "empty": ends[:, 1]}
     found["raw"] = torch.cat([profile.mean.square().nanmean(2) for profile in profiles], 1)

@@ -1,6 +1,6 @@
-"""Which images of a comparison of groups are measured, each of them once.
+"""Plan of the images measured in a comparison of groups, each of them once.
 
-An image that is the source of several errors, or stands in a group itself, is measured for all their classes together.
+An image that is the source of several errors, or belongs to a group itself, is measured for all their classes together.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from whywrong.reproduce.interactions.groups import MADE, Group, Groups
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeasurementPlan:
-    """All images to be measured, each once: those with most classes t first.
+    """All images to measure, each once, those with most classes t first.
 
     Attributes:
         x: (N, C, H, W).
         y: (N,) int64, true classes.
         keys: (N,) int64.
-        targets: (N, T) int64, classes t; of a row the first ones of ``width`` count.
+        targets: (N, T) int64, classes t; only the first ``width`` of a row are valid.
         width: (N,) int64.
     """
 

@@ -1,4 +1,4 @@
-"""Bands of orders: low, middle and high.
+"""Bands of low, middle and high orders.
 
 Source: Yao et al. 2023 (low up to 0.2, high from 0.8 of the players).
 """

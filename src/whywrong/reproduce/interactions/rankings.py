@@ -1,4 +1,4 @@
-"""Claim C8: patches chosen together (MoXI) show and break a decision better than patches ranked one by one.
+"""Claim C8, that patches chosen together (MoXI) make and break a decision better than patches ranked one by one.
 
 Source: Sumiyasu et al. 2024, arXiv 2401.03785, section 5.
 """
@@ -28,7 +28,8 @@ RIVALS = ("shapley", "grad_cam", "rollout")
 def groups_beat_rankings(context: ClaimContext[PatchClaimConfig]) -> ClaimResult:
     """Test claim C8, that patch groups beat rankings of patches.
 
-    Insertion above, deletion below Shapley values, Grad-CAM and rollout, with few patches shown or hidden.
+    With few patches shown or hidden, its insertion curve lies above those of Shapley values, Grad-CAM and rollout, and
+    its deletion curve below.
     """
     classifier, config = context.classifier, context.config
     x, y, ids = first_images(classifier, context.data, wrong=0, right=config.limit, progress=context.progress)
@@ -88,8 +89,11 @@ def groups_beat_rankings(context: ClaimContext[PatchClaimConfig]) -> ClaimResult
 def _curves(
     context: ClaimContext[PatchClaimConfig], x: torch.Tensor, y: torch.Tensor, keys: torch.Tensor
 ) -> tuple[dict[str, np.ndarray], dict[str, str], int]:
-    """Ranking to whether each image is read rightly, (2, N, K + 1) for insertion and deletion; rankings that the model
-    does not allow, with the reason; and the number of patches."""
+    """Compute by ranking whether each image is predicted correctly.
+
+    Returns (2, N, K + 1) for insertion and deletion; the rankings that the model does not allow, with the reason; and
+    the number of patches.
+    """
     classifier, config = context.classifier, context.config
     players = coarse_players(classifier, x, kind=config.players, grid=config.grid, baseline=config.baseline)
     game = PatchGame(classifier, x, y, functions=(ValueFunction(kind=config.value),), config=players)

@@ -1,4 +1,4 @@
-"""Means over images that a group's statistics are made of: as they are, resampled, swapped with sources, dealt anew."""
+"""Means over images from which a group's statistics are computed, original, resampled, swapped or permuted."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def means_of(features: Features, weights: np.ndarray) -> Means:
 
 
 def resamples(images: int, draws: int, seed: int) -> np.ndarray:
-    """Draw how often each image comes up, as shares (draws, images)."""
+    """Draw bootstrap weights of the images, as shares (draws, images)."""
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), draws) / images
 
 
 def swapped(own: Features, other: Features, flips: int, seed: int) -> tuple[tuple[Means, Means], bool]:
-    """Compute the means of both sides after pairs were swapped or not."""
+    """Compute the means of both sides after pairs were randomly swapped."""
     signs, exact = signs_of(len(own), flips, seed)
     sides = columns(own), columns(other)
     first: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""An image game that speaks of several wrong classes at once."""
+"""An image game for several wrong classes at once."""
 
 from __future__ import annotations
 

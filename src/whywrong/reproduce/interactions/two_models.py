@@ -1,7 +1,7 @@
-"""Claim C4: the profiles of two models, on the same images and the same cells.
+"""Claim C4, about the profiles of two models on the same images and cells.
 
-Source: Sumiyasu et al. 2022, arXiv 2210.03349, abstract (vision transformers differ from convolutional nets; no
-direction could be read).
+Source: Sumiyasu et al. 2022, arXiv 2210.03349, abstract (vision transformers differ from convolutional networks; the
+direction could not be read).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from whywrong.reproduce.protocol import (
 def transformer_differs(context: ClaimContext[InteractionsClaimConfig]) -> ClaimResult:
     """Test claim C4, that the form J differs between transformers and conv nets.
 
-    Both read the same images rightly, with the same cells of pixels hidden; each image is compared with itself. How
-    far two models of one kind are apart is for a second call to say: the distance is printed to be compared.
+    Both classify the same images correctly, with the same cells of pixels hidden; each image is compared with itself.
+    The distance is reported, so that a second call with two models of one kind can be compared.
     """
     config = context.config
     x, y, keys = _both_right(context)
@@ -89,7 +89,10 @@ def transformer_differs(context: ClaimContext[InteractionsClaimConfig]) -> Claim
 
 
 def _both_right(context: ClaimContext[InteractionsClaimConfig]) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Images at the input size of each model, labels and keys, of items that both read rightly."""
+    """Read the images that both models classify correctly.
+
+    Returns them at the input size of each model, with labels and keys.
+    """
     read = [
         first_images(model, context.data, wrong=0, right=context.config.pool, progress=context.progress)
         for model in context.models
@@ -106,7 +109,9 @@ def _both_right(context: ClaimContext[InteractionsClaimConfig]) -> tuple[list[Te
 def _distance(
     first: np.ndarray, second: np.ndarray, config: InteractionsClaimConfig
 ) -> tuple[tuple[float, float, float, float], list[list[float]], dict[str, list[list[float]]]]:
-    """How far J is apart between two models, from A (N, R) of the same images.
+    """Measure how much J differs between two models.
+
+    It is computed from A (N, R) of the same images.
 
     Returns:
         Root mean square over orders of the mean difference of J, its interval and p; the difference by order with
@@ -138,7 +143,10 @@ def _distance(
 
 
 def _form(A: np.ndarray) -> np.ndarray:
-    """J of each image; NaN where nothing interacts."""
+    """Compute J of each image.
+
+    NaN if nothing interacts.
+    """
     level = A.mean(-1, keepdims=True)
     return np.divide(A, level, out=np.full_like(A, np.nan), where=level > 0)
 

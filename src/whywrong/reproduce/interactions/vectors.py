@@ -1,4 +1,4 @@
-"""Whether groups of images differ in a whole profile: one test over all orders.
+"""Test whether groups of images differ in their profiles, over all orders at once.
 
 Source: Anderson 2001, "A new method for non-parametric multivariate analysis of variance" (permutation of the share of
 squared distances between groups).
@@ -20,12 +20,12 @@ def shape_vectors(features: Features, statistic: str, value: int) -> np.ndarray:
     """Return a profile (G, R) of each image.
 
     Args:
-        features: Of a group.
+        features: Features of a group.
         statistic: ``A``, ``M``, ``pos_share``, or ``J`` for A through its mean over the orders.
-        value: Which value function, 0 for the true class, 1 for the class t.
+        value: Index of the value function, 0 for the true class, 1 for the class t.
 
     Raises:
-        InputError: Another statistic.
+        InputError: The statistic is unknown.
     """
     if statistic in ("A", "M"):
         return getattr(features, statistic)[:, :, value]
@@ -42,13 +42,14 @@ def shape_vectors(features: Features, statistic: str, value: int) -> np.ndarray:
 def vectors_differ(groups: Sequence[np.ndarray], *, draws: int = 2000, seed: int = 0) -> Effect:
     """Test whether groups explain more variance of vectors than chance would.
 
-    Every order counts the same: it is divided by its standard deviation over all images. Images without a profile (NaN)
-    are left out. The share is adjusted, so that chance explains 0 on average; p comes from dealing the images anew.
+    Every order has equal weight: it is divided by its standard deviation over all images. Images without a profile
+    (NaN) are excluded. The share is adjusted, so that chance explains 0 on average; p comes from permutations of the
+    images.
 
     Args:
         groups: Two or more of (G, R).
         draws: Permutations, and resamples of the images within their groups for the interval.
-        seed: One seed, one answer.
+        seed: Seed of all draws.
 
     Raises:
         InputError: Fewer than two groups, or a group of fewer than two images with a profile.
@@ -88,7 +89,10 @@ def vectors_differ(groups: Sequence[np.ndarray], *, draws: int = 2000, seed: int
 
 
 def _explained(pooled: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """(D,) adjusted share of the squared distances from the mean that lies between groups, for labels (D, N)."""
+    """Compute the share of squared distances that lies between groups.
+
+    The share (D,) is adjusted for chance; the distances are from the mean, and the labels (D, N).
+    """
     n, k = len(pooled), len(sizes)
     centred = pooled - pooled.mean(0)
     total = np.square(centred).sum()

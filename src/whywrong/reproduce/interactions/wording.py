@@ -1,4 +1,4 @@
-"""What the claims about groups have in common: verdict by sign, numbers stated, words, and what their figures show."""
+"""Common parts of the claims about groups, such as verdicts by sign, numbers, wording, and data of figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLASS_WORDS = ("true", "predicted", "difference")
 def decide_effect(effect: Effect, *, above: bool) -> Verdict:
     """Decide whether an effect lies above (or below) zero.
 
-    By its interval and its p-value adjusted over orders or bands.
+    The decision uses its interval and its p-value adjusted over orders or bands.
     """
     return verdicts_of([Part(effect, effect.p_holm, above=above)])[0]
 
@@ -32,9 +32,9 @@ def drawing_of(
     control: Comparison | None = None,
     band: str = "",
 ) -> dict[str, Any]:
-    """Collect what the figure shows.
+    """Collect the data of the figure.
 
-    Profiles of groups, or of a group and its sources with their difference.
+    These are profiles of groups, or of a group and its sources with their difference.
     """
     lines: dict[str, Curves] = {}
     shown = ("correct", *groups) if "correct" not in groups and "correct" in measured.groups else groups
@@ -77,7 +77,7 @@ def drawing_of(
 
 
 def common(measured: MeasuredGroups, group: str | None = None) -> dict[str, Any]:
-    """Collect what every claim states of its measurement."""
+    """Collect the facts that every claim reports about its measurement."""
     numbers: dict[str, Any] = {
         "groups": measured.settings or "images as they came",
         "players": f"{measured.players} {'patch tokens' if measured.kind == 'tokens' else 'cells of pixels'}",

@@ -1,4 +1,4 @@
-"""Claims of inverted attacks: white-box fixes of errors, their size and their direction."""
+"""Claims of inverted attacks, about white-box fixes of errors, their size and their direction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims of the inverted attack: fixes exist, they are small, and the true label is a privileged direction.
+"""Claims of the inverted attack, that fixes exist, are small, and favour the true label.
 
 Source: Haffar, Jebreel, Domingo-Ferrer and Sánchez 2021, DOI 10.1007/978-3-030-85529-1_26 (claims 1 and 3; only its
 abstract could be read, so the bounds are the two figures stated there); claim 6 is ours.
@@ -40,14 +40,14 @@ class InvertedClaimConfig:
     """Settings of the claims ``inverted.1``, ``inverted.3`` and ``inverted.6``.
 
     Attributes:
-        limit: Most errors to look at, the first in the order of the data; None takes all of them.
+        limit: Largest number of errors, the first in the order of the data; None uses all of them.
         attack: ``newton`` (the default of ``invert``), ``sign`` (A1) or ``one_gradient`` (A2).
         success: Share of errors that must be fixed for claim 1; the paper states 0.9967.
         queries: Mean candidates, over all errors, that claim 1 must stay below; the paper states 1.96.
-        whole_levels: Count a fix for claim 1 only where its 8-bit version is right too.
-        small: Median change of the most changed pixel that still counts as small in claim 3, in grey levels of
-            1/255. The paper gives no figure; 1 is ours: nobody can see it.
-        seed: Seeds the keys of the images.
+        whole_levels: Whether claim 1 only counts a fix if its 8-bit version is correctly classified too.
+        small: Median change of the most changed pixel that still counts as small in claim 3, in grey levels of 1/255.
+            The paper gives no number; 1, which is invisible, is ours.
+        seed: Seed of the keys of the images.
     """
 
     limit: int | None = None
@@ -72,7 +72,7 @@ class InvertedClaimConfig:
 def fixes_exist(models: Sequence[Classifier], data: LabelledImages, config: InvertedClaimConfig) -> ClaimResult:
     """Test claim 1, that nearly every error has a fix after about one iteration.
 
-    Every error counts, whatever its confidence; an error without a fix is charged all the candidates it used.
+    Every error counts, regardless of its confidence; an error without a fix counts with all candidates it used.
     """
     table = _measure(models[0], data, config)
     n = len(table["status"])
@@ -116,13 +116,13 @@ def fixes_exist(models: Sequence[Classifier], data: LabelledImages, config: Inve
 def fixes_are_small(models: Sequence[Classifier], data: LabelledImages, config: InvertedClaimConfig) -> ClaimResult:
     """Test claim 3, that the changes needed are small.
 
-    Medians and quantiles of the smallest distances found.
+    The result holds medians and quantiles of the smallest distances found.
     """
     table = _measure(models[0], data, config)
     n = len(table["status"])
     linf = 255 * np.asarray(table["rho_linf"], dtype=float)
     l2 = np.asarray(table["rho_l2"], dtype=float)
-    # An error without a fix is farther than any distance found: it counts as infinite in the median.
+    # An error without a fix exceeds any distance found: it counts as infinite in the median.
     linf, l2 = (np.where(np.isnan(values), np.inf, values) for values in (linf, l2))
     half = median(linf)
     found = np.isfinite(linf)
@@ -151,9 +151,8 @@ def fixes_are_small(models: Sequence[Classifier], data: LabelledImages, config: 
 def true_label_is_near(models: Sequence[Classifier], data: LabelledImages, config: InvertedClaimConfig) -> ClaimResult:
     """Test claim 6, that the true label is the nearest other class.
 
-    More often than by chance. All classes but the predicted one are ranked by first-order distance from the image, so
-    that chance is 1 / (K - 1) with K classes, however many there are: a class at random among the K - 1 has each rank
-    equally often.
+    This must be so more often than by chance. All classes except the predicted one are ranked by first-order distance
+    from the image, so chance is 1 / (K - 1) with K classes: a random class among the K - 1 has each rank equally often.
     """
     ranks, others, ratios = _rank(models[0], data, config)
     n, hits = len(ranks), int((ranks == 1).sum())
@@ -184,7 +183,7 @@ def true_label_is_near(models: Sequence[Classifier], data: LabelledImages, confi
 def errors_needed(success: float) -> int:
     """Return the fewest errors, all fixed, that show at least ``success``.
 
-    From so many on the exact interval lies at or above it; 1,116 at 99.67 %.
+    With that many, the exact interval lies at or above it; 1,116 at 99.67 %.
     """
     low, high = 1, 1
     while exact_share(high, high).low < success:
@@ -196,7 +195,7 @@ def errors_needed(success: float) -> int:
 
 
 def _most_candidates(config: InvertedClaimConfig) -> int:
-    """The most candidates that an error can be charged."""
+    """Return the largest number of candidates that an error can count with."""
     attack = InvertedConfig(attack=config.attack)
     return attack.steps + (attack.rounds if config.attack == "newton" else 0)
 
@@ -204,7 +203,10 @@ def _most_candidates(config: InvertedClaimConfig) -> int:
 def _rank(
     classifier: Classifier, data: LabelledImages, config: InvertedClaimConfig
 ) -> tuple[np.ndarray, int, np.ndarray]:
-    """Rank of the true class (N,), classes ranked, and distance over the median of the others (N,)."""
+    """Rank the true class of each error.
+
+    Returns the rank (N,), the classes ranked, and the distance over the median of the others (N,).
+    """
     ranks, ratios = [np.empty(0, dtype=np.int64)], [np.empty(0)]
     with classifier:
         for x, y, _ in error_batches(classifier, data, limit=config.limit):
@@ -216,7 +218,7 @@ def _rank(
 
 
 def _measure(classifier: Classifier, data: LabelledImages, config: InvertedClaimConfig) -> dict[str, list[Any]]:
-    """The columns of ``invert`` over the errors of the classifier."""
+    """Run ``invert`` on the errors of the classifier and return its columns."""
     settings = InvertedConfig(attack=config.attack, seed=config.seed)
     table: dict[str, list[Any]] = {}
     with classifier:
@@ -249,7 +251,7 @@ def _words_of_success(success: Interval, cost: Interval, n: int, fixed: int, con
 
 
 def _percent(share: float) -> str:
-    """Three digits; four where they tell a share from 1."""
+    """Format three digits, or four if needed to distinguish a share from 1."""
     return f"{100 * share:.{4 if share > 0.99 else 3}g} %"
 
 
