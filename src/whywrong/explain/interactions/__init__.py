@@ -1,4 +1,4 @@
-"""Multi-order interactions of image patches: what kind of cooperation was behind a decision."""
+"""Multi-order interactions of image patches, which show the kind of cooperation behind a decision."""
 
 import importlib
 import warnings

@@ -1,7 +1,7 @@
-"""Pairs in a few blocks of neighbouring players, spread over the grid: what a small budget is spent on.
+"""Pairs in a few blocks of neighbouring players, spread over the grid, for a small budget.
 
-A context serves all pairs outside of it, and costs one pass a player besides one a pair; pairs of few players among
-each other are therefore cheap, and blocks at several places keep the pairs from speaking of one corner only.
+A context is used for all pairs outside it, and costs one pass per player besides one per pair. Pairs among few players
+are therefore cheap, and blocks at several positions avoid measuring one corner only.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from whywrong.explain.interactions.random_streams import BLOCKS
 def block_pairs(keys: Tensor, rows: int, cols: int, *, side: int = 3, blocks: int = 2, radius: int = 2) -> Tensor:
     """Draw blocks that do not overlap and return all pairs within a radius in them.
 
-    Every image gets other places. The blocks are drawn without repetition from a tiling of the grid whose origin is
-    drawn too, so that the players of the rim take part.
+    Every image gets different positions. The blocks are drawn without repetition from a tiling of the grid whose origin
+    is drawn too, so that players at the border take part.
 
     Args:
-        keys: (B,) int64, one an image; images with one key get the same blocks.
-        rows: Of the grid, players numbered by rows.
-        cols: Of the grid.
-        side: Players a side of a block, at least 2; a smaller grid makes blocks of its own size.
-        blocks: How many; fewer where the grid holds no more.
+        keys: (B,) int64, one per image; images with the same key get the same blocks.
+        rows: Rows of the grid; players are numbered by rows.
+        cols: Columns of the grid.
+        side: Players per side of a block, at least 2; a smaller grid gives blocks of its own size.
+        blocks: Number of blocks; fewer if the grid has no more.
         radius: Largest distance of a pair, in rows and columns.
 
     Returns:
         (B, P, 2) int64, i < j.
 
     Raises:
-        InputError: A side below 2, no block, a radius below 1, or a grid of one player.
+        InputError: The side is below 2, there is no block, the radius is below 1, or the grid has one player.
     """
     if side < 2 or blocks < 1:
         raise InputError(f"blocks have at least 2 players a side and there is at least one, got {side} and {blocks}")

@@ -1,7 +1,7 @@
-"""How many contexts each image gets at each order: the same for all, within a cap on passes, or by a pilot's noise.
+"""Allocation of contexts to images and orders, uniform, within a limit on passes, or by the noise of a pilot.
 
-Whatever is decided here looks at the image's own key, pairs and pilot alone, so that its neighbours in the batch change
-nothing; and at nothing that the estimate itself is made of, so that the estimate stays unbiased.
+The allocation depends only on the image's own key, pairs and pilot, so that the rest of the batch changes nothing. It
+does not depend on the draws of the estimate, so that the estimate stays unbiased.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from whywrong.explain.interactions.draws import image_blocks
 from whywrong.explain.interactions.permutation_windows import BASES, bases
 
 FEWEST_UNITS = 2
-_AIM = 0.96  # of a cap: some sets turn out dearer than expected, and the rest is for them
+_AIM = 0.96  # share of a limit; the rest is reserved for sets that cost more than expected
 _BISECTIONS = 40
-_PRICED = 6  # sets that say what a set costs
-_SLACK = 1e-9  # 16 contexts that came out as 15.99... are 16
+_PRICED = 6  # sets from which the cost of a set is estimated
+_SLACK = 1e-9  # tolerance, so that 15.99... contexts count as 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Share:
     """Draws of one order, by image.
 
     Attributes:
-        plan: What every image has at most.
-        units: (B,) int64, independent units that an image gets; 0 leaves it out.
+        plan: The most that any image gets.
+        units: (B,) int64, independent units of an image; 0 omits the order.
         per_permutation: (B,) int64, sets in each of them.
     """
 
@@ -57,7 +57,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What shares are made from.
+    """Input of the allocation.
 
     Attributes:
         players: n.
@@ -65,7 +65,7 @@ class Request:
         exact: Which orders are enumerated, for all images alike.
         pairs: (B, P, 2) int64.
         keys: (B,) int64.
-        units: Fewest permutations wanted.
+        units: Smallest number of permutations.
         balanced: Whether permutations are cut into several sets.
         pilot: Whether the draws are those of the pilot, which no estimate uses.
     """
@@ -85,16 +85,16 @@ def enumerated(
 ) -> tuple[bool, ...]:
     """Mark the orders that have no more sets than draws of every pair would take.
 
-    A budget may lower the contexts until an order has more; what a set costs is then taken from the number of pairs
-    alone, so that the answer is the same for all images.
+    A budget may lower the contexts until an order has more sets; the cost of a set is then derived from the number of
+    pairs alone, so that the result is the same for all images.
 
     Args:
         players: n.
         orders: s, R of them.
         pairs: P.
-        contexts: Most draws of a pair.
-        budget: Passes of an image; None for no limit.
-        balanced: As in :class:`Request`.
+        contexts: Largest number of draws of a pair.
+        budget: Passes per image; None for no limit.
+        balanced: As for :class:`Request`.
     """
     plans = [plan_sets(players, order, contexts, 2, balanced=balanced) for order in orders]
     while budget is not None:
@@ -114,19 +114,19 @@ def enumerated(
 
 
 def shares(request: Request, contexts: Tensor, budget: Tensor | None) -> list[Share]:
-    """Give each image its contexts at each order, as far as its budget goes.
+    """Give each image its contexts at each order, as far as its budget allows.
 
-    Where the budget is short, the contexts of all sampled orders fall by one factor. They are planned from the passes
-    that sets cost on average, which says nothing of the sets themselves; in the rare case that an image's sets turn out
-    so dear that the budget would not hold, it loses its last units. A pilot that does not fit is left out.
+    If the budget is too small, the contexts of all sampled orders are reduced by one factor. They are planned from the
+    average cost of sets, which is independent of the sets themselves; in the rare case that an image's sets cost so
+    much that the budget would be exceeded, its last units are dropped. A pilot that does not fit is omitted.
 
     Args:
         request: Pairs, orders, keys.
-        contexts: (B, R) float64, contexts wanted by each pair; enumerated orders take all sets whatever it says.
+        contexts: (B, R) float64, contexts per pair; enumerated orders take all sets regardless.
         budget: (B,) int64, passes; None for no limit.
 
     Raises:
-        InputError: The budget of an image does not hold two units at each order.
+        InputError: The budget of an image does not allow two units at each order.
     """
     plans = [_plan(request, number) for number in range(len(request.orders))]
     if budget is None:
@@ -156,7 +156,10 @@ def _plan(request: Request, number: int) -> Plan:
 
 
 def _share(request: Request, plan: Plan, contexts: Tensor) -> Share:
-    """The share of an order that comes nearest to (B,) contexts: all sets, or at least two units."""
+    """Build the share of an order closest to (B,) contexts.
+
+    It has all sets, or at least two units.
+    """
     if plan.exact:
         every = torch.ones(len(contexts), dtype=torch.int64)
         return Share.of(plan, every, every * plan.per_permutation)
@@ -168,8 +171,11 @@ def _share(request: Request, plan: Plan, contexts: Tensor) -> Share:
 
 
 def _scaled(contexts: Tensor, price: Tensor, left: Tensor, plans: Sequence[Plan], players: int) -> Tensor:
-    """Contexts (B, R) times one factor of at most 1 an image, at least two sets an order, so that they cost no more
-    than is ``left`` (B,), if that can be; ``price`` (B, R) is 0 where an order costs nothing."""
+    """Scale contexts (B, R) by one factor of at most 1 per image.
+
+    If possible they then cost no more than is ``left`` (B,), with at least two sets per order; ``price`` (B, R) is 0 if
+    an order costs nothing.
+    """
     least = torch.tensor([FEWEST_UNITS * usable_share(players, plan) for plan in plans], dtype=torch.float64)
     low, high = torch.zeros(len(contexts), 1, dtype=torch.float64), torch.ones(len(contexts), 1, dtype=torch.float64)
     for _ in range(_BISECTIONS):
@@ -181,7 +187,10 @@ def _scaled(contexts: Tensor, price: Tensor, left: Tensor, plans: Sequence[Plan]
 
 
 def _dearest(players: int, pairs: int, plan: Plan) -> float:
-    """Most passes that a set costs on average, whoever the pairs are: each player toggled alone, at every base."""
+    """Compute the largest average cost of a set for any pairs, in passes.
+
+    Each player is toggled alone, at every base.
+    """
     alone = min(2 * pairs, players)
     if plan.windows:
         return BASES + 2 * alone + pairs
@@ -189,9 +198,11 @@ def _dearest(players: int, pairs: int, plan: Plan) -> float:
 
 
 def _prices(request: Request, plans: Sequence[Plan]) -> tuple[Tensor, Tensor]:
-    """Passes of a set on average: (B,) of all sets of the enumerated orders, (B, R) of a context of every pair.
+    """Compute the average cost in passes.
 
-    Counted in a few sets that no estimate uses.
+    Returns (B,) for all sets of the enumerated orders, and (B, R) for a context of every pair.
+
+    The cost is estimated from a few sets that no estimate uses.
     """
     images = len(request.keys)
     fixed, price = torch.zeros(images, dtype=torch.float64), []
@@ -211,7 +222,10 @@ def _prices(request: Request, plans: Sequence[Plan]) -> tuple[Tensor, Tensor]:
 
 
 def _within(request: Request, found: list[Share], cost: list[Tensor], left: Tensor) -> list[Share]:
-    """Drop the last units of images whose sampled units cost (B, U) more than is left; no order falls below two."""
+    """Drop the last units of images whose sampled units cost more than is left.
+
+    Costs are (B, U); no order gets fewer than two.
+    """
     sampled = [number for number, exact in enumerate(request.exact) if not exact]
     if not sampled:
         return found
@@ -233,7 +247,10 @@ def _within(request: Request, found: list[Share], cost: list[Tensor], left: Tens
 
 
 def _checked(request: Request, found: list[Share], cost: list[Tensor], budget: Tensor) -> list[Share]:
-    """Refuse a budget that is too short even so; a pilot is left out instead."""
+    """Refuse a budget that is still too small.
+
+    A pilot is omitted instead.
+    """
     run = [
         (part[:, : share.plan.units] * (torch.arange(share.plan.units) < share.units[:, None])).sum(1)
         for part, share in zip(cost, found, strict=True)
@@ -252,7 +269,10 @@ def _checked(request: Request, found: list[Share], cost: list[Tensor], budget: T
 
 
 def _passes(request: Request, share: Share) -> Tensor:
-    """(B, U) int64: passes that each unit of a share will take; known from the sets alone, without asking the game."""
+    """Count the passes (B, U) int64 of each unit of a share.
+
+    The count follows from the sets alone, without evaluating the game.
+    """
     plan, parts, pairs = share.plan, [], request.pairs.shape[1]
     for block in image_blocks(len(request.keys), plan.sets, plan.sets * pairs // 16 + 1, pairs, 1):
         drawn = bases(request.keys[block], request.players, request.pairs[block], plan, share.ran(block))

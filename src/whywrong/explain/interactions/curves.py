@@ -1,10 +1,11 @@
-"""Signed curves nearly for free, and maps of single players.
+"""Signed curves at low cost, and maps of single players.
 
 By identity (c) the mean of I^(s) over all pairs is F(s+2) - 2 F(s+1) + F(s), F(k) the mean value of sets of k players.
 A draw of the three is a star: a set of s players, the same with each one of q more, and with each two of them. A star
-costs 1 + q + q (q-1) / 2 passes and has as much to say as q (q-1) / 2 draws of D, while a mere chain of three nested
-sets carries the differences between players as noise, many times as large as D. By identity (b) the mean of
-I^(s)(i, j) over j is phi^(s+1)(i) - phi^(s)(i). Both speak of all pairs, not of those within a radius.
+costs 1 + q + q (q-1) / 2 passes and is as informative as q (q-1) / 2 draws of D, while a chain of three nested sets has
+the differences between players as noise, many times as large as D. By identity (b) the mean of I^(s)(i, j) over j is
+phi^(s+1)(i) - phi^(s)(i). Both concern all pairs, not only those within a radius.
+
 Source: Yao et al. 2023 for (b); (c) is the mean of (b) over players.
 """
 
@@ -53,7 +54,7 @@ def signed_means(
     Args:
         game: The values.
         orders: R different orders in 0..n-2.
-        keys: (B,) int64; default (seed, row).
+        keys: (B,) int64; None uses (seed, row).
         draws: Permutations, at least 2; the same for all orders, so that neighbouring ones have common noise. Each
             costs :func:`passes_of_signed_means` / ``draws`` passes.
         seed: For the default keys.
@@ -89,7 +90,7 @@ def _edges(players: int, order: int) -> int:
 
 
 def _stars(game: Game, ring: Tensor, order: int) -> Tensor:
-    """(B, d, V): mean of D over the pairs of edges, of stars (B, d, n)."""
+    """Compute the mean of D over the pairs of edges, (B, d, V), of stars (B, d, n)."""
     n, size = game.players, min(order, game.players - 2 - order)
     edges = _edges(n, order)
     base = torch.zeros(*ring.shape[:2], 1, n, dtype=torch.bool).scatter_(3, ring[:, :, None, :size], True)
@@ -108,7 +109,7 @@ def _stars(game: Game, ring: Tensor, order: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class PlayerMaps:
-    """What single players do at each order.
+    """Contributions of single players at each order.
 
     Attributes:
         shapley: (B, R, n, V), phi^(s)(i), mean gain of player i in sets of s others.
@@ -126,15 +127,17 @@ class PlayerMaps:
 def player_maps(
     game: Game, orders: Sequence[int], *, keys: Tensor | None = None, draws: int = 16, seed: int = 0
 ) -> PlayerMaps:
-    """Order-s Shapley values of all players, and their differences over the order.
+    """Compute order-s Shapley values of all players, and their differences.
+
+    The differences are over the order.
 
     Args:
         game: The values.
         orders: R different orders in 0..n-2.
-        keys: (B,) int64; default (seed, row).
-        draws: Sets of each size, at least 2; all sets are taken where there are no more. A set of m players costs
-            1 + n - m passes, and as many serve sets of n - 1 - m. Sets of all sizes come from the same permutations,
-            so that neighbouring orders differ by little more than their interaction.
+        keys: (B,) int64; None uses (seed, row).
+        draws: Sets of each size, at least 2; all sets are taken if there are no more. A set of m players costs 1 + n -
+            m passes, and a set of n - 1 - m costs as many. Sets of all sizes come from the same permutations, so that
+            neighbouring orders differ by little more than their interaction.
         seed: For the default keys.
 
     Returns:
@@ -153,7 +156,7 @@ def player_maps(
 
 
 def _maps(game: Game, rows: Tensor, keys: Tensor, orders: Sequence[int], draws: int) -> list[Tensor]:
-    """The four maps of :class:`PlayerMaps`, of a block of images."""
+    """Compute the four maps of :class:`PlayerMaps` for a block of images."""
     sizes = sorted({order + more for order in orders for more in (0, 1)})
     place = permutations(keys, game.players, draws, MARGINALS)
     phi = {size: _leave_one_out(*_gains(game, rows, place, size)) for size in sizes}
@@ -170,7 +173,10 @@ def _maps(game: Game, rows: Tensor, keys: Tensor, orders: Sequence[int], draws: 
 
 
 def _gains(game: Game, rows: Tensor, place: Tensor, order: int) -> tuple[Tensor, Tensor]:
-    """Gain (b, U, n, V) of the players outside of each set C, and where it is known, (b, U, n, 1)."""
+    """Return the gains of the players outside each set C.
+
+    Also returns where they are known; gains are (b, U, n, V), known ones (b, U, n, 1).
+    """
     n, units = game.players, place.shape[1]
     size = min(order, n - 1 - order)
     mirror = size != order
@@ -194,7 +200,7 @@ def _gains(game: Game, rows: Tensor, place: Tensor, order: int) -> tuple[Tensor,
 
 
 def _leave_one_out(total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (B, n, V) and replicates (B, U, n, V)."""
+    """Return the mean (B, n, V) and the jackknife replicates (B, U, n, V)."""
     all_total, all_count = total.sum(1), count.sum(1)
     return all_total / all_count, (all_total[:, None] - total) / (all_count[:, None] - count)
 

@@ -62,7 +62,7 @@ def image_blocks(images: int, units: int, masks: int, pairs: int, values: int) -
 
 
 def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Plan, ran: Tensor | None = None) -> Sums:
-    """Measure the pairs that the drawn sets serve, every set of a unit asked once.
+    """Measure the pairs outside the drawn sets, each set of a unit evaluated once.
 
     Args:
         game: The values.
@@ -70,7 +70,7 @@ def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Pla
         keys: (b,) int64.
         pairs: (b, P, 2) int64.
         plan: Which sets are drawn.
-        ran: (b, U, c) bool, which of them an image gets; None for all.
+        ran: (b, U, c) bool, which of them belong to an image; None for all.
     """
     ran = torch.ones(len(rows), plan.units, plan.per_permutation, dtype=torch.bool) if ran is None else ran
     drawn = bases(keys, game.players, pairs, plan, ran)
@@ -126,7 +126,7 @@ def pair_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, order: int,
 
 
 def _four(game: Game, rows: Tensor, context: Tensor, pairs: Tensor) -> Tensor:
-    """(b, P, V): D in one context (b, P, n) of each pair."""
+    """Compute D (b, P, V) in one context (b, P, n) of each pair."""
     with_first = context.scatter(2, pairs[..., :1], True)
     with_second = context.scatter(2, pairs[..., 1:], True)
     with_both = with_first.scatter(2, pairs[..., 1:], True)

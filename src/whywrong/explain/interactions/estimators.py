@@ -1,12 +1,13 @@
-"""Multi-order interactions of pairs of players: three estimators behind one door.
+"""Three estimators of multi-order interactions of pairs of players.
 
-``faithful``: contexts drawn for every pair and order alone, four passes a draw, the same at the end orders.
-``shared``: every context serves all pairs outside of it; where there are few sets, all are taken.
-``balanced``: contexts are windows that go round a permutation, and every window serves every pair, so that all players
-come up about equally often in the contexts of a pair, which cancels the part of D that is linear in the context.
+``faithful``: separate contexts for every pair and order, four passes per draw, the same at the end orders. ``shared``:
+every context is used for all pairs outside it; if there are few sets, all are taken. ``balanced``: contexts are windows
+of a permutation, and every window is used for every pair, so that all players occur about equally often in the contexts
+of a pair, which cancels the part of D that is linear in the context.
 
-With ``precision`` the draws of an image and order are as many as the noise of a pilot asks for; the pilot's own draws
-enter no estimate, so that stopping early where they happened to look strong biases nothing.
+With ``precision`` the number of draws of an image and order follows from the noise of a pilot; the pilot's own draws
+enter no estimate, so that they cause no bias.
+
 Source: Deng et al. 2022, section 3 and official code (``faithful``); the others are ours, unbiased for the same means.
 """
 
@@ -38,19 +39,20 @@ class InteractionsConfig:
 
     Attributes:
         method: ``faithful``, ``shared`` or ``balanced``.
-        contexts: K, draws of D for each pair and order; on average for ``shared`` and ``balanced``. At least 2: one
-            draw says nothing of its own noise. The most there may be, where ``precision`` or ``max_passes`` is given.
+        contexts: K, draws of D for each pair and order; on average for ``shared`` and ``balanced``. At least 2, because
+            one draw does not reveal its noise. The maximum if ``precision`` or ``max_passes`` is given.
         orders: s in 0..n-2, none twice; None takes floor(r (n-2)) of the 13 published ratios r.
         units: Fewest independent permutations of an order in ``balanced``; at least 2. Fewer cancel more noise, more
             make the intervals narrower for the same noise.
-        permutations: Draws of the mean over all pairs by identity (c), 11 passes each, for ``shared`` and
-            ``balanced``; 0 leaves it out, else at least 2.
+        permutations: Draws of the mean over all pairs by identity (c), 11 passes each, for ``shared`` and ``balanced``;
+            0 omits it, otherwise at least 2.
         precision: Largest share, in (0, 1), of the mean square of the pairs that may be sampling noise, for every
-            value; an image's orders get contexts accordingly, up to ``contexts``. None gives all the same.
+            value; an image's orders get contexts accordingly, up to ``contexts``. None gives all orders the same.
         pilot: Contexts of the pilot that ``precision`` needs, at least 2.
-        max_passes: Most passes an image, all orders, the pilot, ``permutations`` and the game's own first pass counted;
-            None for no limit. Where it binds, all sampled orders lose contexts by the same factor.
-        seed: Seeds the draws when no keys are given.
+        max_passes: Largest number of passes per image, including all orders, the pilot, ``permutations`` and the game's
+            own first pass; None for no limit. If it is reached, the contexts of all sampled orders are reduced by the
+            same factor.
+        seed: Seed of the draws if no keys are given.
     """
 
     method: Literal["faithful", "shared", "balanced"] = "balanced"
@@ -84,15 +86,15 @@ class InteractionsConfig:
 def estimate(
     game: Game, pairs: Tensor, *, keys: Tensor | None = None, config: InteractionsConfig | None = None
 ) -> Profile:
-    """Interactions of pairs, order by order, for all images of a game.
+    """Estimate interactions of pairs, order by order, for all images of a game.
 
     Args:
         game: Values of sets of n players, for B images.
         pairs: (P, 2) int64, the same for every image, or (B, P, 2); players in 0..n-1, no pair twice. The shared
-            estimators profit from many pairs among few players.
-        keys: Seed of each image's contexts, (B,) int64; default (config.seed, row). Images with one key share their
-            contexts, as far as both of them have any.
-        config: Settings; None takes the defaults.
+            estimators are cheaper for many pairs among few players.
+        keys: Seed of each image's contexts, (B,) int64; None uses (config.seed, row). Images with the same key share
+            their contexts, as far as both have them.
+        config: Settings; None uses the defaults.
 
     Returns:
         The profile, with the passes it took.
@@ -146,7 +148,7 @@ def estimate(
 
 
 def _one_order(game: Game, request: Request, share: Share) -> tuple[Strengths, Tensor]:
-    """Strengths of all images, and the passes (B,) they took."""
+    """Return the strengths of all images, and the passes (B,) they took."""
     before, plan, pairs = game.forwards.clone(), share.plan, request.pairs
     masks = plan.sets * (1 + game.players + pairs.shape[1])
     parts: list[Strengths] = []
@@ -161,9 +163,12 @@ def _one_order(game: Game, request: Request, share: Share) -> tuple[Strengths, T
 def _by_pilot(
     game: Game, request: Request, contexts: Tensor, budget: Tensor | None, config: InteractionsConfig
 ) -> Tensor:
-    """(B, R) contexts that bring the noise down to the share asked for, judged by a few draws of their own.
+    """Compute the contexts (B, R) that reduce noise to the required share.
 
-    Noise falls as 1/K: n the mean square of the noise of a single draw, n/K <= p (U + n/K) asks for n (1-p) / (p U).
+    The noise is estimated from separate draws.
+
+    Noise falls as 1/K: with n the mean square of the noise of a single draw, n/K <= p (U + n/K) requires K = n (1-p) /
+    (p U).
     """
     assert config.precision is not None
     sampled = [number for number, exact in enumerate(request.exact) if not exact]
@@ -184,7 +189,7 @@ def _by_pilot(
 
 
 def _faithful(game: Game, orders: tuple[int, ...], pairs: Tensor, keys: Tensor, config: InteractionsConfig) -> Profile:
-    """The published sampling: K contexts for every pair and order, the same at the end orders."""
+    """Sample as published, with K contexts for every pair and order, including the end orders."""
     contexts, before, count = config.contexts, game.forwards.clone(), pairs.shape[1]
     if config.max_passes is not None:
         contexts = min(contexts, (config.max_passes - game.setup) // (4 * count * len(orders)))

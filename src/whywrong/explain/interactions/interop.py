@@ -1,6 +1,6 @@
-"""To and from shapiq: any of its games can be profiled, and what was found leaves as its ``InteractionValues``.
+"""Conversion from and to shapiq, from any of its games and to its ``InteractionValues``.
 
-A shapiq game is a callable from bool arrays (M, n) to values (M,), which :class:`FunctionGame` takes as it is.
+A shapiq game is a callable from bool arrays (M, n) to values (M,), which :class:`FunctionGame` accepts directly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def from_shapiq(game: Any) -> FunctionGame:
     A callable needs an attribute ``n_players``.
 
     Raises:
-        InputError: It is no callable, or does not say how many players it has.
+        InputError: It is not callable, or has no number of players.
     """
     players = getattr(game, "n_players", None)
     if not callable(game) or isinstance(players, bool) or not isinstance(players, (int, np.integer)):
@@ -43,18 +43,18 @@ def to_shapiq(
     Players are numbered as in the profile.
 
     Args:
-        profile: What :func:`estimate` returned.
+        profile: Result of :func:`estimate`.
         image: Row of the profile.
-        value: One of ``profile.names``; may be left out where there is only one.
+        value: One of ``profile.names``; may be omitted if there is only one.
         order: The interaction of this order s. None exports the Shapley interaction index (``SII``), the plain mean
             over all orders 0..n-2, which must then all be in the profile.
 
     Returns:
-        Interactions of two players; pairs that were never drawn are left out. ``estimated`` is False where all that
-        went in was enumerated.
+        Interactions of two players; pairs that were never drawn are omitted. ``estimated`` is False if everything was
+        enumerated.
 
     Raises:
-        InputError: No such image, value or order, orders are missing for the index, or shapiq is not installed.
+        InputError: Image, value or order do not exist, orders are missing for the index, or shapiq is not installed.
     """
     try:
         from shapiq import InteractionValues

@@ -42,21 +42,21 @@ class ProfilesConfig:
         value: ``log_odds``, ``log_prob``, ``logit`` or ``margin``: what a set of visible patches is worth, for the true
             class, the wrong one, and their difference, all from the same passes.
         estimator: ``balanced``, ``shared`` or ``faithful``.
-        max_passes: Most passes through the model for one error, all included.
-        contexts: Most contexts of a pair at one order; the cap on passes usually binds first.
+        max_passes: Largest number of passes through the model for one error in total.
+        contexts: Largest number of contexts of a pair at one order; the limit on passes is usually reached first.
         precision: Share in (0, 1) of the mean square that may be sampling noise: an order that needs no more contexts
             gets no more, which saves passes where the cap is high. Its pilot takes up to a third of the passes, so
             None, all the cap allows, tells more at the default cap.
-        ratios: Orders, as shares in [0, 1] of the n - 2 other patches that are visible. Fewer orders than the 13 of
-            the comparisons of groups, so that each can be told from noise in one image.
+        ratios: Orders, as shares in [0, 1] of the n - 2 other patches that are visible. Fewer orders than the 13 of the
+            comparisons of groups, so that each can be told from noise in one image.
         blocks: Blocks of neighbouring patches whose pairs are measured, spread over the image.
-        side: Patches a side of a block.
+        side: Patches per side of a block.
         radius: Largest distance of a pair, in patches.
         players: ``auto``, ``tokens`` or ``pixels``: see ``PlayersConfig``.
-        grid: g for g x g patches; None takes the largest grid up to 8 x 8 of whole patch tokens, or that divides the
-            image. The comparisons of groups take finer ones.
-        baseline: What hides cells of pixels.
-        seed: Seeds blocks and contexts when no keys are given.
+        grid: g for g x g patches; None uses the largest grid up to 8 x 8 that consists of whole patch tokens or divides
+            the image. The comparisons of groups use finer ones.
+        baseline: Replacement for hidden cells of pixels.
+        seed: Seed of blocks and contexts if no keys are given.
 
     Example:
         >>> import whywrong as ww
@@ -209,15 +209,15 @@ def interactions(
 ) -> ProfilesResult:
     """Measure how strongly neighbouring patches cooperate, order by order.
 
-    For the true and for the wrong class.
+    The strength is measured for the true and for the wrong class.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), K >= 2.
         x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
         y: True class, (B,), int64, in 0..K-1.
         keys: Seed of each image's blocks and contexts, (B,), int64; default (config.seed, row).
-        detail: (B,) bool, rows to explain; None takes all.
-        config: Settings of the method; None takes the defaults.
+        detail: (B,) bool, rows to explain; None explains all.
+        config: Settings of the method; None uses the defaults.
 
     Returns:
         Profiles, with the passes they took: at most ``config.max_passes`` an image.
@@ -225,7 +225,7 @@ def interactions(
     Raises:
         InputError: A shape, type, class or grid breaks the contract above, or the cap on passes is too low.
         AccessError: The classifier grants labels only.
-        CannotDropTokens: Tokens were asked for and cannot be had.
+        CannotDropTokens: ``players`` is ``tokens`` and the model cannot drop tokens.
         NonFiniteError: The model returned NaN or infinity for an image or a part of it.
 
     Example:

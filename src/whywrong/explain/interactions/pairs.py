@@ -1,4 +1,4 @@
-"""Which pairs of players are looked at, and which orders.
+"""Selection of the measured pairs of players and of the orders.
 
 Source: Deng et al. 2022, official code (neighbours within a Chebyshev radius, coordinates clamped to the grid).
 """
@@ -36,7 +36,7 @@ def check_orders(orders: Sequence[int], players: int) -> None:
     """Refuse orders outside 0..n-2, repeated, or none.
 
     Raises:
-        InputError: Names the order.
+        InputError: The message names the order.
     """
     if not orders:
         raise InputError("name at least one order")
@@ -74,14 +74,14 @@ def draw_pairs(keys: Tensor, pairs: Tensor, count: int, weights: Tensor | None =
     Args:
         keys: (B,) int64, one an image.
         pairs: (P, 2) int64 to draw from.
-        count: Pairs an image, at least 1; where there are fewer, all of them are taken, with a warning.
+        count: Pairs per image, at least 1; if there are fewer, all of them are taken, with a warning.
         weights: (P,) chance of each pair at every draw, of those not drawn before; None for equal ones.
 
     Returns:
         (B, count, 2) int64.
 
     Raises:
-        InputError: Not one pair is asked for.
+        InputError: ``count`` is below 1.
     """
     if count < 1:
         raise InputError(f"at least one pair must be asked for, got {count}")

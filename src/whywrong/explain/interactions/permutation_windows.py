@@ -102,7 +102,7 @@ class Bases:
         return Queries(base, pair, place, example % max(1, len(base)), torch.stack([which % 2, which // 2], 1) == 1)
 
     def _step(self, base: Tensor, player: Tensor, code: Tensor) -> Tensor:
-        """By how much a toggle changes the code of a base."""
+        """Compute by how much a toggle changes the code of a base."""
         return code[player] * (1 - 2 * self.sets.flatten(0, 2)[base, player].long())
 
     def passes(self, pairs: Tensor) -> Tensor:
@@ -151,7 +151,10 @@ def _windows(keys: Tensor, players: int, pairs: Tensor, plan: Plan, ran: Tensor)
 def _of_component(
     place: Tensor, level: Tensor, pairs: Tensor, size: int, joined: Components, group: int
 ) -> tuple[Tensor, Tensor]:
-    """Bases (b, U, c, 3, n) of one component of each image, and the pairs (b, U, c, 3, P) that they serve."""
+    """Build the bases of one component of each image, and the pairs they are used for.
+
+    Bases are (b, U, c, 3, n), pairs (b, U, c, 3, P).
+    """
     n = place.shape[2]
     member = (joined.label == group)[:, None, None]  # (b, 1, 1, n)
     inner = joined.players[:, group, None, None]  # (b, 1, 1), q
@@ -173,12 +176,18 @@ def _of_component(
 
 
 def _each(size: int, turn: Tensor) -> Tensor:
-    """(b, U, c, 1): starts of the windows in the ring of the others, for starts ``turn`` in that of the component."""
+    """Return the starts of the windows in the ring of the others, (b, U, c, 1).
+
+    ``turn`` holds the starts in the ring of the component.
+    """
     return (size * torch.arange(turn.shape[2]) - turn)[..., None]
 
 
 def _share_of_component(level: Tensor, players: int, size: int, inner: Tensor) -> Tensor:
-    """How many of q - 2 players a uniform set of ``size`` of n - 2 holds: the quantile at ``level`` (b, U, c)."""
+    """Draw how many of q - 2 players a uniform set of ``size`` of n - 2 contains.
+
+    It is the quantile at ``level`` (b, U, c).
+    """
     found = torch.zeros_like(level, dtype=torch.int64)
     for q in inner.unique().tolist():
         marked = max(q - 2, 0)
@@ -192,7 +201,7 @@ def _share_of_component(level: Tensor, players: int, size: int, inner: Tensor) -
 
 
 def _choose(n: int, k: Tensor) -> Tensor:
-    """Logarithm of the binomial coefficient, -inf where there is nothing to choose."""
+    """Compute the logarithm of the binomial coefficient, -inf if it is zero."""
     whole = torch.tensor(float(n), dtype=torch.float64)
     inside = (k >= 0) & (k <= n)
     k = k.clamp(0, n)
@@ -200,5 +209,5 @@ def _choose(n: int, k: Tensor) -> Tensor:
 
 
 def _outside(small: Tensor, pairs: Tensor, side: int) -> Tensor:
-    """(b, U, c, P) bool: whether a player of each pair is not in the set."""
+    """Test whether a player of each pair is not in the set, (b, U, c, P) bool."""
     return ~small.gather(3, pairs[..., side, None, None].movedim(1, 3).expand(*small.shape[:3], -1))

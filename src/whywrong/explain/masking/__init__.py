@@ -1,4 +1,4 @@
-"""Masking games: what a classifier says of images of which only some regions are visible."""
+"""Masking games, the scores of a classifier for images of which only some regions are visible."""
 
 from whywrong.explain.masking.games import FunctionGame, Game, TableGame
 from whywrong.explain.masking.players import ImageGame, PlayersConfig

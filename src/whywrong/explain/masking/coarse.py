@@ -1,4 +1,4 @@
-"""A grid of few patches for single images: a budget that is small for one image tells less noise from few players."""
+"""Coarse grids for single images, because a small budget resolves few players better than many."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def coarse_players(
 ) -> PlayersConfig:
     """Choose at most 8 x 8 players if no grid is given.
 
-    They are whole patch tokens if the model has such.
+    They are whole patch tokens if the model has any.
 
     Args:
-        classifier: Asked for its tokens; passes that it takes to find them are not counted.
+        classifier: Its tokens are looked up; the passes for this are not counted.
         x: (B, C, H, W), images of the size in question; their pixels do not matter.
         kind, grid, baseline: As in :class:`PlayersConfig`; a ``grid`` that is given stays.
 
     Raises:
-        InputError: As :class:`PlayersConfig`.
+        InputError: As for :class:`PlayersConfig`.
     """
     if grid is None and kind != "pixels" and (tokens := _token_grid(classifier, x)) is not None:
         grid = coarse_grid(*tokens)
@@ -51,7 +51,10 @@ def coarse_grid(height: int, width: int, most: int = MOST_A_SIDE) -> int | None:
 
 
 def _token_grid(classifier: Classifier, x: Tensor) -> tuple[int, int] | None:
-    """Rows and columns of patch tokens, None where the model has none that could be left out."""
+    """Return rows and columns of patch tokens.
+
+    None if the model cannot drop tokens.
+    """
     try:
         return token_source(classifier, (x.shape[1], x.shape[2], x.shape[3])).grid
     except CannotDropTokens:

@@ -1,8 +1,8 @@
 """Patch tokens of transformers that are built around one encoder of PyTorch or torchvision.
 
-Nothing is known of the code around the encoder, so what matters is tried out on one image: that every token of the
-grid sees its own patch alone, and that the scores do not depend on the order of these tokens, which shows that their
-positions are in them already.
+The code around the encoder is unknown, so two properties are tested on one image: every token of the grid depends on
+its own patch only, and the scores do not depend on the order of these tokens, which shows that positions are already
+encoded.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ class EncoderTokens:
     """Tokens before the one encoder of a classifier.
 
     Args:
-        classifier: Around a module.
-        x: (1, C, H, W) in [0, 1], to try it out on; these passes are not counted. The classifier itself is not kept.
+        classifier: Must wrap a module.
+        x: (1, C, H, W) in [0, 1], image for these tests, whose passes are not counted. The classifier itself is not
+            kept.
 
     Attributes:
         grid: Rows and columns of patch tokens.
@@ -40,7 +41,7 @@ class EncoderTokens:
         needs_patch: Whether scores need at least one patch token.
 
     Raises:
-        NoEncoder: There is none, or its tokens cannot be told apart by patch.
+        NoEncoder: There is no such encoder, or its tokens do not correspond to patches.
     """
 
     def __init__(self, classifier: Classifier, x: Tensor) -> None:
@@ -74,7 +75,7 @@ class EncoderTokens:
         return torch.cat(logits), torch.cat(parts)
 
     def _try(self, classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Logits, tokens and grid of one image."""
+        """Return logits, tokens and grid of one image."""
         maps: list[tuple[int, int]] = []
         assert classifier.module is not None
         handles = [
@@ -95,7 +96,7 @@ class EncoderTokens:
         return logits, tokens, fitting.pop()
 
     def _check_patches(self, classifier: Classifier, x: Tensor) -> None:
-        """Changing a patch must change its own token and no other."""
+        """Check that changing a patch changes its own token and no other."""
         (down, across), (height, width) = self.grid, x.shape[2:]
         count = down * across
         for patch in {0, count // 2, count - 1}:
@@ -163,7 +164,10 @@ def _listen(encoder: nn.Module, parts: list[Tensor]) -> Iterator[None]:
 
 
 def _refuse_more(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The tokens, where nothing else is given that would have to fit them, like a mask."""
+    """Return the tokens.
+
+    Further arguments that would have to match them, such as a mask, are refused.
+    """
     given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
     if len(given) != 1:
         raise NoEncoder("its encoder takes more than tokens, a mask perhaps")

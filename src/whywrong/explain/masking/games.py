@@ -1,7 +1,7 @@
-"""Games: a value for every set of players, of one image or of many at once.
+"""Games, which assign values to sets of players for one or many images.
 
-A set (coalition) is a row of booleans over the players, True where the player is present. Estimators ask a game for
-flat lists of sets, so that sets of all images share one batch.
+A set (coalition) is a row of booleans over the players, True if the player is present. Estimators pass flat lists of
+sets to a game, so that sets of all images share one batch.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Game(ABC):
     Args:
         images: B, at least 1.
         players: n, at least 3.
-        names: What each of the V values is called.
+        names: Names of the V values.
 
     Attributes:
         images, players, names: As given.
-        setup: Passes an image took before the first set was asked.
+        setup: Passes per image before the first set was evaluated.
         forwards: (B,) int64, passes so far, by image.
 
     Raises:
@@ -52,7 +52,7 @@ class Game(ABC):
     def rounding(self) -> Tensor:
         """Return how far apart values can be by rounding alone, (B,) float64.
 
-        Smaller interactions count as none. 0 if values are exact.
+        Smaller interactions count as zero. 0 if values are exact.
         """
         return torch.zeros(self.images, dtype=torch.float64)
 
@@ -71,7 +71,7 @@ class Game(ABC):
             (Q, V) float64 on the CPU.
 
         Raises:
-            InputError: Not such masks or rows.
+            InputError: Masks or rows are invalid.
             NonFiniteError: A value is NaN or infinite; names image and set.
         """
         if masks.dtype != torch.bool or masks.ndim != 2 or masks.shape[1] != self.players:
@@ -96,10 +96,12 @@ class Game(ABC):
         return found
 
     def __call__(self, masks: Tensor) -> Tensor:
-        """Values (B, M, V) float64 of masks (B, M, n) bool, M sets of each image.
+        """Evaluate masks (B, M, n) bool, M sets of each image.
+
+        Returns (B, M, V) float64.
 
         Raises:
-            InputError, NonFiniteError: As :meth:`values`.
+            InputError, NonFiniteError: As for :meth:`values`.
         """
         if masks.ndim != 3 or len(masks) != self.images:
             raise InputError(f"masks must be ({self.images}, M, {self.players}), got {tuple(masks.shape)}")
@@ -111,13 +113,13 @@ class FunctionGame(Game):
     """Any function from sets to values, as ``shapiq`` takes them.
 
     Args:
-        functions: One callable an image, or one callable for a single image: from bool arrays (M, n) to values (M,) or
+        functions: One callable per image, or one callable for a single image: from bool arrays (M, n) to values (M,) or
             (M, V).
         players: n.
-        names: Of the V values; default ``value`` where a function returns (M,).
+        names: Names of the V values; ``value`` by default if a function returns (M,).
 
     Raises:
-        InputError: No function; while evaluating, an answer of another shape.
+        InputError: There is no function; or a function returns another shape when evaluated.
     """
 
     def __init__(
@@ -150,10 +152,10 @@ class TableGame(Game):
 
     Args:
         table: (B, 2^n) or (B, 2^n, V), floating point; entry ``sum of 2^i over the players i present``.
-        names: Of the V values; default ``value``, or ``value_0``, ``value_1`` ...
+        names: Names of the V values; by default ``value``, or ``value_0``, ``value_1`` ...
 
     Raises:
-        InputError: Another shape, or more than 20 players.
+        InputError: The shape is wrong, or there are more than 20 players.
     """
 
     def __init__(self, table: Tensor, names: Sequence[str] | None = None) -> None:

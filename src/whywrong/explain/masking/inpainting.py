@@ -20,7 +20,7 @@ def inpaint(x: Tensor, known: Tensor, fallback: Tensor) -> Tensor:
     Args:
         x: (Q, C, H, W), floating point.
         known: (Q, 1, H, W) bool.
-        fallback: (Q, C, 1, 1), what fills an image of which nothing is known.
+        fallback: (Q, C, 1, 1), colour that fills an image without known pixels.
 
     Returns:
         (Q, C, H, W); filled pixels are averages of known ones, so within their range.

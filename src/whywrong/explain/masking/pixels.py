@@ -1,8 +1,9 @@
-"""Players that are cells of pixels: an absent cell takes the values of a baseline image, or of its surroundings.
+"""Players that are cells of pixels; an absent cell takes the values of a baseline image or of its surroundings.
 
-No baseline is neutral: a flat colour makes edges that the photograph has not, a blur keeps coarse content, and a filled
-cell depends on the cells that are visible, so that hiding one cell changes what stands in for its hidden neighbours.
-Results name theirs; where it matters, compare.
+No baseline is neutral: a flat colour creates edges that the photograph does not have, a blur keeps coarse content, and
+a filled cell depends on the visible cells, so hiding one cell also changes the filling of its hidden neighbours.
+Results state their baseline; compare several if it matters.
+
 Source: Deng et al. 2022 and Ren et al. 2021 (cells of a g x g grid at the data's mean colour).
 """
 
@@ -26,21 +27,21 @@ class PixelCells:
     """Images with some cells shown and the others hidden.
 
     Args:
-        classifier: Asked for the logits.
+        classifier: Returns the logits.
         x: (B, C, H, W) in [0, 1]; left untouched.
         grid: g; cell k covers rows (k // g) H/g and columns (k mod g) W/g onwards, all channels together.
-        baseline: What hides a cell: ``image_mean``, the mean colour of the image itself; ``data_mean``, the mean of the
-            classifier's normalisation, which is zero after it; ``blur``, the image after a Gaussian; ``inpainted``,
-            what :func:`whywrong.explain.masking.inpainting.inpaint` makes of the cells that are shown.
-        blur_sigma: Standard deviation of that Gaussian, in pixels; None takes the longer side of a cell.
+        baseline: Replacement for hidden cells: ``image_mean``, the mean colour of the image itself; ``data_mean``, the
+            mean of the classifier's normalisation, which is zero after it; ``blur``, the image after a Gaussian;
+            ``inpainted``, the result of :func:`whywrong.explain.masking.inpainting.inpaint` from the visible cells.
+        blur_sigma: Standard deviation of that Gaussian, in pixels; None uses the longer side of a cell.
 
     Attributes:
         rows, cols: g and g.
-        baseline_image: (B, C, H, W) in [0, 1]: what is seen where no cell is shown.
+        baseline_image: (B, C, H, W) in [0, 1], the images with all cells hidden.
         full: (B, K) float32, logits of the whole images, one pass each.
 
     Raises:
-        InputError: A grid that does not divide the image, or a baseline that cannot be had.
+        InputError: The grid does not divide the image, or the baseline is unavailable.
     """
 
     kind = "pixels"
@@ -65,13 +66,13 @@ class PixelCells:
 
     @property
     def players(self) -> int:
-        """n."""
+        """Number n of players."""
         return self.rows * self.cols
 
     def masked(self, masks: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
         """Show the cells of ``masks`` (Q, n) of images ``rows`` (Q,) and hide the others.
 
-        Returns (Q, C, H, W). ``out`` of that shape is written into where it can be, and spares the memory.
+        Returns (Q, C, H, W). ``out`` of that shape is reused if possible, which saves memory.
         """
         rows = rows.to(self._x.device)
         height, width = self._x.shape[2:]
@@ -85,10 +86,10 @@ class PixelCells:
         return torch.where(shown, image, self._hidden[rows], out=image)
 
     def near_baseline(self, tolerance: float = 4 / 255) -> Tensor:
-        """Return the share (B,) of cells that look the same when they alone are hidden.
+        """Return the share (B,) of cells that look the same if only they are hidden.
 
-        The same means within ``tolerance``. They can hardly interact, and lower the mean strength of the image. A
-        filled cell is often among them.
+        Pixels may differ by ``tolerance``. Such cells can hardly interact, and lower the mean strength of the image.
+        Filled cells are often among them.
         """
         if not self._inpainted:
             return self._alike(self._x, self.baseline_image, tolerance).double().mean((1, 2))
@@ -102,7 +103,10 @@ class PixelCells:
         return share
 
     def _alike(self, x: Tensor, other: Tensor, tolerance: float) -> Tensor:
-        """(B, g, g) bool: cells without a pixel that differs by more than ``tolerance``."""
+        """Select the cells whose pixels all differ by at most ``tolerance``.
+
+        Returns (B, g, g) bool.
+        """
         channels, height, width = x.shape[1:]
         gap = (x - other).abs().reshape(-1, channels, self.rows, height // self.rows, self.cols, width // self.cols)
         return gap.amax((1, 3, 5)).cpu() <= tolerance
@@ -110,22 +114,22 @@ class PixelCells:
     def logits(self, masks: Tensor, rows: Tensor) -> Tensor:
         """Classify masked images a batch at a time, (Q, K) float32."""
         step, parts = self._classifier.batch_size, list[Tensor]()
-        # One buffer for all batches: fresh memory of this size costs more than what is written to it.
+        # One buffer for all batches: allocating this much memory costs more than filling it.
         buffer = self._x.new_empty(min(step, len(masks)), *self._x.shape[1:])
         with self._classifier:
             for start in range(0, len(masks), step):
                 some = slice(start, min(start + step, len(masks)))
                 image = self.masked(masks[some], rows[some], buffer[: some.stop - start])
-                # Made of pixels that were checked: no need to look at all of them again in every pass.
+                # The pixels were checked before: no need to check them again in every pass.
                 parts.append(self._classifier.logits(image, bounded=False))
         return torch.cat(parts)
 
 
 def check_grid(grid: int, height: int, width: int) -> None:
-    """Refuse a grid that is no grid or does not divide the sides.
+    """Refuse an invalid grid, or one that does not divide the sides.
 
     Raises:
-        InputError: Names grids that do.
+        InputError: The message lists grids that do.
     """
     if isinstance(grid, bool) or not isinstance(grid, int) or grid < 2:
         raise InputError(f"a grid has at least 2 cells a side, got {grid!r}")
@@ -150,7 +154,7 @@ def default_grid(height: int, width: int) -> int:
 
 
 def _baseline(classifier: Classifier, x: Tensor, baseline: str, sigma: float) -> Tensor:
-    """(B, C, 1, 1) of one colour, or (B, C, H, W)."""
+    """Return the baseline, (B, C, 1, 1) for one colour, otherwise (B, C, H, W)."""
     if baseline in ("image_mean", "inpainted"):
         return x.mean((2, 3), keepdim=True)
     if baseline == "blur":

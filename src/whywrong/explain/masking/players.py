@@ -1,4 +1,4 @@
-"""Image games: what the classifier says of images of which only some cells or tokens are present."""
+"""Image games, the scores of a classifier for images of which only some cells or tokens are present."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from whywrong.models.classifier import Classifier
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayersConfig:
-    """What the players of an image are, checked once, when built.
+    """Settings of the players of an image, checked once, when built.
 
     Attributes:
-        kind: ``tokens``, patch tokens left out; ``pixels``, cells hidden by a baseline; ``auto``, tokens where the
-            model can leave them out, else pixels, with the reason in ``ImageGame.fallback``.
-        grid: g for g x g players; None takes every patch token, or the largest grid up to 16 x 16 that divides the
-            image. With ``auto``, a grid that is no block of whole tokens takes pixels.
-        baseline: What hides cells of pixels: ``image_mean``, ``data_mean``, ``blur`` or ``inpainted``.
-        blur_sigma: Of ``blur``, in pixels; None takes the side of a cell.
+        kind: ``tokens``, patch tokens that are dropped; ``pixels``, cells hidden by a baseline; ``auto``, tokens if the
+            model can drop them, otherwise pixels, with the reason in ``ImageGame.fallback``.
+        grid: g for g x g players; None uses every patch token, or the largest grid up to 16 x 16 that divides the
+            image. With ``auto``, a grid that does not consist of whole tokens uses pixels.
+        baseline: Replacement for hidden cells of pixels: ``image_mean``, ``data_mean``, ``blur`` or ``inpainted``.
+        blur_sigma: Standard deviation of ``blur``, in pixels; None uses the side of a cell.
     """
 
     kind: Literal["auto", "tokens", "pixels"] = "auto"
@@ -60,15 +60,15 @@ class ImageGame(Game):
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), K >= 2.
         x: (B, C, H, W), floating point, in [0, 1]; left untouched.
         y: True classes, (B,), int64.
-        target: Class that stands against each, (B,) int64; None takes the predicted one where the image is wrong, else
-            the runner-up. Give an image and its source the same.
+        target: Class t to compare with, (B,) int64; None uses the predicted class if the image is misclassified,
+            otherwise the runner-up. Pass the same for an image and its source.
         functions: Value functions.
-        config: What the players are; None takes the defaults.
+        config: Settings of the players; None uses the defaults.
 
     Attributes:
         kind: ``tokens`` or ``pixels``.
-        fallback: Why pixels took the place of tokens; None where they did not.
-        baseline: What hides cells of pixels; None for tokens.
+        fallback: Why pixels are used instead of tokens; None otherwise.
+        baseline: Replacement for hidden cells of pixels; None for tokens.
         rows, cols: Grid of players, numbered by rows.
         target: (B,) int64, the class t.
         full: (B, K) float32, logits of the whole images.
@@ -76,9 +76,8 @@ class ImageGame(Game):
 
     Raises:
         InputError: A shape, class, grid or pixel breaks the contract above; bad pixels name their row.
-        CannotDropTokens: ``tokens`` were asked for and cannot be had.
-        ModelError: Weights in half precision that do not pass their probe, see
-            :mod:`whywrong.explain.masking.precision`.
+        CannotDropTokens: ``kind`` is ``tokens`` and the model cannot drop tokens.
+        ModelError: Weights in half precision fail their test, see :mod:`whywrong.explain.masking.precision`.
     """
 
     setup = 1

@@ -1,7 +1,8 @@
-"""Whether a classifier in half precision may be asked for interactions: D is a small difference of four large values.
+"""Test whether a classifier in half precision is precise enough for interactions.
 
-A few contexts are asked twice, of the classifier and of a copy of it in float32. With 8 bits of mantissa (bfloat16) the
-rounding of log-odds of size 10 is as large as many an interaction; with 11 bits (float16) it often is not.
+D is a small difference of four large values. A few contexts are evaluated by the classifier and by a copy of it in
+float32. With 8 bits of mantissa (bfloat16) the rounding of log-odds of size 10 is as large as many interactions; with
+11 bits (float16) it often is not.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def check_precision(game: Game, reference: Game, dtype: torch.dtype) -> None:
     Compares D of the first image of two games in 64 contexts at a low, a middle and a high order.
 
     Args:
-        game: Of the classifier as it is.
-        reference: Of its copy in float32.
-        dtype: What the message calls the first.
+        game: Game of the classifier.
+        reference: Game of its copy in float32.
+        dtype: Name of the precision in the message.
 
     Raises:
         ModelError: They differ by more than 5 % of the standard deviation of D, in the mean square.
@@ -72,13 +73,13 @@ def check_precision(game: Game, reference: Game, dtype: torch.dtype) -> None:
 
 
 def _contexts(players: int, order: int, count: int) -> Tensor:
-    """(4 count, n) bool: S, S+i, S+j, S+i+j of random sets and pairs."""
+    """Draw random sets and pairs as (4 count, n) bool, in the order S, S+i, S+j, S+i+j."""
     place = keyed_bits(row_keys(0, 1), (count, players)).argsort(-1)[0]
     nested = [place < order, place < order + 1, (place < order) | (place == order + 1), place < order + 2]
     return torch.cat(nested)
 
 
 def _second_differences(game: Game, sets: Tensor) -> Tensor:
-    """(count, V)."""
+    """Compute second differences (count, V)."""
     s, one, other, both = game.values(sets, torch.zeros(len(sets), dtype=torch.int64)).chunk(4)
     return both - one - other + s

@@ -1,7 +1,8 @@
-"""Players that are patch tokens of a vision transformer: absent ones never enter the blocks.
+"""Players that are patch tokens of a vision transformer; absent ones never enter the blocks.
 
-Tokens are taken after the position embedding; class, distillation and register tokens always stay. Nothing foreign is
-put into the image, and the work falls with the tokens left.
+Tokens are taken after the position embedding; class, distillation and register tokens always stay. Nothing artificial
+is inserted into the image, and the cost decreases with the number of tokens.
+
 Source: Sumiyasu et al. 2024 (MoXI), section 4.
 """
 
@@ -26,18 +27,18 @@ _ROUNDING = 1e-4  # of the largest logit; the same sums, possibly in another ord
 
 
 class CannotDropTokens(ModelError):
-    """The classifier has no patch tokens that could be left out; the message says why."""
+    """Raised if a classifier has no patch tokens that can be dropped; the message says why."""
 
 
 class PatchTokens:
     """Images reduced to some of their patch tokens.
 
-    Where the scores are read off the mean over patch tokens and no patch is left, one zero token stands in for them.
+    If the scores depend on the mean over patch tokens and no patch is left, one zero token replaces them.
 
     Args:
-        classifier: Around a transformer of timm's ``VisionTransformer`` design, or around one encoder of PyTorch or
+        classifier: Wraps a transformer of timm's ``VisionTransformer`` design, or one encoder of PyTorch or
             torchvision, see :mod:`whywrong.explain.masking.encoders`.
-        x: (B, C, H, W) in [0, 1]; embedded once an image, by one plain pass.
+        x: (B, C, H, W) in [0, 1]; embedded once per image, by one plain pass.
         grid: g, players of whole blocks of tokens; None makes every patch token a player.
 
     Attributes:
@@ -45,8 +46,8 @@ class PatchTokens:
         full: (B, K), logits of the plain pass, all tokens present.
 
     Raises:
-        CannotDropTokens: Another kind of model; the message names the reason.
-        InputError: A grid that does not divide the grid of tokens.
+        CannotDropTokens: The model is of another kind; the message says why.
+        InputError: The grid does not divide the grid of tokens.
     """
 
     kind = "tokens"
@@ -67,13 +68,13 @@ class PatchTokens:
 
     @property
     def players(self) -> int:
-        """n."""
+        """Number n of players."""
         return self.rows * self.cols
 
     def logits(self, masks: Tensor, rows: Tensor) -> Tensor:
         """Classify sets of tokens, (Q, K) float32.
 
-        Sets of equally many tokens share batches.
+        Sets with the same number of tokens share batches.
         """
         if len(masks) == 0:
             return self.full[:0]
@@ -93,7 +94,10 @@ class PatchTokens:
         return torch.empty_like(answers).index_copy_(0, order.to(answers.device), answers)
 
     def _gather(self, kept: Tensor, rows: Tensor, count: int) -> Tensor:
-        """(q, 1, T, D): prefix and kept patch tokens, in their order, as an image of one channel."""
+        """Collect prefix and kept patch tokens in order, as an image of one channel.
+
+        Returns (q, 1, T, D).
+        """
         place = kept.nonzero()[:, 1].view(len(kept), count) + self._prefix
         place = torch.cat([torch.arange(self._prefix).expand(len(kept), -1), place], 1).to(self._tokens.device)
         tokens = self._tokens[rows.to(self._tokens.device)[:, None], place]  # (q, T, D)
@@ -102,7 +106,7 @@ class PatchTokens:
         return tokens[:, None]
 
     def _ask(self, tokens: Tensor) -> Tensor:
-        """Through the rest of the model; counted as passes of the classifier."""
+        """Run the rest of the model, counting passes of the classifier."""
         before = self._rest.forwards
         self._rest.on_pass = self._classifier.on_pass
         answer = self._rest.logits(tokens)
@@ -111,10 +115,10 @@ class PatchTokens:
 
 
 class TimmTokens:
-    """Tokens after the embedding of timm's ``VisionTransformer``; attributes as of ``EncoderTokens``.
+    """Tokens after the embedding of timm's ``VisionTransformer``; attributes as for ``EncoderTokens``.
 
     Raises:
-        CannotDropTokens: Another kind of model, or one that does more than blocks and head after its tokens.
+        CannotDropTokens: The model is of another kind, or has more than blocks and head after its tokens.
     """
 
     def __init__(self, classifier: Classifier, x: Tensor) -> None:
@@ -133,7 +137,10 @@ class TimmTokens:
         return logits, tokens
 
     def _probe(self, classifier: Classifier, x: Tensor) -> None:
-        """All tokens kept must give the plain forward pass of one image; not counted as a query."""
+        """Check that all tokens give the plain forward pass of one image.
+
+        The pass is not counted as a query.
+        """
         before = classifier.forwards
         try:
             plain, tokens = self.embed(classifier, x)
@@ -161,14 +168,14 @@ _FOUND: WeakKeyDictionary[Classifier, dict[tuple[int, int, int], TimmTokens | En
 def token_source(classifier: Classifier, size: tuple[int, int, int]) -> TimmTokens | EncoderTokens:
     """Find where the patch tokens of a classifier come from.
 
-    Tried once on a made-up image, which is not counted.
+    This is tested once on a synthetic image, which is not counted.
 
     Args:
-        classifier: Asked once for every size.
+        classifier: Tested once for every size.
         size: (C, H, W) of its images.
 
     Raises:
-        CannotDropTokens: It has none that could be left out; the message says why.
+        CannotDropTokens: It has none that can be dropped; the message says why.
     """
     known = _FOUND.setdefault(classifier, {})
     if size not in known:
@@ -193,7 +200,7 @@ def _look(classifier: Classifier, x: Tensor) -> TimmTokens | EncoderTokens:
 
 
 def find_transformer(classifier: Classifier) -> tuple[str, nn.Module]:
-    """Find the one transformer in a classifier whose patch tokens can be left out.
+    """Find the one transformer in a classifier whose patch tokens can be dropped.
 
     Returns its name and module.
 
@@ -225,7 +232,10 @@ def find_transformer(classifier: Classifier) -> tuple[str, nn.Module]:
 
 
 def _after_embedding(name: str, vit: nn.Module, x: Tensor) -> SpatialLayer:
-    """The tokens with their positions, before the first block: what ``patch_drop`` hands on."""
+    """Return the tokens with their positions, before the first block.
+
+    They are what ``patch_drop`` returns.
+    """
     patch: tuple[int, int] = vit.patch_embed.patch_size  # type: ignore[assignment]
     rows, cols = -(-x.shape[2] // patch[0]), -(-x.shape[3] // patch[1])
     prefix = int(vit.num_prefix_tokens)  # type: ignore[arg-type]
@@ -257,5 +267,5 @@ class _Rest(nn.Module):
 
 
 def why_not(error: WhyWrongError) -> str:
-    """Word the reason of a fallback for results and reports."""
+    """Describe the reason of a fallback for results and reports."""
     return f"patch tokens cannot be left out ({error}); cells of pixels take their place"

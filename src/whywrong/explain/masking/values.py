@@ -1,7 +1,7 @@
-"""Value functions: what one number a set of visible players is worth, read from the logits of one pass.
+"""Value functions, which compute the value of a set of visible players from the logits of one pass.
 
 Source: multi-order interactions, Deng et al. 2022 (log-odds), Ren et al. 2021 (log-probability). Every function is
-computed in float64 from the same logits, so that asking for several costs no further pass.
+computed in float64 from the same logits, so several functions cost no further pass.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CLASSES = ("true", "target", "difference")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueFunction:
-    """One value function and the class it speaks of.
+    """A value function and its class.
 
     Attributes:
         kind: ``log_odds``, log(p_c / (1 - p_c)) = z_c - logsumexp of the other logits; ``log_prob``, log p_c in nats;
@@ -42,7 +42,7 @@ class ValueFunction:
 
     @property
     def name(self) -> str:
-        """As ``log_odds_true``: what columns and figures call it."""
+        """Name in columns and figures, such as ``log_odds_true``."""
         return f"{self.kind}_{self.of}"
 
 
@@ -55,12 +55,12 @@ def class_values(logits: Tensor, y: Tensor, target: Tensor, functions: Sequence[
     Args:
         logits: (B, K), K >= 2; rows that are not finite give values that are not finite.
         y: True class, (B,), int64, in 0..K-1.
-        target: Class t that stands against it, (B,), int64, in 0..K-1.
-        functions: What to compute, V of them, none twice.
+        target: Class t to compare with, (B,), int64, in 0..K-1.
+        functions: V distinct value functions.
 
     Returns:
         (B, V) float64, in nats or logits. Log-odds come from differences of logits, never from probabilities: they stay
-        finite where a probability rounds to 1.
+        finite if a probability rounds to 1.
 
     Raises:
         InputError: A shape, type or class breaks the contract above.
@@ -88,10 +88,10 @@ def class_values(logits: Tensor, y: Tensor, target: Tensor, functions: Sequence[
 
 
 def check_value_functions(functions: Sequence[ValueFunction]) -> None:
-    """Refuse an empty list, a repetition, or what is no value function.
+    """Refuse an empty list, a duplicate, or an invalid value function.
 
     Raises:
-        InputError: Says which.
+        InputError: The message says which.
     """
     odd = [function for function in functions if not isinstance(function, ValueFunction)]
     if odd:
