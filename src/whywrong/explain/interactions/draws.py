@@ -62,7 +62,7 @@ def image_blocks(images: int, units: int, masks: int, pairs: int, values: int) -
 
 
 def shared_sums(game: Game, rows: Tensor, keys: Tensor, pairs: Tensor, plan: Plan, ran: Tensor | None = None) -> Sums:
-    """Measure the pairs outside the drawn sets, each set of a unit evaluated once.
+    """Measure pairs by the drawn sets, evaluating each set of a unit once.
 
     Args:
         game: The values.
