@@ -115,15 +115,15 @@ def diagnose(
     """Find the misclassified images and their causes, and write a report to a folder.
 
     Args:
-        classifier: From ``load_classifier``; or a module of torch, torchvision, timm or transformers, or an
-            image-classification pipeline, which runs in this process only.
+        classifier: Result of ``load_classifier``; a module of torch, torchvision, timm or transformers; or an
+            image-classification pipeline. Modules and pipelines run in this process only.
         data: Folder, manifest or ``.npz`` file; torch ``Dataset`` or ``DataLoader``, Hugging Face ``Dataset``, (x, y)
-            arrays or tensors; or a source. A data set in memory is read in this process only.
+            arrays or tensors; or the result of :func:`open_data`. A data set in memory is read in this process only.
         out: Output folder. If it already holds this run, the run is resumed.
         progress: Called with the progress (stage, done, total, errors, failed).
         settings: Fields of :class:`whywrong.runs.options.RunOptions`: ``depth``, ``methods``, ``images``, ``limit``,
             ``time_budget``, ``seed``, ``workers``, ``engine``, ``batch_size``, ``options``, ``decode_options``; all
-            others as for :func:`open_data`.
+            other keywords are those of :func:`open_data`.
 
     Returns:
         The run; ``run.path / "report.html"`` is its report.

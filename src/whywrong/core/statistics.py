@@ -174,16 +174,16 @@ def _share_above(hits: int, n: int) -> float:
 class Resampled:
     """A statistic of independent items with its bootstrap and leave-one-out values.
 
-    The interval is the hull of two: BCa (Efron 1987), whose ends are taken at the levels of Student's t instead of
-    the normal distribution (Hesterberg 2015, arXiv 1411.5279), and Student's interval with the standard error of the
-    jackknife. Each alone covers too little on some data: BCa covers 92 % of exponential means at n = 20, Student 91 %,
-    the hull 94 % (``benchmarks/coverage.py``).
+    The interval is the hull of two intervals: BCa (Efron 1987), whose ends are taken at the levels of Student's t
+    instead of the normal distribution (Hesterberg 2015, arXiv 1411.5279), and Student's interval with the standard
+    error of the jackknife. Each alone covers too little on some data: BCa covers 92 % of exponential means at n = 20,
+    Student 91 %, the hull 94 % (``benchmarks/coverage.py``).
 
     Attributes:
-        value: (...), of all items.
-        draws: (D, ...), of resamples.
-        left_out: (N, ...), with one item left out.
-        items: Size of the smallest group, if groups are compared and items of all of them are left out; None for N.
+        value: (...), the statistic of all items.
+        draws: (D, ...), the statistic of each resample.
+        left_out: (N, ...), the statistic with each item left out in turn.
+        items: Size of the smallest group, if groups are compared and each group leaves out its items; None means N.
     """
 
     value: np.ndarray

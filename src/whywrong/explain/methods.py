@@ -40,7 +40,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="patch_groups",
-        title="which patches make the decision, break it, or turn it into the true class",
+        title="which patches suffice for the prediction, undo it when hidden, or turn it into the true class",
         access=Access.SCORES,
         function="whywrong.explain.patch_groups:patch_groups",
         config="whywrong.explain.patch_groups:PatchGroupsConfig",

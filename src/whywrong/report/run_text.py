@@ -88,7 +88,7 @@ def describe(tables: Tables, summary: RunSummary, reports: Reports, most: int = 
         entry = asked.get(name) or {}
         n = _treated(tables, name)
         settings = [(shown(key), shown(_setting(value))) for key, value in _flat(entry.get("config") or {})]
-        rows = f"{count(n, 'error')} treated" if n else "nothing stored yet"
+        rows = f"{count(n, 'error')} explained" if n else "nothing stored yet"
         text.ran.append(Ran(name, method.title, rows, settings))
     by_name = {report.method: report for report in reports}
     for report in (by_name[ran.name] for ran in text.ran if ran.name in by_name):

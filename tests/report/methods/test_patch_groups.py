@@ -26,7 +26,7 @@ def told(**changes) -> str:
 def test_one_patch_that_is_enough_is_told():
     assert told() == (
         "1 of 49 patches is enough for the prediction ice cream: with nothing else shown, the model predicts it as"
-        " well. With 3 of 49 patches hidden, the model predicts envelope, the label; with 2 hidden it predicts crane,"
+        " well. With 3 of 49 patches hidden, the model predicts envelope, which is the label; with 2 hidden it predicts crane,"
         " bird."
     )
 
@@ -45,7 +45,7 @@ def test_what_was_not_found_is_said_and_what_was_not_searched_is_not():
 
 
 def test_the_smaller_way_to_the_right_answer_is_told():
-    assert "With 2 of 49 patches hidden, the model predicts envelope, the label." in told(broken_into=0)
+    assert "With 2 of 49 patches hidden, the model predicts envelope, which is the label." in told(broken_into=0)
     assert "With 2 of 49 patches hidden, the model no longer predicts ice cream, but crane, bird." in told(
         targeted_found=False, targeted_size=None
     )

@@ -80,7 +80,7 @@ def test_an_unknown_interval_is_no_narrow_one():
     assert part_of is not None
     (panel,) = part_of.panels
     assert panel.table.rows[1][2] == "unknown"  # type: ignore[union-attr]
-    assert any("too few draws" in note for note in panel.notes)
+    assert any("too few samples" in note for note in panel.notes)
 
 
 def test_a_square_below_zero_is_no_strength():
@@ -107,7 +107,7 @@ def test_an_error_gets_one_chart_with_its_table_and_its_noise_marked():
     assert panel.chart is not None  # type: ignore[union-attr]
     assert [line.role for line in panel.chart.lines] == ["wrong", "true"]  # type: ignore[union-attr]
     assert [hollow for *_, hollow in panel.chart.lines[1].points] == [False, False, True, False, False]  # type: ignore[union-attr]
-    assert any("hollow point is largely sampling noise" in note for note in panel.notes)
+    assert any("hollow point is unreliable" in note for note in panel.notes)
     assert [len(panel.table.rows), len(panel.table.head)] == [5, 9]  # type: ignore[union-attr]
     assert "ice cream" in plain(panel.readings)  # type: ignore[union-attr]
     assert "log-odds" in plain(panel.readings)  # type: ignore[union-attr]

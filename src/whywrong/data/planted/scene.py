@@ -123,7 +123,7 @@ def ordinary_scene(keys: Tensor) -> Scene:
     """Make ordinary scenes, with all classes in turn.
 
     Objects vary in size. One in five is partly occluded, and one in ten is cut by the frame. The part that
-    distinguishes near-twins has any size from a half to whole.
+    distinguishes near-twins is drawn at half to all of its full size.
 
     Args:
         keys: (B,), int64.

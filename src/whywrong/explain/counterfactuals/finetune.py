@@ -40,8 +40,8 @@ class FinetuneConfig:
     Attributes:
         epochs: Passes over the training images; at least 1.
         eps_linf: Radius of the l_inf attack, [0, 1] units; 0 disables it.
-        eps_l1: Radius of the l_1 attack, [0, 1] units over all channels; 0 disables it; None is one grey level of 255
-            per value on average, as in the paper (12 for 3 x 32 x 32 pixels).
+        eps_l1: Radius of the l_1 attack, [0, 1] units over all channels; 0 disables it; None allows a change of
+            1/255 per value on average, as in the paper (12 for 3 x 32 x 32 pixels).
         attack_steps: Gradient steps of an attack; at least 1.
         rate: Highest learning rate of AdamW; it rises over the first tenth of the steps and then falls linearly to
             zero.
@@ -49,7 +49,7 @@ class FinetuneConfig:
         batch: Images per training step; at least 2.
         flip: Mirror half of the images in training; not for classes that depend on left and right.
         holdout: Share of the images held out of training, in (0, 0.9], on which agreement is measured.
-        seed: Seed of order, attacks, mirroring and the module's own dropout.
+        seed: Seed of the order of images, attacks, mirroring and the module's own dropout.
     """
 
     epochs: int = 3

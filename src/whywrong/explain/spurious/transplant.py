@@ -30,11 +30,11 @@ class Transplant:
 
     Attributes:
         images: Number of images it was applied to.
-        rise: Mean rise of the log-probability of the class, nats, over that under the shuffled change, with its 95 %
-            interval over images, NaN below 20 of them.
-        adjusted_low: Lower end at the level corrected for the number of crops tested.
-        reads: Number of images predicted as the class with the change, none of which was before.
-        shuffled: The same for the shuffled change.
+        rise: Mean increase of the log-probability of the class, nats, minus the increase with the shuffled change. Its
+            95 % interval over images is NaN for fewer than 20 images.
+        adjusted_low: Lower end of the interval of ``rise``, at the level corrected for the number of crops tested.
+        reads: Number of images predicted as the class with the change but not without it.
+        shuffled: As ``reads``, with the shuffled change.
         confirmed: Whether ``adjusted_low`` exceeds 0.
     """
 

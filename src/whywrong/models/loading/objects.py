@@ -26,7 +26,7 @@ _MEAN_STD = "mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stated:
-    """Preprocessing that a model states, whether by attributes, and why a normalisation is missing."""
+    """Preprocessing that a model states, where it was read, and why a normalisation is missing."""
 
     model: Any
     title: str

@@ -131,7 +131,7 @@ def draw_cam(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
             rows_cols = " × ".join(map(str, cells[kind].shape))
             show(axis, under(photo), f"{titles[kind]}, {rows_cols} cells")
             lay(axis, cells[kind], scale, photo.shape)
-        line[-1].set_xlabel(f"blue: true class, orange: wrong class\nfull colour from ± {sig(scale, 2)} logits per 1 %")
+        line[-1].set_xlabel(f"blue: true class, orange: wrong class\nfull at ± {sig(scale, 2)} logits per 1 %")
     return figure
 
 

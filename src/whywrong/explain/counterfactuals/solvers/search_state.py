@@ -58,15 +58,15 @@ class SearchState:
         domain: Domain of the points.
         target: (B,), int64.
         keys: (B,), int64, or None.
-        points: Largest number of iterates per row, for the log.
+        points: Maximum number of iterates per row; sets the size of the log.
         stop_conf: Rows stop once they are predicted as their target with at least this probability; None never stops
             early.
         gap_tolerance: Rows stop once their gap is at most this share of the largest gap so far; 0 never stops early.
 
     Attributes:
-        rows: (n,), int64, active rows of the batch; the fields below hold these rows.
-        domain: Their domains.
-        best, best_value: Their best iterate and its value.
+        rows: (n,), int64, active rows of the batch; the fields below have one entry per active row.
+        domain: Domain of each active row.
+        best, best_value: Best iterate of each active row and its value.
         current: (n,), bool, whether the best iterate is the last one evaluated.
     """
 

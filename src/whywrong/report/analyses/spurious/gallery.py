@@ -164,7 +164,7 @@ def _card(row: Row, drawn: Sequence[Row], names: Sequence[str]) -> Card:
         rows_cols = " × ".join(map(str, cells[0].shape))
         adds = "" if row["map"] == "exact" else " The map is approximate for this model: it need not add up."
         unit = (
-            f"{rows_cols} cells. Orange adds to the class, blue takes away; full colour from ± {sig(scale, 2)} logits "
+            f"{rows_cols} cells. Orange adds to the class, blue takes away; full strength at ± {sig(scale, 2)} logits "
             f"per 1\u00a0% of the area, for all images of this component; small values fade.{adds}"
         )
     return Card(

@@ -96,7 +96,7 @@ def _picture(axis: Axes, pixels: np.ndarray, title: str) -> None:
 def _change(axis: Axes, change: np.ndarray, scale: float, *, grey: bool) -> None:
     axis.imshow(change, cmap="gray" if grey else "seismic", vmin=-scale or -1, vmax=scale or 1, interpolation="nearest")
     _plain(axis, "what was added")
-    axis.set_xlabel(f"full colour at ± {sig(scale, 2)}, channels summed")
+    axis.set_xlabel(f"full strength at ± {sig(scale, 2)}, channels summed")
 
 
 def _empty(axis: Axes, text: str) -> None:

@@ -97,8 +97,8 @@ def _panel(chosen: dict[str, Row], context: Context) -> SliderPanel:
         changes=[],
         doubted=[],
         slider="From the image as it is to its counterfactual",
-        unit=f"full colour from ± {sig(255 * scale, 2)} grey levels, mean of the colours, for every counterfactual of"
-        " this image."
+        unit=f"Colours reach full strength at ± {sig(255 * scale, 2)} grey levels (mean of the channels), in every"
+        " counterfactual of this image."
         if scale
         else "",
         tiny=0 < width <= 64,

@@ -51,7 +51,7 @@ def _contribution(axis: Axes, photo: np.ndarray, values: np.ndarray | None) -> N
     scale = common_scale([cells])
     show(axis, under(photo), "where the model is sensitive")
     lay(axis, cells, scale, photo.shape)
-    axis.set_xlabel(f"full colour from ± {sig(scale, 2)} logits per 1 %")
+    axis.set_xlabel(f"full strength at ± {sig(scale, 2)} logits per 1 %")
 
 
 def _change(axis: Axes, fixed: np.ndarray | None, pixels: np.ndarray) -> None:

@@ -75,7 +75,7 @@ def _without(row: Row, context: Context) -> list[Markup]:
     into = row["broken_into"]
     right = [size for size in (targeted, breaking if into == context.row["label"] else None) if size is not None]
     if right:
-        text = Markup("With {} hidden, the model predicts {}, the label").format(_of(min(right), n), true)
+        text = Markup("With {} hidden, the model predicts {}, which is the label").format(_of(min(right), n), true)
         if breaking is not None and breaking < min(right) and known(into) and into >= 0:
             text += Markup("; with {} hidden it predicts {}").format(f"{breaking:,}", context.names[into])
         return [text + Markup(".")]
@@ -108,21 +108,19 @@ def _overlays(row: Row, context: Context) -> list[Overlay]:
 
     for kind, label, name, order, caption in (
         ("enough", "Enough", "sufficient", "insertion_order", "With only {} shown, the model predicts {wrong}."),
-        ("breaking", "Breaking", "breaking", "deletion_order", "With {} hidden, the model predicts {into}."),
-        ("targeted", "To the label", "targeted", "targeted_order", "With {} hidden, the model predicts {true}."),
+        ("breaking", "Breaking", "breaking", "deletion_order", "With {} covered, the model predicts {into}."),
+        ("targeted", "To the label", "targeted", "targeted_order", "With {} covered, the model predicts {true}."),
     ):
         size = _size(row, name)
         if size is None:
             continue
         many = "this patch" if size == 1 else f"these {size:,} patches"
-        if name != "sufficient":
-            many = "the covered patch" if size == 1 else f"the {size:,} covered patches"
         classes = {"wrong": context.wrong, "true": context.true, "into": context.names[row["broken_into"]]}
         add(kind, label, caption.format(many, **classes), row[order], size, name == "sufficient")
     heat = context.maps("patch_groups").get("sufficient")
     if heat is not None and heat.any() and found and found[0].kind == "enough":
         caption = (
-            f"The order in which patches were shown until the model predicted {context.wrong}: darker came earlier."
+            f"Order in which patches were revealed until the model predicted {context.wrong}; darker ones came first."
         )
         resolution = f"{heat.shape[0]} × {heat.shape[1]} patches"
         image = overlays.magnitude_png(heat)

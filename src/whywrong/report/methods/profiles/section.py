@@ -219,10 +219,10 @@ def noise_note(curves: Iterable[Curve]) -> str:
     hollow = sum(int((~curve.solid).sum()) for curve in curves)
     if not hollow:
         return ""
+    which = "The hollow point is" if hollow == 1 else f"The {hollow} hollow points are"
     return (
-        f"{'The hollow point is' if hollow == 1 else f'The {hollow} hollow points are'} largely sampling noise (over"
-        f" {percent(NOISE_MARK)}) or {'rests' if hollow == 1 else 'rest'} on too few draws for an interval: not to be"
-        " taken as a strength."
+        f"{which} unreliable: sampling noise is over {percent(NOISE_MARK)} of the strength, or there were too few"
+        " samples for an interval."
     )
 
 
