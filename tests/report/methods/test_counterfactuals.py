@@ -54,16 +54,16 @@ def test_trusted_changes_stand_on_both_sides_of_the_image():
     assert [change.role for change in panel.changes] == ["true", "wrong"]
     assert panel.doubted == []
     assert plain(panel.changes[0].sentences) == (
-        "Changed like this, the model predicts envelope: 82 % (3 % before). 90 % of the change lies on 41 % of the"
+        "With this change, the model predicts envelope: 82 % (3 % before). 90 % of the change lies on 41 % of the"
         " pixels. Other classifiers see the change, too (the reason why)."
     )
 
 
 @pytest.mark.parametrize(("trust", "words"), [
     ("adversarial", "but it is adversarial noise, not an explanation: the reason why."),
-    ("undecided", "whether it means anything is undecided, so it is no explanation: the reason why."),
-    ("unchecked", "nobody was asked whether it means anything, so it is no explanation"),
-    ("something new", "so it is no explanation"),
+    ("undecided", "its meaning is undecided, so it is not shown as an explanation: the reason why."),
+    ("unchecked", "no other model has checked it, so it is not shown as an explanation"),
+    ("something new", "so it is not shown as an explanation"),
 ])  # fmt: skip
 def test_a_change_that_is_not_trusted_is_no_picture_to_slide_to(trust, words):
     panel = shown(row("true", trust), row("wrong", trust))

@@ -25,9 +25,9 @@ def told(**changes) -> str:
 
 def test_one_patch_that_is_enough_is_told():
     assert told() == (
-        "1 of 49 patches is enough for the prediction ice cream: with nothing else shown, the model predicts it as"
-        " well. With 3 of 49 patches hidden, the model predicts envelope, which is the label; with 2 hidden it predicts"
-        " crane, bird."
+        "1 of 49 patches is enough for the prediction ice cream: with only this patch shown, the model still"
+        " predicts ice cream. With 3 of 49 patches hidden, the model predicts envelope, which is the label; with 2"
+        " hidden it predicts crane, bird."
     )
 
 

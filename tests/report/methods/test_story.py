@@ -27,8 +27,8 @@ def text(fix=FIX, error=ERROR, nearer=0.8) -> str:
 def test_an_error_is_told_as_a_person_would():
     assert text() == (
         "The model predicts ice cream (71 %); the label is envelope (3 %, 2nd of 4)."
-        " A change of at most 0.31 grey levels in any colour value makes it envelope; smaller than for 80 % of the"
-        " corrected errors."
+        " Changing each colour value by at most 0.31 grey levels turns the prediction into envelope; that is less"
+        " than for 80 % of the corrected errors."
     )
 
 

@@ -22,8 +22,8 @@ def agrees(spec: InputSpec, prepare: Callable[[Image.Image], Any]) -> bool:
     """Compare a spec with the output of a user's function on a trial image.
 
     Args:
-        spec: The preprocessing that was read.
-        prepare: From an RGB image to values (C, H, W) or (1, C, H, W): an array or tensor.
+        spec: The preprocessing read from the function.
+        prepare: The function; it converts an RGB image to an array or tensor (C, H, W) or (1, C, H, W).
 
     Returns:
         Whether they agree; False if the function raises or returns another shape.

@@ -126,9 +126,9 @@ def draw_sets(keys: Tensor, players: int, plan: Plan) -> Tensor:
 
 
 def permutations(keys: Tensor, players: int, count: int, stream: int) -> Tensor:
-    """Draw ``count`` uniform permutations, (B, count, n) int64 places of the players.
+    """Draw ``count`` uniform random permutations.
 
-    A larger count only adds permutations.
+    Returns the position of each player, (B, count, n) int64. With a larger count, the first permutations stay the same.
     """
     return keyed_bits(keys, (count, players), stream).argsort(-1).argsort(-1)
 

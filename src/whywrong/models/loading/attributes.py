@@ -114,17 +114,17 @@ def _kind(value: Any) -> str:
 
 
 def settle_normalisation(model: Any, spec: InputSpec) -> tuple[InputSpec, list[str]]:
-    """Remove a stated mean and std if the model normalises with them itself.
+    """Remove mean and std from a spec if the model already normalises with them.
 
     Args:
-        model: Module or callable whose attributes stated ``spec``.
+        model: Module or callable from whose attributes ``spec`` was read.
         spec: Input spec with mean and std.
 
     Returns:
         The spec to use, and a note if it was changed.
 
     Raises:
-        InputError: The forward pass uses the values, but not to normalise its input; both readings are possible.
+        InputError: The forward pass uses mean and std, but it is unclear whether it normalises its input with them.
     """
     if spec.mean is None or spec.std is None or isinstance(model, torch.jit.ScriptModule):
         return spec, []

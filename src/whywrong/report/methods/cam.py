@@ -71,7 +71,7 @@ def sentence(cam: Row, half: int, wrong: str, true: str) -> Markup:
         wrong_class(wrong), true_class(true), sig(evidence)
     )
     if half:
-        text += Markup("; {} of {} cells hold half of what speaks for {}").format(
+        text += Markup("; {} of {} cells hold half of the evidence for {}").format(
             f"{half:,}", f"{cells:,}", wrong_class(wrong)
         )
     return text + Markup(".")

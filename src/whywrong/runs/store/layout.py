@@ -179,9 +179,9 @@ def check_folder(folder: Path, known: Mapping[str, bytes] | None = None) -> None
 
 
 def parse_lock(content: bytes) -> dict[str, Any] | None:
-    """Parse the holder from the content of a lock.
+    """Read who holds a lock from the content of its file.
 
-    Empty if a power loss tore it, None if it is not a lock of a run.
+    Returns an empty mapping if a power loss cut the file short, and None if it is not a lock of a run.
     """
     if not content.strip(b"\0"):
         return {}

@@ -54,18 +54,18 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A component.
+    """Contents of the card of one component.
 
     Attributes:
-        anchor: Id of its element.
-        class_name: As shown.
-        write_as: Name of the class in the file of labels.
-        component: From 1.
+        anchor: Id of the HTML element.
+        class_name: Name of the class as shown.
+        write_as: Name of the class to write in the file of labels.
+        component: Number of the component, starting at 1.
         verdict: ``harmful``, ``not confirmed`` or ``too few carriers``.
-        label: Label of a person, or None.
-        sentences: Its evidence in words.
-        numbers: Name, value and note of each of their numbers.
-        tops, carriers: Images.
+        label: Label given by a person, or None.
+        sentences: The evidence in words.
+        numbers: Name, value and note of each number of the evidence.
+        tops, carriers: Images with the largest values, and images of other classes with the feature.
         unit: Meaning of the colours of the maps; empty without maps.
     """
 

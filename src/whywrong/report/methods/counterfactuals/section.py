@@ -172,7 +172,7 @@ def _change(
     name = _name(role, context)
     start, end = row["probability_target_start"], row["probability_target_end"]
     verb = "the model predicts" if row["valid"] else "the model does not yet predict"
-    sentence = Markup("Changed like this, {} {}: {} ({} before).").format(verb, name, percent(end), percent(start))
+    sentence = Markup("With this change, {} {}: {} ({} before).").format(verb, name, percent(end), percent(start))
     sentences = [sentence]
     extra = _where(row)
     if extra:
@@ -198,14 +198,18 @@ def _where(row: Row) -> str:
 
 def _doubted(role: str, row: Row, stored: dict[str, np.ndarray], context: Context) -> Doubted:
     name = _name(role, context)
-    reached = Markup("A change that makes it {}" if role == "true" else "A change deeper into {}").format(name)
+    effect = "after which the model predicts" if role == "true" else "that makes the model more confident in"
+    reached = Markup("A change {} {}").format(effect, name)
     if not row["valid"]:
         reached = Markup("A change towards {}, which it does not reach,").format(name)
     reason = f": {shown(row['trust_reason'])}" if row["trust_reason"] else ""
     text = {
-        "adversarial": "was found ({}), but it is adversarial noise, not an explanation{}.",
-        "undecided": "was found ({}); whether it means anything is undecided, so it is no explanation{}.",
-    }.get(row["trust"], "was found ({}); nobody was asked whether it means anything, so it is no explanation{}.")
+        "adversarial": "was found (probability {}), but it is adversarial noise, not an explanation{}.",
+        "undecided": "was found (probability {}); its meaning is undecided, so it is not shown as an explanation{}.",
+    }.get(
+        row["trust"],
+        "was found (probability {}); no other model has checked it, so it is not shown as an explanation{}.",
+    )
     sentence = reached + Markup(" ") + Markup(text).format(percent(row["probability_target_end"]), reason)
     pixels = stored.get(f"{role}_u8")
     image = "" if pixels is None or row.get("guide") == NOISE else overlays.grey_picture(pixels)

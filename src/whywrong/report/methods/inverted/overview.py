@@ -101,8 +101,8 @@ def _full(found: Distances | None) -> float | None:
 
 def _reading(full: float) -> str:
     return (
-        "The bar and the number of a tile: the smallest change found that makes the prediction correct, on one scale"
-        f" from 0 to {full:.3g} grey levels."
+        "The bar and the number on a tile show the smallest change found that corrects the prediction. All bars share"
+        f" one scale, from 0 to {full:.3g} grey levels."
     )
 
 

@@ -57,7 +57,9 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
     if contribution is not None and contribution.any():
         # The contribution of a correcting change supports the true class, which is the negative side.
         cells = -overlays.density(overlays.smoothed(contribution))
-        caption = "Where the model is sensitive: what each place contributes to the smallest change."
+        caption = (
+            "Where the model is sensitive: how much each place contributes to the smallest change that corrects it."
+        )
         size = f"{cells.shape[0]} × {cells.shape[1]} cells"
         found.append(Overlay("contribution", "Sensitivity", caption, cells=cells, resolution=size, rank=40))
     change = stored["fix_u8"] - stored["image_u8"] if {"fix_u8", "image_u8"} <= stored.keys() else None
@@ -79,13 +81,15 @@ def _distance(fix: Row, true: str, share: float) -> list[Markup]:
     if fix["status"] != Status.OK:
         return [Markup("The smallest change was not computed: {}.").format(fix["status"].replace("_", " "))]
     grey = 255 * fix["rho_linf"]
-    sentence = Markup("A change of at most {} in any colour value makes it {}").format(
+    sentence = Markup("Changing each colour value by at most {} turns the prediction into {}").format(
         grey_levels(grey), true_class(true)
     )
     if known(share) and 0.05 <= share <= 0.95:
-        sentence += Markup("; smaller than for {} of the corrected errors").format(percent(round(share, 2)))
+        sentence += Markup("; that is less than for {} of the corrected errors").format(percent(round(share, 2)))
     elif known(share):
-        sentence += Markup("; among the {} of all corrected errors").format("smallest" if share > 0.95 else "largest")
+        sentence += Markup("; that is among the {} of all corrected errors").format(
+            "smallest" if share > 0.95 else "largest"
+        )
     return [sentence + Markup(".")]
 
 

@@ -61,8 +61,9 @@ def _enough(row: Row, context: Context) -> list[Markup]:
         return [Markup("No small group of patches that alone gives the prediction {} was found.").format(wrong)]
     if size == 0:
         return [Markup("Even with every patch hidden, the model predicts {}.").format(wrong)]
-    text = Markup("{} {} enough for the prediction {}: with nothing else shown, the model predicts it as well.")
-    return [text.format(_of(size, _patches(row)), "is" if size == 1 else "are", wrong)]
+    text = Markup("{} {} enough for the prediction {}: with only {} shown, the model still predicts {}.")
+    are, these = ("is", "this patch") if size == 1 else ("are", "these")
+    return [text.format(_of(size, _patches(row)), are, wrong, these, wrong)]
 
 
 def _without(row: Row, context: Context) -> list[Markup]:

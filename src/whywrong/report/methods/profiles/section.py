@@ -145,9 +145,9 @@ class Reading:
 
 
 def both_readings(curves: Sequence[tuple[Curve, Markup]], value: str) -> list[Markup]:
-    """Write a sentence for each curve with the name of its class.
+    """Write one sentence per curve that names its class.
 
-    All curves share one sentence if they support the same statement.
+    If all curves support the same statement, write a single sentence for all of them.
     """
     found = [(read(curve), name) for curve, name in curves]
     first, name = found[0]
