@@ -133,18 +133,21 @@ def assert_shows_without(page, anchor: str) -> None:
     until(page, inside, [f"#{anchor}", NEAR])
 
 
-@pytest.mark.xfail(reason="browsers do not always restore the scroll position of a long page", strict=False)
-def test_back_returns_to_the_tile(browser, report):
+@pytest.mark.parametrize("landed", [True, False], ids=["after it landed", "at once"])
+def test_back_returns_to_the_tile(browser, report, landed):
     with opened(browser, report) as page:
         wanted = tile(page, 170)
         wanted.scroll_into_view_if_needed()
         before = wanted.bounding_box()["y"]
         wanted.click()
-        assert_shows(page, "e170")
+        if landed:
+            assert_shows(page, "e170")
+        else:
+            until(page, "() => document.querySelector('.case.here') !== null")
         page.go_back()
         until(page, "() => document.querySelector('.case.here') === null")
-        top(page, "e170")
-        assert abs(wanted.bounding_box()["y"] - before) <= NEAR
+        restored = "([tile, y, near]) => Math.abs(tile.getBoundingClientRect().top - y) <= near"
+        until(page, restored, [wanted.element_handle(), before, NEAR])
 
 
 def test_an_error_hidden_by_the_filter_is_shown_when_a_link_names_it(browser, report):

@@ -206,7 +206,8 @@
     if (frames && here && here.section === section) landing = requestAnimationFrame(() => land(section, frames - 1));
   }
 
-  for (const event of ["wheel", "touchstart", "pointerdown", "keydown"]) {
+  // Whoever moves or goes back is not pulled to where the page was still landing.
+  for (const event of ["wheel", "touchstart", "pointerdown", "keydown", "popstate"]) {
     addEventListener(event, () => cancelAnimationFrame(landing), { capture: true, passive: true });
   }
 
