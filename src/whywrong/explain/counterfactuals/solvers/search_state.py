@@ -14,7 +14,6 @@ from torch import Tensor
 from whywrong.explain.counterfactuals.objectives import Objective, at_rows, log_probability
 from whywrong.explain.counterfactuals.solvers.domain import Domain
 
-Ending = int
 ENDINGS = ("steps", "confident", "stationary", "no_gradient", "non_finite")
 
 
