@@ -32,6 +32,7 @@ INSTRUCTIONS = (
     "explain",
     "explain/counterfactuals",
     "explain/counterfactuals/solvers",
+    "explain/edits",
     "explain/interactions",
     "explain/masking",
     "explain/patch_groups",
