@@ -22,6 +22,7 @@ Kind = str | list[Any] | dict[str, Any]
 
 C = TypeVar("C", bound=type)
 _AS_ROWS = b"whywrong.as_rows"
+_WHOLE = b"whywrong.whole"
 _COST = ("forwards", "backwards")
 
 
@@ -249,6 +250,18 @@ def rows_field(name: str, kind: pa.DataType) -> pa.Field:
 def shown_as_rows(schema: pa.Schema) -> list[str]:
     """Return the names of the columns that :func:`rows_field` made."""
     return [field.name for field in schema if _AS_ROWS in (field.metadata or {})]
+
+
+def whole_field(name: str, kind: pa.DataType) -> pa.Field:
+    """Make a field of lists of records that a view does not expand to rows."""
+    import pyarrow as pa
+
+    return pa.field(name, pa.list_(kind), metadata={_WHOLE: b"1"})
+
+
+def kept_whole(schema: pa.Schema) -> set[str]:
+    """Return the names of the columns that :func:`whole_field` made."""
+    return {field.name for field in schema if _WHOLE in (field.metadata or {})}
 
 
 def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:

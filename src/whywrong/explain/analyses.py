@@ -18,4 +18,21 @@ ANALYSES: tuple[Analysis, ...] = (
         record="search.json",
         files={"labels.csv": "class,component,label,basis"},
     ),
+    Analysis(
+        name="verdict",
+        title="what caused each error, tested against controls",
+        access=Access.LABELS,
+        function="whywrong.verdicts.analysis:verdict",
+        config="whywrong.verdicts.config:VerdictConfig",
+        tables=("verdicts", "signs", "interventions", "groups", "advice"),
+        views={
+            "verdicts": "verdicts",
+            "signs": "signs",
+            "verdict_signs": "signs",
+            "interventions": "interventions",
+            "verdict_interventions": "interventions",
+            "groups": "groups",
+            "advice": "advice",
+        },
+    ),
 )

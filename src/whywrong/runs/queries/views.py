@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from whywrong.core.errors import RunFolderError
 from whywrong.core.registry import analyses
-from whywrong.core.result import shown_as_rows
+from whywrong.core.result import kept_whole, shown_as_rows
 from whywrong.core.status import FORMER, Status
 from whywrong.data.files import to_text
 from whywrong.runs.queries.comparisons import SAME_ERROR, define_controls, define_runner_up
@@ -221,12 +221,13 @@ def _stored(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path
 def _analyses(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: StoredRun) -> None:
     """Define views of the results of analyses in the folder.
 
-    Lists of records become rows; pictures and nested lists stay in the files.
+    Lists of records become rows, unless their column is kept whole; pictures and nested lists stay in the files. A view
+    with the name of a method of the run is left out.
     """
     for analysis in analyses().values():
         for view, table in (analysis.views or {analysis.name: ""}).items():
             path = result_path(run.path, analysis, table)
-            if os.path.lexists(path):
+            if view not in run.meta["methods"] and os.path.lexists(path):
                 schema = read_schema(path)
                 rows = f"read_parquet({_quoted(files.address(path))})"
                 connection.execute(f"create view {_identifier(view)} as {_flat(schema, rows)}")
@@ -234,8 +235,17 @@ def _analyses(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: Store
 
 def _flat(schema: pa.Schema, rows: str) -> str:
     """Make a SELECT of the plain columns of a table, then of the fields of its lists of records, one row per record."""
-    plain = [field.name for field in schema if not _is_nested(field.type) and not pa.types.is_binary(field.type)]
-    lists = [field for field in schema if pa.types.is_list(field.type) and pa.types.is_struct(field.type.value_type)]
+    whole = kept_whole(schema)
+    plain = [
+        field.name
+        for field in schema
+        if field.name in whole or not (_is_nested(field.type) or pa.types.is_binary(field.type))
+    ]
+    lists = [
+        field
+        for field in schema
+        if field.name not in whole and pa.types.is_list(field.type) and pa.types.is_struct(field.type.value_type)
+    ]
     shown = ", ".join(map(_identifier, plain))
     for field in lists:
         name, record = _identifier(field.name), field.type.value_type

@@ -1,0 +1,56 @@
+"""Settings of the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from whywrong.core.errors import InputError
+
+VerdictDepth = Literal["free", "quick", "standard"]
+DEPTHS: tuple[VerdictDepth, ...] = ("free", "quick", "standard")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictConfig:
+    """Settings of the verdict.
+
+    Attributes:
+        depth: ``free`` only reads what the run stored; ``quick`` measures each error until its cause is clear;
+            ``standard`` takes all measurements of every error.
+        reference: Correct images that errors are compared with, at most; three for each error suffice.
+        least_reference: Fewer correct images are taken only if there are no more.
+        no_reference: With fewer correct images than this, errors are compared with none.
+        sure: Calibrated probability at which ``quick`` takes no further measurements of an error.
+        sure_alone: Probability below which no cause is stated without reference images.
+        tested_causes: Causes tested for each error, at most.
+        quick_passes: Passes for each error that ``quick`` may take, on average.
+        force: Work even if nearly all images are misclassified.
+        seed: Seed of every draw.
+    """
+
+    depth: VerdictDepth = "quick"
+    reference: int = 300
+    least_reference: int = 100
+    no_reference: int = 50
+    sure: float = 0.8
+    sure_alone: float = 0.9
+    tested_causes: int = 3
+    quick_passes: int = 45
+    force: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.depth not in DEPTHS:
+            raise InputError(f"depth must be one of {', '.join(DEPTHS)}, got {self.depth!r}")
+        if not 1 <= self.no_reference <= self.least_reference <= self.reference:
+            raise InputError(
+                "no_reference, least_reference and reference must be in this order and at least 1, got "
+                f"{self.no_reference}, {self.least_reference} and {self.reference}"
+            )
+        for name in ("sure", "sure_alone"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name} must be in (0, 1], got {getattr(self, name)}")
+        for name in ("tested_causes", "quick_passes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
