@@ -1,0 +1,118 @@
+"""Causes that a verdict can name, with their kinds, words, tests and advice.
+
+The definitions are those of ``docs/methods/verdict.md``. Tables and functions take causes as a plain tuple, so that a
+plug-in adds one with :func:`with_causes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whywrong.core.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """A cause of an error.
+
+    Attributes:
+        name: One word, as in the tables.
+        kinds: What the cause is divided into.
+        sentence: What it means, with ``{label}`` and ``{predicted}``; stated only if a test supports it.
+        action: What to do about errors of this cause, as an instruction.
+        tests: Names of the interventions that test it, the primary one first; empty if no image test exists.
+        planter: Name of the cause in :mod:`whywrong.planting`; empty if it cannot be planted.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    sentence: str
+    action: str
+    tests: tuple[str, ...] = ()
+    planter: str = ""
+
+
+CAUSES: tuple[Cause, ...] = (
+    Cause(
+        name="label",
+        kinds=("wrong", "near", "two objects", "overlap"),
+        sentence="The label {label} is wrong, or {predicted} is right as well.",
+        action="Check the labels of these images and correct them.",
+        planter="label",
+    ),
+    Cause(
+        name="corruption",
+        kinds=("noise", "blur", "weather", "digital", "tone"),
+        sentence="Damage to the image hides {label}.",
+        action="Restore damaged images before classification, or train with this damage.",
+        planter="corruption",
+    ),
+    Cause(
+        name="adversarial",
+        kinds=("norm ball", "patch"),
+        sentence="Pixel values made for this model turn {label} into {predicted}.",
+        action="Vote over slightly changed copies or abstain; train robustly.",
+        planter="adversarial",
+    ),
+    Cause(
+        name="spurious",
+        kinds=("recurring mark", "background", "co-occurring object"),
+        sentence="Something other than the object, which also works on other images, is predicted as {predicted}.",
+        action="Cover the cue, and randomise it in training.",
+        planter="spurious",
+    ),
+    Cause(
+        name="occluded",
+        kinds=("covered", "cut", "small"),
+        sentence="The object of class {label} is covered, cut off or too small.",
+        action="Crop around the object, or collect more such images.",
+        planter="occluded",
+    ),
+    Cause(
+        name="confusion",
+        kinds=("alike classes",),
+        sentence="The model does not tell {label} and {predicted} apart.",
+        action="Collect more images of both classes, raise the resolution, or merge the classes.",
+        planter="confusion",
+    ),
+    Cause(
+        name="shift",
+        kinds=("unlike the reference",),
+        sentence="The image is unlike all images that are predicted correctly.",
+        action="Collect images like these, or abstain on them.",
+        planter="shift",
+    ),
+)
+ORDINARY = "ordinary"
+"""Class of the combiner for errors of which none of the causes shows; the verdict is then undetermined."""
+
+CLASSES: tuple[str, ...] = (*(cause.name for cause in CAUSES), ORDINARY)
+
+
+def with_causes(added: Sequence[Cause] = ()) -> tuple[Cause, ...]:
+    """Return the built-in causes and those of plug-ins.
+
+    Raises:
+        InputError: A name is taken, or a cause has no sentence or action.
+    """
+    names = set(CLASSES)
+    for cause in added:
+        if cause.name in names:
+            raise InputError(f"the cause {cause.name!r} is already defined; choose another name")
+        if not cause.sentence or not cause.action:
+            raise InputError(f"the cause {cause.name!r} needs a sentence and an action")
+        names.add(cause.name)
+    return (*CAUSES, *added)
+
+
+def cause_named(name: str, causes: Sequence[Cause] = CAUSES) -> Cause:
+    """Find a cause by its name.
+
+    Raises:
+        InputError: No cause has this name.
+    """
+    for cause in causes:
+        if cause.name == name:
+            return cause
+    raise InputError(f"no cause is named {name!r}; causes are {', '.join(cause.name for cause in causes)}")

@@ -1,0 +1,1 @@
+"""Combination of evidence into calibrated causes: fitting, storage, prediction and evaluation."""
