@@ -23,12 +23,15 @@ WIDEST = 3.0  # pixels, largest blur that is told apart
 
 
 def luma_of(x: Tensor) -> Tensor:
-    """Compute the luma (B, 1, H, W) of grey and colour images, and the mean channel of others."""
+    """Compute the luma of grey and colour images, and the mean channel of others.
+
+    Returns (B, 1, H, W).
+    """
     return grey(x) if x.shape[1] in (1, 3) else x.mean(1, keepdim=True)
 
 
 def noise_mask(luma: Tensor) -> Tensor:
-    """Filter (B, 1, H, W) with Immerkaer's mask, to which edges and slopes add little.
+    """Filter with Immerkaer's mask, to which edges and slopes add little.
 
     Returns (B, 1, H - 2, W - 2); white noise of standard deviation s gives values of standard deviation 6 s.
     """
@@ -37,7 +40,10 @@ def noise_mask(luma: Tensor) -> Tensor:
 
 
 def mean_noise(luma: Tensor) -> Tensor:
-    """Estimate the noise from the mean absolute answer of the mask, (B,), in units of the pixel range."""
+    """Estimate the noise from the mean absolute answer of the mask.
+
+    Returns (B,), in units of the pixel range.
+    """
     return noise_mask(luma).abs().mean((1, 2, 3)) / _EXPECTED
 
 
@@ -64,9 +70,9 @@ def _selection(blocks: int) -> float:
 
 
 def blur_width(x: Tensor) -> Tensor:
-    """Estimate the standard deviation of the blur at the strongest edges, (B,), in pixels.
+    """Estimate the standard deviation of the blur at the strongest edges.
 
-    The image is blurred once more by 1 pixel. At an edge blurred by s, the gradient falls by the factor
+    Returns (B,), in pixels. The image is blurred once more by 1 pixel. At an edge blurred by s, the gradient falls by the factor
     ``sqrt((s^2 + 1) / s^2)``. The difference of two pixels is itself a blur of variance 1/12, which is subtracted. An
     image without edges gets the largest value, 3.
     """

@@ -18,9 +18,9 @@ def flip(x: Tensor) -> Tensor:
 
 
 def shift(down: int, across: int) -> Apply:
-    """Move the picture by 1/32 of its side, at least one pixel, in a direction of -1, 0 or 1 each.
+    """Move the picture by 1/32 of its side, at least one pixel.
 
-    Border pixels are repeated where the picture leaves a gap.
+    Directions are -1, 0 or 1. Border pixels are repeated where the picture leaves a gap.
     """
 
     def moved(x: Tensor) -> Tensor:

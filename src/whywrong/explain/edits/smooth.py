@@ -45,12 +45,14 @@ def resized(x: Tensor, factor: float) -> Tensor:
 
 
 def denoised(x: Tensor) -> Tensor:
-    """Denoise by total variation, as strongly as the noise of each image asks for."""
+    """Denoise by total variation, as strongly as each image's noise requires."""
     return total_variation(x, quiet_noise(luma_of(x)).clamp(0.004, 0.3))
 
 
 def total_variation(x: Tensor, weight: float | Tensor) -> Tensor:
-    """Minimise ``|u - x|^2 / 2 + weight TV(u)`` over images u in [0, 1], each channel for itself.
+    """Denoise every channel by total variation.
+
+    Minimises ``|u - x|^2 / 2 + weight TV(u)`` over u in [0, 1].
 
     Args:
         x: (B, C, H, W).
@@ -96,7 +98,7 @@ def deblocked(x: Tensor) -> Tensor:
 
 
 def chroma_restored(x: Tensor) -> Tensor:
-    """Guide the colour differences by the luma, which a JPEG stores at twice the resolution.
+    """Guide the colour by the luma, which a JPEG stores at twice the resolution.
 
     Source: He, Sun and Tang 2010, "Guided image filtering".
     """

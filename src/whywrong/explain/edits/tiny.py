@@ -22,7 +22,10 @@ def noise(levels: float, draw: int) -> Apply:
 
 
 def jpeg(quality: int) -> Apply:
-    """Compress as JPEG and decode again; channels of other than grey or colour images one by one."""
+    """Compress as JPEG and decode again.
+
+    Images of other than 1 or 3 channels are compressed channel by channel.
+    """
 
     def apply(x: Tensor, keys: Tensor) -> Tensor:
         pictures = x if x.shape[1] in (1, 3) else x.flatten(0, 1)[:, None]

@@ -15,7 +15,7 @@ _GAMMAS = (1 / 3, 3.0)
 
 
 def grey(x: Tensor) -> Tensor:
-    """Remove the colour; images of other than 3 channels are returned as they are."""
+    """Remove the colour of images of 3 channels."""
     return luma_of(x).expand_as(x).contiguous() if x.shape[1] == 3 else x
 
 
@@ -25,7 +25,7 @@ def gamma(exponent: float) -> Apply:
 
 
 def saturation(factor: float) -> Apply:
-    """Multiply the saturation; images of other than 3 channels are returned as they are."""
+    """Multiply the saturation of images of 3 channels."""
     return unkeyed(lambda x: saturate(x, x, factor, 0.0).clamp(0, 1) if x.shape[1] == 3 else x)
 
 
@@ -37,9 +37,9 @@ def balanced(x: Tensor) -> Tensor:
 
 
 def stretched(x: Tensor) -> Tensor:
-    """Stretch the contrast so that the 1 % and 99 % quantiles of the luma become black and white.
+    """Stretch the contrast of each image to the whole range.
 
-    An image of a single level is returned as it is.
+    The 1 % and 99 % quantiles of the luma become black and white. An image of a single level is returned as it is.
     """
     luma = luma_of(x).flatten(1)
     low, high = (luma.kthvalue(1 + round(q * (luma.shape[1] - 1)), dim=1).values for q in (_LOW, _HIGH))
