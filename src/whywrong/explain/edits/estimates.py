@@ -72,7 +72,9 @@ def _selection(blocks: int) -> float:
 def blur_width(x: Tensor) -> Tensor:
     """Estimate the standard deviation of the blur at the strongest edges.
 
-    Returns (B,), in pixels. The image is blurred once more by 1 pixel. At an edge blurred by s, the gradient falls by the factor
+    Returns (B,), in pixels.
+
+    The image is blurred once more by 1 pixel. At an edge blurred by s, the gradient falls by the factor
     ``sqrt((s^2 + 1) / s^2)``. The difference of two pixels is itself a blur of variance 1/12, which is subtracted. An
     image without edges gets the largest value, 3.
     """

@@ -22,7 +22,8 @@ def unsharp(x: Tensor) -> Tensor:
 def deblurred(x: Tensor) -> Tensor:
     """Undo a Gaussian blur of the width that the edges of each image show.
 
-    The iteration is that of Richardson and Lucy. Edges of a sharp picture are half a pixel wide; only the width above that is undone, in squares.
+    The iteration is that of Richardson and Lucy. Edges of a sharp picture are half a pixel wide; only the width above
+    that is undone, in squares.
 
     Source: Richardson 1972; Lucy 1974.
     """
