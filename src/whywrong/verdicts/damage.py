@@ -1,0 +1,83 @@
+"""Diagnosis of damage from pixel signs, which selects the restoration that is tested.
+
+It looks at pixels only, never at predictions, so that the test of the selected restoration stays valid. Source: ours,
+docs/methods/interventions.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from whywrong.verdicts.measured import Measured
+
+RARE = 0.02  # share of the reference that is as unusual
+FEWEST_REFERENCE = 50
+_TENTHS = 2.563  # q90 - q10 of a normal distribution, in standard deviations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """A sign of damage, and the restoration that undoes it.
+
+    Attributes:
+        restoration: Name of the intervention.
+        sign: Name of the sign.
+        high: Whether high or low values show the damage.
+        words: The damage in words.
+    """
+
+    restoration: str
+    sign: str
+    high: bool
+    words: str
+
+
+DAMAGES: tuple[Damage, ...] = (
+    Damage(restoration="denoise", sign="noise_level", high=True, words="noise"),
+    Damage(restoration="denoise", sign="impulse_share", high=True, words="noise"),
+    Damage(restoration="deblur", sign="sharpness", high=False, words="blur"),
+    Damage(restoration="decompress", sign="blockiness", high=True, words="compression"),
+    Damage(restoration="stretch", sign="contrast", high=False, words="low contrast"),
+    Damage(restoration="brighten", sign="luma", high=False, words="darkness"),
+    Damage(restoration="darken", sign="luma", high=True, words="brightness"),
+    Damage(restoration="saturate", sign="colourfulness", high=False, words="pale colours"),
+    Damage(restoration="desaturate", sign="colourfulness", high=True, words="strong colours"),
+)
+
+
+def diagnose_damage(images: Measured, reference: Measured) -> list[str]:
+    """Find the damage that is most unusual in each image.
+
+    A sign counts if at most 2 % of the reference images are as unusual; signs are compared by their distance from the
+    median of the reference, in robust standard deviations.
+
+    Args:
+        images: N images with pixel signs; missing signs diagnose nothing.
+        reference: At least 50 images, otherwise nothing is diagnosed.
+
+    Returns:
+        N names of restorations; empty without damage.
+    """
+    known = [damage for damage in DAMAGES if damage.sign in images.sign_names]
+    if not known or len(reference) < FEWEST_REFERENCE:
+        return [""] * len(images)
+    excess = np.stack([_excess(images, reference, damage) for damage in known], 1)  # (N, D), -inf if usual
+    best = excess.argmax(1)
+    return [known[at].restoration if np.isfinite(excess[row, at]) else "" for row, at in enumerate(best.tolist())]
+
+
+def _excess(images: Measured, reference: Measured, damage: Damage) -> np.ndarray:
+    """Return how unusual a sign is, (N,); -inf where it is usual or missing."""
+    side = 1.0 if damage.high else -1.0
+    usual = side * reference.sign(damage.sign).astype(np.float64)
+    usual = np.sort(usual[np.isfinite(usual)])
+    if len(usual) < FEWEST_REFERENCE:
+        return np.full(len(images), -np.inf)
+    value = side * images.sign(damage.sign).astype(np.float64)
+    above = len(usual) - np.searchsorted(usual, value, side="left")
+    low, middle, high = np.quantile(usual, (0.1, 0.5, 0.9))
+    spread = max((high - low) / _TENTHS, 1e-9)
+    rare = np.isfinite(value) & (above <= RARE * len(usual)) & (value > middle)
+    return np.where(rare, (value - middle) / spread, -np.inf)
