@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from whywrong.core.access import Access
+from whywrong.verdicts.causes import CLASSES
+from whywrong.verdicts.combiner.training_table import StoredRecurrence, TrainingTable
 from whywrong.verdicts.measured import Measured
 
 
@@ -59,4 +61,46 @@ def measured(
         helper_logits=draw.normal(size=(helpers, n, classes)).astype(np.float32),
         forwards=np.full(n, 87),
         backwards=np.ones(n, np.int64),
+    )
+
+
+# Columns whose values tell each cause from the others, in standard deviations.
+_SIGNAL = {
+    "label": {"survival_label": -0.4, "survival_tiny_mean": -2.0},
+    "corruption": {"noise_level": 3.0},
+    "adversarial": {"survival_tiny_mean": 3.0},
+    "spurious": {"window_best": 2.5},
+    "occluded": {"step": 3.0},
+    "confusion": {"margin": -2.0},
+    "shift": {"fine_chroma": 3.0},
+    "ordinary": {},
+}
+
+
+def planted(n: int, seed: int, *, net: str = "cnn", family: str = "", helper: str = "vit") -> TrainingTable:
+    """Errors of all causes in turn, whose signs tell the causes apart."""
+    errors, reference = measured(n, seed, name=f"{net}-error"), measured(90, seed + 1000, name=f"{net}-right")
+    truth = tuple(CLASSES[i % len(CLASSES)] for i in range(n))
+    signs = errors.signs.copy()
+    for row, cause in enumerate(truth):
+        for name, shift in _SIGNAL[cause].items():
+            signs[row, errors.sign_names.index(name)] += shift
+    is_cue = np.array([cause == "spurious" for cause in truth])
+    return TrainingTable(
+        errors=replace(errors, signs=signs),
+        reference=reference,
+        recurrence=StoredRecurrence(
+            count=np.where(is_cue, 5, 0), best=np.where(is_cue, 0.9, 0.2), cluster=np.where(is_cue, 0, -1)
+        ),
+        truth=truth,
+        second=("",) * n,
+        kind=tuple("natural" if cause == "ordinary" else f"some {cause}" for cause in truth),
+        role=tuple("natural" if cause == "ordinary" else "plant" for cause in truth),
+        hard=np.zeros(n, bool),
+        half=np.arange(n) // len(CLASSES) % 2,
+        net=net,
+        family=family or net,
+        data=f"images of {net}",
+        licence="Apache-2.0",
+        helper=helper,
     )

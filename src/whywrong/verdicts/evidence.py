@@ -48,7 +48,7 @@ class Recurring(Protocol):
     def cluster(self) -> np.ndarray: ...
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
     """What is known of the F columns of evidence.
 
@@ -82,7 +82,8 @@ class Evidence:
         reference_n: Number of reference images.
         calibration: "no reference" if there were fewer than 50, otherwise empty.
         reference_names: Raw signs of the reference, for the comparison with the models of the training.
-        reference_middle: (S,) float32, their medians in role play.
+        reference_quantiles: (3, S) float32, their 5 %, 50 % and 95 % quantiles in role play; logits are in units of
+            their scale.
     """
 
     columns: Columns
@@ -95,7 +96,7 @@ class Evidence:
     reference_n: int
     calibration: str
     reference_names: tuple[str, ...]
-    reference_middle: np.ndarray
+    reference_quantiles: np.ndarray
 
     def __len__(self) -> int:
         return len(self.x)
@@ -154,7 +155,7 @@ def assemble(
         name: tuple(value for part in parts for value in getattr(part[0], name))
         for name in ("names", "groups", "accesses", "stages", "ranked")
     }
-    names, middle = _raw_middle(reference, known)
+    names, quantiles = _raw_quantiles(reference, known)
     return Evidence(
         columns=Columns(**fields),
         x=np.concatenate([part[1] for part in parts], axis=1).astype(np.float32),
@@ -166,7 +167,7 @@ def assemble(
         reference_n=len(reference),
         calibration="" if enough else NO_REFERENCE,
         reference_names=names,
-        reference_middle=middle,
+        reference_quantiles=quantiles,
     )
 
 
@@ -336,13 +337,15 @@ def _recurrence_part(n: int, recurrence: Recurring | None) -> _Part:
     return columns, x, np.zeros(3)
 
 
-def _raw_middle(reference: Measured, known: Sequence[KnownSign]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the medians of the reference's raw signs, logits in units of their scale."""
+def _raw_quantiles(reference: Measured, known: Sequence[KnownSign]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return quantiles of the reference's raw signs, logits in units of their scale."""
     names = tuple(sign.name for sign in known)
     raw = _raw(reference, names)
     units = np.where([sign.kind == "logit" for sign in known], logit_scale(reference.logits), 1.0)
-    empty = ~np.isfinite(raw).any(0) if len(raw) else np.ones(len(names), dtype=bool)
-    return names, np.where(empty, np.nan, _middle(raw) / units).astype(np.float32)
+    found = np.full((3, len(names)), np.nan, dtype=np.float32)
+    for column in np.flatnonzero(np.isfinite(raw).any(0)):
+        found[:, column] = np.nanquantile(raw[:, column] / units[column], (0.05, 0.5, 0.95))
+    return names, found
 
 
 def _access(errors: Measured, known: Sequence[KnownSign]) -> str:

@@ -1,0 +1,143 @@
+"""Calibration of probabilities, abstention, prediction sets and priors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+LEAST_PRIOR = 0.02  # floor of the estimated class shares
+LEAST_FOR_PRIOR = 50  # errors below which class shares are not estimated
+_SMALLEST = 1e-7
+
+
+def tempered(p: np.ndarray, temperature: float) -> np.ndarray:
+    """Return probabilities (N, K) with their logarithms divided by the temperature."""
+    log_p = np.log(np.maximum(np.asarray(p, dtype=np.float64), _SMALLEST)) / temperature
+    raised = np.exp(log_p - log_p.max(1, keepdims=True))
+    return raised / raised.sum(1, keepdims=True)
+
+
+def fit_temperature(p: np.ndarray, truth: np.ndarray) -> float:
+    """Find the temperature of least log loss, between 0.2 and 5.
+
+    Args:
+        p: (N, K) probabilities on items that did not train them.
+        truth: (N,) int64, true classes.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if len(truth) == 0:
+        return 1.0
+    rows = np.arange(len(truth))
+
+    def loss(log_t: float) -> float:
+        return float(-np.log(np.maximum(tempered(p, float(np.exp(log_t)))[rows, truth], 1e-12)).mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.2), np.log(5.0)), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def fit_threshold(
+    p: np.ndarray, truth: np.ndarray, ordinary: int, *, accuracy: float = 0.93, false: float = 0.15
+) -> float:
+    """Find the least threshold at which stated causes are right often enough.
+
+    Args:
+        p: (N, K) calibrated probabilities on items that did not train them.
+        truth: (N,) int64, true classes.
+        ordinary: Class that stands for no cause, which is never stated.
+        accuracy: Wanted share of stated causes that are right.
+        false: Largest accepted share of ordinary errors for which a cause is stated.
+
+    Returns:
+        Between 0.5 and 0.99; 0.99 if no threshold is high enough.
+    """
+    best = p.argmax(1)
+    top = p[np.arange(len(p)), best]
+    is_ordinary = truth == ordinary
+    for threshold in np.arange(0.5, 0.99, 0.01):
+        stated = (best != ordinary) & (top >= threshold)
+        right = (best == truth)[stated]
+        wrong_share = stated[is_ordinary].mean() if is_ordinary.any() else 0.0
+        if len(right) >= 10 and right.mean() >= accuracy and wrong_share <= false:
+            return round(float(threshold), 2)
+    return 0.99
+
+
+def conformal_levels(p: np.ndarray, truth: np.ndarray, coverage: float = 0.9) -> np.ndarray:
+    """Compute the largest score ``1 - p`` with which each class belongs to the prediction set.
+
+    Source: class-conditional split conformal prediction, Vovk 2012, arXiv 1209.2673.
+
+    Args:
+        p: (N, K) probabilities on items that did not train them.
+        truth: (N,) int64, true classes.
+        coverage: Least probability that the set holds the true class, for each class.
+
+    Returns:
+        (K,) float64; 1 for classes with too few items, which then belong to every set.
+    """
+    levels = np.ones(p.shape[1])
+    for k in range(p.shape[1]):
+        scores = np.sort(1 - p[truth == k, k])
+        rank = int(np.ceil((len(scores) + 1) * coverage))
+        if 0 < rank <= len(scores):
+            levels[k] = scores[rank - 1]
+    return levels
+
+
+def prediction_sets(p: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Return which classes belong to the prediction set of each item, (N, K) bool, never none."""
+    found = 1 - p <= levels + 1e-12
+    empty = ~found.any(1)
+    found[empty, p[empty].argmax(1)] = True
+    return found
+
+
+def estimate_prior(p: np.ndarray, rounds: int = 200) -> np.ndarray:
+    """Estimate the class shares of a set of errors by expectation maximisation.
+
+    Source: Saerens, Latinne and Decaestecker 2002, "Adjusting the outputs of a classifier to new a priori
+    probabilities", Neural Computation 14.
+
+    Args:
+        p: (N, K) calibrated probabilities of a classifier that was trained with equal class shares.
+        rounds: Most iterations.
+
+    Returns:
+        (K,), each at least 0.02, summing to 1; equal shares for fewer than 50 errors.
+    """
+    count = p.shape[1]
+    prior = np.full(count, 1 / count)
+    if len(p) < LEAST_FOR_PRIOR:
+        return prior
+    for _ in range(rounds):
+        last, prior = prior, _floored(with_prior(p, prior).mean(0))
+        if np.abs(prior - last).max() < 1e-6:
+            break
+    return prior
+
+
+def with_prior(p: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Return probabilities (N, K) of a classifier of equal class shares under other class shares."""
+    weighted = p * prior
+    return weighted / weighted.sum(1, keepdims=True)
+
+
+def _floored(prior: np.ndarray) -> np.ndarray:
+    """Raise shares to the floor, and scale the others so that the sum is 1."""
+    low = np.zeros(len(prior), dtype=bool)
+    while True:
+        rest = 1 - LEAST_PRIOR * low.sum()
+        scaled = np.where(low, LEAST_PRIOR, prior * rest / max(prior[~low].sum(), 1e-12))
+        below = (scaled < LEAST_PRIOR) & ~low
+        if not below.any():
+            return scaled
+        low |= below
+
+
+def indices(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Return the place of each name among the classes, (N,) int64."""
+    place = {name: i for i, name in enumerate(classes)}
+    return np.array([place[name] for name in names], dtype=np.int64)

@@ -1,0 +1,105 @@
+"""Fit the logistic regression and the forest; only this module needs scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from whywrong.core.errors import InputError
+from whywrong.verdicts.causes import CLASSES
+from whywrong.verdicts.combiner.forest import export
+from whywrong.verdicts.combiner.rows import Rows
+from whywrong.verdicts.combiner.scorer import Scorer
+from whywrong.verdicts.combiner.situation import FLAGS, FULL, SITUATIONS, Situation, completed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig:
+    """Settings of the fit.
+
+    Attributes:
+        inverse_penalty: C of the logistic regression.
+        trees: Number of trees.
+        leaf: Fewest rows in a leaf, counting copies of one error with less evidence.
+        columns: Share of the columns that are tried at each node.
+        copies: Copies of each error with less evidence, as in a random situation, beside those with all of it.
+        plants: Errors kept to recognise unseen causes, at most.
+        seed: Seed of the trees and of the copies.
+    """
+
+    inverse_penalty: float = 0.02
+    trees: int = 150
+    leaf: int = 4
+    columns: float = 0.25
+    copies: int = 2
+    plants: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("inverse_penalty", "trees", "leaf", "columns", "plants"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.copies < 0:
+            raise InputError(f"copies must be at least 0, got {self.copies}")
+
+
+def fit_scorer(tables: Sequence[Rows], config: FitConfig) -> Scorer:
+    """Fit the logistic regression and the forest.
+
+    Each error is used with all its evidence, without helper, and with the evidence of random situations, so that one
+    model serves all of them.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    x, truth = training_rows(tables, config)
+    mean, scale = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
+    scale[scale < 1e-6] = 1.0
+    standard = (x.astype(np.float64) - mean) / scale
+    linear = LogisticRegression(C=config.inverse_penalty, class_weight="balanced", max_iter=2000, tol=1e-6)
+    linear.fit(standard, truth)
+    if len(linear.classes_) < 3:
+        raise InputError(f"errors of at least 3 causes are needed, got {len(linear.classes_)}")
+    settings: dict[str, Any] = {"min_samples_leaf": config.leaf, "max_features": config.columns}
+    forest = ExtraTreesClassifier(config.trees, class_weight="balanced", random_state=config.seed, **settings)
+    forest.fit(x, truth)
+    coef, intercept = np.zeros((len(CLASSES), x.shape[1])), np.full(len(CLASSES), -1e9)
+    coef[linear.classes_], intercept[linear.classes_] = linear.coef_, linear.intercept_
+    return Scorer(
+        mean=mean,
+        scale=scale,
+        coef=coef,
+        intercept=intercept,
+        forest=export(forest, np.asarray(forest.classes_), len(CLASSES)),
+    )
+
+
+def training_rows(tables: Sequence[Rows], config: FitConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Return completed evidence of all errors in several situations (M, F + 4) float32, and classes (M,)."""
+    draw = np.random.default_rng(config.seed)
+    parts, truth = [], []
+    for table in tables:
+        evidence = table.evidence
+        chosen = [np.full(len(table), SITUATIONS.index(FULL)), np.full(len(table), SITUATIONS.index(_ALONE))]
+        chosen += list(draw.integers(len(SITUATIONS), size=(config.copies, len(table))))
+        for place in chosen:
+            x = np.empty((len(table), evidence.x.shape[1] + len(FLAGS)), np.float32)
+            for at in np.unique(place):
+                rows = place == at
+                x[rows] = completed(
+                    evidence.x[rows], evidence.median, evidence.columns, for_table(table, SITUATIONS[at])
+                )
+            parts.append(x)
+            truth.append(table.truth)
+    return np.concatenate(parts), np.concatenate(truth)
+
+
+_ALONE = Situation("I", False, 3)
+
+
+def for_table(table: Rows, situation: Situation) -> Situation:
+    """Return the situation with a helper only if the table has one."""
+    return situation if table.evidence.helpers else replace(situation, helper=False)

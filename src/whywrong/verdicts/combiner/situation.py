@@ -1,0 +1,83 @@
+"""What was available when an error was measured, and the columns of evidence that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from whywrong.verdicts.evidence import NO_REFERENCE, Columns, Evidence
+
+ACCESSES = "LSGI"
+FLAGS: tuple[str, ...] = ("with helper", "stage 2", "stage 3", "with reference")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Situation:
+    """What was available.
+
+    Attributes:
+        access: Access to the model, a letter of "LSGI".
+        helper: Whether another model was asked.
+        stage: Stage of the cascade, 1 to 3.
+        reference: Whether there were enough reference images.
+    """
+
+    access: str
+    helper: bool
+    stage: int
+    reference: bool = True
+
+    @property
+    def name(self) -> str:
+        """Short name, as "I3+helper"."""
+        if not self.reference:
+            return f"{self.stage}{'+helper' if self.helper else ''} without reference"
+        return f"{self.access}{self.stage}{'+helper' if self.helper else ''}"
+
+
+SITUATIONS: tuple[Situation, ...] = (
+    *(Situation(access, helper, stage) for access in ACCESSES for helper in (False, True) for stage in (1, 2, 3)),
+    # Without a reference, nothing but shares is left, whatever the access.
+    *(Situation("L", helper, stage, False) for helper in (False, True) for stage in (1, 2, 3)),
+)
+FULL = Situation("I", True, 3)
+
+
+def situation_of(evidence: Evidence) -> Situation:
+    """Return what was available when the evidence was measured."""
+    reference = evidence.calibration != NO_REFERENCE
+    return Situation(evidence.access if reference else "L", evidence.helpers > 0, evidence.stage, reference)
+
+
+def available(columns: Columns, situation: Situation) -> np.ndarray:
+    """Return which columns can be measured in a situation, (F,) bool."""
+    level = ACCESSES.index(situation.access) if situation.reference else ACCESSES.index("I")
+    access = np.array([ACCESSES.index(letter) <= level for letter in columns.accesses], dtype=bool)
+    stage = np.array(columns.stages) <= situation.stage
+    helper = np.array([situation.helper or group != "helper" for group in columns.groups], dtype=bool)
+    reference = ~np.array(columns.ranked, dtype=bool) | situation.reference
+    return access & stage & helper & reference
+
+
+def flags(situation: Situation) -> np.ndarray:
+    """Return the situation as numbers, (4,) float32, in the order of :data:`FLAGS`."""
+    found = (situation.helper, situation.stage >= 2, situation.stage >= 3, situation.reference)
+    return np.array(found, dtype=np.float32)
+
+
+def completed(x: np.ndarray, median: np.ndarray, columns: Columns, situation: Situation) -> np.ndarray:
+    """Return evidence without gaps, followed by the situation, (N, F + 4) float32.
+
+    A value that is missing although it could have been measured is replaced by that of the typical reference image; a
+    value that the situation does not allow is 0.
+
+    Args:
+        x: (N, F), NaN if missing.
+        median: (F,), the typical reference image.
+        columns: What the columns are.
+        situation: What was available.
+    """
+    allowed = available(columns, situation)
+    filled = np.where(allowed, np.where(np.isnan(x), median, x), 0).astype(np.float32)
+    return np.concatenate([filled, np.tile(flags(situation), (len(x), 1))], axis=1)
