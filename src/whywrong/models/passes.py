@@ -109,7 +109,7 @@ class Passes:
         try:
             with Contained():
                 return self.model(x)
-        except ModelError:
+        except (ModelError, EnvironmentFailure):
             raise
         except Exception as error:
             if out_of_memory(error) or device_failed(error):

@@ -47,6 +47,8 @@ class Loaded:
         ask: What to do if the input size is missing, for the message.
         sources: Bytes that define the architecture beyond structure and weights.
         by_attributes: Whether ``says`` was read from attributes, which the model may also use itself.
+        output: How its answers are read, if the loader knows it, see
+            :class:`whywrong.models.classifier.Classifier`.
         notes: Remarks on how it was loaded, one sentence each.
     """
 
@@ -57,4 +59,5 @@ class Loaded:
     ask: str = "give --input-size 224, or input_size=(3, 224, 224) in Python"
     sources: tuple[bytes, ...] = field(default=())
     by_attributes: bool = False
+    output: str | None = None
     notes: tuple[str, ...] = field(default=())

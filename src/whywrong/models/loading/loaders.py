@@ -42,6 +42,13 @@ LOADERS: tuple[Loader, ...] = (
         suffixes=(".onnx",),
     ),
     Loader(
+        name="endpoint",
+        form="FILE.toml",
+        function="whywrong.models.loading.endpoint:load_endpoint",
+        schemes=("https",),
+        suffixes=(".toml",),
+    ),
+    Loader(
         name="program",
         form="FILE.pt2",
         function="whywrong.models.loading.programs:load_program",

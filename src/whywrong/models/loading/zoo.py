@@ -163,7 +163,7 @@ def load_classifier(
     if loaded.by_attributes and mean is None and std is None:
         spec, more = settle_normalisation(loaded.model, spec)
         notes += more
-    output, more = settle_output(loaded.model, output, spec)
+    output, more = settle_output(loaded.model, output or loaded.output, spec)
     notes += more
     target = _place(loaded.model, model, device, target)
     classifier = Classifier(

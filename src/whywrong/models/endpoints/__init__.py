@@ -1,0 +1,1 @@
+"""Classifiers behind an HTTP address: settings, request forms, calls, and the ledger of queries."""
