@@ -69,12 +69,18 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = BIN
         right: (N,) bool.
         bins: Number of bins; fewer if there are fewer items.
     """
-    if not len(confidence):
-        return float("nan")
+    return float(_errors(confidence, right[None], bins)[0])
+
+
+def _errors(confidence: np.ndarray, right: np.ndarray, bins: int) -> np.ndarray:
+    """Return the calibration errors (D,) of D outcomes (D, N) of the same predictions."""
+    n = len(confidence)
+    if not n:
+        return np.full(len(right), np.nan)
     order = np.argsort(confidence, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
-    gaps = [abs(confidence[part].mean() - right[part].mean()) * len(part) for part in parts]
-    return float(sum(gaps) / len(order))
+    starts = [int(part[0]) for part in np.array_split(np.arange(n), min(bins, n))]
+    gaps = np.add.reduceat(confidence[order] - right[:, order], starts, axis=1)
+    return np.abs(gaps).sum(1) / n
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +104,8 @@ def null_band(confidence: np.ndarray, *, draws: int = 1000, seed: int = 0) -> Nu
         draws: Simulations.
         seed: Seed of the simulations.
     """
-    draw = np.random.default_rng(seed)
-    found = [calibration_error(confidence, draw.random(len(confidence)) < confidence) for _ in range(draws)]
+    right = np.random.default_rng(seed).random((draws, len(confidence))) < confidence
+    found = _errors(confidence, right, BINS)
     return NullBand(float(np.mean(found)), float(np.quantile(found, 0.95)))
 
 
@@ -185,7 +191,7 @@ def figures(
     truth: np.ndarray,
     *,
     classes: Sequence[str],
-    threshold: float,
+    threshold: float | np.ndarray,
     sets: np.ndarray,
     bystander: np.ndarray | None = None,
 ) -> Figures:
@@ -195,7 +201,7 @@ def figures(
         p: (N, K) calibrated probabilities; N at least 1.
         truth: (N,) int64.
         classes: Names of the K classes, with "ordinary" and "corruption".
-        threshold: Probability from which a cause is stated.
+        threshold: Probability from which a cause is stated, one for all or (N,).
         sets: (N, K) bool, prediction sets.
         bystander: (N,) bool, whether damage that is not the cause was added.
     """

@@ -25,8 +25,8 @@ class Calibration:
     """Temperature, threshold and levels of each situation.
 
     Attributes:
-        temperature: (S,) float64.
-        threshold: (S,) float64.
+        temperature: (S,) float64; 1 without a prediction in the situation.
+        threshold: (S,) float64; 0.99 without one.
         levels: (S, 8) float64.
     """
 
@@ -36,10 +36,14 @@ class Calibration:
 
 
 def calibrate(held: Held) -> Calibration:
-    """Fit temperature, threshold and set levels of each situation on held-out predictions."""
-    temperature, threshold = np.ones(len(SITUATIONS)), np.full(len(SITUATIONS), 0.99)
-    levels = np.ones((len(SITUATIONS), len(CLASSES)))
-    for at in range(len(SITUATIONS)):
+    """Fit temperature, threshold and set levels of each situation on held-out predictions.
+
+    Args:
+        held: Predictions in S situations.
+    """
+    count = len(held.scores)
+    temperature, threshold, levels = np.ones(count), np.full(count, 0.99), np.ones((count, len(CLASSES)))
+    for at in range(count):
         there = np.isfinite(held.scores[at]).all(1)
         if not there.any():
             continue

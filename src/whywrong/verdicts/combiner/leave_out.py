@@ -13,7 +13,7 @@ from whywrong.verdicts.causes import CLASSES
 from whywrong.verdicts.combiner.fit_scorer import FitConfig, fit_scorer
 from whywrong.verdicts.combiner.rows import Rows
 from whywrong.verdicts.combiner.scorer import Scorer
-from whywrong.verdicts.combiner.situation import SITUATIONS, completed
+from whywrong.verdicts.combiner.situation import SITUATIONS, Situation, completed
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -21,7 +21,7 @@ class Held:
     """Uncalibrated predictions on errors of nets that trained nothing.
 
     Attributes:
-        scores: (S, N, 8) float64, one per :data:`SITUATIONS`; NaN where the net has no helper.
+        scores: (S, N, 8) float64, one per situation; NaN where the net has no helper.
         truth: (N,) int64.
         kind: (N,) kind of the cause.
         role: (N,) "plant", "double", "bystander" or "natural".
@@ -44,7 +44,12 @@ class Held:
         return replace(self, scores=self.scores[:, rows], **{name: getattr(self, name)[rows] for name in names})
 
 
-def leave_one_net_out(tables: Sequence[Rows], config: FitConfig, only: Sequence[str] = ()) -> Held:
+def leave_one_net_out(
+    tables: Sequence[Rows],
+    config: FitConfig,
+    only: Sequence[str] = (),
+    situations: Sequence[Situation] = SITUATIONS,
+) -> Held:
     """Predict the errors of each net with a model of the other nets and of other images.
 
     Nets of its family, its helper, and nets that it helps do not train the model, and of the same images only the other
@@ -54,6 +59,7 @@ def leave_one_net_out(tables: Sequence[Rows], config: FitConfig, only: Sequence[
         tables: Errors of several nets.
         config: Settings of the fits.
         only: Nets whose errors are predicted; all by default.
+        situations: What is assumed to be available, one set of predictions for each.
     """
     parts: list[Held] = []
     for table in tables:
@@ -62,7 +68,7 @@ def leave_one_net_out(tables: Sequence[Rows], config: FitConfig, only: Sequence[
         for half in np.unique(table.half):
             test = table.at(table.half == half)
             if training := training_tables(tables, table, int(half)):
-                parts.append(_held(fit_scorer(training, config), test))
+                parts.append(_held(fit_scorer(training, config), test, situations))
     if not parts:
         raise InputError("at least two nets of different families are needed to leave one out")
     joined: dict[str, Any] = {
@@ -84,10 +90,10 @@ def training_tables(tables: Sequence[Rows], test: Rows, half: int) -> list[Rows]
     return found
 
 
-def _held(scorer: Scorer, test: Rows) -> Held:
+def _held(scorer: Scorer, test: Rows, situations: Sequence[Situation]) -> Held:
     evidence = test.evidence
-    scores = np.full((len(SITUATIONS), len(test), len(CLASSES)), np.nan)
-    for at, situation in enumerate(SITUATIONS):
+    scores = np.full((len(situations), len(test), len(CLASSES)), np.nan)
+    for at, situation in enumerate(situations):
         if evidence.helpers or not situation.helper:
             scores[at] = scorer.predict(completed(evidence.x, evidence.median, evidence.columns, situation))
     return Held(
