@@ -141,6 +141,7 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
 
 NO_STATEMENT: dict[str, str] = {
     "cam": "what a score is made of: shares of a logit, which add up to it",
+    "interventions": "shares of edits, which the verdict compares with those of correct images",
     "inverted": "distances, and maps of where the model is sensitive",
     "patch_groups": "what the model predicts with patches hidden",
     "profiles": "sizes of interactions, with intervals and their noise",

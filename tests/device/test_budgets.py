@@ -32,6 +32,8 @@ BUDGETS: dict[tuple[str, str], Cost] = {
     ("counterfactuals", "device"): Cost(moves=1.0, moved=0.1, syncs=6.0, host=0.2),
     ("covering", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=8.0),
     ("covering", "device"): Cost(moves=3.0, moved=0.025, syncs=7.0, host=0.1),
+    ("interventions", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=240.0),
+    ("interventions", "device"): Cost(moves=0.9, moved=0.1, syncs=3.0, host=0.1),
     ("inverted", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=50.0),
     ("inverted", "device"): Cost(moves=0.6, moved=0.05, syncs=4.0, host=0.2),
     ("patch_groups", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=7.0),

@@ -160,8 +160,8 @@ def test_a_difference_that_turns_other_images_is_not_adversarial():
 
 
 def test_a_label_needs_a_second_model_that_predicts_the_same():
-    signs = {"survival": np.array([1.0, *[0.3] * 39])}
-    data, pool = errors(0.0, signs=signs), reference(signs={"survival": np.full(R, 0.4)})
+    signs = {"survival_kept": np.array([1.0, *[0.3] * 39])}
+    data, pool = errors(0.0, signs=signs), reference(signs={"survival_kept": np.full(R, 0.4)})
     [[test], *_] = run_tests(data, pool, [["label"]] * 40)
     assert (test.outcome, test.reason) == ("untested", "no second model predicts the same")
 

@@ -73,4 +73,15 @@ METHODS: tuple[Method, ...] = (
         passes=(0, 2_700),
         result_version=2,
     ),
+    Method(
+        name="interventions",
+        title="whether the error goes away with a suspected cause",
+        access=Access.LABELS,
+        function="whywrong.explain.interventions.method:interventions",
+        config="whywrong.explain.interventions.method:InterventionsConfig",
+        report="whywrong.report.methods.interventions:REPORT",
+        depth="deep",
+        takes=frozenset({"detail"}),
+        passes=(0, 33),
+    ),
 )

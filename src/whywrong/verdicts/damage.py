@@ -34,16 +34,24 @@ class Damage:
     words: str
 
 
+def _damage(restoration: str, sign: str, high: bool, words: str) -> Damage:
+    return Damage(restoration=restoration, sign=sign, high=high, words=words)
+
+
 DAMAGES: tuple[Damage, ...] = (
-    Damage(restoration="denoise", sign="noise_level", high=True, words="noise"),
-    Damage(restoration="denoise", sign="impulse_share", high=True, words="noise"),
-    Damage(restoration="deblur", sign="sharpness", high=False, words="blur"),
-    Damage(restoration="decompress", sign="blockiness", high=True, words="compression"),
-    Damage(restoration="stretch", sign="contrast", high=False, words="low contrast"),
-    Damage(restoration="brighten", sign="luma", high=False, words="darkness"),
-    Damage(restoration="darken", sign="luma", high=True, words="brightness"),
-    Damage(restoration="saturate", sign="colourfulness", high=False, words="pale colours"),
-    Damage(restoration="desaturate", sign="colourfulness", high=True, words="strong colours"),
+    _damage("denoise", "noise_level", True, "noise"),
+    _damage("denoise", "impulse_share", True, "odd pixels"),
+    _damage("deblur", "sharpness", False, "little fine detail"),
+    _damage("deblur", "blur_width", True, "blurred edges"),
+    _damage("decompress", "blockiness", True, "blocks of a JPEG"),
+    _damage("decompress", "jpeg_zeros", True, "zeroed detail as in a JPEG"),
+    _damage("decompress", "jpeg_comb", True, "steps of a JPEG"),
+    _damage("stretch", "contrast", False, "little contrast"),
+    _damage("stretch", "luma_low", True, "haze"),
+    _damage("brighten", "luma", False, "darkness"),
+    _damage("darken", "luma", True, "brightness"),
+    _damage("saturate", "saturation", False, "pale colours"),
+    _damage("desaturate", "saturation", True, "strong colours"),
 )
 
 

@@ -5,5 +5,20 @@ What they show is the effect of a cause. They say something only in comparison w
 """
 
 from whywrong.explain.interventions.catalogue import BY_NAME, INTERVENTIONS, Direction, Intervention
+from whywrong.explain.interventions.method import (
+    InterventionsConfig,
+    InterventionsResult,
+    interventions,
+    restored_matrix,
+)
 
-__all__ = ["BY_NAME", "INTERVENTIONS", "Direction", "Intervention"]
+__all__ = [
+    "BY_NAME",
+    "INTERVENTIONS",
+    "Direction",
+    "Intervention",
+    "InterventionsConfig",
+    "InterventionsResult",
+    "interventions",
+    "restored_matrix",
+]

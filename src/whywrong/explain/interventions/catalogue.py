@@ -64,5 +64,5 @@ INTERVENTIONS: tuple[Intervention, ...] = (
     _remove("zoom", "occluded", ("zoom 0.7", "zoom 0.5", "zoom 0.35", "zoom 0.25"), "Enlarging the middle"),
     _remove("neutral", "", ("flip", "shift right", "shift down", "shift left", "shift up"), "Mirroring or shifting"),
 )
+LADDER = "small_changes"  # its edits are in the order of their strength
 BY_NAME: Mapping[str, Intervention] = {test.name: test for test in INTERVENTIONS}
-EDIT_NAMES: tuple[str, ...] = tuple(dict.fromkeys(edit for test in INTERVENTIONS for edit in test.edits))
