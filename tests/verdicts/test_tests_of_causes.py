@@ -135,17 +135,22 @@ def test_a_test_without_power_supports_nothing():
     assert (test.outcome, test.reason) == ("untested", "no power")
 
 
+def given(wins: list[int], losses: list[int], both: int = 0, name: str = "transplant") -> Given:
+    """Wins and losses of the first errors; the others have none."""
+    won, lost = (np.array([*values, *[0] * (40 - len(values))]) for values in (wins, losses))
+    return Given(share=(won + both) / 16, control=(lost + both) / 16, wins=won, losses=lost, edits=16, name=name)
+
+
 def test_what_is_given_to_other_images_decides_on_a_spurious_cue():
-    share = np.array([0.4, *[0.0] * 39])
-    controls = np.zeros((40, 100))
-    given = {"spurious": Given(share=share, control=controls, edits=16, name="transplant")}
-    [[test], [other], *_] = run_tests(errors(0.0), reference(), [["spurious"]] * 40, given)
-    assert (test.outcome, test.direction, test.name) == ("supported", "give", "transplant")
-    assert test.control == 0
-    assert other.outcome == "untested"
-    controls[:, :10] = 0.5
-    [[test], *_] = run_tests(errors(0.0), reference(), [["spurious"]] * 40, given)
-    assert test.outcome == "untested"
+    found = run_tests(errors(0.0), reference(), [["spurious"]] * 40, {"spurious": given([9, 9, 4], [0, 7, 0])})
+    [[cue], [chance], [few], [none], *_] = found
+    assert (cue.outcome, cue.direction, cue.name) == ("supported", "give", "transplant")
+    assert (cue.restored, cue.control) == (9 / 16, 0)
+    assert cue.p == pytest.approx(2**-9)
+    assert 0.25 < cue.low < 9 / 16 < cue.high
+    assert [test.outcome for test in (chance, few, none)] == ["untested"] * 3
+    assert few.p == pytest.approx(1 / 16)
+    assert none.p == 1
 
 
 def test_spurious_is_untested_without_a_transplant():
@@ -154,9 +159,18 @@ def test_spurious_is_untested_without_a_transplant():
 
 
 def test_a_difference_that_turns_other_images_is_not_adversarial():
-    given = {"adversarial": Given(share=np.full(40, 0.5), control=np.zeros(0), edits=16, name="difference")}
-    [[test], *_] = run_tests(errors(0.8), reference(), [["adversarial"]] * 40, given)
+    turned = {"adversarial": given([8] * 40, [0] * 40, name="difference")}
+    [[test], *_] = run_tests(errors(0.8), reference(), [["adversarial"]] * 40, turned)
     assert (test.outcome, test.reason) == ("untested", "reverse test")
+
+
+def test_a_restoration_whose_damage_does_nothing_to_other_images_proves_nothing():
+    signs = {"noise_level": np.full(40, 9.0)}
+    data, pool = errors(0.8, rest=0.8, signs=signs), reference(signs={"noise_level": spread(R)})
+    reverse = {"corruption": given([8, 1], [0, 0], name="damage")}
+    [[does], [does_not], *_] = run_tests(data, pool, [["corruption"]] * 40, reverse, natural=False)
+    assert does.outcome == "supported"
+    assert (does_not.outcome, does_not.reason) == ("untested", "reverse test")
 
 
 def test_a_label_needs_a_second_model_that_predicts_the_same():

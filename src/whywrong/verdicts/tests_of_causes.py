@@ -80,25 +80,23 @@ class CauseTest:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Given:
-    """Result of giving the cause of each error to other images.
+    """Result of giving the cause of each error to other images, see :mod:`whywrong.explain.interventions.giving`.
 
     Attributes:
-        share: (N,) share of the other images that then show what the cause predicts: the error's prediction for a
-            mark, a misclassification for a damage or a cover. NaN if not measured.
-        control: (N, M) or (M,) the same share for contents or places that are not suspected; NaN is no control.
+        share: (N,) share of the other images that turn with the cause; NaN if the error was not tested.
+        control: (N,) the same share with the control.
+        wins: (N,) other images that turn with the cause and not with its control.
+        losses: (N,) those that turn with the control only.
         edits: Number of the other images.
         name: Name of the test.
     """
 
     share: np.ndarray
     control: np.ndarray
+    wins: np.ndarray
+    losses: np.ndarray
     edits: int
     name: str
-
-    def controls_of(self, row: int) -> np.ndarray:
-        """Return the finite controls of one error."""
-        values = self.control if self.control.ndim == 1 else self.control[row]
-        return values[np.isfinite(values)].astype(np.float64)
 
 
 def run_tests(
@@ -179,21 +177,22 @@ class CauseTests:
 
     def measure(self, row: int, cause: str) -> CauseTest:
         """Compute effect and P value of the primary test of one cause; only a reason if there is none."""
+        if cause in GIVE_FIRST:
+            return self._measure_given(row, cause)
         started, edits, control = self.statistic(row, cause)
         if started.reason:
             return started
         if len(control) < FEWEST_CONTROLS:
             return replace(started, controls=len(control), reason="not enough controls")
-        mean, restored = float(control.mean()), started.restored
-        low, high = _difference(restored, edits, control)
-        p = (1 + int((control >= restored - _TIE).sum())) / (1 + len(control))
-        found = {"controls": len(control), "control": mean, "effect": restored - mean, "low": low, "high": high, "p": p}
-        return replace(started, **found)
+        low, high = _difference(started.restored, edits, control)
+        p = (1 + int((control >= started.restored - _TIE).sum())) / (1 + len(control))
+        mean = float(control.mean())
+        return replace(
+            started, controls=len(control), control=mean, effect=started.restored - mean, low=low, high=high, p=p
+        )
 
     def statistic(self, row: int, cause: str) -> tuple[CauseTest, int, np.ndarray]:
-        """Return the share of the primary test, its number of edits, and the same share of the controls (M,)."""
-        if cause in GIVE_FIRST:
-            return self._given_statistic(row, cause)
+        """Return the share restored by a primary test, its number of edits, and the shares of the controls (M,)."""
         nothing = np.empty(0)
         test = self._primary(row, cause)
         if test is None:
@@ -208,18 +207,27 @@ class CauseTests:
         control = pool[self.controls[row][self.controls[row] >= 0]]
         return started, edits, control[np.isfinite(control)].astype(np.float64)
 
-    def _given_statistic(self, row: int, cause: str) -> tuple[CauseTest, int, np.ndarray]:
+    def _measure_given(self, row: int, cause: str) -> CauseTest:
+        """Compare pairs of other images by the exact one-sided sign test."""
         given = self.given.get(cause)
         if given is None or not math.isfinite(given.share[row]):
-            return CauseTest(cause=cause, direction="give", reason="not measured"), 0, np.empty(0)
-        started = CauseTest(
+            return CauseTest(cause=cause, direction="give", reason="not measured")
+        share, control = float(given.share[row]), float(given.control[row])
+        wins, losses = int(given.wins[row]), int(given.losses[row])
+        low, high = _paired_interval(wins, losses, given.edits)
+        return CauseTest(
             cause=cause,
             name=given.name,
             direction="give",
-            restored=float(given.share[row]),
+            restored=share,
+            control=control,
+            effect=share - control,
+            low=low,
+            high=high,
+            p=sign_test(wins, losses),
             power=self.power.get(given.name, math.nan),
+            controls=given.edits,
         )
-        return started, given.edits, given.controls_of(row)
 
     def _primary(self, row: int, cause: str) -> tuple[str, np.ndarray, np.ndarray, int] | None:
         """Return name, values of the errors and of the reference, and edits of the primary test."""
@@ -272,10 +280,9 @@ class CauseTests:
         given = self.given.get(test.cause)
         if test.direction == "give" or given is None or not math.isfinite(given.share[row]):
             return False
-        share, control = float(given.share[row]), given.controls_of(row)
         if test.cause in NOTHING_TO_GIVE:
-            return share > NOTHING_TO_GIVE[test.cause]
-        return not len(control) or share - float(control.mean()) < LEAST_EFFECT["give"]
+            return float(given.share[row]) > NOTHING_TO_GIVE[test.cause]
+        return float(given.share[row] - given.control[row]) < LEAST_EFFECT["give"]
 
     def _helpers_agree(self, row: int) -> bool:
         """Check that there are second models and that all of them predict what the model does."""
@@ -310,3 +317,20 @@ def _difference(restored: float, edits: int, control: np.ndarray) -> tuple[float
     low = restored - mean - math.hypot(restored - share.low, half)
     high = restored - mean + math.hypot(share.high - restored, half)
     return max(low, -1.0), min(high, 1.0)
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Compute the exact one-sided P value of at least ``wins`` wins if both are equally likely."""
+    n = wins + losses
+    return sum(math.comb(n, k) for k in range(wins, n + 1)) / 2**n
+
+
+def _paired_interval(wins: int, losses: int, pairs: int) -> tuple[float, float]:
+    """Compute the 90 % interval of a difference of paired shares, with one pair added to either side.
+
+    Source: Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions".
+    """
+    wins, losses, pairs = wins + 0.5, losses + 0.5, pairs + 2
+    middle = (wins - losses) / pairs
+    half = _Z90 * math.sqrt(max(wins + losses - (wins - losses) ** 2 / pairs, 0.0)) / pairs
+    return max(middle - half, -1.0), min(middle + half, 1.0)

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from whywrong.core.statistics import resampled_means
-from whywrong.verdicts.tests_of_causes import BEYOND_NEUTRAL, LEAST_EFFECT, LEVEL, CauseTest, CauseTests
+from whywrong.core.statistics import resampled_means, sign_flip
+from whywrong.verdicts.tests_of_causes import BEYOND_NEUTRAL, GIVE_FIRST, LEAST_EFFECT, LEVEL, CauseTest, CauseTests
 
 FEWEST_SOURCES = 5
 NO_EFFECT = 0.1  # an effect surely below this contradicts the cause
@@ -31,7 +31,8 @@ def pool_tests(tests: CauseTests, rows: Sequence[int], cause: str, *, draws: int
         seed: Seed of both.
 
     Returns:
-        Means over source images. The P value is against random groups of controls, one control for each error.
+        Means over source images. The P value is against random groups of controls, one control for each error; with a
+        test that gives the cause to other images, from flipping the signs of the effects.
     """
     measured = [(row, tests.measure(row, cause)) for row in rows]
     kept = [(row, test) for row, test in measured if math.isfinite(test.p)]
@@ -42,7 +43,10 @@ def pool_tests(tests: CauseTests, rows: Sequence[int], cause: str, *, draws: int
     restored = weights @ np.array([test.restored for _, test in kept])
     effect = weights @ np.array([test.effect for _, test in kept])
     drawn = resampled_means(effect[:, None], draws, seed)[:, 0]
-    p = _p_value(tests, [row for row, _ in kept], cause, weights.mean(0), float(restored.mean()), draws, seed)
+    if cause in GIVE_FIRST:
+        p = float(sign_flip(weights @ np.array([test.effect for _, test in kept])[:, None], draws, seed)[0])
+    else:
+        p = _p_value(tests, [row for row, _ in kept], cause, weights.mean(0), float(restored.mean()), draws, seed)
     names = [test.name for _, test in kept]
     pooled = replace(
         kept[0][1],

@@ -25,7 +25,7 @@ def detail_grid(x: Tensor) -> Tensor:
     Returns (B, 8, 8) float32; images need 16 pixels a side.
     """
     luma = luma_of(x)
-    across = F.pad((luma[..., 1:] - luma[..., :-1]).abs(), (0, 1), mode="replicate")
+    across = F.pad((luma[..., 1:] - luma[..., :-1]).abs(), (0, 1, 0, 0), mode="replicate")
     down = F.pad((luma[..., 1:, :] - luma[..., :-1, :]).abs(), (0, 0, 0, 1), mode="replicate")
     return F.adaptive_avg_pool2d(across + down, CELLS)[:, 0]
 
