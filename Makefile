@@ -5,6 +5,7 @@
 #   make lint       style, types, arrows     make bench       the benchmarks, JSON into build/bench
 #   make docs       the site, into site/     make lock        lock the dependencies again
 #   make dist       wheel and sdist, into dist/, and the demo from the wheel in an empty environment
+#   make verdict    plant errors, measure them, fit the combiner of `whywrong verdict`, write its page (hours)
 #   make models     train the shipped networks again, plant the shipped mistakes, draw the contact sheets of the docs
 #
 # Nothing is fetched but the locked packages, checked by hash. The files under requirements/ name versions and hashes
@@ -19,7 +20,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint bench docs dist models lock clean
+.PHONY: demo test test-slow lint bench docs dist models verdict lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -63,6 +64,22 @@ dist: $(UV)
 
 models: $(VENV)/.dev
 	$(BIN)/python -m whywrong.planting.shipped --sheets docs/images
+
+# Tables of other nets that are in build/verdict are used as well; `python -m whywrong.planting.verdicts.tables` makes one.
+verdict: $(patsubst %,build/verdict/%.npz,cnn cnn-robust cnn-spurious vit)
+	$(BIN)/python -m whywrong.planting.verdicts.train build/verdict --figures build/verdict/figures.json \
+		--out src/whywrong/verdicts/combiner/shipped.npz --card docs/methods/verdict_card.md
+
+# The helper of each net is of another family.
+HELPER_cnn := vit
+HELPER_cnn-robust := vit
+HELPER_cnn-spurious := vit
+HELPER_vit := cnn
+build/verdict/%.npz: $(VENV)/.dev
+	mkdir -p build/verdict
+	$(BIN)/python -m whywrong.planting.verdicts.tables planted:$* planted:test --out $@ --net $* \
+		--family $(if $(filter cnn%,$*),cnn,$*) --helper planted:$(HELPER_$*) \
+		--images 'drawn pictures' --licence Apache-2.0
 
 lock: $(UV)
 	$(LOCK) requirements/uv.in -o requirements/uv.txt > /dev/null

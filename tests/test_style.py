@@ -60,6 +60,7 @@ INSTRUCTIONS = (
     "runs/queries",
     "runs/store",
     "runs/work",
+    "verdicts/combiner",
 )
 # Words that begin a description of the result, not an instruction.
 NOT_VERBS = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtr
 
-from whywrong.verdicts.normalise import logit_scale, normal_scores, normalised, runner_up
+from whywrong.verdicts.normalise import normal_scores, normalised, runner_up
 
 
 def test_a_reference_image_has_its_own_quantile_within_one_over_n() -> None:
@@ -65,13 +65,6 @@ def test_missing_and_infinite_values_stay_missing() -> None:
 def test_a_sign_that_is_equal_on_all_reference_images_is_finite() -> None:
     found = normal_scores(np.array([[3.0], [3.5], [2.0]]), np.full((60, 1), 3.0))[:, 0]
     assert found.tolist() == [0, 5, -5]
-
-
-def test_the_scale_of_logits_is_the_median_deviation_and_never_zero() -> None:
-    logits = np.random.default_rng(7).normal(size=(30, 5))
-    assert np.isclose(logit_scale(4 * logits), 4 * logit_scale(logits))
-    assert logit_scale(np.zeros((30, 5))) == 1
-    assert logit_scale(np.zeros((30, 0))) == 1
 
 
 def test_the_runner_up_is_the_best_class_but_the_predicted_one() -> None:

@@ -1,7 +1,7 @@
-"""Causes that a verdict can name, with their kinds, words, tests and advice.
+"""Causes that a verdict can name, with their kinds, words and advice.
 
-The definitions are those of ``docs/methods/verdict.md``. Tables and functions take causes as a plain tuple, so that a
-plug-in adds one with :func:`with_causes`.
+The definitions are those of ``docs/methods/verdict.md``. Functions take causes as a plain tuple, so that a plug-in adds
+one with :func:`with_causes`. The interventions that test a cause carry its name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ class Cause:
         kinds: What the cause is divided into.
         sentence: What it means, with ``{label}`` and ``{predicted}``; stated only if a test supports it.
         action: What to do about errors of this cause, as an instruction.
-        tests: Names of the interventions that test it, the primary one first; empty if no image test exists.
         planter: Name of the cause in :mod:`whywrong.planting`; empty if it cannot be planted.
     """
 
@@ -29,7 +28,6 @@ class Cause:
     kinds: tuple[str, ...]
     sentence: str
     action: str
-    tests: tuple[str, ...] = ()
     planter: str = ""
 
 

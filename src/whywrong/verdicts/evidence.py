@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from whywrong.verdicts.controls import logit_scale, margins
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.neighbours import NEIGHBOUR_SIGNS, neighbour_signs
-from whywrong.verdicts.normalise import LEAST_REFERENCE, LIMIT, logit_scale, normalised
+from whywrong.verdicts.normalise import LEAST_REFERENCE, LIMIT, normalised
 
 MATCHED = 12
 NO_REFERENCE = "no reference"
@@ -171,15 +172,6 @@ def assemble(
     )
 
 
-def scaled_margin(items: Measured, scale: float) -> np.ndarray:
-    """Return the logit difference of ``predicted`` and ``label`` in units of ``scale``, (N,); NaN without logits."""
-    if not items.logits.shape[1]:
-        return np.full(len(items), np.nan)
-    rows = np.arange(len(items))
-    logits = items.logits.astype(np.float64)
-    return (logits[rows, items.predicted] - logits[rows, items.label]) / scale
-
-
 def nearest_in_margin(errors: Measured, reference: Measured, count: int = MATCHED) -> np.ndarray:
     """Find the reference images nearest in margin, none of the error's own source.
 
@@ -187,8 +179,8 @@ def nearest_in_margin(errors: Measured, reference: Measured, count: int = MATCHE
         (N, count) int64 indices into the reference, -1 where there are no more. Without logits, all errors get the
         images nearest to the middle of the reference order.
     """
-    scale = logit_scale(reference.logits)
-    margin, others = scaled_margin(errors, scale), scaled_margin(reference, scale)
+    scale = logit_scale(reference)
+    margin, others = margins(errors, scale), margins(reference, scale)
     if np.isnan(margin).all() or np.isnan(others).all():
         margin, others = np.full(len(errors), len(reference) / 2), np.arange(len(reference), dtype=np.float64)
     distance = np.abs(margin[:, None] - others[None, :])
@@ -238,7 +230,7 @@ def _measured_part(errors: Measured, reference: Measured, known: Sequence[KnownS
     median = np.where([kind == "share" for kind in kinds], _middle(base), 0.0)
     effects = [i for i, sign in enumerate(known) if sign.group in _EFFECTS and sign.kind != "quantity"]
     difference = _differences(errors, reference, raw[:, effects], base[:, effects])
-    units = np.where([kinds[i] == "logit" for i in effects], logit_scale(reference.logits), 1.0)
+    units = np.where([kinds[i] == "logit" for i in effects], logit_scale(reference), 1.0)
     difference = np.clip(difference / units, -LIMIT, LIMIT)
     both = [*known, *(known[i] for i in effects)]
     columns = Columns(
@@ -341,7 +333,7 @@ def _raw_quantiles(reference: Measured, known: Sequence[KnownSign]) -> tuple[tup
     """Return quantiles of the reference's raw signs, logits in units of their scale."""
     names = tuple(sign.name for sign in known)
     raw = _raw(reference, names)
-    units = np.where([sign.kind == "logit" for sign in known], logit_scale(reference.logits), 1.0)
+    units = np.where([sign.kind == "logit" for sign in known], logit_scale(reference), 1.0)
     found = np.full((3, len(names)), np.nan, dtype=np.float32)
     for column in np.flatnonzero(np.isfinite(raw).any(0)):
         found[:, column] = np.nanquantile(raw[:, column] / units[column], (0.05, 0.5, 0.95))

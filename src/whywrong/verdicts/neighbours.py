@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from whywrong.verdicts.controls import logit_scale
 from whywrong.verdicts.measured import Measured
-from whywrong.verdicts.normalise import logit_scale
 
 NEIGHBOUR_SIGNS: tuple[str, ...] = (
     "feature_norm",
@@ -119,7 +119,7 @@ def _head(items: Measured, reference: Measured) -> np.ndarray:
 
 def _pairs(items: Measured, reference: Measured, own: np.ndarray) -> np.ndarray:
     """Return the mean logit difference over correct images of the label, and the mean rank there, (N, 2)."""
-    logits = reference.logits.astype(np.float64) / logit_scale(reference.logits)
+    logits = reference.logits.astype(np.float64) / logit_scale(reference)
     of_label = (reference.predicted[None, :] == items.label[:, None]) & ~own
     count = of_label.sum(1)
     found = np.full((len(items), 2), np.nan)

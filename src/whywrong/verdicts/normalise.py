@@ -17,30 +17,18 @@ _TEN_NINETY = 2.563  # distance of the 10 % and 90 % quantiles of the normal dis
 
 
 def runner_up(logits: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return the class with the largest logit other than the predicted one, (N,) int64.
+    """Return the class with the largest logit but the predicted one.
 
     Args:
         logits: (N, K), at least two classes.
         predicted: (N,) int64.
+
+    Returns:
+        (N,) int64.
     """
     others = np.array(logits, dtype=np.float64)
     others[np.arange(len(others)), predicted] = -np.inf
     return others.argmax(1)
-
-
-def logit_scale(logits: np.ndarray) -> float:
-    """Compute the median over images of the standard deviation of their logits.
-
-    Args:
-        logits: (R, K), logits of the reference.
-
-    Returns:
-        1 if there are no logits, or if they are all equal.
-    """
-    if logits.size == 0:
-        return 1.0
-    scale = float(np.median(np.std(np.asarray(logits, dtype=np.float64), axis=1)))
-    return scale if np.isfinite(scale) and scale > 0 else 1.0
 
 
 def normal_scores(values: np.ndarray, reference: np.ndarray) -> np.ndarray:

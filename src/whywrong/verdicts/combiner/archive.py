@@ -22,7 +22,9 @@ _KINDS = "biufU"  # bool, integers, floats, text
 
 
 def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays and a header; equal input gives equal bytes.
+    """Write arrays and a header.
+
+    Equal input gives equal bytes.
 
     Args:
         path: File, which is replaced.

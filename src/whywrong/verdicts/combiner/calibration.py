@@ -66,7 +66,9 @@ def fit_threshold(
 
 
 def conformal_levels(p: np.ndarray, truth: np.ndarray, coverage: float = 0.9) -> np.ndarray:
-    """Compute the largest score ``1 - p`` with which each class belongs to the prediction set.
+    """Compute the largest score of each class at which it belongs to the set.
+
+    The score is ``1 - p``.
 
     Source: class-conditional split conformal prediction, Vovk 2012, arXiv 1209.2673.
 
@@ -88,7 +90,11 @@ def conformal_levels(p: np.ndarray, truth: np.ndarray, coverage: float = 0.9) ->
 
 
 def prediction_sets(p: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Return which classes belong to the prediction set of each item, (N, K) bool, never none."""
+    """Return which classes belong to each prediction set.
+
+    Returns:
+        (N, K) bool; never none of an item.
+    """
     found = 1 - p <= levels + 1e-12
     empty = ~found.any(1)
     found[empty, p[empty].argmax(1)] = True
@@ -120,7 +126,7 @@ def estimate_prior(p: np.ndarray, rounds: int = 200) -> np.ndarray:
 
 
 def with_prior(p: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """Return probabilities (N, K) of a classifier of equal class shares under other class shares."""
+    """Adapt probabilities (N, K) for equal class shares to other shares."""
     weighted = p * prior
     return weighted / weighted.sum(1, keepdims=True)
 

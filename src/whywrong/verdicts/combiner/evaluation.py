@@ -97,7 +97,9 @@ class NullBand:
 
 
 def null_band(confidence: np.ndarray, *, draws: int = 1000, seed: int = 0) -> NullBand:
-    """Simulate the calibration error of predictions that are right with the stated probability.
+    """Simulate the calibration error of a perfect forecaster.
+
+    Its predictions are right with the stated probability.
 
     Args:
         confidence: (N,) probability of what is predicted.
@@ -110,12 +112,12 @@ def null_band(confidence: np.ndarray, *, draws: int = 1000, seed: int = 0) -> Nu
 
 
 def classwise_error(p: np.ndarray, truth: np.ndarray) -> float:
-    """Compute the mean over classes of the calibration error of each class's probability."""
+    """Compute the mean calibration error of the classes' probabilities."""
     return float(np.mean([calibration_error(p[:, k], truth == k) for k in range(p.shape[1])]))
 
 
 def brier(p: np.ndarray, truth: np.ndarray) -> float:
-    """Compute the mean squared distance to the true class's indicator, between 0 and 2."""
+    """Compute the Brier score, the mean squared distance to the truth, 0 to 2."""
     target = np.zeros_like(p)
     target[np.arange(len(p)), truth] = 1
     return float(np.square(p - target).sum(1).mean())

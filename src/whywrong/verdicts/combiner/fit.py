@@ -36,7 +36,7 @@ class Calibration:
 
 
 def calibrate(held: Held) -> Calibration:
-    """Fit temperature, threshold and set levels of each situation on held-out predictions.
+    """Fit temperature, threshold and set levels on held-out predictions.
 
     Args:
         held: Predictions in S situations.

@@ -78,7 +78,11 @@ def fit_scorer(tables: Sequence[Rows], config: FitConfig) -> Scorer:
 
 
 def training_rows(tables: Sequence[Rows], config: FitConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Return completed evidence of all errors in several situations (M, F + 4) float32, and classes (M,)."""
+    """Return completed evidence of all errors in several situations.
+
+    Returns:
+        (M, F + 4) float32, and the classes (M,) int64.
+    """
     draw = np.random.default_rng(config.seed)
     parts, truth = [], []
     for table in tables:

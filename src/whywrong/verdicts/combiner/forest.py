@@ -62,7 +62,7 @@ class Forest:
         return self.shares[leaves].sum(0, dtype=np.float64)
 
     def check(self, columns: int, classes: int) -> str:
-        """Return what is wrong with the arrays, empty if they form a forest over ``columns`` and ``classes``."""
+        """Return what is wrong with the arrays, empty if nothing is."""
         m = len(self.feature)
         if not (len(self.threshold) == len(self.right) == len(self.leaf) == m) or m == 0 or len(self.roots) == 0:
             return "the arrays of the trees differ in length"

@@ -21,7 +21,7 @@ class Held:
     """Uncalibrated predictions on errors of nets that trained nothing.
 
     Attributes:
-        scores: (S, N, 8) float64, one per situation; NaN where the net has no helper.
+        scores: (S, N, 8) float64, one per situation; NaN where the net has no helper, or nothing may train.
         truth: (N,) int64.
         kind: (N,) kind of the cause.
         role: (N,) "plant", "double", "bystander" or "natural".
@@ -50,10 +50,11 @@ def leave_one_net_out(
     only: Sequence[str] = (),
     situations: Sequence[Situation] = SITUATIONS,
 ) -> Held:
-    """Predict the errors of each net with a model of the other nets and of other images.
+    """Predict the errors of each net with models of the other nets.
 
-    Nets of its family, its helper, and nets that it helps do not train the model, and of the same images only the other
-    half does.
+    Nets of its family train nothing, and of the same images only the other half trains. A net that is asked as a helper
+    in a figure neither trains nor tests there: with helper, the helper of the net and the nets that it helps do not
+    train; without, errors for which a net of the family was asked train without the answers.
 
     Args:
         tables: Errors of several nets.
@@ -63,12 +64,10 @@ def leave_one_net_out(
     """
     parts: list[Held] = []
     for table in tables:
-        if only and table.net not in only:
-            continue
-        for half in np.unique(table.half):
-            test = table.at(table.half == half)
-            if training := training_tables(tables, table, int(half)):
-                parts.append(_held(fit_scorer(training, config), test, situations))
+        for half in np.unique(table.half) if not only or table.net in only else ():
+            scorers = _scorers(tables, table, int(half), config, situations)
+            if any(scorer is not None for scorer in scorers):
+                parts.append(_held(scorers, table.at(table.half == half), situations))
     if not parts:
         raise InputError("at least two nets of different families are needed to leave one out")
     joined: dict[str, Any] = {
@@ -78,23 +77,47 @@ def leave_one_net_out(
     return Held(scores=np.concatenate([part.scores for part in parts], axis=1), **joined)
 
 
-def training_tables(tables: Sequence[Rows], test: Rows, half: int) -> list[Rows]:
-    """Return the errors that may train a model for one half of the errors of a net."""
+def training_tables(tables: Sequence[Rows], test: Rows, half: int, *, helper: bool) -> list[Rows]:
+    """Return the errors that may train a model for one half of the errors of a net.
+
+    Args:
+        tables: Errors of several nets.
+        test: Errors of the net.
+        half: Half of its photographs that is predicted.
+        helper: Whether its helper is asked.
+    """
+    family = {table.net for table in tables if table.family == test.family} | {test.net}
     found = []
     for table in tables:
-        if table.family == test.family or table.net == test.helper or table.helper == test.net:
+        asks = table.helper in family
+        if table.family == test.family or (helper and (asks or table.net == test.helper)):
             continue
         some = table.at(table.half != half) if table.data == test.data else table
         if len(some):
-            found.append(some)
+            found.append(some.without_helper() if asks else some)
     return found
 
 
-def _held(scorer: Scorer, test: Rows, situations: Sequence[Situation]) -> Held:
+def _scorers(
+    tables: Sequence[Rows], test: Rows, half: int, config: FitConfig, situations: Sequence[Situation]
+) -> list[Scorer | None]:
+    """Return the model for each situation, None where nothing may train it."""
+    found: list[Scorer | None] = []
+    fitted: dict[tuple[tuple[str, bool], ...], Scorer | None] = {(): None}
+    for situation in situations:
+        training = training_tables(tables, test, half, helper=situation.helper)
+        key = tuple((table.net, table.evidence.helpers > 0) for table in training)
+        if key not in fitted:
+            fitted[key] = fit_scorer(training, config)
+        found.append(fitted[key])
+    return found
+
+
+def _held(scorers: Sequence[Scorer | None], test: Rows, situations: Sequence[Situation]) -> Held:
     evidence = test.evidence
     scores = np.full((len(situations), len(test), len(CLASSES)), np.nan)
-    for at, situation in enumerate(situations):
-        if evidence.helpers or not situation.helper:
+    for at, (situation, scorer) in enumerate(zip(situations, scorers, strict=True)):
+        if scorer is not None and (evidence.helpers or not situation.helper):
             scores[at] = scorer.predict(completed(evidence.x, evidence.median, evidence.columns, situation))
     return Held(
         scores=scores,

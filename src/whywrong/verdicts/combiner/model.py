@@ -135,7 +135,10 @@ class Combiner:
         return groups, np.stack([before - one for one in after], axis=1)
 
     def adapted(self, temperature: np.ndarray, threshold: np.ndarray, levels: np.ndarray) -> Combiner:
-        """Return the combiner with another calibration, see :func:`whywrong.verdicts.combiner.fit.recalibrate`."""
+        """Return the combiner with another calibration.
+
+        Its arrays are those of :class:`whywrong.verdicts.combiner.fit.Calibration`.
+        """
         return replace(self, temperature=temperature, threshold=threshold, levels=levels)
 
     def _aligned(self, evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:

@@ -25,11 +25,14 @@ class Plants:
     kind: np.ndarray
 
     def distances(self, z: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """Return root mean square differences over the columns that each error has, (N, P) float64.
+        """Return root mean square differences over the columns of each error.
 
         Args:
             z: (N, F), standardised columns.
             there: (N, F) bool, whether a value was measured.
+
+        Returns:
+            (N, P) float64.
         """
         own = self.z.astype(np.float64)
         found = np.empty((len(z), len(own)))
@@ -42,7 +45,7 @@ class Plants:
         return np.sqrt(np.maximum(found, 0))
 
     def unseen_limit(self, allowed: np.ndarray, quantile: float = 0.99) -> float:
-        """Compute the distance to the nearest plant of another cause that few plants exceed.
+        """Compute the distance to other causes' plants that few plants exceed.
 
         An error farther than this from all plants is less like any of them than errors of a cause that is left out.
 

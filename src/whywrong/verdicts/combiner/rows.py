@@ -53,6 +53,12 @@ class Rows:
         names = ("truth", "kind", "half", "role", "second")
         return replace(self, evidence=self.evidence.at(rows), **{name: getattr(self, name)[rows] for name in names})
 
+    def without_helper(self) -> Rows:
+        """Return the rows without the answers of the helper."""
+        asked = np.array(self.evidence.groups) == "helper"
+        x = np.where(asked, np.nan, self.evidence.x).astype(np.float32)
+        return replace(self, evidence=replace(self.evidence, x=x, helpers=0), helper="")
+
 
 def rows_of(table: TrainingTable, known: Sequence[KnownSign] | None = None) -> Rows:
     """Assemble the evidence of a table.

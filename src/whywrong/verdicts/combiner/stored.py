@@ -43,7 +43,9 @@ _TYPES = {
 
 
 def save_combiner(combiner: Combiner, path: Path) -> None:
-    """Write a combiner; equal combiners give equal bytes.
+    """Write a combiner.
+
+    Equal combiners give equal bytes.
 
     Args:
         combiner: The combiner.
