@@ -51,8 +51,10 @@ def test_an_image_is_never_its_own_control_nor_one_of_the_same_source():
     assert not {0, 1} & set(found[0].tolist())
 
 
-def test_an_image_far_from_all_controls_has_none():
-    assert (matched_controls(np.array([9.0, np.nan]), spread(R)) == -1).all()
+def test_images_much_further_from_the_boundary_are_no_controls():
+    assert (matched_controls(np.array([-1.0, np.nan]), spread(R)) == -1).all()
+    [nearer] = matched_controls(np.array([9.0]), spread(R))
+    assert nearer.tolist() == list(range(R - 1, R - 101, -1))
 
 
 def test_an_effect_beyond_all_controls_is_supported():

@@ -15,7 +15,7 @@ from whywrong.verdicts.measured import Measured
 FEWEST_CONTROLS = 60  # with fewer, three tests corrected by Holm cannot reach 0.05
 MOST_CONTROLS = 100
 SAME_CLASS = 10  # controls of the same class are preferred if there are this many
-CALIPER = 0.5  # largest difference of margins, in standard deviations of the logits of an image
+CALIPER = 0.5  # largest excess of a control's margin, in standard deviations of the logits of an image
 
 
 def margins(measured: Measured, scale: float) -> np.ndarray:
@@ -56,7 +56,8 @@ def matched_controls(
     """Find the images of a pool that are nearest in margin.
 
     Up to half of the controls are of the same class, if at least 10 of the nearest images are. Images of the same
-    source are excluded, as are those whose margin differs by more than the caliper.
+    source are excluded, as are those whose margin is larger by more than the caliper. Images nearer to the boundary
+    than the error change more easily, which only makes the test more careful.
 
     Args:
         margin: (N,) margins; NaN finds no controls.
@@ -66,7 +67,7 @@ def matched_controls(
         sources: N sources of the images; empty if none is in the pool.
         pool_sources: R sources of the pool.
         want: Fewest and most controls of an image.
-        caliper: Largest difference of margins.
+        caliper: Largest excess of a control's margin.
 
     Returns:
         (N, want[1]) int64 indices into the pool, nearest first, then -1; all -1 if fewer than ``want[0]`` are found.
@@ -79,7 +80,7 @@ def matched_controls(
     others = np.array([names[name] for name in pool_sources], np.int64)
     for row, start in enumerate(margin):
         away = np.abs(pool_margin - start)
-        allowed = away <= caliper  # False for NaN
+        allowed = pool_margin - start <= caliper  # False for NaN
         if len(own):
             allowed &= others != own[row]
         order = np.argsort(np.where(allowed, away, np.inf), kind="stable")[: int(allowed.sum())]

@@ -330,7 +330,7 @@ def _paired_interval(wins: int, losses: int, pairs: int) -> tuple[float, float]:
 
     Source: Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions".
     """
-    wins, losses, pairs = wins + 0.5, losses + 0.5, pairs + 2
-    middle = (wins - losses) / pairs
-    half = _Z90 * math.sqrt(max(wins + losses - (wins - losses) ** 2 / pairs, 0.0)) / pairs
+    more, fewer, count = wins + 0.5, losses + 0.5, pairs + 2
+    middle = (more - fewer) / count
+    half = _Z90 * math.sqrt(max(more + fewer - (more - fewer) ** 2 / count, 0.0)) / count
     return max(middle - half, -1.0), min(middle + half, 1.0)
