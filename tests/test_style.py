@@ -36,6 +36,7 @@ INSTRUCTIONS = (
     "explain/interactions",
     "explain/masking",
     "explain/patch_groups",
+    "explain/signs",
     "explain/spurious",
     "models",
     "models/checks",

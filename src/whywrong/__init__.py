@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from whywrong.explain.covering import CoveringConfig, CoveringResult, covering
     from whywrong.explain.interactions.method import ProfilesConfig, ProfilesResult, interactions
     from whywrong.explain.patch_groups import PatchGroupsConfig, PatchGroupsResult, patch_groups
+    from whywrong.explain.signs import SignsConfig, SignsResult, signs
     from whywrong.models.classifier import Classifier
     from whywrong.models.loading.zoo import load_classifier
     from whywrong.report.drawing import plot
@@ -61,6 +62,7 @@ _HOMES = {
     "whywrong.explain.counterfactuals": ["CounterfactualConfig", "CounterfactualResult", "counterfactual"],
     "whywrong.explain.covering": ["CoveringConfig", "CoveringResult", "covering"],
     "whywrong.explain.patch_groups": ["PatchGroupsConfig", "PatchGroupsResult", "patch_groups"],
+    "whywrong.explain.signs": ["SignsConfig", "SignsResult", "signs"],
     "whywrong.explain.interactions.method": ["ProfilesConfig", "ProfilesResult", "interactions"],
     "whywrong.models.classifier": ["Classifier"],
     "whywrong.models.loading.zoo": ["load_classifier"],
@@ -89,6 +91,8 @@ __all__ = [
     "ProfilesConfig",
     "ProfilesResult",
     "RunFolder",
+    "SignsConfig",
+    "SignsResult",
     "WhyWrongError",
     "__version__",
     "cam",
@@ -107,6 +111,7 @@ __all__ = [
     "plot",
     "reproduce_claim",
     "reproduce_claims",
+    "signs",
     "spurious_features",
     "write_report",
 ]

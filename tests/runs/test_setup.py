@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 from tests.runs import kit
 
-from whywrong.core.errors import DataError
+from whywrong.core.errors import DataError, InputError
+from whywrong.core.registry import DEPTHS, methods
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources import open_source
 from whywrong.runs import setup
 from whywrong.runs.check import check
-from whywrong.runs.setup import Sample
+from whywrong.runs.setup import Sample, choose_steps
 
 
 def listing(folder, total, broken):
@@ -72,3 +73,19 @@ def test_a_run_and_a_check_go_on_where_the_first_64_of_127_are_broken(tmp_path):
     report = check(kit.reader(), source, limit=64)
     assert (report.images + len(report.failed), report.wrong) == (64, 0)
     assert report.images >= 30
+
+
+def test_a_method_without_a_depth_runs_only_if_it_is_named():
+    assert methods()["signs"].depth is None
+    assert "signs" not in [step.method.name for step in choose_steps("deep", None, {})]
+    assert [step.method.name for step in choose_steps("quick", ["signs"], {})] == ["signs"]
+
+
+def test_settings_of_a_method_that_must_be_named_say_how():
+    with pytest.raises(InputError, match=r"it only runs if it is named: --methods .*signs"):
+        choose_steps("deep", None, {"signs": {"left_out": ("flip",)}})
+
+
+def test_every_depth_runs_what_the_shallower_ones_run():
+    names = [{step.method.name for step in choose_steps(depth, None, {})} for depth in DEPTHS]
+    assert names[0] < names[1] < names[2]

@@ -38,7 +38,7 @@ class Method:
             shows of it. If None, the report lists the columns of its rows.
         draw, view: For plug-ins written for version 0.1, instead of ``report``: ``draw(result, x, rows)``, a figure,
             and ``view(shown)``, see :mod:`whywrong.report.plug_ins`.
-        depth: The shallowest depth that runs it.
+        depth: The shallowest depth that runs it; None if it only runs when it is named.
         takes: Optional keyword inputs it accepts: ``detail`` (B,) bool, rows to explain in full, and
             ``masks`` (B, H, W) bool, the object at input size, all False if unknown.
         passes: Typical number of forward and backward passes per error, and per error explained in full. Used only by
@@ -57,7 +57,7 @@ class Method:
     report: str | None = None
     draw: str | None = None
     view: str | None = None
-    depth: Depth = "quick"
+    depth: Depth | None = "quick"
     takes: frozenset[str] = frozenset()
     passes: tuple[int, int] = (100, 100)
     result_version: int = 1

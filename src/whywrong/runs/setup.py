@@ -48,7 +48,8 @@ def choose_steps(
             f"{names!r} and {options!r}"
         )
     if names is None:
-        chosen = [m for m in methods().values() if DEPTHS.index(m.depth) <= DEPTHS.index(depth)]
+        reached = DEPTHS[: DEPTHS.index(depth) + 1]
+        chosen = [m for m in methods().values() if m.depth in reached]
     else:
         chosen = [find_method(name) for name in dict.fromkeys(names)]
     known = [method.name for method in chosen]
@@ -65,8 +66,10 @@ def choose_steps(
 def _remedy(name: str, known: Sequence[str]) -> str:
     """Say what to do about settings of a method that does not run: run it, or correct the name."""
     if name in methods():
-        there = ",".join([*known, name])
-        return f": it belongs to --depth {methods()[name].depth}, or name it with --methods {there}"
+        there, shallowest = ",".join([*known, name]), methods()[name].depth
+        if shallowest is None:
+            return f": it only runs if it is named: --methods {there}"
+        return f": it belongs to --depth {shallowest}, or name it with --methods {there}"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     return f'; nearest: "{near[0]}"' if near else ""
 
