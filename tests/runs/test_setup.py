@@ -8,7 +8,7 @@ from PIL import Image
 from tests.runs import kit
 
 from whywrong.core.errors import DataError, InputError
-from whywrong.core.registry import DEPTHS, methods
+from whywrong.core.registry import DEPTHS
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources import open_source
 from whywrong.runs import setup
@@ -75,17 +75,21 @@ def test_a_run_and_a_check_go_on_where_the_first_64_of_127_are_broken(tmp_path):
     assert report.images >= 30
 
 
-def test_a_method_without_a_depth_runs_only_if_it_is_named():
-    assert methods()["signs"].depth is None
-    assert "signs" not in [step.method.name for step in choose_steps("deep", None, {})]
-    assert [step.method.name for step in choose_steps("quick", ["signs"], {})] == ["signs"]
+@pytest.fixture
+def _one_of_each_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    depths = {"first": "quick", "second": "standard", "third": "deep", "named": None}
+    lines = tuple(kit.method(name, depth=depth) for name, depth in depths.items())
+    monkeypatch.setattr("whywrong.explain.methods.METHODS", lines)
 
 
-def test_settings_of_a_method_that_must_be_named_say_how():
-    with pytest.raises(InputError, match=r"it only runs if it is named: --methods .*signs"):
-        choose_steps("deep", None, {"signs": {"left_out": ("flip",)}})
+@pytest.mark.usefixtures("_one_of_each_depth")
+def test_a_depth_runs_what_shallower_ones_run_and_nothing_that_must_be_named():
+    chosen = [[step.method.name for step in choose_steps(depth, None, {})] for depth in DEPTHS]
+    assert chosen == [["first"], ["first", "second"], ["first", "second", "third"]]
+    assert [step.method.name for step in choose_steps("quick", ["named"], {})] == ["named"]
 
 
-def test_every_depth_runs_what_the_shallower_ones_run():
-    names = [{step.method.name for step in choose_steps(depth, None, {})} for depth in DEPTHS]
-    assert names[0] < names[1] < names[2]
+@pytest.mark.usefixtures("_one_of_each_depth")
+def test_settings_of_a_method_that_must_be_named_say_how_to_run_it():
+    with pytest.raises(InputError, match="it only runs if it is named: --methods first,named"):
+        choose_steps("quick", None, {"named": {"gain": 2}})
