@@ -50,19 +50,20 @@ def crop(size: float, down: float = 0.5, across: float = 0.5) -> Apply:
     return unkeyed(cut)
 
 
-def crop_around(x: Tensor, size: float, down: Tensor, across: Tensor) -> Tensor:
+def crop_around(x: Tensor, size: float | Tensor, down: Tensor, across: Tensor) -> Tensor:
     """Cut a window around a place of each image and enlarge it to the whole image.
 
     Args:
         x: (B, C, H, W).
-        size: Share of both sides.
+        size: Share of both sides; one for all, or (B,).
         down, across: (B,), middle of the window as shares of the sides; windows stay inside the image.
     """
     height, width = x.shape[2:]
 
     def positions(side: int, middle: Tensor) -> Tensor:
-        start = (middle - size / 2).clamp(0, 1 - size)[:, None] * side
-        steps = (torch.arange(side, device=x.device) + 0.5) * size - 0.5
+        extent = torch.zeros_like(middle) + size
+        start = (middle - extent / 2).clamp(min=0).minimum(1 - extent)[:, None] * side
+        steps = (torch.arange(side, device=x.device) + 0.5) * extent[:, None] - 0.5
         return start + steps
 
     rows = positions(height, down)[:, :, None].expand(-1, -1, width)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from whywrong.core.randomness import keyed_normal, keyed_uniform
+from whywrong.core.randomness import keyed_uniform
+from whywrong.explain.interventions.fields import equal_field
 from whywrong.models.classifier import Classifier
 
 RECEIVERS = 16
@@ -77,8 +77,8 @@ def give_mark(
         return torch.where(masks[rows], x[rows], into)
 
     def control(rows: Tensor, into: Tensor, number: int) -> Tensor:
-        down, across = _another_place(boxes[rows], keys[rows], number, x.shape[2], x.shape[3])
-        moved = _rolled(x[rows], -down, -across)
+        down, across = another_place(boxes[rows], keys[rows], number, x.shape[2], x.shape[3])
+        moved = rolled(x[rows], -down, -across)
         donor = pool[donors[rows, number // 2 % donors.shape[1]].clamp(min=0)]
         of_donor = has_donor[rows] & (number % 2 == 0)
         return torch.where(masks[rows], torch.where(of_donor[:, None, None, None], donor, moved), into)
@@ -107,8 +107,8 @@ def give_cover(
         return torch.where(masks[rows], x[rows], into)
 
     def control(rows: Tensor, into: Tensor, number: int) -> Tensor:
-        down, across = _another_place(boxes[rows], keys[rows], number, x.shape[2], x.shape[3])
-        return torch.where(_rolled(masks[rows], down, across), _rolled(x[rows], down, across), into)
+        down, across = another_place(boxes[rows], keys[rows], number, x.shape[2], x.shape[3])
+        return torch.where(rolled(masks[rows], down, across), rolled(x[rows], down, across), into)
 
     def turned(answers: Tensor, rows: Tensor) -> Tensor:
         return answers != label[rows]
@@ -140,12 +140,7 @@ def give_change(
         return change(rows, into)
 
     def control(rows: Tensor, into: Tensor, number: int) -> Tensor:
-        field = F.interpolate(
-            keyed_normal(keys[rows], (into.shape[1], 4, 4), number).to(into), into.shape[2:], mode="bicubic"
-        )
-        norm = (change(rows, into) - into).flatten(1).norm(dim=1)
-        scale = norm / field.flatten(1).norm(dim=1).clamp(min=1e-9)
-        return (into + field * scale[:, None, None, None]).clamp(0, 1)
+        return equal_field(into, change(rows, into), keys[rows], number)
 
     def turned(answers: Tensor, rows: Tensor) -> Tensor:
         return answers != label[rows]
@@ -199,8 +194,11 @@ def box_masks(boxes: Tensor, height: int, width: int) -> Tensor:
     return masks & boxes.isfinite().all(1)[:, None, None, None]
 
 
-def _another_place(boxes: Tensor, keys: Tensor, number: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Draw offsets (n,) in pixels that move each box to another place, the least overlapping of eight draws."""
+def another_place(boxes: Tensor, keys: Tensor, number: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Draw another place for each box, the least overlapping of eight draws.
+
+    Returns offsets down and across in pixels, (n,) int64.
+    """
     place = keyed_uniform(keys, (2, _DRAWS), number).to(boxes)
     room = 1 - boxes[:, 2:]  # across and down
     moved = place * room[:, :, None]  # left and top of each draw
@@ -213,7 +211,7 @@ def _another_place(boxes: Tensor, keys: Tensor, number: int, height: int, width:
     return down, across
 
 
-def _rolled(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
+def rolled(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
     """Move images (n, C, H, W) by whole pixels (n,), cyclically."""
     for dim, by in ((2, down), (3, across)):
         side = x.shape[dim]

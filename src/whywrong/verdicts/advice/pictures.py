@@ -1,0 +1,68 @@
+"""Images with what the actions need to know about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Pictures:
+    """Images, errors or correctly classified ones.
+
+    Attributes:
+        x: (N, C, H, W), float32, in [0, 1].
+        y: (N,) int64, labels.
+        predicted: (N,) int64.
+        sources: N sources; images of one source are never in both halves.
+        keys: (N,) int64, seed of random choices.
+        boxes: (N, 4) float32, left, top, width, height of a suspected mark as shares of the image; NaN if unknown.
+        level: (N,) float32, how unusual the image is in what its group shares, as the strength of a damage or the
+            distance from all correct images; NaN if unknown.
+    """
+
+    x: Tensor
+    y: Tensor
+    predicted: Tensor
+    sources: tuple[str, ...]
+    keys: Tensor
+    boxes: Tensor
+    level: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def at(self, rows: Tensor) -> Pictures:
+        """Return some images, rows (M,) int64."""
+        found: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            found[field.name] = value[rows.to(value.device)] if isinstance(value, Tensor) else value
+        found["sources"] = tuple(self.sources[row] for row in rows.tolist())
+        return replace(self, **found)
+
+
+def make_pictures(
+    x: Tensor,
+    y: Tensor,
+    predicted: Tensor,
+    sources: tuple[str, ...],
+    keys: Tensor,
+    *,
+    boxes: Tensor | None = None,
+    level: Tensor | None = None,
+) -> Pictures:
+    """Make images of which boxes or levels may be unknown."""
+    nothing = x.new_full((len(x), 4), torch.nan)
+    return Pictures(
+        x=x,
+        y=y,
+        predicted=predicted,
+        sources=sources,
+        keys=keys,
+        boxes=nothing if boxes is None else boxes,
+        level=nothing[:, 0] if level is None else level,
+    )
