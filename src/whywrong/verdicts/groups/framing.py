@@ -1,0 +1,158 @@
+"""Errors whose object is cut off by the crop, small, or not where the model looks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from whywrong.core.statistics import wilson
+from whywrong.verdicts.groups.group import Group, Words
+from whywrong.verdicts.groups.rows import Rows
+
+_FEWEST_RIGHT = 50  # correct images from which quantiles are taken
+_GAIN, _EDGE = 0.95, 0.9  # quantiles of correct images with the runner-up as label
+_CUT = 0.25  # share of the object's box outside the crop
+_AWAY = 0.1  # largest share of the evidence that is inside the object's box, relative to the box's share of the image
+_SMALL = 0.02  # quantile of the object's share of the image
+
+_CUT_OFF = Words(
+    kind="cut_off",
+    cause="occluded",
+    action="Classify the whole photograph, or crop around the object instead of the centre.",
+)
+_OUTSIDE = Words(
+    kind="outside_object",
+    cause="spurious",
+    action="Cover what the evidence lies on, and see whether the prediction changes.",
+)
+_TINY = Words(kind="tiny", cause="occluded", action="Crop around the object, or train with small objects.")
+
+
+def cut_off(rows: Rows) -> list[Group]:
+    """Find errors whose object lies partly outside the crop that the model sees.
+
+    With boxes, at least a quarter of the box must lie outside. Without, the evidence for the label must be at one edge
+    of the photograph, more than in 90 % of the correct images, and the whole photograph must raise the probability of
+    the label more than in 95 % of them; their label is the runner-up. Either alone is frequent where nothing is cut.
+    (ours)
+
+    Returns:
+        One group, those that gain most first, or none.
+    """
+    wrong = rows.wrong
+    outside = _outside_crop(rows)
+    by_box = np.nan_to_num(outside[wrong]) >= _CUT
+    by_evidence, gain = _by_evidence(rows)
+    chosen = by_box | by_evidence
+    if not chosen.any():
+        return []
+    order = np.lexsort((-np.nan_to_num(outside[wrong]), -gain))
+    members = wrong[order][chosen[order]]
+    reason = "at least a quarter of its box lies outside."
+    if by_evidence.any():
+        reason = "the evidence for the label is at the edge of the photograph, and the whole photograph adds to it."
+    return [
+        _CUT_OFF.group(
+            rows,
+            members,
+            "cut off by the crop",
+            f"{{count}} may show an object that the crop cuts off: {reason}",
+            statistics={"by_box": int(by_box.sum()), "by_evidence": int(by_evidence.sum())},
+        )
+    ]
+
+
+def outside_object(rows: Rows) -> list[Group]:
+    """Find errors whose evidence for the prediction lies outside the labelled object.
+
+    The share of the evidence inside the object's box must be less than a tenth of the box's share of the image, and
+    less than in 98 % of the correct images.
+    """
+    known = rows.known("object_box") & rows.known("input_evidence")
+    if not known[rows.wrong].any() or known[rows.right].sum() < _FEWEST_RIGHT:
+        return []
+    inside, area = _inside_box(rows, known)
+    ratio = inside / np.maximum(area, 1e-6)
+    limit = min(_AWAY, float(np.quantile(ratio[rows.right[known[rows.right]]], _SMALL)))
+    wrong = rows.wrong[known[rows.wrong]]
+    members = wrong[(ratio[wrong] < limit) & (area[wrong] > 0)]
+    if not len(members):
+        return []
+    return [
+        _OUTSIDE.group(
+            rows,
+            members[np.argsort(ratio[members], kind="stable")],
+            "evidence outside the object",
+            "{count} are predicted from evidence outside the labelled object.",
+        )
+    ]
+
+
+def tiny(rows: Rows) -> list[Group]:
+    """Find errors whose object is smaller than in 98 % of the correct images, if they are more than by chance."""
+    known = rows.known("object_box")
+    right = rows.right[known[rows.right]]
+    wrong = rows.wrong[known[rows.wrong]]
+    if len(right) < _FEWEST_RIGHT or not len(wrong):
+        return []
+    area = np.prod(np.maximum(rows.object_box[:, 2:] - rows.object_box[:, :2], 0), axis=1)
+    limit = float(np.quantile(area[right], _SMALL))
+    members = wrong[area[wrong] < limit]
+    beyond = wilson(len(members), len(wrong), z=2.576)
+    if len(members) < 2 or beyond.low <= _SMALL:
+        return []
+    return [
+        _TINY.group(
+            rows,
+            members[np.argsort(area[members], kind="stable")],
+            "small objects",
+            f"{{count}} show an object of less than {limit:.1%} of the image, less than in 98 % of the correct images.",
+            statistics={"limit": limit},
+        )
+    ]
+
+
+def edge_share(evidence: np.ndarray) -> np.ndarray:
+    """Return the share of positive evidence (N, G, G) in the outermost row or column that has most of it."""
+    positive = np.maximum(evidence, 0)
+    total = positive.sum((1, 2))
+    sides = [positive[:, 0].sum(1), positive[:, -1].sum(1), positive[:, :, 0].sum(1), positive[:, :, -1].sum(1)]
+    return np.max(sides, axis=0) / np.maximum(total, 1e-12)
+
+
+def _by_evidence(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return which errors (E,) are cut off by their evidence, and the gain of each, 0 if unknown."""
+    wrong = rows.wrong
+    known = rows.known("evidence") & rows.known("gain")
+    right = rows.right[known[rows.right]]
+    if len(right) < _FEWEST_RIGHT or not known[wrong].any():
+        return np.zeros(len(wrong), bool), np.zeros(len(wrong))
+    edge = edge_share(np.nan_to_num(rows.evidence))
+    far = edge[wrong] > np.quantile(edge[right], _EDGE)
+    raised = rows.gain[wrong] > max(0.0, float(np.quantile(rows.gain[right], _GAIN)))
+    return known[wrong] & far & raised, np.where(known[wrong], np.nan_to_num(rows.gain[wrong]), 0)
+
+
+def _outside_crop(rows: Rows) -> np.ndarray:
+    """Return the share of each object's box outside the crop; (N,), NaN without a box."""
+    if not rows.known("object_box").any():
+        return np.full(len(rows), np.nan)
+    box = rows.object_box.astype(np.float64)
+    inside = np.clip(box, 0, 1)
+    areas = [np.prod(np.maximum(part[:, 2:] - part[:, :2], 0), axis=1) for part in (box, inside)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(areas[0] > 0, 1 - areas[1] / areas[0], np.nan)
+
+
+def _inside_box(rows: Rows, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of the positive evidence inside the object's box, and the box's share of the image; (N,)."""
+    cells = rows.input_evidence.shape[-1]
+    edges = np.linspace(0, 1, cells + 1)
+    box = np.clip(np.where(known[:, None], rows.object_box, 0), 0, 1).astype(np.float64)
+    covered = [
+        np.clip(np.minimum(edges[1:], box[:, high, None]) - np.maximum(edges[:-1], box[:, low, None]), 0, None) * cells
+        for low, high in ((0, 2), (1, 3))
+    ]
+    mask = covered[1][:, :, None] * covered[0][:, None]
+    positive = np.maximum(np.nan_to_num(rows.input_evidence), 0)
+    total = positive.sum((1, 2))
+    return (positive * mask).sum((1, 2)) / np.maximum(total, 1e-12), mask.mean((1, 2))
