@@ -40,7 +40,7 @@ def test_copies_of_one_photograph_make_no_attractor():
 
 
 def test_a_pair_alone_is_no_attractor_but_a_confused_pair():
-    spread = [(true, (true + step) % 10) for true in range(10) for step in (2, 4, 7)]
+    spread = [(true, (true + step) % 10) for true in range(10) for step in (1, 4, 7)]
     rows = with_errors([(3, 5)] * 12 + [(5, 3)] * 8 + spread)
     assert attractors(rows) == []
     [group] = confused_pairs(rows)

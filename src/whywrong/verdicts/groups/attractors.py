@@ -35,7 +35,8 @@ def attractors(rows: Rows) -> list[Group]:
     """Find classes that errors of several other classes are predicted as, more often than by chance.
 
     By chance, an error goes to another class in proportion to the number of items with that label. The number of
-    errors is tested against the binomial distribution, with Holm's correction over the classes. (ours)
+    errors, without those of the class that gives most of them, is tested against the binomial distribution, with Holm's
+    correction over the classes: two alike classes make no attractor. (ours)
 
     Returns:
         Groups of at least 5 photographs of at least 3 classes, and twice as many as by chance, largest first.
@@ -49,9 +50,10 @@ def attractors(rows: Rows) -> list[Group]:
     weight = 1 / (1 - share[label])
     expected = share * (weight.sum() - np.bincount(label, weights=weight, minlength=k))
     count = np.bincount(predicted, minlength=k)
-    p = holm(_binomial(count, len(chosen), expected))
+    several = count - _from_one_class(label, predicted, k)
+    p = holm(_binomial(several, len(chosen), expected))
     found = []
-    for t in ((p <= _LEVEL) & (count >= _FEWEST) & (count >= _FACTOR * expected)).nonzero()[0].tolist():
+    for t in ((p <= _LEVEL) & (count >= _FEWEST) & (several >= _FACTOR * expected)).nonzero()[0].tolist():
         members = rows.wrong[rows.predicted[rows.wrong] == t]
         true = np.unique(rows.label[members])
         if len(true) < 3:
@@ -73,6 +75,14 @@ def attractors(rows: Rows) -> list[Group]:
             )
         )
     return sorted(found, key=lambda group: -group.size)
+
+
+def _from_one_class(label: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
+    """Return the largest number of errors that each class (K,) receives from one other class."""
+    pairs, times = np.unique(np.stack([label, predicted]), axis=1, return_counts=True)
+    most = np.zeros(k, np.int64)
+    np.maximum.at(most, pairs[1], times)
+    return most
 
 
 def confused_pairs(rows: Rows) -> list[Group]:
