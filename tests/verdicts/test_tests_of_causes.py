@@ -19,13 +19,13 @@ def spread(n: int, low: float = 0.2, high: float = 2.0) -> np.ndarray:
 
 
 def reference(restored: float = 0.0, **more: object):
-    tests = {"small_changes": np.full(R, restored), "denoise": np.full(R, restored), "neutral": np.zeros(R)}
+    tests = {"disturb": np.full(R, restored), "denoise": np.full(R, restored), "neutral": np.zeros(R)}
     return make(spread(R), tests=tests, name="r", **more)  # type: ignore[arg-type]
 
 
 def errors(first: float, rest: float = 0.0, n: int = 40, neutral: float = 0.0, **more: object):
     shares = np.array([first, *[rest] * (n - 1)])
-    tests = {"small_changes": shares, "denoise": shares, "neutral": np.full(n, neutral)}
+    tests = {"disturb": shares, "denoise": shares, "neutral": np.full(n, neutral)}
     return make(spread(n, 0.5, 1.5), tests=tests, **more)  # type: ignore[arg-type]
 
 
@@ -82,7 +82,7 @@ def test_p_values_are_adjusted_for_the_causes_whose_test_ran():
     data = errors(0.8, signs={"noise_level": np.full(40, 9.0)})
     pool = reference(signs={"noise_level": spread(R)})
     [tests, *_] = run_tests(data, pool, [["adversarial", "corruption", "confusion"], *[[]] * 39])
-    assert [test.name for test in tests] == ["small_changes", "denoise", ""]
+    assert [test.name for test in tests] == ["disturb", "denoise", ""]
     assert [test.p_holm for test in tests[:2]] == pytest.approx([2 / 101, 2 / 101])
     assert tests[2].reason == "no intervention"
     assert np.isnan(tests[2].p_holm)
@@ -133,7 +133,7 @@ def test_with_few_controls_nothing_is_tested():
 
 
 def test_a_test_without_power_supports_nothing():
-    [[test], *_] = run_tests(errors(0.8), reference(), [["adversarial"]] * 40, power={"small_changes": 0.1})
+    [[test], *_] = run_tests(errors(0.8), reference(), [["adversarial"]] * 40, power={"disturb": 0.1})
     assert (test.outcome, test.reason) == ("untested", "no power")
 
 
@@ -184,7 +184,7 @@ def test_a_label_needs_a_second_model_that_predicts_the_same():
 
 def test_without_scores_no_controls_can_be_matched():
     data = errors(0.8)
-    blind = make(spread(40, 0.5, 1.5), tests={"small_changes": data.test("small_changes")})
+    blind = make(spread(40, 0.5, 1.5), tests={"disturb": data.test("disturb")})
     object.__setattr__(blind, "logits", np.zeros((40, 0), np.float32))
     [[test], *_] = run_tests(blind, reference(), [["adversarial"]] * 40)
     assert (test.outcome, test.reason) == ("untested", "access")

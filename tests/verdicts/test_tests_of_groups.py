@@ -13,13 +13,13 @@ MEMBERS = range(12)
 
 def bench_of(share: np.ndarray, control: np.ndarray, power: float = 0.9, sources: tuple[str, ...] | None = None):
     n = len(share)
-    errors = make(np.linspace(0.5, 1.5, n), tests={"small_changes": share, "neutral": np.zeros(n)}, sources=sources)
+    errors = make(np.linspace(0.5, 1.5, n), tests={"disturb": share, "neutral": np.zeros(n)}, sources=sources)
     pool = make(
         np.linspace(0.2, 2, len(control)),
-        tests={"small_changes": control, "neutral": np.zeros(len(control))},
+        tests={"disturb": control, "neutral": np.zeros(len(control))},
         name="r",
     )
-    return CauseTests(errors, pool, power={"small_changes": power})
+    return CauseTests(errors, pool, power={"disturb": power})
 
 
 def members(share: float, n: int = 60) -> np.ndarray:

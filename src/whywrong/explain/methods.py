@@ -82,7 +82,7 @@ METHODS: tuple[Method, ...] = (
         report="whywrong.report.methods.interventions:REPORT",
         depth=None,
         takes=frozenset({"detail"}),
-        passes=(0, 33),
+        passes=(0, 34),
     ),
     Method(
         name="signs",

@@ -26,22 +26,24 @@ class Damage:
         sign: Name of the sign.
         high: Whether high or low values show the damage.
         words: The damage in words.
+        least: Least spread of the sign over the reference; most undamaged sets have hardly any noise, for example.
     """
 
     restoration: str
     sign: str
     high: bool
     words: str
+    least: float = 1e-9
 
 
-def _damage(restoration: str, sign: str, high: bool, words: str) -> Damage:
-    return Damage(restoration=restoration, sign=sign, high=high, words=words)
+def _damage(restoration: str, sign: str, high: bool, words: str, least: float = 1e-9) -> Damage:
+    return Damage(restoration=restoration, sign=sign, high=high, words=words, least=least)
 
 
 DAMAGES: tuple[Damage, ...] = (
-    _damage("denoise", "noise_level", True, "noise"),
-    _damage("denoise", "impulse_share", True, "odd pixels"),
-    _damage("deblur", "sharpness", False, "little fine detail"),
+    _damage("denoise", "noise_level", True, "noise", 0.005),
+    _damage("denoise", "noise_median", True, "noise nearly everywhere", 0.005),
+    _damage("despeckle", "impulse_share", True, "odd pixels", 0.01),
     _damage("deblur", "blur_width", True, "blurred edges"),
     _damage("decompress", "blockiness", True, "blocks of a JPEG"),
     _damage("decompress", "jpeg_zeros", True, "zeroed detail as in a JPEG"),
@@ -86,6 +88,6 @@ def _excess(images: Measured, reference: Measured, damage: Damage) -> np.ndarray
     value = side * images.sign(damage.sign).astype(np.float64)
     above = len(usual) - np.searchsorted(usual, value, side="left")
     low, middle, high = np.quantile(usual, (0.1, 0.5, 0.9))
-    spread = max((high - low) / _TENTHS, 1e-9)
+    spread = max((high - low) / _TENTHS, damage.least)
     rare = np.isfinite(value) & (above <= RARE * len(usual)) & (value > middle)
     return np.where(rare, (value - middle) / spread, -np.inf)

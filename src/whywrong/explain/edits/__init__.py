@@ -46,6 +46,7 @@ _ALL: tuple[Edit, ...] = (
     Edit("tv 0.15", "smooth", _tv(0.15)),
     Edit("resize 0.75", "smooth", unkeyed(lambda x: smooth.resized(x, 0.75))),
     Edit("denoise", "smooth", unkeyed(smooth.denoised)),
+    Edit("despeckle", "smooth", unkeyed(smooth.despeckled)),
     Edit("deblock", "smooth", unkeyed(smooth.deblocked)),
     Edit("restore chroma", "smooth", unkeyed(smooth.chroma_restored), colour=True),
     Edit("flip", "geometric", unkeyed(places.flip)),

@@ -11,6 +11,7 @@ from whywrong.explain.edits.estimates import luma_of, quiet_noise
 
 _ROUNDS = 20  # of the accelerated projection; on noisy images the objective is then within 10 % of its minimum
 _BLOCK, _SEAM = 8, 0.06  # pixels of a JPEG block; largest step across its edge that is no edge of the picture
+_ODD = 0.15  # pixel range; single values further from their median than this are odd
 _REACH, _FLAT = 2, 1e-3  # pixels and variance of the guided filter
 # Smith 1996: after these 19 comparisons the fifth of nine values is their median.
 _NETWORK = (
@@ -35,6 +36,12 @@ def median(x: Tensor) -> Tensor:
     for low, high in _NETWORK:
         nine[low], nine[high] = torch.minimum(nine[low], nine[high]), torch.maximum(nine[low], nine[high])
     return nine[4]
+
+
+def despeckled(x: Tensor) -> Tensor:
+    """Replace values further than 0.15 from the median of their 3 x 3 neighbourhood by that median."""
+    middle = median(x)
+    return torch.where((x - middle).abs() > _ODD, middle, x)
 
 
 def resized(x: Tensor, factor: float) -> Tensor:

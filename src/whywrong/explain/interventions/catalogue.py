@@ -43,26 +43,34 @@ def _remove(name: str, cause: str, edits: tuple[str, ...], what: str, *, primary
 
 
 NOISES = tuple(f"noise {levels}/255 {draw}" for levels in (2, 6, 16) for draw in "ab")
+SHIFTS = ("shift right", "shift down", "shift left", "shift up")
 INTERVENTIONS: tuple[Intervention, ...] = (
     _remove("denoise", "corruption", ("denoise", "median 3", "tv 0.06", "tv 0.15"), "Denoising", primary=True),
+    _remove("despeckle", "corruption", ("despeckle", "median 3"), "Removing odd pixels", primary=True),
     _remove("deblur", "corruption", ("deblur", "unsharp"), "Sharpening", primary=True),
     _remove(
         "decompress", "corruption", ("deblock", "restore chroma", "tv 0.06"), "Undoing the compression", primary=True
     ),
-    _remove("stretch", "corruption", ("stretch",), "Stretching the contrast", primary=True),
+    _remove("stretch", "corruption", ("stretch", "unsharp"), "Raising the contrast", primary=True),
     _remove("brighten", "corruption", ("gamma to 0.45", "gamma 0.7"), "Brightening", primary=True),
     _remove("darken", "corruption", ("gamma to 0.45", "gamma 1.4"), "Darkening", primary=True),
     _remove("saturate", "corruption", ("saturation 1.6",), "Strengthening the colours", primary=True),
     _remove("desaturate", "corruption", ("saturation 0.6",), "Weakening the colours", primary=True),
     _remove(
+        "disturb",
+        "adversarial",
+        ("jpeg 85", "jpeg 60", "tv 0.06", "median 3", "flip", *SHIFTS),
+        "Slight compression, smoothing, mirroring or moving",
+        primary=True,
+    ),
+    _remove(
         "small_changes",
         "adversarial",
         (*NOISES, "jpeg 85", "jpeg 60", "tv 0.06", "tv 0.15"),
         "Slight noise, compression or smoothing",
-        primary=True,
     ),
     _remove("zoom", "occluded", ("zoom 0.7", "zoom 0.5", "zoom 0.35", "zoom 0.25"), "Enlarging the middle"),
-    _remove("neutral", "", ("flip", "shift right", "shift down", "shift left", "shift up"), "Mirroring or shifting"),
+    _remove("neutral", "", ("flip", *SHIFTS), "Mirroring or moving"),
 )
 LADDER = "small_changes"  # its edits are in the order of their strength
 BY_NAME: Mapping[str, Intervention] = {test.name: test for test in INTERVENTIONS}

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError
-from whywrong.core.randomness import keyed_normal
+from whywrong.core.randomness import keyed_normal, keyed_uniform
 from whywrong.data.corruptions.digital import jpeg_compression
 from whywrong.data.corruptions.filters import gaussian_filter
 from whywrong.explain.edits.estimates import blur_width, luma_of, quiet_noise
+from whywrong.explain.edits.smooth import despeckled
 
 _WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # pixels
 _QUALITY = 30
@@ -29,6 +30,14 @@ def _noise(error: Tensor, into: Tensor, keys: Tensor) -> Tensor:
     more = quiet_noise(luma_of(error)).square() - quiet_noise(luma_of(into)).square()
     noise = keyed_normal(keys, into.shape[1:]).to(into)
     return into + noise * _column(more.clamp(min=0).sqrt())
+
+
+def _odd_pixels(error: Tensor, into: Tensor, keys: Tensor) -> Tensor:
+    """Set as large a share of the pixels to black or white as the error has odd ones."""
+    share = (despeckled(error) != error).any(1).float().mean((1, 2))
+    drawn = keyed_uniform(keys, into.shape[2:]).to(into)[:, None]
+    black = drawn < _column(share) / 2
+    return torch.where(black, 0.0, torch.where(drawn > 1 - _column(share) / 2, 1.0, into))
 
 
 def _blur(error: Tensor, into: Tensor, keys: Tensor) -> Tensor:
@@ -72,6 +81,7 @@ def _colour(error: Tensor, into: Tensor, keys: Tensor) -> Tensor:
 
 _DAMAGES: dict[str, Damaging] = {
     "denoise": _noise,
+    "despeckle": _odd_pixels,
     "deblur": _blur,
     "decompress": _compression,
     "stretch": _flatten,

@@ -78,13 +78,17 @@ class InterventionsResult(MethodResult):
     reason: Sequence[str | None] = column("string", "Why a row is refused; null otherwise.")
     predicted: Tensor = column("int64", "Predicted class of the unchanged image; -1 if there is none.")
     denoise: Tensor = column("float32", "Share restored by denoising: median, total variation.")
+    despeckle: Tensor = column("float32", "Share restored by replacing odd pixels by their median.")
     deblur: Tensor = column("float32", "Share restored by sharpening: deconvolution, unsharp mask.")
     decompress: Tensor = column("float32", "Share restored by undoing JPEG: block edges, colour resolution, smoothing.")
-    stretch: Tensor = column("float32", "Share restored by stretching the contrast.")
+    stretch: Tensor = column("float32", "Share restored by raising the contrast: stretch, unsharp mask.")
     brighten: Tensor = column("float32", "Share restored by brightening.")
     darken: Tensor = column("float32", "Share restored by darkening.")
     saturate: Tensor = column("float32", "Share restored by stronger colours.")
     desaturate: Tensor = column("float32", "Share restored by weaker colours.")
+    disturb: Tensor = column(
+        "float32", "Share restored by JPEG, smoothing, a flip and shifts, which brittle pixels do not survive."
+    )
     small_changes: Tensor = column("float32", "Share restored by slight noise, JPEG and smoothing.", check=True)
     rung: Tensor = column("int64", "Weakest of these that restores, from 0; -1 if none does or they were not made.")
     zoom: Tensor = column("float32", "Share restored by enlarging the middle of the image.")
@@ -121,7 +125,7 @@ def interventions(
 
     Returns:
         Shares restored. ``answers`` (B, E) int64 is the prediction after each edit of ``config.edits``, -1 if there is
-        none. An image costs one forward pass, and one per edit (32) unless it is predicted as ``y``.
+        none. An image costs one forward pass, and one per edit (33) unless it is predicted as ``y``.
 
     Raises:
         InputError: A shape, type or class breaks the contract above.
@@ -131,7 +135,7 @@ def interventions(
         >>> from whywrong.explain.interventions import interventions
         >>> classifier = ww.load_classifier("planted:cnn")
         >>> result = interventions(classifier, torch.rand(2, 3, 64, 64), torch.tensor([0, 1]))
-        >>> int(result.forwards.max()) <= 33
+        >>> int(result.forwards.max()) <= 34
         True
     """
     config = config or InterventionsConfig()
