@@ -82,7 +82,7 @@ METHODS: tuple[Method, ...] = (
         report="whywrong.report.methods.interventions:REPORT",
         depth=None,
         takes=frozenset({"detail"}),
-        passes=(0, 34),
+        passes=(0, 33),
     ),
     Method(
         name="signs",

@@ -125,7 +125,7 @@ def interventions(
 
     Returns:
         Shares restored. ``answers`` (B, E) int64 is the prediction after each edit of ``config.edits``, -1 if there is
-        none. An image costs one forward pass, and one per edit (33) unless it is predicted as ``y``.
+        none. An image costs one forward pass, and one per edit (32) unless it is predicted as ``y``.
 
     Raises:
         InputError: A shape, type or class breaks the contract above.
@@ -135,7 +135,7 @@ def interventions(
         >>> from whywrong.explain.interventions import interventions
         >>> classifier = ww.load_classifier("planted:cnn")
         >>> result = interventions(classifier, torch.rand(2, 3, 64, 64), torch.tensor([0, 1]))
-        >>> int(result.forwards.max()) <= 34
+        >>> int(result.forwards.max()) <= 33
         True
     """
     config = config or InterventionsConfig()
