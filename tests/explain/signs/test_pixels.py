@@ -116,3 +116,13 @@ def test_exchanged_colours_leave_the_signs_that_weigh_them_alike() -> None:
     one, other = global_signs(x), global_signs(x[:, [1, 2, 0]])
     for name in ("impulse_share", "saturated_share", "saturation", "value_high", "repeated_share", "flat_share"):
         torch.testing.assert_close(one[name], other[name])
+
+
+def test_exaggerated_colours_and_bright_shadows_are_found() -> None:
+    x = pictures()
+    plain, vivid = global_signs(x), global_signs(corrupt(x, "saturate", 5, keys=row_keys(0, N)))
+    assert share_above(plain["saturation_full"], vivid["saturation_full"]) > 0.9
+    pale = global_signs(corrupt(x, "saturate", 2, keys=row_keys(0, N)))
+    assert share_above(-plain["saturation_high"], -pale["saturation_high"]) > 0.9
+    bright = global_signs(corrupt(x, "brightness", 4, keys=row_keys(0, N)))
+    assert share_above(plain["value_low"], bright["value_low"]) > 0.9

@@ -28,7 +28,8 @@ from whywrong.models.classifier import Classifier
 from whywrong.models.method_call import NOT_FINITE, MethodCall
 
 _PLACES = {sign.name: place for place, sign in enumerate(SIGNS)}
-_AT_ONCE = 1 << 22  # values of the pixels whose signs are computed together, which bounds the memory
+_AT_ONCE = 1 << 18  # values of the pixels whose signs are computed together on a CPU, so that they fit in its cache
+_AT_ONCE_ELSEWHERE = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +185,8 @@ class _Signs:
 
     def _pixels(self, rows: Tensor) -> None:
         x = self.call.x
-        for piece in rows.split(max(1, _AT_ONCE // max(1, x[:1].numel()))):
+        values = _AT_ONCE if x.device.type == "cpu" else _AT_ONCE_ELSEWHERE
+        for piece in rows.split(max(1, values // max(1, x[:1].numel()))) if len(rows) else ():
             found = global_signs(x[piece]) if min(x.shape[2:]) >= 3 else {}
             if min(x.shape[2:]) >= LEAST_SIDE:
                 found |= local_signs(x[piece])

@@ -14,7 +14,7 @@ from whywrong.explain.signs.sign import Kind, Sign
 
 _TINY = 1e-6
 _BLOCK = 8
-_ODD, _EQUAL, _FLAT, _RANGE = 0.15, 0.5 / 255, 2.5 / 255, 0.06
+_ODD, _EQUAL, _FLAT, _RANGE, _FULL = 0.15, 0.5 / 255, 2.5 / 255, 0.06, 0.98
 
 
 def _sign(
@@ -39,7 +39,11 @@ SIGNS: tuple[Sign, ...] = (
     _sign("spectrum_fine", "Share of the spectrum above half of the Nyquist frequency."),
     _sign("spectrum_middle", "Share of the spectrum between 0.2 and 0.5 of the Nyquist frequency."),
     _sign("spectrum_anisotropy", "How much stronger one direction of the spectrum is.", high="detail in one direction"),
-    _sign("impulse_share", "Share of the pixels further than 0.15 from their 3 x 3 median.", high="single odd pixels"),
+    _sign(
+        "impulse_share",
+        "Share of the pixels whose luma is further than 0.15 from its 3 x 3 median.",
+        high="single odd pixels",
+    ),
     _sign("saturated_share", "Share of the values at 0 or 1.", high="many black or white values"),
     _sign("luma", "Mean luma.", high="very bright", low="very dark"),
     _sign("contrast", "Standard deviation of the luma.", high="strong contrast", low="little contrast"),
@@ -74,6 +78,8 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign("saturation", "Mean saturation.", high="strong colours", low="pale colours", colour=True),
     _sign("saturation_high", "90 % quantile of the saturation.", colour=True),
+    _sign("value_low", "2 % quantile of the largest channel.", high="no dark colour", colour=True),
+    _sign("saturation_full", "Share of the pixels of full saturation.", high="exaggerated colours", colour=True),
     _sign("value_high", "90 % quantile of the largest channel.", low="no bright colour", colour=True),
     _sign(
         "chroma_fine",
@@ -128,7 +134,7 @@ def _noise(x: Tensor, luma: Tensor) -> dict[str, Tensor]:
         "noise_median": mask.median(1).values / 6 / 0.6745,
         "sharpness": (laplacian.flatten(1).var(1) + _TINY).log(),
         "blur_width": blur_width(x),
-        "impulse_share": ((x - median(x)).abs() > _ODD).float().mean((1, 2, 3)),
+        "impulse_share": ((luma - median(luma)).abs() > _ODD).float().mean((1, 2, 3)),
     }
 
 
@@ -220,7 +226,9 @@ def _colour(x: Tensor, luma: Tensor) -> dict[str, Tensor]:
         "colourfulness": torch.hypot(first.std(1), second.std(1)) + 0.3 * torch.hypot(first.mean(1), second.mean(1)),
         "saturation": saturation.mean(1),
         "saturation_high": _quantile(saturation, 0.9),
+        "saturation_full": ((saturation > _FULL) & (value > 0.1)).float().mean(1),
         "value_high": _quantile(value, 0.9),
+        "value_low": _quantile(value, 0.02),
         "chroma_fine": (chroma - gaussian_filter(chroma, 1.0)).flatten(1).std(1),
         "chroma_spectrum": ((power * fine).sum((1, 2, 3)) + _TINY).log() - (power.sum((1, 2, 3)) + _TINY).log(),
     }
