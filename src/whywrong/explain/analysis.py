@@ -190,7 +190,8 @@ class AnalysisContext(Protocol):
 
         Arguments are as for :meth:`over_images`.
 
-        A unit holds everything its result depends on; its result is computed again if the unit changes.
+        A unit holds everything its result depends on; its result is computed again if the unit changes. If it is a
+        tuple of entries, or has such a tuple as ``entries``, an image that ends its worker is found and left out.
         """
         ...
 
@@ -205,6 +206,10 @@ class AnalysisContext(Protocol):
 
     def read(self, kept: Kept) -> Any:
         """Read a result stored by :meth:`once`."""
+        ...
+
+    def entries(self, item_ids: Sequence[str], images: str = "data") -> Mapping[str, Entry]:
+        """Return the entries of some items of a set by ``item_id``; items that it no longer lists are missing."""
         ...
 
     @property

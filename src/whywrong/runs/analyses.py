@@ -270,6 +270,12 @@ class _Context:
         """Read a result that :meth:`once` stored."""
         return unpack(resolve(kept.kind), read_maps(self._folder / kept.path))
 
+    def entries(self, item_ids: Sequence[str], images: str = "data") -> dict[str, Entry]:
+        """Return the entries of some items of a set by ``item_id``."""
+        wanted = set(item_ids)
+        listed = ((entry.item_id, entry) for entry in self._sources[images].entries())
+        return {item_id: entry for item_id, entry in listed if item_id in wanted}
+
     @property
     def passes(self) -> tuple[int, int]:
         """Images sent forward and backward through the classifier by all units so far."""
@@ -387,9 +393,9 @@ class _Context:
 
 
 def _items_of(task: UnitTask) -> list[str]:
-    """Return the items of a chunk of images, any of which may have crashed a worker; none for other units."""
-    unit = task.unit if isinstance(task.unit, tuple) else ()
-    return [entry.item_id for entry in unit if isinstance(entry, Entry)]
+    """Return the items of a unit of images, any of which may have crashed a worker; none for other units."""
+    entries = getattr(task.unit, "entries", task.unit)
+    return [entry.item_id for entry in (entries if isinstance(entries, tuple) else ()) if isinstance(entry, Entry)]
 
 
 def _packed_digest(unit: Any) -> str:

@@ -1,0 +1,96 @@
+"""Errors and reference images with the class asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from whywrong.core.errors import InputError
+from whywrong.verdicts.cases.predictions import Predictions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cases:
+    """Images to measure, with the class asked for.
+
+    Attributes:
+        item_ids: Items.
+        image_ids: Digest of the content that was predicted.
+        label: (N,) int64, class asked for: the label of an error, the runner-up of a reference image.
+        predicted: (N,) int64.
+    """
+
+    item_ids: tuple[str, ...]
+    image_ids: tuple[str, ...]
+    label: np.ndarray
+    predicted: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def at(self, rows: np.ndarray) -> Cases:
+        """Return some of the cases, (M,) int64 or (N,) bool."""
+        chosen = np.arange(len(self))[rows]
+        return Cases(
+            tuple(self.item_ids[row] for row in chosen),
+            tuple(self.image_ids[row] for row in chosen),
+            self.label[chosen],
+            self.predicted[chosen],
+        )
+
+
+def errors_of(predictions: Predictions) -> Cases:
+    """Return the misclassified items, each content once."""
+    return _cases(predictions.at(predictions.wrong & predictions.distinct))
+
+
+def reference_of(predictions: Predictions, errors: int, *, most: int, least: int, seed: int) -> Cases:
+    """Choose correct items in role play, spread over the classes.
+
+    A class gives its items in an order drawn from the seed; the classes take turns.
+
+    Args:
+        predictions: All labelled items.
+        errors: Number of errors; three times as many items are taken.
+        most: Largest number of items.
+        least: Number that is taken for few errors, if there are so many.
+        seed: Seed of the draw.
+    """
+    count = min(most, max(least, 3 * errors))
+    right = predictions.at(~predictions.wrong & predictions.distinct)
+    if len(right) == 0:
+        return _cases(right)
+    draw = np.array([hashlib.sha256(f"{seed} {item}".encode()).hexdigest() for item in right.item_ids])
+    order = np.argsort(draw, kind="stable")
+    turn = np.zeros(len(right), np.int64)
+    seen: dict[int, int] = {}
+    for row in order:
+        index = int(right.label[row])
+        turn[row] = seen.get(index, 0)
+        seen[index] = turn[row] + 1
+    chosen = sorted(np.lexsort((draw, turn))[:count])
+    picked = right.at(np.array(chosen))
+    other = _other_class(predictions, picked.predicted, picked.item_ids, seed)
+    runner_up = np.where(picked.runner_up >= 0, picked.runner_up, other)
+    return Cases(tuple(picked.item_ids), tuple(picked.image_ids), runner_up, picked.predicted)
+
+
+def _other_class(predictions: Predictions, predicted: np.ndarray, item_ids: np.ndarray, seed: int) -> np.ndarray:
+    """Choose the class of role play without scores, among the labels of errors with the same prediction."""
+    classes = len(predictions.names)
+    if classes < 2:
+        raise InputError("the model has one class, so there is no other class that an image could belong to")
+    wrong = predictions.at(predictions.wrong)
+    found = []
+    for index, item in zip(predicted.tolist(), item_ids, strict=True):
+        labels = np.sort(wrong.label[wrong.predicted == index])
+        if not len(labels):
+            labels = np.setdiff1d(np.arange(classes), [index])
+        found.append(labels[int(hashlib.sha256(f"{seed} {item} other".encode()).hexdigest()[:12], 16) % len(labels)])
+    return np.array(found, np.int64)
+
+
+def _cases(rows: Predictions) -> Cases:
+    return Cases(tuple(rows.item_ids), tuple(rows.image_ids), rows.label, rows.predicted)

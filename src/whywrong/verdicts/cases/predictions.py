@@ -1,0 +1,106 @@
+"""Predictions of a run as aligned arrays, and the check that it can be diagnosed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from whywrong.core.errors import DataError, InputError
+from whywrong.models.checks.labels_check import check_accuracy
+
+SQL = """select item_id, image_id, key, label, predicted, same_as, confidence, true_confidence, rank_of_true, top5
+    from predictions where status = 'ok' and label is not null and predicted is not null order by item_id"""
+"""Selects what :func:`read_predictions` reads."""
+
+_UNUSABLE = ("all wrong", "near chance", "label order")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """Predictions of N labelled items, ordered by ``item_id``.
+
+    Attributes:
+        item_ids, image_ids, keys: Items, digests of their content, and their names.
+        same_as: (N,) object, item with the same content and label that stands for this one; None for most.
+        label, predicted: (N,) int64.
+        confidence, true_confidence: (N,) float64, probability of the prediction and of the label; NaN without scores.
+        rank: (N,) int64, rank of the label, 1 is the prediction; 0 without scores.
+        runner_up: (N,) int64, class with the second largest score; -1 without scores.
+        names: Names of the classes.
+    """
+
+    item_ids: np.ndarray
+    image_ids: np.ndarray
+    keys: np.ndarray
+    same_as: np.ndarray
+    label: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray
+    true_confidence: np.ndarray
+    rank: np.ndarray
+    runner_up: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def at(self, rows: np.ndarray) -> Predictions:
+        """Return some of the rows, (M,) int64 or (N,) bool."""
+        return Predictions(*(getattr(self, one.name)[rows] for one in fields(self)[:-1]), self.names)
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """(N,) bool, misclassified."""
+        return self.label != self.predicted
+
+    @property
+    def distinct(self) -> np.ndarray:
+        """(N,) bool, items that no other item stands for."""
+        return np.array([one is None for one in self.same_as], bool)
+
+
+def read_predictions(rows: pa.Table, names: Sequence[str]) -> Predictions:
+    """Read the result of :data:`SQL`.
+
+    Raises:
+        DataError: No labelled item was predicted.
+    """
+    if not len(rows):
+        raise DataError("the run has no predictions of labelled images; finish it with whywrong diagnose")
+    found = {name: np.array(rows[name].to_pylist(), object) for name in ("item_id", "image_id", "key", "same_as")}
+    top = rows["top5"].to_pylist()
+    return Predictions(
+        found["item_id"],
+        found["image_id"],
+        found["key"],
+        found["same_as"],
+        _whole(rows["label"]),
+        _whole(rows["predicted"]),
+        *(rows[name].to_numpy().astype(np.float64) for name in ("confidence", "true_confidence")),
+        _whole(rows["rank_of_true"].fill_null(0)),
+        np.array([one[1] if one is not None and len(one) > 1 else -1 for one in top], np.int64),
+        tuple(names),
+    )
+
+
+def check_usable(predictions: Predictions) -> None:
+    """Refuse predictions that say that the labels, not the images, are the problem.
+
+    Raises:
+        InputError: All images are misclassified, or about as many as by guessing.
+    """
+    predicted, label = (torch.from_numpy(one) for one in (predictions.predicted, predictions.label))
+    for name, text in check_accuracy(predicted, label, len(predictions.names), predictions.names):
+        if name in _UNUSABLE:
+            raise InputError(
+                f"{text}. No verdict is given; find the reason with `whywrong check MODEL DATA`, or ask for verdicts "
+                "all the same with --force (force=True)"
+            )
+
+
+def _whole(column: pa.ChunkedArray) -> np.ndarray:
+    return column.to_numpy().astype(np.int64)
