@@ -29,17 +29,19 @@ class Helper:
     """How the outputs of a helper relate to the classes of the model.
 
     Attributes:
+        position: Its place among the further models of the analysis.
         title: Name for messages.
         identity: Identity of the helper.
         columns: For each class of the model the output of the helper, -1 for none.
     """
 
+    position: int
     title: str
     identity: str
     columns: tuple[int, ...]
 
 
-def match_helper(helper: Classifier, classes: ClassList, title: str) -> Helper:
+def match_helper(helper: Classifier, classes: ClassList, title: str, position: int = 0) -> Helper:
     """Match the classes of a helper to those of the model by name.
 
     Outputs without names are taken in order if there are as many as classes.
@@ -55,7 +57,7 @@ def match_helper(helper: Classifier, classes: ClassList, title: str) -> Helper:
                 f"helper {title}: it names no classes and has {count} outputs, the model has {len(classes)} classes; "
                 "choose a helper that was trained on the same classes"
             )
-        return Helper(title, helper.identity, tuple(range(len(classes))))
+        return Helper(position, title, helper.identity, tuple(range(len(classes))))
     columns = _columns(classes, theirs)
     matched = sum(column >= 0 for column in columns)
     if matched < LEAST_MATCHED * len(classes):
@@ -64,7 +66,7 @@ def match_helper(helper: Classifier, classes: ClassList, title: str) -> Helper:
             f"helper {title}: it knows {matched} of the {len(classes)} classes of the model, for example not "
             f'"{missing}"; at least 90 % are needed'
         )
-    return Helper(title, helper.identity, columns)
+    return Helper(position, title, helper.identity, columns)
 
 
 def _columns(classes: ClassList, theirs: ClassList) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.recurrence import fine_content
 
 SIGN_NAMES: tuple[str, ...] = tuple(sign.name for sign in SIGNS if sign.stage)
-TEST_NAMES: tuple[str, ...] = tuple(test.name for test in INTERVENTIONS if test.direction == "remove")
+TEST_NAMES: tuple[str, ...] = tuple(test.name for test in INTERVENTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Measures:
     Attributes:
         basics: Whether logits, features and fine content are read.
         signs: Stages of signs, see :class:`whywrong.explain.signs.SignsConfig`.
-        tests: Names of interventions.
+        tests: Causes that interventions take away.
     """
 
     basics: bool = False
@@ -79,7 +79,7 @@ def measure(
         result = signs(classifier, x, label, keys=keys, config=SignsConfig(stages=measures.signs))
         found = _with_cost(replace(found, signs=_array(sign_matrix(result))), result)
     if measures.tests:
-        tested = interventions(classifier, x, label, keys=keys, config=InterventionsConfig(names=measures.tests))
+        tested = interventions(classifier, x, label, keys=keys, config=InterventionsConfig(causes=measures.tests))
         found = _with_cost(replace(found, restored=_array(restored_matrix(tested))), tested)
     return found
 

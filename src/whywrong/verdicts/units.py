@@ -36,7 +36,7 @@ class Unit:
         label: (N,) int64, class asked for.
         predicted: (N,) int64.
         measures: What is measured.
-        helpers: Helpers asked, in the order of the models.
+        helpers: Helpers that are asked.
         images: Name of their set.
         seed: Seed of the noise.
     """
@@ -83,7 +83,7 @@ def take(
     context: AnalysisContext,
     step: str,
     cases: Cases,
-    measures: Measures,
+    measures: Measures | Sequence[Measures],
     *,
     seed: int,
     images: str = "data",
@@ -95,35 +95,33 @@ def take(
         context: Of the analysis.
         step: Name of the step.
         cases: Images to measure.
-        measures: What is measured.
+        measures: What is measured, of all or of each.
         seed: Seed of the noise.
         images: Name of their set.
-        helpers: Helpers that are asked, in the order of the models of the context.
+        helpers: Helpers that are asked.
     """
     entries = context.entries(cases.item_ids, images)
     there = np.array([item in entries for item in cases.item_ids], bool)
     failed = {item: VANISHED for item, found in zip(cases.item_ids, there, strict=True) if not found}
-    rows = np.flatnonzero(there)
-    units = []
-    for start in range(0, len(rows), SIZE):
-        chosen = cases.at(rows[start : start + SIZE])
-        units.append(
-            Unit(
-                tuple(entries[item] for item in chosen.item_ids),
-                chosen.image_ids,
-                chosen.label,
-                chosen.predicted,
-                measures,
-                tuple(helpers),
-                images,
-                seed,
-            )
-        )
+    of_each = [measures] * len(cases) if isinstance(measures, Measures) else measures
+    units, order = [], []
+    for wanted in dict.fromkeys(of_each):
+        rows = np.flatnonzero(there & np.array([one == wanted for one in of_each], bool))
+        for start in range(0, len(rows), SIZE):
+            order += rows[start : start + SIZE].tolist()
+            chosen = cases.at(rows[start : start + SIZE])
+            found = tuple(entries[item] for item in chosen.item_ids)
+            images_of = chosen.image_ids, chosen.label, chosen.predicted
+            units.append(Unit(found, *images_of, wanted, tuple(helpers), images, seed))
     parts = list(context.over(step, measure_unit, units, settings=()))
     failed |= {item: reason for part in parts for item, reason in part.failed}
     measured = [part.measured for part in parts if part.measured is not None]
-    kept = np.array([row for row in rows if cases.item_ids[row] not in failed], np.int64)
-    return Taken(kept, join(measured) if measured else None, failed)
+    if not measured:
+        return Taken(np.zeros(0, np.int64), None, failed)
+    joined = join(measured)
+    place = {item: row for row, item in enumerate(joined.item_ids)}
+    kept = np.array(sorted(row for row in order if cases.item_ids[row] in place), np.int64)
+    return Taken(kept, joined.at(np.array([place[cases.item_ids[row]] for row in kept])), failed)
 
 
 def measure_unit(worker: AnalysisWorker, unit: Unit) -> Part:
@@ -131,8 +129,8 @@ def measure_unit(worker: AnalysisWorker, unit: Unit) -> Part:
     at = {entry.item_id: row for row, entry in enumerate(unit.entries)}
     parts: list[Measured] = []
     failed: list[tuple[str, str]] = []
-    for helper in worker.models:
-        worker.watch(helper)
+    for helper in unit.helpers:
+        worker.watch(worker.models[helper.position])
     for batch in worker.batches(unit.entries, unit.images):
         failed += [(one.entry.item_id, one.reason) for one in batch.failed]
         kept = []
@@ -188,7 +186,6 @@ def _measured(
 
 def _helpers(worker: AnalysisWorker, unit: Unit, batch: Batch) -> np.ndarray:
     answers: list[Tensor] = [
-        helper_logits(model, match, batch.x, batch.items)
-        for model, match in zip(worker.models, unit.helpers, strict=True)
+        helper_logits(worker.models[match.position], match, batch.x, batch.items) for match in unit.helpers
     ]
     return torch.stack(answers).numpy()

@@ -1,0 +1,212 @@
+"""The analysis ``verdict``, which finds and tests the cause of each error of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from whywrong.core.errors import DataError
+from whywrong.explain.analysis import AnalysisContext
+from whywrong.verdicts.cascade import STAGES, Cascade, Reference, State, measure_reference
+from whywrong.verdicts.cases.cases import Cases, errors_of, reference_of
+from whywrong.verdicts.cases.predicting import predict_images
+from whywrong.verdicts.cases.predictions import SQL, Predictions, check_usable, read_predictions
+from whywrong.verdicts.combiner.model import Combiner
+from whywrong.verdicts.combiner.stored import SHIPPED, combiner_hash, shipped
+from whywrong.verdicts.config import VerdictConfig
+from whywrong.verdicts.decide import Verdict, decide
+from whywrong.verdicts.helpers import Helper, match_helper, repeats_the_model
+from whywrong.verdicts.measure import Measures
+from whywrong.verdicts.measured import Measured
+from whywrong.verdicts.record import Facts
+from whywrong.verdicts.result import VerdictResult
+from whywrong.verdicts.rows import Common, intervention_rows, sign_rows, unmeasured_row, verdict_row
+from whywrong.verdicts.shown import what_is_shown
+from whywrong.verdicts.tests_of_causes import CauseTest, run_tests
+from whywrong.verdicts.units import Taken, take
+
+
+def verdict(context: AnalysisContext, *, config: VerdictConfig) -> VerdictResult:
+    """Find the cause of each error of a run, test it, group the errors, and measure what helps.
+
+    Args:
+        context: Of a run. Its set ``data`` holds the images of the run; a set ``reference`` replaces the correct images
+            of the run as those that errors are compared with. Its models are helpers. Its input ``combiner`` replaces
+            the combiner that ships with the package.
+        config: Settings.
+
+    Raises:
+        InputError: The folder holds no run, nearly all images are misclassified, or a helper has other classes.
+        DataError: Nothing was predicted, or no image can be read.
+    """
+    names = context.query("select name from classes order by index")["name"].to_pylist()
+    predictions = read_predictions(context.query(SQL), names)
+    if not config.force:
+        check_usable(predictions)
+    return _Analysis(context, config, predictions).run()
+
+
+class _Analysis:
+    """One call of :func:`verdict`."""
+
+    def __init__(self, context: AnalysisContext, config: VerdictConfig, predictions: Predictions) -> None:
+        self.context, self.config, self.predictions = context, config, predictions
+        self.facts = Facts()
+        self.cases = errors_of(predictions)
+        self.combiner = self._find_combiner()
+        self.helpers = self._match_helpers()
+
+    def run(self) -> VerdictResult:
+        """Measure, combine, test, decide and tell."""
+        count = len(self.cases)
+        if not count:
+            self.facts.notes.append("no image is misclassified, so there is nothing to explain")
+            return VerdictResult({}, self.facts.record(0))
+        if self.config.depth == "free":
+            self.facts.lacks.append("measurements of the images (depth free)")
+            return self._without_measurements(dict.fromkeys(self.cases.item_ids, "nothing was measured (depth free)"))
+        basics = Measures(basics=True, signs=STAGES[0])
+        first = take(self.context, "stage 1", self.cases, basics, seed=self.config.seed, helpers=self.helpers)
+        self.facts.failed = first.failed
+        if first.measured is None:
+            reason = next(iter(first.failed.values()))
+            raise DataError(f"none of {count} misclassified images can be measured; the first: {reason}")
+        return self._measured(first, first.measured)
+
+    def _measured(self, first: Taken, measured: Measured) -> VerdictResult:
+        cases = self.cases.at(first.rows)
+        reference = self._reference(measured)
+        measured, reference = self._without_repeating_helpers(measured, reference)
+        cascade = Cascade(self.context, self.config, reference, self.combiner)
+        state = cascade.begin(measured)
+        cascade.go_on(state, cases)
+        cascade.test(state, cases)
+        tests = run_tests(state.measured, reference.measured, state.tested)
+        verdicts = decide(state, tests, _helpers_agree(state.measured))
+        if state.prediction:
+            last = state.prediction[max(state.prediction)]
+            self.facts.notes += [last.note] if last.note else []
+        return self._result(cases, state, reference, tests, verdicts)
+
+    def _find_combiner(self) -> Combiner | None:
+        combiner: Combiner | None = self.context.inputs.get("combiner")
+        if combiner is None and SHIPPED.exists():
+            combiner = shipped()
+        if combiner is None:
+            self.facts.lacks.append("a combiner, so no probability is given")
+            return None
+        self.facts.combiner = {"hash": combiner_hash(combiner)[:12], **combiner.facts}
+        return combiner
+
+    def _match_helpers(self) -> list[Helper]:
+        """Match the classes of the helpers; one that is the model itself is not asked."""
+        classes = self.context.images["data"].classes
+        found = []
+        for position, model in enumerate(self.context.models):
+            title = str(getattr(model.recipe, "model", None) or model.title or f"number {position + 1}")
+            if model.identity == self.context.classifier.identity:
+                self._refuse_helper(title, model.identity, "it is the model itself")
+                continue
+            found.append(match_helper(model, classes, title, position))
+        if not found:
+            self.facts.lacks.append("another model (--helper)")
+        return found
+
+    def _refuse_helper(self, title: str, identity: str, reason: str) -> None:
+        self.facts.helpers.append({"title": title, "identity": identity, "used": False, "reason": reason})
+        self.facts.notes.append(f"helper {title}: {reason}, so it is no further opinion and is left out")
+
+    def _reference(self, measured: Measured) -> Reference:
+        config, images = self.config, "reference" if "reference" in self.context.images else "data"
+        predictions = self.predictions
+        if images == "reference":
+            predictions = predict_images(self.context, images, predictions.names)
+        count = {"most": config.reference, "least": config.least_reference}
+        cases = reference_of(predictions, len(measured), seed=config.seed, **count)
+        available = int((~predictions.wrong & predictions.distinct).sum())
+        if len(cases) < config.no_reference:
+            self.facts.lacks.append(f"correct images to compare with: {available} of at least {config.no_reference}")
+            return Reference(measured.at(np.zeros(0, np.int64)), (0.0,) * 4, 0, images, available)
+        return measure_reference(self.context, config, cases, images, self.helpers, available)
+
+    def _without_repeating_helpers(self, measured: Measured, reference: Reference) -> tuple[Measured, Reference]:
+        """Leave out helpers that answer as the model does."""
+        kept = []
+        predicted = np.concatenate([measured.predicted, reference.measured.predicted])
+        for at, helper in enumerate(self.helpers):
+            logits = np.concatenate([measured.helper_logits[at], reference.measured.helper_logits[at]])
+            if repeats_the_model(logits.argmax(1), predicted):
+                self._refuse_helper(helper.title, helper.identity, "it answers as the model does")
+            else:
+                kept.append(at)
+                self.facts.helpers.append({"title": helper.title, "identity": helper.identity, "used": True})
+        self.helpers = [self.helpers[at] for at in kept]
+        chosen = np.array(kept, np.int64)
+        of_reference = replace(reference.measured, helper_logits=reference.measured.helper_logits[chosen])
+        return (
+            replace(measured, helper_logits=measured.helper_logits[chosen]),
+            replace(reference, measured=of_reference),
+        )
+
+    def _common(self) -> Common:
+        combiner = self.facts.combiner
+        return Common(
+            access=self.context.classifier.access,
+            helpers=tuple(helper.identity for helper in self.helpers),
+            combiner=None if combiner is None else combiner["hash"],
+            lacks=tuple(self.facts.lacks),
+        )
+
+    def _without_measurements(self, reasons: dict[str, str]) -> VerdictResult:
+        rows = [
+            unmeasured_row(self.cases, row, reasons[item], self._common())
+            for row, item in enumerate(self.cases.item_ids)
+        ]
+        return VerdictResult({"verdicts": self._with_twins(rows)}, self.facts.record(len(self.cases)))
+
+    def _result(
+        self,
+        cases: Cases,
+        state: State,
+        reference: Reference,
+        tests: Sequence[Sequence[CauseTest]],
+        verdicts: Sequence[Verdict],
+    ) -> VerdictResult:
+        common, spec = self._common(), self.context.images["data"].spec
+        shown = what_is_shown(state, reference.measured, self.predictions.names)
+        rows = [
+            verdict_row(row, cases, state, one, shown[row], None, common) for row, one in enumerate(verdicts)
+        ] + list(self._failed_rows(common))
+        shape = spec.channels, spec.height, spec.width
+        tables: dict[str, list[dict[str, Any]]] = {
+            "verdicts": self._with_twins(rows),
+            "signs": list(sign_rows(cases, state.measured, reference.measured, common.access, shape)),
+            "interventions": list(intervention_rows(cases, tests)),
+        }
+        return VerdictResult(tables, self.facts.full_record(len(self.cases), state, reference, verdicts))
+
+    def _failed_rows(self, common: Common) -> Iterator[dict[str, Any]]:
+        for row, item in enumerate(self.cases.item_ids):
+            if item in self.facts.failed:
+                yield unmeasured_row(self.cases, row, self.facts.failed[item], common)
+
+    def _with_twins(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Add the errors that have the content and the label of another, which costs nothing, and sort by item."""
+        of_item = {row["item_id"]: row for row in rows}
+        wrong = self.predictions.at(self.predictions.wrong & ~self.predictions.distinct)
+        twins = [
+            of_item[first] | {"item_id": item, "forwards": 0, "backwards": 0}
+            for item, first in zip(wrong.item_ids, wrong.same_as, strict=True)
+            if first in of_item
+        ]
+        return sorted([*rows, *twins], key=lambda row: row["item_id"])
+
+
+def _helpers_agree(measured: Measured) -> np.ndarray:
+    """Test which errors (N,) every helper predicts as the model does; none without helpers."""
+    if not measured.helper_logits.size:
+        return np.zeros(len(measured), bool)
+    return (measured.helper_logits.argmax(2) == measured.predicted).all(0)

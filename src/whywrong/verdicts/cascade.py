@@ -1,0 +1,256 @@
+"""Measure errors in stages, until their cause is clear.
+
+Every error gets the first stage. Those whose calibrated top probability is below the threshold go on; the test of the
+named cause is made whatever the probability. Source: ours, docs/methods/verdict.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from whywrong.core.errors import DataError
+from whywrong.explain.analysis import AnalysisContext
+from whywrong.verdicts.cases.cases import Cases
+from whywrong.verdicts.causes import CLASSES, ORDINARY
+from whywrong.verdicts.combiner.model import Combiner
+from whywrong.verdicts.combiner.prediction import Prediction
+from whywrong.verdicts.config import VerdictConfig
+from whywrong.verdicts.damage import diagnose_damage
+from whywrong.verdicts.evidence import Evidence, assemble
+from whywrong.verdicts.helpers import Helper
+from whywrong.verdicts.measure import Measures, add
+from whywrong.verdicts.measured import Measured
+from whywrong.verdicts.recurrence import Recurrence, recurrence
+from whywrong.verdicts.units import take
+
+STAGES: tuple[tuple[str, ...], ...] = (("pixels", "scores"), ("survival", "gradient"), ("crops", "windows"))
+"""Stages of signs by stage of the cascade."""
+
+TAKEN_AWAY = ("corruption", "adversarial")
+"""Causes whose test takes them away from the error; ``label`` is tested by the survival of the prediction."""
+
+MOST_OTHERS = 60  # errors that get every test, so that an error can be compared with others of equal margin
+OTHERS_SHARE = 0.3
+POSSIBLE = 0.1  # probability from which a cause of an unclear error is tested
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """Correct images in the part of errors.
+
+    Attributes:
+        measured: Their measurements; of no images if there are too few.
+        cost: Mean passes of each stage for one image, and of the tests last.
+        passes: Passes spent on all of them.
+        images: Name of their set.
+        available: Number of correct images to choose from.
+    """
+
+    measured: Measured
+    cost: tuple[float, ...]
+    passes: int
+    images: str
+    available: int
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """What is known of the N errors that could be measured.
+
+    Attributes:
+        measured: All measurements so far.
+        stage: (N,) int64, last stage that measured each error.
+        recurrence: Content that recurs among them.
+        evidence: By stage, evidence on all errors.
+        prediction: By stage, calibrated causes of all errors; empty without a combiner.
+        passes: By name of a step, passes spent.
+        tested: Causes tested for each error.
+    """
+
+    measured: Measured
+    stage: np.ndarray
+    recurrence: Recurrence
+    evidence: dict[int, Evidence] = field(default_factory=dict)
+    prediction: dict[int, Prediction] = field(default_factory=dict)
+    passes: dict[str, int] = field(default_factory=dict)
+    tested: list[tuple[str, ...]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.measured)
+
+    def of_last_stage(self, value: Callable[[Prediction, int], object]) -> list[object]:
+        """Return a value of the last prediction of each error."""
+        return [value(self.prediction[int(stage)], row) for row, stage in enumerate(self.stage)]
+
+    def probabilities(self) -> np.ndarray:
+        """Return the calibrated probabilities (N, 8) of the last stage of each error; equal without a combiner."""
+        if not self.prediction:
+            return np.full((len(self), len(CLASSES)), 1 / len(CLASSES))
+        return np.array(self.of_last_stage(lambda one, row: one.probability[row]))
+
+
+def measure_reference(
+    context: AnalysisContext,
+    config: VerdictConfig,
+    cases: Cases,
+    images: str,
+    helpers: Sequence[Helper],
+    available: int,
+) -> Reference:
+    """Take all measurements of the reference images, each stage in a step of its own.
+
+    Args:
+        context: Of the analysis.
+        config: Settings.
+        cases: Correct images in role play, at least one.
+        images: Name of their set.
+        helpers: Helpers that are asked.
+        available: Number of correct images that these were chosen from.
+
+    Raises:
+        DataError: None of them can be measured.
+    """
+    basics = Measures(basics=True, signs=STAGES[0])
+    first = take(context, "reference stage 1", cases, basics, seed=config.seed, images=images, helpers=helpers)
+    if first.measured is None:
+        reason = next(iter(first.failed.values()))
+        raise DataError(f"none of {len(cases)} correct images can be measured; the first: {reason}")
+    cases, measured = cases.at(first.rows), first.measured
+    costs = [_mean_cost(measured)]
+    steps = [Measures(signs=signs) for signs in STAGES[1:]] + [Measures(tests=TAKEN_AWAY)]
+    for name, measures in zip(("stage 2", "stage 3", "tests"), steps, strict=True):
+        taken = take(context, f"reference {name}", cases, measures, seed=config.seed, images=images)
+        if taken.measured is None:
+            costs.append(0.0)
+            continue
+        costs.append(_mean_cost(taken.measured))
+        measured = add(measured, taken.rows, taken.measured)
+    passes = int((measured.forwards + measured.backwards).sum())
+    return Reference(measured, tuple(costs), passes, images, available)
+
+
+class Cascade:
+    """The stages of one analysis.
+
+    Args:
+        context: Of the analysis.
+        config: Settings.
+        reference: Correct images.
+        combiner: Combines the evidence; None without one.
+    """
+
+    def __init__(
+        self,
+        context: AnalysisContext,
+        config: VerdictConfig,
+        reference: Reference,
+        combiner: Combiner | None,
+    ) -> None:
+        self.context, self.config, self.reference, self.combiner = context, config, reference, combiner
+
+    def begin(self, measured: Measured) -> State:
+        """Combine the evidence of the first stage, which all errors have."""
+        state = State(measured, np.ones(len(measured), np.int64), recurrence(measured))
+        state.passes["stage 1"] = int((measured.forwards + measured.backwards).sum())
+        self._combine(state, 1)
+        return state
+
+    def go_on(self, state: State, cases: Cases) -> None:
+        """Take the second and third stage of the errors that need them."""
+        for stage in (2, 3):
+            rows = self._due(state, stage)
+            if len(rows):
+                name, measures = f"stage {stage}", Measures(signs=STAGES[stage - 1])
+                done = self._take(state, cases, rows, name, [measures] * len(rows))
+                state.stage[done] = stage
+            if (state.stage == stage).any():
+                self._combine(state, stage)
+
+    def test(self, state: State, cases: Cases) -> None:
+        """Make the tests of the named causes, and those of other possible causes of unclear errors."""
+        state.tested = self._causes_to_test(state)
+        wanted = [set(causes) for causes in state.tested]
+        every = sorted(set().union(*wanted)) if wanted else []
+        for row in self._others(state):
+            wanted[row] |= set(every)
+        measures, rows = [], []
+        for row, causes in enumerate(wanted):
+            tests = tuple(cause for cause in TAKEN_AWAY if cause in causes)
+            signs = ("survival",) if "label" in causes and state.stage[row] < 2 else ()
+            if tests or signs:
+                rows.append(row)
+                measures.append(Measures(tests=tests, signs=signs))
+        if rows:
+            self._take(state, cases, np.array(rows), "tests", measures)
+
+    def _take(
+        self, state: State, cases: Cases, rows: np.ndarray, name: str, measures: Sequence[Measures]
+    ) -> np.ndarray:
+        taken = take(self.context, name, cases.at(rows), measures, seed=self.config.seed)
+        if taken.measured is None:
+            return rows[:0]
+        done = rows[taken.rows]
+        state.measured = add(state.measured, done, taken.measured)
+        state.passes[name] = int((taken.measured.forwards + taken.measured.backwards).sum())
+        return done
+
+    def _combine(self, state: State, stage: int) -> None:
+        names = tuple(name for signs in STAGES[:stage] for name in signs)
+        evidence = assemble(state.measured, self.reference.measured, state.recurrence, stages=names)
+        state.evidence[stage] = evidence
+        if self.combiner is not None:
+            state.prediction[stage] = self.combiner.predict(evidence)
+
+    def _due(self, state: State, stage: int) -> np.ndarray:
+        """Return the errors that get a stage, (M,) int64."""
+        if self.config.depth == "standard":
+            return np.arange(len(state)) if self.combiner is not None or stage == 2 else np.zeros(0, np.int64)
+        if self.combiner is None:
+            return np.zeros(0, np.int64)
+        p = state.probabilities()
+        rows = np.flatnonzero((p.max(1) < self.config.sure) & (state.stage == stage - 1))
+        entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(1)[rows]
+        return np.sort(rows[np.argsort(-entropy, kind="stable")[: self._affordable(state, stage)]])
+
+    def _affordable(self, state: State, stage: int) -> int:
+        """Return how many errors can get a stage within the mean number of passes; tests come first."""
+        each, tests = self.reference.cost[stage - 1], self.reference.cost[-1]
+        left = len(state) * (self.config.quick_passes - tests) - sum(state.passes.values())
+        return max(int(left / each), 0) if each > 0 else len(state)
+
+    def _causes_to_test(self, state: State) -> list[tuple[str, ...]]:
+        """Return the causes to test of each error, the likeliest first."""
+        most = self.config.tested_causes
+        if not state.prediction:
+            return _suspected(state, self.reference.measured, most)
+        found = []
+        for p in state.probabilities():
+            order = [int(k) for k in np.argsort(-p, kind="stable") if CLASSES[k] != ORDINARY]
+            clear = p.max() >= self.config.sure and self.config.depth == "quick"
+            rest = [] if clear else [k for k in order[1:most] if p[k] >= POSSIBLE]
+            found.append(tuple(CLASSES[k] for k in (order[0], *rest)))
+        return found
+
+    def _others(self, state: State) -> np.ndarray:
+        """Draw the errors that get every test, so that others can be compared with them."""
+        count = min(len(state), max(MOST_OTHERS, int(OTHERS_SHARE * len(state))))
+        draw = np.random.default_rng(self.config.seed).permutation(len(state))
+        return np.sort(draw[:count])
+
+
+def _suspected(state: State, reference: Measured, most: int) -> list[tuple[str, ...]]:
+    """Return the causes to test without a combiner, from what the images show."""
+    damage = diagnose_damage(state.measured, reference)
+    found = []
+    for row in range(len(state)):
+        causes = ["spurious"] if state.recurrence.cluster[row] >= 0 else []
+        causes += ["corruption"] if damage[row] else []
+        found.append(tuple([*causes, "adversarial"][:most]))
+    return found
+
+
+def _mean_cost(measured: Measured) -> float:
+    return float((measured.forwards + measured.backwards).mean())

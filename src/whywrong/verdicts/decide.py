@@ -1,0 +1,102 @@
+"""Decide on the cause of each error from the calibrated probabilities and the tests.
+
+A cause is stated if it is probable enough and its test supports it. Without a supported test, it is only what the error
+looks like. Source: ours, docs/methods/verdict.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from whywrong.verdicts.cascade import State
+from whywrong.verdicts.causes import CLASSES, ORDINARY
+from whywrong.verdicts.tests_of_causes import CauseTest
+
+UNDETERMINED = "undetermined"
+HELPED = ("label", "shift")
+"""Causes that no test of the image supports; another opinion has to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Verdict on one error.
+
+    Attributes:
+        cause: One of the causes, or ``undetermined``.
+        kind: Kind of the cause; empty if none is told apart.
+        probability: Probability of the most probable cause; NaN without a combiner.
+        stated: Whether the cause is stated; otherwise the error only looks like it.
+        reason: Why it is undetermined, or not stated.
+        leading: The most probable cause, also if it is undetermined.
+        test: Test of the cause, None if none was made.
+        tests: All tests of the error.
+        natural: What a rule for natural errors says of it; empty without one.
+    """
+
+    cause: str
+    kind: str = ""
+    probability: float = float("nan")
+    stated: bool = False
+    reason: str = ""
+    leading: str = UNDETERMINED
+    test: CauseTest | None = None
+    tests: tuple[CauseTest, ...] = ()
+    natural: str = ""
+
+
+def decide(state: State, tests: Sequence[Sequence[CauseTest]], helpers_agree: np.ndarray) -> list[Verdict]:
+    """Decide on every error.
+
+    Args:
+        state: What was measured and combined.
+        tests: Tests of each error.
+        helpers_agree: (N,) bool, whether every helper gives the prediction of the model, and there is one.
+    """
+    if not state.prediction:
+        return [_without_combiner(tuple(of_error)) for of_error in tests]
+    found = []
+    for row, of_error in enumerate(tests):
+        last = state.prediction[int(state.stage[row])]
+        p = last.probability[row]
+        order = [int(k) for k in np.argsort(-p, kind="stable") if CLASSES[k] != ORDINARY]
+        leading = CLASSES[order[0]]
+        kind = last.kind[row] if last.cause[row] == leading else ""
+        test = next((one for one in of_error if one.cause == leading), None)
+        common = {
+            "leading": leading,
+            "probability": float(p[order[0]]),
+            "test": test,
+            "tests": tuple(of_error),
+        }
+        if not last.stated[row]:
+            found.append(Verdict(cause=UNDETERMINED, reason=last.reason[row], **common))
+        elif test is not None and test.outcome == "contradicted":
+            found.append(Verdict(cause=UNDETERMINED, reason=f"the test of {leading} contradicts it", **common))
+        else:
+            reason = _objection(leading, test, bool(helpers_agree[row]))
+            found.append(Verdict(cause=leading, kind=kind, stated=not reason, reason=reason, **common))
+    return found
+
+
+def _objection(cause: str, test: CauseTest | None, helpers_agree: bool) -> str:
+    """Return why a probable cause is not stated; empty if it is."""
+    if cause in HELPED and not helpers_agree:
+        return "no second opinion supports it"
+    if cause == "shift":
+        return ""
+    if test is None or test.outcome != "supported":
+        return (test.reason if test is not None else "") or "no test"
+    return ""
+
+
+def _without_combiner(tests: tuple[CauseTest, ...]) -> Verdict:
+    supported = [test for test in tests if test.outcome == "supported"]
+    return Verdict(
+        cause=UNDETERMINED,
+        reason="no combination of the evidence is available",
+        test=supported[0] if supported else None,
+        tests=tests,
+    )
