@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         reproduce_claim,
         reproduce_claims,
         spurious_features,
+        verdict,
         write_report,
     )
     from whywrong.attacks.inverted import InvertedConfig, InvertedResult, invert
@@ -50,6 +51,7 @@ _HOMES = {
         "reproduce_claim",
         "reproduce_claims",
         "spurious_features",
+        "verdict",
         "write_report",
     ],
     "whywrong.attacks.inverted": ["InvertedConfig", "InvertedResult", "invert"],
@@ -113,6 +115,7 @@ __all__ = [
     "reproduce_claims",
     "signs",
     "spurious_features",
+    "verdict",
     "write_report",
 ]
 

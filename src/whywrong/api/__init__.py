@@ -22,6 +22,7 @@ from whywrong.core.registry import Depth
 
 if TYPE_CHECKING:
     from whywrong.api.spurious import SpuriousReport
+    from whywrong.api.verdicts import VerdictReport
     from whywrong.data.decoding import DecodeOptions
     from whywrong.data.sources import Source
     from whywrong.models.classifier import Classifier
@@ -48,6 +49,7 @@ __all__ = [
     "reproduce_claim",
     "reproduce_claims",
     "spurious_features",
+    "verdict",
     "write_report",
 ]
 
@@ -384,4 +386,80 @@ def spurious_features(
         progress=progress,
     )
     write_gallery(report.folder)
+    return report
+
+
+def verdict(
+    run: RunFolder | str | Path,
+    model: Any = None,
+    data: Any = None,
+    *,
+    helpers: Sequence[Any] = (),
+    reference: Any = None,
+    workers: int = 1,
+    engine: str = "local",
+    progress: Callable[[Progress], None] | None = None,
+    reading: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> VerdictReport:
+    """Find the cause of each error of a run, test it, group the errors, and measure what helps.
+
+    The tables are written to the folder of the run, and its report is written again. An interrupted call is resumed by
+    the same call.
+
+    Args:
+        run: A run or its folder.
+        model: Its model, as for :func:`diagnose`; None loads the model that the run names.
+        data: Its images, as for :func:`diagnose`; None opens those of the run.
+        helpers: Other models over the same classes, as for :func:`diagnose` or by name; their answers are evidence.
+        reference: Images whose correctly predicted ones replace those of the run as what errors are compared with.
+        workers: 1 works in this process; more are spawned processes.
+        engine: Where the work runs.
+        progress: Called with the stage and its progress, twice a second.
+        reading: As for :func:`open_data`, for ``data``.
+        settings: Of :class:`whywrong.verdicts.config.VerdictConfig`: ``depth``, ``force``, ``seed`` ...
+
+    Returns:
+        The verdicts; ``report.verdicts``, ``report.groups`` and ``report.advice`` are data frames.
+
+    Raises:
+        InputError: Nearly all images are misclassified, a helper has other classes, or the run does not name its
+            model or data.
+        RunFolderError: The run is of another model.
+        Interrupted: The call was interrupted by a signal; the same call resumes it.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> images = torch.rand(30, 3, 64, 64), classifier.predict(torch.rand(30, 3, 64, 64))
+        >>> run = ww.diagnose(classifier, images, "runs/v", methods=["cam"])
+        >>> report = ww.verdict(run, classifier, images, depth="free", force=True)
+        >>> report.tables["verdicts"].num_rows == len(run.errors())
+        True
+    """
+    from whywrong.api.verdicts import data_of, decoding_of, give_verdicts, model_of
+    from whywrong.runs.analyses import AnalysisOptions
+
+    run = open_run(run) if isinstance(run, (str, Path)) else run
+    found = model_of(run, load_classifier) if model is None else model
+    source = data_of(run) if data is None else data
+    classifier, source = open_pair(found, source, **(reading or {}))
+    return _with_report(
+        run,
+        give_verdicts(
+            run,
+            classifier,
+            source,
+            helpers=[load_classifier(one) if isinstance(one, str) else open_model(one) for one in helpers],
+            reference=None if reference is None else open_data(reference),
+            settings=settings,
+            options=AnalysisOptions(workers=workers, engine=engine, decode=decoding_of(run)),
+            progress=progress,
+        ),
+    )
+
+
+def _with_report(run: RunFolder, report: VerdictReport) -> VerdictReport:
+    """Write the report of a run again, with its verdicts."""
+    write_report(open_run(run.path), limit=max(int(run.meta["limit"] or 0), SHOWN))
     return report

@@ -1,7 +1,8 @@
 """The command line, one file per command, each of which parses, calls one function and prints the result.
 
 Results go to stdout, messages to stderr. Exit codes: 0 done, 1 done with failed items, 2 wrong use or input, 3 the
-environment failed (disk, memory, a worker) or an internal error, 130 interrupted and resumable.
+environment failed (disk, memory, a worker) or an internal error, 4 a rule of --fail-on holds, 5 such a rule is
+undecided, 130 interrupted and resumable.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Annotated, NoReturn, cast
 
 import typer
 
-from whywrong.cli import check, demo, diagnose, doctor, explain, plant, query, report, reproduce, spurious
+from whywrong.cli import check, demo, diagnose, doctor, explain, plant, query, report, reproduce, spurious, verdict
 from whywrong.cli.help import PlainCommand, PlainGroup
 from whywrong.cli.streams import count, left_threads, plain_warnings, prepare_streams, say
 from whywrong.core.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_WRONG_USE, WhyWrongError
@@ -30,6 +31,7 @@ for command, short in (
     (demo.demo, "Diagnose a small model and see its report in a minute."),
     (check.check, "Check that model, labels and preprocessing fit together."),
     (diagnose.diagnose, "Find the misclassified images and explain each."),
+    (verdict.verdict, "Find and test the cause of each error of a run."),
     (explain.explain, "Explain one image with all methods."),
     (report.report, "Write the report of a run again."),
     (query.query, "Query the tables of a run with SQL."),
@@ -70,7 +72,8 @@ def whywrong(
 
     \b
     Exit codes: 0 done, 1 done with failed items, 2 wrong use or input,
-    3 the environment failed, 130 interrupted (the same command resumes the run).
+    3 the environment failed, 4 a rule of --fail-on holds, 5 it is undecided (--strict),
+    130 interrupted (the same command resumes the run).
     """
     if version:
         from whywrong import __version__

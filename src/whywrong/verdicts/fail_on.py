@@ -66,6 +66,17 @@ class Judgement:
     share: Interval
     outcome: Outcome
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the judgement as plain values."""
+        share = {"value": self.share.value, "low": self.share.low, "high": self.share.high}
+        return {
+            "rule": self.rule.text,
+            "outcome": self.outcome,
+            "hits": self.hits,
+            "errors": self.errors,
+            "share": share,
+        }
+
     @property
     def text(self) -> str:
         """The judgement in one sentence."""

@@ -1,0 +1,155 @@
+"""Give verdicts on the errors of a finished run, and return what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whywrong.core.config import make_config
+from whywrong.core.errors import EnvironmentFailure, InputError
+from whywrong.core.registry import find_analysis
+from whywrong.data.decoding import DecodeOptions
+from whywrong.data.sources.base import Source, SourceSpec
+from whywrong.models.classifier import Classifier
+from whywrong.runs.analyses import AnalysisOptions, run_analysis
+from whywrong.runs.folder import RunFolder
+from whywrong.runs.progress import Progress
+from whywrong.runs.store.results import read_record
+from whywrong.verdicts.config import VerdictConfig
+from whywrong.verdicts.fail_on import Judgement, judge, parse_rule
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+REMEDY = "`whywrong verdict RUN`"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VerdictReport:
+    """Verdicts on the errors of a run, and where they are stored.
+
+    Attributes:
+        folder: Folder of the run.
+        tables: Arrow tables ``verdicts``, ``signs``, ``interventions``, ``groups`` and ``advice``.
+        record: Counts, reference, combiner, costs, what was lacking, and remarks.
+    """
+
+    folder: Path
+    tables: Mapping[str, pa.Table]
+    record: Mapping[str, Any]
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """One row for each error."""
+        return self._frame("verdicts")
+
+    @property
+    def groups(self) -> pd.DataFrame:
+        """One row for each group of errors."""
+        return self._frame("groups")
+
+    @property
+    def advice(self) -> pd.DataFrame:
+        """One row for each action and arm of a group."""
+        return self._frame("advice")
+
+    def judge(self, rule: str, *, strict: bool = False) -> Judgement:
+        """Judge a rule such as ``spurious>5%``.
+
+        Args:
+            rule: ``cause[:tested] op number[%]``.
+            strict: Whether a result whose 95 % interval holds the bound is undecided.
+
+        Raises:
+            InputError: The rule cannot be read.
+        """
+        return judge(parse_rule(rule), self.tables["verdicts"].select(["cause", "tested"]).to_pylist(), strict=strict)
+
+    def _frame(self, name: str) -> pd.DataFrame:
+        try:
+            return self.tables[name].to_pandas()
+        except ImportError:
+            raise EnvironmentFailure(
+                f'pandas is not installed; install it, or take the Arrow table: report.tables["{name}"]'
+            ) from None
+
+
+def give_verdicts(
+    run: RunFolder,
+    classifier: Classifier,
+    source: Source,
+    *,
+    helpers: Sequence[Classifier] = (),
+    reference: Source | None = None,
+    settings: Mapping[str, Any] | None = None,
+    options: AnalysisOptions | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> VerdictReport:
+    """Run the analysis ``verdict`` on a run.
+
+    Args:
+        run: The run.
+        classifier: Its model.
+        source: Its images.
+        helpers: Other models over the same classes.
+        reference: Correct images to compare with, instead of those of the run.
+        settings: Of :class:`whywrong.verdicts.config.VerdictConfig`.
+        options: Workers, engine, and how files are decoded; decoding defaults to that of the run.
+        progress: Called with the progress.
+
+    Raises:
+        InputError, DataError: As :func:`whywrong.verdicts.analysis.verdict`.
+        RunFolderError: The run is of another model.
+    """
+    analysis = find_analysis("verdict")
+    config = make_config(VerdictConfig, settings or {}, analysis.name)
+    options = options or AnalysisOptions(decode=decoding_of(run))
+    images = {"data": source} if reference is None else {"data": source, "reference": reference}
+    result = run_analysis(
+        analysis, classifier, images, run.path, config=config, models=helpers, options=options, progress=progress
+    )
+    record = {name: value for name, value in read_record(run.path, analysis, REMEDY).items() if name != "seal"}
+    return VerdictReport(run.path, result.tables(), record)
+
+
+def model_of(run: RunFolder, load: Callable[[str], Classifier]) -> Classifier:
+    """Load the model of a run by the name that the run recorded.
+
+    Args:
+        run: The run.
+        load: Loads a model by its name.
+
+    Raises:
+        InputError: The run recorded no name, or the name loads another model, as its options are not recorded.
+    """
+    name = run.meta["model"].get("source")
+    if not name:
+        raise InputError(f"{run.path}: the model of this run was given in memory; give it again as MODEL (model=...)")
+    classifier = load(name)
+    if classifier.identity != run.meta["model"]["identity"]:
+        raise InputError(
+            f"{run.path}: {name} alone does not give the model of this run; give MODEL and its options, such as "
+            "--weights, as for the run"
+        )
+    return classifier
+
+
+def data_of(run: RunFolder) -> Source:
+    """Open the images of a run by what it recorded.
+
+    Raises:
+        InputError: They were given in memory.
+        DataError: They are no longer there.
+    """
+    spec = SourceSpec(**run.meta["data"]["source"])
+    if spec.kind == "object":
+        raise InputError(f"{run.path}: the data of this run were given in memory; give them again as DATA (data=...)")
+    return spec.open()
+
+
+def decoding_of(run: RunFolder) -> DecodeOptions:
+    """Return how the files of a run are decoded."""
+    return make_config(DecodeOptions, run.meta["decoding"], "decoding")
