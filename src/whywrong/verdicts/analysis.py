@@ -10,18 +10,20 @@ import numpy as np
 
 from whywrong.core.errors import DataError
 from whywrong.explain.analysis import AnalysisContext
-from whywrong.verdicts.cascade import STAGES, Cascade, Reference, State, measure_reference
-from whywrong.verdicts.cases.cases import Cases, errors_of, reference_of
+from whywrong.verdicts.cascade import Cascade, State
+from whywrong.verdicts.cases.cases import Cases, errors_of
 from whywrong.verdicts.cases.predicting import predict_images
 from whywrong.verdicts.cases.predictions import SQL, Predictions, check_usable, read_predictions
 from whywrong.verdicts.combiner.model import Combiner
 from whywrong.verdicts.combiner.stored import SHIPPED, combiner_hash, shipped
 from whywrong.verdicts.config import VerdictConfig
 from whywrong.verdicts.decide import Verdict, decide
+from whywrong.verdicts.harmless import names_of
 from whywrong.verdicts.helpers import Helper, match_helper, repeats_the_model
 from whywrong.verdicts.measure import Measures
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.record import Facts
+from whywrong.verdicts.reference import STAGES, Reference, make_reference
 from whywrong.verdicts.result import VerdictResult
 from whywrong.verdicts.rows import Common, intervention_rows, sign_rows, unmeasured_row, verdict_row
 from whywrong.verdicts.shown import what_is_shown
@@ -84,7 +86,7 @@ class _Analysis:
         state = cascade.begin(measured)
         cascade.go_on(state, cases)
         cascade.test(state, cases)
-        tests = run_tests(state.measured, reference.measured, state.tested)
+        tests = run_tests(state.measured, reference.controls, state.tested)
         verdicts = decide(state, tests, _helpers_agree(state.measured))
         if state.prediction:
             last = state.prediction[max(state.prediction)]
@@ -120,17 +122,17 @@ class _Analysis:
         self.facts.notes.append(f"helper {title}: {reason}, so it is no further opinion and is left out")
 
     def _reference(self, measured: Measured) -> Reference:
-        config, images = self.config, "reference" if "reference" in self.context.images else "data"
+        images = "reference" if "reference" in self.context.images else "data"
         predictions = self.predictions
         if images == "reference":
             predictions = predict_images(self.context, images, predictions.names)
-        count = {"most": config.reference, "least": config.least_reference}
-        cases = reference_of(predictions, len(measured), seed=config.seed, **count)
-        available = int((~predictions.wrong & predictions.distinct).sum())
-        if len(cases) < config.no_reference:
-            self.facts.lacks.append(f"correct images to compare with: {available} of at least {config.no_reference}")
-            return Reference(measured.at(np.zeros(0, np.int64)), (0.0,) * 4, 0, images, available)
-        return measure_reference(self.context, config, cases, images, self.helpers, available)
+        reference = make_reference(self.context, self.config, predictions, measured, images, self.helpers)
+        if not len(reference.measured):
+            least = self.config.no_reference
+            self.facts.lacks.append(f"correct images to compare with: {reference.available} of at least {least}")
+        if reference.harmful:
+            self.facts.notes.append(f"{names_of(reference.harmful)} changes what these images show, and is not tried")
+        return reference
 
     def _without_repeating_helpers(self, measured: Measured, reference: Reference) -> tuple[Measured, Reference]:
         """Leave out helpers that answer as the model does."""
@@ -145,11 +147,12 @@ class _Analysis:
                 self.facts.helpers.append({"title": helper.title, "identity": helper.identity, "used": True})
         self.helpers = [self.helpers[at] for at in kept]
         chosen = np.array(kept, np.int64)
-        of_reference = replace(reference.measured, helper_logits=reference.measured.helper_logits[chosen])
-        return (
-            replace(measured, helper_logits=measured.helper_logits[chosen]),
-            replace(reference, measured=of_reference),
-        )
+
+        def asked(one: Measured) -> Measured:
+            return replace(one, helper_logits=one.helper_logits[chosen])
+
+        both = {"measured": asked(reference.measured), "controls": asked(reference.controls)}
+        return asked(measured), replace(reference, **both)
 
     def _common(self) -> Common:
         combiner = self.facts.combiner

@@ -7,11 +7,10 @@ named cause is made whatever the probability. Source: ours, docs/methods/verdict
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from whywrong.core.errors import DataError
 from whywrong.explain.analysis import AnalysisContext
 from whywrong.verdicts.cases.cases import Cases
 from whywrong.verdicts.causes import CLASSES, ORDINARY
@@ -20,40 +19,15 @@ from whywrong.verdicts.combiner.prediction import Prediction
 from whywrong.verdicts.config import VerdictConfig
 from whywrong.verdicts.damage import diagnose_damage
 from whywrong.verdicts.evidence import Evidence, assemble
-from whywrong.verdicts.helpers import Helper
 from whywrong.verdicts.measure import Measures, add
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.recurrence import Recurrence, recurrence
+from whywrong.verdicts.reference import STAGES, TAKEN_AWAY, Reference
 from whywrong.verdicts.units import take
-
-STAGES: tuple[tuple[str, ...], ...] = (("pixels", "scores"), ("survival", "gradient"), ("crops", "windows"))
-"""Stages of signs by stage of the cascade."""
-
-TAKEN_AWAY = ("corruption", "adversarial")
-"""Causes whose test takes them away from the error; ``label`` is tested by the survival of the prediction."""
 
 MOST_OTHERS = 60  # errors that get every test, so that an error can be compared with others of equal margin
 OTHERS_SHARE = 0.3
 POSSIBLE = 0.1  # probability from which a cause of an unclear error is tested
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reference:
-    """Correct images in the part of errors.
-
-    Attributes:
-        measured: Their measurements; of no images if there are too few.
-        cost: Mean passes of each stage for one image, and of the tests last.
-        passes: Passes spent on all of them.
-        images: Name of their set.
-        available: Number of correct images to choose from.
-    """
-
-    measured: Measured
-    cost: tuple[float, ...]
-    passes: int
-    images: str
-    available: int
 
 
 @dataclass(slots=True, eq=False)
@@ -90,46 +64,6 @@ class State:
         if not self.prediction:
             return np.full((len(self), len(CLASSES)), 1 / len(CLASSES))
         return np.array(self.of_last_stage(lambda one, row: one.probability[row]))
-
-
-def measure_reference(
-    context: AnalysisContext,
-    config: VerdictConfig,
-    cases: Cases,
-    images: str,
-    helpers: Sequence[Helper],
-    available: int,
-) -> Reference:
-    """Take all measurements of the reference images, each stage in a step of its own.
-
-    Args:
-        context: Of the analysis.
-        config: Settings.
-        cases: Correct images in role play, at least one.
-        images: Name of their set.
-        helpers: Helpers that are asked.
-        available: Number of correct images that these were chosen from.
-
-    Raises:
-        DataError: None of them can be measured.
-    """
-    basics = Measures(basics=True, signs=STAGES[0])
-    first = take(context, "reference stage 1", cases, basics, seed=config.seed, images=images, helpers=helpers)
-    if first.measured is None:
-        reason = next(iter(first.failed.values()))
-        raise DataError(f"none of {len(cases)} correct images can be measured; the first: {reason}")
-    cases, measured = cases.at(first.rows), first.measured
-    costs = [_mean_cost(measured)]
-    steps = [Measures(signs=signs) for signs in STAGES[1:]] + [Measures(tests=TAKEN_AWAY)]
-    for name, measures in zip(("stage 2", "stage 3", "tests"), steps, strict=True):
-        taken = take(context, f"reference {name}", cases, measures, seed=config.seed, images=images)
-        if taken.measured is None:
-            costs.append(0.0)
-            continue
-        costs.append(_mean_cost(taken.measured))
-        measured = add(measured, taken.rows, taken.measured)
-    passes = int((measured.forwards + measured.backwards).sum())
-    return Reference(measured, tuple(costs), passes, images, available)
 
 
 class Cascade:
@@ -189,7 +123,10 @@ class Cascade:
     def _take(
         self, state: State, cases: Cases, rows: np.ndarray, name: str, measures: Sequence[Measures]
     ) -> np.ndarray:
-        taken = take(self.context, name, cases.at(rows), measures, seed=self.config.seed)
+        harmful = self.reference.harmful
+        measures = [replace(one, harmful=harmful) for one in measures]
+        logits = state.measured.logits[rows]
+        taken = take(self.context, name, cases.at(rows), measures, seed=self.config.seed, logits=logits)
         if taken.measured is None:
             return rows[:0]
         done = rows[taken.rows]
@@ -250,7 +187,3 @@ def _suspected(state: State, reference: Measured, most: int) -> list[tuple[str, 
         causes += ["corruption"] if damage[row] else []
         found.append(tuple([*causes, "adversarial"][:most]))
     return found
-
-
-def _mean_cost(measured: Measured) -> float:
-    return float((measured.forwards + measured.backwards).mean())

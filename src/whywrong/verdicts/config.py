@@ -20,6 +20,7 @@ class VerdictConfig:
             ``standard`` takes all measurements of every error.
         reference: Correct images that errors are compared with, at most; three for each error suffice.
         least_reference: Fewer correct images are taken only if there are no more.
+        controls: Further correct images of the same margin as the errors, at most, with which tests are compared.
         no_reference: With fewer correct images than this, errors are compared with none.
         sure: Calibrated probability at which ``quick`` takes no further measurements of an error.
         sure_alone: Probability below which no cause is stated without reference images.
@@ -32,6 +33,7 @@ class VerdictConfig:
     depth: VerdictDepth = "quick"
     reference: int = 300
     least_reference: int = 100
+    controls: int = 300
     no_reference: int = 50
     sure: float = 0.8
     sure_alone: float = 0.9
@@ -51,6 +53,8 @@ class VerdictConfig:
         for name in ("sure", "sure_alone"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"{name} must be in (0, 1], got {getattr(self, name)}")
+        if self.controls < 0:
+            raise InputError(f"controls must be at least 0, got {self.controls}")
         for name in ("tested_causes", "quick_passes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -31,11 +31,13 @@ class Measures:
         basics: Whether logits, features and fine content are read.
         signs: Stages of signs, see :class:`whywrong.explain.signs.SignsConfig`.
         tests: Causes that interventions take away.
+        harmful: Small edits that change what the images show, such as ``flip`` for digits, which are left out.
     """
 
     basics: bool = False
     signs: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
+    harmful: tuple[str, ...] = ()
 
 
 def measure(
@@ -48,6 +50,7 @@ def measure(
     sources: Sequence[str],
     keys: Tensor,
     measures: Measures,
+    logits: Tensor | None = None,
 ) -> Measured:
     """Measure a batch of images.
 
@@ -60,6 +63,7 @@ def measure(
         sources: Photograph that each image comes from.
         keys: (B,) int64, keys of the noise.
         measures: What is measured; all else is NaN or has no columns.
+        logits: (B, K) logits of the images, if they are known, which saves a pass.
 
     Raises:
         ModelRaisedError: The model raised on one of the images.
@@ -67,19 +71,22 @@ def measure(
     """
     found = _nothing(len(x), item_ids, sources, label, predicted)
     if measures.basics:
-        logits, features, passes = _basics(classifier, x)
+        known, features, passes = _basics(classifier, x)
+        logits = torch.from_numpy(known).to(x.device) if known.shape[1] else None
         found = replace(
             found,
-            logits=logits,
+            logits=known,
             features=features,
             detail=fine_content(x).cpu().numpy(),
             forwards=np.full(len(x), passes, np.int64),
         )
     if measures.signs:
-        result = signs(classifier, x, label, keys=keys, config=SignsConfig(stages=measures.signs))
+        config = SignsConfig(stages=measures.signs, left_out=measures.harmful)
+        result = signs(classifier, x, label, keys=keys, logits=logits, config=config)
         found = _with_cost(replace(found, signs=_array(sign_matrix(result))), result)
     if measures.tests:
-        tested = interventions(classifier, x, label, keys=keys, config=InterventionsConfig(causes=measures.tests))
+        of_causes = InterventionsConfig(causes=measures.tests, flip="flip" not in measures.harmful)
+        tested = interventions(classifier, x, label, keys=keys, config=of_causes)
         found = _with_cost(replace(found, restored=_array(restored_matrix(tested))), tested)
     return found
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from whywrong.verdicts.cascade import Reference, State
+from whywrong.verdicts.cascade import State
 from whywrong.verdicts.decide import UNDETERMINED, Verdict
+from whywrong.verdicts.reference import Reference
 
 
 @dataclass(slots=True)
@@ -62,6 +63,7 @@ class Facts:
             "looks_like": dict(Counter(one.cause for one in verdicts if not one.stated and one.cause != UNDETERMINED)),
             "reference": {
                 "images": len(reference.measured),
+                "controls": len(reference.controls),
                 "available": reference.available,
                 "source": reference.images,
                 "passes": reference.passes,

@@ -35,6 +35,7 @@ class Unit:
         image_ids: Digest of the content that was predicted.
         label: (N,) int64, class asked for.
         predicted: (N,) int64.
+        logits: (N, K) float32, as measured before; (N, 0) if unknown.
         measures: What is measured.
         helpers: Helpers that are asked.
         images: Name of their set.
@@ -45,6 +46,7 @@ class Unit:
     image_ids: tuple[str, ...]
     label: np.ndarray
     predicted: np.ndarray
+    logits: np.ndarray
     measures: Measures
     helpers: tuple[Helper, ...]
     images: str
@@ -88,6 +90,7 @@ def take(
     seed: int,
     images: str = "data",
     helpers: Sequence[Helper] = (),
+    logits: np.ndarray | None = None,
 ) -> Taken:
     """Measure cases in stored units.
 
@@ -99,7 +102,9 @@ def take(
         seed: Seed of the noise.
         images: Name of their set.
         helpers: Helpers that are asked.
+        logits: (N, K), as measured before; None if unknown.
     """
+    known = np.zeros((len(cases), 0), np.float32) if logits is None else logits
     entries = context.entries(cases.item_ids, images)
     there = np.array([item in entries for item in cases.item_ids], bool)
     failed = {item: VANISHED for item, found in zip(cases.item_ids, there, strict=True) if not found}
@@ -109,9 +114,10 @@ def take(
         rows = np.flatnonzero(there & np.array([one == wanted for one in of_each], bool))
         for start in range(0, len(rows), SIZE):
             order += rows[start : start + SIZE].tolist()
-            chosen = cases.at(rows[start : start + SIZE])
+            some = rows[start : start + SIZE]
+            chosen = cases.at(some)
             found = tuple(entries[item] for item in chosen.item_ids)
-            images_of = chosen.image_ids, chosen.label, chosen.predicted
+            images_of = chosen.image_ids, chosen.label, chosen.predicted, known[some]
             units.append(Unit(found, *images_of, wanted, tuple(helpers), images, seed))
     parts = list(context.over(step, measure_unit, units, settings=()))
     failed |= {item: reason for part in parts for item, reason in part.failed}
@@ -157,7 +163,9 @@ def _measured(
     items = [item.entry.item_id for item in batch.items]
     rows = [at[item] for item in items]
     device = worker.classifier.device
-    label, predicted = (torch.from_numpy(values[rows]).to(device) for values in (unit.label, unit.predicted))
+    label, predicted, logits = (
+        torch.from_numpy(values[rows]).to(device) for values in (unit.label, unit.predicted, unit.logits)
+    )
     try:
         with worker.classifier:
             found = measure(
@@ -169,6 +177,7 @@ def _measured(
                 sources=[item.image_id for item in batch.items],
                 keys=item_keys(unit.seed, items, "verdict").to(device),
                 measures=unit.measures,
+                logits=logits if logits.shape[1] else None,
             )
         yield replace(found, helper_logits=_helpers(worker, unit, batch)) if unit.helpers else found
         return

@@ -62,7 +62,7 @@ def reference_of(predictions: Predictions, errors: int, *, most: int, least: int
     right = predictions.at(~predictions.wrong & predictions.distinct)
     if len(right) == 0:
         return _cases(right)
-    draw = np.array([hashlib.sha256(f"{seed} {item}".encode()).hexdigest() for item in right.item_ids])
+    draw = _draw(right, seed)
     order = np.argsort(draw, kind="stable")
     turn = np.zeros(len(right), np.int64)
     seen: dict[int, int] = {}
@@ -71,7 +71,56 @@ def reference_of(predictions: Predictions, errors: int, *, most: int, least: int
         turn[row] = seen.get(index, 0)
         seen[index] = turn[row] + 1
     chosen = sorted(np.lexsort((draw, turn))[:count])
-    picked = right.at(np.array(chosen))
+    return _in_role_play(right.at(np.array(chosen)), predictions, seed)
+
+
+def controls_of(
+    predictions: Predictions,
+    margin: np.ndarray,
+    reference: Cases,
+    *,
+    reach: float,
+    wanted: int,
+    most: int,
+    seed: int,
+) -> Cases:
+    """Choose further correct items whose margins are near those of errors, in an order drawn from the seed.
+
+    An item is taken if some error has fewer than the wanted number of items within reach.
+
+    Args:
+        predictions: All labelled items.
+        margin: (N,) margins of the errors, logits; NaN wants none.
+        reference: Items that are there already.
+        reach: Largest difference of margins, logits.
+        wanted: Number of items for each error, together with the reference.
+        most: Largest number of items.
+        seed: Seed of the draw.
+    """
+    right = predictions.at(~predictions.wrong & predictions.distinct & np.isfinite(predictions.margin))
+    margin = np.sort(margin[np.isfinite(margin)])
+    first = np.searchsorted(margin, right.margin - reach, "left")
+    last = np.searchsorted(margin, right.margin + reach, "right")
+    missing = np.full(len(margin), wanted)
+    there = np.isin(right.item_ids.astype(str), np.array(reference.item_ids, str))
+    for row in np.flatnonzero(there):
+        missing[first[row] : last[row]] -= 1
+    chosen: list[int] = []
+    for row in np.argsort(_draw(right, seed), kind="stable"):
+        if len(chosen) == most or not (missing > 0).any():
+            break
+        if not there[row] and (missing[first[row] : last[row]] > 0).any():
+            chosen.append(int(row))
+            missing[first[row] : last[row]] -= 1
+    return _in_role_play(right.at(np.array(sorted(chosen), np.int64)), predictions, seed)
+
+
+def _draw(rows: Predictions, seed: int) -> np.ndarray:
+    """Return a key (N,) that orders items at random."""
+    return np.array([hashlib.sha256(f"{seed} {item}".encode()).hexdigest() for item in rows.item_ids], str)
+
+
+def _in_role_play(picked: Predictions, predictions: Predictions, seed: int) -> Cases:
     other = _other_class(predictions, picked.predicted, picked.item_ids, seed)
     runner_up = np.where(picked.runner_up >= 0, picked.runner_up, other)
     return Cases(tuple(picked.item_ids), tuple(picked.image_ids), runner_up, picked.predicted)

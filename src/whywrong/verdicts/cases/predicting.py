@@ -23,6 +23,7 @@ class Answers:
     Attributes:
         item_ids, image_ids, keys: Items, digests of their content, and their names.
         label, predicted, runner_up: (N,) int64; the runner-up is -1 without scores.
+        margin: (N,) float64, logits by which the prediction leads the runner-up; NaN without scores.
     """
 
     item_ids: tuple[str, ...]
@@ -31,14 +32,16 @@ class Answers:
     label: np.ndarray
     predicted: np.ndarray
     runner_up: np.ndarray
+    margin: np.ndarray
 
 
 def predict_images(context: AnalysisContext, images: str, names: tuple[str, ...]) -> Predictions:
     """Predict all labelled images of a set; images that cannot be read or classified are left out."""
     parts = list(context.over_images("reference predictions", answers, images=images, settings=()))
     text = [tuple(item for part in parts for item in getattr(part, name)) for name in ("item_ids", "image_ids", "keys")]
-    label, predicted, runner_up = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("label", "predicted", "runner_up")
+    label, predicted, runner_up, margin = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("label", "predicted", "runner_up", "margin")
     )
     seen: dict[str, str] = {}
     twins = [seen.setdefault(image, item) for item, image in zip(text[0], text[1], strict=True)]
@@ -51,6 +54,7 @@ def predict_images(context: AnalysisContext, images: str, names: tuple[str, ...]
         unknown,
         unknown,
         np.zeros(len(label), np.int64),
+        margin,
         runner_up,
         names,
     )
@@ -59,44 +63,52 @@ def predict_images(context: AnalysisContext, images: str, names: tuple[str, ...]
 def answers(worker: AnalysisWorker, entries: tuple[Entry, ...]) -> Answers:
     """Classify a stretch of images."""
     parts = [_of_batch(worker.classifier, batch) for batch in worker.batches(entries)]
-    text = [tuple(one for part in parts for one in part[at]) for at in range(3)]
-    empty = np.zeros(0, np.int64)
-    numbers = [np.concatenate([empty, *(part[at] for part in parts)]) for at in range(3, 6)]
-    return Answers(*text, *numbers)
+    text = {name: tuple(one for part in parts for one in getattr(part, name)) for name in _TEXT}
+    numbers = {
+        name: np.concatenate([np.zeros(0, kind), *(getattr(part, name) for part in parts)])
+        for name, kind in _NUMBERS.items()
+    }
+    return Answers(**text, **numbers)
 
 
-def _of_batch(classifier: Classifier, batch: Batch) -> tuple:
+_TEXT = ("item_ids", "image_ids", "keys")
+_NUMBERS = {"label": np.int64, "predicted": np.int64, "runner_up": np.int64, "margin": np.float64}
+
+
+def _of_batch(classifier: Classifier, batch: Batch) -> Answers:
     rows = (batch.y >= 0).nonzero().flatten()
-    predicted, runner_up = _answer(classifier, batch.x[rows])
+    predicted, runner_up, margin = _answer(classifier, batch.x[rows])
     kept = (predicted >= 0).nonzero().flatten()
     items = [batch.items[row] for row in rows[kept].tolist()]
-    return (
-        [item.entry.item_id for item in items],
-        [item.image_id for item in items],
-        [item.entry.key for item in items],
-        batch.y[rows][kept].numpy(),
-        predicted[kept].numpy(),
-        runner_up[kept].numpy(),
+    return Answers(
+        tuple(item.entry.item_id for item in items),
+        tuple(item.image_id for item in items),
+        tuple(item.entry.key for item in items),
+        *(column.numpy() for column in (batch.y[rows][kept], predicted[kept], runner_up[kept], margin[kept])),
     )
 
 
-def _answer(classifier: Classifier, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return predicted class and runner-up (B,); -1 where the model raises or is not finite."""
-    unknown = torch.full((len(x),), -1)
+_Answer = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def _answer(classifier: Classifier, x: torch.Tensor) -> _Answer:
+    """Return prediction and runner-up (B,), -1 where the model raises or is not finite, and the margin (B,)."""
+    unknown, nothing = torch.full((len(x),), -1), torch.full((len(x),), torch.nan, dtype=torch.float64)
     if not len(x):
-        return unknown, unknown
+        return unknown, unknown, nothing
     try:
         with classifier:
             if classifier.access < Access.SCORES:
-                return classifier.predict(x.to(classifier.device)).cpu(), unknown
+                return classifier.predict(x.to(classifier.device)).cpu(), unknown, nothing
             logits = classifier.logits(x.to(classifier.device)).cpu()
     except ModelRaisedError:
         if len(x) == 1:
-            return unknown, unknown
-        halves = [_answer(classifier, part) for part in x.split(-(-len(x) // 2))]
-        return torch.cat([one[0] for one in halves]), torch.cat([one[1] for one in halves])
+            return unknown, unknown, nothing
+        first, second = (_answer(classifier, part) for part in x.split(-(-len(x) // 2)))
+        return torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]]), torch.cat([first[2], second[2]])
     known = logits.isfinite().all(1)
     if logits.shape[1] < 2:
-        return logits.argmax(1).where(known, -1), unknown
-    first, second = logits.nan_to_num(-torch.inf).topk(2, dim=1).indices.unbind(1)
-    return first.where(known, -1), second.where(known, -1)
+        return logits.argmax(1).where(known, -1), unknown, nothing
+    best = logits.nan_to_num(-torch.inf).double().topk(2, dim=1)
+    margin = (best.values[:, 0] - best.values[:, 1]).where(known, torch.nan)
+    return best.indices[:, 0].where(known, -1), best.indices[:, 1].where(known, -1), margin

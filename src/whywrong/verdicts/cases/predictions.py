@@ -12,7 +12,8 @@ import torch
 from whywrong.core.errors import DataError, InputError
 from whywrong.models.checks.labels_check import check_accuracy
 
-SQL = """select item_id, image_id, key, label, predicted, same_as, confidence, true_confidence, rank_of_true, top5
+SQL = """select item_id, image_id, key, label, predicted, same_as, confidence, true_confidence, rank_of_true,
+    abs(margin) as margin, top5
     from predictions where status = 'ok' and label is not null and predicted is not null order by item_id"""
 """Selects what :func:`read_predictions` reads."""
 
@@ -29,6 +30,8 @@ class Predictions:
         label, predicted: (N,) int64.
         confidence, true_confidence: (N,) float64, probability of the prediction and of the label; NaN without scores.
         rank: (N,) int64, rank of the label, 1 is the prediction; 0 without scores.
+        margin: (N,) float64, logits by which the prediction leads the label of an error, or the runner-up of a correct
+            item; NaN without scores.
         runner_up: (N,) int64, class with the second largest score; -1 without scores.
         names: Names of the classes.
     """
@@ -42,6 +45,7 @@ class Predictions:
     confidence: np.ndarray
     true_confidence: np.ndarray
     rank: np.ndarray
+    margin: np.ndarray
     runner_up: np.ndarray
     names: tuple[str, ...]
 
@@ -82,6 +86,7 @@ def read_predictions(rows: pa.Table, names: Sequence[str]) -> Predictions:
         _whole(rows["predicted"]),
         *(rows[name].to_numpy().astype(np.float64) for name in ("confidence", "true_confidence")),
         _whole(rows["rank_of_true"].fill_null(0)),
+        rows["margin"].to_numpy().astype(np.float64),
         np.array([one[1] if one is not None and len(one) > 1 else -1 for one in top], np.int64),
         tuple(names),
     )

@@ -1,0 +1,134 @@
+"""Correct images in the part of errors, which errors are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from whywrong.core.errors import DataError
+from whywrong.explain.analysis import AnalysisContext
+from whywrong.verdicts.cases.cases import Cases, controls_of, reference_of
+from whywrong.verdicts.cases.predictions import Predictions
+from whywrong.verdicts.config import VerdictConfig
+from whywrong.verdicts.controls import CALIPER, MOST_CONTROLS, logit_scale, margins
+from whywrong.verdicts.harmless import harmful_edits
+from whywrong.verdicts.helpers import Helper
+from whywrong.verdicts.measure import Measures, add
+from whywrong.verdicts.measured import Measured, join
+from whywrong.verdicts.units import take
+
+STAGES: tuple[tuple[str, ...], ...] = (("pixels", "scores"), ("survival", "gradient"), ("crops", "windows"))
+"""Stages of signs by stage of the cascade."""
+
+TAKEN_AWAY = ("corruption", "adversarial")
+"""Causes whose test takes them away from the error; ``label`` is tested by the survival of the prediction."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """Correct images in the part of errors.
+
+    Attributes:
+        measured: Measurements of images spread over the classes; of no images if there are too few.
+        controls: The same and further images with the margins of the errors, with which tests are compared.
+        cost: Mean passes of each stage for one image, and of the tests last.
+        passes: Passes spent on all of them.
+        images: Name of their set.
+        available: Number of correct images to choose from.
+        harmful: Small edits that change what these images show.
+    """
+
+    measured: Measured
+    controls: Measured
+    cost: tuple[float, ...]
+    passes: int
+    images: str
+    available: int
+    harmful: tuple[str, ...] = ()
+
+
+def make_reference(
+    context: AnalysisContext,
+    config: VerdictConfig,
+    predictions: Predictions,
+    errors: Measured,
+    images: str,
+    helpers: Sequence[Helper],
+) -> Reference:
+    """Choose correct images and take all measurements of them.
+
+    Args:
+        context: Of the analysis.
+        config: Settings.
+        predictions: Predictions of the set.
+        errors: Errors, at least after the first stage.
+        images: Name of the set.
+        helpers: Helpers that are asked.
+
+    Raises:
+        DataError: None of the correct images can be measured.
+    """
+    count = {"most": config.reference, "least": config.least_reference}
+    cases = reference_of(predictions, len(errors), seed=config.seed, **count)
+    available = int((~predictions.wrong & predictions.distinct).sum())
+    if len(cases) < config.no_reference:
+        nothing = errors.at(np.zeros(0, np.int64))
+        return Reference(nothing, nothing, (0.0,) * 4, 0, images, available)
+    harmful = harmful_edits(context, cases, images, config.seed)
+    measured, cost = _measure(context, config, cases, images, helpers, harmful)
+    scale = logit_scale(errors)
+    further = controls_of(
+        predictions,
+        scale * margins(errors, scale),
+        cases,
+        reach=CALIPER * scale,
+        wanted=MOST_CONTROLS,
+        most=config.controls,
+        seed=config.seed,
+    )
+    controls = measured
+    if len(further):
+        more, _ = _measure(context, config, further, images, helpers, harmful, controls=True)
+        controls = join([measured, more])
+    passes = int((controls.forwards + controls.backwards).sum()) + 2 * len(cases)
+    return Reference(measured, controls, cost, passes, images, available, harmful)
+
+
+def _measure(
+    context: AnalysisContext,
+    config: VerdictConfig,
+    cases: Cases,
+    images: str,
+    helpers: Sequence[Helper],
+    harmful: tuple[str, ...],
+    *,
+    controls: bool = False,
+) -> tuple[Measured, tuple[float, ...]]:
+    """Take the measurements, each stage in a step of its own; controls of tests need no crops and windows.
+
+    Returns:
+        The measurements, and the mean passes for one image of each step.
+    """
+    name = "controls" if controls else "reference"
+    basics = Measures(basics=True, signs=STAGES[0])
+    first = take(context, f"{name} stage 1", cases, basics, seed=config.seed, images=images, helpers=helpers)
+    if first.measured is None:
+        reason = next(iter(first.failed.values()))
+        raise DataError(f"none of {len(cases)} correct images can be measured; the first: {reason}")
+    cases, measured = cases.at(first.rows), first.measured
+    costs = [_mean_cost(measured)]
+    steps = {f"stage {at}": Measures(signs=STAGES[at - 1]) for at in ((2,) if controls else (2, 3))}
+    steps["tests"] = Measures(tests=TAKEN_AWAY)
+    for step, measures in steps.items():
+        given = {"seed": config.seed, "images": images, "logits": measured.logits}
+        taken = take(context, f"{name} {step}", cases, replace(measures, harmful=harmful), **given)
+        costs.append(0.0 if taken.measured is None else _mean_cost(taken.measured))
+        if taken.measured is not None:
+            measured = add(measured, taken.rows, taken.measured)
+    return measured, tuple(costs)
+
+
+def _mean_cost(measured: Measured) -> float:
+    return float((measured.forwards + measured.backwards).mean())
