@@ -86,7 +86,7 @@ class _Analysis:
         state = cascade.begin(measured)
         cascade.go_on(state, cases)
         cascade.test(state, cases)
-        tests = run_tests(state.measured, reference.controls, state.tested)
+        tests = run_tests(state.measured, reference.controls, state.tested, state.given)
         verdicts = decide(state, tests, _helpers_agree(state.measured))
         if state.prediction:
             last = state.prediction[max(state.prediction)]
@@ -129,7 +129,7 @@ class _Analysis:
         reference = make_reference(self.context, self.config, predictions, measured, images, self.helpers)
         if not len(reference.measured):
             least = self.config.no_reference
-            self.facts.lacks.append(f"correct images to compare with: {reference.available} of at least {least}")
+            self.facts.lacks.append(f"correct images to compare with: {len(reference.correct)} of at least {least}")
         if reference.harmful:
             self.facts.notes.append(f"{names_of(reference.harmful)} changes what these images show, and is not tried")
         return reference

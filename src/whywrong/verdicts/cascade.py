@@ -19,10 +19,12 @@ from whywrong.verdicts.combiner.prediction import Prediction
 from whywrong.verdicts.config import VerdictConfig
 from whywrong.verdicts.damage import diagnose_damage
 from whywrong.verdicts.evidence import Evidence, assemble
+from whywrong.verdicts.giving import GIVEN, boxes_of_places, give
 from whywrong.verdicts.measure import Measures, add
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.recurrence import Recurrence, recurrence
 from whywrong.verdicts.reference import STAGES, TAKEN_AWAY, Reference
+from whywrong.verdicts.tests_of_causes import Given
 from whywrong.verdicts.units import take
 
 MOST_OTHERS = 60  # errors that get every test, so that an error can be compared with others of equal margin
@@ -42,6 +44,7 @@ class State:
         prediction: By stage, calibrated causes of all errors; empty without a combiner.
         passes: By name of a step, passes spent.
         tested: Causes tested for each error.
+        given: By cause, the result of giving it to correct images.
     """
 
     measured: Measured
@@ -51,6 +54,7 @@ class State:
     prediction: dict[int, Prediction] = field(default_factory=dict)
     passes: dict[str, int] = field(default_factory=dict)
     tested: list[tuple[str, ...]] = field(default_factory=list)
+    given: dict[str, Given] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.measured)
@@ -119,6 +123,21 @@ class Cascade:
                 measures.append(Measures(tests=tests, signs=signs))
         if rows:
             self._take(state, cases, np.array(rows), "tests", measures)
+        self._give(state, cases)
+
+    def _give(self, state: State, cases: Cases) -> None:
+        """Give the causes that are tested so to correct images."""
+        boxes = boxes_of_places(state.recurrence.place)
+        for cause in GIVEN:
+            wanted = np.array([cause in causes for causes in state.tested], bool)
+            if cause == "spurious":
+                wanted &= np.isfinite(boxes).all(1)
+            if wanted.any() and len(self.reference.correct):
+                place = self.reference.correct, self.reference.images, self.config.seed
+                given, passes = give(self.context, cause, cases, np.flatnonzero(wanted), boxes, *place)
+                state.given[cause] = given
+                state.measured = replace(state.measured, forwards=state.measured.forwards + passes)
+                state.passes[f"give {cause}"] = int(passes.sum())
 
     def _take(
         self, state: State, cases: Cases, rows: np.ndarray, name: str, measures: Sequence[Measures]

@@ -64,7 +64,7 @@ class Facts:
             "reference": {
                 "images": len(reference.measured),
                 "controls": len(reference.controls),
-                "available": reference.available,
+                "available": len(reference.correct),
                 "source": reference.images,
                 "passes": reference.passes,
             },

@@ -9,7 +9,7 @@ import numpy as np
 
 from whywrong.core.errors import DataError
 from whywrong.explain.analysis import AnalysisContext
-from whywrong.verdicts.cases.cases import Cases, controls_of, reference_of
+from whywrong.verdicts.cases.cases import Cases, controls_of, correct_of, reference_of
 from whywrong.verdicts.cases.predictions import Predictions
 from whywrong.verdicts.config import VerdictConfig
 from whywrong.verdicts.controls import CALIPER, MOST_CONTROLS, logit_scale, margins
@@ -36,7 +36,7 @@ class Reference:
         cost: Mean passes of each stage for one image, and of the tests last.
         passes: Passes spent on all of them.
         images: Name of their set.
-        available: Number of correct images to choose from.
+        correct: All correct images, to which causes are given.
         harmful: Small edits that change what these images show.
     """
 
@@ -45,7 +45,7 @@ class Reference:
     cost: tuple[float, ...]
     passes: int
     images: str
-    available: int
+    correct: Cases
     harmful: tuple[str, ...] = ()
 
 
@@ -72,10 +72,10 @@ def make_reference(
     """
     count = {"most": config.reference, "least": config.least_reference}
     cases = reference_of(predictions, len(errors), seed=config.seed, **count)
-    available = int((~predictions.wrong & predictions.distinct).sum())
+    correct = correct_of(predictions)
     if len(cases) < config.no_reference:
         nothing = errors.at(np.zeros(0, np.int64))
-        return Reference(nothing, nothing, (0.0,) * 4, 0, images, available)
+        return Reference(nothing, nothing, (0.0,) * 4, 0, images, correct)
     harmful = harmful_edits(context, cases, images, config.seed)
     measured, cost = _measure(context, config, cases, images, helpers, harmful)
     scale = logit_scale(errors)
@@ -93,7 +93,7 @@ def make_reference(
         more, _ = _measure(context, config, further, images, helpers, harmful, controls=True)
         controls = join([measured, more])
     passes = int((controls.forwards + controls.backwards).sum()) + 2 * len(cases)
-    return Reference(measured, controls, cost, passes, images, available, harmful)
+    return Reference(measured, controls, cost, passes, images, correct, harmful)
 
 
 def _measure(

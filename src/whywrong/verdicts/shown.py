@@ -44,9 +44,9 @@ def what_is_shown(
         count = int(state.recurrence.count[row])
         found.append(
             Shown(
-                label=names[measured.label[row]],
-                predicted=names[measured.predicted[row]],
-                helpers=tuple(names[index] for index in answers[:, row]),
+                label=names[int(measured.label[row])],
+                predicted=names[int(measured.predicted[row])],
+                helpers=tuple(names[int(index)] for index in answers[:, row]),
                 neighbours=(_NEAREST, round(_NEAREST * of_label[row]), round(_NEAREST * of_predicted[row]))
                 if known
                 else None,

@@ -46,6 +46,11 @@ def errors_of(predictions: Predictions) -> Cases:
     return _cases(predictions.at(predictions.wrong & predictions.distinct))
 
 
+def correct_of(predictions: Predictions) -> Cases:
+    """Return the correct items, each content once, without a part to play: ``label`` is their class."""
+    return _cases(predictions.at(~predictions.wrong & predictions.distinct))
+
+
 def reference_of(predictions: Predictions, errors: int, *, most: int, least: int, seed: int) -> Cases:
     """Choose correct items in role play, spread over the classes.
 
@@ -69,7 +74,7 @@ def reference_of(predictions: Predictions, errors: int, *, most: int, least: int
     for row in order:
         index = int(right.label[row])
         turn[row] = seen.get(index, 0)
-        seen[index] = turn[row] + 1
+        seen[index] = seen.get(index, 0) + 1
     chosen = sorted(np.lexsort((draw, turn))[:count])
     return _in_role_play(right.at(np.array(chosen)), predictions, seed)
 

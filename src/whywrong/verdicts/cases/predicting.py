@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,37 +39,34 @@ class Answers:
 def predict_images(context: AnalysisContext, images: str, names: tuple[str, ...]) -> Predictions:
     """Predict all labelled images of a set; images that cannot be read or classified are left out."""
     parts = list(context.over_images("reference predictions", answers, images=images, settings=()))
-    text = [tuple(item for part in parts for item in getattr(part, name)) for name in ("item_ids", "image_ids", "keys")]
-    label, predicted, runner_up, margin = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("label", "predicted", "runner_up", "margin")
-    )
-    seen: dict[str, str] = {}
-    twins = [seen.setdefault(image, item) for item, image in zip(text[0], text[1], strict=True)]
-    same_as = [None if twin == item else twin for twin, item in zip(twins, text[0], strict=True)]
-    unknown = np.full(len(label), np.nan)
+    text = {name: np.array([one for part in parts for one in getattr(part, name)], object) for name in _TEXT}
+    numbers = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _NUMBERS}
+    unknown = np.full(len(numbers["label"]), np.nan)
+    first: dict[str, str] = {}
+    twins = [first.setdefault(image, item) for item, image in zip(text["item_ids"], text["image_ids"], strict=True)]
     return Predictions(
-        *(np.array(column, object) for column in (*text, same_as)),
-        label,
-        predicted,
-        unknown,
-        unknown,
-        np.zeros(len(label), np.int64),
-        margin,
-        runner_up,
-        names,
+        item_ids=text["item_ids"],
+        image_ids=text["image_ids"],
+        keys=text["keys"],
+        same_as=np.array([None if a == b else a for a, b in zip(twins, text["item_ids"], strict=True)], object),
+        label=numbers["label"],
+        predicted=numbers["predicted"],
+        confidence=unknown,
+        true_confidence=unknown,
+        rank=np.zeros(len(unknown), np.int64),
+        margin=numbers["margin"],
+        runner_up=numbers["runner_up"],
+        names=names,
     )
 
 
 def answers(worker: AnalysisWorker, entries: tuple[Entry, ...]) -> Answers:
     """Classify a stretch of images."""
     parts = [_of_batch(worker.classifier, batch) for batch in worker.batches(entries)]
-    text = {name: tuple(one for part in parts for one in getattr(part, name)) for name in _TEXT}
-    numbers = {
-        name: np.concatenate([np.zeros(0, kind), *(getattr(part, name) for part in parts)])
-        for name, kind in _NUMBERS.items()
-    }
-    return Answers(**text, **numbers)
+    found: dict[str, Any] = {name: tuple(one for part in parts for one in getattr(part, name)) for name in _TEXT}
+    for name, kind in _NUMBERS.items():
+        found[name] = np.concatenate([np.zeros(0, kind), *(getattr(part, name) for part in parts)])
+    return Answers(**found)
 
 
 _TEXT = ("item_ids", "image_ids", "keys")

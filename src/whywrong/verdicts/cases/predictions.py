@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +55,8 @@ class Predictions:
 
     def at(self, rows: np.ndarray) -> Predictions:
         """Return some of the rows, (M,) int64 or (N,) bool."""
-        return Predictions(*(getattr(self, one.name)[rows] for one in fields(self)[:-1]), self.names)
+        chosen: dict[str, Any] = {one.name: getattr(self, one.name)[rows] for one in fields(self)[:-1]}
+        return Predictions(**chosen, names=self.names)
 
     @property
     def wrong(self) -> np.ndarray:
@@ -75,20 +77,21 @@ def read_predictions(rows: pa.Table, names: Sequence[str]) -> Predictions:
     """
     if not len(rows):
         raise DataError("the run has no predictions of labelled images; finish it with whywrong diagnose")
-    found = {name: np.array(rows[name].to_pylist(), object) for name in ("item_id", "image_id", "key", "same_as")}
+    text = {name: np.array(rows[name].to_pylist(), object) for name in ("item_id", "image_id", "key", "same_as")}
     top = rows["top5"].to_pylist()
     return Predictions(
-        found["item_id"],
-        found["image_id"],
-        found["key"],
-        found["same_as"],
-        _whole(rows["label"]),
-        _whole(rows["predicted"]),
-        *(rows[name].to_numpy().astype(np.float64) for name in ("confidence", "true_confidence")),
-        _whole(rows["rank_of_true"].fill_null(0)),
-        rows["margin"].to_numpy().astype(np.float64),
-        np.array([one[1] if one is not None and len(one) > 1 else -1 for one in top], np.int64),
-        tuple(names),
+        item_ids=text["item_id"],
+        image_ids=text["image_id"],
+        keys=text["key"],
+        same_as=text["same_as"],
+        label=_whole(rows["label"]),
+        predicted=_whole(rows["predicted"]),
+        confidence=rows["confidence"].to_numpy().astype(np.float64),
+        true_confidence=rows["true_confidence"].to_numpy().astype(np.float64),
+        rank=_whole(rows["rank_of_true"].fill_null(0)),
+        margin=rows["margin"].to_numpy().astype(np.float64),
+        runner_up=np.array([one[1] if one is not None and len(one) > 1 else -1 for one in top], np.int64),
+        names=tuple(names),
     )
 
 
