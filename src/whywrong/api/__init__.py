@@ -402,7 +402,7 @@ def verdict(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> VerdictReport:
-    """Find the cause of each error of a run, test it, group the errors, and measure what helps.
+    """Find and test the cause of each error of a run, and measure what helps.
 
     The tables are written to the folder of the run, and its report is written again. An interrupted call is resumed by
     the same call.

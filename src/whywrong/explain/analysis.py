@@ -209,7 +209,10 @@ class AnalysisContext(Protocol):
         ...
 
     def entries(self, item_ids: Sequence[str], images: str = "data") -> Mapping[str, Entry]:
-        """Return the entries of some items of a set by ``item_id``; items that it no longer lists are missing."""
+        """Return the entries of some items of a set by ``item_id``.
+
+        Items that the set no longer lists are missing.
+        """
         ...
 
     @property

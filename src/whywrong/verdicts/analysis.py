@@ -12,23 +12,23 @@ from whywrong.core.errors import DataError
 from whywrong.explain.analysis import AnalysisContext
 from whywrong.verdicts.cascade import Cascade, State
 from whywrong.verdicts.cases.cases import Cases, errors_of
+from whywrong.verdicts.cases.helpers import Helper, match_helper, repeats_the_model
 from whywrong.verdicts.cases.predicting import predict_images
 from whywrong.verdicts.cases.predictions import SQL, Predictions, check_usable, read_predictions
 from whywrong.verdicts.combiner.model import Combiner
 from whywrong.verdicts.combiner.stored import SHIPPED, combiner_hash, shipped
 from whywrong.verdicts.config import VerdictConfig
 from whywrong.verdicts.decide import Verdict, decide
-from whywrong.verdicts.harmless import names_of
-from whywrong.verdicts.helpers import Helper, match_helper, repeats_the_model
 from whywrong.verdicts.measure import Measures
 from whywrong.verdicts.measured import Measured
-from whywrong.verdicts.record import Facts
-from whywrong.verdicts.reference import STAGES, Reference, make_reference
 from whywrong.verdicts.result import VerdictResult
-from whywrong.verdicts.rows import Common, intervention_rows, sign_rows, unmeasured_row, verdict_row
-from whywrong.verdicts.shown import what_is_shown
+from whywrong.verdicts.stages.harmless import names_of
+from whywrong.verdicts.stages.reference import STAGES, Reference, make_reference
+from whywrong.verdicts.stages.units import Taken, take
+from whywrong.verdicts.telling.record import Facts
+from whywrong.verdicts.telling.rows import Common, intervention_rows, sign_rows, unmeasured_row, verdict_row
+from whywrong.verdicts.telling.shown import what_is_shown
 from whywrong.verdicts.tests_of_causes import CauseTest, run_tests
-from whywrong.verdicts.units import Taken, take
 
 
 def verdict(context: AnalysisContext, *, config: VerdictConfig) -> VerdictResult:

@@ -1,7 +1,7 @@
 """Measure errors in stages, until their cause is clear.
 
 Every error gets the first stage. Those whose calibrated top probability is below the threshold go on; the test of the
-named cause is made whatever the probability. Source: ours, docs/methods/verdict.md.
+named cause is made whatever the probability. Source: ours, docs/guides/verdict.md.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from whywrong.verdicts.combiner.prediction import Prediction
 from whywrong.verdicts.config import VerdictConfig
 from whywrong.verdicts.damage import diagnose_damage
 from whywrong.verdicts.evidence import Evidence, assemble
-from whywrong.verdicts.giving import GIVEN, boxes_of_places, give
 from whywrong.verdicts.measure import Measures, add
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.recurrence import Recurrence, recurrence
-from whywrong.verdicts.reference import STAGES, TAKEN_AWAY, Reference
+from whywrong.verdicts.stages.giving import GIVEN, Receivers, boxes_of_places, give
+from whywrong.verdicts.stages.reference import STAGES, TAKEN_AWAY, Reference
+from whywrong.verdicts.stages.units import take
 from whywrong.verdicts.tests_of_causes import Given
-from whywrong.verdicts.units import take
 
 MOST_OTHERS = 60  # errors that get every test, so that an error can be compared with others of equal margin
 OTHERS_SHARE = 0.3
@@ -133,8 +133,8 @@ class Cascade:
             if cause == "spurious":
                 wanted &= np.isfinite(boxes).all(1)
             if wanted.any() and len(self.reference.correct):
-                place = self.reference.correct, self.reference.images, self.config.seed
-                given, passes = give(self.context, cause, cases, np.flatnonzero(wanted), boxes, *place)
+                receivers = Receivers(self.reference.correct, self.reference.images, self.config.seed)
+                given, passes = give(self.context, cause, cases, np.flatnonzero(wanted), boxes, receivers)
                 state.given[cause] = given
                 state.measured = replace(state.measured, forwards=state.measured.forwards + passes)
                 state.passes[f"give {cause}"] = int(passes.sum())

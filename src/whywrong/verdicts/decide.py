@@ -1,7 +1,7 @@
 """Decide on the cause of each error from the calibrated probabilities and the tests.
 
 A cause is stated if it is probable enough and its test supports it. Without a supported test, it is only what the error
-looks like. Source: ours, docs/methods/verdict.md.
+looks like. Source: ours, docs/guides/verdict.md.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from whywrong.explain.signs import SIGNS
 from whywrong.verdicts.cascade import State
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.neighbours import NEIGHBOUR_SIGNS, neighbour_signs
-from whywrong.verdicts.rows import sign_scores
+from whywrong.verdicts.telling.rows import sign_scores
 from whywrong.verdicts.words import Shown, place_in_words
 
 UNUSUAL = 2.33  # normal score of the 99 % quantile

@@ -53,6 +53,21 @@ class GiveUnit:
 
 
 @dataclass(frozen=True, slots=True)
+class Receivers:
+    """Correct images that get the causes.
+
+    Attributes:
+        cases: The images, whose ``predicted`` is their class.
+        images: Name of their set.
+        seed: Seed of the draws.
+    """
+
+    cases: Cases
+    images: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class GivePart:
     """Result for the errors of a unit that could be read; the arrays are those of :class:`GivenShares`."""
 
@@ -70,9 +85,7 @@ def give(
     cases: Cases,
     rows: np.ndarray,
     boxes: np.ndarray,
-    correct: Cases,
-    images: str,
-    seed: int,
+    receivers: Receivers,
 ) -> tuple[Given, np.ndarray]:
     """Give a cause of some errors to correct images.
 
@@ -82,13 +95,12 @@ def give(
         cases: All N errors.
         rows: (M,) int64, those whose cause is given.
         boxes: (N, 4) left, top, width and height of the suspected part as shares; NaN if unknown.
-        correct: Correct images, whose ``predicted`` is their class.
-        images: Name of their set.
-        seed: Seed of the draws.
+        receivers: Correct images.
 
     Returns:
         The result for all N errors, NaN for those that were not tested, and forward passes (N,) int64.
     """
+    correct, images, seed = receivers.cases, receivers.images, receivers.seed
     entries = context.entries(cases.item_ids)
     pool_entries = context.entries(correct.item_ids, images)
     rows = np.array([row for row in rows if cases.item_ids[row] in entries], np.int64)

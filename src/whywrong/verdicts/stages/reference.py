@@ -10,14 +10,14 @@ import numpy as np
 from whywrong.core.errors import DataError
 from whywrong.explain.analysis import AnalysisContext
 from whywrong.verdicts.cases.cases import Cases, controls_of, correct_of, reference_of
+from whywrong.verdicts.cases.helpers import Helper
 from whywrong.verdicts.cases.predictions import Predictions
 from whywrong.verdicts.config import VerdictConfig
 from whywrong.verdicts.controls import CALIPER, MOST_CONTROLS, logit_scale, margins
-from whywrong.verdicts.harmless import harmful_edits
-from whywrong.verdicts.helpers import Helper
 from whywrong.verdicts.measure import Measures, add
 from whywrong.verdicts.measured import Measured, join
-from whywrong.verdicts.units import take
+from whywrong.verdicts.stages.harmless import harmful_edits
+from whywrong.verdicts.stages.units import take
 
 STAGES: tuple[tuple[str, ...], ...] = (("pixels", "scores"), ("survival", "gradient"), ("crops", "windows"))
 """Stages of signs by stage of the cascade."""

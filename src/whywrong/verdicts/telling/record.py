@@ -11,7 +11,7 @@ import numpy as np
 
 from whywrong.verdicts.cascade import State
 from whywrong.verdicts.decide import UNDETERMINED, Verdict
-from whywrong.verdicts.reference import Reference
+from whywrong.verdicts.stages.reference import Reference
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from whywrong.data.batches import Batch
 from whywrong.data.sources.base import Entry
 from whywrong.explain.analysis import AnalysisContext, AnalysisWorker
 from whywrong.verdicts.cases.cases import Cases
-from whywrong.verdicts.helpers import Helper, helper_logits
+from whywrong.verdicts.cases.helpers import Helper, helper_logits
 from whywrong.verdicts.measure import Measures, measure
 from whywrong.verdicts.measured import Measured, join
 

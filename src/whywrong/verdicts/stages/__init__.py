@@ -1,0 +1,1 @@
+"""Stages of the measurements, computed in stored units."""

@@ -1,0 +1,1 @@
+"""Rows, sentences and the record of an analysis."""
