@@ -78,16 +78,36 @@ def diagnose_damage(images: Measured, reference: Measured) -> list[str]:
     return [known[at].restoration if np.isfinite(excess[row, at]) else "" for row, at in enumerate(best.tolist())]
 
 
+def damage_level(images: Measured, reference: Measured, restoration: str) -> np.ndarray:
+    """Measure how strongly images show the damage that a restoration undoes.
+
+    Returns:
+        (N,) float64, the largest distance from the median of the reference over its signs, in robust standard
+        deviations; NaN if none is known.
+    """
+    signs = [damage for damage in DAMAGES if damage.restoration == restoration and damage.sign in images.sign_names]
+    if not signs or len(reference) < FEWEST_REFERENCE:
+        return np.full(len(images), np.nan)
+    levels = np.stack([_distance(images, reference, damage)[0] for damage in signs], 1)
+    known = np.isfinite(levels).any(1)
+    return np.where(known, np.where(np.isfinite(levels), levels, -np.inf).max(1), np.nan)
+
+
 def _excess(images: Measured, reference: Measured, damage: Damage) -> np.ndarray:
     """Return how unusual a sign is, (N,); -inf where it is usual or missing."""
+    away, above = _distance(images, reference, damage)
+    return np.where(np.isfinite(away) & (above <= RARE) & (away > 0), away, -np.inf)
+
+
+def _distance(images: Measured, reference: Measured, damage: Damage) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distance from the median, (N,), and the share of the reference that is as unusual; NaN if unknown."""
     side = 1.0 if damage.high else -1.0
     usual = side * reference.sign(damage.sign).astype(np.float64)
     usual = np.sort(usual[np.isfinite(usual)])
     if len(usual) < FEWEST_REFERENCE:
-        return np.full(len(images), -np.inf)
+        nothing = np.full(len(images), np.nan)
+        return nothing, nothing
     value = side * images.sign(damage.sign).astype(np.float64)
-    above = len(usual) - np.searchsorted(usual, value, side="left")
+    above = (len(usual) - np.searchsorted(usual, value, side="left")) / len(usual)
     low, middle, high = np.quantile(usual, (0.1, 0.5, 0.9))
-    spread = max((high - low) / _TENTHS, damage.least)
-    rare = np.isfinite(value) & (above <= RARE * len(usual)) & (value > middle)
-    return np.where(rare, (value - middle) / spread, -np.inf)
+    return (value - middle) / max((high - low) / _TENTHS, damage.least), above

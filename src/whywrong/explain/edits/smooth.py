@@ -40,7 +40,7 @@ def median(x: Tensor) -> Tensor:
 
 
 def despeckled(x: Tensor) -> Tensor:
-    """Replace values further than 0.15 from the median of their 3 x 3 neighbourhood by that median."""
+    """Replace values far from the median of their 3 x 3 neighbourhood by it."""
     middle = median(x)
     return torch.where((x - middle).abs() > _ODD, middle, x)
 

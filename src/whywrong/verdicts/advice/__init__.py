@@ -1,6 +1,21 @@
 """Actions against the cause of a group of errors, and what they gain on errors that were held out."""
 
-from whywrong.verdicts.advice.actions import ACTIONS, Action, Pictures
-from whywrong.verdicts.advice.measure import Advice, advise
+from whywrong.verdicts.advice.actions import ACTIONS, Action
+from whywrong.verdicts.advice.measure import NOTHING_HELPS, Advice, advise
+from whywrong.verdicts.advice.pictures import Pictures, make_pictures
+from whywrong.verdicts.advice.units import AdvicePart, AdviceUnit, Run, measure_advice, plan_advice
 
-__all__ = ["ACTIONS", "Action", "Advice", "Pictures", "advise"]
+__all__ = [
+    "ACTIONS",
+    "NOTHING_HELPS",
+    "Action",
+    "Advice",
+    "AdvicePart",
+    "AdviceUnit",
+    "Pictures",
+    "Run",
+    "advise",
+    "make_pictures",
+    "measure_advice",
+    "plan_advice",
+]

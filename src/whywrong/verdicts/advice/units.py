@@ -1,0 +1,216 @@
+"""Measure the advice for groups in stored units of an analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from whywrong.core.randomness import item_keys
+from whywrong.data.sources.base import Entry
+from whywrong.explain.analysis import AnalysisWorker
+from whywrong.verdicts.advice.actions import ACTIONS
+from whywrong.verdicts.advice.measure import Advice, advise
+from whywrong.verdicts.advice.pictures import Pictures, make_pictures
+from whywrong.verdicts.controls import logit_scale, margins
+from whywrong.verdicts.damage import damage_level, diagnose_damage
+from whywrong.verdicts.measured import Measured
+from whywrong.verdicts.recurrence import Recurrence
+
+MOST_ERRORS = 200
+MOST_CORRECT = 300
+_NEAREST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class AdviceImages:
+    """Images of a unit, errors or correct ones.
+
+    Attributes:
+        entries: N entries.
+        y, predicted: (N,) int64, true and predicted classes.
+        sources: N sources.
+        boxes: (N, 4) float32, left, top, width and height of a mark as shares of the image; NaN if unknown.
+        level: (N,) float32, see :class:`whywrong.verdicts.advice.pictures.Pictures`.
+        images: Name of their set.
+    """
+
+    entries: tuple[Entry, ...]
+    y: np.ndarray
+    predicted: np.ndarray
+    sources: tuple[str, ...]
+    boxes: np.ndarray
+    level: np.ndarray
+    images: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdviceUnit:
+    """A group of errors and the correct images that its actions are measured on.
+
+    Attributes:
+        group: Number of the group.
+        cause: Its cause.
+        restoration: Restoration of its damage; empty if there is none.
+        errors: Its errors.
+        correct: Correctly classified images.
+        stands_for: Number of correct images of the run that each of them stands for.
+        seed: Seed of the halves and of random choices.
+    """
+
+    group: int
+    cause: str
+    restoration: str
+    errors: AdviceImages
+    correct: AdviceImages
+    stands_for: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdvicePart:
+    """Arms of the actions measured for a group; none if no action could be fitted."""
+
+    group: int
+    arms: tuple[Advice, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Run:
+    """What a run knows about its errors and correct images.
+
+    Attributes:
+        errors: N errors with pixel signs.
+        reference: Correctly classified images in the part of errors.
+        recurrence: Marks of the errors.
+        entries: Entries of the errors, by item.
+        pool: Entries of the reference, by item.
+        correct: Number of correct images in the run.
+        images: Names of the sets of the errors and of the reference.
+        seed: Seed.
+    """
+
+    errors: Measured
+    reference: Measured
+    recurrence: Recurrence
+    entries: Mapping[str, Entry]
+    pool: Mapping[str, Entry]
+    correct: int
+    images: tuple[str, str] = ("data", "data")
+    seed: int = 0
+
+
+def plan_advice(run: Run, groups: Mapping[int, tuple[str, Sequence[int]]]) -> list[AdviceUnit]:
+    """Prepare the measurement of the actions for each group whose cause has one.
+
+    Args:
+        run: The errors and the correct images.
+        groups: Cause and rows of the errors of each group, by its number.
+    """
+    damage = diagnose_damage(run.errors, run.reference)
+    boxes = np.concatenate([run.recurrence.place[:, :2], run.recurrence.place[:, 2:] - run.recurrence.place[:, :2]], 1)
+    chosen = np.array([row for row, item in enumerate(run.reference.item_ids) if item in run.pool][:MOST_CORRECT], int)
+    found = []
+    for number, (cause, members) in groups.items():
+        rows = np.array([row for row in members if run.errors.item_ids[row] in run.entries][:MOST_ERRORS], int)
+        if cause not in ACTIONS or not len(rows) or not len(chosen):
+            continue
+        restoration = _most_frequent([damage[row] for row in rows]) if cause == "corruption" else ""
+        level, usual = _levels(cause, restoration, run)
+        unknown = np.full((len(chosen), 4), np.nan)
+        errors = _images(run.errors.at(rows), run.entries, boxes[rows], level[rows], run.images[0])
+        correct = _images(run.reference.at(chosen), run.pool, unknown, usual[chosen], run.images[1], right=True)
+        weight = max(1.0, run.correct / len(chosen))
+        found.append(AdviceUnit(number, cause, restoration, errors, correct, weight, run.seed))
+    return found
+
+
+def measure_advice(worker: AnalysisWorker, unit: AdviceUnit) -> AdvicePart:
+    """Measure the actions for the errors of a unit that can be read."""
+    errors, correct = (_load(worker, images, unit.seed) for images in (unit.errors, unit.correct))
+    if errors is None or correct is None:
+        return AdvicePart(unit.group, ())
+    arms = advise(
+        worker.classifier,
+        errors,
+        correct,
+        unit.cause,
+        restoration=unit.restoration,
+        stands_for=unit.stands_for,
+        seed=unit.seed,
+    )
+    return AdvicePart(unit.group, tuple(arms))
+
+
+def _images(
+    measured: Measured,
+    entries: Mapping[str, Entry],
+    boxes: np.ndarray,
+    level: np.ndarray,
+    images: str,
+    *,
+    right: bool = False,
+) -> AdviceImages:
+    return AdviceImages(
+        tuple(entries[item] for item in measured.item_ids),
+        measured.predicted if right else measured.label,
+        measured.predicted,
+        measured.sources,
+        boxes.astype(np.float32),
+        level.astype(np.float32),
+        images,
+    )
+
+
+def _load(worker: AnalysisWorker, images: AdviceImages, seed: int) -> Pictures | None:
+    """Return the images that can be read, on the device of the classifier; None if there are none."""
+    place = {entry.item_id: row for row, entry in enumerate(images.entries)}
+    parts, kept = [], []
+    for batch in worker.batches(images.entries, images.images):
+        parts.append(batch.x)
+        kept += [place[item.entry.item_id] for item in batch.items]
+    if not kept:
+        return None
+    device, rows = worker.classifier.device, np.array(kept)
+    keys = item_keys(seed, [images.entries[row].item_id for row in kept], "advice")
+    y, predicted, boxes, level = (
+        torch.from_numpy(values[rows]).to(device) for values in (images.y, images.predicted, images.boxes, images.level)
+    )
+    sources = tuple(images.sources[row] for row in kept)
+    x = torch.cat(parts).to(device)
+    return make_pictures(x, y, predicted, sources, keys.to(device), boxes=boxes, level=level)
+
+
+def _levels(cause: str, restoration: str, run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Return how unusual errors (N,) and correct images (R,) are in what matters for a cause; NaN if unknown."""
+    errors, reference = run.errors, run.reference
+    if cause == "corruption" and restoration:
+        return damage_level(errors, reference, restoration), damage_level(reference, reference, restoration)
+    if cause == "confusion":
+        scale = logit_scale(reference)
+        return -margins(errors, scale), -margins(reference, scale)
+    if cause == "shift" and reference.features.shape[1]:
+        return _distance(errors, reference), _distance(reference, reference)
+    return np.full(len(errors), np.nan), np.full(len(reference), np.nan)
+
+
+def _distance(images: Measured, reference: Measured) -> np.ndarray:
+    """Return the mean distance to the five nearest correct images of other sources, features of length 1."""
+    own, theirs = (_unit(measured.features.astype(np.float64)) for measured in (images, reference))
+    names = {name: at for at, name in enumerate(dict.fromkeys((*images.sources, *reference.sources)))}
+    away = 1 - own @ theirs.T
+    number, other = (np.array([names[name] for name in measured.sources]) for measured in (images, reference))
+    away[number[:, None] == other[None]] = np.inf
+    nearest = np.sort(away, axis=1)[:, :_NEAREST]
+    return np.where(np.isfinite(nearest).all(1), nearest.mean(1), np.nan)
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _most_frequent(names: Sequence[str]) -> str:
+    known = [name for name in names if name]
+    return max(dict.fromkeys(known), key=known.count) if known else ""
