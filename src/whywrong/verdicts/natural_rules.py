@@ -17,7 +17,7 @@ from whywrong.core.matching import match_nearest
 from whywrong.verdicts.measured import Measured
 
 FEWEST_REFERENCE = 50
-FEWEST_CLASSES = 50  # among fewer classes, one of the five best is no close class
+FEWEST_CLASSES = 50  # the rules were chosen on 1,000 classes; among few, one of the five best is no close class
 PLACEHOLDER_SHARE = 0.995  # quantile of the similarity to images of other classes
 _TINY = 1e-9
 
@@ -52,6 +52,7 @@ def natural_findings(errors: Measured, reference: Measured) -> list[NaturalFindi
         errors: N errors, with the signs ``label_in_top5``, ``survival_label``, ``flat_share`` and those of
             :data:`whywrong.verdicts.map_signs.MAP_SIGNS`; a rule is silent where one of its signs is missing.
         reference: Correct images in the part of errors, with the same signs; with fewer than 50 all rules are silent.
+            With fewer than 50 classes, all but the rule for placeholders are.
 
     Returns:
         One finding an error, None where no rule holds.
@@ -59,6 +60,8 @@ def natural_findings(errors: Measured, reference: Measured) -> list[NaturalFindi
     if len(reference) < FEWEST_REFERENCE or not len(errors) or not reference.logits.shape[1]:
         return [None] * len(errors)
     placeholders = _placeholders(errors, reference)
+    if errors.logits.shape[1] < FEWEST_CLASSES:
+        return placeholders
     signs = _Signs(errors, reference)
     rules = (_confusion, _cut, _context)
     return [
@@ -87,7 +90,6 @@ class _Signs:
     def __init__(self, errors: Measured, reference: Measured) -> None:
         self.errors = errors
         self.reference = reference.at(comparable(errors, reference))
-        self.classes = errors.logits.shape[1]
         self._quantiles: dict[tuple[str, float], float] = {}
 
     def value(self, name: str, row: int) -> float:
@@ -141,7 +143,7 @@ def _placeholders(errors: Measured, reference: Measured) -> list[NaturalFinding 
             alike[row] = (features[others] @ features[row]).max()
     bar = float(np.quantile(alike[len(errors) :], PLACEHOLDER_SHARE))
     bar += (1 - bar) / 2  # half-way from the most alike photographs to the same picture
-    flat, usual = errors.sign("flat_share"), float(np.nanquantile(reference.sign("flat_share"), 0.75))
+    flat, usual = errors.sign("flat_share"), float(np.nanquantile(reference.sign("flat_share"), 0.95))
     for row in np.flatnonzero((alike[: len(errors)] > bar) & (flat >= usual)):
         found[row] = NaturalFinding(
             cause="label",
@@ -157,15 +159,13 @@ def _placeholders(errors: Measured, reference: Measured) -> list[NaturalFinding 
             for_text=(
                 f"Its features have a cosine of {alike[row]:.2f} with an image of another class; the most alike correct"
                 f" images of different classes have {2 * bar - 1:.2f}.",
-                f"{flat[row]:.0%} of its neighbouring pixels are equal, in correct images usually at most {usual:.0%}.",
+                f"{flat[row]:.0%} of its neighbouring pixels are equal, in 95 % of correct images at most {usual:.0%}.",
             ),
         )
     return found
 
 
 def _confusion(signs: _Signs, row: int) -> NaturalFinding | None:
-    if signs.classes < FEWEST_CLASSES:
-        return None
     top, margin, alike = (signs.value(name, row) for name in ("label_in_top5", "margin", "maps_alike"))
     least_top, most_margin = signs.quantile("label_in_top5", 0.5), signs.quantile("margin", 0.5)
     least_alike = signs.quantile("maps_alike", 0.25)
