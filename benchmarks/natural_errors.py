@@ -1,6 +1,6 @@
 """How often is the stated cause of a natural error the one that a reader saw?
 
-The rules of :mod:`whywrong.verdicts.natural_rules` are applied to the errors of a model that were read by eye, and
+The rules of :mod:`whywrong.verdicts.natural.rules` are applied to the errors of a model that were read by eye, and
 compared with the readings: *right* if the cause is the main reason of both readings, *arguable* if it is a main or
 second reason of one of them, otherwise *wrong*. Beside them stand the baseline that calls the errors with the most
 probable labels confusion, at equal counts, and what the rules say of correct images in role play. --exchange gives
@@ -37,9 +37,9 @@ from whywrong.data.outside import outside_views
 from whywrong.explain.signs import SIGNS, SignsConfig, sign_matrix, signs
 from whywrong.explain.spurious.features import image_features
 from whywrong.models.classifier import Classifier
-from whywrong.verdicts.map_signs import MAP_SIGNS, map_signs
 from whywrong.verdicts.measured import Measured
-from whywrong.verdicts.natural_rules import NaturalFinding, comparable, natural_findings
+from whywrong.verdicts.natural.maps import MAP_SIGNS, map_signs
+from whywrong.verdicts.natural.rules import NaturalFinding, comparable, natural_findings
 from whywrong.verdicts.normalise import runner_up
 
 FOLDER = "imagenet_ccby_a"  # of readings that name none

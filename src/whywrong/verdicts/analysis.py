@@ -21,6 +21,7 @@ from whywrong.verdicts.config import VerdictConfig
 from whywrong.verdicts.decide import Verdict, decide
 from whywrong.verdicts.measure import Measures
 from whywrong.verdicts.measured import Measured
+from whywrong.verdicts.natural.step import with_natural_rules
 from whywrong.verdicts.result import VerdictResult
 from whywrong.verdicts.stages.harmless import names_of
 from whywrong.verdicts.stages.reference import STAGES, Reference, make_reference
@@ -88,6 +89,8 @@ class _Analysis:
         cascade.test(state, cases)
         tests = run_tests(state.measured, reference.controls, state.tested, state.given)
         verdicts = decide(state, tests, _helpers_agree(state.measured))
+        verdicts, passes = with_natural_rules(self.context, cascade, state, cases, verdicts, self.predictions.names)
+        reference = replace(reference, passes=reference.passes + passes)
         if state.prediction:
             last = state.prediction[max(state.prediction)]
             self.facts.notes += [last.note] if last.note else []

@@ -125,6 +125,12 @@ class Cascade:
             self._take(state, cases, np.array(rows), "tests", measures)
         self._give(state, cases)
 
+    def survive(self, state: State, cases: Cases, rows: np.ndarray) -> None:
+        """Take the small changes of those of the rows that did not get them yet, without changing their stage."""
+        missing = rows[np.isnan(state.measured.sign("survival_label")[rows])]
+        if len(missing):
+            self._take(state, cases, missing, "small changes", [Measures(signs=("survival",))] * len(missing))
+
     def _give(self, state: State, cases: Cases) -> None:
         """Give the causes that are tested so to correct images."""
         boxes = boxes_of_places(state.recurrence.place)

@@ -34,6 +34,7 @@ class Verdict:
         test: Test of the cause, None if none was made.
         tests: All tests of the error.
         natural: What a rule for natural errors says of it; empty without one.
+        natural_for, natural_against: What speaks for and against that.
     """
 
     cause: str
@@ -45,6 +46,8 @@ class Verdict:
     test: CauseTest | None = None
     tests: tuple[CauseTest, ...] = ()
     natural: str = ""
+    natural_for: tuple[str, ...] = ()
+    natural_against: tuple[str, ...] = ()
 
 
 def decide(state: State, tests: Sequence[Sequence[CauseTest]], helpers_agree: np.ndarray) -> list[Verdict]:

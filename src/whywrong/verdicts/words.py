@@ -85,7 +85,9 @@ def why(verdict: Verdict) -> str:
 
 def for_it(verdict: Verdict, shown: Shown) -> list[str]:
     """Return what speaks for the verdict."""
-    found = []
+    found: list[str] = []
+    if verdict.natural:
+        return [*verdict.natural_for, *([shown.group] if shown.group else [])]
     if verdict.test is not None and verdict.test.outcome == "supported":
         found.append(test_sentence(verdict.test, shown))
     elif verdict.cause == UNDETERMINED:
@@ -107,7 +109,9 @@ def for_it(verdict: Verdict, shown: Shown) -> list[str]:
 
 def against_it(verdict: Verdict, shown: Shown) -> list[str]:
     """Return what speaks against the verdict."""
-    found = []
+    found: list[str] = []
+    if verdict.natural:
+        return list(verdict.natural_against)
     test = verdict.test
     if test is not None and test.outcome != "supported" and math.isfinite(test.control) and verdict.leading != "label":
         found.append(test_sentence(test, shown))

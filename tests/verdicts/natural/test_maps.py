@@ -9,7 +9,7 @@ from torch import Tensor
 from whywrong.api import load_classifier
 from whywrong.data.outside import VIEWS
 from whywrong.models.classifier import Classifier
-from whywrong.verdicts.map_signs import MAP_SIGNS, border_share, map_signs
+from whywrong.verdicts.natural.maps import MAP_SIGNS, border_share, map_signs
 
 PLACE = {name: column for column, name in enumerate(MAP_SIGNS)}
 

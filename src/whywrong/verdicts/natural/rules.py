@@ -50,7 +50,7 @@ def natural_findings(errors: Measured, reference: Measured) -> list[NaturalFindi
 
     Args:
         errors: N errors, with the signs ``label_in_top5``, ``survival_label``, ``flat_share`` and those of
-            :data:`whywrong.verdicts.map_signs.MAP_SIGNS`; a rule is silent where one of its signs is missing.
+            :data:`whywrong.verdicts.natural.maps.MAP_SIGNS`; a rule is silent where one of its signs is missing.
         reference: Correct images in the part of errors, with the same signs; with fewer than 50 all rules are silent.
             With fewer than 50 classes, all but the rule for placeholders are.
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from whywrong.verdicts.map_signs import MAP_SIGNS
 from whywrong.verdicts.measured import Measured
-from whywrong.verdicts.natural_rules import FEWEST_REFERENCE, comparable, natural_findings
+from whywrong.verdicts.natural.maps import MAP_SIGNS
+from whywrong.verdicts.natural.rules import FEWEST_REFERENCE, comparable, natural_findings
 
 SIGNS = ("label_in_top5", "survival_label", "flat_share", *MAP_SIGNS)
 CLASSES = 60

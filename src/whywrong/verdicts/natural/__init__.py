@@ -1,0 +1,1 @@
+"""Causes of errors that nobody planted, by rules chosen on photographs read by eye."""
