@@ -53,6 +53,10 @@ class Outline(HTMLParser):
             self.flush()
             state = " checked" if "checked" in given else ""
             self.text = f"[{given.get('type')} {given.get('aria-label', '')}{state}]"
+        elif tag == "span" and given.get("role") == "img":
+            self.flush()
+            self.text = f"[picture {given['aria-label']}]"
+            self.flush()
         elif tag == "img":
             self.flush()
             self.text = f"[img {_size(given['src'])} {given['alt']}]"

@@ -110,7 +110,7 @@ def shown(page) -> int:
 def test_the_gallery_filters_by_pair_and_name_and_comes_back(browser, report):
     with opened(browser, report) as page:
         assert shown(page) == 30
-        pair = page.locator(".pairs .pair").first
+        pair = page.locator(".confused .pair").first
         number = int(pair.locator(".number").inner_text().split()[0])
         pair.click()
         assert shown(page) == number

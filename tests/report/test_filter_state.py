@@ -36,7 +36,7 @@ def state(page) -> tuple[str, str, list[str], list[str]]:
 
 
 def choose_pair(page) -> None:
-    page.locator(".pairs .pair").first.click()
+    page.locator(".confused .pair").first.click()
 
 
 def choose_cell(page) -> None:
@@ -44,7 +44,7 @@ def choose_cell(page) -> None:
 
 
 def choose_suspects(page) -> None:
-    page.locator("a[data-suspects]").click()
+    page.locator("a[data-filter='suspect=1']").click()
 
 
 def choose_menu(page) -> None:

@@ -96,14 +96,14 @@ def test_pictures_say_what_they_show(browser, report):
             "img:not([alt]), img[alt=''], svg[role=img]:not([aria-label])", "all => all.map((e) => e.className)"
         )
         assert silent == []
-        page.locator(".more > summary").click()
-        described = page.locator("#where .multiples img").first.get_attribute("alt")
+        page.locator(".confused + .more > summary").click()
+        described = page.locator("#where .confused .multiples [role=img]").first.get_attribute("aria-label")
         assert re.fullmatch(r"photos/photo_\d+\.jpg: a class with the number \d+, predicted as a class .*", described)
 
 
 def test_bars_of_one_list_share_zero_and_scale(browser, report):
     with opened(browser, report) as page:
-        for selector in ("#where .pairs:first-of-type .bar", ".gallery .far .bar"):
+        for selector in ("#where .attractors .bar", ".gallery .far .bar"):
             widths = page.eval_on_selector_all(selector, "all => all.slice(0, 40).map((e) => e.clientWidth)")
             assert len(widths) > 3
             assert max(widths) - min(widths) <= 1

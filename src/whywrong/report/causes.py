@@ -54,7 +54,7 @@ def planted_causes(tables: Tables, reports: Reports, cases: Sequence[ErrorView])
     ]
     found = []
     for row in rows:
-        tiles = [(case.anchor, case.icon, case.cause) for case in cases if case.cause.split(" ")[0] == row["cause"]]
+        tiles = [(case.anchor, case.picture, case.cause) for case in cases if case.cause.split(" ")[0] == row["cause"]]
         texts = [column.get(row["cause"], "") for column in columns]
         found.append(Cause(row["cause"], row["planted"], row["errors"], texts, tiles[:TILES]))
     return found

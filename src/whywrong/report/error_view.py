@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from markupsafe import Markup
-from PIL import Image
 
 from whywrong.report import answer
 from whywrong.report.facets import badges, facet_numbers, facet_values, measuring
@@ -27,7 +25,8 @@ class ErrorView:
     """An error, ready to be shown.
 
     Attributes:
-        tile: Its picture in the gallery; ``icon`` is the one in lists.
+        photo: Address of its photograph; empty if none is stored.
+        picture: Style class that shows the photograph wherever the page needs it; empty if none is stored.
         scale: Value at which the colours of its signed maps saturate, as text.
         difficulty: How hard it is, as :class:`whywrong.report.methods.base.Measure` says; ``difficulty_text`` as text.
         start: Number of the overlay shown initially; None for the photograph alone.
@@ -41,8 +40,6 @@ class ErrorView:
     true_name: str
     wrong_name: str
     photo: str
-    tile: str
-    icon: str
     width: int
     height: int
     crop: tuple[float, float, float, float] | None
@@ -64,6 +61,7 @@ class ErrorView:
     facets: dict[str, str]
     numbers: dict[str, float]
     badges: list[str]
+    picture: str = ""
 
     @property
     def anchor(self) -> str:
@@ -107,9 +105,7 @@ def build(tables: Tables, reports: Reports, summary: RunSummary, row: Row, names
         predicted=row["predicted"],
         true_name=names[row["label"]],
         wrong_name=names[row["predicted"]],
-        photo=overlays.data_uri(photo, "png" if photo[:4] == b"\x89PNG" else "jpeg") if photo else "",
-        tile=overlays.tile(Image.open(io.BytesIO(photo))) if photo else "",
-        icon=overlays.tile(Image.open(io.BytesIO(photo)), 72) if photo else "",
+        photo=overlays.photograph(photo) if photo else "",
         width=width,
         height=height,
         crop=crop,

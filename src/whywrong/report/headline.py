@@ -1,19 +1,24 @@
-"""Headline of a run, with advice on what to look at and summary statistics."""
+"""Headline of a run, with advice on what to look at, and what the methods say about it as a whole."""
 
 from __future__ import annotations
 
 from whywrong.report.facets import measuring
-from whywrong.report.numbers import count, duration, interval, percent, sig
+from whywrong.report.numbers import count, duration, percent, sig
 from whywrong.report.primitives.run_summary import CONFIDENT, RunSummary
 from whywrong.report.primitives.sections import Statistic
 from whywrong.report.reports import Reports
 from whywrong.report.tables import Names
 
 
-def headline(summary: RunSummary, names: Names, reports: Reports) -> tuple[str, list[str]]:
+def headline(summary: RunSummary, names: Names, reports: Reports | None = None) -> tuple[str, list[str]]:
     """Say what was found, in a first sentence and those under it.
 
     They contain numbers, and only what was measured.
+
+    Args:
+        summary: Counts of the run.
+        names: Class names.
+        reports: Methods whose sentences are added; None for none.
     """
     if summary.read == 0:
         return "No image has been classified yet.", [f"{count(summary.items, 'image')} are listed."]
@@ -40,15 +45,8 @@ def headline(summary: RunSummary, names: Names, reports: Reports) -> tuple[str, 
         f"The model misclassifies {summary.errors:,} of {count(summary.labelled, 'image')}"
         f" ({percent(summary.errors / summary.labelled)})."
     )
-    first_of_all = measuring(reports)
-    said = {
-        report.method: reports.ask(report, "lead", report.lead, summary, otherwise=[])
-        for report in reports
-        if report.lead is not None
-    }
-    more += said.pop(first_of_all.method, []) if first_of_all is not None else []
-    more += _pair_sentences(summary, names)
-    more += [sentence for sentences in said.values() for sentence in sentences]
+    measured, others = method_leads(summary, reports) if reports is not None else ([], [])
+    more += [*measured, *_pair_sentences(summary, names), *others]
     return first, more + _unlabelled(summary)
 
 
@@ -86,26 +84,20 @@ def _unlabelled(summary: RunSummary) -> list[str]:
     return [f"{count(missing, 'image')} {verb} no label, so nobody can say whether {pronoun} wrong."]
 
 
-def summary_statistics(summary: RunSummary, reports: Reports) -> list[Statistic]:
-    """Collect the numbers under the headline, each with its interval or its base."""
-    accuracy = summary.accuracy
-    right = summary.labelled - summary.errors
-    first = Statistic(
-        "accuracy",
-        percent(accuracy.value),
-        f"95 % interval {interval(accuracy)}" if summary.labelled else "no labelled image",
-        f"{right:,} of {summary.labelled:,} labelled images",
-    )
-    extra = [text for n, text in ((summary.failed, "could not be read"), (summary.waiting, "still to do")) if n]
-    numbers = [n for n in (summary.failed, summary.waiting) if n]
-    second = Statistic(
-        "errors",
-        f"{summary.errors:,}",
-        (f"{summary.confident:,}" if summary.confident else "none") + f" with at least {percent(CONFIDENT)} confidence"
-        if summary.errors
-        else "",
-        "; ".join(f"{n:,} {text}" for n, text in zip(numbers, extra, strict=True)),
-    )
+def method_leads(summary: RunSummary, reports: Reports) -> tuple[list[str], list[str]]:
+    """Collect the sentences of the methods on all errors, those of the measuring method apart."""
+    first = measuring(reports)
+    said = {
+        report.method: reports.ask(report, "lead", report.lead, summary, otherwise=[])
+        for report in reports
+        if report.lead is not None
+    }
+    measured = said.pop(first.method, []) if first is not None else []
+    return measured, [sentence for sentences in said.values() for sentence in sentences]
+
+
+def method_statistics(summary: RunSummary, reports: Reports) -> list[Statistic]:
+    """Collect the numbers of the methods and the cost of the run, each with its interval or its base."""
     own = [
         reports.ask(report, "statistic", report.statistic, summary, otherwise=None)
         for report in reports
@@ -114,11 +106,11 @@ def summary_statistics(summary: RunSummary, reports: Reports) -> list[Statistic]
     forwards = sum(f for f, _ in summary.passes.values())
     backwards = sum(b for _, b in summary.passes.values())
     explaining = sum(f + b for view, (f, b) in summary.passes.items() if view != "predictions")
-    last = Statistic(
+    cost = Statistic(
         "passes",
         f"{forwards + backwards:,}",
         f"{forwards:,} forward, {backwards:,} backward"
         + (f"; {sig(explaining / summary.errors)} passes per error" if summary.errors and explaining else ""),
         f"{duration(summary.seconds)} of computing" if summary.seconds is not None else "time was not recorded",
     )
-    return [first, second, *(figure for figure in own if figure is not None), last]
+    return [*(figure for figure in own if figure is not None), cost]

@@ -20,7 +20,12 @@ from whywrong.report.error_view import ErrorView, build
 from whywrong.report.folders import hide_folders, owner_folders
 from whywrong.report.methods.base import Chart
 from whywrong.report.numbers import count
+from whywrong.report.overview.attractors import Attractors, attractors
+from whywrong.report.overview.classes import COLUMNS, class_table
+from whywrong.report.overview.confidence import confidence_chart
+from whywrong.report.overview.strip import strip
 from whywrong.report.pages import STATIC, write_page
+from whywrong.report.primitives.pictures import Pictures
 from whywrong.report.primitives.run_summary import RunSummary
 from whywrong.report.reports import Reports, find_reports
 from whywrong.report.selection import select
@@ -62,19 +67,25 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         chosen, distinct = select(tables, reports, limit)
         description = run_text.describe(tables, summary, reports)
         cases = [build(tables, reports, summary, row, names, number) for number, row in enumerate(chosen, start=1)]
+        pictures = Pictures()
+        for case in cases:
+            case.picture = pictures.add(case.photo)
         causes = planted_causes(tables, reports, cases)
         charts = _charts(tables, reports, summary)
         keys = tables.rows(
             f"select min(key) as first, max(key) as last from items where regexp_matches(key, '{ROOTED}')"
         )
-    first, lead = headline.headline(summary, names, reports)
-    confusions = figures.confusions(summary, names)
-    _illustrate(confusions, cases)
+        classes = class_table(tables, summary, names)
+        confidence = confidence_chart(tables, summary)
+    first, lead = headline.headline(summary, names)
+    confusions, attracting = figures.confusions(summary, names), attractors(summary, names)
+    _illustrate(confusions, attracting, cases)
     script = (STATIC / "report.js").read_text(encoding="utf-8")
     style = (STATIC / "report.css").read_text(encoding="utf-8") + _slots(cases)
     full, reading = _full_bar(reports, summary)
     controls = facets.controls(reports, chosen)
-    statistics = headline.summary_statistics(summary, reports)
+    measured, others = headline.method_leads(summary, reports) if summary.errors else ([], [])
+    description.numbers = headline.method_statistics(summary, reports)
     description.not_shown = run_text.not_shown(reports)
     pieces = _template().generate(
         summary=summary,
@@ -88,7 +99,12 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         lead=lead,
         advice=headline.advice(summary),
         doubts=find_doubts(run.meta, summary),
-        statistics=statistics,
+        statistics=strip(summary, None),
+        leads=[*measured, *others],
+        attractors=attracting,
+        classes=classes,
+        columns=COLUMNS,
+        confidence=confidence,
         charts=charts,
         confusions=confusions,
         matrix=figures.matrix(summary, names),
@@ -98,12 +114,13 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         analyses=analysis_sections(Path(run.path)),
         subject=run_text.subject(run.meta),
         style=style,
+        pictures=pictures.style(),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         version=__version__,
     )
     folders = owner_folders(run.meta, Path(run.path), [key for row in keys for key in row.values() if key])
-    yield from hide_folders(pieces, folders, keep=(style, script))
+    yield from hide_folders(pieces, folders, keep=(style, script, pictures.style()))
 
 
 def _charts(tables: Tables, reports: Reports, summary: RunSummary) -> dict[str, list[Chart]]:
@@ -155,11 +172,18 @@ def _full_bar(reports: Reports, summary: RunSummary) -> tuple[float, str]:
     return (1.0, "") if full is None else (full, reports.ask(report, "measure", measure.reading, full, otherwise=""))
 
 
-def _illustrate(confusions: figures.Confusions, cases: list[ErrorView], most: int = 6) -> None:
-    """Add to each ranked pair the pictures of its errors."""
+def _illustrate(confusions: figures.Confusions, attracting: Attractors, cases: list[ErrorView], most: int = 6) -> None:
+    """Add to each ranked pair and attractor the pictures of its errors."""
     by_pair: dict[tuple[int, int], list[ErrorView]] = {}
+    by_prediction: dict[int, list[ErrorView]] = {}
     for case in cases:
         by_pair.setdefault((case.label, case.predicted), []).append(case)
+        by_prediction.setdefault(case.predicted, []).append(case)
     for row in [*confusions.first, *confusions.rest]:
-        for case in by_pair.get((row.label, row.predicted), [])[:most]:
-            row.tiles.append((case.anchor, case.icon, case.keys[0]))
+        row.tiles += _tiles(by_pair.get((row.label, row.predicted), [])[:most])
+    for attractor in [*attracting.shown, *attracting.rest]:
+        attractor.tiles += _tiles(by_prediction.get(attractor.predicted, [])[:most])
+
+
+def _tiles(cases: list[ErrorView]) -> list[tuple[str, str, str]]:
+    return [(case.anchor, case.picture, case.keys[0]) for case in cases]

@@ -11,6 +11,7 @@ from whywrong.core.registry import methods
 from whywrong.core.status import Status
 from whywrong.report.numbers import count, listed, shown
 from whywrong.report.primitives.run_summary import RunSummary
+from whywrong.report.primitives.sections import Statistic
 from whywrong.report.reports import Reports
 from whywrong.report.tables import Tables
 
@@ -40,12 +41,13 @@ class Ran:
 
 @dataclass(slots=True)
 class Description:
-    """The last section of the report."""
+    """The last section of the report; ``numbers`` are those of the methods and the cost."""
 
     ran: list[Ran] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     stopped: list[tuple[str, str]] = field(default_factory=list)
     run: list[tuple[str, str]] = field(default_factory=list)
+    numbers: list[Statistic] = field(default_factory=list)
     health: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     failed: list[tuple[str, str, str]] = field(default_factory=list)

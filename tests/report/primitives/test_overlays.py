@@ -17,10 +17,10 @@ from whywrong.report.primitives.overlays import (
     density,
     magnitude_png,
     outline,
+    photograph,
     picture,
     signed_png,
     smoothed,
-    tile,
 )
 
 
@@ -107,10 +107,17 @@ def test_a_large_change_is_not_amplified():
     assert amplification(np.full((1, 4, 4), 5.0)) == 20
 
 
-def test_a_tile_is_square_and_small_images_keep_their_pixels():
-    assert opened(tile(Image.new("RGB", (320, 200)))).size == (160, 160)
+def test_a_photograph_is_written_as_webp_where_that_is_smaller_and_a_png_stays_exact():
+    detail = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)).resize((300, 200))
+    stored = io.BytesIO()
+    detail.save(stored, "JPEG", quality=92)
+    assert photograph(stored.getvalue()).startswith("data:image/webp")
+    assert len(photograph(stored.getvalue())) < 4 / 3 * len(stored.getvalue())
+    assert opened(photograph(stored.getvalue())).size == (300, 200)
     small = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8))
-    np.testing.assert_array_equal(np.asarray(opened(tile(small))), np.asarray(small))
+    exact = io.BytesIO()
+    small.save(exact, "PNG")
+    np.testing.assert_array_equal(np.asarray(opened(photograph(exact.getvalue()))), np.asarray(small))
 
 
 def test_cells_are_outlined_along_their_common_border():

@@ -176,18 +176,15 @@ def amplified(change: np.ndarray, longest: int = 1024) -> tuple[str, int]:
     return data_uri(_saved(image, "JPEG", quality=50), "jpeg"), factor
 
 
-def tile(photo: Image.Image, side: int = 160) -> str:
-    """Crop the central square of a photograph for the gallery.
+def photograph(stored: bytes) -> str:
+    """Encode a stored photograph, a PNG or JPEG file, for the page.
 
-    Small images are not changed.
+    It is written as WebP where that is smaller; a PNG stays exact.
     """
-    edge = min(photo.size)
-    left, top = (photo.width - edge) // 2, (photo.height - edge) // 2
-    square = photo.convert("RGB").crop((left, top, left + edge, top + edge))
-    if edge <= 64:
-        return data_uri(_saved(square, "PNG"), "png")
-    square = square.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return data_uri(_saved(square, "JPEG", quality=74), "jpeg")
+    if stored[:4] == b"\x89PNG":
+        return data_uri(stored, "png")
+    smaller = _saved(Image.open(io.BytesIO(stored)).convert("RGB"), "WEBP", quality=72)
+    return data_uri(smaller, "webp") if len(smaller) < len(stored) else data_uri(stored, "jpeg")
 
 
 def picture(pixels: np.ndarray, longest: int = 176) -> str:

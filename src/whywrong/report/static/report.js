@@ -12,6 +12,23 @@
     slider.setAttribute("aria-valuetext", at === 0 ? "as it is" : `${Math.abs(at)} % of the way to ${end}`);
   });
 
+  // A column title sorts its table, first the largest number or the first name; rows of a fold join the table.
+  for (const table of document.querySelectorAll("table.sortable")) {
+    for (const [column, title] of [...table.tHead.rows[0].cells].entries()) {
+      const button = document.createElement("button");
+      button.append(...title.childNodes);
+      title.append(button);
+      button.addEventListener("click", () => {
+        const up = title.getAttribute("aria-sort") ? title.getAttribute("aria-sort") === "descending" : column === 0;
+        for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+        title.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const order = (row) => row.cells[column].dataset.value;
+        const compare = (a, b) => (column ? order(a) - order(b) : order(a) < order(b) ? -1 : 1);
+        table.tBodies[0].append(...[...table.tBodies[0].rows].sort((a, b) => (up ? compare(a, b) : compare(b, a))));
+      });
+    }
+  }
+
   const form = document.querySelector(".filters");
   if (!form) return;
   const gallery = document.querySelector(".gallery");
@@ -132,9 +149,8 @@
       for (const link of entry.section.querySelectorAll("[data-step]")) link.hidden = !shown[i + Number(link.dataset.step)];
       place.textContent = `${number(i + 1)} of ${number(shown.length)}${active.length ? " in the filter" : ""}`;
     });
-    const pair = form.elements.pair.value;
-    for (const link of document.querySelectorAll("a[data-pair]")) {
-      link.setAttribute("aria-current", String(Boolean(pair) && link.dataset.pair === pair));
+    for (const link of document.querySelectorAll("a[data-filter]")) {
+      link.setAttribute("aria-current", String(link.dataset.filter === chosenText()));
     }
   }
 
@@ -165,14 +181,12 @@
     record(address().anchor);
   }
 
-  function only(field, value) {
-    chooseText("");
-    choose(field, value);
-    apply();
+  function only(text) {
+    chooseText(text);
     mark(null);
     record("errors", "pushState");
     document.getElementById("errors").scrollIntoView();
-    field.focus({ preventScroll: true });
+    menu.focus({ preventScroll: true });
   }
 
   form.addEventListener("input", () => {
@@ -240,10 +254,8 @@
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    const pair = [...form.elements.pair.options].find((option) => option.value && option.value === link.dataset.pair);
     const entry = tiles.find(({ section }) => link.hash === `#${section.id}`);
-    if (pair) only(form.elements.pair, pair.value);
-    else if ("suspects" in link.dataset) only(form.elements.suspect, "1");
+    if (link.dataset.filter) only(link.dataset.filter);
     else if (link.dataset.step) step(Number(link.dataset.step), tiles.find(({ section }) => section.contains(link)));
     else if (entry) goTo(entry);
     else return;

@@ -1,0 +1,88 @@
+"""Predicted classes that attract errors, as rows of bars."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from whywrong.report.numbers import count, percent
+from whywrong.report.primitives.run_summary import Pair, RunSummary
+from whywrong.report.tables import Names
+
+LEAST = 2  # errors of a class that attracts them
+
+
+@dataclass(slots=True)
+class Attractor:
+    """A predicted class with the errors that go to it.
+
+    Attributes:
+        predicted: The class; ``name`` is its name.
+        number: Errors predicted as it, of ``classes`` labelled classes.
+        width: Length of its bar, as a share of the longest.
+        note: Share of all errors, and where most of them come from.
+        tiles: Anchor, picture and name of some of its errors.
+        links: Text and address of what else is known about the class.
+    """
+
+    predicted: int
+    name: str
+    number: int
+    classes: int
+    width: float
+    note: str
+    tiles: list[tuple[str, str, str]] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Attractors:
+    """The attractors that are shown, largest first, with a sentence and the scale shared by all bars."""
+
+    reading: str
+    shown: list[Attractor]
+    rest: list[Attractor]
+    most: int
+
+
+def attractors(summary: RunSummary, names: Names, shown: int = 8) -> Attractors:
+    """Rank the predicted classes by the errors that go to them.
+
+    Classes with a single error are not listed.
+    """
+    into: dict[int, list[Pair]] = defaultdict(list)
+    for pair in summary.pairs:
+        into[pair.predicted].append(pair)
+    totals = {predicted: sum(pair.number for pair in pairs) for predicted, pairs in into.items()}
+    ranked = sorted(into, key=lambda predicted: (-totals[predicted], predicted))
+    most = totals[ranked[0]] if ranked else 1
+    found = [
+        Attractor(
+            predicted,
+            names[predicted],
+            totals[predicted],
+            len(into[predicted]),
+            totals[predicted] / most,
+            _note(into[predicted], totals[predicted], summary.errors, names),
+        )
+        for predicted in ranked
+        if totals[predicted] >= LEAST
+    ]
+    return Attractors(_reading(found, summary), found[:shown], found[shown:], most)
+
+
+def _note(pairs: list[Pair], total: int, errors: int, names: Names) -> str:
+    first = max(pairs, key=lambda pair: pair.number)
+    text = f"{percent(total / errors)} of all errors"
+    if len(pairs) == 1:
+        return f"{text}, all from {names[first.label]}"
+    return f"{text}, from {count(len(pairs), 'class', 'classes')}, most often {names[first.label]} ({first.number:,})"
+
+
+def _reading(found: list[Attractor], summary: RunSummary) -> str:
+    if not found:
+        return f"No class is predicted wrongly twice: the {count(summary.errors, 'error')} go to different classes."
+    first, *others = found
+    whence = f", from {count(first.classes, 'class', 'classes')}" if first.classes > 1 else ""
+    second = f"; {others[0].number:,} go to {others[0].name}" if others else ""
+    return f"{first.number:,} of {count(summary.errors, 'error')} go to {first.name}{whence}{second}."

@@ -1,0 +1,112 @@
+"""Histogram of the confidence of right and wrong predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from whywrong.core.statistics import wilson
+from whywrong.report.numbers import count, interval, percent
+from whywrong.report.primitives.run_summary import CONFIDENT, RunSummary
+from whywrong.report.tables import Tables
+
+BINS = 20
+LEAST = 10  # labelled images for a histogram
+WIDTH, HALF = 400, 80  # of the drawing: its width, and the height of each side
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceChart:
+    """Right predictions above the axis and wrong ones under it, on one scale.
+
+    Attributes:
+        reading: The sentence that the chart supports.
+        right, wrong: Numbers of predictions; ``right_path`` and ``wrong_path`` are their bars.
+        axis: Height of the axis in the drawing of ``width`` x ``height`` units.
+        most: Predictions of the longest bar.
+        table: Bin, right and wrong predictions, as texts.
+    """
+
+    reading: str
+    right: int
+    wrong: int
+    right_path: str
+    wrong_path: str
+    width: int
+    height: int
+    axis: int
+    most: int
+    described: str
+    table: list[tuple[str, str, str]]
+
+
+def confidence_chart(tables: Tables, summary: RunSummary) -> ConfidenceChart | None:
+    """Draw the confidence of right and wrong predictions.
+
+    None for few labelled images, or if no prediction has a confidence.
+    """
+    if summary.labelled < LEAST:
+        return None
+    numbers = np.zeros((2, BINS), dtype=np.int64)
+    for row in tables.rows(
+        f"select predicted <> label as wrong, least(cast(floor(confidence * {BINS}) as integer), {BINS - 1}) as bin,"
+        " count(*) as n from predictions where status = 'ok' and label is not null and confidence between 0 and 1"
+        " group by all"
+    ):
+        numbers[int(row["wrong"]), row["bin"]] = row["n"]
+    if not numbers.sum():
+        return None
+    sure = tables.rows(
+        f"select count(*) as n, count_if(predicted <> label) as wrong from predictions"
+        f" where status = 'ok' and label is not null and confidence >= {CONFIDENT}"
+    )[0]
+    most = int(numbers.max())
+    above = round(HALF * numbers[0].max() / most)
+    below = round(HALF * numbers[1].max() / most)
+    reading = _reading(int(sure["wrong"] or 0), sure["n"], summary)
+    edges = [f"{100 * i // BINS} to {100 * (i + 1) // BINS} %" for i in range(BINS)]
+    return ConfidenceChart(
+        reading,
+        int(numbers[0].sum()),
+        int(numbers[1].sum()),
+        _bars(numbers[0], above, -1, most),
+        _bars(numbers[1], above, 1, most),
+        WIDTH,
+        above + max(below, 1),
+        above,
+        most,
+        f"Bars of the confidence of {count(int(numbers[0].sum()), 'right prediction')} and"
+        f" {count(int(numbers[1].sum()), 'wrong prediction')}; the same numbers are in the table below.",
+        [
+            (edge, f"{right:,}", f"{wrong:,}")
+            for edge, right, wrong in zip(edges, *numbers.tolist(), strict=True)
+            if right or wrong
+        ],
+    )
+
+
+def _bars(numbers: np.ndarray, axis: int, direction: int, most: int) -> str:
+    """Draw one side of the axis as a single path."""
+    step = WIDTH / BINS
+    path = ""
+    for i, n in enumerate(numbers.tolist()):
+        if n:
+            height = max(1.0, HALF * n / most)
+            path += f"M{i * step + 1:g} {axis}v{direction * height:.4g}h{step - 2:g}v{-direction * height:.4g}z"
+    return path
+
+
+def _reading(wrong: int, sure: int, summary: RunSummary) -> str:
+    if not sure:
+        return f"No prediction has a confidence of {percent(CONFIDENT)} or more."
+    rate = wilson(wrong, sure)
+    text = (
+        f"Of {count(sure, 'prediction')} with at least {percent(CONFIDENT)} confidence, {wrong:,}"
+        f" {'is' if wrong == 1 else 'are'} wrong ({percent(rate.value)}, 95 % interval {interval(rate)})"
+    )
+    if rate.low > 1 - CONFIDENT:
+        return f"{text}: more than the {percent(1 - CONFIDENT)} that this confidence promises at most."
+    if summary.errors and not wrong:
+        return f"{text}: every error has less confidence than that."
+    return f"{text}."

@@ -1,0 +1,85 @@
+"""Four numbers about the model, under the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from whywrong.core.statistics import wilson
+from whywrong.report.numbers import interval, percent
+from whywrong.report.primitives.run_summary import CONFIDENT, RunSummary
+from whywrong.report.primitives.sections import Statistic
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictCounts:
+    """Numbers of the verdicts of a run.
+
+    Attributes:
+        errors: Errors with a verdict.
+        supported: Those whose cause a test supports.
+        labels: Those whose label is to be checked by a person.
+        undetermined: Those without a cause.
+    """
+
+    errors: int
+    supported: int
+    labels: int
+    undetermined: int
+
+
+def strip(summary: RunSummary, tested: VerdictCounts | None) -> list[Statistic]:
+    """Collect accuracy, errors, the share with a tested cause, and the errors that need a person.
+
+    Args:
+        tested: None if causes were not tested.
+    """
+    return [_accuracy(summary), _errors(summary), _cause(summary, tested), _person(summary, tested)]
+
+
+def _accuracy(summary: RunSummary) -> Statistic:
+    found = summary.accuracy
+    return Statistic(
+        "accuracy",
+        percent(found.value),
+        f"95 % interval {interval(found)}" if summary.labelled else "no labelled image",
+        f"{summary.labelled - summary.errors:,} of {summary.labelled:,} labelled images",
+    )
+
+
+def _errors(summary: RunSummary) -> Statistic:
+    confident = f"{summary.confident:,}" if summary.confident else "none"
+    missing = ((summary.failed, "could not be read"), (summary.waiting, "still to do"))
+    return Statistic(
+        "errors",
+        f"{summary.errors:,}",
+        f"{confident} with at least {percent(CONFIDENT)} confidence" if summary.errors else "",
+        "; ".join(f"{n:,} {text}" for n, text in missing if n),
+    )
+
+
+def _cause(summary: RunSummary, tested: VerdictCounts | None) -> Statistic:
+    title = "errors with a tested cause"
+    if not summary.errors:
+        return Statistic(title, "–", "no error")
+    if tested is None:
+        return Statistic(title, "–", "why was not tested")
+    found = wilson(tested.supported, tested.errors)
+    return Statistic(
+        title,
+        percent(found.value),
+        f"95 % interval {interval(found)}",
+        f"{tested.supported:,} of {tested.errors:,} errors with a verdict",
+    )
+
+
+def _person(summary: RunSummary, tested: VerdictCounts | None) -> Statistic:
+    title = "errors that need a person"
+    if not summary.errors:
+        return Statistic(title, "0", "no error")
+    if tested is None:
+        return Statistic(title, f"{summary.errors:,}", "all, since no cause was tested")
+    return Statistic(
+        title,
+        f"{tested.labels + tested.undetermined:,}",
+        f"{tested.labels:,} labels to check, {tested.undetermined:,} without a cause",
+    )
