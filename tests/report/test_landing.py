@@ -54,6 +54,9 @@ def assert_shows(page, anchor: str) -> None:
 
 
 def tile(page, number: int):
+    """The tile of an error, after as many pages of the gallery as it takes."""
+    while page.locator(f".gallery a[href='#e{number}']").count() == 0:
+        page.locator(".further-tiles button").click()
     return page.locator(f".gallery a[href='#e{number}']")
 
 
@@ -68,7 +71,8 @@ def test_a_click_on_a_tile_shows_its_error(browser, report, width, motion):
         for number in (1, ERRORS // 2, ERRORS):
             tile(page, number).click()
             assert_shows(page, f"e{number}")
-            page.evaluate("scrollTo(0, 0)")
+            page.keyboard.press("Escape")
+            until(page, "() => !document.querySelector('dialog').open")
 
 
 @every_window
@@ -94,16 +98,17 @@ def test_keys_show_the_neighbours(browser, report, motion):
         assert_shows(page, "e152")
 
 
-def test_keys_begin_with_the_error_in_view_and_stop_at_the_ends(browser, report):
+def test_keys_begin_with_the_tile_in_focus_and_stop_at_the_ends(browser, report):
     with opened(browser, report) as page:
         page.keyboard.press("j")
         assert_shows(page, "e1")
         page.keyboard.press("k")
         assert_shows(page, "e1")
-        page.evaluate("document.getElementById('e77').scrollIntoView()")
-        top(page, "e77")
+        page.keyboard.press("Escape")
+        tile(page, 77).focus()
         page.keyboard.press("j")
         assert_shows(page, "e78")
+        page.keyboard.press("Escape")
         tile(page, ERRORS).click()
         page.keyboard.press("j")
         assert_shows(page, f"e{ERRORS}")
@@ -133,8 +138,9 @@ def assert_shows_without(page, anchor: str) -> None:
     until(page, inside, [f"#{anchor}", NEAR])
 
 
+@pytest.mark.parametrize("way", ["Back", "Escape", "gallery"])
 @pytest.mark.parametrize("landed", [True, False], ids=["after it landed", "at once"])
-def test_back_returns_to_the_tile(browser, report, landed):
+def test_back_returns_to_the_tile(browser, report, landed, way):
     with opened(browser, report) as page:
         wanted = tile(page, 170)
         wanted.scroll_into_view_if_needed()
@@ -144,16 +150,47 @@ def test_back_returns_to_the_tile(browser, report, landed):
             assert_shows(page, "e170")
         else:
             until(page, "() => document.querySelector('.case.here') !== null")
-        page.go_back()
-        until(page, "() => document.querySelector('.case.here') === null")
+        go_back(page, way)
         restored = "([tile, y, near]) => Math.abs(tile.getBoundingClientRect().top - y) <= near"
         until(page, restored, [wanted.element_handle(), before, NEAR])
+        until(page, "() => document.activeElement.getAttribute('href') === '#e170'")
+        assert page.evaluate("location.hash") in ("", "#errors")
+
+
+def go_back(page, way: str) -> None:
+    """Leave the dialog and wait until it is closed."""
+    if way == "Back":
+        page.go_back()
+    elif way == "Escape":
+        page.keyboard.press("Escape")
+    else:
+        page.locator("dialog [data-close]").click()
+    until(page, "() => document.querySelector('.case.here') === null && !document.querySelector('dialog').open")
+
+
+@pytest.mark.parametrize("way", ["Back", "Escape"])
+def test_back_from_a_neighbour_returns_to_its_tile(browser, report, way):
+    with opened(browser, report) as page:
+        tile(page, 24).click()
+        page.keyboard.press("j")
+        assert_shows(page, "e25")
+        go_back(page, way)
+        until(page, "() => document.activeElement.getAttribute('href') === '#e25'")
+        assert page.locator(".gallery a[href='#e25']").is_visible()
+
+
+def test_a_deep_link_can_be_left_for_the_gallery(browser, report):
+    with opened(browser, report, fragment="#e90") as page:
+        assert_shows(page, "e90")
+        go_back(page, "Escape")
+        until(page, "() => document.activeElement.getAttribute('href') === '#e90'")
+        assert page.evaluate("location.hash") == "#errors"
 
 
 def test_an_error_hidden_by_the_filter_is_shown_when_a_link_names_it(browser, report):
     with opened(browser, report) as page:
         page.locator("input[name=text]").fill("photo_00")
-        assert page.locator("#e150").is_hidden()
+        assert page.locator(".gallery a[href='#e150']").count() == 0
         page.evaluate("location.hash = '#e150'")
         assert_shows(page, "e150")
         assert page.locator("output").inner_text() == f"{ERRORS} of {ERRORS} shown"
@@ -164,6 +201,6 @@ def test_an_error_can_be_reached_from_its_confusion(browser, report):
         links = page.locator("#where .multiples a")
         for index in (0, links.count() // 2, links.count() - 1):
             link = links.nth(index)
-            link.evaluate("e => { const more = e.closest('details'); if (more) more.open = true; }")
             link.click()
             assert_shows(page, link.get_attribute("href").lstrip("#"))
+            page.keyboard.press("Escape")

@@ -9,7 +9,7 @@ from whywrong.report.error_view import ErrorView
 from whywrong.report.reports import Reports
 from whywrong.report.tables import Tables
 
-TILES = 8
+TILES = 4
 
 
 @dataclass(slots=True)

@@ -10,8 +10,10 @@ from typing import Any
 from markupsafe import Markup
 
 from whywrong.report import answer
-from whywrong.report.facets import badges, facet_numbers, facet_values, measuring
-from whywrong.report.numbers import known, percent, shown, sig
+from whywrong.report.analyses.verdict.one_error import Why, why
+from whywrong.report.analyses.verdict.stored import Verdicts
+from whywrong.report.facets import badges, facet_numbers, facet_values
+from whywrong.report.numbers import NBSP, known, percent, shown, sig
 from whywrong.report.primitives import overlays
 from whywrong.report.primitives.run_summary import CONFIDENT, RunSummary
 from whywrong.report.primitives.sections import Block, Context, Overlay, Panel
@@ -28,7 +30,9 @@ class ErrorView:
         photo: Address of its photograph; empty if none is stored.
         picture: Style class that shows the photograph wherever the page needs it; empty if none is stored.
         scale: Value at which the colours of its signed maps saturate, as text.
-        difficulty: How hard it is, as :class:`whywrong.report.methods.base.Measure` says; ``difficulty_text`` as text.
+        difficulty: How hard it is, as :class:`whywrong.report.methods.base.Measure` says.
+        items: Its item and those that are the same image.
+        why: Its verdict; None without one. ``groups_in`` are the numbers of the groups that it is in.
         start: Number of the overlay shown initially; None for the photograph alone.
         facets, numbers, badges: Its filter values, its sort values, and the text under its tile.
     """
@@ -52,7 +56,6 @@ class ErrorView:
     blocks: list[Block]
     caveats: list[str]
     difficulty: float
-    difficulty_text: str
     confidence: float
     start: int | None
     search: str
@@ -61,6 +64,9 @@ class ErrorView:
     facets: dict[str, str]
     numbers: dict[str, float]
     badges: list[str]
+    items: list[str]
+    why: Why | None
+    groups_in: list[int]
     picture: str = ""
 
     @property
@@ -69,9 +75,9 @@ class ErrorView:
         return f"e{self.number}"
 
     @property
-    def measured(self) -> bool:
-        """Whether its difficulty is known."""
-        return 0 <= self.difficulty < float("inf")
+    def confidence_text(self) -> str:
+        """Its confidence, rounded to whole percent."""
+        return f"{self.confidence:.0%}".replace("%", f"{NBSP}%")
 
     @property
     def small(self) -> bool:
@@ -86,17 +92,26 @@ class ErrorView:
         return [(name, [(n, overlay) for n, overlay in numbered if overlay.group == name]) for name in names]
 
 
-def build(tables: Tables, reports: Reports, summary: RunSummary, row: Row, names: Names, number: int) -> ErrorView:
+def build(
+    tables: Tables,
+    reports: Reports,
+    summary: RunSummary,
+    row: Row,
+    names: Names,
+    number: int,
+    verdicts: Verdicts | None = None,
+) -> ErrorView:
     """Collect everything that the report shows about one error.
 
     The error is a row of :func:`whywrong.report.selection.select`.
     """
+    items = [row["item_id"], *(row["same"] or ())]
+    groups = [] if verdicts is None else verdicts.groups_of(items)
     sections = reports.sections(Context(tables=tables, row=row, names=names, summary=summary))
     found, scale = _overlays([overlay for section in sections for overlay in section.overlays])
     photo, width, height, crop = _photo(tables, row["item_id"])
     keys = [shown(key) for key in [row["key"], *row["copies"]]]
     away = difficulty(reports, row)
-    report = measuring(reports)
     cause = shown(row["item"]["cause"] or "")
     return ErrorView(
         number=number,
@@ -120,9 +135,6 @@ def build(tables: Tables, reports: Reports, summary: RunSummary, row: Row, names
             dict.fromkeys([*answer.caveats(row), *(text for section in sections for text in section.caveats)])
         ),  # two methods may have the same one
         difficulty=away,
-        difficulty_text=reports.ask(report, "measure", report.measure.text, away, otherwise="")
-        if report is not None and report.measure is not None
-        else "",
         confidence=row["confidence"] or 0.0,
         start=next((n for n, overlay in enumerate(found) if overlay.starts), None),
         search=" ".join([*keys, names.whole(row["label"]), names.whole(row["predicted"]), cause]).lower(),
@@ -131,6 +143,9 @@ def build(tables: Tables, reports: Reports, summary: RunSummary, row: Row, names
         facets=facet_values(reports, row),
         numbers=facet_numbers(reports, row),
         badges=badges(reports, row),
+        items=items,
+        why=why(row["verdict"], row["tests"] or [], groups) if row["verdict"] is not None else None,
+        groups_in=[group.number for group in groups],
     )
 
 

@@ -10,7 +10,9 @@ from whywrong.report.reports import Reports
 from whywrong.report.tables import Names
 
 
-def headline(summary: RunSummary, names: Names, reports: Reports | None = None) -> tuple[str, list[str]]:
+def headline(
+    summary: RunSummary, names: Names, reports: Reports | None = None, *, pairs: bool = True
+) -> tuple[str, list[str]]:
     """Say what was found, in a first sentence and those under it.
 
     They contain numbers, and only what was measured.
@@ -19,6 +21,7 @@ def headline(summary: RunSummary, names: Names, reports: Reports | None = None) 
         summary: Counts of the run.
         names: Class names.
         reports: Methods whose sentences are added; None for none.
+        pairs: Whether the most frequent confusion is named.
     """
     if summary.read == 0:
         return "No image has been classified yet.", [f"{count(summary.items, 'image')} are listed."]
@@ -46,7 +49,7 @@ def headline(summary: RunSummary, names: Names, reports: Reports | None = None) 
         f" ({percent(summary.errors / summary.labelled)})."
     )
     measured, others = method_leads(summary, reports) if reports is not None else ([], [])
-    more += [*measured, *_pair_sentences(summary, names), *others]
+    more += [*measured, *(_pair_sentences(summary, names) if pairs else ()), *others]
     return first, more + _unlabelled(summary)
 
 
@@ -85,7 +88,7 @@ def _unlabelled(summary: RunSummary) -> list[str]:
 
 
 def method_leads(summary: RunSummary, reports: Reports) -> tuple[list[str], list[str]]:
-    """Collect the sentences of the methods on all errors, those of the measuring method apart."""
+    """Collect the sentences of methods on all errors, first the measuring one's."""
     first = measuring(reports)
     said = {
         report.method: reports.ask(report, "lead", report.lead, summary, otherwise=[])
@@ -97,7 +100,7 @@ def method_leads(summary: RunSummary, reports: Reports) -> tuple[list[str], list
 
 
 def method_statistics(summary: RunSummary, reports: Reports) -> list[Statistic]:
-    """Collect the numbers of the methods and the cost of the run, each with its interval or its base."""
+    """Collect the numbers of the methods, with intervals, and the cost of the run."""
     own = [
         reports.ask(report, "statistic", report.statistic, summary, otherwise=None)
         for report in reports

@@ -14,12 +14,14 @@ from whywrong._version import __version__
 from whywrong.report import confusions as figures
 from whywrong.report import facets, headline, run_text
 from whywrong.report.analyses.base import analysis_sections
+from whywrong.report.analyses.verdict.stored import read_verdicts
 from whywrong.report.causes import cause_titles, planted_causes
 from whywrong.report.doubts import find_doubts
 from whywrong.report.error_view import ErrorView, build
 from whywrong.report.folders import hide_folders, owner_folders
 from whywrong.report.methods.base import Chart
 from whywrong.report.numbers import count
+from whywrong.report.overview import answer
 from whywrong.report.overview.attractors import Attractors, attractors
 from whywrong.report.overview.classes import COLUMNS, class_table
 from whywrong.report.overview.confidence import confidence_chart
@@ -66,7 +68,10 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         summary = summarize_run(tables, reports)
         chosen, distinct = select(tables, reports, limit)
         description = run_text.describe(tables, summary, reports)
-        cases = [build(tables, reports, summary, row, names, number) for number, row in enumerate(chosen, start=1)]
+        verdicts = read_verdicts(tables)
+        cases = [
+            build(tables, reports, summary, row, names, number, verdicts) for number, row in enumerate(chosen, start=1)
+        ]
         pictures = Pictures()
         for case in cases:
             case.picture = pictures.add(case.photo)
@@ -77,12 +82,17 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         )
         classes = class_table(tables, summary, names)
         confidence = confidence_chart(tables, summary)
-    first, lead = headline.headline(summary, names)
+    first, lead = headline.headline(summary, names, pairs=verdicts is None)
+    doubts = find_doubts(run.meta, summary)
+    cards = answer.cards(verdicts, cases)
+    if verdicts is not None:
+        lead = [*lead, *answer.cause_sentences(verdicts)] if summary.errors else lead
     confusions, attracting = figures.confusions(summary, names), attractors(summary, names)
     _illustrate(confusions, attracting, cases)
+    if verdicts is None and attracting.shown:
+        lead = [*lead, attracting.reading]
     script = (STATIC / "report.js").read_text(encoding="utf-8")
     style = (STATIC / "report.css").read_text(encoding="utf-8") + _slots(cases)
-    full, reading = _full_bar(reports, summary)
     controls = facets.controls(reports, chosen)
     measured, others = headline.method_leads(summary, reports) if summary.errors else ([], [])
     description.numbers = headline.method_statistics(summary, reports)
@@ -97,9 +107,14 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         distinct=distinct,
         headline=first,
         lead=lead,
-        advice=headline.advice(summary),
-        doubts=find_doubts(run.meta, summary),
-        statistics=strip(summary, None),
+        advice=headline.advice(summary) if verdicts is None else None,
+        doubts=doubts,
+        verdicts=verdicts,
+        cards=cards,
+        step=answer.next_step(summary, verdicts, cards, doubts),
+        groups_reading=answer.groups_reading(cards),
+        causes_shown=answer.causes_shown(cases),
+        statistics=strip(summary, verdicts.numbers if verdicts is not None else None),
         leads=[*measured, *others],
         attractors=attracting,
         classes=classes,
@@ -108,8 +123,7 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         charts=charts,
         confusions=confusions,
         matrix=figures.matrix(summary, names),
-        full_bar=full,
-        bar_reading=reading,
+        order_reading=_order_reading(reports, cases),
         method=description,
         analyses=analysis_sections(Path(run.path)),
         subject=run_text.subject(run.meta),
@@ -159,20 +173,14 @@ def _template() -> Any:
     return environment.get_template("report.html.j2")
 
 
-def _full_bar(reports: Reports, summary: RunSummary) -> tuple[float, str]:
-    """Return the value at which a tile's bar is full, and a sentence on bars.
-
-    The sentence is empty without any value.
-    """
+def _order_reading(reports: Reports, cases: list[ErrorView]) -> str:
+    """Say what "hardest first" means; empty if nothing was measured."""
     report = facets.measuring(reports)
-    if report is None or report.measure is None:
-        return 1.0, ""
-    measure = report.measure
-    full = reports.ask(report, "measure", measure.full, summary.numbers.get(report.method), otherwise=None)
-    return (1.0, "") if full is None else (full, reports.ask(report, "measure", measure.reading, full, otherwise=""))
+    measured = report is not None and any(case.difficulty >= 0 for case in cases)
+    return report.measure.reading if measured and report is not None and report.measure is not None else ""
 
 
-def _illustrate(confusions: figures.Confusions, attracting: Attractors, cases: list[ErrorView], most: int = 6) -> None:
+def _illustrate(confusions: figures.Confusions, attracting: Attractors, cases: list[ErrorView], most: int = 4) -> None:
     """Add to each ranked pair and attractor the pictures of its errors."""
     by_pair: dict[tuple[int, int], list[ErrorView]] = {}
     by_prediction: dict[int, list[ErrorView]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from whywrong.report.analyses.verdict.stored import verdicts_of
 from whywrong.report.facets import measuring
 from whywrong.report.reports import Reports
 from whywrong.report.tables import Row, Tables
@@ -17,7 +18,8 @@ def select(tables: Tables, reports: Reports, limit: int) -> tuple[list[Row], int
 
     Returns:
         Rows of view ``errors`` with ``item`` (row of ``items``), ``runner_up``, the row or rows of every method's view
-        under its name (None if missing) and ``copies`` (keys of the items that are the same image), hardest first.
+        under its name (None if missing), ``verdict`` and ``tests`` (None without a verdict), ``copies`` and
+        ``same`` (keys and ids of the items that are the same image), hardest first.
     """
     if not tables.has("errors"):
         return [], 0
@@ -42,12 +44,16 @@ def select(tables: Tables, reports: Reports, limit: int) -> tuple[list[Row], int
     for report in reports:
         one = report.rows_per_error == "one"
         found[report.method] = (tables.by_item if one else tables.grouped_by_item)(report.method, chosen)
+    verdicts, tests = verdicts_of(tables, chosen)
     copies = _copies(tables, chosen)
     rows = [
         Row(
             errors[item],
             item=items.get(item, Row()),
-            copies=copies.get(item, []),
+            copies=[key for _, key in copies.get(item, [])],
+            same=[same for same, _ in copies.get(item, [])],
+            verdict=verdicts.get(item),
+            tests=tests.get(item),
             **{view: rows.get(item) for view, rows in found.items()},
         )
         for item in chosen
@@ -67,12 +73,13 @@ def _explained(tables: Tables, reports: Reports) -> str:
     return f"select item_id, count(*) as methods from ({every}) group by item_id"
 
 
-def _copies(tables: Tables, chosen: list[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _copies(tables: Tables, chosen: list[str]) -> dict[str, list[tuple[str, str]]]:
+    """Find the items that repeat an image, with their keys."""
+    found: dict[str, list[tuple[str, str]]] = {}
     wanted = set(chosen)
-    for row in tables.rows("select same_as, key from items where same_as is not null order by key"):
+    for row in tables.rows("select item_id, same_as, key from items where same_as is not null order by key"):
         if row["same_as"] in wanted:
-            found.setdefault(row["same_as"], []).append(row["key"])
+            found.setdefault(row["same_as"], []).append((row["item_id"], row["key"]))
     return found
 
 

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from whywrong.report.overview.strip import VerdictCounts, strip
+from whywrong.report.analyses.verdict.stored import VerdictCounts
+from whywrong.report.overview.strip import strip
 from whywrong.report.primitives.run_summary import RunSummary
 
 SUMMARY = RunSummary(items=33, read=30, labelled=30, errors=12, failed=1, waiting=2, confident=3)

@@ -58,19 +58,15 @@ class Facet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """How hard an error is, as a number for the bar of its tile and the order of the gallery.
+    """How hard an error is, as a number for the order of the gallery.
 
     Attributes:
         value: Value of an error; infinite if the search found nothing, negative if there was no search.
-        text: A value as text for people.
-        full: Value at which a bar is full, given the method's numbers of the run; None without any value.
-        reading: A sentence on bars and numbers, given that value.
+        reading: A sentence that says what is measured, and in which unit.
     """
 
     value: Callable[[Row], float]
-    text: Callable[[float], str]
-    full: Callable[[Any], float | None]
-    reading: Callable[[float], str]
+    reading: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,7 @@ class Attractors:
     most: int
 
 
-def attractors(summary: RunSummary, names: Names, shown: int = 8) -> Attractors:
+def attractors(summary: RunSummary, names: Names, shown: int = 6) -> Attractors:
     """Rank the predicted classes by the errors that go to them.
 
     Classes with a single error are not listed.

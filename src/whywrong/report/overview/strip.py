@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from whywrong.core.statistics import wilson
+from whywrong.report.analyses.verdict.stored import VerdictCounts
 from whywrong.report.numbers import interval, percent
 from whywrong.report.primitives.run_summary import CONFIDENT, RunSummary
 from whywrong.report.primitives.sections import Statistic
-
-
-@dataclass(frozen=True, slots=True)
-class VerdictCounts:
-    """Numbers of the verdicts of a run.
-
-    Attributes:
-        errors: Errors with a verdict.
-        supported: Those whose cause a test supports.
-        labels: Those whose label is to be checked by a person.
-        undetermined: Those without a cause.
-    """
-
-    errors: int
-    supported: int
-    labels: int
-    undetermined: int
 
 
 def strip(summary: RunSummary, tested: VerdictCounts | None) -> list[Statistic]:

@@ -2,6 +2,34 @@
 (() => {
   document.documentElement.classList.add("js");
 
+  // What is folded is written inside noscript, which is mere text here, and becomes elements when it is opened.
+  function elements(text) {
+    const holder = document.createElement("template");
+    holder.innerHTML = text;
+    return holder.content;
+  }
+
+  function unfold(fold) {
+    const held = fold.querySelector(":scope > noscript");
+    if (held) held.replaceWith(elements(held.textContent));
+  }
+
+  // What is named may lie in a fold that was not opened yet.
+  function reveal(id) {
+    for (const fold of id ? document.querySelectorAll("details.lazy") : []) {
+      const held = fold.querySelector(":scope > noscript");
+      if (!held || !held.textContent.includes(`id="${id}"`)) continue;
+      unfold(fold);
+      fold.open = true;
+    }
+  }
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    if (link) reveal(link.hash.slice(1));
+  }, true);
+  document.addEventListener("toggle", ({ target }) => target.open && target.matches("details.lazy") && unfold(target), true);
+
   // The slider mixes the image with a changed version: below zero the one deeper into the predicted class.
   document.addEventListener("input", (event) => {
     const slider = event.target.closest(".slide input");
@@ -12,35 +40,61 @@
     slider.setAttribute("aria-valuetext", at === 0 ? "as it is" : `${Math.abs(at)} % of the way to ${end}`);
   });
 
-  // A column title sorts its table, first the largest number or the first name; rows of a fold join the table.
+  // A command is copied by its button; where that is not allowed, it is selected.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button.copy");
+    if (!button) return;
+    const code = button.parentElement.querySelector("code");
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(code);
+      button.textContent = "Selected";
+    }
+  });
+
+  // A column title sorts its table: names from the first, numbers from the largest. Folded rows join it.
   for (const table of document.querySelectorAll("table.sortable")) {
+    const fold = document.querySelector("details.rows");
+    const body = table.tBodies[0];
+    const join = () => {
+      if (!fold || !fold.isConnected) return;
+      unfold(fold);
+      body.append(...fold.querySelectorAll("tbody > tr"));
+      fold.remove();
+    };
+    if (fold) fold.addEventListener("toggle", join);
     for (const [column, title] of [...table.tHead.rows[0].cells].entries()) {
       const button = document.createElement("button");
       button.append(...title.childNodes);
       title.append(button);
       button.addEventListener("click", () => {
+        join();
         const up = title.getAttribute("aria-sort") ? title.getAttribute("aria-sort") === "descending" : column === 0;
         for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
         title.setAttribute("aria-sort", up ? "ascending" : "descending");
         const order = (row) => row.cells[column].dataset.value;
         const compare = (a, b) => (column ? order(a) - order(b) : order(a) < order(b) ? -1 : 1);
-        table.tBodies[0].append(...[...table.tBodies[0].rows].sort((a, b) => (up ? compare(a, b) : compare(b, a))));
+        body.append(...[...body.rows].sort((a, b) => (up ? compare(a, b) : compare(b, a))));
       });
     }
   }
 
   const form = document.querySelector(".filters");
   if (!form) return;
+  const PAGE = 24;
   const gallery = document.querySelector(".gallery");
-  const sections = document.querySelector(".cases");
+  const cases = document.querySelector(".cases");
+  const viewer = document.querySelector("dialog.viewer");
   const output = form.querySelector("output");
   const empty = document.querySelector(".empty");
+  const further = document.querySelector(".further-tiles");
   const number = (n) => n.toLocaleString("en");
-  const tiles = [...gallery.children].map((tile) => ({
-    tile,
-    section: document.getElementById(tile.dataset.for),
-    ...tile.dataset,
-  }));
+  const held = (place) => (place ? place.textContent : "");
+  const texts = held(cases.querySelector("noscript")).split("<!--case-->").slice(1);
+  const more = elements(held(document.querySelector("noscript.pages"))).querySelectorAll("li[data-for]");
+  const tiles = [...gallery.children, ...more].map((tile, i) => ({ tile, text: texts[i], article: null, ...tile.dataset }));
   // An order compares the attribute of tiles that its option names; what is unknown, below zero, comes last.
   function place(entry, { by, down }) {
     const value = entry.tile.getAttribute(`data-${by}`) === "inf" ? Infinity : Number(entry.tile.getAttribute(`data-${by}`));
@@ -51,14 +105,14 @@
   const { order: menu, text: search } = form.elements;
   // Every other control compares the attribute of a tile that has its name.
   const narrowing = [...form.elements].filter((field) => field.name && field !== menu && field !== search);
-  const statements = [...document.querySelectorAll("[data-statement]")].map((place) => ({
-    place,
-    unfiltered: [...place.childNodes],
-  }));
+  const statement = document.querySelector("[data-statement]");
+  const unfiltered = [...statement.childNodes];
   const written = menu.value; // the order in which the page was written
   let order = written;
-  let landing = 0; // the frame that looks again whether it stands where it should
-  let here = null; // the error that was gone to last
+  let fitting = tiles; // the errors of the filter, in order
+  let pages = 1; // how many of them are in the gallery, in pages
+  let here = null; // the error in the dialog
+  let opener = null; // what had the focus when the dialog was opened, and on which error
 
   // What is chosen: in the controls, and in the address, so that a reload or a copied link shows the same errors.
 
@@ -91,12 +145,11 @@
     return { anchor, text: rest.join("&") };
   }
 
-  function record(anchor, change = "replaceState") {
+  function record(anchor, change = "replaceState", opened = false) {
     const text = chosenText();
     const hash = text ? `#${anchor || "errors"}&${text}` : anchor ? `#${anchor}` : "";
     try {
-      history[change]({ chosen: text }, "", hash || location.href.split("#")[0]);
-      history.scrollRestoration = here ? "manual" : "auto"; // heights below the gallery are known only when drawn
+      history[change]({ chosen: text, opened }, "", hash || location.href.split("#")[0]);
     } catch {
       // A page inside another may be kept from changing its address.
     }
@@ -104,8 +157,17 @@
 
   // What is shown, and the sentences that say so.
 
+  const has = (entry, name, value) => (name === "group" ? entry.group.split(" ").includes(value) : entry[name] === value);
+
+  function fits(entry, without = null) {
+    const words = without === search ? [] : search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    return (
+      narrowing.every((field) => field === without || !chosen(field) || has(entry, field.name, chosen(field))) &&
+      words.every((word) => entry.search.includes(word))
+    );
+  }
+
   function apply() {
-    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     if (menu.value !== order) {
       order = menu.value;
       const { dataset } = menu.selectedOptions[0];
@@ -114,59 +176,54 @@
         const difference = compare(a, b);
         return Number.isNaN(difference) ? b.confidence - a.confidence : difference;
       });
-      for (const entry of tiles) {
-        gallery.append(entry.tile);
-        sections.append(entry.section);
-      }
     }
-    for (const entry of tiles) {
-      const fits =
-        narrowing.every((field) => !chosen(field) || entry[field.name] === chosen(field)) &&
-        words.every((word) => entry.search.includes(word));
-      entry.tile.hidden = entry.section.hidden = !fits;
-    }
-    say(visible());
+    fitting = tiles.filter((entry) => fits(entry));
+    pages = 1;
+    draw();
+    say();
   }
 
-  const visible = () => tiles.filter((entry) => !entry.section.hidden);
+  function draw(number = PAGE * pages) {
+    gallery.replaceChildren(...fitting.slice(0, number).map((entry) => entry.tile));
+    const left = fitting.length - number;
+    further.hidden = left <= 0;
+    if (left > 0) further.querySelector("button").textContent = `Show ${Math.min(left, PAGE)} more of ${left}`;
+  }
 
-  function say(shown) {
+  function say() {
     const active = [...narrowing, search].filter(chosen);
-    const all = number(tiles.length);
-    output.textContent = `${number(shown.length)} of ${all} shown`;
-    empty.hidden = shown.length > 0;
-    for (const { place, unfiltered } of statements) {
-      const is = shown.length === 1 ? "is" : "are";
-      const sentence = `${number(shown.length)} of ${tiles.length === 1 ? "1 error" : `${all} errors`} ${is} shown. Filter: `;
-      place.replaceChildren(...(active.length ? [sentence, ...active.map(chip)] : unfiltered));
+    const count = `${number(fitting.length)} of ${number(tiles.length)} shown`;
+    output.textContent = count;
+    statement.replaceChildren(...(active.length ? [`${count}: `, ...active.map((field) => chip(field))] : unfiltered));
+    empty.hidden = fitting.length > 0;
+    if (!empty.hidden) {
+      const without = (field) => tiles.filter((entry) => fits(entry, field)).length;
+      empty.querySelector(".chips").replaceChildren(...active.map((field) => chip(field, without(field))));
     }
     for (const place of document.querySelectorAll("[data-order]")) {
       const words = menu.selectedOptions[0].textContent.trim();
       place.textContent = `${words[0].toUpperCase()}${words.slice(1)}`;
     }
-    shown.forEach((entry, i) => {
-      const place = entry.section.querySelector(".place");
-      for (const link of entry.section.querySelectorAll("[data-step]")) link.hidden = !shown[i + Number(link.dataset.step)];
-      place.textContent = `${number(i + 1)} of ${number(shown.length)}${active.length ? " in the filter" : ""}`;
-    });
     for (const link of document.querySelectorAll("a[data-filter]")) {
       link.setAttribute("aria-current", String(link.dataset.filter === chosenText()));
     }
+    if (here) steps();
   }
 
-  function chip(field) {
+  function words(field) {
     const label = field.closest("label").textContent.trim();
-    const what =
-      field === search
-        ? `search “${chosen(field)}”`
-        : field.type === "checkbox"
-          ? label.toLowerCase()
-          : `${label.split("\n")[0].toLowerCase()} ${field.selectedOptions[0].textContent.replace(/\s*\([\d,]+\)$/, "")}`;
+    if (field === search) return `search “${chosen(field)}”`;
+    if (field.type === "checkbox") return label.toLowerCase();
+    return `${label.split("\n")[0].toLowerCase()} ${field.selectedOptions[0].textContent.replace(/\s*\([\d,]+\)$/, "")}`;
+  }
+
+  function chip(field, left = null) {
+    const what = words(field);
     const button = document.createElement("button");
     button.type = "button";
     button.className = "chip";
-    button.textContent = `${what} ×`;
-    button.setAttribute("aria-label", `Remove the filter: ${what}`);
+    button.textContent = left === null ? `${what} ×` : `${what} × (${number(left)} without it)`;
+    button.setAttribute("aria-label", `Remove the filter: ${what}${left === null ? "" : `, which leaves ${number(left)}`}`);
     button.addEventListener("click", () => {
       choose(field, "");
       apply();
@@ -183,10 +240,9 @@
 
   function only(text) {
     chooseText(text);
-    mark(null);
     record("errors", "pushState");
     document.getElementById("errors").scrollIntoView();
-    menu.focus({ preventScroll: true });
+    (gallery.querySelector("a") || menu).focus({ preventScroll: true });
   }
 
   form.addEventListener("input", () => {
@@ -198,77 +254,146 @@
     event.preventDefault();
     reset();
   });
-  empty.querySelector("button").addEventListener("click", reset);
+  empty.querySelector("[data-reset]").addEventListener("click", reset);
+  further.addEventListener("click", (event) => {
+    if (!event.target.closest("button")) return;
+    pages += 1;
+    draw();
+    fitting[PAGE * (pages - 1)].tile.querySelector("a").focus({ preventScroll: true });
+  });
 
-  // Going from error to error.
+  // One error at a time, in a dialog over the gallery.
 
-  function mark(entry) {
-    if (here) here.section.classList.remove("here");
+  function article(entry) {
+    entry.article = entry.article || elements(entry.text).querySelector("article");
+    return entry.article;
+  }
+
+  function show(entry) {
+    if (!fitting.includes(entry)) chooseText("");
+    if (!viewer.open) opener = { entry, focus: document.activeElement };
     here = entry;
-    if (here) here.section.classList.add("here");
+    const shown = article(entry);
+    shown.classList.add("here");
+    viewer.setAttribute("aria-labelledby", `${entry.for}-t`);
+    viewer.replaceChildren(shown);
+    steps();
+    if (!viewer.open) viewer.showModal();
+    viewer.scrollTop = 0;
+    shown.querySelector("h3").focus({ preventScroll: true });
+  }
+
+  function steps() {
+    const at = fitting.indexOf(here);
+    for (const link of here.article.querySelectorAll("[data-step]")) link.hidden = !fitting[at + Number(link.dataset.step)];
+    const filtered = fitting.length < tiles.length;
+    here.article.querySelector(".place").textContent =
+      `${number(at + 1)} of ${number(fitting.length)}${filtered ? " in the filter" : ""}`;
+  }
+
+  // Closing returns to what was clicked, or to the tile of the error that was shown last.
+  function hide() {
+    if (!here) return;
+    const entry = here;
+    here = null;
+    viewer.close();
+    viewer.replaceChildren();
+    if (opener && opener.entry === entry && opener.focus.isConnected && opener.focus !== document.body) {
+      opener.focus.focus({ preventScroll: true });
+      return;
+    }
+    const at = fitting.indexOf(entry);
+    if (at >= PAGE * pages) {
+      pages = Math.ceil((at + 1) / PAGE);
+      draw();
+    }
+    entry.tile.scrollIntoView({ block: "nearest" });
+    entry.tile.querySelector("a").focus({ preventScroll: true });
   }
 
   function goTo(entry) {
-    if (entry.section.hidden) chooseText("");
-    if (here === entry && address().anchor === entry.section.id) land(entry.section);
-    else location.hash = entry.section.id;
+    const opened = here ? Boolean(history.state && history.state.opened) : true;
+    const change = here ? "replaceState" : "pushState"; // Back closes the dialog, wherever one went in it
+    show(entry);
+    record(entry.for, change, opened);
   }
 
-  // What is above it gets its true height when it is first drawn, which may move it for some frames.
-  function land(section, frames = 12) {
-    section.scrollIntoView();
-    if (frames && here && here.section === section) landing = requestAnimationFrame(() => land(section, frames - 1));
+  function leave() {
+    if (history.state && history.state.opened) history.back();
+    else {
+      hide();
+      record("errors");
+    }
   }
 
-  // Whoever moves or goes back is not pulled to where the page was still landing.
-  for (const event of ["wheel", "touchstart", "pointerdown", "keydown", "popstate"]) {
-    addEventListener(event, () => cancelAnimationFrame(landing), { capture: true, passive: true });
-  }
+  viewer.addEventListener("cancel", (event) => {
+    event.preventDefault();
+    leave();
+  });
+  viewer.addEventListener("close", () => here && !viewer.open && leave()); // a browser closes it on a second Escape
+  viewer.addEventListener("click", (event) => event.target === viewer && leave());
 
-  function step(by, from) {
-    const shown = visible();
-    if (!shown.length) return;
-    const box = (entry) => entry.section.getBoundingClientRect();
-    const inView = (entry) => box(entry).bottom > 120 && box(entry).top < innerHeight;
-    let at = shown.indexOf(from || (here && inView(here) ? here : shown.find((entry) => inView(entry))));
-    if (at < 0) at = box(shown[0]).top > 0 ? -1 : shown.length;
-    const next = shown[at + by];
+  function step(by) {
+    const tile = document.activeElement && document.activeElement.closest(".gallery > li");
+    const from = here || fitting.find((entry) => entry.tile === tile);
+    const next = fitting[from ? fitting.indexOf(from) + by : 0];
     if (next) goTo(next);
   }
 
   function arrive() {
     const { anchor, text } = address();
-    const known = history.state && typeof history.state.chosen === "string" ? history.state.chosen : text;
-    if (known || history.state) chooseText(known);
-    const entry = tiles.find(({ section }) => section.id === anchor);
-    if (!entry && here) here.tile.querySelector("a").focus({ preventScroll: true });
-    mark(entry || null);
-    if (entry) {
-      if (entry.section.hidden) chooseText("");
-      land(entry.section);
-      entry.section.querySelector("h3").focus({ preventScroll: true });
-    }
-    record(anchor);
+    const state = history.state && typeof history.state.chosen === "string" ? history.state : null;
+    const known = state ? state.chosen : text;
+    if ((known || state) && known !== chosenText()) chooseText(known);
+    const entry = tiles.find((one) => one.for === anchor);
+    if (entry) show(entry);
+    else hide();
+    record(anchor, "replaceState", Boolean(state && state.opened));
+    if (!entry && anchor === "errors" && !state) document.getElementById("errors").scrollIntoView();
   }
 
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    const entry = tiles.find(({ section }) => link.hash === `#${section.id}`);
+    const entry = tiles.find((one) => link.hash === `#${one.for}`);
     if (link.dataset.filter) only(link.dataset.filter);
-    else if (link.dataset.step) step(Number(link.dataset.step), tiles.find(({ section }) => section.contains(link)));
+    else if (link.dataset.step) step(Number(link.dataset.step));
+    else if (link.dataset.close !== undefined) leave();
     else if (entry) goTo(entry);
-    else return;
+    else if (here && link.hash.length > 1 && viewer.contains(link)) {
+      const target = link.hash;
+      hide();
+      record(target.slice(1));
+      const place = document.getElementById(target.slice(1));
+      if (place) place.scrollIntoView();
+    } else return;
     event.preventDefault();
   });
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select, textarea, [type=search]")) return;
     const by = { j: 1, k: -1, ArrowRight: 1, ArrowLeft: -1 }[event.key];
     // Arrows belong to the control or the scrolled table in focus.
-    if (!by || (event.key.length > 1 && event.target.closest("input, summary, [role=region]"))) return;
+    if (!by || (event.key.length > 1 && (!here || event.target.closest("input, summary, [role=region]")))) return;
     event.preventDefault();
     step(by);
   });
+
+  // On paper the gallery is whole and the first errors follow in full.
+  const ON_PAPER = 6;
+  function toPaper() {
+    if (cases.querySelector("article")) return;
+    draw(fitting.length);
+    for (const entry of fitting.slice(0, ON_PAPER)) cases.append(article(entry));
+  }
+  function fromPaper() {
+    for (const shown of cases.querySelectorAll(":scope > article")) shown.remove();
+    draw();
+    if (here) show(here);
+  }
+  addEventListener("beforeprint", toPaper);
+  addEventListener("afterprint", fromPaper);
+  matchMedia("print").addEventListener("change", ({ matches }) => (matches ? toPaper() : fromPaper()));
+
   addEventListener("hashchange", arrive);
   apply();
   arrive();

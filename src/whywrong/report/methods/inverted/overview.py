@@ -85,28 +85,10 @@ def distance(row: Row) -> float:
     return 255 * fix["rho_linf"] if fix["status"] == Status.OK else float("inf")
 
 
-def _text(away: float) -> str:
-    if away < 0:
-        return "not measured"
-    return "no change found" if away == float("inf") else f"{sig(away)} grey levels"
-
-
-def _full(found: Distances | None) -> float | None:
-    """Return the distance at which a tile's bar is full.
-
-    It is the 95th percentile, in grey levels.
-    """
-    return float(np.quantile(found.values, 0.95)) if found is not None and len(found.values) else None
-
-
-def _reading(full: float) -> str:
-    return (
-        "The bar and the number on a tile show the smallest change found that corrects the prediction. All bars share"
-        f" one scale, from 0 to {full:.3g} grey levels."
-    )
-
-
-MEASURE = Measure(value=distance, text=_text, full=_full, reading=_reading)
+MEASURE = Measure(
+    value=distance,
+    reading="Hardness is the smallest change found that corrects the prediction, in grey levels.",
+)
 
 
 def lead(summary: RunSummary) -> list[str]:

@@ -1,0 +1,195 @@
+"""The first screen of the report: what was found, in which groups, and what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from whywrong.core.statistics import wilson
+from whywrong.report.analyses.verdict.stored import UNDETERMINED, Group, Verdicts
+from whywrong.report.doubts import Doubt
+from whywrong.report.error_view import ErrorView
+from whywrong.report.numbers import count, interval, listed, percent, sig
+from whywrong.report.primitives.run_summary import RunSummary
+
+PICTURES, NAMED = 4, 4
+COMMAND = "whywrong verdict RUN"
+SHORT = {
+    "label": "wrong or ambiguous label",
+    "corruption": "damaged image",
+    "adversarial": "adversarial change",
+    "spurious": "misleading cue",
+    "occluded": "hidden or cut-off object",
+    "confusion": "similar classes",
+    "shift": "unfamiliar image",
+}
+
+
+@dataclass(slots=True)
+class Card:
+    """A group as a card, with some of its errors.
+
+    Attributes:
+        group: The group.
+        share: Its share of all errors.
+        gain: What its action was measured to gain; empty if that was not measured.
+        command: Command or step that carries the action out; empty if there is none.
+        tiles: Anchor, picture, name and whether it is enlarged by whole pixels, of up to four errors.
+        inside: Number of its errors in the gallery.
+        second: Other causes that its errors may have, in words.
+        all: Anchor and name of its errors in the gallery.
+    """
+
+    group: Group
+    share: str
+    gain: str
+    command: str
+    tiles: list[tuple[str, str, str, bool]] = field(default_factory=list)
+    inside: int = 0
+    second: str = ""
+    all: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The next thing to do, with a filter of the gallery or a command."""
+
+    text: str
+    filter: str = ""
+    link: str = ""
+    command: str = ""
+
+
+def cards(verdicts: Verdicts | None, cases: Sequence[ErrorView]) -> list[Card]:
+    """Make a card for each group, tested ones first, the largest of them first."""
+    if verdicts is None:
+        return []
+    by_item = {item: case for case in cases for item in case.items}
+    made = []
+    for group in verdicts.groups:
+        members = list({id(by_item[item]): by_item[item] for item in group.members if item in by_item}.values())
+        gain, command = _gain(group)
+        tiles = [(case.anchor, case.picture, case.keys[0], case.small) for case in members[:PICTURES]]
+        links = [(case.anchor, case.keys[0]) for case in members]
+        share = percent(group.share)
+        made.append(Card(group, share, gain, command, tiles, len(members), _second(group, members), links))
+    return made
+
+
+def _second(group: Group, members: Sequence[ErrorView]) -> str:
+    """Count the causes of the members that are not that of the group."""
+    others: dict[str, int] = {}
+    for case in members:
+        if case.why is not None and case.why.mark.cause not in (group.cause, UNDETERMINED):
+            others[case.why.mark.cause] = others.get(case.why.mark.cause, 0) + 1
+    ranked = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    return listed([f"{cause} ({number:,})" for cause, number in ranked[:2]])
+
+
+def _gain(group: Group) -> tuple[str, str]:
+    """Say what the best action of a group was measured to gain."""
+    arms: Mapping[str, Mapping] = {
+        row["arm"]: row for row in group.advice if not row["advised"] or row["arm"] == "action"
+    }
+    action, sham = arms.get("action"), arms.get("sham")
+    if action is None or not action["n_held"]:
+        return "", ""
+    found = wilson(int(action["mended"]), int(action["n_held"]))
+    text = (
+        f"Measured: corrects {action['mended']:,} of {count(action['n_held'], 'held-out error')}"
+        f" (95 % interval {interval(found)})"
+    )
+    if sham is not None and sham["n_held"]:
+        text += f", the same elsewhere {sham['mended']:,} of {sham['n_held']:,}"
+    broken = action["negative_flips"]
+    if broken is not None:
+        text += f"; {count(broken, 'correct image')} {'turns' if broken == 1 else 'turn'} wrong"
+    if not action["advised"]:
+        return f"{text}. Not advised: it does not gain enough on balance.", ""
+    return f"{text}.", action["command"] or ""
+
+
+def cause_sentences(verdicts: Verdicts) -> list[str]:
+    """Count the errors whose cause is tested, suspected and unknown, as one paragraph."""
+    tested: Counter[str] = Counter()
+    looks: Counter[str] = Counter()
+    for (cause, outcome), n in verdicts.causes.items():
+        if outcome == "supported":
+            tested[cause] += n
+        elif cause != UNDETERMINED:
+            looks[cause] += n
+    sentences = []
+    if tested:
+        sentences.append(f"A test supports the cause of {count(tested.total(), 'error')}: {_counted(tested)}.")
+    else:
+        sentences.append("No test supports a cause.")
+    if looks:
+        sentences.append(f"{looks.total():,} more only look like {_counted(looks)}.")
+    if verdicts.numbers.undetermined:
+        sentences.append(f"{verdicts.numbers.undetermined:,} are undetermined.")
+    return [" ".join(sentences)]
+
+
+def _counted(causes: Counter[str]) -> str:
+    ranked = sorted(causes.items(), key=_most)
+    parts = [f"{SHORT.get(cause, cause)} ({n:,})" for cause, n in ranked[:NAMED]]
+    rest = sum(n for _, n in ranked[NAMED:])
+    return listed([*parts, f"others ({rest:,})"] if rest else parts)
+
+
+def groups_reading(made: Sequence[Card]) -> str:
+    """Say how many groups there are, and how many of them are tested."""
+    tested = sum(not card.group.suspected for card in made)
+    text = f"{count(len(made), 'group')}, {tested:,} of them tested"
+    return (
+        f"{text}; those not tested are called suspected. An error may be in several."
+        if tested < len(made)
+        else f"{text}."
+    )
+
+
+def causes_shown(cases: Sequence[ErrorView]) -> list[tuple[str, int]]:
+    """Count the errors of the gallery by cause, most first."""
+    numbers: dict[str, int] = {}
+    for case in cases:
+        if case.why is not None:
+            numbers[case.why.mark.cause] = numbers.get(case.why.mark.cause, 0) + 1
+    return sorted(numbers.items(), key=_most)
+
+
+def _most(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
+
+
+def next_step(summary: RunSummary, verdicts: Verdicts | None, made: Sequence[Card], doubts: Sequence[Doubt]) -> Step:
+    """Choose the one thing to do next; there always is one."""
+    if doubts and doubts[0].serious:
+        return Step(f"{doubts[0].title}. {doubts[0].action}")
+    if summary.read == 0:
+        return Step("Start or resume the run; the report then shows what was found.")
+    if not summary.labelled:
+        return Step("Give labels, and diagnose again into a new folder.")
+    if not summary.errors:
+        return Step(
+            "Nothing is suspect here. Test on more or harder images: this sample leaves room for an error rate of"
+            f" {percent(1 - summary.accuracy.low)}."
+        )
+    if verdicts is None:
+        return Step("Why was not tested. Run:", command=COMMAND)
+    for card in made:
+        if card.command:
+            return Step(
+                card.group.action, filter=f"group={card.group.number}", link="Show the errors", command=card.command
+            )
+    for card in made:
+        if card.group.action and card.inside:
+            link = f"Show the {sig(card.inside)}" if card.inside > 1 else "Show it"
+            return Step(card.group.action, filter=f"group={card.group.number}", link=link)
+    if verdicts.numbers.labels:
+        return Step("Check the labels that look wrong.", filter="cause=label", link="Show them")
+    return Step(
+        "No group stands out. Read the errors that the model is most confident in first.",
+        filter="order=sure",
+        link="Show them",
+    )
