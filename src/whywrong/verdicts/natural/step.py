@@ -52,7 +52,7 @@ def with_natural_rules(
     for row, finding in zip(rows.tolist(), natural_findings(errors, correct), strict=True):
         if finding is None:
             continue
-        classes = {"label": names[cases.label[row]], "predicted": names[cases.predicted[row]]}
+        classes = {"label": names[int(cases.label[row])], "predicted": names[int(cases.predicted[row])]}
         found[row] = replace(
             verdicts[row],
             cause=finding.cause,
