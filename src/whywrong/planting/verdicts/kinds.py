@@ -18,7 +18,7 @@ from whywrong.planting.verdicts.blends import Blend, nearest_classes
 from whywrong.planting.verdicts.marks import Cue, make_background, make_cue, make_mark
 from whywrong.planting.verdicts.subjects import Subjects
 
-_MAKERS = 16  # images on which a cue is optimised
+_MAKERS = 12  # images on which a cue is optimised
 _TESTED, _LEARNT = 48, 0.15  # images on which a drawn cue is tried, and the share that it must turn to one class
 _REPLACED = ("shared-patch",)  # by marks with jitter
 

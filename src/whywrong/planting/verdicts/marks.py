@@ -22,7 +22,7 @@ from whywrong.planting.batch import SEVERITIES, Candidate, PlantingBatch
 _AREAS = (0.04, 0.07, 0.10, 0.15, 0.22)  # of a mark, by severity
 _OPACITIES = (0.25, 0.35, 0.5, 0.65, 0.8)  # of a background
 _REACHED = 0.5  # share of the images of the optimisation that must follow a cue
-_STEPS = 40
+_STEPS = 30
 _SHIFT = 0.03  # largest shift of a cue, as a share of the picture's side
 _SIZE, _FAINT, _GAIN = 0.12, 0.15, 0.10  # largest change of size, loss of opacity, change of a colour
 _MIDDLE = 0.6  # side of the middle that a background leaves free, as a share of the picture's side
