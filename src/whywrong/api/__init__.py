@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whywrong.api.benchmarks import benchmark_verdicts, check_benchmark
 from whywrong.api.claims import check_figure, draw_claim, reproduce_claim, reproduce_claims
 from whywrong.api.planted import check_planting, plant
 from whywrong.api.reading import load_classifier, open_data, open_model, open_pair, open_run
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from whywrong.runs.progress import Progress
 
 __all__ = [
+    "benchmark_verdicts",
     "check",
+    "check_benchmark",
     "check_figure",
     "check_planting",
     "check_settings",

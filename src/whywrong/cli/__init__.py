@@ -14,7 +14,20 @@ from typing import Annotated, NoReturn, cast
 
 import typer
 
-from whywrong.cli import check, demo, diagnose, doctor, explain, plant, query, report, reproduce, spurious, verdict
+from whywrong.cli import (
+    benchmark,
+    check,
+    demo,
+    diagnose,
+    doctor,
+    explain,
+    plant,
+    query,
+    report,
+    reproduce,
+    spurious,
+    verdict,
+)
 from whywrong.cli.help import PlainCommand, PlainGroup
 from whywrong.cli.streams import count, left_threads, plain_warnings, prepare_streams, say
 from whywrong.core.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_WRONG_USE, WhyWrongError
@@ -41,6 +54,7 @@ for command, short in (
     (doctor.doctor, "Show versions, devices and missing packages."),
 ):
     app.command(cls=PlainCommand, short_help=short)(command)
+app.add_typer(benchmark.app, name="benchmark")
 
 UsageError = cast(
     type[Exception], typer.BadParameter.__bases__[0]

@@ -6,22 +6,39 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from whywrong.core.access import Access
+from whywrong.core.classes import ClassList
 from whywrong.core.randomness import item_keys
 from whywrong.explain.interventions import INTERVENTIONS
 from whywrong.explain.signs import STAGES
 from whywrong.models.classifier import Classifier
 from whywrong.planting.verdicts.planted_errors import PlantedErrors
 from whywrong.planting.verdicts.subjects import Subjects
+from whywrong.verdicts.helpers import match_helper
 from whywrong.verdicts.measure import Measures, measure
 from whywrong.verdicts.measured import Measured, join
 
 _CHUNK = 32
+_SURE = 10.0  # logit of the answer of a helper that only returns labels
 _TESTS = tuple(dict.fromkeys(test.cause for test in INTERVENTIONS if test.cause))
 EVERYTHING = Measures(basics=True, signs=STAGES, tests=_TESTS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A helper, and for each class of the model its output, -1 for none.
+
+    Attributes:
+        classifier: The helper.
+        columns: Its outputs.
+    """
+
+    classifier: Classifier
+    columns: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +79,7 @@ def measure_all(
     classifier: Classifier,
     images: ToMeasure,
     *,
-    helpers: Sequence[Classifier] = (),
+    helpers: Sequence[Asked] = (),
     seed: int = 0,
     measures: Measures = EVERYTHING,
     take: Callable[[int, Callable[[], Measured]], Measured] = lambda start, make: make(),
@@ -72,7 +89,7 @@ def measure_all(
     Args:
         classifier: The model.
         images: Images in the part of errors; at least one.
-        helpers: Other models over the same classes in the same order.
+        helpers: Other models, see :func:`match_all`.
         seed: Seed of the noise.
         measures: What is measured.
         take: Called with the first row of each part and a function that measures it; may return a stored result.
@@ -92,7 +109,7 @@ def _measure(
     classifier: Classifier,
     images: ToMeasure,
     rows: slice,
-    helpers: Sequence[Classifier],
+    helpers: Sequence[Asked],
     seed: int,
     measures: Measures,
 ) -> Measured:
@@ -113,15 +130,31 @@ def _measure(
     return found
 
 
-def _answers(helper: Classifier, x: Tensor) -> np.ndarray:
+def match_all(helpers: Sequence[Classifier], classes: ClassList) -> list[Asked]:
+    """Match the classes of helpers to those of the model.
+
+    Raises:
+        InputError: A helper knows less than 90 % of them.
+    """
+    return [
+        Asked(helper, match_helper(helper, classes, helper.title or f"number {number + 1}").columns)
+        for number, helper in enumerate(helpers)
+    ]
+
+
+def _answers(helper: Asked, x: Tensor) -> np.ndarray:
     """Return the logits (B, K) of a helper on the model's own inputs, resized to its size."""
-    spec = helper.preprocess
+    model = helper.classifier
+    spec = model.preprocess
     if spec is not None and (spec.height, spec.width) != tuple(x.shape[2:]):
         size = (spec.height, spec.width)
         x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
-    x = x.to(helper.device)
-    with helper:
-        if helper.access >= Access.SCORES:
-            return helper.logits(x).cpu().numpy()
-        answer = helper.predict(x).cpu()
-        return 10.0 * F.one_hot(answer, helper.num_classes).float().numpy()
+    x = x.to(model.device)
+    with model:
+        if model.access >= Access.SCORES:
+            theirs = model.logits(x).cpu()
+        else:
+            theirs = _SURE * F.one_hot(model.predict(x).cpu(), model.num_classes).float()
+    columns = torch.tensor(helper.columns)
+    lowest = theirs.min(1, keepdim=True).values
+    return torch.where(columns >= 0, theirs[:, columns.clamp_min(0)], lowest).numpy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,8 @@ def save_planted(errors: PlantedErrors, path: Path, made_with: str) -> None:
     for field in fields(PlantedErrors):
         value = getattr(errors, field.name)
         arrays[field.name] = value.numpy() if isinstance(value, Tensor) else np.array(value, dtype=np.str_)
-    write_arrays(path, {"schema": SCHEMA, "what": "planted errors", "made_with": made_with}, arrays)
+    header = {"schema": SCHEMA, "what": "planted errors", "made_with": made_with, "sha256": _digest(arrays)}
+    write_arrays(path, header, arrays)
 
 
 def load_planted(path: Path, made_with: str) -> PlantedErrors:
@@ -45,6 +48,8 @@ def load_planted(path: Path, made_with: str) -> PlantedErrors:
         raise DataError(f"{path.name}: no planted errors of schema {SCHEMA}; remove it to plant again")
     if header.get("made_with") != made_with:
         raise DataError(f"{path.name}: made with {header.get('made_with')}, not {made_with}; remove it to plant again")
+    if header.get("sha256") != _digest(arrays):
+        raise DataError(f"{path.name}: damaged or changed since it was written; remove it to plant again")
     found: dict[str, Any] = {}
     for field in fields(PlantedErrors):
         if field.name not in arrays:
@@ -54,6 +59,15 @@ def load_planted(path: Path, made_with: str) -> PlantedErrors:
     errors = PlantedErrors(**found)
     _check(path.name, errors)
     return errors
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        found.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def _check(name: str, errors: PlantedErrors) -> None:

@@ -24,7 +24,7 @@ import torch
 from whywrong.data.objects.opening import open_any
 from whywrong.models.classifier import Classifier
 from whywrong.models.loading.zoo import load_classifier
-from whywrong.planting.verdicts.measuring import ToMeasure, measure_all, of_errors, of_reference
+from whywrong.planting.verdicts.measuring import ToMeasure, match_all, measure_all, of_errors, of_reference
 from whywrong.planting.verdicts.plan import VerdictPlan
 from whywrong.planting.verdicts.planted_errors import PlantedErrors
 from whywrong.planting.verdicts.planted_file import load_planted, save_planted
@@ -86,11 +86,12 @@ def make_table(
         DataError: Nothing can be planted, or ``parts`` holds work with other settings.
     """
     parts.mkdir(parents=True, exist_ok=True)
-    subjects = load_subjects(classifier, data, data.settle(classifier), limit=plan.limit)
+    settled = data.settle(classifier)
+    subjects = load_subjects(classifier, data, settled, limit=plan.limit)
     made_with = json.dumps({"model": classifier.identity, "data": names.data, **asdict(plan)}, sort_keys=True)
     errors = planted(classifier, subjects, plan, parts / "planted.npz", made_with, surrogate=surrogate, say=say)
     rows = choose_reference(subjects, count=plan.reference, seed=plan.seed, without=frozenset(errors.sources))
-    helpers = () if helper is None else (helper,)
+    helpers = [] if helper is None else match_all([helper], settled.classes)
 
     def measured(images: ToMeasure, name: str) -> Measured:
         def take(start: int, make: Callable[[], Measured]) -> Measured:
