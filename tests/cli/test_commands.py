@@ -25,6 +25,15 @@ def test_help_teaches_with_an_example(whywrong, command):
     assert re.search(rf"Examples?:\n +whywrong {command}", out)
 
 
+def test_the_help_of_the_benchmark_teaches_with_an_example(whywrong):
+    code, out, err = whywrong("benchmark", "verdict", "--help")
+    assert (code, err) == (0, "")
+    assert re.search(r"Examples?:\n +whywrong benchmark verdict", out)
+    code, out, _ = whywrong("benchmark", "--help")
+    assert code == 0
+    assert re.search(r"^  verdict ", out, re.MULTILINE)
+
+
 def test_without_a_command_the_overview_is_shown(whywrong):
     code, out, _ = whywrong()
     assert code == 0

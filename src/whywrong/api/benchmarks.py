@@ -32,6 +32,7 @@ def benchmark_verdicts(
     helpers: Sequence[Any] = (),
     surrogate: Any = None,
     adapt: bool = False,
+    combiner: str | Path | None = None,
     depth: str = "quick",
     progress: Callable[[Progress], None] | None = None,
     decode_options: DecodeOptions | None = None,
@@ -47,6 +48,7 @@ def benchmark_verdicts(
         helpers: Other models over the same classes, whose answers are evidence.
         surrogate: Another network, on which adversarial steps are made that transfer.
         adapt: Whether the combiner is also adapted to this model.
+        combiner: File of the combiner to measure; default the one that ships with the package.
         depth: ``quick`` or ``standard``, as for :func:`whywrong.verdict`.
         progress: Called with the progress.
         decode_options: How files are decoded.
@@ -64,6 +66,7 @@ def benchmark_verdicts(
     from whywrong.planting.verdicts.plan import VerdictPlan
     from whywrong.runs.guard import check_apart
     from whywrong.runs.labelled import LabelledSource
+    from whywrong.verdicts.combiner.stored import load_combiner
 
     plan = VerdictPlan(**settings)
     title = _title(classifier)
@@ -73,6 +76,7 @@ def benchmark_verdicts(
         classifier=model,
         helpers=[_opened(helper) for helper in helpers],
         surrogate=None if surrogate is None else _opened(surrogate),
+        combiner=None if combiner is None else load_combiner(Path(combiner)),
     )
     names = BenchmarkNames(model=title, data=source.title, helper=", ".join(_title(helper) for helper in helpers))
     return run_benchmark(

@@ -40,6 +40,9 @@ def verdict(
     adapt: Annotated[
         bool, Option("--adapt", help="Also adapt the combiner to this model, with 20 planted errors of each cause.")
     ] = False,
+    combiner: Annotated[
+        Path | None, Option(metavar="FILE", help="Combiner to measure; default the one that ships with the package.")
+    ] = None,
     per_cause: Annotated[int, Option(metavar="N", help="Errors with one cause, of each cause.", min=1)] = 40,
     reference: Annotated[int, Option(metavar="N", help="Most correct images to compare with.", min=1)] = 300,
     depth: Annotated[str, Option(metavar="DEPTH", help="quick or standard, as for `whywrong verdict`.")] = "quick",
@@ -76,6 +79,7 @@ def verdict(
             helpers=[api.load_classifier(one) for one in helper or []],
             surrogate=surrogate,
             adapt=adapt,
+            combiner=combiner,
             depth=depth,
             progress=display,
             decode_options=data_options.decode_options(),

@@ -26,7 +26,7 @@ from whywrong.verdicts.combiner.rows import rows_of
 from whywrong.verdicts.combiner.situation import SITUATIONS, completed
 from whywrong.verdicts.combiner.training_table import load_table, save_table
 
-PLAN = VerdictPlan(per_cause=6, reference=60)
+PLAN = VerdictPlan(causes=("label", "corruption", "occluded"), per_cause=8, reference=60)
 NAMES = TableNames(net="linear", family="linear", data="patterns", licence="drawn here", helper="")
 
 
@@ -134,7 +134,7 @@ def test_the_record_counts_every_error_once_and_the_page_shows_it(bench):
     assert json.loads((out / "benchmark.json").read_text()) == record
     text = (out / "benchmark.md").read_text()
     assert text == page(record)
-    for words in ("macro-F1 with ordinary errors", "| corruption/", "bystander/", "passes an error", "## Left out"):
+    for words in ("macro-F1 with ordinary errors", "| corruption/", "bystander/", "passes an error", "## Two causes"):
         assert words in text
 
 
@@ -190,11 +190,11 @@ def test_the_same_benchmark_gives_the_same_figures_and_resumes(bench, net, data,
 def test_adapting_knows_the_own_errors_better_and_keeps_photographs_apart(rows, combiner, table):
     own = replace(rows, evidence=aligned(rows.evidence, combiner), net="own", data="own")
     shuffled = replace(combiner, scorer=replace(combiner.scorer, coef=np.roll(combiner.scorer.coef, 1, 0)))
-    found = adapt_to(shuffled, own, table.errors.sources, {"label": 6})
+    found = adapt_to(shuffled, own, table.errors.sources, {"label": 6}, FitConfig(copies=1, trees=10))
     assert found.after.f1_all > found.before.f1_all
     assert found.after.n == len(own)
     assert found.combiner.facts["adapted"] == {"label": 6}
-    again = adapt_to(shuffled, own, table.errors.sources, {"label": 6})
+    again = adapt_to(shuffled, own, table.errors.sources, {"label": 6}, FitConfig(copies=1, trees=10))
     assert found.record() == again.record()
     fold = folds(table.errors.sources)
     assert all(len(set(fold[[s == one for s in table.errors.sources]])) == 1 for one in set(table.errors.sources))
@@ -205,3 +205,20 @@ def test_kept_plants_are_the_evidence_that_was_fitted(rows, combiner):
     assert len(kept) == len(combiner.plants.z)
     near = np.abs(kept.evidence.x[:, None] - np.nan_to_num(rows.evidence.x, nan=0)[None]).mean(2).min(1)
     assert np.median(near) < 0.05
+
+
+@pytest.mark.slow
+def test_on_drawn_pictures_all_causes_are_planted_diagnosed_and_compared(tmp_path, combiner):
+    from whywrong import api
+    from whywrong.verdicts.combiner.stored import save_combiner
+
+    save_combiner(combiner, tmp_path / "combiner.npz")
+    record = api.benchmark_verdicts(
+        "planted:cnn", "planted:test", tmp_path / "bench", combiner=tmp_path / "combiner.npz", helpers=["planted:vit"],
+        per_cause=4, reference=60, adapt=True,
+    )  # fmt: skip
+    causes = {name.partition("/")[0] for name in record["figures"]["recall"]}
+    assert set(CLASSES) - {"ordinary"} <= causes
+    assert {"bystander", "double", "natural"} <= causes
+    assert record["adapted"]["figures"]["n"] == record["figures"]["figures"]["n"]
+    assert record["helper"] == "planted:vit"

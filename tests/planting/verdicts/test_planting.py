@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from whywrong.api import open_data
+from whywrong.core.access import Access
 from whywrong.core.errors import InputError
+from whywrong.models.classifier import Classifier
 from whywrong.models.loading.zoo import load_classifier
 from whywrong.planting.batch import Candidate
 from whywrong.planting.verdicts.doubles import plant_doubles
@@ -161,13 +163,18 @@ def test_the_reference_is_right_and_covers_classes_and_halves(net, subjects, pla
 
 
 def test_without_gradients_attacks_and_cues_are_left_out(subjects, net):
-    from whywrong.core.access import Access
-    from whywrong.models.classifier import Classifier
-
     scores = Classifier(net.model, classes=net.classes, preprocess=net.preprocess, access=Access.SCORES)
     found, refused = find_kinds(scores, subjects)
     assert not {kind.cause for kind in found} & {"adversarial"}
     assert "needs access to GRADIENTS" in refused["adversarial"]
+
+
+def test_images_too_small_for_corruptions_get_none(net, subjects):
+    small = replace(subjects, x=subjects.x[..., :28, :28])
+    scores = Classifier(net.model, classes=net.classes, preprocess=net.preprocess, access=Access.SCORES)
+    found, refused = find_kinds(scores, small)
+    assert not [kind for kind in found if kind.cause == "corruption"]
+    assert refused["corruption"] == "needs images of 32 to 512 pixels a side, these have 28 x 28"
 
 
 @pytest.mark.parametrize(

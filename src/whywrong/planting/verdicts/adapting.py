@@ -6,8 +6,9 @@ predictions of planted errors whose photographs did not fit it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,19 @@ from whywrong.models.classifier import Classifier
 from whywrong.planting.verdicts.measuring import match_all, measure_all, of_errors, of_reference
 from whywrong.planting.verdicts.plan import VerdictPlan
 from whywrong.planting.verdicts.planting import choose_reference, plant_errors
-from whywrong.planting.verdicts.subjects import Subjects
-from whywrong.runs.labelled import Settled
+from whywrong.planting.verdicts.subjects import Subjects, load_subjects
+from whywrong.runs.labelled import LabelledSource, Settled
 from whywrong.verdicts.causes import CLASSES
-from whywrong.verdicts.combiner.calibration import indices
+from whywrong.verdicts.combiner.calibration import indices, prediction_sets, tempered
 from whywrong.verdicts.combiner.crossed import cross_calibrated
-from whywrong.verdicts.combiner.evaluation import Figures
+from whywrong.verdicts.combiner.evaluation import Figures, figures
 from whywrong.verdicts.combiner.fit import calibrate
 from whywrong.verdicts.combiner.fit_scorer import FitConfig, fit_scorer
 from whywrong.verdicts.combiner.leave_out import Held
 from whywrong.verdicts.combiner.model import Combiner
 from whywrong.verdicts.combiner.rows import Rows
-from whywrong.verdicts.combiner.situation import SITUATIONS, completed, situation_of
+from whywrong.verdicts.combiner.situation import SITUATIONS, Situation, completed, situation_of
+from whywrong.verdicts.combiner.stored import SHIPPED, shipped
 from whywrong.verdicts.evidence import Evidence, assemble
 from whywrong.verdicts.recurrence import recurrence
 
@@ -57,8 +59,6 @@ class Adapted:
 
     def record(self) -> dict[str, Any]:
         """Return figures and counts as plain values."""
-        from dataclasses import asdict
-
         return {"before": asdict(self.before), "after": asdict(self.after), "planted": self.planted}
 
 
@@ -114,7 +114,39 @@ def adapt(
     return adapt_to(combiner, own, errors.sources, dict(report.planted))
 
 
-def adapt_to(combiner: Combiner, own: Rows, sources: Sequence[str], planted: dict[str, int]) -> Adapted:
+def adapt_to_images(
+    classifier: Classifier,
+    data: LabelledSource,
+    *,
+    combiner: Combiner | None = None,
+    helpers: Sequence[Classifier] = (),
+    plan: VerdictPlan | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> Adapted:
+    """Adapt a combiner to a model and labelled images, as ``whywrong verdict --adapt`` does.
+
+    Args:
+        classifier: The model.
+        data: Labelled images, in which errors are planted.
+        combiner: The combiner to adapt; None takes the one that ships with the package.
+        helpers, plan, progress: As for :func:`adapt`.
+
+    Raises:
+        DataError: No combiner is there, too few images are predicted as labelled, or too few errors can be planted.
+    """
+    plan = plan or VerdictPlan(per_cause=PER_CAUSE)
+    if combiner is None:
+        if not SHIPPED.exists():
+            raise DataError("no combiner ships with this package; make one with `make verdict`")
+        combiner = shipped()
+    settled = data.settle(classifier)
+    subjects = load_subjects(classifier, data, settled, limit=plan.limit)
+    return adapt(classifier, subjects, settled, combiner, helpers=helpers, plan=plan, progress=progress)
+
+
+def adapt_to(
+    combiner: Combiner, own: Rows, sources: Sequence[str], planted: dict[str, int], config: FitConfig | None = None
+) -> Adapted:
     """Adapt a combiner to evidence on planted errors, which has its columns.
 
     Args:
@@ -122,8 +154,9 @@ def adapt_to(combiner: Combiner, own: Rows, sources: Sequence[str], planted: dic
         own: Evidence and causes of the planted errors.
         sources: Photograph of each error; those of one photograph are predicted together.
         planted: Counts for the report.
+        config: Settings of the fits.
     """
-    config = FitConfig(copies=1)
+    config = config or FitConfig(copies=1)
     kept = kept_plants(combiner, own)
     fold = folds(sources)
     scores = np.full((len(SITUATIONS), len(own), len(CLASSES)), np.nan)
@@ -182,8 +215,6 @@ def kept_plants(combiner: Combiner, own: Rows) -> Rows:
 
 def folds(sources: Sequence[str]) -> np.ndarray:
     """Return the fold (N,) int64 of each error, the same for all errors of a photograph."""
-    import hashlib
-
     return np.array([hashlib.blake2b(f"fold {one}".encode(), digest_size=1).digest()[0] % _FOLDS for one in sources])
 
 
@@ -207,11 +238,8 @@ def _held(scores: np.ndarray, own: Rows) -> Held:
     return Held(scores=scores, truth=own.truth, kind=own.kind, role=own.role, second=own.second, net=net, data=net)
 
 
-def _figures(held: Held, situation: Any, combiner: Combiner) -> Figures:
+def _figures(held: Held, situation: Situation, combiner: Combiner) -> Figures:
     """Return the figures of the combiner as it is, without a calibration on these errors."""
-    from whywrong.verdicts.combiner.calibration import prediction_sets, tempered
-    from whywrong.verdicts.combiner.evaluation import figures
-
     at = SITUATIONS.index(situation)
     p = tempered(held.scores[at], float(combiner.temperature[at]))
     return figures(

@@ -6,16 +6,12 @@ the error, so that a verdict of that cause is a mistake.
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from whywrong.core.access import Access
 from whywrong.core.margins import error_margin
 from whywrong.core.randomness import keyed_bits
-from whywrong.data.corruptions import KINDS as CORRUPTIONS
-from whywrong.data.corruptions import corrupt
 from whywrong.models.classifier import Classifier
 from whywrong.planting.batch import Candidate, PlantingBatch
 from whywrong.planting.verdicts.kinds import Kind
@@ -49,10 +45,8 @@ def plant_bystanders(
     Returns:
         Verified bystanders; None if there is none.
     """
-    ways = {
-        "corruption": [Kind("corruption", name, *2 * [partial(_damage, name)], graded=True) for name in CORRUPTIONS]
-    }
-    for cause in ("occluded", "spurious"):
+    ways: dict[str, list[Kind]] = {}
+    for cause in ("corruption", "occluded", "spurious"):
         if some := [kind for kind in kinds if kind.cause == cause]:
             ways[cause] = some
     if classifier.access >= Access.GRADIENTS:
@@ -95,10 +89,6 @@ def _kept(
                 predicted = subjects.predicted[some[keep]]
                 found.append(_errors(subjects, some[keep], image[keep], predicted, strength, kind.name, "bystander"))
     return joined(found) if found else None
-
-
-def _damage(corruption: str, batch: PlantingBatch, severity: int) -> Candidate:
-    return Candidate(corrupt(batch.x, corruption, severity, keys=batch.keys), batch.y)
 
 
 def _step(batch: PlantingBatch, severity: int) -> Candidate:

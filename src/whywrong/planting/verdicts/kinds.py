@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from whywrong.core.access import Access
+from whywrong.data.corruptions import SIDES
 from whywrong.data.planted import CUES
 from whywrong.models.classifier import Classifier
 from whywrong.planting.batch import CAUSES, Candidate, Perturbation, PlantingBatch
@@ -45,13 +46,19 @@ class Kind:
 
 
 def find_kinds(
-    classifier: Classifier, subjects: Subjects, *, surrogate: Classifier | None = None, seed: int = 0
+    classifier: Classifier,
+    subjects: Subjects,
+    *,
+    causes: Sequence[str] = CAUSES,
+    surrogate: Classifier | None = None,
+    seed: int = 0,
 ) -> tuple[list[Kind], dict[str, str]]:
     """Return the kinds that these images and this classifier allow, and the reasons for those left out.
 
     Args:
         classifier: The model.
         subjects: Its images; cues are optimised on some of them.
+        causes: Causes to plant; cues, which cost passes, are not made for others.
         surrogate: Another network over the same classes, for adversarial steps that transfer; None leaves them out.
         seed: Seed of every random choice.
 
@@ -61,14 +68,10 @@ def find_kinds(
     gradients, drawn = classifier.access >= Access.GRADIENTS, subjects.scene is not None
     kinds, refused = [], {}
     for entry in PERTURBATIONS:
-        if entry.name in _REPLACED:
+        if entry.name in _REPLACED or entry.cause not in causes:
             continue
-        if (entry.drawn and not drawn) or (entry.gradients and not gradients):
-            refused[entry.cause] = (
-                "needs pictures that whywrong draws"
-                if entry.drawn
-                else f"needs access to GRADIENTS, this classifier grants {classifier.access.name}"
-            )
+        if reason := _refusal(entry, classifier, subjects):
+            refused[entry.cause] = reason
             continue
         if entry.name in CUES:
             target = _learnt(classifier, subjects, entry, seed)
@@ -79,21 +82,34 @@ def find_kinds(
             kinds.append(Kind(entry.cause, entry.name, apply, apply, graded=False))
             continue
         kinds.append(_usual(entry))
-    if gradients:
-        kinds.append(Kind("adversarial", "adaptive", adaptive, adaptive, graded=True))
+    if gradients and "spurious" in causes:
         kinds += [_of_cue(name, cue) for name, cue in make_cues(classifier, subjects, seed).items()]
-    if gradients and surrogate is not None:
-        apply = partial(transferred, surrogate)
-        kinds.append(Kind("adversarial", "transfer", apply, apply, graded=True))
-    elif gradients:
-        refused["transfer"] = "needs a second network"
-    if drawn:
+    if gradients and "adversarial" in causes:
+        kinds.append(Kind("adversarial", "adaptive", adaptive, adaptive, graded=True))
+        if surrogate is None:
+            refused["transfer"] = "needs a second network"
+        else:
+            apply = partial(transferred, surrogate)
+            kinds.append(Kind("adversarial", "transfer", apply, apply, graded=True))
+    if drawn and "confusion" in causes:
         right = subjects.right()
         blend = Blend(nearest_classes(subjects.logits[right], subjects.y[right])).apply
         kinds.append(Kind("confusion", "blend", blend, blend, graded=True))
     for kind in kinds:
         refused.pop(kind.cause, None)
     return sorted(kinds, key=lambda kind: CAUSES.index(kind.cause)), refused
+
+
+def _refusal(entry: Perturbation, classifier: Classifier, subjects: Subjects) -> str:
+    """Return why a perturbation is impossible; empty if it is possible."""
+    if entry.drawn and subjects.scene is None:
+        return "needs pictures that whywrong draws"
+    if entry.gradients and classifier.access < Access.GRADIENTS:
+        return f"needs access to GRADIENTS, this classifier grants {classifier.access.name}"
+    sides = subjects.x.shape[2:]
+    if entry.cause == "corruption" and not (SIDES[0] <= min(sides) and max(sides) <= SIDES[1]):
+        return f"needs images of {SIDES[0]} to {SIDES[1]} pixels a side, these have {sides[0]} x {sides[1]}"
+    return ""
 
 
 def make_cues(classifier: Classifier, subjects: Subjects, seed: int) -> dict[str, Cue]:

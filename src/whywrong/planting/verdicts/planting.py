@@ -82,10 +82,12 @@ def plant_errors(
             progress(name, 0 if errors is None else len(errors))
 
     with classifier:
-        kinds, report.refused = find_kinds(classifier, subjects, surrogate=surrogate, seed=plan.seed)
+        kinds, report.refused = find_kinds(
+            classifier, subjects, causes=plan.causes or CAUSES, surrogate=surrogate, seed=plan.seed
+        )
         for cause in CAUSES:
             some = [kind for kind in kinds if kind.cause == cause]
-            if some and (not plan.causes or cause in plan.causes):
+            if some:
                 made = plant_cause(classifier, subjects, some, count=plan.per_cause, tries=plan.tries, seed=plan.seed)
                 add(cause, made)
         if not found:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,7 +153,8 @@ def _save_measured(measured: Measured, file: Path) -> None:
 
 def _load_measured(file: Path) -> Measured:
     _, arrays = read_arrays(file, _MOST_BYTES)
-    return Measured(**{name: tuple(v.tolist()) if v.dtype.kind == "U" else v for name, v in arrays.items()})
+    found: dict[str, Any] = {n: tuple(v.tolist()) if v.dtype.kind == "U" else v for n, v in arrays.items()}
+    return Measured(**found)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ import torch
 
 from whywrong.core.errors import DataError, EnvironmentFailure
 from whywrong.models.classifier import Classifier
-from whywrong.planting.verdicts.adapting import PER_CAUSE, adapt
+from whywrong.planting.verdicts.adapting import PER_CAUSE, Adapted, adapt
 from whywrong.planting.verdicts.benchmark.baselines import group_scores, rule_scores
 from whywrong.planting.verdicts.benchmark.blind import Blind, give_blind, write_images
 from whywrong.planting.verdicts.benchmark.page import page
@@ -124,7 +124,8 @@ def run_benchmark(
         "left_out": left_out,
     }
     if adapted:
-        record["adapted"] = _adapted(models, subjects, settled, combiner, plan, errors, blind, say)
+        setting = _Setting(models, subjects, settled, combiner, plan, say)
+        record["adapted"] = _adapted(setting, errors, blind)
     record = json.loads(json.dumps(record, allow_nan=False))  # lists and text keys, as they are read again
     _write(out / RECORD, json.dumps(record, indent=1) + "\n")
     _write(out / PAGE, page(record))
@@ -163,29 +164,34 @@ def _apart(subjects: Subjects, rows: torch.Tensor, errors: PlantedErrors) -> tor
     return torch.tensor(free, dtype=torch.int64) if len(free) >= 100 else rows
 
 
-def _adapted(
-    models: BenchmarkModels,
-    subjects: Subjects,
-    settled: Settled,
-    combiner: Combiner,
-    plan: VerdictPlan,
-    errors: PlantedErrors,
-    blind: Callable[[Combiner | None], Blind],
-    say: Callable[[Progress], None],
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Setting:
+    models: BenchmarkModels
+    subjects: Subjects
+    settled: Settled
+    combiner: Combiner
+    plan: VerdictPlan
+    say: Callable[[Progress], None]
+
+    def adapt(self, half: int) -> Adapted:
+        """Adapt the combiner on one half of the photographs."""
+        some = self.subjects.at((self.subjects.half == half).nonzero().flatten())
+        plan = replace(self.plan, per_cause=PER_CAUSE, seed=self.plan.seed + 1 + half)
+        return adapt(
+            self.models.classifier, some, self.settled, self.combiner, helpers=self.models.helpers, plan=plan,
+            progress=lambda name, count: self.say(Progress(f"adapt {name}", count, max(1, count), 0, 0)),
+        )  # fmt: skip
+
+
+def _adapted(setting: _Setting, errors: PlantedErrors, blind: Callable[[Combiner | None], Blind]) -> dict[str, Any]:
     """Adapt on each half of the photographs, and score the errors of the other half."""
     parts, own = [], {}
     for half in (0, 1):
-        some = subjects.at((subjects.half == half).nonzero().flatten())
-        adapting = replace(plan, per_cause=PER_CAUSE, seed=plan.seed + 1 + half)
-        found = adapt(
-            models.classifier, some, settled, combiner, helpers=models.helpers, plan=adapting,
-            progress=lambda name, count: say(Progress(f"adapt {name}", count, max(1, count), 0, 0)),
-        )  # fmt: skip
+        found = setting.adapt(half)
         own[f"half {half}"] = found.record()
         verdicts = blind(found.combiner)
         parts.append(_rows(verdicts, errors.half.numpy()[verdicts.row] != half))
-    return {**score(errors, _joined(parts), seed=plan.seed), "adaptation": own}
+    return {**score(errors, _joined(parts), seed=setting.plan.seed), "adaptation": own}
 
 
 def _rows(blind: Blind, chosen: np.ndarray) -> Blind:
