@@ -45,6 +45,9 @@ def verdict(
     ] = None,
     per_cause: Annotated[int, Option(metavar="N", help="Errors with one cause, of each cause.", min=1)] = 40,
     reference: Annotated[int, Option(metavar="N", help="Most correct images to compare with.", min=1)] = 300,
+    half: Annotated[
+        int | None, Option(metavar="NUMBER", help="Use only half 0 or 1 of the photographs; the other may train.")
+    ] = None,
     depth: Annotated[str, Option(metavar="DEPTH", help="quick or standard, as for `whywrong verdict`.")] = "quick",
     seed: Annotated[int, Option(metavar="N", help="Seed of every random choice.", min=0)] = 0,
     progress: ProgressKind = "auto",
@@ -67,7 +70,7 @@ def verdict(
 
     choose("--progress", progress, KINDS)
     choose("--depth", depth, DEPTHS)
-    settings: dict[str, Any] = {"per_cause": per_cause, "reference": reference, "seed": seed}
+    settings: dict[str, Any] = {"per_cause": per_cause, "reference": reference, "half": half, "seed": seed}
     api.check_benchmark(**settings)
     source = api.open_data(data, **data_options.source_keywords())
     with ProgressDisplay(progress) as display:

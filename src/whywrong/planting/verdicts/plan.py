@@ -20,6 +20,7 @@ class VerdictPlan:
         reference: Most correct images taken as reference; at least 1.
         tries: Most images tried per wanted error; at least 1.
         limit: Most images read from the data; at least 1.
+        half: Half of the photographs that is used, 0 or 1; None uses all.
         seed: Seed of every random choice; at least 0.
     """
 
@@ -28,12 +29,15 @@ class VerdictPlan:
     reference: int = 300
     tries: int = 8
     limit: int = 2_000
+    half: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         for cause in self.causes:
             if cause not in CAUSES:
                 raise InputError(f'no cause "{cause}"; there are {", ".join(CAUSES)}')
+        if self.half not in (None, 0, 1):
+            raise InputError(f"half must be 0 or 1, got {self.half}")
         for name, least in (("per_cause", 1), ("reference", 1), ("tries", 1), ("limit", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")

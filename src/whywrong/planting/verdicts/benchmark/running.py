@@ -99,6 +99,8 @@ def run_benchmark(
     say = progress or (lambda _: None)
     classifier, settled = models.classifier, data.settle(models.classifier)
     subjects = load_subjects(classifier, data, settled, limit=plan.limit)
+    if plan.half is not None:
+        subjects = subjects.at((subjects.half == plan.half).nonzero().flatten())
     errors, left_out = _planted(models, subjects, plan, names, out, say)
     rows = choose_reference(subjects, count=plan.reference, seed=plan.seed, without=frozenset(errors.sources))
     rows = _apart(subjects, rows, errors)
