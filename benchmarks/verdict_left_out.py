@@ -47,7 +47,9 @@ def main() -> None:
         config = FitConfig()
         save_combiner(fit_combiner(training, leave_one_net_out(training, config), config, {"nets": []}), file)
     record = api.benchmark_verdicts(
-        given.model, given.data, given.out / "bench", helpers=given.helper, surrogate=given.surrogate,
+        api.load_classifier(given.model), given.data, given.out / "bench",
+        helpers=[api.load_classifier(one) for one in given.helper],
+        surrogate=None if given.surrogate is None else api.load_classifier(given.surrogate),
         adapt=given.adapt, combiner=file, depth=given.depth, per_cause=given.per_cause, reference=given.reference,
         half=given.half,
     )  # fmt: skip

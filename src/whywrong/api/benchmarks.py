@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whywrong.api.reading import load_classifier, open_model, open_pair
+from whywrong.api.reading import open_model, open_pair
 
 if TYPE_CHECKING:
     from whywrong.data.decoding import DecodeOptions
@@ -69,24 +69,19 @@ def benchmark_verdicts(
     from whywrong.verdicts.combiner.stored import load_combiner
 
     plan = VerdictPlan(**settings)
-    title = _title(classifier)
     model, source = open_pair(classifier, data, **(reading or {}))
     check_apart(Path(out), source.spec)
     models = BenchmarkModels(
         classifier=model,
-        helpers=[_opened(helper) for helper in helpers],
-        surrogate=None if surrogate is None else _opened(surrogate),
+        helpers=[open_model(helper) for helper in helpers],
+        surrogate=None if surrogate is None else open_model(surrogate),
         combiner=None if combiner is None else load_combiner(Path(combiner)),
     )
-    names = BenchmarkNames(model=title, data=source.title, helper=", ".join(_title(helper) for helper in helpers))
+    names = BenchmarkNames(model=_title(model), data=source.title, helper=", ".join(map(_title, models.helpers)))
     return run_benchmark(
         models, LabelledSource(source, decode_options), Path(out), plan, names, adapted=adapt,
         settings={"depth": depth}, progress=progress,
     )  # fmt: skip
-
-
-def _opened(model: Any) -> Any:
-    return load_classifier(model) if isinstance(model, str) else open_model(model)
 
 
 def _title(model: Any) -> str:

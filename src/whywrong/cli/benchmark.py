@@ -80,7 +80,7 @@ def verdict(
             source,
             out,
             helpers=[api.load_classifier(one) for one in helper or []],
-            surrogate=surrogate,
+            surrogate=None if surrogate is None else api.load_classifier(surrogate),
             adapt=adapt,
             combiner=combiner,
             depth=depth,

@@ -214,7 +214,8 @@ def test_on_drawn_pictures_all_causes_are_planted_diagnosed_and_compared(tmp_pat
 
     save_combiner(combiner, tmp_path / "combiner.npz")
     record = api.benchmark_verdicts(
-        "planted:cnn", "planted:test", tmp_path / "bench", combiner=tmp_path / "combiner.npz", helpers=["planted:vit"],
+        api.load_classifier("planted:cnn"), "planted:test", tmp_path / "bench", combiner=tmp_path / "combiner.npz",
+        helpers=[api.load_classifier("planted:vit")],
         per_cause=4, reference=60, adapt=True,
     )  # fmt: skip
     causes = {name.partition("/")[0] for name in record["figures"]["recall"]}

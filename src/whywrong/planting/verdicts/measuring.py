@@ -18,7 +18,7 @@ from whywrong.explain.signs import STAGES
 from whywrong.models.classifier import Classifier
 from whywrong.planting.verdicts.planted_errors import PlantedErrors
 from whywrong.planting.verdicts.subjects import Subjects
-from whywrong.verdicts.helpers import match_helper
+from whywrong.verdicts.cases.helpers import match_helper
 from whywrong.verdicts.measure import Measures, measure
 from whywrong.verdicts.measured import Measured, join
 
