@@ -121,6 +121,17 @@ def test_an_effect_that_other_errors_of_equal_margin_share_proves_nothing():
     assert planted.outcome == "supported"
 
 
+def test_only_errors_that_were_measured_are_compared_with():
+    """Only 29 of the errors were measured, and not the nearest ones."""
+    data = errors(0.8, n=200)
+    values = data.test("disturb").copy()
+    values[[*range(1, 31), *range(60, 200)]] = np.nan
+    object.__setattr__(data, "restored", np.stack([values, values, np.zeros(200)], 1).astype(np.float32))
+    [[test], *_] = run_tests(data, reference(), [["adversarial"], *[[]] * 199])
+    assert test.others == pytest.approx(0.0)
+    assert test.outcome == "supported"
+
+
 def test_with_few_other_errors_nothing_is_supported_on_natural_errors():
     few = errors(0.8).at(np.arange(10))
     [[test], *_] = run_tests(few, reference(), [["adversarial"]] * 10)

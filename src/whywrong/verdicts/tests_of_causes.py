@@ -14,10 +14,18 @@ from typing import Literal
 
 import numpy as np
 
-from whywrong.core.statistics import holm, wilson
+from whywrong.core.statistics import holm
 from whywrong.explain.interventions.catalogue import BY_NAME, Direction
-from whywrong.verdicts.controls import FEWEST_CONTROLS, logit_scale, margins, matched_controls
+from whywrong.verdicts.controls import (
+    CALIPER,
+    FEWEST_CONTROLS,
+    MOST_CONTROLS,
+    logit_scale,
+    margins,
+    matched_controls,
+)
 from whywrong.verdicts.damage import diagnose_damage
+from whywrong.verdicts.effects import paired_interval, share_interval, sign_test
 from whywrong.verdicts.measured import Measured
 
 Outcome = Literal["supported", "contradicted", "untested"]
@@ -34,8 +42,7 @@ GIVE_FIRST = ("spurious", "occluded")  # causes that only the effect on other im
 NOTHING_TO_GIVE = {"adversarial": 0.05}  # largest share of other images that the difference may turn
 BEYOND_NEUTRAL = ("corruption",)  # causes for which a flip or a shift should not help
 _TIE = 1e-6
-_Z90 = 1.6448536269514722
-_MOST_OTHERS = 2000
+_MOST_OTHERS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,19 +168,10 @@ class CauseTests:
             sources=errors.sources,
             pool_sources=reference.sources,
         )
-        self.pool = np.arange(0, len(errors), max(1, math.ceil(len(errors) / _MOST_OTHERS)))
-        self.others = self._other_errors() if natural else np.full((len(errors), 1), -1)
+        numbers = {name: at for at, name in enumerate(dict.fromkeys(errors.sources))}
+        self._source = np.array([numbers[name] for name in errors.sources], np.int64)
+        self._pools: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.damage = diagnose_damage(errors, reference)
-
-    def _other_errors(self) -> np.ndarray:
-        sources = [self.errors.sources[row] for row in self.pool]
-        return matched_controls(
-            self.margin,
-            self.margin[self.pool],
-            sources=self.errors.sources,
-            pool_sources=sources,
-            want=(FEWEST_ERRORS, 100),
-        )
 
     def measure(self, row: int, cause: str) -> CauseTest:
         """Compute effect and P value of the primary test of one cause; only a reason if there is none."""
@@ -184,7 +182,7 @@ class CauseTests:
             return started
         if len(control) < FEWEST_CONTROLS:
             return replace(started, controls=len(control), reason="not enough controls")
-        low, high = _difference(started.restored, edits, control)
+        low, high = share_interval(started.restored, edits, control)
         p = (1 + int((control >= started.restored - _TIE).sum())) / (1 + len(control))
         mean = float(control.mean())
         return replace(
@@ -214,7 +212,7 @@ class CauseTests:
             return CauseTest(cause=cause, direction="give", reason="not measured")
         share, control = float(given.share[row]), float(given.control[row])
         wins, losses = int(given.wins[row]), int(given.losses[row])
-        low, high = _paired_interval(wins, losses, given.edits)
+        low, high = paired_interval(wins, losses, given.edits)
         return CauseTest(
             cause=cause,
             name=given.name,
@@ -299,38 +297,20 @@ class CauseTests:
         return float(values.mean()) if len(values) >= FEWEST_ERRORS else math.nan
 
     def _values_of_others(self, row: int, name: str, without: frozenset[int] = frozenset()) -> np.ndarray:
-        values = self.errors.test(name) if name in BY_NAME else self.errors.sign(name)
-        chosen = self.pool[self.others[row][self.others[row] >= 0]]
+        """Return a statistic of the 100 nearest other errors, at most 0.5 further from the boundary."""
+        pool, values = self._pool(name)
+        away = self.margin[pool] - self.margin[row]
+        allowed = (away <= CALIPER) & (self._source[pool] != self._source[row])  # False for NaN
         if without:
-            chosen = chosen[~np.isin(chosen, list(without))]
-        return values[chosen][np.isfinite(values[chosen])]
+            allowed &= ~np.isin(pool, list(without))
+        order = np.argsort(np.abs(away[allowed]), kind="stable")[:MOST_CONTROLS]
+        return values[allowed][order]
 
-
-def _difference(restored: float, edits: int, control: np.ndarray) -> tuple[float, float]:
-    """Compute the 90 % interval of a share of edits minus the mean of the controls.
-
-    The edits count as draws of what the intervention may do (Wilson's interval). The two errors are combined as by
-    Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10.
-    """
-    share = wilson(round(restored * edits), edits, _Z90)
-    mean, half = float(control.mean()), _Z90 * float(control.std(ddof=1)) / math.sqrt(len(control))
-    low = restored - mean - math.hypot(restored - share.low, half)
-    high = restored - mean + math.hypot(share.high - restored, half)
-    return max(low, -1.0), min(high, 1.0)
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """Compute the exact one-sided P value of at least ``wins`` wins if both are equally likely."""
-    n = wins + losses
-    return sum(math.comb(n, k) for k in range(wins, n + 1)) / 2**n
-
-
-def _paired_interval(wins: int, losses: int, pairs: int) -> tuple[float, float]:
-    """Compute the 90 % interval of a difference of paired shares, with one pair added to either side.
-
-    Source: Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions".
-    """
-    more, fewer, count = wins + 0.5, losses + 0.5, pairs + 2
-    middle = (more - fewer) / count
-    half = _Z90 * math.sqrt(max(more + fewer - (more - fewer) ** 2 / count, 0.0)) / count
-    return max(middle - half, -1.0), min(middle + half, 1.0)
+    def _pool(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the errors with a statistic, at most 500 at equal steps, and its values."""
+        if name not in self._pools:
+            values = self.errors.test(name) if name in BY_NAME else self.errors.sign(name)
+            known = np.flatnonzero(np.isfinite(values))
+            known = known[:: max(1, math.ceil(len(known) / _MOST_OTHERS))]
+            self._pools[name] = known, values[known].astype(np.float64)
+        return self._pools[name]

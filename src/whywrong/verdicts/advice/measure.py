@@ -16,7 +16,8 @@ from whywrong.core.statistics import wilson
 from whywrong.models.classifier import Classifier
 from whywrong.verdicts.advice.actions import ABSTAINED, ACTIONS, Action, Answer, in_batches
 from whywrong.verdicts.advice.pictures import Pictures
-from whywrong.verdicts.tests_of_causes import LEVEL, sign_test
+from whywrong.verdicts.effects import sign_test
+from whywrong.verdicts.tests_of_causes import LEVEL
 
 Arm = Literal["nothing", "action", "sham"]
 
