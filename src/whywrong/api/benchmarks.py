@@ -39,7 +39,9 @@ def benchmark_verdicts(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Plant errors of known causes, diagnose them blind, and compare the verdicts with the truth.
+    """Measure how often verdicts are right on planted errors of known causes.
+
+    The errors are diagnosed blind, and the verdicts compared with the truth.
 
     Args:
         classifier: The classifier or module whose verdicts are measured.
