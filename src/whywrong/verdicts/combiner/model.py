@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -133,13 +133,6 @@ class Combiner:
         of_group = np.array(self.columns.groups)
         after = [log_p(np.where(of_group == group, np.nan, x)) for group in groups]
         return groups, np.stack([before - one for one in after], axis=1)
-
-    def adapted(self, temperature: np.ndarray, threshold: np.ndarray, levels: np.ndarray) -> Combiner:
-        """Return the combiner with another calibration.
-
-        Its arrays are those of :class:`whywrong.verdicts.combiner.fit.Calibration`.
-        """
-        return replace(self, temperature=temperature, threshold=threshold, levels=levels)
 
     def _aligned(self, evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
         """Return the columns of the combiner (N, F), NaN if missing, and their replacements (F,)."""
