@@ -8,6 +8,7 @@ import numpy as np
 
 LEAST_PRIOR = 0.02  # floor of the estimated class shares
 LEAST_FOR_PRIOR = 50  # errors below which class shares are not estimated
+PSEUDO_COUNT = 40.0  # imagined errors of each class; without them, the largest class takes all errors of an unsure model
 _SMALLEST = 1e-7
 
 
@@ -21,6 +22,8 @@ def tempered(p: np.ndarray, temperature: float) -> np.ndarray:
 def fit_temperature(p: np.ndarray, truth: np.ndarray) -> float:
     """Find the temperature of least log loss, between 0.2 and 5.
 
+    All classes that occur count equally, as in the fit.
+
     Args:
         p: (N, K) probabilities on items that did not train them.
         truth: (N,) int64, true classes.
@@ -30,9 +33,11 @@ def fit_temperature(p: np.ndarray, truth: np.ndarray) -> float:
     if len(truth) == 0:
         return 1.0
     rows = np.arange(len(truth))
+    weight = 1 / np.bincount(truth, minlength=p.shape[1])[truth]
 
     def loss(log_t: float) -> float:
-        return float(-np.log(np.maximum(tempered(p, float(np.exp(log_t)))[rows, truth], 1e-12)).mean())
+        losses = -np.log(np.maximum(tempered(p, float(np.exp(log_t)))[rows, truth], 1e-12))
+        return float((weight * losses).sum() / weight.sum())
 
     found = minimize_scalar(loss, bounds=(np.log(0.2), np.log(5.0)), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
@@ -105,7 +110,7 @@ def estimate_prior(p: np.ndarray, rounds: int = 200) -> np.ndarray:
     """Estimate the class shares of a set of errors by expectation maximisation.
 
     Source: Saerens, Latinne and Decaestecker 2002, "Adjusting the outputs of a classifier to new a priori
-    probabilities", Neural Computation 14.
+    probabilities", Neural Computation 14. The pseudo-counts, a Dirichlet prior, are ours.
 
     Args:
         p: (N, K) calibrated probabilities of a classifier that was trained with equal class shares.
@@ -119,7 +124,8 @@ def estimate_prior(p: np.ndarray, rounds: int = 200) -> np.ndarray:
     if len(p) < LEAST_FOR_PRIOR:
         return prior
     for _ in range(rounds):
-        last, prior = prior, _floored(with_prior(p, prior).mean(0))
+        counts = with_prior(p, prior).sum(0) + PSEUDO_COUNT
+        last, prior = prior, _floored(counts / counts.sum())
         if np.abs(prior - last).max() < 1e-6:
             break
     return prior

@@ -10,7 +10,7 @@ import numpy as np
 from whywrong.verdicts.causes import CLASSES
 from whywrong.verdicts.combiner.calibration import prediction_sets, tempered
 from whywrong.verdicts.combiner.evaluation import Figures, f1_of_causes, figures
-from whywrong.verdicts.combiner.fit import calibrate
+from whywrong.verdicts.combiner.fit import calibrate, with_own_priors
 from whywrong.verdicts.combiner.fit_scorer import FitConfig
 from whywrong.verdicts.combiner.leave_out import Held, leave_one_net_out
 from whywrong.verdicts.combiner.rows import Rows
@@ -23,7 +23,7 @@ class Crossed:
 
     Attributes:
         held: The errors that have a prediction in this situation.
-        p: (N, 8) float64, calibrated probabilities.
+        p: (N, 8) float64, calibrated probabilities with the class shares of the net's errors.
         truth: (N,) int64; of an error with two causes, the likelier one.
         threshold: (N,) float64, threshold of the net's calibration.
         sets: (N, 8) bool, prediction sets.
@@ -70,6 +70,7 @@ def cross_calibrated(held: Held, situation: Situation) -> Crossed:
         p[own] = tempered(held.scores[at, own], found.temperature[0])
         threshold[own] = found.threshold[0]
         sets[own] = prediction_sets(p[own], found.levels[0])
+    p = with_own_priors(p, held.net)
     return Crossed(held=held, p=p, truth=_credited(held, p), threshold=threshold, sets=sets)
 
 

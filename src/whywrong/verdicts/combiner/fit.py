@@ -10,7 +10,14 @@ import numpy as np
 
 from whywrong.core.errors import InputError
 from whywrong.verdicts.causes import CLASSES, ORDINARY
-from whywrong.verdicts.combiner.calibration import conformal_levels, fit_temperature, fit_threshold, tempered
+from whywrong.verdicts.combiner.calibration import (
+    conformal_levels,
+    estimate_prior,
+    fit_temperature,
+    fit_threshold,
+    tempered,
+    with_prior,
+)
 from whywrong.verdicts.combiner.fit_scorer import FitConfig, fit_scorer, for_table
 from whywrong.verdicts.combiner.leave_out import Held
 from whywrong.verdicts.combiner.model import Combiner
@@ -50,9 +57,22 @@ def calibrate(held: Held) -> Calibration:
         scores, truth = held.scores[at, there], held.truth[there]
         temperature[at] = fit_temperature(scores, truth)
         p = tempered(scores, temperature[at])
-        threshold[at] = fit_threshold(p, truth, CLASSES.index(ORDINARY))
         levels[at] = conformal_levels(p, truth)
+        threshold[at] = fit_threshold(with_own_priors(p, held.net[there]), truth, CLASSES.index(ORDINARY))
     return Calibration(temperature=temperature, threshold=threshold, levels=levels)
+
+
+def with_own_priors(p: np.ndarray, net: np.ndarray) -> np.ndarray:
+    """Adapt probabilities to the class shares of each net's errors.
+
+    Args:
+        p: (N, 8) calibrated probabilities for equal class shares.
+        net: (N,) net of each error.
+    """
+    found = p.copy()
+    for name in np.unique(net):
+        found[net == name] = with_prior(p[net == name], estimate_prior(p[net == name]))
+    return found
 
 
 def fit_combiner(tables: Sequence[Rows], held: Held, config: FitConfig, facts: Mapping[str, Any]) -> Combiner:

@@ -12,7 +12,7 @@ from whywrong.core.errors import InputError
 from whywrong.verdicts.causes import CLASSES
 from whywrong.verdicts.combiner.forest import export
 from whywrong.verdicts.combiner.rows import Rows
-from whywrong.verdicts.combiner.scorer import Scorer
+from whywrong.verdicts.combiner.scorer import UNTRAINED, Scorer
 from whywrong.verdicts.combiner.situation import FLAGS, FULL, SITUATIONS, Situation, completed
 
 
@@ -66,7 +66,7 @@ def fit_scorer(tables: Sequence[Rows], config: FitConfig) -> Scorer:
     settings: dict[str, Any] = {"min_samples_leaf": config.leaf, "max_features": config.columns}
     forest = ExtraTreesClassifier(config.trees, class_weight="balanced", random_state=config.seed, **settings)
     forest.fit(x, truth)
-    coef, intercept = np.zeros((len(CLASSES), x.shape[1])), np.full(len(CLASSES), -1e9)
+    coef, intercept = np.zeros((len(CLASSES), x.shape[1])), np.full(len(CLASSES), UNTRAINED)
     coef[linear.classes_], intercept[linear.classes_] = linear.coef_, linear.intercept_
     return Scorer(
         mean=mean,

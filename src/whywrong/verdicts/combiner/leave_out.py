@@ -21,7 +21,8 @@ class Held:
     """Uncalibrated predictions on errors of nets that trained nothing.
 
     Attributes:
-        scores: (S, N, 8) float64, one per situation; NaN where the net has no helper, or nothing may train.
+        scores: (S, N, 8) float64, one per situation; NaN where the net has no helper, or no error of
+            the same cause may train.
         truth: (N,) int64.
         kind: (N,) kind of the cause.
         role: (N,) "plant", "double", "bystander" or "natural".
@@ -119,6 +120,7 @@ def _held(scorers: Sequence[Scorer | None], test: Rows, situations: Sequence[Sit
     for at, (situation, scorer) in enumerate(zip(situations, scorers, strict=True)):
         if scorer is not None and (evidence.helpers or not situation.helper):
             scores[at] = scorer.predict(completed(evidence.x, evidence.median, evidence.columns, situation))
+            scores[at, ~np.isin(test.truth, scorer.trained)] = np.nan
     return Held(
         scores=scores,
         truth=test.truth,

@@ -9,6 +9,9 @@ import numpy as np
 from whywrong.verdicts.combiner.forest import Forest
 
 
+UNTRAINED = -1e9  # intercept of a class that did not train
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Scorer:
     """A fitted mean of a multinomial logistic regression and a forest.
@@ -17,7 +20,7 @@ class Scorer:
         mean: (F,) float64, mean of each column.
         scale: (F,) float64, standard deviation of each column, never 0.
         coef: (K, F) float64, weights of the standardised columns.
-        intercept: (K,) float64; minus infinity is written as -1e9 for a class that did not train.
+        intercept: (K,) float64.
         forest: The forest.
     """
 
@@ -26,6 +29,11 @@ class Scorer:
     coef: np.ndarray
     intercept: np.ndarray
     forest: Forest
+
+    @property
+    def trained(self) -> np.ndarray:
+        """Classes that trained, (C,) int64."""
+        return np.flatnonzero(self.intercept > UNTRAINED)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return uncalibrated class probabilities (N, K) float64.
