@@ -9,7 +9,7 @@ import pytest
 from tests.verdicts.synthetic import SIGNS, STAGES, measured
 
 from whywrong.verdicts.combiner.training_table import StoredRecurrence
-from whywrong.verdicts.evidence import Evidence, assemble, cascade_stage, nearest_in_margin
+from whywrong.verdicts.evidence import Evidence, assemble, cascade_stage
 from whywrong.verdicts.measured import Measured
 
 
@@ -39,28 +39,6 @@ def test_role_played_reference_images_have_normal_scores_around_zero() -> None:
     for name in ("noise_level", "window_best", "helper_log_ratio", "feature_norm"):
         assert abs(column(found, name).mean()) < 0.02
         assert 0.9 < column(found, name).std() < 1.1
-
-
-def test_differences_are_to_images_of_equal_margin() -> None:
-    reference, errors = measured(150, 3), measured(20, 4, name="error")
-    rows = np.arange(len(reference))
-    margin = reference.logits[rows, reference.predicted] - reference.logits[rows, reference.label]
-    place = reference.sign_names.index("survival_label")
-    # In the reference the sign is the margin: its mean at equal margin is the error's own margin.
-    signs = reference.signs.copy()
-    signs[:, place] = margin
-    found = evidence(errors, replace(reference, signs=signs))
-    own = errors.logits[np.arange(20), errors.predicted] - errors.logits[np.arange(20), errors.label]
-    wanted = errors.signs[:, place] - own
-    some = own < 1.5
-    assert np.abs(column(found, "matched_survival_label")[some] - wanted[some]).max() < 0.2
-
-
-def test_an_item_is_never_matched_to_its_own_source() -> None:
-    reference = measured(60, 5)
-    near = nearest_in_margin(reference, reference)
-    assert (near != np.arange(60)[:, None]).all()
-    assert near.shape == (60, 12)
 
 
 def test_scaling_the_logits_and_permuting_the_classes_change_nothing() -> None:

@@ -1,7 +1,8 @@
 """The evidence on which a cause is decided, one row per error and one column per normalised sign.
 
-Columns are the signs against the role-played reference, their differences to the twelve reference images nearest in
-margin, what the nearest correct images and other models say, and whether fine content recurs in other errors.
+Columns are the signs against the role-played reference, what the nearest correct images and other models say, and
+whether fine content recurs in other errors. Differences to reference images of equal margin are not among them: with
+120 reference images they are too noisy (docs/methods/verdict_card.md).
 """
 
 from __future__ import annotations
@@ -12,14 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from whywrong.verdicts.controls import logit_scale, margins
+from whywrong.verdicts.controls import logit_scale
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.neighbours import NEIGHBOUR_SIGNS, neighbour_signs
-from whywrong.verdicts.normalise import LEAST_REFERENCE, LIMIT, normalised
+from whywrong.verdicts.normalise import LEAST_REFERENCE, normalised
 
-MATCHED = 12
 NO_REFERENCE = "no reference"
-_EFFECTS = ("survival", "crops", "window")  # groups whose signs are effects, which are compared at equal margin
 _SHARES = ("feature_share_label", "feature_share_predicted", "head_rank", "pair_rank")
 
 
@@ -54,7 +53,7 @@ class Columns:
     """What is known of the F columns of evidence.
 
     Attributes:
-        names: Name of the sign; ``matched_`` in front marks a difference to images of equal margin.
+        names: Name of the sign.
         groups: Group of each sign, which is set to the reference together when its weight is measured.
         accesses: Least access as a letter of "LSGI".
         stages: Stage of the cascade that measures it, 1 to 3.
@@ -172,24 +171,6 @@ def assemble(
     )
 
 
-def nearest_in_margin(errors: Measured, reference: Measured, count: int = MATCHED) -> np.ndarray:
-    """Find the reference images nearest in margin, none of the error's own source.
-
-    Returns:
-        (N, count) int64 indices into the reference, -1 where there are no more. Without logits, all errors get the
-        images nearest to the middle of the reference order.
-    """
-    scale = logit_scale(reference)
-    margin, others = margins(errors, scale), margins(reference, scale)
-    if np.isnan(margin).all() or np.isnan(others).all():
-        margin, others = np.full(len(errors), len(reference) / 2), np.arange(len(reference), dtype=np.float64)
-    distance = np.abs(margin[:, None] - others[None, :])
-    own = np.array(errors.sources, dtype=object)[:, None] == np.array(reference.sources, dtype=object)[None, :]
-    distance[own | ~np.isfinite(distance)] = np.inf
-    order = np.argsort(distance, axis=1, kind="stable")[:, :count]
-    return np.where(np.isfinite(np.take_along_axis(distance, order, 1)), order, -1)
-
-
 _Part = tuple[Columns, np.ndarray, np.ndarray]
 
 
@@ -221,38 +202,21 @@ def _middle(values: np.ndarray) -> np.ndarray:
 
 
 def _measured_part(errors: Measured, reference: Measured, known: Sequence[KnownSign], stages: Sequence[str]) -> _Part:
-    """Return the columns of the measured signs, and of their differences at equal margin."""
+    """Return the columns of the measured signs."""
     names = [sign.name for sign in known]
     kinds = [sign.kind for sign in known]
     raw, base = _raw(errors, names), _raw(reference, names)
     raw[:, [sign.stage not in stages for sign in known]] = np.nan
     x = normalised(raw, base, kinds)
     median = np.where([kind == "share" for kind in kinds], _middle(base), 0.0)
-    effects = [i for i, sign in enumerate(known) if sign.group in _EFFECTS and sign.kind != "quantity"]
-    difference = _differences(errors, reference, raw[:, effects], base[:, effects])
-    units = np.where([kinds[i] == "logit" for i in effects], logit_scale(reference), 1.0)
-    difference = np.clip(difference / units, -LIMIT, LIMIT)
-    both = [*known, *(known[i] for i in effects)]
     columns = Columns(
-        names=(*names, *(f"matched_{names[i]}" for i in effects)),
-        groups=tuple(sign.group for sign in both),
-        accesses=tuple(_letter(sign.access) for sign in both),
-        stages=tuple(_STAGES[sign.stage] for sign in both),
-        ranked=(*(kind != "share" for kind in kinds), *(True for _ in effects)),
+        names=tuple(names),
+        groups=tuple(sign.group for sign in known),
+        accesses=tuple(_letter(sign.access) for sign in known),
+        stages=tuple(_STAGES[sign.stage] for sign in known),
+        ranked=tuple(kind != "share" for kind in kinds),
     )
-    return columns, np.concatenate([x, difference], axis=1), np.concatenate([median, np.zeros(len(effects))])
-
-
-def _differences(errors: Measured, reference: Measured, raw: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Return the signs minus their means over reference images of equal margin, NaN without enough reference."""
-    if len(reference) < LEAST_REFERENCE or not len(errors):
-        return np.full(raw.shape, np.nan)
-    near = nearest_in_margin(errors, reference)
-    values = np.where((near >= 0)[..., None], base[near], np.nan)
-    there = np.isfinite(values)
-    count = there.sum(1)
-    mean = np.where(there, values, 0).sum(1) / np.maximum(count, 1)
-    return np.where(count > 0, raw - mean, np.nan)
+    return columns, x, median
 
 
 def _neighbour_part(errors: Measured, reference: Measured) -> _Part:

@@ -58,15 +58,16 @@ def test_expectation_maximisation_recovers_shifted_class_shares() -> None:
     p = np.exp(2.5 * z)
     p /= p.sum(1, keepdims=True)
     prior = estimate_prior(p)
-    assert np.abs(prior - wanted).max() < 0.03
+    assert np.abs(prior - wanted).max() < 0.05  # shrunk towards equal shares by 40 errors of each class
+    assert np.abs(prior - (3000 * wanted + 40) / 3320).max() < 0.02
     before, after = ((q.argmax(1) == truth).mean() for q in (p, with_prior(p, prior)))
     assert after > before
     assert np.abs(estimate_prior(p).sum() - 1) < 1e-9
 
 
 def test_class_shares_have_a_floor_and_are_equal_for_few_errors() -> None:
-    p = np.full((100, 8), 0.001)
-    p[:, 0] = 0.993
+    p = np.full((4000, 8), 1e-5)
+    p[:, 0] = 1 - 7e-5
     prior = estimate_prior(p)
     assert np.isclose(prior.sum(), 1)
     assert np.allclose(prior[1:], 0.02)

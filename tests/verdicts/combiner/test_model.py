@@ -50,7 +50,7 @@ def test_the_prior_is_off_below_fifty_errors(combiner: Combiner, evidence: Evide
     found = combiner.predict(evidence.at(np.arange(49)))
     np.testing.assert_allclose(found.probability, found.probability_flat)
     one_cause = np.flatnonzero(np.array(FRESH.truth) == "corruption")
-    many = combiner.predict(evidence.at(np.tile(one_cause, 5)))
+    many = combiner.predict(evidence.at(np.tile(one_cause, 30)))
     assert many.prior[CLASSES.index("corruption")] > 0.6
     assert many.prior.min() >= 0.02 - 1e-9
 

@@ -8,7 +8,9 @@ import numpy as np
 
 LEAST_PRIOR = 0.02  # floor of the estimated class shares
 LEAST_FOR_PRIOR = 50  # errors below which class shares are not estimated
-PSEUDO_COUNT = 40.0  # imagined errors of each class; without them, the largest class takes all errors of an unsure model
+PSEUDO_COUNT = (
+    40.0  # imagined errors of each class; without them, the largest class takes all errors of an unsure model
+)
 _SMALLEST = 1e-7
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from whywrong.verdicts.combiner.forest import Forest
 
-
 UNTRAINED = -1e9  # intercept of a class that did not train
 
 
