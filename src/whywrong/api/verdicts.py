@@ -18,7 +18,7 @@ from whywrong.runs.folder import RunFolder
 from whywrong.runs.progress import Progress
 from whywrong.runs.store.results import read_record
 from whywrong.verdicts.config import VerdictConfig
-from whywrong.verdicts.fail_on import Judgement, judge, parse_rule
+from whywrong.verdicts.telling.fail_on import Judgement, judge, parse_rule
 
 if TYPE_CHECKING:
     import pandas as pd

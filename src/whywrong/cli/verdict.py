@@ -87,7 +87,7 @@ def verdict(
       whywrong verdict runs/a --depth standard --fail-on "spurious>5%" --strict
     """
     from whywrong import api
-    from whywrong.verdicts.fail_on import parse_rule
+    from whywrong.verdicts.telling.fail_on import parse_rule
 
     choose("--progress", progress, KINDS)
     choose("--depth", depth, DEPTHS)

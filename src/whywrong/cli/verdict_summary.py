@@ -11,7 +11,7 @@ from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, EXIT_RULE_MET, EX
 
 if TYPE_CHECKING:
     from whywrong.api.verdicts import VerdictReport
-    from whywrong.verdicts.fail_on import Judgement, Rule
+    from whywrong.verdicts.telling.fail_on import Judgement, Rule
 
 SHOWN_GROUPS = 3
 _UNDETERMINED = "undetermined"
@@ -39,7 +39,7 @@ def tell_verdicts(report: VerdictReport) -> None:
 
 def judge_rules(rules: Sequence[Rule], report: VerdictReport, *, strict: bool) -> list[Judgement]:
     """Judge the rules of ``--fail-on``."""
-    from whywrong.verdicts.fail_on import judge
+    from whywrong.verdicts.telling.fail_on import judge
 
     rows = report.tables["verdicts"].select(["cause", "tested"]).to_pylist()
     return [judge(rule, rows, strict=strict) for rule in rules]

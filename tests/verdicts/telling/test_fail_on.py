@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from whywrong.core.errors import InputError
-from whywrong.verdicts.fail_on import judge, parse_rule
+from whywrong.verdicts.telling.fail_on import judge, parse_rule
 
 
 def rows(spurious: int, supported: int, rest: int) -> list[dict[str, str]]:
