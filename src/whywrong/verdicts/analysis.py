@@ -10,8 +10,9 @@ import numpy as np
 
 from whywrong.core.errors import DataError
 from whywrong.explain.analysis import AnalysisContext
+from whywrong.verdicts.advice import Advice
 from whywrong.verdicts.cascade import Cascade, State
-from whywrong.verdicts.cases.cases import Cases, errors_of
+from whywrong.verdicts.cases.cases import Cases, errors_of, reference_of
 from whywrong.verdicts.cases.helpers import Helper, match_helper, repeats_the_model
 from whywrong.verdicts.cases.predicting import predict_images
 from whywrong.verdicts.cases.predictions import SQL, Predictions, check_usable, read_predictions
@@ -19,17 +20,20 @@ from whywrong.verdicts.combiner.model import Combiner
 from whywrong.verdicts.combiner.stored import SHIPPED, combiner_hash, shipped
 from whywrong.verdicts.config import VerdictConfig
 from whywrong.verdicts.decide import Verdict, decide
-from whywrong.verdicts.measure import Measures
+from whywrong.verdicts.measure import Measures, last_layer_of
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.natural.step import with_natural_rules
 from whywrong.verdicts.result import VerdictResult
+from whywrong.verdicts.stages.advising import advice_on_groups
+from whywrong.verdicts.stages.grouping import Seen, find_groups, test_groups
 from whywrong.verdicts.stages.harmless import names_of
 from whywrong.verdicts.stages.reference import STAGES, Reference, make_reference
 from whywrong.verdicts.stages.units import Taken, take
+from whywrong.verdicts.telling.groups import TestedGroups, make_material
 from whywrong.verdicts.telling.record import Facts
 from whywrong.verdicts.telling.rows import Common, intervention_rows, sign_rows, unmeasured_row, verdict_row
 from whywrong.verdicts.telling.shown import what_is_shown
-from whywrong.verdicts.tests_of_causes import CauseTest, run_tests
+from whywrong.verdicts.tests_of_causes import CauseTest, CauseTests, run_tests
 
 
 def verdict(context: AnalysisContext, *, config: VerdictConfig) -> VerdictResult:
@@ -70,8 +74,8 @@ class _Analysis:
             return VerdictResult({}, self.facts.record(0))
         if self.config.depth == "free":
             self.facts.lacks.append("measurements of the images (depth free)")
-            return self._without_measurements(dict.fromkeys(self.cases.item_ids, "nothing was measured (depth free)"))
-        basics = Measures(basics=True, signs=STAGES[0])
+            return self._without_measurements()
+        basics = Measures(basics=True, signs=STAGES[0], pictures=True)
         first = take(self.context, "stage 1", self.cases, basics, seed=self.config.seed, helpers=self.helpers)
         self.facts.failed = first.failed
         if first.measured is None:
@@ -87,14 +91,35 @@ class _Analysis:
         state = cascade.begin(measured)
         cascade.go_on(state, cases)
         cascade.test(state, cases)
-        tests = run_tests(state.measured, reference.controls, state.tested, state.given)
-        verdicts = decide(state, tests, _helpers_agree(state.measured))
+        tests = CauseTests(state.measured, reference.controls, state.given)
+        of_errors = run_tests(state.measured, reference.controls, state.tested, state.given)
+        verdicts = decide(state, of_errors, _helpers_agree(state.measured))
+        groups = self._groups(first, cases, state, reference, tests)
+        verdicts = groups.support(verdicts, state, tests, self.config.seed)
         verdicts, passes = with_natural_rules(self.context, cascade, state, cases, verdicts, self.predictions.names)
         reference = replace(reference, passes=reference.passes + passes)
         if state.prediction:
             last = state.prediction[max(state.prediction)]
             self.facts.notes += [last.note] if last.note else []
-        return self._result(cases, state, reference, tests, verdicts)
+        return self._result(cases, state, reference, of_errors, verdicts, groups)
+
+    def _groups(
+        self, first: Taken, cases: Cases, state: State, reference: Reference, tests: CauseTests
+    ) -> TestedGroups:
+        last = last_layer_of(self.context.classifier, self._shape)
+        weights = np.zeros((0, 0), np.float32) if last is None else last.weight.cpu().numpy()
+        found = find_groups(self.predictions, Seen.of(first, reference.first, weights), state.recurrence)
+        tested, outcomes = test_groups(found, tests, self.config.seed)
+        advice: dict[int, list[Advice]] = {}
+        if len(reference.measured) and reference.cases is not None:
+            material = make_material(cases, state, reference, tests, self.config.seed)
+            advice = advice_on_groups(self.context, tested, material)
+        return TestedGroups.of(tested, outcomes, advice)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        spec = self.context.images["data"].spec
+        return spec.channels, spec.height, spec.width
 
     def _find_combiner(self) -> Combiner | None:
         combiner: Combiner | None = self.context.inputs.get("combiner")
@@ -166,12 +191,22 @@ class _Analysis:
             lacks=tuple(self.facts.lacks),
         )
 
-    def _without_measurements(self, reasons: dict[str, str]) -> VerdictResult:
+    def _without_measurements(self) -> VerdictResult:
+        pictures = Measures(pictures=True)
+        errors = take(self.context, "pictures", self.cases, pictures, seed=self.config.seed)
+        count = {"most": self.config.reference, "least": self.config.least_reference}
+        correct = reference_of(self.predictions, len(self.cases), seed=self.config.seed, **count)
+        beside = take(self.context, "reference pictures", correct, pictures, seed=self.config.seed)
+        found = find_groups(self.predictions, Seen.of(errors, beside, np.zeros((0, 0), np.float32)), None)
+        groups = TestedGroups.of(found, [None] * len(found), {})
+        reasons = {item: errors.failed.get(item, "nothing was measured (depth free)") for item in self.cases.item_ids}
         rows = [
-            unmeasured_row(self.cases, row, reasons[item], self._common())
+            unmeasured_row(self.cases, row, reasons[item], groups.of_item(item), self._common())
             for row, item in enumerate(self.cases.item_ids)
         ]
-        return VerdictResult({"verdicts": self._with_twins(rows)}, self.facts.record(len(self.cases)))
+        tables = {"verdicts": self._with_twins(rows), **groups.tables(self.predictions.names)}
+        self.facts.failed = errors.failed
+        return VerdictResult(tables, self.facts.record(len(self.cases)))
 
     def _result(
         self,
@@ -180,24 +215,27 @@ class _Analysis:
         reference: Reference,
         tests: Sequence[Sequence[CauseTest]],
         verdicts: Sequence[Verdict],
+        groups: TestedGroups,
     ) -> VerdictResult:
-        common, spec = self._common(), self.context.images["data"].spec
-        shown = what_is_shown(state, reference.measured, self.predictions.names)
+        common = self._common()
+        sentences = [groups.sentence_of(item) for item in cases.item_ids]
+        shown = what_is_shown(state, reference.measured, self.predictions.names, sentences)
         rows = [
-            verdict_row(row, cases, state, one, shown[row], None, common) for row, one in enumerate(verdicts)
-        ] + list(self._failed_rows(common))
-        shape = spec.channels, spec.height, spec.width
+            verdict_row(row, cases, state, one, shown[row], groups.of_item(cases.item_ids[row]), common)
+            for row, one in enumerate(verdicts)
+        ] + list(self._failed_rows(groups, common))
         tables: dict[str, list[dict[str, Any]]] = {
             "verdicts": self._with_twins(rows),
-            "signs": list(sign_rows(cases, state.measured, reference.measured, common.access, shape)),
+            "signs": list(sign_rows(cases, state.measured, reference.measured, common.access, self._shape)),
             "interventions": list(intervention_rows(cases, tests)),
+            **groups.tables(self.predictions.names),
         }
         return VerdictResult(tables, self.facts.full_record(len(self.cases), state, reference, verdicts))
 
-    def _failed_rows(self, common: Common) -> Iterator[dict[str, Any]]:
+    def _failed_rows(self, groups: TestedGroups, common: Common) -> Iterator[dict[str, Any]]:
         for row, item in enumerate(self.cases.item_ids):
             if item in self.facts.failed:
-                yield unmeasured_row(self.cases, row, self.facts.failed[item], common)
+                yield unmeasured_row(self.cases, row, self.facts.failed[item], groups.of_item(item), common)
 
     def _with_twins(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Add the errors that have the content and the label of another, which costs nothing, and sort by item."""

@@ -7,11 +7,11 @@ looks like. Source: ours, docs/guides/verdict.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from whywrong.verdicts.cascade import State
+from whywrong.verdicts.cascade import POSSIBLE, State
 from whywrong.verdicts.causes import CLASSES, ORDINARY
 from whywrong.verdicts.tests_of_causes import CauseTest
 
@@ -35,6 +35,7 @@ class Verdict:
         tests: All tests of the error.
         natural: What a rule for natural errors says of it; empty without one.
         natural_for, natural_against: What speaks for and against that.
+        of_group: Whether the test is that of its group, without the error itself.
     """
 
     cause: str
@@ -48,6 +49,7 @@ class Verdict:
     natural: str = ""
     natural_for: tuple[str, ...] = ()
     natural_against: tuple[str, ...] = ()
+    of_group: bool = False
 
 
 def decide(state: State, tests: Sequence[Sequence[CauseTest]], helpers_agree: np.ndarray) -> list[Verdict]:
@@ -82,6 +84,25 @@ def decide(state: State, tests: Sequence[Sequence[CauseTest]], helpers_agree: np
             reason = _objection(leading, test, bool(helpers_agree[row]))
             found.append(Verdict(cause=leading, kind=kind, stated=not reason, reason=reason, **common))
     return found
+
+
+def with_group(verdict: Verdict, p: np.ndarray, cause: str, test: CauseTest) -> Verdict:
+    """Let the supported test of an error's group support its cause, if the cause is possible for the error.
+
+    Args:
+        verdict: Verdict on the error alone.
+        p: (8,) probabilities of the causes.
+        cause: Cause of the group.
+        test: Test of the other errors of the group.
+    """
+    if verdict.stated or test.outcome != "supported" or p[CLASSES.index(cause)] < POSSIBLE:
+        return verdict
+    own = next((one for one in verdict.tests if one.cause == cause), None)
+    if own is not None and own.outcome == "contradicted":
+        return verdict
+    more = {"cause": cause, "leading": cause, "probability": float(p[CLASSES.index(cause)]), "test": test}
+    kind = verdict.kind if verdict.leading == cause else ""
+    return replace(verdict, stated=True, reason="", kind=kind, of_group=True, **more)
 
 
 def _objection(cause: str, test: CauseTest | None, helpers_agree: bool) -> str:

@@ -31,12 +31,14 @@ class Measures:
         basics: Whether logits, features and fine content are read.
         signs: Stages of signs, see :class:`whywrong.explain.signs.SignsConfig`.
         tests: Causes that interventions take away.
+        pictures: Whether small pictures are kept.
         harmful: Small edits that change what the images show, such as ``flip`` for digits, which are left out.
     """
 
     basics: bool = False
     signs: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
+    pictures: bool = False
     harmful: tuple[str, ...] = ()
 
 

@@ -88,7 +88,9 @@ def for_it(verdict: Verdict, shown: Shown) -> list[str]:
     found: list[str] = []
     if verdict.natural:
         return [*verdict.natural_for, *([shown.group] if shown.group else [])]
-    if verdict.test is not None and verdict.test.outcome == "supported":
+    if verdict.of_group and verdict.test is not None:
+        found.append(f"The other errors of its group: {test_sentence(verdict.test, shown)}")
+    elif verdict.test is not None and verdict.test.outcome == "supported":
         found.append(test_sentence(verdict.test, shown))
     elif verdict.cause == UNDETERMINED:
         found += [test_sentence(test, shown) for test in verdict.tests if test.outcome == "supported"]

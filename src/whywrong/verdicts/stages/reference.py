@@ -17,7 +17,7 @@ from whywrong.verdicts.controls import CALIPER, MOST_CONTROLS, logit_scale, marg
 from whywrong.verdicts.measure import Measures, add
 from whywrong.verdicts.measured import Measured, join
 from whywrong.verdicts.stages.harmless import harmful_edits
-from whywrong.verdicts.stages.units import take
+from whywrong.verdicts.stages.units import Taken, take
 
 STAGES: tuple[tuple[str, ...], ...] = (("pixels", "scores"), ("survival", "gradient"), ("crops", "windows"))
 """Stages of signs by stage of the cascade."""
@@ -37,6 +37,8 @@ class Reference:
         passes: Passes spent on all of them.
         images: Name of their set.
         correct: All correct images, to which causes are given.
+        first: The first stage of the images spread over the classes, with their pictures; None if there are too few.
+        cases: The images spread over the classes, in role play, in the order of ``measured``.
         harmful: Small edits that change what these images show.
     """
 
@@ -46,6 +48,8 @@ class Reference:
     passes: int
     images: str
     correct: Cases
+    first: Taken | None = None
+    cases: Cases | None = None
     harmful: tuple[str, ...] = ()
 
 
@@ -77,7 +81,7 @@ def make_reference(
         nothing = errors.at(np.zeros(0, np.int64))
         return Reference(nothing, nothing, (0.0,) * 4, 0, images, correct)
     harmful = harmful_edits(context, cases, images, config.seed)
-    measured, cost = _measure(context, config, cases, images, helpers, harmful)
+    measured, cost, first = _measure(context, config, cases, images, helpers, harmful)
     scale = logit_scale(errors)
     further = controls_of(
         predictions,
@@ -90,10 +94,11 @@ def make_reference(
     )
     controls = measured
     if len(further):
-        more, _ = _measure(context, config, further, images, helpers, harmful, controls=True)
+        more, _, _ = _measure(context, config, further, images, helpers, harmful, controls=True)
         controls = join([measured, more])
     passes = int((controls.forwards + controls.backwards).sum()) + 2 * len(cases)
-    return Reference(measured, controls, cost, passes, images, correct, harmful)
+    kept = cases.at(first.rows)
+    return Reference(measured, controls, cost, passes, images, correct, first, kept, harmful)
 
 
 def _measure(
@@ -105,14 +110,14 @@ def _measure(
     harmful: tuple[str, ...],
     *,
     controls: bool = False,
-) -> tuple[Measured, tuple[float, ...]]:
+) -> tuple[Measured, tuple[float, ...], Taken]:
     """Take the measurements, each stage in a step of its own; controls of tests need no crops and windows.
 
     Returns:
-        The measurements, and the mean passes for one image of each step.
+        The measurements, the mean passes for one image of each step, and the first step.
     """
     name = "controls" if controls else "reference"
-    basics = Measures(basics=True, signs=STAGES[0])
+    basics = Measures(basics=True, signs=STAGES[0], pictures=not controls)
     first = take(context, f"{name} stage 1", cases, basics, seed=config.seed, images=images, helpers=helpers)
     if first.measured is None:
         reason = next(iter(first.failed.values()))
@@ -127,7 +132,7 @@ def _measure(
         costs.append(0.0 if taken.measured is None else _mean_cost(taken.measured))
         if taken.measured is not None:
             measured = add(measured, taken.rows, taken.measured)
-    return measured, tuple(costs)
+    return measured, tuple(costs), first
 
 
 def _mean_cost(measured: Measured) -> float:

@@ -22,6 +22,8 @@ from whywrong.verdicts.measured import Measured, join
 SIZE = 32
 """Images of a unit; a multiple of it fills the batches of most models."""
 
+_PICTURE = 32  # pixels of a side of a small picture
+
 CHANGED = "the image changed after it was predicted; run diagnose again"
 VANISHED = "the data no longer lists this image"
 
@@ -60,10 +62,14 @@ class Part:
     Attributes:
         measured: Of the images that could be measured, None if there are none.
         failed: Item and reason of each other image.
+        pictures: (n, 3, S, S) uint8, the images that the model sees, reduced; (n, 3, 0, 0) if they were not kept.
+        boxes: (n, 4) float32, left, top, right and bottom of the object as shares of the model's input; NaN without.
     """
 
     measured: Measured | None
     failed: tuple[tuple[str, str], ...]
+    pictures: np.ndarray
+    boxes: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,11 +80,14 @@ class Taken:
         rows: (M,) int64, cases that could be measured.
         measured: Their measurements, None if there are none.
         failed: Reason by item of each other case.
+        pictures, boxes: As in :class:`Part`, of the measured cases.
     """
 
     rows: np.ndarray
     measured: Measured | None
     failed: dict[str, str]
+    pictures: np.ndarray
+    boxes: np.ndarray
 
 
 def take(
@@ -123,17 +132,22 @@ def take(
     failed |= {item: reason for part in parts for item, reason in part.failed}
     measured = [part.measured for part in parts if part.measured is not None]
     if not measured:
-        return Taken(np.zeros(0, np.int64), None, failed)
+        return Taken(np.zeros(0, np.int64), None, failed, np.zeros((0, 3, 0, 0), np.uint8), np.zeros((0, 4)))
     joined = join(measured)
+    pictures, boxes = (
+        np.concatenate([getattr(part, name) for part in parts if part.measured is not None])
+        for name in ("pictures", "boxes")
+    )
     place = {item: row for row, item in enumerate(joined.item_ids)}
     kept = np.array(sorted(row for row in order if cases.item_ids[row] in place), np.int64)
-    return Taken(kept, joined.at(np.array([place[cases.item_ids[row]] for row in kept])), failed)
+    chosen = np.array([place[cases.item_ids[row]] for row in kept], np.int64)
+    return Taken(kept, joined.at(chosen), failed, pictures[chosen], boxes[chosen])
 
 
 def measure_unit(worker: AnalysisWorker, unit: Unit) -> Part:
     """Measure the images of a unit, each failure of its own."""
     at = {entry.item_id: row for row, entry in enumerate(unit.entries)}
-    parts: list[Measured] = []
+    parts: list[_OfBatch] = []
     failed: list[tuple[str, str]] = []
     for helper in unit.helpers:
         worker.watch(worker.models[helper.position])
@@ -147,7 +161,10 @@ def measure_unit(worker: AnalysisWorker, unit: Unit) -> Part:
                 kept.append(row)
         if kept:
             parts += _measured(worker, unit, _rows(batch, kept), at, failed)
-    return Part(join(parts) if parts else None, tuple(failed))
+    if not parts:
+        return Part(None, tuple(failed), np.zeros((0, 3, 0, 0), np.uint8), np.zeros((0, 4), np.float32))
+    measured, pictures, boxes = zip(*parts, strict=True)
+    return Part(join(measured), tuple(failed), np.concatenate(pictures), np.concatenate(boxes))
 
 
 def _rows(batch: Batch, rows: Sequence[int]) -> Batch:
@@ -158,7 +175,7 @@ def _rows(batch: Batch, rows: Sequence[int]) -> Batch:
 
 def _measured(
     worker: AnalysisWorker, unit: Unit, batch: Batch, at: dict[str, int], failed: list[tuple[str, str]]
-) -> Iterator[Measured]:
+) -> Iterator[_OfBatch]:
     """Measure a batch, and its halves if the model raises, so that only the failing image is lost."""
     items = [item.entry.item_id for item in batch.items]
     rows = [at[item] for item in items]
@@ -179,7 +196,9 @@ def _measured(
                 measures=unit.measures,
                 logits=logits if logits.shape[1] else None,
             )
-        yield replace(found, helper_logits=_helpers(worker, unit, batch)) if unit.helpers else found
+        if unit.helpers:
+            found = replace(found, helper_logits=_helpers(worker, unit, batch))
+        yield found, _pictures(batch, unit.measures.pictures), _boxes(batch)
         return
     except (DeviceFailure, InputError):
         raise
@@ -191,6 +210,33 @@ def _measured(
     half = len(items) // 2
     for part in (range(half), range(half, len(items))):
         yield from _measured(worker, unit, _rows(batch, list(part)), at, failed)
+
+
+_OfBatch = tuple[Measured, np.ndarray, np.ndarray]  # measurements, pictures and boxes
+
+
+def _pictures(batch: Batch, wanted: bool) -> np.ndarray:
+    """Reduce the images to (B, 3, 32, 32) uint8."""
+    if not wanted:
+        return np.zeros((len(batch.x), 3, 0, 0), np.uint8)
+    x = batch.x.expand(-1, 3, -1, -1) if batch.x.shape[1] == 1 else batch.x[:, :3]
+    small = torch.nn.functional.interpolate(x, (_PICTURE, _PICTURE), mode="bilinear", antialias=True)
+    return small.mul(255).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def _boxes(batch: Batch) -> np.ndarray:
+    """Return the boxes of the objects in the model's input (B, 4), NaN without; beyond 0..1 outside of the crop."""
+    found = np.full((len(batch.items), 4), np.nan, np.float32)
+    for row, item in enumerate(batch.items):
+        if item.entry.box is not None:
+            x0, y0, x1, y1 = item.entry.box
+            geometry = item.geometry
+            across, down = geometry.resized_width / geometry.width, geometry.resized_height / geometry.height
+            left, right = (one * across - geometry.left for one in (x0, x1 + 1))
+            top, bottom = (one * down - geometry.top for one in (y0, y1 + 1))
+            sides = geometry.input_width, geometry.input_height
+            found[row] = left / sides[0], top / sides[1], right / sides[0], bottom / sides[1]
+    return found
 
 
 def _helpers(worker: AnalysisWorker, unit: Unit, batch: Batch) -> np.ndarray:

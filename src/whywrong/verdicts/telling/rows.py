@@ -71,7 +71,7 @@ def verdict_row(
         **_probabilities(row, state, verdict),
         "tested": test.outcome if test is not None else "untested",
         **_test_columns(test),
-        "why_text": why(verdict),
+        "why_text": why(verdict, shown),
         "for_text": for_it(verdict, shown),
         "against_text": against_it(verdict, shown),
         "do_text": what_to_do(verdict, group.advised if group is not None else ""),
@@ -86,7 +86,7 @@ def verdict_row(
     }
 
 
-def unmeasured_row(cases: Cases, row: int, reason: str, common: Common) -> dict[str, Any]:
+def unmeasured_row(cases: Cases, row: int, reason: str, group: OfGroup | None, common: Common) -> dict[str, Any]:
     """Make the row of an error that could not be measured."""
     item = cases.at(np.array([row]))
     verdict = Verdict(cause=UNDETERMINED, reason=reason)
@@ -104,16 +104,16 @@ def unmeasured_row(cases: Cases, row: int, reason: str, common: Common) -> dict[
         "set90": [],
         "tested": "untested",
         **_test_columns(None),
-        "why_text": why(verdict),
+        "why_text": why(verdict, Shown(label="", predicted="")),
         "for_text": [],
         "against_text": [],
-        "do_text": what_to_do(verdict),
+        "do_text": what_to_do(verdict, group.advised if group is not None else ""),
         "lacks": [*common.lacks, reason],
         "stage": 0,
         "access": common.access.name,
         "helper": list(common.helpers),
         "combiner": common.combiner,
-        "group_id": None,
+        "group_id": group.group_id if group is not None else None,
         "forwards": 0,
         "backwards": 0,
     }
@@ -154,9 +154,10 @@ def sign_rows(
 def sign_scores(measured: Measured, reference: Measured) -> np.ndarray:
     """Return the normal scores of the signs (N, S) among the reference images; NaN without enough of them."""
     kinds = ["quantity"] * len(_STAGED)  # a share keeps its value as evidence, but is shown by its rank, too
+    count = len(_STAGED)
     if not len(reference):
-        return np.full(measured.signs.shape, np.nan)
-    return normalised(measured.signs, reference.signs, kinds)
+        return np.full((len(measured), count), np.nan)
+    return normalised(measured.signs[:, :count], reference.signs[:, :count], kinds)
 
 
 def intervention_rows(cases: Cases, tests: Sequence[Sequence[CauseTest]]) -> Iterator[dict[str, Any]]:
