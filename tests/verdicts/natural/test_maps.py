@@ -92,3 +92,13 @@ def test_a_model_that_only_returns_labels_has_none_of_them(asked: tuple[Tensor, 
     values, forwards, backwards = map_signs(net, x, y, logits)
     assert values.isnan().all()
     assert forwards.sum() == backwards.sum() == 0
+
+
+def test_maps_that_do_not_add_up_to_the_logits_only_say_whether_they_are_alike():
+    net = load_classifier("planted:vit", batch_size=16)
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    logits = net.logits(x)
+    y = logits.topk(2, dim=1).indices[:, 1]
+    values, _, _ = map_signs(net, x, y, logits, x[:, None].repeat(1, VIEWS, 1, 1, 1))
+    assert values[:, PLACE["maps_alike"]].isfinite().all()
+    assert values[:, 1:].isnan().all()

@@ -28,7 +28,8 @@ def map_signs(
 
     They are the correlation of the two maps; the share of the evidence for the label in the border with most of it; the
     share of two crops around the label's strongest evidence that are predicted as the label; and the logits that the
-    whole photograph, and the best of the windows towards its corners, take from the margin.
+    whole photograph, and the best of the windows towards its corners, take from the margin. All but the first need maps
+    that add up to the logits: the rules that use them did not carry over to maps that do not.
 
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to logits (B, K).
@@ -54,12 +55,11 @@ def map_signs(
         forwards, backwards = forwards + maps.forwards.to(y), backwards + maps.backwards.to(y)
         good = torch.tensor([status == Status.OK for status in maps.status], device=x.device).nonzero().flatten()
         label, other = maps.true[good].to(x), maps.wrong[good].to(x)
-        found[good, 0], found[good, 1] = _correlation(label, other), border_share(label)
-        down, across = _strongest(label)
-        answers = [_predicted(classifier, crop_around(x[good], size, down, across)) for size in CROPS]
-        found[good, 2] = torch.stack([(answer == y[good]).to(x) for answer in answers]).mean(0)
-        forwards[good] += len(CROPS)
-    if outside is not None:
+        found[good, 0] = _correlation(label, other)
+        if maps.exact:
+            found[good, 1], found[good, 2] = border_share(label), _enlarged(classifier, x[good], y[good], label)
+            forwards[good] += len(CROPS)
+    if outside is not None and maps is not None and maps.exact:
         rows = outside[:, 0, 0, 0, 0].isfinite().nonzero().flatten()
         gain = _gains(classifier, outside[rows], y[rows], t[rows], logits[rows])
         found[rows, 3], found[rows, 4] = gain[:, 0], gain[:, 1:].amax(1)
@@ -82,6 +82,13 @@ def border_share(evidence: Tensor) -> Tensor:
     height, width = (max(1, round(side / _BAND)) for side in evidence.shape[1:])
     bands = (positive[:, :height], positive[:, -height:], positive[:, :, :width], positive[:, :, -width:])
     return torch.stack([band.sum((1, 2)) for band in bands]).amax(0) / positive.sum((1, 2))
+
+
+def _enlarged(classifier: Classifier, x: Tensor, y: Tensor, evidence: Tensor) -> Tensor:
+    """Return the share of the crops around the strongest evidence that are predicted as ``y``, (B,)."""
+    down, across = _strongest(evidence)
+    answers = [_predicted(classifier, crop_around(x, size, down, across)) for size in CROPS]
+    return torch.stack([(answer == y).to(x) for answer in answers]).mean(0)
 
 
 def _correlation(one: Tensor, other: Tensor) -> Tensor:
