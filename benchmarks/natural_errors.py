@@ -10,7 +10,7 @@ verdicts of a finished run are scored as well.
     python benchmarks/natural_errors.py mobilenetv2 ../shared/data ../shared/data/natural_errors_a/annotations.json \\
         --helper deit_tiny
     python benchmarks/natural_errors.py deit_tiny ../shared/data benchmarks/natural_readings/deit_tiny.json \\
-        --helper mobilenetv2
+        --helper mobilenetv2 --reference 140
 
 Prints one JSON object; shares have Wilson intervals of 95 %.
 """
@@ -43,7 +43,6 @@ from whywrong.verdicts.natural.rules import NaturalFinding, comparable, natural_
 from whywrong.verdicts.normalise import runner_up
 
 FOLDER = "imagenet_ccby_a"  # of readings that name none
-REFERENCE = 300
 NAMES = (*(sign.name for sign in SIGNS if sign.stage), *MAP_SIGNS)
 Reading = Mapping[str, Any]
 Statement = tuple[str, bool]  # cause, and whether it is stated or only looked like
@@ -57,6 +56,7 @@ def main() -> None:
     parser.add_argument("readings", type=Path, help="JSON of the readings")
     parser.add_argument("--helper", help="second net of DATA/models.py")
     parser.add_argument("--run", type=Path, action="append", default=[], help="finished run with verdicts")
+    parser.add_argument("--reference", type=int, default=300, help="correct images; half of them are measured")
     parser.add_argument("--exchange", action="store_true", help="give every error the label of another one")
     parser.add_argument("--store", type=Path, help="folder that keeps the measurements")
     options = parser.parse_args()
@@ -196,7 +196,7 @@ def measured(options: argparse.Namespace, folder: str, keys: set[str]) -> tuple[
     plain = read(net, helper, options.data / folder / "images")
     chosen = np.flatnonzero(plain.test("right") == 1)
     order = np.argsort(item_keys(0, [plain.item_ids[row] for row in chosen], "reference").numpy(), kind="stable")
-    reference = plain.at(np.sort(chosen[order[:REFERENCE]]))
+    reference = plain.at(np.sort(chosen[order[: options.reference]]))
     wrong = np.array([key in keys for key in plain.item_ids]) & (plain.test("right") == 0)
     if options.exchange:
         plain = exchanged(plain, np.flatnonzero(wrong))
