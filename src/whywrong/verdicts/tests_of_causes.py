@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from whywrong.core.effects import paired_interval, share_interval, sign_test
 from whywrong.core.statistics import holm
 from whywrong.explain.interventions.catalogue import BY_NAME, Direction
 from whywrong.verdicts.controls import (
@@ -25,7 +26,6 @@ from whywrong.verdicts.controls import (
     matched_controls,
 )
 from whywrong.verdicts.damage import diagnose_damage
-from whywrong.verdicts.effects import paired_interval, share_interval, sign_test
 from whywrong.verdicts.measured import Measured
 
 Outcome = Literal["supported", "contradicted", "untested"]

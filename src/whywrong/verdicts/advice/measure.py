@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 import torch
 
+from whywrong.core.effects import sign_test
 from whywrong.core.statistics import wilson
 from whywrong.models.classifier import Classifier
 from whywrong.verdicts.advice.actions import ABSTAINED, ACTIONS, Action, Answer, in_batches
 from whywrong.verdicts.advice.pictures import Pictures
-from whywrong.verdicts.effects import sign_test
 from whywrong.verdicts.tests_of_causes import LEVEL
 
 Arm = Literal["nothing", "action", "sham"]

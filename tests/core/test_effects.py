@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from whywrong.verdicts.effects import paired_interval, share_interval, sign_test
+from whywrong.core.effects import paired_interval, share_interval, sign_test
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (5, 0), (3, 4), (9, 2)])
