@@ -12,7 +12,7 @@ _Z90 = 1.6448536269514722
 
 
 def share_interval(restored: float, edits: int, control: np.ndarray) -> tuple[float, float]:
-    """Compute the 90 % interval of a share of edits minus the mean of the controls.
+    """Compute the 90 % interval of a share minus the mean of its controls.
 
     The edits count as draws of what the intervention may do (Wilson's interval). The two errors are combined as by
     Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10.
@@ -25,13 +25,15 @@ def share_interval(restored: float, edits: int, control: np.ndarray) -> tuple[fl
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Compute the exact one-sided P value of at least ``wins`` wins if both are equally likely."""
+    """Compute the one-sided P value that wins and losses are equally likely."""
     n = wins + losses
     return sum(math.comb(n, k) for k in range(wins, n + 1)) / 2**n
 
 
 def paired_interval(wins: int, losses: int, pairs: int) -> tuple[float, float]:
-    """Compute the 90 % interval of a difference of paired shares, with one pair added to either side.
+    """Compute the 90 % interval of a difference of paired shares.
+
+    Half a win, half a loss and two pairs are added.
 
     Source: Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions".
     """
