@@ -22,7 +22,11 @@ import whywrong
 ROOT = Path(__file__).parents[1]
 SOURCE = Path(whywrong.__file__).parent
 SHIPPED = ("nets/cnn.safetensors", "planted/causes.npz", "templates/report.html.j2", "static/report.css", "py.typed")
-OTHER_NAMES = {"PIL": "pillow", "skimage": "scikit-image"}  # modules that are not named as their package
+OTHER_NAMES = {
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+}  # modules that are not named as their package
 
 
 def build(project: Path, out: Path, *targets: str) -> None:
