@@ -14,6 +14,7 @@ from whywrong._version import __version__
 from whywrong.report import confusions as figures
 from whywrong.report import facets, headline, run_text
 from whywrong.report.analyses.base import analysis_sections
+from whywrong.report.analyses.spurious.harmful import harmful_components
 from whywrong.report.analyses.verdict.stored import read_verdicts
 from whywrong.report.causes import cause_titles, planted_causes
 from whywrong.report.doubts import find_doubts
@@ -22,7 +23,7 @@ from whywrong.report.folders import hide_folders, owner_folders
 from whywrong.report.methods.base import Chart
 from whywrong.report.numbers import count
 from whywrong.report.overview import answer
-from whywrong.report.overview.attractors import Attractors, attractors
+from whywrong.report.overview.attractors import Attractors, add_links, attractors
 from whywrong.report.overview.classes import COLUMNS, class_table
 from whywrong.report.overview.confidence import confidence_chart
 from whywrong.report.overview.strip import strip
@@ -57,11 +58,11 @@ def write_report(run: Run, path: Path | str | None = None, *, limit: int = 200) 
     if limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     target = Path(path) if path is not None else Path(run.path) / "report.html"
-    write_page(target, _pieces(run, limit))
+    write_page(target, _pieces(run, limit, target))
     return target
 
 
-def _pieces(run: Run, limit: int) -> Iterator[str]:
+def _pieces(run: Run, limit: int, target: Path) -> Iterator[str]:
     with Tables(run) as tables:
         names = Names((tables.meta.get("model") or {}).get("classes"))
         reports = find_reports(tables.meta)
@@ -82,6 +83,7 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         )
         classes = class_table(tables, summary, names)
         confidence = confidence_chart(tables, summary)
+        harmful = harmful_components(tables)
     first, lead = headline.headline(summary, names, pairs=verdicts is None)
     doubts = find_doubts(run.meta, summary)
     cards = answer.cards(verdicts, cases)
@@ -89,6 +91,8 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         lead = [*lead, *answer.cause_sentences(verdicts)] if summary.errors else lead
     confusions, attracting = figures.confusions(summary, names), attractors(summary, names)
     _illustrate(confusions, attracting, cases)
+    shared = [(c.predicted, c.group.size, c.group.name, c.group.anchor) for c in cards if c.predicted is not None]
+    add_links(attracting, harmful, _beside(run, target, "spurious.html"), shared)
     if verdicts is None and attracting.shown:
         lead = [*lead, attracting.reading]
     script = (STATIC / "report.js").read_text(encoding="utf-8")
@@ -117,6 +121,7 @@ def _pieces(run: Run, limit: int) -> Iterator[str]:
         statistics=strip(summary, verdicts.numbers if verdicts is not None else None),
         leads=[*measured, *others],
         attractors=attracting,
+        families=_families(cards, summary, names),
         classes=classes,
         columns=COLUMNS,
         confidence=confidence,
@@ -171,6 +176,19 @@ def _template() -> Any:
     )
     environment.globals["count"] = count
     return environment.get_template("report.html.j2")
+
+
+def _beside(run: Run, target: Path, name: str) -> str:
+    """Return the address of another page of the run; empty if it does not lie beside this one."""
+    page = target.parent / name
+    return name if page.is_file() and page.parent.resolve() == Path(run.path).resolve() else ""
+
+
+def _families(cards: list[answer.Card], summary: RunSummary, names: Names) -> list[answer.Card]:
+    """Return the groups of class families, if the pairs of many classes mostly occur once."""
+    single = sum(pair.number == 1 for pair in summary.pairs)
+    scattered = len(names) > figures.MATRIX_LIMIT and 2 * single > len(summary.pairs)
+    return [card for card in cards if card.group.kind == "family"] if scattered else []
 
 
 def _order_reading(reports: Reports, cases: list[ErrorView]) -> str:

@@ -1,6 +1,6 @@
 """Predicted classes that attract errors, counted by hand."""
 
-from whywrong.report.overview.attractors import attractors
+from whywrong.report.overview.attractors import add_links, attractors
 from whywrong.report.primitives.run_summary import Pair, RunSummary
 from whywrong.report.tables import Names
 
@@ -41,3 +41,18 @@ def test_a_single_origin_is_named():
 def test_more_than_the_shown_ones_are_kept_apart():
     found = attractors(summary(*[(0, label, 3) for label in (1, 2, 3)]), NAMES, shown=2)
     assert (len(found.shown), len(found.rest)) == (2, 1)
+
+
+def test_a_class_is_linked_to_its_large_groups_and_its_harmful_features():
+    found = attractors(summary((0, 2, 8), (1, 2, 2), (3, 1, 2)), NAMES)
+    groups = [(2, 6, "a mark", "group-1"), (2, 1, "a small group", "group-2"), (1, 2, "dogs", "group-3")]
+    add_links(found, {2: 1}, "spurious.html", groups)
+    fish, dog = found.shown
+    assert fish.links == [("group: a mark", "#group-1"), ("1\u00a0harmful spurious feature", "spurious.html")]
+    assert dog.links == [("group: dogs", "#group-3")]
+
+
+def test_without_its_page_a_harmful_feature_is_not_linked():
+    found = attractors(summary((0, 2, 8)), NAMES)
+    add_links(found, {2: 1}, "", [])
+    assert found.shown[0].links == []

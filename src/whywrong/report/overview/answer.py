@@ -39,6 +39,7 @@ class Card:
         inside: Number of its errors in the gallery.
         second: Other causes that its errors may have, in words.
         all: Anchor and name of its errors in the gallery.
+        predicted: The class that at least nine in ten of these are predicted as; None if there is none.
     """
 
     group: Group
@@ -49,6 +50,7 @@ class Card:
     inside: int = 0
     second: str = ""
     all: list[tuple[str, str]] = field(default_factory=list)
+    predicted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,16 @@ def cards(verdicts: Verdicts | None, cases: Sequence[ErrorView]) -> list[Card]:
         tiles = [(case.anchor, case.picture, case.keys[0], case.small) for case in members[:PICTURES]]
         links = [(case.anchor, case.keys[0]) for case in members]
         share = percent(group.share)
-        made.append(Card(group, share, gain, command, tiles, len(members), _second(group, members), links))
+        made.append(
+            Card(group, share, gain, command, tiles, len(members), _second(group, members), links, _shared(members))
+        )
     return made
+
+
+def _shared(members: Sequence[ErrorView]) -> int | None:
+    """Return the prediction that nearly all of these errors share."""
+    ranked = Counter(case.predicted for case in members).most_common(1)
+    return ranked[0][0] if ranked and ranked[0][1] >= 0.9 * len(members) else None
 
 
 def _second(group: Group, members: Sequence[ErrorView]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from whywrong.report.numbers import count, percent
@@ -10,6 +11,7 @@ from whywrong.report.primitives.run_summary import Pair, RunSummary
 from whywrong.report.tables import Names
 
 LEAST = 2  # errors of a class that attracts them
+LARGE = 0.2  # share of these errors from which a group is named with them
 
 
 @dataclass(slots=True)
@@ -69,6 +71,25 @@ def attractors(summary: RunSummary, names: Names, shown: int = 6) -> Attractors:
         if totals[predicted] >= LEAST
     ]
     return Attractors(_reading(found, summary), found[:shown], found[shown:], most)
+
+
+def add_links(
+    found: Attractors, harmful: Mapping[int, int], page: str, groups: Sequence[tuple[int, int, str, str]]
+) -> None:
+    """Add what else is known about the classes that attract errors.
+
+    Args:
+        found: Changed in place.
+        harmful: Components confirmed as harmful, by class.
+        page: Address of the page of the spurious features; empty if there is none.
+        groups: Predicted class, size, name and anchor of each group whose errors share the prediction.
+    """
+    for attractor in [*found.shown, *found.rest]:
+        large = [one for one in groups if one[0] == attractor.predicted and one[1] >= LARGE * attractor.number]
+        attractor.links += [(f"group: {name}", f"#{anchor}") for _, _, name, anchor in large[:2]]
+        number = harmful.get(attractor.predicted, 0)
+        if number and page:
+            attractor.links.append((count(number, "harmful spurious feature"), page))
 
 
 def _note(pairs: list[Pair], total: int, errors: int, names: Names) -> str:

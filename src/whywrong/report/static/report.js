@@ -187,7 +187,7 @@
     gallery.replaceChildren(...fitting.slice(0, number).map((entry) => entry.tile));
     const left = fitting.length - number;
     further.hidden = left <= 0;
-    if (left > 0) further.querySelector("button").textContent = `Show ${Math.min(left, PAGE)} more of ${left}`;
+    if (left > 0) further.querySelector("button").textContent = left > PAGE ? `Show ${PAGE} more of ${left}` : `Show the last ${left}`;
   }
 
   function say() {

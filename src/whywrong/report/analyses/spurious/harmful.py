@@ -1,0 +1,16 @@
+"""Harmful components of a run by class, for other sections of the report."""
+
+from __future__ import annotations
+
+from whywrong.report.tables import Tables
+
+
+def harmful_components(tables: Tables) -> dict[int, int]:
+    """Count the components of each class that are confirmed as harmful.
+
+    Empty if no search for spurious features is stored.
+    """
+    if not tables.has("spurious", "class", "verdict"):
+        return {}
+    rows = tables.rows("select \"class\" as label, count(*) as n from spurious where verdict = 'harmful' group by 1")
+    return {row["label"]: row["n"] for row in rows}
