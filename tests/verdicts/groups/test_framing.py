@@ -7,27 +7,21 @@ import pytest
 from tests.verdicts.groups.made import guesses, pictures, rows_of
 
 from whywrong.verdicts.groups.exposure import damaged_exposure
-from whywrong.verdicts.groups.framing import cut_off, edge_share, outside_object, tiny
+from whywrong.verdicts.groups.framing import cut_off, outside_object, tiny
 
 LABEL, PREDICTED = guesses()
 WRONG = (LABEL != PREDICTED).nonzero()[0]
-
-
-def evidence(seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).random((400, 8, 8)).astype(np.float32)
 
 
 def gain(seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=400).astype(np.float32)
 
 
-def test_evidence_at_the_edge_that_the_whole_photograph_brings_in_is_an_object_cut_off():
-    maps, more = evidence(), gain()
-    maps[WRONG[:4], :, 0] += 20
-    more[WRONG[:3]] = [4, 6, 5]
-    more[WRONG[3]] = 0  # at the edge, but nothing is gained
-    maps[WRONG[4:]], more[WRONG[4]] = 1, 6  # gains, but not at the edge
-    [group] = cut_off(rows_of(LABEL, PREDICTED, evidence=maps, gain=more))
+def test_what_the_whole_photograph_and_a_corner_bring_in_is_an_object_cut_off():
+    whole, outward = gain(), gain(2)
+    whole[WRONG], outward[WRONG] = 0, 0
+    whole[WRONG[:4]], outward[WRONG[:3]] = [4, 6, 5, 6], [5, 7, 6]  # the fourth gains by the whole photograph only
+    [group] = cut_off(rows_of(LABEL, PREDICTED, whole_gain=whole, outward_gain=outward))
     assert group.members == tuple(f"i{WRONG[k]:04d}" for k in (1, 2, 0))
     assert group.cause == "occluded"
 
@@ -40,20 +34,12 @@ def test_a_box_half_outside_the_crop_is_an_object_cut_off():
     assert group.members == (f"i{WRONG[0]:04d}",)
 
 
-def test_random_evidence_is_rarely_at_the_edge():
-    sizes = [
-        sum(group.size for group in cut_off(rows_of(LABEL, PREDICTED, evidence=evidence(seed), gain=gain(seed + 99))))
-        for seed in range(20)
-    ]
-    assert np.mean(sizes) <= 0.02 * len(WRONG)
-
-
-def test_the_edge_with_most_evidence_counts():
-    maps = np.zeros((2, 4, 4))
-    maps[0, 0] = 1
-    maps[0, 2, 2] = 4
-    maps[1, :, 3] = [3, -5, 0, 0]
-    assert edge_share(maps) == pytest.approx([0.5, 1])
+def test_random_gains_are_rarely_an_object_cut_off():
+    sizes = []
+    for seed in range(20):
+        found = cut_off(rows_of(LABEL, PREDICTED, whole_gain=gain(seed), outward_gain=gain(seed + 99)))
+        sizes.append(sum(group.size for group in found))
+    assert np.mean(sizes) <= 0.01 * len(WRONG)
 
 
 def test_evidence_beside_the_box_is_outside_the_object():

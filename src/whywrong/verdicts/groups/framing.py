@@ -9,7 +9,7 @@ from whywrong.verdicts.groups.group import Group, Words
 from whywrong.verdicts.groups.rows import Rows
 
 _FEWEST_RIGHT = 50  # correct images from which quantiles are taken
-_GAIN, _EDGE = 0.95, 0.9  # quantiles of correct images with the runner-up as label
+_GAIN = 0.95  # quantile of correct images with the runner-up as label
 _CUT = 0.25  # share of the object's box outside the crop
 _AWAY = 0.1  # largest share of the evidence that is inside the object's box, relative to the box's share of the image
 _SMALL = 0.02  # quantile of the object's share of the image
@@ -30,10 +30,9 @@ _TINY = Words(kind="tiny", cause="occluded", action="Crop around the object, or 
 def cut_off(rows: Rows) -> list[Group]:
     """Find errors whose object lies partly outside the crop that the model sees.
 
-    With boxes, at least a quarter of the box must lie outside. Without, the evidence for the label must be at one edge
-    of the photograph, more than in 90 % of the correct images, and the whole photograph must raise the probability of
-    the label more than in 95 % of them; their label is the runner-up. Either alone is frequent where nothing is cut.
-    (ours)
+    With boxes, at least a quarter of the box must lie outside. Without, the whole photograph, and a window of the
+    crop's size at one of its corners, must both lower the prediction's lead more than in 95 % of the correct images,
+    whose label is the runner-up. (ours)
 
     Returns:
         One group, those that gain most first, or none.
@@ -41,22 +40,22 @@ def cut_off(rows: Rows) -> list[Group]:
     wrong = rows.wrong
     outside = _outside_crop(rows)
     by_box = np.nan_to_num(outside[wrong]) >= _CUT
-    by_evidence, gain = _by_evidence(rows)
-    chosen = by_box | by_evidence
+    by_views, gain = _by_views(rows)
+    chosen = by_box | by_views
     if not chosen.any():
         return []
     order = np.lexsort((-np.nan_to_num(outside[wrong]), -gain))
     members = wrong[order][chosen[order]]
     reason = "at least a quarter of its box lies outside."
-    if by_evidence.any():
-        reason = "the evidence for the label is at the edge of the photograph, and the whole photograph adds to it."
+    if by_views.any():
+        reason = "the whole photograph, and a view towards one of its corners, speak for the label."
     return [
         _CUT_OFF.group(
             rows,
             members,
             "cut off by the crop",
             f"{{count}} may show an object that the crop cuts off: {reason}",
-            statistics={"by_box": int(by_box.sum()), "by_evidence": int(by_evidence.sum())},
+            statistics={"by_box": int(by_box.sum()), "by_views": int(by_views.sum())},
         )
     ]
 
@@ -111,25 +110,16 @@ def tiny(rows: Rows) -> list[Group]:
     ]
 
 
-def edge_share(evidence: np.ndarray) -> np.ndarray:
-    """Return the share of positive evidence (N, G, G) in the outermost row or column that has most of it."""
-    positive = np.maximum(evidence, 0)
-    total = positive.sum((1, 2))
-    sides = [positive[:, 0].sum(1), positive[:, -1].sum(1), positive[:, :, 0].sum(1), positive[:, :, -1].sum(1)]
-    return np.max(sides, axis=0) / np.maximum(total, 1e-12)
-
-
-def _by_evidence(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return which errors (E,) are cut off by their evidence, and the gain of each, 0 if unknown."""
+def _by_views(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return which errors (E,) are cut off by their views, and the smaller gain of each, 0 if unknown."""
     wrong = rows.wrong
-    known = rows.known("evidence") & rows.known("gain")
+    known = rows.known("whole_gain") & rows.known("outward_gain")
     right = rows.right[known[rows.right]]
     if len(right) < _FEWEST_RIGHT or not known[wrong].any():
         return np.zeros(len(wrong), bool), np.zeros(len(wrong))
-    edge = edge_share(np.nan_to_num(rows.evidence))
-    far = edge[wrong] > np.quantile(edge[right], _EDGE)
-    raised = rows.gain[wrong] > max(0.0, float(np.quantile(rows.gain[right], _GAIN)))
-    return known[wrong] & far & raised, np.where(known[wrong], np.nan_to_num(rows.gain[wrong]), 0)
+    gains = np.nan_to_num(np.stack([rows.whole_gain, rows.outward_gain], 1))
+    raised = gains[wrong] > np.maximum(np.quantile(gains[right], _GAIN, axis=0), 0)
+    return known[wrong] & raised.all(1), np.where(known[wrong], gains[wrong].min(1), 0)
 
 
 def _outside_crop(rows: Rows) -> np.ndarray:
