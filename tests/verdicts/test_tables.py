@@ -71,6 +71,6 @@ def test_numbers_that_are_not_finite_are_stored_as_null(run):
 
 def test_settings_out_of_range_are_refused():
     assert VerdictConfig(depth=DEPTHS[0]).depth == "free"
-    for wrong in ({"depth": "deep"}, {"reference": 10}, {"sure": 0.0}, {"tested_causes": 0}):
+    for wrong in ({"depth": "deep"}, {"reference_images": 10}, {"sure": 0.0}, {"tested_causes": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             VerdictConfig(**wrong)

@@ -58,6 +58,7 @@ __all__ = [
 
 SHOWN = 200  # errors shown in a report, or more if more were explained in full
 DEMO = ("planted:cnn-spurious", "planted:causes")  # model and images that ship with the package
+DEMO_VERDICT: dict[str, Any] = {"reference_images": 100}  # settings of its verdicts, so that it stays short
 
 
 def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *, limit: int = SHOWN) -> Path:

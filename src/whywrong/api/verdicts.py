@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from whywrong.verdicts.combiner.model import Combiner
+
 REMEDY = "`whywrong verdict RUN`"
 
 
@@ -85,6 +87,7 @@ def give_verdicts(
     helpers: Sequence[Classifier] = (),
     reference: Source | None = None,
     settings: Mapping[str, Any] | None = None,
+    combiner: Combiner | None = None,
     options: AnalysisOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> VerdictReport:
@@ -97,6 +100,7 @@ def give_verdicts(
         helpers: Other models over the same classes.
         reference: Correct images to compare with, instead of those of the run.
         settings: Of :class:`whywrong.verdicts.config.VerdictConfig`.
+        combiner: Combines the evidence; None takes the one that ships with the package.
         options: Workers, engine, and how files are decoded; decoding defaults to that of the run.
         progress: Called with the progress.
 
@@ -109,7 +113,15 @@ def give_verdicts(
     options = options or AnalysisOptions(decode=decoding_of(run))
     images = {"data": source} if reference is None else {"data": source, "reference": reference}
     result = run_analysis(
-        analysis, classifier, images, run.path, config=config, models=helpers, options=options, progress=progress
+        analysis,
+        classifier,
+        images,
+        run.path,
+        config=config,
+        models=helpers,
+        inputs={} if combiner is None else {"combiner": combiner},
+        options=options,
+        progress=progress,
     )
     record = {name: value for name, value in read_record(run.path, analysis, REMEDY).items() if name != "seal"}
     return VerdictReport(run.path, result.tables(), record)

@@ -11,6 +11,7 @@ from whywrong.cli.options import ProgressKind, choose
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import say
 from whywrong.cli.summary import end_run
+from whywrong.cli.verdict_summary import tell_verdicts
 
 
 def demo(
@@ -24,8 +25,8 @@ def demo(
 
     The network ships with the package. It learnt twelve classes from pictures that whywrong draws itself, and with
     them a bad habit: nearly every fish it was shown carried a yellow sticker. Here it is asked about a few hundred
-    pictures with mistakes planted among them, and the report shows the true cause beside each error. Takes about a
-    minute on two cores and downloads nothing.
+    pictures with mistakes planted among them, and the report shows the true cause beside each error, with what was
+    found. Takes a minute or two on two cores and downloads nothing.
 
     \b
     Example:
@@ -35,8 +36,11 @@ def demo(
 
     choose("--progress", progress, KINDS)
     model, data = api.DEMO
-    say(f"This is: whywrong diagnose {model} {data} --out {out}")
+    say(f"This is: whywrong diagnose {model} {data} --out {out} --verdict")
     with ProgressDisplay(progress) as display:
         display.prepare()
-        run = api.diagnose(api.load_classifier(model), data, out, progress=display)
-    return end_run(run, out, open_report=open_report)
+        classifier = api.load_classifier(model)
+        run = api.diagnose(classifier, data, out, progress=display)
+        report = api.verdict(run, classifier, data, progress=display, **api.DEMO_VERDICT)
+    tell_verdicts(report)
+    return end_run(run, out, sentences=False, open_report=open_report)

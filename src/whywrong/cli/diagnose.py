@@ -10,9 +10,10 @@ from typer import Argument, Option
 from whywrong.cli.next_step import say_next
 from whywrong.cli.options import MODEL_HELP, RUN, DataOptions, ModelOptions, choose, given_flags, read_settings, spread
 from whywrong.cli.progress import KINDS, ProgressDisplay
-from whywrong.cli.streams import say
+from whywrong.cli.streams import say, tell
 from whywrong.cli.summary import end_run
-from whywrong.core.errors import EXIT_INTERRUPTED, WhyWrongError
+from whywrong.cli.verdict_summary import exit_code, judge_rules, tell_verdicts
+from whywrong.core.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, InputError, WhyWrongError
 
 
 class Stopped(WhyWrongError):
@@ -91,6 +92,28 @@ def diagnose(
     seed: Annotated[
         int, Option(metavar="N", help="Seed of every method; another seed is another run.", rich_help_panel=RUN)
     ] = 0,
+    verdict: Annotated[
+        bool,
+        Option(
+            "--verdict", help="Then find and test the cause of each error, as whywrong verdict.", rich_help_panel=RUN
+        ),
+    ] = False,
+    fail_on: Annotated[
+        list[str] | None,
+        Option(
+            metavar="RULE",
+            help='With --verdict, exit with 4 if CAUSE[:TESTED] OP NUMBER[%] holds, as in "spurious>5%"; repeatable.',
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        Option(
+            "--strict",
+            help="With --fail-on, exit with 5 if the 95 % interval does not decide a rule.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     progress: Annotated[
         str, Option(metavar="KIND", help="How progress is shown: auto, bar, plain, json or none.", rich_help_panel=RUN)
     ] = "auto",
@@ -111,11 +134,15 @@ def diagnose(
     from whywrong import api
     from whywrong.core.registry import DEPTHS
     from whywrong.runs.engines.names import engine_names
+    from whywrong.verdicts.telling.fail_on import parse_rule
 
     choose("--depth", depth, DEPTHS)
     choose("--engine", engine, tuple(engine_names()))
     choose("--progress", progress, KINDS)
     options = read_settings(settings)
+    if fail_on and not verdict:
+        raise InputError("--fail-on judges verdicts: add --verdict")
+    rules = [parse_rule(text) for text in fail_on or []]
     names = [name.strip() for name in methods.split(",")] if methods else None
     keywords = model_options.keywords()
     try:
@@ -123,8 +150,9 @@ def diagnose(
             display.prepare()
             api.check_settings(cast(Any, depth), names, options)  # find simple mistakes before the model loads
             source = api.open_data(data, **data_options.source_keywords())
+            classifier = api.load_classifier(model, **keywords)
             run = api.diagnose(
-                api.load_classifier(model, **keywords),
+                classifier,
                 source,
                 out,
                 depth=cast(Any, depth),
@@ -140,9 +168,19 @@ def diagnose(
                 progress=display,
                 decode_options=data_options.decode_options(),
             )
+            report = None
+            if verdict and run.meta["complete"]:
+                report = api.verdict(run, classifier, source, workers=workers, engine=engine, progress=display)
     except KeyboardInterrupt:
         raise Stopped(f"interrupted; finished work is kept in {out}, and the same command resumes the run") from None
     code = end_run(run, out)
+    if report is not None:
+        tell()
+        tell_verdicts(report)
+        judged = judge_rules(rules, report, strict=strict)
+        for one in judged:
+            tell(one.text)
+        code = exit_code(judged, failed=code == EXIT_FAILED_ITEMS or bool(report.record["failed"]))
     if not run.meta["complete"]:
         say(f"The time budget of {time_budget:g} min is used up; the same command resumes the run")
     deeper = {"quick": "standard", "standard": "deep"}.get(depth)

@@ -29,6 +29,10 @@ def explain(
         str | None, Option(metavar="NAMES", help="Methods with commas between; default those of the depth.")
     ] = None,
     depth: Annotated[str, Option(metavar="DEPTH", help="Which methods run: quick, standard or deep.")] = "quick",
+    reference: Annotated[
+        str | None,
+        Option(metavar="DATA", help="Labelled images with which it is compared; without them, the verdict abstains."),
+    ] = None,
     seed: Annotated[int, Option(metavar="N", help="Seed of every method.")] = 0,
     settings: Annotated[
         list[str] | None, Option("--set", metavar="METHOD.SETTING=VALUE", help="A setting; may be repeated.")
@@ -54,8 +58,10 @@ def explain(
     out = out or Path(f"{image.stem}-why")
     with ProgressDisplay("auto") as display:
         display.prepare()
+        classifier = api.load_classifier(model, **model_options.keywords())
+        source = None if reference is None else api.open_data(reference)  # before the work begins
         run = api.explain_image(
-            api.load_classifier(model, **model_options.keywords()),
+            classifier,
             image,
             label,
             out,
@@ -67,8 +73,24 @@ def explain(
             decode_options=image_options.decode_options(),
             label_by=image_options.label_by,
         )
+        report = None
+        if len(run.errors()):
+            report = api.verdict(run, classifier, reference=source, force=True, seed=seed, progress=display)
+    if report is not None:
+        _tell_verdict(report.tables["verdicts"].to_pylist()[0])
     for sentence in api.readings(run):
         tell(textwrap.fill(printable(sentence), 88))
     code = end_run(run, out, sentences=False)
     say_next("query", out)
     return code
+
+
+def _tell_verdict(row: dict[str, Any]) -> None:
+    """Print the verdict on the image."""
+    texts = (("Why", [row["why_text"]]), ("Because", row["for_text"]), ("Against", row["against_text"]),
+             ("Do", [row["do_text"]]), ("Lacks", row["lacks"]))  # fmt: skip
+    for title, sentences in texts:
+        if sentences:
+            joined = ("; " if title == "Lacks" else " ").join(sentences)
+            tell(textwrap.fill(printable(joined), 88, initial_indent=f"{title:<9}", subsequent_indent=" " * 9))
+    tell()

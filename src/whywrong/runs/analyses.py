@@ -162,13 +162,18 @@ def _workers(asked: int, models: Sequence[Classifier], images: Mapping[str, Sour
 
 
 def _check_place(folder: Path, classifier: Classifier, images: Mapping[str, Source]) -> None:
-    """Check that the folder is not in the data, of something else, or of the run of another model."""
+    """Check that the folder is not in the data, of something else, or of the run of another model.
+
+    A run of the same data has been checked, and may hold its own list of them.
+    """
+    run = read_run_file(folder) if (folder / RUN_FILE).exists() else None
     for source in images.values():
-        check_apart(folder, source.spec)
+        if run is None or run["data"]["source"] != source.spec.to_dict():
+            check_apart(folder, source.spec)
     check_folder(folder)
-    if not (folder / RUN_FILE).exists():
+    if run is None:
         return
-    known = read_run_file(folder)["model"]["identity"]
+    known = run["model"]["identity"]
     if known != classifier.identity:
         raise RunFolderError(
             f"{folder}: the run of another model (identity {known[:12]}, this one {classifier.identity[:12]}); "

@@ -194,7 +194,7 @@ class _Analysis:
     def _without_measurements(self) -> VerdictResult:
         pictures = Measures(pictures=True)
         errors = take(self.context, "pictures", self.cases, pictures, seed=self.config.seed)
-        count = {"most": self.config.reference, "least": self.config.least_reference}
+        count = {"most": self.config.reference_images, "least": self.config.least_reference}
         correct = reference_of(self.predictions, len(self.cases), seed=self.config.seed, **count)
         beside = take(self.context, "reference pictures", correct, pictures, seed=self.config.seed)
         found = find_groups(self.predictions, Seen.of(errors, beside, np.zeros((0, 0), np.float32)), None)

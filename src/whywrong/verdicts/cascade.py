@@ -27,7 +27,7 @@ from whywrong.verdicts.stages.reference import STAGES, TAKEN_AWAY, Reference
 from whywrong.verdicts.stages.units import take
 from whywrong.verdicts.tests_of_causes import Given
 
-MOST_OTHERS = 60  # errors that get every test, so that an error can be compared with others of equal margin
+LEAST_OTHERS = 40  # errors that get every test, so that an error can be compared with others of equal margin
 OTHERS_SHARE = 0.3
 POSSIBLE = 0.1  # probability from which a cause of an unclear error is tested
 
@@ -108,7 +108,7 @@ class Cascade:
                 self._combine(state, stage)
 
     def test(self, state: State, cases: Cases) -> None:
-        """Make the tests of the named causes, and those of other possible causes of unclear errors."""
+        """Make the tests of the named causes; ``standard`` also tests other possible causes."""
         state.tested = self._causes_to_test(state)
         wanted = [set(causes) for causes in state.tested]
         every = sorted(set().union(*wanted)) if wanted else []
@@ -191,14 +191,14 @@ class Cascade:
         found = []
         for p in state.probabilities():
             order = [int(k) for k in np.argsort(-p, kind="stable") if CLASSES[k] != ORDINARY]
-            clear = p.max() >= self.config.sure and self.config.depth == "quick"
-            rest = [] if clear else [k for k in order[1:most] if p[k] >= POSSIBLE]
+            quick = self.config.depth == "quick"
+            rest = [] if quick else [k for k in order[1:most] if p[k] >= POSSIBLE]
             found.append(tuple(CLASSES[k] for k in (order[0], *rest)))
         return found
 
     def _others(self, state: State) -> np.ndarray:
         """Draw the errors that get every test, so that others can be compared with them."""
-        count = min(len(state), max(MOST_OTHERS, int(OTHERS_SHARE * len(state))))
+        count = min(len(state), max(LEAST_OTHERS, int(OTHERS_SHARE * len(state))))
         draw = np.random.default_rng(self.config.seed).permutation(len(state))
         return np.sort(draw[:count])
 

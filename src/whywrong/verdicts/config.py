@@ -18,7 +18,7 @@ class VerdictConfig:
     Attributes:
         depth: ``free`` only reads what the run stored; ``quick`` measures each error until its cause is clear;
             ``standard`` takes all measurements of every error.
-        reference: Correct images that errors are compared with, at most; three for each error suffice.
+        reference_images: Correct images that errors are compared with, at most; three for each error suffice.
         least_reference: Fewer correct images are taken only if there are no more.
         controls: Further correct images of the same margin as the errors, at most, with which tests are compared.
         no_reference: With fewer correct images than this, errors are compared with none.
@@ -31,7 +31,7 @@ class VerdictConfig:
     """
 
     depth: VerdictDepth = "quick"
-    reference: int = 300
+    reference_images: int = 300
     least_reference: int = 100
     controls: int = 300
     no_reference: int = 50
@@ -45,10 +45,10 @@ class VerdictConfig:
     def __post_init__(self) -> None:
         if self.depth not in DEPTHS:
             raise InputError(f"depth must be one of {', '.join(DEPTHS)}, got {self.depth!r}")
-        if not 1 <= self.no_reference <= self.least_reference <= self.reference:
+        if not 1 <= self.no_reference <= self.least_reference <= self.reference_images:
             raise InputError(
-                "no_reference, least_reference and reference must be in this order and at least 1, got "
-                f"{self.no_reference}, {self.least_reference} and {self.reference}"
+                "no_reference, least_reference and reference_images must be in this order and at least 1, got "
+                f"{self.no_reference}, {self.least_reference} and {self.reference_images}"
             )
         for name in ("sure", "sure_alone"):
             if not 0 < getattr(self, name) <= 1:

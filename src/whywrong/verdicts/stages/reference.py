@@ -74,7 +74,7 @@ def make_reference(
     Raises:
         DataError: None of the correct images can be measured.
     """
-    count = {"most": config.reference, "least": config.least_reference}
+    count = {"most": config.reference_images, "least": config.least_reference}
     cases = reference_of(predictions, len(errors), seed=config.seed, **count)
     correct = correct_of(predictions)
     if len(cases) < config.no_reference:
