@@ -66,20 +66,16 @@ models: $(VENV)/.dev
 	$(BIN)/python -m whywrong.planting.shipped --sheets docs/images
 
 # Tables of other nets that are in build/verdict are used as well; `python -m whywrong.planting.verdicts.tables` makes one.
-verdict: $(patsubst %,build/verdict/%.npz,cnn cnn-robust cnn-spurious vit)
+verdict: $(patsubst %,build/verdict/%.npz,cnn cnn-robust vit)
 	$(BIN)/python -m whywrong.planting.verdicts.train build/verdict --figures build/verdict/figures.json \
 		--out src/whywrong/verdicts/combiner/shipped.npz --card docs/methods/verdict_card.md
 
-# The helper of each net is of another family.
-HELPER_cnn := vit
-HELPER_cnn-robust := vit
-HELPER_cnn-spurious := vit
-HELPER_vit := cnn
+# The helper is a net that neither trains nor tests.
 build/verdict/%.npz: $(VENV)/.dev
 	mkdir -p build/verdict
 	$(BIN)/python -m whywrong.planting.verdicts.tables planted:$* planted:test --out $@ --net $* \
-		--family $(if $(filter cnn%,$*),cnn,$*) --helper planted:$(HELPER_$*) \
-		--images 'drawn pictures' --licence Apache-2.0
+		--family $(if $(filter cnn%,$*),planted_cnn,planted_$*) --helper planted:cnn-spurious \
+		--surrogate planted:$(if $(filter vit,$*),cnn,vit) --images planted:test --licence 'drawn by whywrong'
 
 lock: $(UV)
 	$(LOCK) requirements/uv.in -o requirements/uv.txt > /dev/null

@@ -86,6 +86,17 @@ def test_the_threshold_is_the_least_that_is_right_often_enough() -> None:
     assert right(threshold) >= 0.93 > right(threshold - 0.02)
 
 
+def test_bystanders_raise_the_threshold_only_as_ordinary_errors() -> None:
+    p, truth = simulated(6000, 8, 4.0)
+    alone = fit_threshold(p, truth, 7)
+    # Bystanders look like their damage: a cause is likely, and none is true.
+    beside = np.arange(6600) >= 6000
+    looks = np.tile(np.eye(8)[1] * 0.9 + 0.0125, (600, 1))
+    both, true = np.concatenate([p, looks]), np.concatenate([truth, np.full(600, 7)])
+    assert fit_threshold(both, true, 7, bystander=beside) >= 0.91 > alone  # more than 15 % of the ordinary ones
+    assert fit_threshold(both[:6060], true[:6060], 7, bystander=beside[:6060]) == alone
+
+
 def test_random_truth_gives_the_highest_threshold() -> None:
     p, _ = simulated(2000, 6, 4.0)
     truth = np.random.default_rng(7).integers(0, 8, 2000)

@@ -31,7 +31,7 @@ def test_the_exported_scorer_predicts_what_scikit_learn_predicts(tables: list[Ro
     scorer = fit_scorer(tables, CONFIG)
     scale = x.std(0, dtype=np.float64)
     z = (x - x.mean(0, dtype=np.float64)) / np.where(scale < 1e-6, 1, scale)
-    linear = LogisticRegression(C=0.02, class_weight="balanced", max_iter=2000, tol=1e-6).fit(z, truth)
+    linear = LogisticRegression(C=0.005, class_weight="balanced", max_iter=2000, tol=1e-6).fit(z, truth)
     forest = ExtraTreesClassifier(20, min_samples_leaf=4, max_features=0.25, class_weight="balanced", random_state=0)
     theirs = (linear.predict_proba(z) + forest.fit(x, truth).predict_proba(x)) / 2
     np.testing.assert_allclose(scorer.predict(x), theirs, atol=1e-6)

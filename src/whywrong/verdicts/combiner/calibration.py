@@ -46,7 +46,13 @@ def fit_temperature(p: np.ndarray, truth: np.ndarray) -> float:
 
 
 def fit_threshold(
-    p: np.ndarray, truth: np.ndarray, ordinary: int, *, accuracy: float = 0.93, false: float = 0.15
+    p: np.ndarray,
+    truth: np.ndarray,
+    ordinary: int,
+    *,
+    bystander: np.ndarray | None = None,
+    accuracy: float = 0.93,
+    false: float = 0.15,
 ) -> float:
     """Find the least threshold at which stated causes are right often enough.
 
@@ -54,6 +60,8 @@ def fit_threshold(
         p: (N, K) calibrated probabilities on items that did not train them.
         truth: (N,) int64, true classes.
         ordinary: Class that stands for no cause, which is never stated.
+        bystander: (N,) bool, errors that carry a cause which is not theirs. They count as ordinary errors, and not for
+            the accuracy, since their number among planted errors says nothing about that among natural ones.
         accuracy: Wanted share of stated causes that are right.
         false: Largest accepted share of ordinary errors for which a cause is stated.
 
@@ -63,9 +71,10 @@ def fit_threshold(
     best = p.argmax(1)
     top = p[np.arange(len(p)), best]
     is_ordinary = truth == ordinary
+    beside = np.zeros(len(p), dtype=bool) if bystander is None else bystander
     for threshold in np.arange(0.5, 0.99, 0.01):
         stated = (best != ordinary) & (top >= threshold)
-        right = (best == truth)[stated]
+        right = (best == truth)[stated & ~beside]
         wrong_share = stated[is_ordinary].mean() if is_ordinary.any() else 0.0
         if len(right) >= 10 and right.mean() >= accuracy and wrong_share <= false:
             return round(float(threshold), 2)

@@ -58,7 +58,8 @@ def calibrate(held: Held) -> Calibration:
         temperature[at] = fit_temperature(scores, truth)
         p = tempered(scores, temperature[at])
         levels[at] = conformal_levels(p, truth)
-        threshold[at] = fit_threshold(with_own_priors(p, held.net[there]), truth, CLASSES.index(ORDINARY))
+        adapted, beside = with_own_priors(p, held.net[there]), held.role[there] == "bystander"
+        threshold[at] = fit_threshold(adapted, truth, CLASSES.index(ORDINARY), bystander=beside)
     return Calibration(temperature=temperature, threshold=threshold, levels=levels)
 
 

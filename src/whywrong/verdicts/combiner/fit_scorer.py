@@ -30,12 +30,12 @@ class FitConfig:
         seed: Seed of the trees and of the copies.
     """
 
-    inverse_penalty: float = 0.02
-    trees: int = 150
+    inverse_penalty: float = 0.005
+    trees: int = 200
     leaf: int = 4
     columns: float = 0.25
     copies: int = 2
-    plants: int = 1000
+    plants: int = 1500
     seed: int = 0
 
     def __post_init__(self) -> None:
