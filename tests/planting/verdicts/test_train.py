@@ -54,6 +54,18 @@ def test_tables_become_a_combiner_a_card_and_figures(folder: Path, tmp_path: Pat
     assert "images of two" in page
 
 
+def test_signs_that_one_table_lacks_are_left_out_of_all(folder: Path) -> None:
+    [first, *_] = train.load_tables(folder)
+    errors, reference = (
+        replace(part, sign_names=part.sign_names[1:], signs=part.signs[:, 1:])
+        for part in (first.errors, first.reference)
+    )
+    save_table(replace(first, errors=errors, reference=reference), folder / "one.npz")
+    for table in train.load_tables(folder):
+        assert table.errors.sign_names == first.errors.sign_names[1:]
+        assert table.reference.signs.shape[1] == len(first.errors.sign_names) - 1
+
+
 def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no tables"):
         train.load_tables(tmp_path)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-
 from tests.verdicts.synthetic import measured
+
 from whywrong.explain.signs import SIGNS
 from whywrong.verdicts.causes import CLASSES
 from whywrong.verdicts.combiner.situation import SITUATIONS

@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from whywrong.verdicts.combiner.rows import rows_of
 from whywrong.verdicts.combiner.situation import SITUATIONS, Situation
 from whywrong.verdicts.combiner.stored import combiner_hash, save_combiner
 from whywrong.verdicts.combiner.training_table import TrainingTable, load_table
+from whywrong.verdicts.measured import Measured
 
 MOST_BYTES = 5 * 2**20
 ALONE, HELPED = Situation("I", False, 3), Situation("I", True, 3)
@@ -38,13 +39,25 @@ ALONE, HELPED = Situation("I", False, 3), Situation("I", True, 3)
 def load_tables(folder: Path) -> list[TrainingTable]:
     """Load all tables of a folder, in the order of their names.
 
+    Signs that a table lacks, since an older version measured it, are left out of all.
+
     Raises:
         DataError: There is none.
     """
     paths = sorted(folder.glob("*.npz"))
     if not paths:
         raise DataError(f"no tables in {folder}; make them with `make verdict`")
-    return [load_table(path) for path in paths]
+    tables = [load_table(path) for path in paths]
+    common = set.intersection(*(set(table.errors.sign_names) for table in tables))
+    return [
+        replace(table, errors=_only(table.errors, common), reference=_only(table.reference, common)) for table in tables
+    ]
+
+
+def _only(measured: Measured, names: set[str]) -> Measured:
+    """Return measurements with the signs of these names."""
+    kept = [place for place, name in enumerate(measured.sign_names) if name in names]
+    return replace(measured, sign_names=tuple(measured.sign_names[i] for i in kept), signs=measured.signs[:, kept])
 
 
 def measure(
