@@ -24,11 +24,11 @@ _COLUMNS = (
 _INTRODUCTION = """# The shipped combiner
 
 ```bash
-make verdict
+whywrong verdict runs/a
 ```
 
-`make verdict` plants errors, measures them, fits the combiner, and writes this page. `whywrong verdict` uses the
-combiner to turn [signs](signs.md) into calibrated causes.
+This command turns [signs](signs.md) into calibrated causes with the combiner that ships with the package.
+`make verdict` plants errors, measures them, fits the combiner, and writes this page.
 """
 _FIGURES = """\
 A bystander carries damage, a cue or a cover that does not cause its error. Its cause is `ordinary`. A double has two
@@ -60,8 +60,8 @@ Macro-F1 over the causes and with `ordinary`, on CIFAR nets left out, while the 
   any change of the fit.
 - **Ordinary errors.** Bystanders carry a cause that is not theirs, and look like it. Natural errors have causes of
   their own that nobody planted.
-- **Class shares.** Expectation maximisation gives nearly all errors to one class if probabilities are low: with
-  `ordinary`, macro-F1 fell from 0.55 to 0.25. 40 imagined errors of each class prevent it.
+- **Class shares.** Expectation maximisation gives nearly all errors to one class if probabilities are low. Macro-F1
+  with `ordinary` fell from 0.55 to 0.25. Imagined errors, 40 of each class, prevent it.
 - **Unlike nets.** Adversarially trained transformers and drawn pictures differ most from the rest.
 """
 

@@ -55,7 +55,7 @@ def leave_one_net_out(
 
     Nets of its family train nothing, and of the same images only the other half trains. A net that is asked as a helper
     in a figure neither trains nor tests there: with helper, the helper of the net and the nets that it helps do not
-    train; without, errors for which a net of the family was asked train without the answers.
+    train; without, errors for which the net itself was asked train without its answers.
 
     Args:
         tables: Errors of several nets.
@@ -87,10 +87,9 @@ def training_tables(tables: Sequence[Rows], test: Rows, half: int, *, helper: bo
         half: Half of its photographs that is predicted.
         helper: Whether its helper is asked.
     """
-    family = {table.net for table in tables if table.family == test.family} | {test.net}
     found = []
     for table in tables:
-        asks = table.helper in family
+        asks = table.helper == test.net
         if table.family == test.family or (helper and (asks or table.net == test.helper)):
             continue
         some = table.at(table.half != half) if table.data == test.data else table
