@@ -5,6 +5,7 @@ Run it with the version whose folders and names are to be kept, and commit what 
     python -m tests.golden.make run       # run-VERSION.tar.xz: a small deep run, with spurious features
     python -m tests.golden.make schema    # schema.json: stored tables and views
     python -m tests.golden.make names     # names.json: public names, parameters and fields
+    python -m tests.golden.make verdict   # verdict.json: tables of verdicts
 """
 
 from __future__ import annotations
@@ -133,8 +134,18 @@ def _lines(value: Any) -> str:
     return json.dumps(value)
 
 
+def verdict_tables() -> dict[str, list[str]]:
+    """The stored tables of verdicts."""
+    from whywrong.verdicts.tables import TABLES
+
+    return {table.name: fields_of(table.schema) for table in TABLES}
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        {"run": _write_run, "schema": _write_schema, "names": lambda _: _write("names.json", public())}[sys.argv[1]](
-            Path(place)
-        )
+        {
+            "run": _write_run,
+            "schema": _write_schema,
+            "names": lambda _: _write("names.json", public()),
+            "verdict": lambda _: _write("verdict.json", verdict_tables()),
+        }[sys.argv[1]](Path(place))

@@ -51,6 +51,11 @@ def test_every_table_is_stored_with_the_columns_and_types_it_had(fresh):
     assert {name: tables.get(name) for name in SCHEMA["tables"]} == SCHEMA["tables"]
 
 
+def test_the_tables_of_verdicts_have_the_columns_and_types_they_had():
+    due, tables = json.loads((HERE / "verdict.json").read_text(encoding="utf-8")), make.verdict_tables()
+    assert {name: tables.get(name) for name in due} == due
+
+
 def test_every_view_has_the_columns_and_types_it_had(fresh):
     views = make.described(fresh)
     due = {name: columns for name, columns in SCHEMA["views"].items() if not name.startswith("spurious")}

@@ -100,4 +100,4 @@ def diagnosed(folder: Path, images: Source, model: Classifier | None = None) -> 
     from whywrong.runs.diagnose import diagnose
     from whywrong.runs.options import RunOptions
 
-    return diagnose(model or classifier(), images, folder, RunOptions(methods=["cam"], limit=0, batch_size=32))
+    return diagnose(model or classifier(), images, folder, RunOptions(methods=[], limit=0, batch_size=32))
