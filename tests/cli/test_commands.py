@@ -15,7 +15,19 @@ from whywrong.core.errors import EnvironmentFailure
 from whywrong.models.loading.loaders import LOADERS
 from whywrong.reproduce import CLAIMS
 
-COMMANDS = ("demo", "check", "diagnose", "explain", "report", "query", "plant", "reproduce", "spurious", "doctor")
+COMMANDS = (
+    "demo",
+    "check",
+    "diagnose",
+    "verdict",
+    "explain",
+    "report",
+    "query",
+    "plant",
+    "reproduce",
+    "spurious",
+    "doctor",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
