@@ -100,9 +100,11 @@ def with_group(verdict: Verdict, p: np.ndarray, cause: str, test: CauseTest) -> 
     own = next((one for one in verdict.tests if one.cause == cause), None)
     if own is not None and own.outcome == "contradicted":
         return verdict
-    more = {"cause": cause, "leading": cause, "probability": float(p[CLASSES.index(cause)]), "test": test}
+    alone = own is not None and own.outcome == "supported"
+    more = {"cause": cause, "leading": cause, "probability": float(p[CLASSES.index(cause)])}
     kind = verdict.kind if verdict.leading == cause else ""
-    return replace(verdict, stated=True, reason="", kind=kind, of_group=True, **more)
+    shown = own if alone else test
+    return replace(verdict, stated=True, reason="", kind=kind, test=shown, of_group=not alone, **more)
 
 
 def _objection(cause: str, test: CauseTest | None, helpers_agree: bool) -> str:

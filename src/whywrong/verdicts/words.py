@@ -104,7 +104,7 @@ def for_it(verdict: Verdict, shown: Shown) -> list[str]:
         found.append(shown.group)
     found += _opinions(shown, verdict.leading, speaks_for=True)
     found += [
-        f"It shows {words}, more than {below} of {shown.reference} correct images." for words, below in shown.unusual
+        f"Unusual: {words}; {below} of {shown.reference} correct images are less so." for words, below in shown.unusual
     ]
     return found
 
@@ -147,15 +147,17 @@ def cause_of(name: str) -> Cause:
 def test_sentence(test: CauseTest, shown: Shown) -> str:
     """Return a test in one sentence, with its control."""
     names = {"label": shown.label, "predicted": shown.predicted}
-    p = f"p = {test.p_holm:.2f}" if math.isfinite(test.p_holm) else ""
+    p = _p(test.p_holm)
     if test.name in (name for name, _ in SIGN_TESTS.values()):
         edits = next(count for name, count in SIGN_TESTS.values() if name == test.name)
         kept = f"The prediction {shown.predicted} survives {round(test.restored * edits)} of {edits} small changes"
         return f"{kept}; predictions of {test.controls} comparable correct images survive {test.control * edits:.1f}."
     if test.direction == "give":
+        hits, others = (round(share * test.controls) for share in (test.restored, test.control))
+        turned = shown.predicted if test.cause == "spurious" else "wrong"
         return (
-            f"Given to other images, it makes {_share(test.restored)} of them {shown.predicted}; the control makes "
-            f"{_share(test.control)} so ({p})."
+            f"Given to {test.controls} correct images, it turns {hits} of them {turned}; the control turns {others} "
+            f"({p})."
         )
     edits = _EDITS.get(test.name, 1)
     words = _WORDS.get(test.name, "The test restores {label} in {restored} of {edits} tries")
@@ -202,6 +204,12 @@ def _of_helpers(shown: Shown, leading: str) -> list[tuple[str, bool]]:
         else:
             found.append((f"Another model predicts a third class, {name}.", False))
     return found
+
+
+def _p(value: float) -> str:
+    if not math.isfinite(value):
+        return "no p value"
+    return "p < 0.01" if value < 0.01 else f"p = {value:.2f}"
 
 
 def _share(value: float) -> str:
