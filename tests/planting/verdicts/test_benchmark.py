@@ -189,11 +189,14 @@ def test_the_same_benchmark_gives_the_same_figures_and_resumes(bench, net, data,
 
 def test_adapting_knows_the_own_errors_better_and_keeps_photographs_apart(rows, combiner, table):
     own = replace(rows, evidence=aligned(rows.evidence, combiner), net="own", data="own")
-    shuffled = replace(combiner, scorer=replace(combiner.scorer, coef=np.roll(combiner.scorer.coef, 1, 0)))
+    scorer = combiner.scorer  # with the classes mixed up
+    forest = replace(scorer.forest, shares=np.roll(scorer.forest.shares, 1, 1))
+    shuffled = replace(combiner, scorer=replace(scorer, coef=np.roll(scorer.coef, 1, 0), forest=forest))
     found = adapt_to(shuffled, own, table.errors.sources, {"label": 6}, FitConfig(copies=1, trees=10))
     assert found.after.f1_all > found.before.f1_all
     assert found.after.n == len(own)
-    assert found.combiner.facts["adapted"] == {"label": 6}
+    assert found.combiner.facts["adapted"] == found.record()
+    assert found.record()["planted"] == {"label": 6}
     again = adapt_to(shuffled, own, table.errors.sources, {"label": 6}, FitConfig(copies=1, trees=10))
     assert found.record() == again.record()
     fold = folds(table.errors.sources)

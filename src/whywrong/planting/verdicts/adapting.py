@@ -59,7 +59,12 @@ class Adapted:
 
     def record(self) -> dict[str, Any]:
         """Return figures and counts as plain values."""
-        return {"before": asdict(self.before), "after": asdict(self.after), "planted": self.planted}
+        figures = {"before": asdict(self.before), "after": asdict(self.after)}
+        plain = {
+            when: {name: None if value != value else value for name, value in of.items()}
+            for when, of in figures.items()
+        }
+        return {**plain, "planted": self.planted}
 
 
 def adapt(
@@ -174,15 +179,15 @@ def adapt_to(
         temperature=calibration.temperature,
         threshold=calibration.threshold,
         levels=calibration.levels,
-        facts={**combiner.facts, "adapted": planted},
     )
     situation = situation_of(own.evidence)
-    return Adapted(
+    found = Adapted(
         combiner=adapted,
         before=_figures(before, situation, combiner),
         after=cross_calibrated(held, situation).figures(),
         planted=planted,
     )
+    return replace(found, combiner=replace(adapted, facts={**combiner.facts, "adapted": found.record()}))
 
 
 def aligned(evidence: Evidence, combiner: Combiner) -> Evidence:
