@@ -400,6 +400,7 @@ def verdict(
     *,
     helpers: Sequence[Any] = (),
     reference: Any = None,
+    adapt: bool = False,
     workers: int = 1,
     engine: str = "local",
     progress: Callable[[Progress], None] | None = None,
@@ -417,6 +418,8 @@ def verdict(
         data: Its images, as for :func:`diagnose`; None opens those of the run.
         helpers: Other models over the same classes, as for :func:`diagnose` or by name; their answers are evidence.
         reference: Images whose correctly predicted ones replace those of the run as what errors are compared with.
+        adapt: Whether errors of known causes are first planted in correct images, to fit the verdicts to this model;
+            the figures are in ``report.record["combiner"]["adapted"]``.
         workers: 1 works in this process; more are spawned processes.
         engine: Where the work runs.
         progress: Called with the stage and its progress, twice a second.
@@ -441,20 +444,23 @@ def verdict(
         >>> report.tables["verdicts"].num_rows == len(run.errors())
         True
     """
-    from whywrong.api.verdicts import data_of, decoding_of, give_verdicts, model_of
+    from whywrong.api.verdicts import adapted_combiner, data_of, decoding_of, give_verdicts, model_of
     from whywrong.runs.analyses import AnalysisOptions
 
     run = open_run(run) if isinstance(run, (str, Path)) else run
     found = model_of(run, load_classifier) if model is None else model
     source = data_of(run) if data is None else data
     classifier, source = open_pair(found, source, **(reading or {}))
+    others = [load_classifier(one) if isinstance(one, str) else open_model(one) for one in helpers]
+    combiner = adapted_combiner(classifier, source, others, decoding_of(run), progress) if adapt else None
     return _with_report(
         run,
         give_verdicts(
             run,
             classifier,
             source,
-            helpers=[load_classifier(one) if isinstance(one, str) else open_model(one) for one in helpers],
+            helpers=others,
+            combiner=combiner,
             reference=None if reference is None else open_data(reference),
             settings=settings,
             options=AnalysisOptions(workers=workers, engine=engine, decode=decoding_of(run)),

@@ -15,6 +15,7 @@ from whywrong.data.sources.base import Source, SourceSpec
 from whywrong.models.classifier import Classifier
 from whywrong.runs.analyses import AnalysisOptions, run_analysis
 from whywrong.runs.folder import RunFolder
+from whywrong.runs.labelled import LabelledSource
 from whywrong.runs.progress import Progress
 from whywrong.runs.store.results import read_record
 from whywrong.verdicts.config import VerdictConfig
@@ -125,6 +126,34 @@ def give_verdicts(
     )
     record = {name: value for name, value in read_record(run.path, analysis, REMEDY).items() if name != "seal"}
     return VerdictReport(run.path, result.tables(), record)
+
+
+def adapted_combiner(
+    classifier: Classifier,
+    source: Source,
+    helpers: Sequence[Classifier],
+    decode: DecodeOptions,
+    progress: Callable[[Progress], None] | None = None,
+) -> Combiner:
+    """Adapt the shipped combiner to a model and its images with planted errors.
+
+    Args:
+        classifier: The model.
+        source: Its labelled images, in which errors are planted.
+        helpers: Other models, whose answers are evidence.
+        decode: How files are decoded.
+        progress: Called after every step.
+
+    Raises:
+        DataError: Too few errors can be planted, or no combiner is there.
+    """
+    from whywrong.planting.verdicts.adapting import adapt_to_images
+
+    def told(name: str, count: int) -> None:
+        if progress is not None:
+            progress(Progress(f"adapt {name}", count, max(1, count), 0, 0))
+
+    return adapt_to_images(classifier, LabelledSource(source, decode), helpers=helpers, progress=told).combiner
 
 
 def model_of(run: RunFolder, load: Callable[[str], Classifier]) -> Classifier:

@@ -51,6 +51,9 @@ def verdict(
             help="free: only what the run stored; quick: until the cause is clear; standard: everything.",
         ),
     ] = "quick",
+    adapt: Annotated[
+        bool, Option("--adapt", help="Plant 20 errors of each cause first, and fit the verdicts to this model.")
+    ] = False,
     force: Annotated[
         bool, Option("--force", help="Give verdicts even if nearly all images are misclassified.")
     ] = False,
@@ -104,6 +107,7 @@ def verdict(
             None if data is None else api.open_data(data, **reading),
             helpers=[api.load_classifier(one, **model_options.of_others()) for one in helper or []],
             reference=reference,
+            adapt=adapt,
             depth=depth,
             force=force,
             workers=workers,

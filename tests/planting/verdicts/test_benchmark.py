@@ -226,3 +226,17 @@ def test_on_drawn_pictures_all_causes_are_planted_diagnosed_and_compared(tmp_pat
     assert {"bystander", "double", "natural"} <= causes
     assert record["adapted"]["figures"]["n"] == record["figures"]["figures"]["n"]
     assert record["helper"] == "planted:vit"
+
+
+@pytest.mark.slow
+def test_verdicts_adapted_to_a_model_come_with_their_figures(net, data, combiner, tmp_path, monkeypatch):
+    from whywrong import api
+
+    monkeypatch.setattr("whywrong.planting.verdicts.adapting.SHIPPED", tmp_path)  # there is one
+    monkeypatch.setattr("whywrong.planting.verdicts.adapting.shipped", lambda: combiner)
+    run = api.diagnose(net, data.source, tmp_path / "run", methods=["cam"])
+    report = api.verdict(run, net, data.source, adapt=True)
+    adapted = report.record["combiner"]["adapted"]
+    assert adapted["planted"]["label"] == 20
+    assert adapted["after"]["n"] == adapted["before"]["n"] >= 100
+    assert report.tables["verdicts"].num_rows == len(run.errors())
