@@ -19,7 +19,7 @@ from whywrong.runs.store.files import check_kind, make_folder, preparing
 from whywrong.runs.store.layout import LOCK, LOCK_BYTES, parse_lock
 from whywrong.runs.store.temporaries import temporary_for
 
-_BEAT = 20.0  # seconds between signs of life
+_BEAT = 20.0  # seconds between heartbeats
 _SILENT = 120.0  # seconds without one, after which a holder on another machine counts as dead
 _APART = 120.0  # seconds by which clocks of two machines may differ
 _CAUTIOUS = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
