@@ -124,7 +124,13 @@
   function choose(field, value) {
     if (field.type === "checkbox") field.checked = value === field.value;
     else if (field === search) field.value = value;
-    else field.value = [...field.options].some((option) => option.value === value) ? value : field.options[0].value;
+    else {
+      const known = () => [...field.options].some((option) => option.value === value);
+      const names = { pair: ".names", predicted: ".names .wrong" }[field.name]; // menus that list the most frequent only
+      const entry = names && value && !known() && tiles.find((one) => one[field.name] === value);
+      if (entry) field.add(new Option(entry.tile.querySelector(names).textContent.trim(), value));
+      field.value = known() ? value : field.options[0].value;
+    }
   }
 
   function chosenText() {
