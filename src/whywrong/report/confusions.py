@@ -73,7 +73,7 @@ class Confusions:
     unlisted: int
 
 
-def confusions(summary: RunSummary, names: Names, first: int = 8, listed: int = 200) -> Confusions:
+def confusions(summary: RunSummary, names: Names, first: int = 6, listed: int = 200) -> Confusions:
     """Rank class pairs by how often they are confused."""
     pairs = summary.pairs
     most = pairs[0].number if pairs else 1

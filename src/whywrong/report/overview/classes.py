@@ -49,7 +49,7 @@ COLUMNS = (
 )
 
 
-def class_table(tables: Tables, summary: RunSummary, names: Names, shown: int = 12) -> ClassTable | None:
+def class_table(tables: Tables, summary: RunSummary, names: Names, shown: int = 10) -> ClassTable | None:
     """Build the table of the classes that occur in the run.
 
     None without a labelled image.
