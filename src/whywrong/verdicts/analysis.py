@@ -158,8 +158,15 @@ class _Analysis:
         if not len(reference.measured):
             least = self.config.no_reference
             self.facts.lacks.append(f"correct images to compare with: {len(reference.correct)} of at least {least}")
-        if reference.harmful:
-            self.facts.notes.append(f"{names_of(reference.harmful)} changes what these images show, and is not tried")
+        trial = reference.trial
+        if trial.harmful:
+            self.facts.notes.append(f"{names_of(trial.harmful)} changes what these images show, and is not tried")
+        if not trial.steady:
+            self.facts.lacks.append(f"survival of small changes: {trial.reason()}")
+        if len(np.unique(reference.correct.label)) == 1:
+            self.facts.lacks.append(
+                f"correct images of another class than {predictions.names[reference.correct.label[0]]}"
+            )
         return reference
 
     def _without_repeating_helpers(self, measured: Measured, reference: Reference) -> tuple[Measured, Reference]:
@@ -226,7 +233,7 @@ class _Analysis:
         ] + list(self._failed_rows(groups, common))
         tables: dict[str, list[dict[str, Any]]] = {
             "verdicts": self._with_twins(rows),
-            "signs": list(sign_rows(cases, state.measured, reference.measured, common.access, self._shape)),
+            "signs": list(sign_rows(cases, state.measured, reference, common.access, self._shape)),
             "interventions": list(intervention_rows(cases, tests)),
             **groups.tables(self.predictions.names),
         }

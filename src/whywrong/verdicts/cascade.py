@@ -148,8 +148,7 @@ class Cascade:
     def _take(
         self, state: State, cases: Cases, rows: np.ndarray, name: str, measures: Sequence[Measures]
     ) -> np.ndarray:
-        harmful = self.reference.harmful
-        measures = [replace(one, harmful=harmful) for one in measures]
+        measures = [self.reference.trial.applied(one) for one in measures]
         logits = state.measured.logits[rows]
         taken = take(self.context, name, cases.at(rows), measures, seed=self.config.seed, logits=logits)
         if taken.measured is None:

@@ -268,8 +268,9 @@ def _helper_signs(items: Measured) -> np.ndarray:
     at_label, at_predicted = log_p[:, rows, items.label], log_p[:, rows, items.predicted]
     read = log_p.argmax(2)
     label, predicted = read == items.label, read == items.predicted
+    third = ~label & ~predicted if logits.shape[2] > 2 else np.full(read.shape, np.nan)
     entropy = -(np.exp(log_p) * np.where(np.isfinite(log_p), log_p, 0)).sum(2)
-    signs = [at_predicted - at_label, at_label, entropy, label, predicted, ~label & ~predicted]
+    signs = [at_predicted - at_label, at_label, entropy, label, predicted, third]
     return np.stack([np.mean(sign, axis=0) for sign in signs], axis=1)
 
 

@@ -118,15 +118,18 @@ def _head(items: Measured, reference: Measured) -> np.ndarray:
 
 
 def _pairs(items: Measured, reference: Measured, own: np.ndarray) -> np.ndarray:
-    """Return the mean logit difference over correct images of the label, and the mean rank there, (N, 2)."""
+    """Return the mean logit difference over correct images of the label, and the mean rank there, (N, 2).
+
+    Of a model with two classes, all errors with one prediction are the same pair, so that these say nothing of one.
+    """
     logits = reference.logits.astype(np.float64) / logit_scale(reference)
     of_label = (reference.predicted[None, :] == items.label[:, None]) & ~own
     count = of_label.sum(1)
     found = np.full((len(items), 2), np.nan)
     classes = logits.shape[1]
-    for row in np.flatnonzero(count):
+    for row in np.flatnonzero(count if classes > 2 else np.zeros_like(count)):
         some = logits[of_label[row]]
         at = some[:, items.predicted[row]]
         found[row, 0] = np.mean(some[:, items.label[row]] - at)
-        found[row, 1] = np.mean((some > at[:, None]).sum(1)) / max(classes - 1, 1)
+        found[row, 1] = np.mean((some > at[:, None]).sum(1)) / (classes - 1)
     return found

@@ -43,7 +43,7 @@ def with_natural_rules(
     reference = cascade.reference
     rows = np.array([row for row, one in enumerate(verdicts) if not one.stated], np.int64)
     few = len(reference.controls) < FEWEST_REFERENCE or len(names) < FEWEST_CLASSES
-    if few or not len(rows) or not state.measured.logits.shape[1]:
+    if few or not reference.trial.steady or not len(rows) or not state.measured.logits.shape[1]:
         return list(verdicts), 0
     cascade.survive(state, cases, rows)
     errors = _errors(context, state, cases, rows)

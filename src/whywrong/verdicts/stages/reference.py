@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from whywrong.verdicts.config import VerdictConfig
 from whywrong.verdicts.controls import CALIPER, MOST_CONTROLS, logit_scale, margins
 from whywrong.verdicts.measure import Measures, add
 from whywrong.verdicts.measured import Measured, join
-from whywrong.verdicts.stages.harmless import harmful_edits
+from whywrong.verdicts.stages.harmless import Trial, try_changes
 from whywrong.verdicts.stages.units import Taken, take
 
 STAGES: tuple[tuple[str, ...], ...] = (("pixels", "scores"), ("survival", "gradient"), ("crops", "windows"))
@@ -39,7 +39,7 @@ class Reference:
         correct: All correct images, to which causes are given.
         first: The first stage of the images spread over the classes, with their pictures; None if there are too few.
         cases: The images spread over the classes, in role play, in the order of ``measured``.
-        harmful: Small edits that change what these images show.
+        trial: What small changes can tell about these images.
     """
 
     measured: Measured
@@ -50,7 +50,7 @@ class Reference:
     correct: Cases
     first: Taken | None = None
     cases: Cases | None = None
-    harmful: tuple[str, ...] = ()
+    trial: Trial = field(default_factory=Trial)
 
 
 def make_reference(
@@ -80,8 +80,8 @@ def make_reference(
     if len(cases) < config.no_reference:
         nothing = errors.at(np.zeros(0, np.int64))
         return Reference(nothing, nothing, (0.0,) * 4, 0, images, correct)
-    harmful = harmful_edits(context, cases, images, config.seed)
-    measured, cost, first = _measure(context, config, cases, images, helpers, harmful)
+    trial = try_changes(context, cases, images, config.seed)
+    measured, cost, first = _measure(context, config, cases, images, helpers, trial)
     scale = logit_scale(errors)
     further = controls_of(
         predictions,
@@ -94,11 +94,11 @@ def make_reference(
     )
     controls = measured
     if len(further):
-        more, _, _ = _measure(context, config, further, images, helpers, harmful, controls=True)
+        more, _, _ = _measure(context, config, further, images, helpers, trial, controls=True)
         controls = join([measured, more])
-    passes = int((controls.forwards + controls.backwards).sum()) + 2 * len(cases)
+    passes = int((controls.forwards + controls.backwards).sum()) + 3 * len(cases)  # of the trial
     kept = cases.at(first.rows)
-    return Reference(measured, controls, cost, passes, images, correct, first, kept, harmful)
+    return Reference(measured, controls, cost, passes, images, correct, first, kept, trial)
 
 
 def _measure(
@@ -107,7 +107,7 @@ def _measure(
     cases: Cases,
     images: str,
     helpers: Sequence[Helper],
-    harmful: tuple[str, ...],
+    trial: Trial,
     *,
     controls: bool = False,
 ) -> tuple[Measured, tuple[float, ...], Taken]:
@@ -128,7 +128,7 @@ def _measure(
     steps["tests"] = Measures(tests=TAKEN_AWAY)
     for step, measures in steps.items():
         given = {"seed": config.seed, "images": images, "logits": measured.logits}
-        taken = take(context, f"{name} {step}", cases, replace(measures, harmful=harmful), **given)
+        taken = take(context, f"{name} {step}", cases, trial.applied(measures), **given)
         costs.append(0.0 if taken.measured is None else _mean_cost(taken.measured))
         if taken.measured is not None:
             measured = add(measured, taken.rows, taken.measured)

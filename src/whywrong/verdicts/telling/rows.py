@@ -19,10 +19,12 @@ from whywrong.verdicts.causes import CLASSES, ORDINARY
 from whywrong.verdicts.decide import UNDETERMINED, Verdict
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.normalise import normalised
+from whywrong.verdicts.stages.reference import Reference
 from whywrong.verdicts.tests_of_causes import SIGN_TESTS, CauseTest
 from whywrong.verdicts.words import Shown, against_it, for_it, what_to_do, why
 
 _STAGED = [sign for sign in SIGNS if sign.stage]
+NOT_NEEDED = "not needed to tell the cause"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,23 +122,25 @@ def unmeasured_row(cases: Cases, row: int, reason: str, group: OfGroup | None, c
 
 
 def sign_rows(
-    cases: Cases, measured: Measured, reference: Measured, access: Access, shape: tuple[int, int, int]
+    cases: Cases, measured: Measured, reference: Reference, access: Access, shape: tuple[int, int, int]
 ) -> Iterator[dict[str, Any]]:
     """Make the rows of the table ``signs``, one for each error and sign.
 
     Args:
         cases: The errors.
         measured: Their measurements.
-        reference: Those of the correct images.
+        reference: The correct images.
         access: Access to the model.
         shape: (C, H, W) of the images.
     """
-    scores = sign_scores(measured, reference)
+    scores, correct, refused = sign_scores(measured, reference.measured), reference.measured, reference.trial.reason()
     for row, item in enumerate(measured.item_ids):
         for column, sign in enumerate(_STAGED):
             raw = float(measured.signs[row, column])
             known = math.isfinite(raw)
             why_not = "" if known else _why_absent(sign, access, shape, measured)
+            refuse = bool(refused) and sign.stage == "survival" and why_not == NOT_NEEDED
+            absence = Status.REFUSED if refuse else Status.SKIPPED
             yield {
                 "item_id": item,
                 "image_id": cases.image_ids[row],
@@ -144,10 +148,10 @@ def sign_rows(
                 "group": sign.group,
                 "raw": raw,
                 "normal": float(scores[row, column]),
-                "reference_n": int(np.isfinite(reference.signs[:, column]).sum()) if len(reference) else 0,
+                "reference_n": int(np.isfinite(correct.signs[:, column]).sum()) if len(correct) else 0,
                 "access": sign.access.name,
-                "status": (Status.OK if known else Status.SKIPPED).value,
-                "reason": why_not or None,
+                "status": (Status.OK if known else absence).value,
+                "reason": (refused if refuse else why_not) or None,
             }
 
 
@@ -226,4 +230,4 @@ def _lacking(row: int, state: State) -> list[str]:
 
 
 def _why_absent(sign: Sign, access: Access, shape: tuple[int, int, int], measured: Measured) -> str:
-    return absent(sign, access, shape, measured.logits.shape[1] or None) or "not needed to tell the cause"
+    return absent(sign, access, shape, measured.logits.shape[1] or None) or NOT_NEEDED
