@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.report.fake_run import make_run
 from tests.report.fake_verdicts import add_verdicts
@@ -43,6 +45,16 @@ def test_tested_groups_come_first_and_then_the_largest(run):
         (2, True, 2),
         (4, True, 1),
     ]
+
+
+def test_a_suspected_group_that_a_tested_one_explains_comes_last(run):
+    _, verdicts, _, _ = told(run)
+    assert verdicts is not None
+    tested, *others = verdicts.groups
+    mostly = replace(others[0], members=[*tested.members, "another"], size=7)
+    half = replace(others[1], members=[*tested.members, *(f"other {n}" for n in range(6))], size=12)
+    shown = answer.cards(replace(verdicts, groups=[tested, mostly, half]), [])
+    assert [card.group for card in shown] == [tested, half, mostly]
 
 
 def test_a_card_shows_four_of_its_errors_the_most_typical_first(run):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from whywrong.core.statistics import wilson
@@ -14,6 +14,7 @@ from whywrong.report.numbers import count, interval, listed, percent, sig
 from whywrong.report.primitives.run_summary import RunSummary
 
 PICTURES, NAMED = 4, 4
+EXPLAINED = 2 / 3  # share of a suspected group that tested groups explain
 COMMAND = "whywrong verdict RUN"
 SHORT = {
     "label": "wrong or ambiguous label",
@@ -64,12 +65,16 @@ class Step:
 
 
 def cards(verdicts: Verdicts | None, cases: Sequence[ErrorView]) -> list[Card]:
-    """Make a card for each group, tested ones first, the largest of them first."""
+    """Make a card for each group, tested ones first, the largest of them first.
+
+    A suspected group whose errors a tested group mostly explains comes last.
+    """
     if verdicts is None:
         return []
     by_item = {item: case for case in cases for item in case.items}
+    explained = {item for group in verdicts.groups if not group.suspected for item in group.members}
     made = []
-    for group in verdicts.groups:
+    for group in sorted(verdicts.groups, key=lambda group: _is_explained(group, explained)):
         members = list({id(by_item[item]): by_item[item] for item in group.members if item in by_item}.values())
         gain, command = _gain(group)
         tiles = [(case.anchor, case.picture, case.keys[0], case.small) for case in members[:PICTURES]]
@@ -79,6 +84,12 @@ def cards(verdicts: Verdicts | None, cases: Sequence[ErrorView]) -> list[Card]:
             Card(group, share, gain, command, tiles, len(members), _second(group, members), links, _shared(members))
         )
     return made
+
+
+def _is_explained(group: Group, explained: Collection[str]) -> bool:
+    """Return whether most errors of a suspected group belong to tested groups."""
+    inside = sum(item in explained for item in group.members)
+    return group.suspected and inside > EXPLAINED * len(group.members)
 
 
 def _shared(members: Sequence[ErrorView]) -> int | None:
