@@ -78,6 +78,13 @@ def test_the_gain_of_an_action_is_told_with_its_sham_and_its_harm(run):
     assert cards[1].gain == ""
 
 
+def test_a_step_in_words_is_not_shown_as_a_command(run):
+    run.rewrite("advice", lambda value: "Cover it." if value == "whywrong verdict RUN --apply" else value)
+    _, _, cards, step = told(run)
+    assert cards[0].gain.startswith("Measured: corrects 5 of 6")
+    assert (cards[0].command, step.command, step.filter) == ("", "", "group=1")
+
+
 def test_an_action_that_is_not_advised_has_no_command(run):
     run.rewrite("advice", lambda value: False if value is True else value)
     _, _, cards, step = told(run)

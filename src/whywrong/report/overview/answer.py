@@ -35,7 +35,7 @@ class Card:
         group: The group.
         share: Its share of all errors.
         gain: What its action was measured to gain; empty if that was not measured.
-        command: Command or step that carries the action out; empty if there is none.
+        command: Command that carries the action out; empty if there is none.
         tiles: Anchor, picture, name and whether it is enlarged by whole pixels, of up to four errors.
         inside: Number of its errors in the gallery.
         second: Other causes that its errors may have, in words.
@@ -128,7 +128,8 @@ def _gain(group: Group) -> tuple[str, str]:
         text += f"; {count(broken, 'correct image')} {'turns' if broken == 1 else 'turn'} wrong"
     if not action["advised"]:
         return f"{text}. Not advised: it does not gain enough on balance.", ""
-    return f"{text}.", action["command"] or ""
+    command = action["command"] or ""
+    return f"{text}.", command if command.startswith("whywrong ") else ""  # a step in words is the action itself
 
 
 def cause_sentences(verdicts: Verdicts) -> list[str]:
