@@ -142,6 +142,19 @@ def test_copies_of_an_error_share_its_verdict_and_cost_nothing(tmp_path):
     assert all(a["why_text"] == b["why_text"] and min(a["forwards"], b["forwards"]) == 0 for a, b in by_image.values())
 
 
+def test_one_photograph_stored_twenty_times_is_no_mark(tmp_path):
+    pixels, labels = clean(90)
+    random = np.random.default_rng(0)
+    pixels[0, -4:, -4:] = (250, 10, 10)
+    copies = (pixels[0].astype(int) + random.integers(-2, 3, (20, *pixels[0].shape))).clip(0, 255).astype(np.uint8)
+    source = saved(tmp_path, np.concatenate([copies, pixels[1:]]), np.concatenate([[3] * 20, labels[1:]]))
+    report = verdicts(tmp_path, source, reference_images=60, least_reference=60, controls=0)
+    groups = report.tables["groups"].to_pylist()
+    assert len(rows(report)) >= 20
+    assert not any(group["kind"] in ("mark", "cluster", "attractor") for group in groups)
+    assert any(group["kind"] == "duplicates" and group["size"] == 20 for group in groups)
+
+
 def test_free_depth_measures_nothing_and_still_finds_groups(run, source):
     model = quadrants.classifier()
     report = give_verdicts(run, model, source, settings={"depth": "free"})

@@ -25,6 +25,7 @@ from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.natural.step import with_natural_rules
 from whywrong.verdicts.result import VerdictResult
 from whywrong.verdicts.stages.advising import advice_on_groups
+from whywrong.verdicts.stages.copies import with_shared_sources
 from whywrong.verdicts.stages.grouping import Seen, find_groups, test_groups
 from whywrong.verdicts.stages.harmless import names_of
 from whywrong.verdicts.stages.reference import STAGES, Reference, make_reference
@@ -86,6 +87,8 @@ class _Analysis:
     def _measured(self, first: Taken, measured: Measured) -> VerdictResult:
         cases = self.cases.at(first.rows)
         reference = self._reference(measured)
+        first = with_shared_sources(first, reference.first)
+        measured = replace(measured, sources=(first.measured or measured).sources)
         measured, reference = self._without_repeating_helpers(measured, reference)
         cascade = Cascade(self.context, self.config, reference, self.combiner)
         state = cascade.begin(measured)
@@ -204,6 +207,7 @@ class _Analysis:
         count = {"most": self.config.reference_images, "least": self.config.least_reference}
         correct = reference_of(self.predictions, len(self.cases), seed=self.config.seed, **count)
         beside = take(self.context, "reference pictures", correct, pictures, seed=self.config.seed)
+        errors = with_shared_sources(errors, beside)
         found = find_groups(self.predictions, Seen.of(errors, beside, np.zeros((0, 0), np.float32)), None)
         groups = TestedGroups.of(found, [None] * len(found), {})
         reasons = {item: errors.failed.get(item, "nothing was measured (depth free)") for item in self.cases.item_ids}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -31,8 +31,8 @@ def duplicates(rows: Rows) -> list[Group]:
         A group of errors whose copy has another label, and a group of errors that are copies of each other with the
         same label; each is left out if it is empty.
     """
-    number = _photographs(rows)
     wrong = rows.wrong
+    number = number_photographs(rows.sources, rows.pictures, wrong)
     labels = {(int(a), int(b)) for a, b in zip(number, rows.label, strict=True)}
     with_labels = np.bincount(
         np.array([one for one, _ in labels], np.int64), minlength=int(number.max()) + 1 if len(number) else 0
@@ -74,16 +74,25 @@ def duplicates(rows: Rows) -> list[Group]:
     return found
 
 
-def _photographs(rows: Rows) -> np.ndarray:
-    """Number the photographs of all items; (N,) int64."""
+def number_photographs(sources: Sequence[str], pictures: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """Number the photographs that items come from.
+
+    Args:
+        sources: Sources of N items.
+        pictures: (N, 3, S, S) uint8 with S >= 16, or no pictures.
+        wrong: (E,) int64, items whose near copies are searched.
+
+    Returns:
+        (N,) int64, equal for items with one source and for near copies.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    n = len(rows)
-    source = np.unique(np.array(rows.sources), return_inverse=True)[1].reshape(-1) if n else np.zeros(0, np.int64)
+    n = len(sources)
+    source = np.unique(np.array(sources), return_inverse=True)[1].reshape(-1) if n else np.zeros(0, np.int64)
     links = [np.stack([np.arange(n), n + source])]
-    if rows.known("pictures").any():
-        links += _alike(rows.pictures, rows.wrong)
+    if pictures.size:
+        links += _alike(pictures, wrong)
     row, column = np.concatenate(links, axis=1)
     nodes = n + (int(source.max()) + 1 if n else 0)
     graph = coo_array((np.ones(len(row), bool), (row, column)), shape=(nodes, nodes))

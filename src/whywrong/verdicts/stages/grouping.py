@@ -131,8 +131,12 @@ def _all_rows(predictions: Predictions, seen: Seen | None) -> Rows:
     """Return all labelled items; measurements are NaN where there are none."""
     count = len(predictions)
     more: dict[str, np.ndarray] = {}
+    sources = predictions.image_ids.copy()
     if seen is not None:
         place = {item: row for row, item in enumerate(predictions.item_ids)}
+        for item, source in zip(seen.errors.item_ids, seen.errors.sources, strict=True):
+            if item in place:
+                sources[place[item]] = source
         parts = [
             (measured, boxes, [(place[item], at) for at, item in enumerate(measured.item_ids) if item in place])
             for measured, boxes in ((seen.errors, seen.error_boxes), (seen.correct, seen.correct_boxes))
@@ -150,7 +154,7 @@ def _all_rows(predictions: Predictions, seen: Seen | None) -> Rows:
             more |= {"features": features, "weights": seen.weights}
     return Rows(
         item_ids=tuple(predictions.item_ids),
-        sources=tuple(predictions.image_ids),
+        sources=tuple(sources),
         label=predictions.label,
         predicted=predictions.predicted,
         confidence=predictions.confidence,
