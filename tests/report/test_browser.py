@@ -352,9 +352,10 @@ def test_it_prints_without_the_controls(browser, report):
         assert len(page.pdf(format="A4")) > 50_000
 
 
+@pytest.mark.timeout(900)
 def test_the_demo_ends_in_a_report_with_the_true_causes(browser, tmp_path):
     demo = [sys.executable, "-m", "whywrong", "demo", "--out", str(tmp_path / "demo")]
-    subprocess.run(demo, check=True, capture_output=True, timeout=280)
+    subprocess.run(demo, check=True, capture_output=True, timeout=840)
     with opened(browser, tmp_path / "demo" / "report.html") as page:
         assert page.locator("#causes tbody tr").count() == 7
         page.locator("#causes tbody tr", has_text="spurious").locator("a").first.click()

@@ -4,13 +4,19 @@ What they show is the effect of a cause. They say something only in comparison w
 :mod:`whywrong.verdicts.tests_of_causes`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from whywrong.explain.interventions.catalogue import BY_NAME, INTERVENTIONS, Direction, Intervention
-from whywrong.explain.interventions.method import (
-    InterventionsConfig,
-    InterventionsResult,
-    interventions,
-    restored_matrix,
-)
+
+if TYPE_CHECKING:
+    from whywrong.explain.interventions.method import (
+        InterventionsConfig,
+        InterventionsResult,
+        interventions,
+        restored_matrix,
+    )
 
 __all__ = [
     "BY_NAME",
@@ -22,3 +28,11 @@ __all__ = [
     "interventions",
     "restored_matrix",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from whywrong.explain.interventions import method  # the report reads the catalogue without torch
+
+    return getattr(method, name)

@@ -25,6 +25,7 @@ from whywrong.runs.store.packing import pack, unpack
 from whywrong.runs.store.shards import read_maps, write_maps
 from whywrong.runs.work.lookahead import LookAhead
 
+KEPT_BYTES = 2**28  # of decoded images that a worker keeps for the next steps
 PASSES = "passes"  # name of the array with the cost of a unit
 
 
@@ -112,6 +113,8 @@ class UnitWorker:
         self.cache: dict[str, Any] = {}
         self._spec, self._sources, self._stopping, self._at = spec, source.sets, stopping, at
         self._task: UnitTask | None = None
+        self._kept: dict[tuple[str, str], LoadedItem] = {}
+        self._kept_bytes = 0
         self._failed = self._others = 0
         self._watched = [classifier]
         self._told = self._passes()
@@ -225,14 +228,27 @@ class UnitWorker:
         source = self._sources[image_set.name]
 
         def load(entry: Entry) -> LoadedItem | FailedItem:
+            name = (image_set.name, entry.item_id)
+            if photo_side is None and name in self._kept:
+                return self._kept[name]
             try:
-                return load_item(source, entry, image_set.spec, image_set.options, photo_side=photo_side)
+                loaded = load_item(source, entry, image_set.spec, image_set.options, photo_side=photo_side)
+                if photo_side is None:
+                    self._keep(name, loaded)
+                return loaded
             except BadItemError as error:
                 return FailedItem(entry, error.reason)
             except Exception as error:  # noqa: BLE001 - no file may end a run, whatever a parser raises
                 return FailedItem(entry, f"cannot be decoded ({type(error).__name__}: {error})")
 
         return LookAhead(load, threads=self._spec.load_threads, capacity=max(2 * self._spec.batch_size, 16))
+
+    def _keep(self, name: tuple[str, str], item: LoadedItem) -> None:
+        """Keep an image for the next steps, as an analysis may read the same images in each of them."""
+        size = item.pixels.nbytes + item.image.width * item.image.height * len(item.image.getbands())
+        if self._kept_bytes + size <= KEPT_BYTES:
+            self._kept_bytes += size
+            self._kept[name] = item
 
     def _leave_if_stopping(self) -> None:
         if self._stopping():
