@@ -348,7 +348,7 @@ def test_it_prints_without_the_controls(browser, report):
     with opened(browser, report) as page:
         page.emulate_media(media="print")
         assert not page.locator(".filters").is_visible()
-        assert page.locator("article .photo").first.is_visible()
+        page.locator("article .photo").first.wait_for(state="visible")
         assert len(page.pdf(format="A4")) > 50_000
 
 

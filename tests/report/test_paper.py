@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.report.fake_run import make_run
-from tests.report.test_browser import CHROMIUM, browser, opened, shown
+from tests.report.test_browser import CHROMIUM, browser, opened, shown, until
 
 from whywrong.report import write_report
 
@@ -40,6 +40,12 @@ def report(tmp_path_factory) -> Path:
     return write_report(run)
 
 
+def on_paper(page) -> None:
+    """Show the page as it is printed, and wait until the errors that follow in full are there."""
+    page.emulate_media(media="print")
+    until(page, "() => document.querySelector('.cases > article, .cases > noscript > article') !== null")
+
+
 def pages(page) -> int:
     return len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4", prefer_css_page_size=True)))
 
@@ -47,7 +53,7 @@ def pages(page) -> int:
 def test_two_hundred_errors_take_at_most_twelve_pages(browser, report):
     with opened(browser, report) as page:
         assert 4 <= pages(page) <= 12
-        page.emulate_media(media="print")
+        on_paper(page)
         assert page.locator(".gallery > li:visible").count() == 200
         assert page.locator("article:visible").count() == 6
         assert "the first 6 of the errors shown follow in full" in page.locator(".paper").inner_text()
@@ -58,7 +64,7 @@ def test_a_filtered_report_prints_what_is_filtered(browser, report):
         page.locator("input[name=text]").fill("photo_19")
         assert shown(page) == 10
         last = page.locator(".gallery > li").nth(5).get_attribute("data-for")
-        page.emulate_media(media="print")
+        on_paper(page)
         assert page.locator(".gallery > li:visible").count() == 10
         assert page.locator("article:visible").count() == 6
         assert page.locator("article:visible").last.get_attribute("id") == last
@@ -68,7 +74,7 @@ def test_a_filtered_report_prints_what_is_filtered(browser, report):
 @pytest.mark.parametrize("scripts", [True, False], ids=["javascript", "no javascript"])
 def test_nothing_scrolls_or_is_cut_on_paper(browser, report, scripts):
     with opened(browser, report, width=700, java_script_enabled=scripts) as page:  # A4 between its margins
-        page.emulate_media(media="print")
+        on_paper(page)
         assert page.evaluate(CLIPPED) == []
 
 
