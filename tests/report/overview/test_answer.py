@@ -188,3 +188,24 @@ def test_a_run_without_verdicts_has_neither_cards_nor_groups(tmp_path):
     assert 'id="groups"' not in page.source
     assert 'class="card' not in page.source
     assert "Why was not tested. Run: whywrong verdict RUN" in page.words
+
+
+class Stored:
+    """Tables with three counted rows of verdicts and nothing else."""
+
+    def has(self, table: str, *columns: str) -> bool:
+        return table == "verdicts"
+
+    def rows(self, sql: str) -> list[dict]:
+        counted = [("spurious", "supported", 4), ("undetermined", "supported", 1), ("undetermined", "untested", 2)]
+        return [{"cause": cause, "tested": tested, "n": n} for cause, tested, n in counted]
+
+
+def test_an_undetermined_error_never_counts_as_one_with_a_tested_cause():
+    verdicts = read_verdicts(Stored())
+    assert verdicts is not None
+    assert (verdicts.numbers.supported, verdicts.numbers.undetermined) == (4, 3)
+    (told,) = answer.cause_sentences(verdicts)
+    assert told.replace("\u00a0", " ") == (
+        "A test supports the cause of 4 errors: misleading cue (4). 3 are undetermined."
+    )

@@ -92,7 +92,9 @@ def read_verdicts(tables: Tables) -> Verdicts | None:
     if not tables.has("verdicts", "item_id", "cause", "tested"):
         return None
     rows = tables.rows("select cause, tested, count(*) as n from verdicts group by all")
-    causes = Counter({(row["cause"], row["tested"]): row["n"] for row in rows})
+    causes: Counter[tuple[str, str]] = Counter()
+    for row in rows:  # a test may support a cause that then is not stated
+        causes[row["cause"], "untested" if row["cause"] == UNDETERMINED else row["tested"]] += row["n"]
     numbers = VerdictCounts(
         errors=causes.total(),
         supported=sum(n for (_, tested), n in causes.items() if tested == "supported"),
