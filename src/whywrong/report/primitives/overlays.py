@@ -173,7 +173,7 @@ def amplified(change: np.ndarray, longest: int = 1024) -> tuple[str, int]:
     if max(image.size) <= 64:
         return data_uri(_saved(image, "PNG"), "png"), factor
     image.thumbnail((longest, longest))
-    return data_uri(_saved(image, "JPEG", quality=50), "jpeg"), factor
+    return data_uri(_saved(image, "WEBP", quality=30), "webp"), factor
 
 
 def photograph(stored: bytes) -> str:
@@ -183,7 +183,7 @@ def photograph(stored: bytes) -> str:
     """
     if stored[:4] == b"\x89PNG":
         return data_uri(stored, "png")
-    smaller = _saved(Image.open(io.BytesIO(stored)).convert("RGB"), "WEBP", quality=72)
+    smaller = _saved(Image.open(io.BytesIO(stored)).convert("RGB"), "WEBP", quality=58, method=6)
     return data_uri(smaller, "webp") if len(smaller) < len(stored) else data_uri(stored, "jpeg")
 
 
