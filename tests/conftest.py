@@ -11,6 +11,10 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall each other where cores are shared
 
 import torch
+from hypothesis import settings
+
+settings.register_profile("whywrong", deadline=None)  # a busy machine is no failure
+settings.load_profile("whywrong")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
