@@ -7,12 +7,12 @@ import os
 import re
 import signal
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.runs import crash, kit
+from tests.runs import crash, kit, toy_analysis
 from tests.runs.toy_analysis import TOY, ToyConfig, lines
 
 import whywrong
@@ -91,6 +91,23 @@ def test_the_same_call_again_computes_no_unit_and_another_setting_only_what_depe
     run(tmp_path / "out", source, log=log, gain=2.0)
     assert {line.split()[0] for line in lines(log)} == {"means", "spread"}
     assert [row["mean"] for row in table(tmp_path / "out")] == pytest.approx([2 * row["mean"] for row in before])
+
+
+@dataclass(frozen=True, slots=True)
+class WiderSpread:
+    distance: float
+    more: int = 0
+
+
+def test_parts_of_another_layout_are_computed_again_instead_of_misread(source, tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    run(tmp_path / "out", source, log=log)
+    before = table(tmp_path / "out")
+    log.unlink()
+    monkeypatch.setattr(toy_analysis, "Spread", WiderSpread)
+    run(tmp_path / "out", source, log=log)
+    assert {line.split()[0] for line in lines(log)} == {"spread"}
+    assert table(tmp_path / "out") == before
 
 
 def test_a_damaged_part_is_moved_aside_and_computed_again(source, tmp_path):

@@ -35,7 +35,7 @@ from whywrong.runs.progress import Progress, Ticker
 from whywrong.runs.store.files import intact, preparing
 from whywrong.runs.store.layout import RUN_FILE, UNITS, check_folder, results_folder, survey, tidy
 from whywrong.runs.store.lock import RunLock
-from whywrong.runs.store.packing import pack, unpack
+from whywrong.runs.store.packing import layout, pack, unpack
 from whywrong.runs.store.results import write_results
 from whywrong.runs.store.run_file import read_run_file
 from whywrong.runs.store.shards import read_maps, run_of, shard_name
@@ -317,7 +317,7 @@ class _Context:
         images: str = "",
     ) -> list[UnitTask]:
         """Compute the missing units of a step over images of one set, or over units of any kind."""
-        made_of = self._made_of(step, settings, [images] if images else list(self.images))
+        made_of = self._made_of(step, function, settings, [images] if images else list(self.images))
         place = self._folder / UNITS / self._analysis.name / step.replace(" ", "_") / made_of[:12]
         tasks = [
             UnitTask(
@@ -367,7 +367,9 @@ class _Context:
         options = EngineOptions(workers=workers, stop=self._stop, time_limit=time_limit, items_of=_items_of)
         return make(spec, self.classifier, Sources(self._sources), options)
 
-    def _made_of(self, step: str, settings: Sequence[str] | None, images: Sequence[str]) -> str:
+    def _made_of(
+        self, step: str, function: Callable[..., Any], settings: Sequence[str] | None, images: Sequence[str]
+    ) -> str:
         """Compute a digest of everything that all units of a step depend on."""
         config = config_dict(self._config)
         return _digest(
@@ -375,6 +377,7 @@ class _Context:
                 self._analysis.name,
                 self._analysis.result_version,
                 step,
+                layout(get_type_hints(function)["return"]),
                 [model.identity for model in (self.classifier, *self.models)],
                 [self.classifier.device.type, self.classifier.precision],
                 {name: asdict(self.images[name]) for name in images},

@@ -43,6 +43,19 @@ def unpack(kind: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         raise RunFolderError(f"a stored part is not as expected ({type(error).__name__}: {error})") from error
 
 
+def layout(kind: Any) -> str:
+    """Describe how values of a type are stored.
+
+    A stored value can be read only as a type of the same layout.
+    """
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return f"({', '.join(f'{field.name}: {layout(hints[field.name])}' for field in dataclasses.fields(kind))})"
+    parts = get_args(kind)
+    name = getattr(get_origin(kind) or kind, "__qualname__", str(kind))
+    return f"{name}[{', '.join(map(layout, parts))}]" if parts and get_origin(kind) is not Literal else str(name)
+
+
 def _plain(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
