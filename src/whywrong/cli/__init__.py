@@ -102,6 +102,7 @@ def whywrong(
 
 def main() -> None:
     """Run one command and end the process with its exit code."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads that spin stall others where cores are shared
     prepare_streams()
     plain_warnings()
     try:
