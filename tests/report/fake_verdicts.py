@@ -34,8 +34,8 @@ def add_verdicts(run: FakeRun, *, text: str = "", groups: bool = True) -> FakeRu
         ids = [error["item_id"] for error in errors]
         made = [
             group(1, "a mark at the lower right", "spurious", ids[:third], len(ids), suspected=False, text=text),
-            group(2, "suspected labels", "label", ids[third : third + 2], len(ids), suspected=True, text=text),
-            group(3, "cut off by the crop", "", ids[third + 2 :], len(ids), suspected=True, text=text),
+            group(2, "cut off by the crop", "", ids[third + 2 :], len(ids), suspected=True, text=text),
+            group(3, "suspected labels", "label", ids[third : third + 2], len(ids), suspected=True, text=text),
             group(4, "one placeholder picture", "", ids[-1:], len(ids), suspected=True, text=text),
         ]
         run._views["groups"] = GROUPS.table([one for one in made if one["size"]])

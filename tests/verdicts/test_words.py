@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from whywrong.verdicts.decide import Verdict
 from whywrong.verdicts.tests_of_causes import CauseTest
-from whywrong.verdicts.words import Shown, against_it, for_it, place_in_words, what_to_do, why
+from whywrong.verdicts.words import Shown, against_it, for_it, what_to_do, why
 from whywrong.verdicts.words import test_sentence as sentence_of
 
 SHOWN = Shown(label="cat", predicted="dog", helpers=("dog",), reference=100, unusual=(("much fine noise", 99),))
@@ -62,12 +60,3 @@ def test_unusual_signs_are_told_with_their_counts():
 def test_a_measured_action_is_told_instead_of_the_general_one():
     assert what_to_do(stated(), "Denoise: it corrects 5 of 6.") == "Denoise: it corrects 5 of 6."
     assert what_to_do(stated()) != what_to_do(Verdict(cause="undetermined"))
-
-
-@pytest.mark.parametrize(
-    ("box", "words"),
-    [((0.7, 0.7, 1, 1), "lower right"), ((0.4, 0.4, 0.6, 0.6), "centre"), ((0, 0.4, 0.1, 0.6), "left side"),
-     ((0.4, 0, 0.6, 0.1), "upper edge")],
-)  # fmt: skip
-def test_a_place_has_words(box, words):
-    assert place_in_words(box) == words

@@ -10,7 +10,7 @@ import numpy as np
 
 from whywrong.core.errors import DataError
 from whywrong.explain.analysis import AnalysisContext
-from whywrong.verdicts.advice import Advice
+from whywrong.verdicts.advice import Advice, Run, advice_on_groups
 from whywrong.verdicts.cascade import Cascade, State
 from whywrong.verdicts.cases.cases import Cases, errors_of, reference_of
 from whywrong.verdicts.cases.helpers import Helper, match_helper, repeats_the_model
@@ -20,17 +20,17 @@ from whywrong.verdicts.combiner.model import Combiner
 from whywrong.verdicts.combiner.stored import SHIPPED, combiner_hash, shipped
 from whywrong.verdicts.config import VerdictConfig
 from whywrong.verdicts.decide import Verdict, decide
+from whywrong.verdicts.groups import Group
 from whywrong.verdicts.measure import Measures, last_layer_of
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.natural.step import with_natural_rules
 from whywrong.verdicts.result import VerdictResult
-from whywrong.verdicts.stages.advising import advice_on_groups
 from whywrong.verdicts.stages.copies import with_shared_sources
 from whywrong.verdicts.stages.grouping import Seen, find_groups, test_groups
 from whywrong.verdicts.stages.harmless import names_of
 from whywrong.verdicts.stages.reference import STAGES, Reference, make_reference
 from whywrong.verdicts.stages.units import Taken, take
-from whywrong.verdicts.telling.groups import TestedGroups, make_material
+from whywrong.verdicts.telling.groups import TestedGroups
 from whywrong.verdicts.telling.record import Facts
 from whywrong.verdicts.telling.rows import Common, intervention_rows, sign_rows, unmeasured_row, verdict_row
 from whywrong.verdicts.telling.shown import what_is_shown
@@ -114,10 +114,28 @@ class _Analysis:
         found = find_groups(self.predictions, Seen.of(first, reference.first, weights), state.recurrence)
         tested, outcomes = test_groups(found, tests, self.config.seed)
         advice: dict[int, list[Advice]] = {}
-        if len(reference.measured) and reference.cases is not None:
-            material = make_material(cases, state, reference, tests, self.config.seed)
-            advice = advice_on_groups(self.context, tested, material)
+        if len(reference.measured):
+            advice = self._advice(tested, state, reference)
         return TestedGroups.of(tested, outcomes, advice)
+
+    def _advice(self, groups: Sequence[Group], state: State, reference: Reference) -> dict[int, list[Advice]]:
+        errors, correct = state.measured, reference.measured
+        run = Run(
+            errors=errors,
+            reference=correct,
+            recurrence=state.recurrence,
+            entries=self.context.entries(errors.item_ids),
+            pool=self.context.entries(correct.item_ids, reference.images),
+            correct=len(reference.correct),
+            images=("data", reference.images),
+            seed=self.config.seed,
+        )
+        place = {item: row for row, item in enumerate(errors.item_ids)}
+        members = {
+            at: (group.cause, [place[item] for item in group.members if item in place])
+            for at, group in enumerate(groups)
+        }
+        return advice_on_groups(self.context, run, members)
 
     @property
     def _shape(self) -> tuple[int, int, int]:

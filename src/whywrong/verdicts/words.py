@@ -7,7 +7,6 @@ as the effect. Shares come with their counts.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whywrong.explain.interventions import INTERVENTIONS
@@ -163,22 +162,6 @@ def test_sentence(test: CauseTest, shown: Shown) -> str:
     words = _WORDS.get(test.name, "The test restores {label} in {restored} of {edits} tries")
     first = words.format(restored=round(test.restored * edits), edits=edits, **names)
     return f"{first}; on {test.controls} comparable correct images in {edits * test.control:.1f} of {edits} ({p})."
-
-
-def place_in_words(box: Sequence[float]) -> str:
-    """Return where a box lies, such as ``lower right``.
-
-    Args:
-        box: Left, top, right and bottom as shares of the image.
-    """
-    across, down = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    row = "upper" if down < 1 / 3 else "lower" if down > 2 / 3 else ""
-    column = "left" if across < 1 / 3 else "right" if across > 2 / 3 else ""
-    if not row and not column:
-        return "centre"
-    if not row:
-        return f"{column} side"
-    return f"{row} {column}" if column else f"{row} edge"
 
 
 def _opinions(shown: Shown, leading: str, *, speaks_for: bool) -> list[str]:

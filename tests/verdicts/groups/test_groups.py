@@ -88,6 +88,7 @@ def test_two_marks_at_one_place_are_two_groups():
         ((0.4, 0.4, 0.6, 0.6), "centre"),
         ((0, 0.4, 0.2, 0.6), "left side"),
         ((0, 0.8, 1, 1), "lower edge"),
+        ((0.4, 0, 0.6, 0.1), "upper edge"),
     ],
 )
 def test_places_have_names(box, words):

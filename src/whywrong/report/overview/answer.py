@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from whywrong.core.statistics import wilson
 from whywrong.report.analyses.verdict.stored import UNDETERMINED, Group, Verdicts
 from whywrong.report.doubts import Doubt
 from whywrong.report.error_view import ErrorView
-from whywrong.report.numbers import count, interval, listed, percent, sig
+from whywrong.report.numbers import count, interval, listed, percent, shown, sig
 from whywrong.report.primitives.run_summary import RunSummary
 
 PICTURES, NAMED = 4, 4
-EXPLAINED = 2 / 3  # share of a suspected group that tested groups explain
 COMMAND = "whywrong verdict RUN"
 SHORT = {
     "label": "wrong or ambiguous label",
@@ -65,16 +64,12 @@ class Step:
 
 
 def cards(verdicts: Verdicts | None, cases: Sequence[ErrorView]) -> list[Card]:
-    """Make a card for each group, tested ones first, the largest of them first.
-
-    A suspected group whose errors a tested group mostly explains comes last.
-    """
+    """Make a card for each group."""
     if verdicts is None:
         return []
     by_item = {item: case for case in cases for item in case.items}
-    explained = {item for group in verdicts.groups if not group.suspected for item in group.members}
     made = []
-    for group in sorted(verdicts.groups, key=lambda group: _is_explained(group, explained)):
+    for group in verdicts.groups:
         members = list({id(by_item[item]): by_item[item] for item in group.members if item in by_item}.values())
         gain, command = _gain(group)
         tiles = [(case.anchor, case.picture, case.keys[0], case.small) for case in members[:PICTURES]]
@@ -84,12 +79,6 @@ def cards(verdicts: Verdicts | None, cases: Sequence[ErrorView]) -> list[Card]:
             Card(group, share, gain, command, tiles, len(members), _second(group, members), links, _shared(members))
         )
     return made
-
-
-def _is_explained(group: Group, explained: Collection[str]) -> bool:
-    """Return whether most errors of a suspected group belong to tested groups."""
-    inside = sum(item in explained for item in group.members)
-    return group.suspected and inside > EXPLAINED * len(group.members)
 
 
 def _shared(members: Sequence[ErrorView]) -> int | None:
@@ -118,17 +107,18 @@ def _gain(group: Group) -> tuple[str, str]:
         return "", ""
     found = wilson(int(action["mended"]), int(action["n_held"]))
     text = (
-        f"Measured: corrects {action['mended']:,} of {count(action['n_held'], 'held-out error')}"
-        f" (95 % interval {interval(found)})"
+        f"{action['mended']:,} of {count(action['n_held'], 'held-out error')} avoided (95 % interval {interval(found)})"
     )
     if sham is not None and sham["n_held"]:
-        text += f", the same elsewhere {sham['mended']:,} of {sham['n_held']:,}"
+        text += f", by a sham of equal strength {sham['mended']:,} of {sham['n_held']:,}"
     broken = action["negative_flips"]
     if broken is not None:
-        text += f"; {count(broken, 'correct image')} {'turns' if broken == 1 else 'turn'} wrong"
-    if not action["advised"]:
-        return f"{text}. Not advised: it does not gain enough on balance.", ""
+        text += f"; {count(broken, 'correct answer')} lost"
     command = action["command"] or ""
+    if not action["advised"]:  # it is not what the card says to do, so it is named
+        words = action["action"] if command.startswith("whywrong ") else command or action["action"]
+        return f"Also tried: {shown(words)}. {text}. It gains too little to be advised.", ""
+    text = f"Measured: {text}"
     return f"{text}.", command if command.startswith("whywrong ") else ""  # a step in words is the action itself
 
 

@@ -3,7 +3,7 @@
 from whywrong.verdicts.advice.actions import ACTIONS, Action
 from whywrong.verdicts.advice.measure import NOTHING_HELPS, Advice, advise
 from whywrong.verdicts.advice.pictures import Pictures, make_pictures
-from whywrong.verdicts.advice.units import AdvicePart, AdviceUnit, Run, measure_advice, plan_advice
+from whywrong.verdicts.advice.units import AdvicePart, AdviceUnit, Run, advice_on_groups, measure_advice, plan_advice
 
 __all__ = [
     "ACTIONS",
@@ -14,6 +14,7 @@ __all__ = [
     "AdviceUnit",
     "Pictures",
     "Run",
+    "advice_on_groups",
     "advise",
     "make_pictures",
     "measure_advice",

@@ -226,8 +226,10 @@ _ALL: tuple[Action, ...] = (
     Action("cover the mark", "spurious", "Cover the recurring mark before classification", _fit_cover),
     Action("vote", "adversarial", "Predict by a vote over five slightly changed copies", _fit_vote),
     Action("crop to the content", "occluded", "Enlarge the part of the picture that has content", _fit_crop),
-    Action("abstain", "confusion", "Abstain on images beyond 98 % of the correct ones", _fit_abstention),
-    Action("abstain", "shift", "Abstain on images beyond 98 % of the correct ones", _fit_abstention),
+    Action(
+        "abstain", "confusion", "Abstain where the decision is closer than in 98 % of correct images", _fit_abstention
+    ),
+    Action("abstain", "shift", "Abstain on images less like the correct ones than 98 % of those", _fit_abstention),
 )
 ACTIONS: Mapping[str, tuple[Action, ...]] = {
     cause: tuple(action for action in _ALL if action.cause == cause) for cause in dict.fromkeys(a.cause for a in _ALL)

@@ -10,7 +10,7 @@ import torch
 
 from whywrong.core.randomness import item_keys
 from whywrong.data.sources.base import Entry
-from whywrong.explain.analysis import AnalysisWorker
+from whywrong.explain.analysis import AnalysisContext, AnalysisWorker
 from whywrong.verdicts.advice.actions import ACTIONS
 from whywrong.verdicts.advice.measure import Advice, advise
 from whywrong.verdicts.advice.pictures import Pictures, make_pictures
@@ -19,8 +19,9 @@ from whywrong.verdicts.damage import damage_level, diagnose_damage
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.recurrence import Recurrence
 
-MOST_ERRORS = 200
-MOST_CORRECT = 300
+MOST_ERRORS = 60  # of a group
+MOST_CORRECT = 100
+MOST_GROUPS = 10
 _NEAREST = 5
 
 
@@ -102,8 +103,25 @@ class Run:
     seed: int = 0
 
 
+def advice_on_groups(
+    context: AnalysisContext, run: Run, groups: Mapping[int, tuple[str, Sequence[int]]]
+) -> dict[int, list[Advice]]:
+    """Measure the actions against the causes of groups, in stored units.
+
+    Args:
+        context: Of the analysis.
+        run: The errors and the correct images.
+        groups: Cause and rows of the errors of each group, by its number.
+
+    Returns:
+        Arms by the number of the group; groups without an action that could be fitted are missing.
+    """
+    parts = context.over("advice", measure_advice, plan_advice(run, groups), settings=())
+    return {part.group: list(part.arms) for part in parts if part.arms}
+
+
 def plan_advice(run: Run, groups: Mapping[int, tuple[str, Sequence[int]]]) -> list[AdviceUnit]:
-    """Prepare the measurement of the actions for each group whose cause has one.
+    """Prepare the measurement of the actions for the first ten groups whose cause has one.
 
     Args:
         run: The errors and the correct images.
@@ -115,7 +133,7 @@ def plan_advice(run: Run, groups: Mapping[int, tuple[str, Sequence[int]]]) -> li
     found = []
     for number, (cause, members) in groups.items():
         rows = np.array([row for row in members if run.errors.item_ids[row] in run.entries][:MOST_ERRORS], int)
-        if cause not in ACTIONS or not len(rows) or not len(chosen):
+        if cause not in ACTIONS or not len(rows) or not len(chosen) or len(found) == MOST_GROUPS:
             continue
         restoration = _most_frequent([damage[row] for row in rows]) if cause == "corruption" else ""
         level, usual = _levels(cause, restoration, run)

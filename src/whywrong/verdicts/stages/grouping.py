@@ -9,13 +9,11 @@ import numpy as np
 
 from whywrong.core.classes import ClassList
 from whywrong.verdicts.cases.predictions import Predictions
-from whywrong.verdicts.damage import DAMAGES
 from whywrong.verdicts.groups import Group, Rows, free_groups, mark_groups
 from whywrong.verdicts.groups.duplicates import duplicates
 from whywrong.verdicts.groups.exposure import damaged_exposure
 from whywrong.verdicts.groups.placeholders import placeholders
 from whywrong.verdicts.measured import Measured
-from whywrong.verdicts.normalise import normalised
 from whywrong.verdicts.recurrence import Recurrence
 from whywrong.verdicts.stages.units import Taken
 from whywrong.verdicts.tests_of_causes import CauseTest, CauseTests
@@ -25,6 +23,7 @@ WITH_PICTURES = (placeholders, duplicates, damaged_exposure)
 """Kinds of groups that compare pictures, of which only errors and reference images have some."""
 
 _OF_PICTURES = ("placeholder", "dark", "overexposed", "blurred")
+_EXPLAINED = 2 / 3  # of a suspected group, by supported ones
 TESTABLE = ("corruption", "adversarial", "spurious", "occluded")
 
 
@@ -100,29 +99,21 @@ def test_groups(groups: Sequence[Group], tests: CauseTests, seed: int) -> tuple[
     return tested, found
 
 
-def damage_levels(items: Measured, reference: Measured) -> dict[str, np.ndarray]:
-    """Return how unusual the damage that each restoration treats is, (N,) normal scores by its name."""
-    found: dict[str, np.ndarray] = {}
-    for damage in DAMAGES:
-        if damage.sign not in items.sign_names or not len(reference):
-            continue
-        score = normalised(items.sign(damage.sign)[:, None], reference.sign(damage.sign)[:, None], ["quantity"])[:, 0]
-        level = score if damage.high else -score
-        before = found.get(damage.restoration)
-        found[damage.restoration] = level if before is None else np.fmax(before, level)
-    return found
-
-
 def order_groups(groups: Sequence[Group], mended: Mapping[int, float]) -> list[int]:
-    """Order groups by the errors that their advised action corrects, then supported ones, then by size.
+    """Order groups, supported ones first, then by the errors that their advised action corrects, then by size.
+
+    A suspected group whose errors supported groups mostly explain comes last.
 
     Args:
         groups: All groups.
         mended: Share of the held-out errors that the advised action of a group corrects, by the place of the group.
     """
+    explained = {item for group in groups if not group.suspected for item in group.members}
 
-    def rank(at: int) -> tuple[float, bool, int, int]:
-        return -mended.get(at, 0.0) * groups[at].size, groups[at].suspected, -groups[at].size, at
+    def rank(at: int) -> tuple[bool, bool, float, int, int]:
+        group = groups[at]
+        is_told = group.suspected and len(explained.intersection(group.members)) > _EXPLAINED * group.size
+        return group.suspected, is_told, -mended.get(at, 0.0) * group.size, -group.size, at
 
     return sorted(range(len(groups)), key=rank)
 

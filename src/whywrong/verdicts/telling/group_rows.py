@@ -74,6 +74,9 @@ def advised_arm(arms: Sequence[Advice]) -> Advice | None:
 
 def advised_text(one: Advice) -> str:
     """Return an advised action with what it gains."""
+    if one.action == "abstain":
+        lost = f"{one.negative_flips} correct" if one.negative_flips else "no correct"
+        return f"{one.words}: this avoids {one.mended} of {one.n_held} held-out errors and {lost} answers."
     lost = f"{one.negative_flips} correct images turn wrong" if one.negative_flips else "no correct image turns wrong"
     return f"{one.words}: it corrects {one.mended} of {one.n_held} held-out errors, and {lost}."
 

@@ -6,17 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from whywrong.verdicts.advice import Advice
 from whywrong.verdicts.cascade import State
-from whywrong.verdicts.cases.cases import Cases
 from whywrong.verdicts.decide import Verdict, with_group
 from whywrong.verdicts.groups import Group, assign
-from whywrong.verdicts.stages.advising import Material
-from whywrong.verdicts.stages.giving import boxes_of_places
-from whywrong.verdicts.stages.grouping import damage_levels, order_groups
-from whywrong.verdicts.stages.reference import Reference
+from whywrong.verdicts.stages.grouping import order_groups
 from whywrong.verdicts.telling.group_rows import advice_rows, advised_arm, advised_text, group_row, group_sentence
 from whywrong.verdicts.telling.rows import OfGroup
 from whywrong.verdicts.tests_of_causes import CauseTest, CauseTests
@@ -104,24 +98,3 @@ class TestedGroups:
                     )
                     found[row] = with_group(found[row], p[row], group.cause, others)
         return found
-
-
-def make_material(cases: Cases, state: State, reference: Reference, tests: CauseTests, seed: int) -> Material:
-    """Collect what actions against causes are measured on."""
-    assert reference.cases is not None
-    levels = damage_levels(state.measured, reference.measured)
-    restoration = tests.damage
-    unknown = np.full(len(cases), np.nan)
-    level = np.array([levels.get(name, unknown)[row] for row, name in enumerate(restoration)])
-    return Material(
-        errors=cases,
-        sources=state.measured.sources,
-        boxes=boxes_of_places(state.recurrence.place),
-        restoration=restoration,
-        level=level,
-        correct=reference.cases,
-        correct_level=damage_levels(reference.measured, reference.measured),
-        available=len(reference.correct),
-        images=reference.images,
-        seed=seed,
-    )

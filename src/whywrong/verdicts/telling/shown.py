@@ -8,10 +8,11 @@ import numpy as np
 
 from whywrong.explain.signs import SIGNS
 from whywrong.verdicts.cascade import State
+from whywrong.verdicts.groups.places import place_in_words
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.neighbours import NEIGHBOUR_SIGNS, neighbour_signs
 from whywrong.verdicts.telling.rows import sign_scores
-from whywrong.verdicts.words import Shown, place_in_words
+from whywrong.verdicts.words import Shown
 
 UNUSUAL = 2.33  # normal score of the 99 % quantile
 MOST_UNUSUAL = 2

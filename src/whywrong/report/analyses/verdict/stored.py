@@ -71,7 +71,7 @@ class Verdicts:
     Attributes:
         numbers: Causes and tests, counted.
         causes: Number of errors by cause and outcome of the test.
-        groups: Tested ones first, then by size.
+        groups: In the order of the verdict, the most useful first.
     """
 
     numbers: VerdictCounts
@@ -112,7 +112,7 @@ def _groups(tables: Tables) -> list[Group]:
         for row in tables.rows("select * from advice"):
             advice.setdefault(row["group_id"], []).append(row)
     found = [_group(row, advice.get(row["group_id"], [])) for row in tables.rows("select * from groups")]
-    return sorted(found, key=lambda group: (group.suspected, -group.size, group.number))
+    return sorted(found, key=lambda group: group.number)
 
 
 def _group(row: Row, advice: list[Row]) -> Group:
