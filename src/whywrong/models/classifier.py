@@ -158,13 +158,14 @@ class Classifier(Passes):
         parts = self._run(x, lambda rows: self.ask(x[rows]))
         return torch.cat(parts).to(x.device) if parts else x.new_zeros((0, self.num_classes), dtype=torch.float32)
 
-    def logits_or_faults(self, x: Tensor) -> tuple[Tensor, dict[int, str]]:
+    def logits_or_faults(self, x: Tensor, errors: dict[int, Exception] | None = None) -> tuple[Tensor, dict[int, str]]:
         """Compute logits and isolate the images that fail.
 
         A batch with a bad image is bisected, so that the other images still get their logits.
 
         Args:
             x: (B, C, H, W), floating point.
+            errors: Receives the exception of each row on which the model raised.
 
         Returns:
             Logits (B, K) float32 on the device of ``x``, with NaN in failed rows; and the reason for each failed row,
@@ -192,6 +193,8 @@ class Classifier(Passes):
             logits[good[rows]] = answer.to(x.device)
         for row, error in raised.items():
             faults[int(good[row])] = str(error)
+            if errors is not None:
+                errors[int(good[row])] = error
         for row in (~logits.isfinite().all(1)).nonzero().flatten().tolist():
             faults.setdefault(row, "the model returned NaN or infinite scores")
             logits[row] = torch.nan

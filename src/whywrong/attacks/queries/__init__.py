@@ -1,0 +1,12 @@
+"""Attacks that only ask for predictions: they make a misclassified image right within a budget of queries.
+
+Images are whole grey levels, as an endpoint receives them, so that each answer is about the very image that is
+returned. Every query is counted per image, and no image is asked twice.
+"""
+
+from whywrong.attacks.queries.config import QueryConfig
+from whywrong.attacks.queries.memory import AnswerMemory
+from whywrong.attacks.queries.result import QueryResult
+from whywrong.attacks.queries.square import SquareConfig, square
+
+__all__ = ["AnswerMemory", "QueryConfig", "QueryResult", "SquareConfig", "square"]
