@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from whywrong.core.margins import best_other
 from whywrong.core.result import MethodResult, column, computed, map_field, result_class
 from whywrong.core.status import Status
 from whywrong.doors.methods import open_inputs
+from whywrong.explain.class_maps import LINEAR, Kind, check_kind, head_maps, layer_gradients, rule_maps, rule_of
 from whywrong.models.classifier import Classifier
 from whywrong.models.layers.heads import LinearHead
 from whywrong.models.layers.spatial import SpatialLayer, read_layer, spatial_layer
@@ -38,6 +38,8 @@ class CamConfig:
 
     Attributes:
         kind: ``auto`` uses CAM where it is exact and HiResCAM otherwise; ``hirescam`` always uses HiResCAM.
+            ``grad_cam``, ``grad_cam_pp`` and ``layer_cam`` are not complete and drop negative evidence; they are kept
+            to compare with other work.
         layer: Name of the module to read, needed if the last spatial layer cannot be found; None finds it.
         tolerance: Largest residual of a map that must be complete, as a share of the sum of its absolute values.
 
@@ -47,13 +49,12 @@ class CamConfig:
         0.001
     """
 
-    kind: Literal["auto", "hirescam"] = "auto"
+    kind: Kind = "auto"
     layer: str | None = None
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.kind not in ("auto", "hirescam"):
-            raise InputError(f'cam.kind must be "auto" or "hirescam", got {self.kind!r}')
+        check_kind(self.kind, "cam.kind")
         if self.layer is not None and not (isinstance(self.layer, str) and self.layer):
             raise InputError(f"cam.layer must be the name of a module, got {self.layer!r}")
         if not 0 < self.tolerance <= 1:
@@ -75,16 +76,20 @@ class CamResult(MethodResult):
     status: Sequence[Status] = column("string", "`ok`, `refused` or `bad_input`.")
     reason: Sequence[str | None] = column("string", "Why there is no map; null otherwise.")
     layer: str = column("string", "Layer that the maps were read at.")
-    kind: str = column("string", "`cam` or `hirescam`.")
+    kind: str = column("string", "`cam`, `hirescam`, or the rule that was asked for.")
     exact: bool = column("bool", "Whether the maps must add up to the logits, mathematically.")
     target: Tensor = column(
         "int64", "The class t: the predicted one where the image is wrong, else the runner-up; -1 if unknown."
     )
     residual: Tensor = column(
-        "float32", "Worst of the three maps: |sum - due| / sum of absolute map values.", check=True
+        "float32",
+        "Worst of the three maps: |sum - due| / sum of absolute map values; NaN for a rule that does not add up.",
+        check=True,
     )
     evidence: Tensor = column("float32", "Sum of the difference map, logits.")
-    remainder: Tensor = column("float32", "What z_t - z_y holds beside the map, logits: head biases and prefix tokens.")
+    remainder: Tensor = column(
+        "float32", "What z_t - z_y holds beside the map, logits: head biases and prefix tokens; NaN as `residual`."
+    )
     difference: Tensor = map_field(
         "(B, h, w), logits, share of each place in z_t - z_y; positive speaks for the wrong class."
     )
@@ -145,7 +150,7 @@ def cam(
         raised: dict[int, Exception] = {}
 
         def finish(logits: Tensor, activation: Tensor, rows: slice) -> _Maps:
-            return _explain(layer, head, logits, activation, labels[rows], good[rows])
+            return _explain(layer, head, rule_of(config.kind), logits, activation, _Rows(good[rows], labels[rows]))
 
         pixels = x if len(good) == len(x) else x[good]
         parts = read_layer(classifier, pixels, layer, finish, gradients=0 if head else 2, raised=raised)
@@ -156,7 +161,7 @@ def cam(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Maps:
-    """Maps (2, b, h, w), their remainders (2, b) and logits (2, b) of one batch, for t and for y."""
+    """Maps (3, b, h, w) of z_t - z_y, z_t and z_y, and remainders (2, b) and logits (2, b) of t and y, of one batch."""
 
     rows: Tensor
     target: Tensor
@@ -167,41 +172,45 @@ class _Maps:
 
 
 def _explain(
-    layer: SpatialLayer, head: LinearHead | None, logits: Tensor, activation: Tensor, y: Tensor, rows: Tensor
+    layer: SpatialLayer, head: LinearHead | None, rule: str, logits: Tensor, activation: Tensor, rows: _Rows
 ) -> _Maps:
-    classes = torch.stack([best_other(logits, y), y])  # (2, b)
+    classes = torch.stack([best_other(logits, rows.y), rows.y])  # (2, b)
     scores = torch.stack([logits.gather(1, c[:, None])[:, 0] for c in classes])  # (2, b)
     if head is not None:
-        weight, constant, shares, extra = head.terms(
-            layer.layout.patches(activation).float(), layer.layout.extra(activation).float()
-        )
-        pull = weight[classes]  # (2, b, C)
-        maps = torch.einsum("nbc,bchw->nbhw", pull, shares)
-        rest = constant[classes] + torch.einsum("nbc,bcp->nb", pull, extra)
+        maps, rest = head_maps(layer, head, activation, classes)
+        difference = maps[:1] - maps[1:]
     else:
-        products = []
-        for number, score in enumerate(scores):
-            grad = torch.autograd.grad(score.sum(), activation, retain_graph=number == 0)[0]
-            products.append(grad.float() * activation.detach().float())
-        maps = torch.stack([layer.layout.patches(product).sum(1) for product in products])
-        rest = torch.stack([layer.layout.extra(product).sum((1, 2)) for product in products])
-        rest = rest + layer.constant.to(rest.device)[classes]
+        gradients = layer_gradients(logits, activation, classes)
+        maps, rest = rule_maps(layer, rule, activation, gradients, classes)
+        difference = maps[:1] - maps[1:]
+        if rule not in LINEAR:  # then it is the map of z_t - z_y itself
+            difference, _ = rule_maps(layer, rule, activation, [gradients[0] - gradients[1]], classes)
+    maps = torch.cat([difference, maps])
     # Rounding error of the model itself; a map cannot be more precise.
     rounding = 8 * torch.finfo(activation.dtype).eps * logits.detach().abs().amax(1)
-    maps, rest, scores, rounding = (part.detach().to(rows.device) for part in (maps, rest, scores, rounding))
-    return _Maps(rows, classes[0].to(rows.device), maps, rest, scores, rounding)
+    maps, rest, scores, rounding = (part.detach().to(rows.at.device) for part in (maps, rest, scores, rounding))
+    return _Maps(rows.at, classes[0].to(rows.at.device), maps, rest, scores, rounding)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Rows (b,) of the call, and their true classes (b,) on the device of the classifier."""
+
+    at: Tensor
+    y: Tensor
 
 
 def _gather(
     call: MethodCall, layer: SpatialLayer, head: LinearHead | None, parts: Sequence[_Maps], config: CamConfig
 ) -> CamResult:
     x, batch = call.x, len(call.x)
-    exact = head is not None or layer.complete
+    rule = rule_of(config.kind)
+    exact = head is not None or (rule in LINEAR and layer.complete)
     maps = x.new_full((3, batch, *layer.grid), torch.nan)  # difference, wrong, true
     evidence, remainder, residual = (x.new_full((batch,), torch.nan) for _ in range(3))
     target, incomplete = torch.full_like(call.y, -1), torch.zeros_like(call.detail)
     for part in parts:
-        found = torch.cat([part.maps[:1] - part.maps[1:], part.maps]).double()  # (3, b, h, w)
+        found = part.maps.double()  # (3, b, h, w)
         rest = torch.cat([part.rest[:1] - part.rest[1:], part.rest]).double()  # (3, b)
         due = torch.cat([part.logits[:1] - part.logits[1:], part.logits]).double() - rest
         gap, size = (found.sum((2, 3)) - due).abs(), found.abs().sum((2, 3))  # (3, b)
@@ -226,7 +235,7 @@ def _gather(
     return CamResult(
         **call.outcome(),
         layer=layer.name,
-        kind="hirescam" if head is None else "cam",
+        kind=rule if head is None else "cam",
         exact=exact,
         target=target,
         difference=maps[0],

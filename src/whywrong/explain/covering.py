@@ -19,6 +19,7 @@ from whywrong.core.result import MethodResult, column, map_field, result_class
 from whywrong.core.status import Status
 from whywrong.data.corruptions.filters import gaussian_matrix
 from whywrong.doors.methods import open_inputs
+from whywrong.explain.masking.composites import each_composite
 from whywrong.models.classifier import Classifier
 from whywrong.models.method_call import NOT_FINITE, MethodCall
 
@@ -247,9 +248,9 @@ class _Covering:
         blur = blurred(x, self.config.blur)
         parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         pairs = torch.arange(len(rows) * len(masks), device=x.device)
-        for piece in pairs.split(self.call.classifier.batch_size):
-            image, window = piece // len(masks), piece % len(masks)
-            logits = self.call.classifier.logits(torch.where(masks[window][:, None], blur[image], x[image]))
+        pair, window = pairs // len(masks), pairs % len(masks)
+        for some, logits in each_composite(self.call.classifier, x, blur, pair, lambda some: masks[window[some]]):
+            image = pair[some]
             shares = logits.softmax(1).to(x)
             asked = shares.gather(1, y[image, None])[:, 0]
             ours = torch.stack([y[image], predicted[image]], 1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from whywrong.core.checks import check_images, check_labels
+from whywrong.explain import class_maps
 from whywrong.models.classifier import Classifier
 from whywrong.models.layers.spatial import read_layer, spatial_layer
 
@@ -44,9 +45,9 @@ def grad_cam(
 
         def finish(logits: Tensor, activation: Tensor, rows: slice) -> Tensor:
             score = logits.gather(1, target[rows].to(logits.device)[:, None]).sum()
-            slope = place.layout.patches(torch.autograd.grad(score, activation)[0]).double()
-            weight = slope.mean((2, 3), keepdim=True)  # (b, C, 1, 1)
-            return (weight * place.layout.patches(activation.detach()).double()).sum(1).relu().cpu()
+            slope = torch.autograd.grad(score, activation)[0]
+            patches, slopes = (place.layout.patches(part).double() for part in (activation.detach(), slope))
+            return class_maps.grad_cam(patches, slopes).cpu()
 
         parts = read_layer(classifier, x, place, finish, gradients=1)
     maps = torch.cat([torch.zeros(0, *place.grid, dtype=torch.float64), *parts])

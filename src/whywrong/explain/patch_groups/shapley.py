@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from whywrong.core.checks import check_keys
-from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_bits, keyed_uniform
 from whywrong.explain.masking.games import Game
+from whywrong.explain.masking.shapley import check_times, permutation_values
 from whywrong.explain.patch_groups.game import column
 
-_PERMUTATIONS = 11  # random streams of an image's keys, distinct from those of interactions
-_CONTEXTS = 12
+_CONTEXTS = 12  # random streams of an image's keys, distinct from those of permutations and interactions
 _SIZES = 13
 
 
@@ -36,22 +35,8 @@ def shapley_values(game: Game, value: str, keys: Tensor, permutations: int = 20)
     Raises:
         InputError: An argument breaks the contract above.
     """
-    _check(game, keys, permutations, "permutations")
-    keys = keys.cpu()  # games take sets and return values on the CPU
-    at, (images, players) = column(game, value), (game.images, game.players)
-    everyone = torch.arange(images)
-    ends = torch.zeros(2 * images, players, dtype=torch.bool)
-    ends[images:] = True
-    nobody, whole = game.values(ends, everyone.repeat(2))[:, at].split(images)
-    total = torch.zeros(images, players, dtype=torch.float64)
-    for draw in range(permutations):
-        order = keyed_bits(keys, (players,), (_PERMUTATIONS << 40) + draw).argsort(1)
-        rank = order.argsort(1)  # (B, n), position of each player
-        masks = rank[:, None, :] < torch.arange(1, players)[:, None]  # (B, n - 1, n)
-        chain = game.values(masks.flatten(0, 1), everyone.repeat_interleave(players - 1))[:, at].view(images, -1)
-        steps = torch.cat([nobody[:, None], chain, whole[:, None]], 1).diff(dim=1)  # (B, n), by position
-        total += steps.gather(1, rank)
-    return total / permutations
+    at = column(game, value)
+    return permutation_values(game, keys, permutations)[:, :, at]
 
 
 def shapley_by_contexts(game: Game, value: str, keys: Tensor, contexts: int = 20) -> Tensor:
@@ -74,7 +59,8 @@ def shapley_by_contexts(game: Game, value: str, keys: Tensor, contexts: int = 20
     Raises:
         InputError: An argument breaks the contract above.
     """
-    _check(game, keys, contexts, "contexts")
+    check_keys(keys, game.images)
+    check_times(contexts, "contexts")
     keys = keys.cpu()
     at, (images, players) = column(game, value), (game.images, game.players)
     rows = torch.arange(images).repeat_interleave(2 * players)
@@ -89,9 +75,3 @@ def shapley_by_contexts(game: Game, value: str, keys: Tensor, contexts: int = 20
         found = game.values(masks.flatten(0, 2), rows)[:, at].view(images, players, 2)
         total += found[:, :, 1] - found[:, :, 0]
     return total / contexts
-
-
-def _check(game: Game, keys: Tensor, times: int, what: str) -> None:
-    check_keys(keys, game.images)
-    if isinstance(times, bool) or not isinstance(times, int) or times < 1:
-        raise InputError(f"{what} must be at least 1, got {times!r}")
