@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from whywrong.attacks.apgd import APGDConfig, apgd
 from whywrong.attacks.ddn import DDNConfig, ddn
+from whywrong.attacks.minimal import SmallestFixConfig, smallest_change
 from whywrong.attacks.patch import PatchConfig, patch
 from whywrong.attacks.pgd import PGDConfig, pgd
 from whywrong.attacks.state import AttackResult
@@ -29,6 +30,9 @@ ATTACKS: dict[str, tuple[Any, Any]] = {
     "apgd_l2": (apgd, APGDConfig(steps=9, norm="l2", eps=0.2, loss="dlr")),
     "apgd_to_the_end": (apgd, APGDConfig(steps=9, stop_early=False)),
     "ddn": (ddn, DDNConfig(steps=12)),
+    "smallest_l2": (smallest_change, SmallestFixConfig(budget=24)),
+    "smallest_linf": (smallest_change, SmallestFixConfig(norm="linf", budget=24)),
+    "smallest_l0": (smallest_change, SmallestFixConfig(norm="l0", budget=24)),
     "patch": (patch, PatchConfig(steps=6, restarts=2)),
     "patch_varied": (patch, PatchConfig(steps=6, jitter=2, brightness=0.3, loss="margin")),
     "patch_to_the_end": (patch, PatchConfig(steps=4, stop_early=False, loss="dlr")),
@@ -118,7 +122,8 @@ def test_the_same_keys_give_the_same_bits_and_other_keys_another_change(attack):
     first, again = (run(attack, net, x, y, keys=KEYS) for _ in range(2))
     assert torch.equal(first.x_adv, again.x_adv)
     other = run(attack, net, x, y, keys=KEYS + 1000)
-    assert torch.equal(first.x_adv, other.x_adv) == (attack == "ddn")  # DDN draws only where there is no gradient
+    only_without_gradient = ("ddn", "smallest_l2", "smallest_linf", "smallest_l0")
+    assert torch.equal(first.x_adv, other.x_adv) == (attack in only_without_gradient)
 
 
 def test_images_model_and_generators_stay_as_they_were(attack):

@@ -153,11 +153,15 @@ class AttackState(MethodCall):
         self._best[rows], self._logits[rows] = pixels, logits
         self.found[rows] = self.reached(rows, logits)
 
+    def change(self) -> Tensor:
+        """Return the best change (B, C, H, W) of every row, zero where the pixels are not usable."""
+        return torch.nan_to_num(self._best - self.x, 0.0)
+
     def result(self, kind: type[ResultT], **extra: Any) -> ResultT:
         """Build the result of this attack, with its own fields in ``extra``."""
         rows = self.rows
         self.mark(rows[~self.found[rows]], Status.NO_ANSWER)
-        change = torch.nan_to_num(self._best - self.x, 0.0)  # bad rows are unchanged
+        change = self.change()
         return kind(
             x_adv=self._best,
             logits=self._logits,

@@ -58,16 +58,19 @@ class MarginOracle:
         y: (B,), true classes.
         safety: Share of the largest absolute logit by which a margin must be negative to count as correctly classified,
             so that the prediction is the same in another batch.
+        away: Whether the goal is any class but ``y``: the sign of the margins is reversed, and ``right`` means that an
+            image is misclassified.
 
     Attributes:
         forwards: (B,), int64, passes of each image so far.
         backwards: (B,), int64.
     """
 
-    def __init__(self, classifier: Classifier, y: Tensor, safety: float) -> None:
+    def __init__(self, classifier: Classifier, y: Tensor, safety: float, *, away: bool = False) -> None:
         self.classifier = classifier
         self.y = y
         self.safety = safety
+        self._sign = -1.0 if away else 1.0
         self._checked = False
         self.forwards = torch.zeros_like(y)
         self.backwards = torch.zeros_like(y)
@@ -76,7 +79,7 @@ class MarginOracle:
         """Evaluate ``pixels`` (n, C, H, W) of ``rows`` (n,) with one forward pass each."""
         self.forwards.index_add_(0, rows, torch.ones_like(rows))
         logits = self.classifier.logits(pixels)
-        return self._judge(pixels, logits, error_margin(logits, self.y[rows]))
+        return self._judge(pixels, logits, self._margin(logits, self.y[rows]))
 
     def linearise(self, rows: Tensor, pixels: Tensor, rivals: int = 1, *, entropy: bool = False) -> Linearization:
         """Linearise the margin with one forward pass and one backward pass per rival.
@@ -93,11 +96,11 @@ class MarginOracle:
             if not self._checked:
                 check_labels(self.y, len(self.y), logits.shape[1])
                 self._checked = True
-            target = y[part].to(logits.device)
+            target = y[part].to(logits.device, copy=True)  # no inference tensor may enter the graph
             if entropy:
-                return logits.logsumexp(1) - logits.gather(1, target[:, None])[:, 0]
+                return self._sign * (logits.logsumexp(1) - logits.gather(1, target[:, None])[:, 0])
             if rivals == 1:
-                return error_margin(logits, target)
+                return self._margin(logits, target)
             others = logits.scatter(1, target[:, None], -torch.inf)
             nearest = others.topk(min(rivals, logits.shape[1] - 1), dim=1).values
             return nearest - logits.gather(1, target[:, None])
@@ -105,10 +108,13 @@ class MarginOracle:
         logits, value, grad = self.classifier.gradient(pixels, objective)
         self.forwards.index_add_(0, rows, torch.ones_like(rows))
         self.backwards.index_add_(0, rows, torch.full_like(rows, value.shape[1] if value.ndim == 2 else 1))
-        points = self._judge(pixels, logits, error_margin(logits, y))
+        points = self._judge(pixels, logits, self._margin(logits, y))
         points.grad = torch.nan_to_num_(grad, 0.0, 0.0, 0.0)
         points.rival_margins = value if value.ndim == 2 else None
         return points
+
+    def _margin(self, logits: Tensor, y: Tensor) -> Tensor:
+        return self._sign * error_margin(logits, y)
 
     def _judge(self, pixels: Tensor, logits: Tensor, margin: Tensor) -> Linearization:
         slack = self.safety * logits.abs().amax(1)

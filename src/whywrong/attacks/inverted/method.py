@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whywrong.attacks.balls import Box, norm_of
+from whywrong.attacks.balls import Box, exact_change, norm_of
 from whywrong.attacks.inverted.config import InvertedConfig
 from whywrong.attacks.inverted.explain import explain_fix
 from whywrong.attacks.inverted.margin_oracle import Linearization, MarginOracle
@@ -190,7 +190,7 @@ class _Attack:
 
     def _finish(self, rows: Tensor, start: Linearization, found: Linearization) -> None:
         x = self.x[rows]
-        delta = _exact_change(x, found.pixels)
+        delta = exact_change(x, found.pixels)
         again = self.oracle.test(rows, x + delta)
         self.fix[rows] = x + delta
         self.margin_after[rows] = again.margin
@@ -249,10 +249,3 @@ class _Attack:
             explained=explained,
             **call.outcome(),
         )
-
-
-def _exact_change(x: Tensor, pixels: Tensor) -> Tensor:
-    """Compute ``pixels - x``, nudged toward zero if rounding would move ``x + delta`` out of [0, 1]."""
-    delta = pixels - x
-    outside = (x + delta > 1) | (x + delta < 0)
-    return torch.where(outside, torch.nextafter(delta, torch.zeros_like(delta)), delta)
