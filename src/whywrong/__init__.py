@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         write_report,
     )
     from whywrong.attacks.inverted import InvertedConfig, InvertedResult, invert
+    from whywrong.attacks.minimal import SmallestFixConfig, SmallestFixResult, smallest_fix
     from whywrong.core.access import Access
     from whywrong.core.classes import ClassList
     from whywrong.core.errors import WhyWrongError
@@ -55,6 +56,7 @@ _HOMES = {
         "write_report",
     ],
     "whywrong.attacks.inverted": ["InvertedConfig", "InvertedResult", "invert"],
+    "whywrong.attacks.minimal": ["SmallestFixConfig", "SmallestFixResult", "smallest_fix"],
     "whywrong.core.access": ["Access"],
     "whywrong.core.classes": ["ClassList"],
     "whywrong.core.errors": ["WhyWrongError"],
@@ -95,6 +97,8 @@ __all__ = [
     "RunFolder",
     "SignsConfig",
     "SignsResult",
+    "SmallestFixConfig",
+    "SmallestFixResult",
     "WhyWrongError",
     "__version__",
     "cam",
@@ -114,6 +118,7 @@ __all__ = [
     "reproduce_claim",
     "reproduce_claims",
     "signs",
+    "smallest_fix",
     "spurious_features",
     "verdict",
     "write_report",

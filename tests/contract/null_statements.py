@@ -145,5 +145,6 @@ NO_STATEMENT: dict[str, str] = {
     "inverted": "distances, and maps of where the model is sensitive",
     "patch_groups": "what the model predicts with patches hidden",
     "profiles": "sizes of interactions, with intervals and their noise",
+    "smallest_fix": "distances in a chosen norm, and the change itself",
     "signs": "raw numbers of pixels, scores and answers; what is unusual is for the verdict to say",
 }

@@ -20,6 +20,7 @@ from whywrong.runs.folder import RunFolder
 
 SMALL: dict[str, dict[str, Any]] = {
     "inverted": {"segments": 20, "rounds": 6},
+    "smallest_fix": {"budget": 24},
     "patch_groups": {"grid": 4},
     "counterfactuals": {"steps": 4},
     "profiles": {"grid": 4, "max_passes": 500, "contexts": 4},
@@ -40,6 +41,8 @@ BUDGETS: dict[tuple[str, str], Cost] = {
     ("patch_groups", "device"): Cost(moves=4.0, moved=0.01, syncs=1.5, host=0.4),
     ("signs", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=80.0),
     ("signs", "device"): Cost(moves=1.5, moved=0.06, syncs=6.0, host=0.05),
+    ("smallest_fix", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=50.0),
+    ("smallest_fix", "device"): Cost(moves=0.1, moved=0.01, syncs=5.5, host=0.1),
     ("profiles", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=7.0),
     ("profiles", "device"): Cost(moves=3.0, moved=0.01, syncs=1.5, host=0.2),
 }

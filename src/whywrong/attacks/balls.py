@@ -62,7 +62,10 @@ def norm_of(delta: Tensor, norm: str) -> Tensor:
 
 
 def exact_change(x: Tensor, pixels: Tensor) -> Tensor:
-    """Compute ``pixels - x``, nudged toward zero if rounding would move ``x + delta`` out of [0, 1]."""
+    """Compute ``pixels - x`` such that adding it to ``x`` stays in [0, 1].
+
+    Where rounding would lead out of the range, the change is nudged toward zero.
+    """
     delta = pixels - x
     outside = (x + delta > 1) | (x + delta < 0)
     return torch.where(outside, torch.nextafter(delta, torch.zeros_like(delta)), delta)

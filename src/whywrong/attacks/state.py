@@ -154,7 +154,10 @@ class AttackState(MethodCall):
         self.found[rows] = self.reached(rows, logits)
 
     def change(self) -> Tensor:
-        """Return the best change (B, C, H, W) of every row, zero where the pixels are not usable."""
+        """Return the best change of every row.
+
+        (B, C, H, W), zero where the pixels are not usable.
+        """
         return torch.nan_to_num(self._best - self.x, 0.0)
 
     def result(self, kind: type[ResultT], **extra: Any) -> ResultT:

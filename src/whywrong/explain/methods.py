@@ -28,6 +28,17 @@ METHODS: tuple[Method, ...] = (
         result_version=3,
     ),
     Method(
+        name="smallest_fix",
+        title="the smallest change that makes the image right, in a chosen norm and within a budget",
+        access=Access.GRADIENTS,
+        function="whywrong.attacks.minimal:smallest_fix",
+        config="whywrong.attacks.minimal:SmallestFixConfig",
+        report="whywrong.report.methods.smallest_fix:SMALLEST_FIX",
+        depth=None,
+        takes=frozenset({"detail"}),
+        passes=(0, 65),
+    ),
+    Method(
         name="covering",
         title="whether hiding one small place brings out the true class and no other",
         access=Access.SCORES,

@@ -46,14 +46,22 @@ class Geometry:
         return self._groups(delta).sum(1) if self.norm == "groups" else norm_of(delta, self.norm)
 
     def slope(self, grad: Tensor) -> Tensor:
-        """Compute the dual norm (n,) of gradients (n, C, H, W): the steepest descent per unit of the norm.
+        """Compute the dual norm (n,) of gradients (n, C, H, W).
 
-        For l0, that of l2.
+        It is the steepest ascent per unit of the norm; for l0, that of l2.
         """
         return self._groups(grad).amax(1) if self.norm == "groups" else norm_of(grad, _DUAL.get(self.norm, "l2"))
 
     def project(self, delta: Tensor, radius: Tensor) -> Tensor:
-        """Return the changes (n, C, H, W) of norm at most ``radius`` (n,) that are nearest in l2."""
+        """Project changes onto the ball of the norm.
+
+        Args:
+            delta: (n, C, H, W).
+            radius: (n,), radius of each image's ball.
+
+        Returns:
+            The changes of norm at most ``radius`` that are nearest to ``delta`` in l2.
+        """
         if self.norm == "l2":
             shrink = radius / torch.maximum(norm_of(delta, "l2"), radius).clamp_min(torch.finfo(delta.dtype).tiny)
             return delta * _column(shrink)

@@ -34,12 +34,15 @@ class Nearest:
         self.size = geometry.size(start.pixels - box.x).where(start.right, torch.inf)
 
     def steps(self, reserve: int = 0) -> Tensor:
-        """Compute the steps (n,) int64, of two passes each, that the budget allows beyond a reserve of passes."""
+        """Compute how many steps of two passes the budget still allows.
+
+        (n,) int64, without the passes of ``reserve``.
+        """
         spent = self.oracle.forwards[self.rows] + self.oracle.backwards[self.rows]
         return (self.budget - reserve - spent).clamp_min(0) // 2
 
     def linearise(self, at: Tensor, pixels: Tensor) -> Linearization:
-        """Evaluate ``pixels`` (m, C, H, W) of the entries ``at`` (m,), and keep those that are better."""
+        """Linearise ``pixels`` (m, C, H, W) of the entries ``at`` (m,), and offer them."""
         points = self.oracle.linearise(self.rows[at], pixels)
         self.offer(at, points)
         return points

@@ -56,9 +56,9 @@ def sigma_zero(search: Nearest, start: Linearization, steps: Tensor) -> None:
 
 
 def _gradient(now: Linearization, delta: Tensor) -> Tensor:
-    """Compute the gradient (n, C, H, W) of max(margin, 0) + mean(e / (e + sigma)), scaled to a largest value of 1.
+    """Compute the gradient of max(margin, 0) + mean(e / (e + sigma)).
 
-    e is the squared change of a pixel, summed over channels.
+    (n, C, H, W), scaled to a largest value of 1; e is the squared change of a pixel, summed over channels.
     """
     assert now.grad is not None
     energy = delta.square().sum(1, keepdim=True)
