@@ -14,13 +14,13 @@ from whywrong.models.classifier import Classifier
 
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 16 / 255), ("l2", 1.0)])
 def test_errors_of_a_small_net_become_right_inside_the_ball(norm, eps):
-    net, x, y = errors(40)
+    net, x, y = errors(16)
     asked = Asked(net)
     result = square(Classifier(asked), x, y, config=SquareConfig(norm=norm, eps=eps, queries=300))
-    assert result.found.float().mean() > 0.9
+    assert result.found.float().mean() > 0.8
     with torch.no_grad():
         assert torch.equal(net(result.image).argmax(1) == y, result.found)
-    assert len(asked.images) == int(result.forwards.sum()) == int(result.queries.sum()) + 40
+    assert len(asked.images) == int(result.forwards.sum()) == int(result.queries.sum()) + 16
     distance = result.linf if norm == "linf" else result.l2
     assert float(distance.max()) <= eps * (1 + 1e-5)
     assert torch.equal((asked.grid * 255).round() / 255, asked.grid)
@@ -29,7 +29,7 @@ def test_errors_of_a_small_net_become_right_inside_the_ball(norm, eps):
 def test_the_first_image_has_vertical_stripes_at_the_surface():
     net, x, y = errors(3)
     asked = Asked(net)
-    square(Classifier(asked), x * 0.5 + 0.25, y, config=SquareConfig(eps=8 / 255, queries=1))
+    square(Classifier(asked), x * 0.5 + 0.25, y, config=SquareConfig(eps=8 / 255, queries=1, edits=False))
     first = (asked.grid[3:] - asked.grid[:3]) * 255
     torch.testing.assert_close(first.abs(), torch.full_like(first, 8.0), rtol=0, atol=1e-3)
     torch.testing.assert_close(first, first[:, :, :1].expand_as(first), rtol=0, atol=1e-3)

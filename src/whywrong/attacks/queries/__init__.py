@@ -5,8 +5,23 @@ returned. Every query is counted per image, and no image is asked twice.
 """
 
 from whywrong.attacks.queries.config import QueryConfig
+from whywrong.attacks.queries.hop_skip_jump import HopSkipJumpConfig, HopSkipJumpResult, hop_skip_jump
+from whywrong.attacks.queries.length_search import LengthSearchConfig, LengthSearchResult, length_search
 from whywrong.attacks.queries.memory import AnswerMemory
 from whywrong.attacks.queries.result import QueryResult
-from whywrong.attacks.queries.square import SquareConfig, square
+from whywrong.attacks.queries.square import SquareConfig, SquareResult, square
 
-__all__ = ["AnswerMemory", "QueryConfig", "QueryResult", "SquareConfig", "square"]
+__all__ = [
+    "AnswerMemory",
+    "HopSkipJumpConfig",
+    "HopSkipJumpResult",
+    "LengthSearchConfig",
+    "LengthSearchResult",
+    "QueryConfig",
+    "QueryResult",
+    "SquareConfig",
+    "SquareResult",
+    "hop_skip_jump",
+    "length_search",
+    "square",
+]

@@ -1,12 +1,13 @@
 """Square attack: random search with changes of squares at the surface of a ball.
 
 Source: Andriushchenko, Croce, Flammarion and Hein 2020, arXiv 1912.00049, algorithms 1 to 3.
-Differences: images have whole grey levels; squares may lie in the last row and column; and a square that changes
-nothing gets the other sign instead of new ones.
+Differences: the search begins at everyday edits of the image; images have whole grey levels; squares may lie in the
+last row and column; and a square that changes nothing gets the other sign instead of new ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from whywrong.attacks.queries.call import QueryCall
 from whywrong.attacks.queries.config import QueryConfig
+from whywrong.attacks.queries.everyday import EDITS
 from whywrong.attacks.queries.grid import GreyBall
 from whywrong.attacks.queries.memory import AnswerMemory
 from whywrong.attacks.queries.result import QueryResult
@@ -27,6 +29,8 @@ from whywrong.models.classifier import Classifier
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries, section 4.1
 _DRAWS = 8  # random numbers of a step
 
+_First = Callable[[Tensor, GreyBall, Tensor], Tensor]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SquareConfig(QueryConfig):
@@ -34,9 +38,12 @@ class SquareConfig(QueryConfig):
 
     Attributes:
         share: Share of the pixels in the first square, in (0, 1]; it is halved nine times on the way.
+        edits: Whether the search begins at the best of six everyday edits of the image, such as blur and contrast, cut
+            to the ball; otherwise, as in the paper, at random stripes (linf) or tiles (l2).
     """
 
     share: float = 0.8
+    edits: bool = True
 
     def __post_init__(self) -> None:
         QueryConfig.__post_init__(self)
@@ -67,7 +74,7 @@ def square(
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: Classes, (B,), int64: the goal, or without ``targeted`` the classes to leave.
         keys: Seed of each image's random numbers, (B,), int64; default (config.seed, row).
-        start: Images (B, C, H, W) to begin with, moved into the ball; default vertical stripes (linf) or tiles (l2).
+        start: Images (B, C, H, W) to begin with, moved into the ball; default as ``edits`` says.
         known: Logits (B, K) of the unchanged images if the caller has them; otherwise they are asked once.
         memory: Answers that are known already, and to which those of this call are added.
         config: Settings; default :class:`SquareConfig`.
@@ -94,20 +101,20 @@ def square(
 def _search(call: QueryCall, rows: Tensor, config: SquareConfig, start: Tensor | None) -> None:
     """Run algorithm 1 on the images of ``rows``."""
     ball = call.ball.at(rows)
-    first = _first(ball, call.keys[rows]) if start is None else start.to(ball.x)[rows]
-    best = ball.nearest(first)
-    answers = call.ask(rows, best)
-    call.keep(rows, best, answers)
-    margin = answers.margin
+    first = _firsts(config, start)
+    propose = _square_linf if config.norm == "linf" else _square_l2
+    best, margin = ball.x.clone(), torch.full_like(rows, torch.inf, dtype=ball.x.dtype)
     # Images that were asked before cost nothing, so that there may be more steps than queries.
-    for step in range(1, 2 * config.queries + 50):
+    for step in range(2 * config.queries + 50):
         stay = call.going_on(rows)
         rows, ball, best, margin = rows[stay], ball.at(stay), best[stay], margin[stay]
         if not len(rows):
             return
-        side = _side(config, step, best.shape)
-        propose = _square_linf if config.norm == "linf" else _square_l2
-        tried = propose(ball, best, side, call.keys[rows], _DRAWS * step)
+        if step < len(first):
+            tried = ball.nearest(first[step](rows, ball, call.keys[rows]))
+        else:
+            side = _side(config, step, best.shape)
+            tried = propose(ball, best, side, call.keys[rows], _DRAWS * (step + 1))
         answers = call.ask(rows, tried)
         call.compare(rows, answers)
         better = answers.reached | (answers.margin < margin)
@@ -123,7 +130,16 @@ def _side(config: SquareConfig, step: int, shape: torch.Size) -> int:
     return max(1, min(round((share * shape[2] * shape[3]) ** 0.5), shorter - 1))
 
 
-def _first(ball: GreyBall, keys: Tensor) -> Tensor:
+def _firsts(config: SquareConfig, start: Tensor | None) -> list[_First]:
+    """Return the functions of rows, balls and keys that make the first images."""
+    if start is not None:
+        return [lambda rows, ball, keys: start.to(ball.x)[rows]]
+    if config.edits:
+        return [lambda rows, ball, keys, edit=edit: edit(ball, keys) for edit in EDITS]
+    return [lambda rows, ball, keys: _surface(ball, keys)]
+
+
+def _surface(ball: GreyBall, keys: Tensor) -> Tensor:
     """Draw the first images, vertical stripes in linf and tiles of bumps in l2."""
     _, channels, height, width = ball.x.shape
     if ball.norm == "linf":
