@@ -1,0 +1,105 @@
+"""Rules of layer-wise relevance propagation for one linear map z = W a + b.
+
+Sources: Bach et al. 2015 (epsilon, alpha-beta), Montavon et al. 2017 (z+, zB, w^2) and 2019 (gamma), Lapuschkin et al.
+2019 (flat). The form of gamma for outputs of either sign is that of common implementations: an output below zero is
+shared with the negative contributions raised.
+
+The relevance R of an output is split over the positive and the negative contributions of the inputs. A rule therefore
+is a list of terms ``(positive, negative, s)``: the relevance of input j is the sum over the outputs k of
+``s_k (positive c+_jk + negative c-_jk)``, with the contributions ``c_jk = a_j w_jk``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Name = Literal["epsilon", "gamma", "z_plus", "alpha_beta"]
+First = Literal["same", "z_box", "flat", "w_square"]
+Attention = Literal["attn", "cp"]
+
+Term = tuple[float, float, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Rules of one propagation.
+
+    Attributes:
+        name: Rule of convolutions and linear layers.
+        first: Rule of the first layer, whose inputs are pixels; ``same`` uses ``name``.
+        attention: ``attn`` shares the relevance of attention between weights and values (AttnLRP), ``cp`` takes the
+            weights as constants (CP-LRP).
+        epsilon: Stabiliser of the epsilon rule, in the unit of the outputs of a layer.
+        gamma: Weight of the positive contributions in the gamma rule.
+        alpha: Weight of the positive contributions in the alpha-beta rule; beta is alpha - 1.
+    """
+
+    name: Name = "epsilon"
+    first: First = "same"
+    attention: Attention = "attn"
+    epsilon: float = 1e-6
+    gamma: float = 0.25
+    alpha: float = 2.0
+
+    @property
+    def splits(self) -> bool:
+        """Whether the rule treats positive and negative contributions differently."""
+        return self.name != "epsilon"
+
+    @property
+    def with_bias(self) -> bool:
+        """Whether biases take part in the sums and receive relevance.
+
+        The other rules share all relevance between the inputs, if any contribution has the required sign.
+        """
+        return self.name in ("epsilon", "gamma")
+
+
+def stabilized(z: Tensor, epsilon: float) -> Tensor:
+    """Return ``z + epsilon sign(z)``, with sign(0) = 1."""
+    return z + torch.where(z < 0, -epsilon, epsilon)
+
+
+def ratio(relevance: Tensor, total: Tensor) -> Tensor:
+    """Divide, with 0 for a total of 0."""
+    return torch.where(total == 0, 0.0, relevance / torch.where(total == 0, 1.0, total))
+
+
+def terms(
+    rules: Rules, relevance: Tensor, z: Tensor, positive: Tensor, *, rectified: bool
+) -> tuple[list[Term], Tensor]:
+    """Apply a rule that splits contributions to the outputs of a layer.
+
+    Args:
+        rules: The rule; not ``epsilon``.
+        relevance: Relevance of the outputs.
+        z: Outputs; with the bias if the rule uses it, otherwise without.
+        positive: Sum of the positive contributions to each output, with the bias as ``z``.
+        rectified: Whether relevance is zero where ``z < 0``, because a ReLU follows.
+
+    Returns:
+        The terms, and the relevance of outputs that no contribution could take.
+    """
+    negative = (z - positive).clamp_max(0)
+    if rules.name == "z_plus":
+        return [(1.0, 0.0, ratio(relevance, positive))], relevance.where(positive == 0, 0.0)
+    if rules.name == "gamma":
+        up = relevance.where(z >= 0, 0.0)
+        s = ratio(up, z + rules.gamma * positive)
+        found: list[Term] = [(1 + rules.gamma, 1.0, s)]
+        lost = up.where(z + rules.gamma * positive == 0, 0.0)
+        if not rectified:
+            down = relevance - up
+            found.append((1.0, 1 + rules.gamma, ratio(down, z + rules.gamma * negative)))
+        return found, lost
+    # alpha-beta: an output without negative contributions is shared between the positive ones alone
+    one_sided = negative > -1e-7 * positive  # rounding of z - positive
+    alpha = torch.where(one_sided, 1.0, rules.alpha)
+    s_positive = ratio(alpha * relevance, positive)
+    s_negative = ratio((1 - alpha) * relevance, negative)
+    lost = relevance.where(positive == 0, 0.0)
+    return [(1.0, 0.0, s_positive), (0.0, 1.0, s_negative.where(positive != 0, 0.0))], lost
