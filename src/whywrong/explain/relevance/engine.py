@@ -92,12 +92,14 @@ class Propagation:
                 self._logits, self._pixels, start.to(self._logits), retain_graph=True, allow_unused=True
             )[0]
         self._classifier.backwards += len(start)
+        self._classifier._passed()
         pixels = torch.zeros_like(self._pixels) if found is None else found
         began = start.double() if sign else start.double() * self.logits.double()
         return Relevance(
             pixels.detach(),
             began.sum(1).to(pixels.device),
-            *(part.to(pixels.device) for part in (accounts.bias, accounts.softmax)),
+            accounts.bias.to(pixels.device),
+            accounts.softmax.to(pixels.device),
             accounts.lost(),
         )
 

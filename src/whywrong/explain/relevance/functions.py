@@ -44,6 +44,7 @@ def _computed(layer: LinearMap, a: Tensor) -> Tensor:
 def propagate(layer: LinearMap, tape: Tape, a: Tensor, signal: Tensor, *, nonnegative: bool) -> Tensor:
     """Return the signal of the inputs ``a`` of a layer."""
     rules, bias = tape.rules, layer.folded_bias
+    assert layer.z is not None
     if layer.last and layer.sign:
         return _last(layer, tape, a, signal, nonnegative)
     if not rules.splits:
@@ -62,12 +63,10 @@ def propagate(layer: LinearMap, tape: Tape, a: Tensor, signal: Tensor, *, nonneg
                 tape.absorb(layer.name, _over_channels(s, layer) * (p * up + n * down))
     weight = layer.folded_weight
     up, down = weight.clamp_min(0), weight.clamp_max(0)
-    above = below = None
-    for p, n, s in found:
-        above = _plus(above, layer.backward(s, a, _mix(p, up, n, down)))
-        if not nonnegative:
-            below = _plus(below, layer.backward(s, a, _mix(p, down, n, up)))
-    return above if below is None else torch.where(a >= 0, above, below)
+    above = _sum([layer.backward(s, a, _mix(p, up, n, down)) for p, n, s in found])
+    if nonnegative:
+        return above
+    return torch.where(a >= 0, above, _sum([layer.backward(s, a, _mix(p, down, n, up)) for p, n, s in found]))
 
 
 def _last(layer: LinearMap, tape: Tape, a: Tensor, relevance: Tensor, nonnegative: bool) -> Tensor:
@@ -94,8 +93,8 @@ def _mix(p: float, up: Tensor, n: float, down: Tensor) -> Tensor:
     return p * up + n * down
 
 
-def _plus(total: Tensor | None, part: Tensor) -> Tensor:
-    return part if total is None else total + part
+def _sum(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
 def _over_channels(s: Tensor, layer: LinearMap) -> Tensor:

@@ -25,42 +25,8 @@ from whywrong.explain.relevance.functions import (
     Weighted,
 )
 from whywrong.explain.relevance.linear_maps import WEIGHTED, linear_map
+from whywrong.explain.relevance.names import CONSTANT, ELEMENTWISE, JOINS, PRODUCTS, QUOTIENTS, SUMS
 from whywrong.explain.relevance.tape import Tag, Tape, set_tag, tag_of
-
-ELEMENTWISE = frozenset(
-    [
-        "gelu",
-        "silu",
-        "hardswish",
-        "mish",
-        "elu",
-        "selu",
-        "celu",
-        "tanh",
-        "softsign",
-        "softplus",
-        "relu6",
-        "hardtanh",
-        "clamp",
-        "clamp_min",
-        "clamp_max",
-        "clip",
-        "pow",
-        "square",
-        "sqrt",
-        "logsigmoid",
-        "hardshrink",
-        "__pow__",
-        "log1p",
-        "expm1",
-        "erf",
-        "sin",
-        "cos",
-        "tanhshrink",
-        "softshrink",
-        "threshold",
-    ]
-)
 
 
 def is_rectified(name: str, args: Any, kwargs: Any) -> bool:
@@ -70,90 +36,6 @@ def is_rectified(name: str, args: Any, kwargs: Any) -> bool:
         lowest = given.get("min", given.get("min_val"))
         return isinstance(lowest, (int, float)) and lowest == 0
     return name in ("relu", "relu6")
-
-
-CONSTANT = frozenset(
-    [
-        "sigmoid",
-        "hardsigmoid",
-        "exp",
-        "exp2",
-        "rsqrt",
-        "reciprocal",
-        "norm",
-        "vector_norm",
-        "linalg_vector_norm",
-        "var",
-        "std",
-        "var_mean",
-        "std_mean",
-        "softmin",
-        "gumbel_softmax",
-        "__rtruediv__",
-        "__rdiv__",
-        "cosine_similarity",
-    ]
-)
-"""Gates and scales: they multiply what carries the relevance, and receive none themselves."""
-PRODUCTS = frozenset(
-    ["mul", "multiply", "matmul", "bmm", "einsum", "__mul__", "__rmul__", "__matmul__", "baddbmm", "bilinear"]
-)
-QUOTIENTS = frozenset({"div", "true_divide", "divide", "__truediv__"})
-SUMS = frozenset({"add", "sub", "subtract", "__add__", "__radd__", "__sub__", "__rsub__", "rsub"})
-JOINS = frozenset({"cat", "concat", "concatenate", "stack"})
-KEEPS_SIGN = frozenset(
-    [
-        "max_pool2d",
-        "avg_pool2d",
-        "adaptive_avg_pool2d",
-        "adaptive_max_pool2d",
-        "mean",
-        "sum",
-        "amax",
-        "max",
-        "flatten",
-        "reshape",
-        "view",
-        "permute",
-        "transpose",
-        "squeeze",
-        "unsqueeze",
-        "contiguous",
-        "clone",
-        "dropout",
-        "chunk",
-        "split",
-        "unbind",
-        "__getitem__",
-        "to",
-        "float",
-        "dropout2d",
-        "expand",
-        "roll",
-        "flip",
-        "relu6",
-        "relu",
-        "moveaxis",
-        "movedim",
-        "unflatten",
-        "narrow",
-        "select",
-        "repeat",
-        "tile",
-        "feature_dropout",
-        "view_as",
-        "T",
-        "channel_shuffle",
-        "pixel_shuffle",
-        "pixel_unshuffle",
-        "alpha_dropout",
-        "__get__",
-        "swapaxes",
-        "upsample",
-        "pad",
-    ]
-)
-"""Functions whose output is not negative if their input is not."""
 
 
 def weighted(tape: Tape, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Tensor:

@@ -16,73 +16,10 @@ from torch.overrides import TorchFunctionMode
 
 from whywrong.core.errors import ModelError
 from whywrong.explain.relevance.functions import Carry, Enter
-from whywrong.explain.relevance.handlers import HANDLERS, KEEPS_SIGN, is_rectified
+from whywrong.explain.relevance.handlers import HANDLERS, is_rectified
 from whywrong.explain.relevance.linear_maps import WEIGHTED
+from whywrong.explain.relevance.names import KEEPS_SIGN, READS, REARRANGES, RESCALES
 from whywrong.explain.relevance.tape import Tag, Tape, set_tag, tag_of
-
-_READS = frozenset(
-    ["__get__", "size", "dim", "numel", "stride", "is_floating_point", "is_contiguous", "type", "__len__"]
-)
-_RESCALES = frozenset(
-    [
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "true_divide",
-        "__add__",
-        "__radd__",
-        "__sub__",
-        "__rsub__",
-        "__mul__",
-        "__rmul__",
-        "__truediv__",
-        "clamp",
-        "clip",
-        "batch_norm",
-        "multiply",
-        "subtract",
-        "divide",
-        "neg",
-        "__neg__",
-    ]
-)
-_REARRANGES = frozenset(
-    [
-        "to",
-        "float",
-        "clone",
-        "contiguous",
-        "reshape",
-        "view",
-        "permute",
-        "transpose",
-        "flatten",
-        "unflatten",
-        "flip",
-        "__getitem__",
-        "cat",
-        "pad",
-        "unsqueeze",
-        "squeeze",
-        "chunk",
-        "split",
-        "interpolate",
-        "roll",
-        "movedim",
-        "type",
-        "pixel_unshuffle",
-        "unfold",
-        "moveaxis",
-        "type_as",
-        "dropout",
-        "detach_",
-        "_pad",
-        "unbind",
-        "double",
-        "half",
-    ]
-)
 
 
 class RelevanceMode(TorchFunctionMode):
@@ -107,7 +44,7 @@ class RelevanceMode(TorchFunctionMode):
         inputs = _varying(args, kwargs)
         if not inputs or name in ("requires_grad_", "register_hook", "detach"):
             return func(*args, **kwargs)
-        if name in _READS and not (name == "__get__" and _is_view(func)):
+        if name in READS and not (name == "__get__" and _is_view(func)):
             return func(*args, **kwargs)
         func, name = _out_of_place(func, name, kwargs)
         for tensor in inputs:
@@ -128,9 +65,9 @@ class RelevanceMode(TorchFunctionMode):
         tags = [tag_of(tensor) for tensor in inputs]
         if any(tag.raw for tag in tags):
             if all(tag.raw for tag in tags):
-                if name in _RESCALES and len(inputs) == 1:
+                if name in RESCALES and len(inputs) == 1:
                     return _rescaled(func, args, kwargs, inputs[0])
-                if name in _REARRANGES:
+                if name in REARRANGES:
                     return _rearranged(func, args, kwargs)
                 if name in WEIGHTED:
                     return HANDLERS[name](self.tape, name, func, args, kwargs)
