@@ -8,7 +8,9 @@ from whywrong.attacks.queries.config import QueryConfig
 from whywrong.attacks.queries.hop_skip_jump import HopSkipJumpConfig, HopSkipJumpResult, hop_skip_jump
 from whywrong.attacks.queries.length_search import LengthSearchConfig, LengthSearchResult, length_search
 from whywrong.attacks.queries.memory import AnswerMemory
+from whywrong.attacks.queries.prior_gradient import PriorGradientConfig, PriorGradientResult, prior_gradient
 from whywrong.attacks.queries.result import QueryResult
+from whywrong.attacks.queries.simba import SimbaConfig, SimbaResult, simba
 from whywrong.attacks.queries.square import SquareConfig, SquareResult, square
 
 __all__ = [
@@ -17,11 +19,17 @@ __all__ = [
     "HopSkipJumpResult",
     "LengthSearchConfig",
     "LengthSearchResult",
+    "PriorGradientConfig",
+    "PriorGradientResult",
     "QueryConfig",
     "QueryResult",
+    "SimbaConfig",
+    "SimbaResult",
     "SquareConfig",
     "SquareResult",
     "hop_skip_jump",
     "length_search",
+    "prior_gradient",
+    "simba",
     "square",
 ]
