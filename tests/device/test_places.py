@@ -9,6 +9,8 @@ from tests.device.stand_in import StandIn
 
 from whywrong.api import diagnose, open_run
 from whywrong.core.errors import InputError, RunFolderError
+from whywrong.doors import named_models
+from whywrong.doors.named_models import KeptModels
 from whywrong.explain.counterfactuals import named
 from whywrong.explain.counterfactuals.config import CounterfactualConfig
 from whywrong.explain.counterfactuals.named import named_helper, named_judges
@@ -18,7 +20,7 @@ from whywrong.models.loading.zoo import load_classifier
 
 @pytest.fixture(autouse=True)
 def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(named, "_KEPT", named._Kept())
+    monkeypatch.setattr(named, "_KEPT", KeptModels())
 
 
 def test_models_go_to_the_first_gpu_or_where_they_are_told():
@@ -64,8 +66,8 @@ def test_models_of_another_device_are_let_go():
 
 def test_few_models_are_kept(monkeypatch):
     made = []
-    monkeypatch.setattr(named, "_load", lambda name, *where: made.append(name) or name)
-    kept, beside = named._Kept(most=3), load_classifier("planted:cnn", device="cpu")
+    monkeypatch.setattr(named_models, "_load", lambda name, *where: made.append(name) or name)
+    kept, beside = KeptModels(most=3), load_classifier("planted:cnn", device="cpu")
     for name in ("a", "b", "c", "a", "d", "b", "a"):
         kept.model(name, beside)
     assert made == ["a", "b", "c", "d", "a"]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from whywrong.core.errors import InputError, ModelError
+from whywrong.doors.named_models import KeptModels
 from whywrong.explain.counterfactuals.guidance import Way, check_auxiliary
 from whywrong.explain.counterfactuals.judges import check_judges
 from whywrong.explain.counterfactuals.objectives import ClassObjective
@@ -105,46 +106,4 @@ def _helper(name: str, shape: _Shape, beside: Classifier) -> Classifier:
     return classifier
 
 
-class _Kept:
-    """Cache of models by name, all on one device.
-
-    Models are dropped when another device is used, and the oldest if there are many.
-
-    Attributes:
-        tried: Names and shapes (C, H, W) of auxiliary classifiers whose gradient was tested.
-    """
-
-    def __init__(self, most: int = 8) -> None:
-        self._most = most
-        self._where: tuple[torch.device, str] | None = None
-        self._models: dict[str, Classifier] = {}
-        self.tried: set[tuple[str, _Shape]] = set()
-
-    def model(self, name: str, beside: Classifier) -> Classifier:
-        """Return a model on the device of another, loading it if needed."""
-        where = (beside.device, beside.precision)
-        if where != self._where:
-            self._models.clear()
-            self.tried.clear()
-            self._where = where
-        if name not in self._models:
-            loaded = _load(name, *where)
-            while len(self._models) >= self._most:
-                oldest = next(iter(self._models))
-                del self._models[oldest]
-                self.tried = {(other, shape) for other, shape in self.tried if other != oldest}
-            self._models[name] = loaded
-        return self._models[name]
-
-
-_KEPT = _Kept()
-
-
-def _load(name: str, device: torch.device, precision: str) -> Classifier:
-    from whywrong.models.loading.zoo import load_classifier  # imports timm and torchvision only if needed
-
-    if name.endswith(".onnx"):
-        return load_classifier(name)
-    classifier = load_classifier(name, device=device, precision=precision)
-    # A callable that is not a module chooses its own device, and expects images on the CPU by default.
-    return classifier if classifier.module is not None else load_classifier(name)
+_KEPT = KeptModels()

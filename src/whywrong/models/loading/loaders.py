@@ -49,6 +49,12 @@ LOADERS: tuple[Loader, ...] = (
         suffixes=(".toml",),
     ),
     Loader(
+        name="surrogate",
+        form="surrogate:FILE",
+        function="whywrong.models.loading.surrogate:load_surrogate",
+        schemes=("surrogate",),
+    ),
+    Loader(
         name="program",
         form="FILE.pt2",
         function="whywrong.models.loading.programs:load_program",

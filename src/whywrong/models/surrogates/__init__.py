@@ -1,0 +1,1 @@
+"""Small networks that imitate a black box: architectures, ensembles, and the files they are kept in."""
