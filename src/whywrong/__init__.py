@@ -23,8 +23,12 @@ if TYPE_CHECKING:
         verdict,
         write_report,
     )
+    from whywrong.attacks.black_box import BlackBoxConfig, BlackBoxResult, black_box
     from whywrong.attacks.inverted import InvertedConfig, InvertedResult, invert
     from whywrong.attacks.minimal import SmallestFixConfig, SmallestFixResult, smallest_fix
+    from whywrong.attacks.surrogates.distil import distil
+    from whywrong.attacks.surrogates.models import Surrogate
+    from whywrong.attacks.surrogates.train import DistilConfig
     from whywrong.core.access import Access
     from whywrong.core.classes import ClassList
     from whywrong.core.errors import WhyWrongError
@@ -55,8 +59,12 @@ _HOMES = {
         "verdict",
         "write_report",
     ],
+    "whywrong.attacks.black_box": ["BlackBoxConfig", "BlackBoxResult", "black_box"],
     "whywrong.attacks.inverted": ["InvertedConfig", "InvertedResult", "invert"],
     "whywrong.attacks.minimal": ["SmallestFixConfig", "SmallestFixResult", "smallest_fix"],
+    "whywrong.attacks.surrogates.distil": ["distil"],
+    "whywrong.attacks.surrogates.models": ["Surrogate"],
+    "whywrong.attacks.surrogates.train": ["DistilConfig"],
     "whywrong.core.access": ["Access"],
     "whywrong.core.classes": ["ClassList"],
     "whywrong.core.errors": ["WhyWrongError"],
@@ -78,6 +86,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Access",
+    "BlackBoxConfig",
+    "BlackBoxResult",
     "CamConfig",
     "CamResult",
     "ClaimResult",
@@ -87,6 +97,7 @@ __all__ = [
     "CounterfactualResult",
     "CoveringConfig",
     "CoveringResult",
+    "DistilConfig",
     "InputSpec",
     "InvertedConfig",
     "InvertedResult",
@@ -99,13 +110,16 @@ __all__ = [
     "SignsResult",
     "SmallestFixConfig",
     "SmallestFixResult",
+    "Surrogate",
     "WhyWrongError",
     "__version__",
+    "black_box",
     "cam",
     "check",
     "counterfactual",
     "covering",
     "diagnose",
+    "distil",
     "explain_image",
     "interactions",
     "invert",

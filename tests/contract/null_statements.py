@@ -140,6 +140,7 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
 }
 
 NO_STATEMENT: dict[str, str] = {
+    "black_box": "distances and queries of changes that were asked",
     "cam": "what a score is made of: shares of a logit, which add up to it",
     "interventions": "shares of edits, which the verdict compares with those of correct images",
     "inverted": "distances, and maps of where the model is sensitive",

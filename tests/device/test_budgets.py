@@ -19,6 +19,7 @@ from whywrong.models.loading.zoo import load_classifier
 from whywrong.runs.folder import RunFolder
 
 SMALL: dict[str, dict[str, Any]] = {
+    "black_box": {"queries": 12},
     "inverted": {"segments": 20, "rounds": 6},
     "smallest_fix": {"budget": 24},
     "patch_groups": {"grid": 4},
@@ -27,6 +28,8 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 # Measured, plus a fifth to a half. With images on the host every pass brings them up and every gradient down.
 BUDGETS: dict[tuple[str, str], Cost] = {
+    ("black_box", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=50.0),
+    ("black_box", "device"): Cost(moves=8.0, moved=0.1, syncs=20.0, host=0.2),
     ("cam", "host"): Cost(moves=2.0, moved=1.1, syncs=3.0, host=8.0),
     ("cam", "device"): Cost(moves=0.5, moved=0.01, syncs=7.0, host=0.1),
     ("counterfactuals", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=55.0),

@@ -39,6 +39,16 @@ METHODS: tuple[Method, ...] = (
         passes=(0, 65),
     ),
     Method(
+        name="black_box",
+        title="the change that makes the image right, by asking for predictions only",
+        access=Access.LABELS,
+        function="whywrong.attacks.black_box:black_box",
+        config="whywrong.attacks.black_box:BlackBoxConfig",
+        report="whywrong.report.methods.black_box:BLACK_BOX",
+        depth=None,
+        passes=(30, 30),
+    ),
+    Method(
         name="covering",
         title="whether hiding one small place brings out the true class and no other",
         access=Access.SCORES,

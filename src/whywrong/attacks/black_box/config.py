@@ -20,7 +20,7 @@ class BlackBoxConfig:
     Attributes:
         own: Model that you trained on the same labelled data, by the name that ``load_classifier`` takes.
         bank: Other models of the same classes, by name.
-        distilled: File of a surrogate that ``whywrong distil`` made from answers of this black box.
+        distilled: File of a surrogate that was trained on answers of this black box, as ``Surrogate.write`` writes it.
         queries: Most changed images that are asked about each image; 0 asks nothing.
         total: Most changed images asked in one call for all its images, shared in their order; None for no limit.
         eps: Largest change of any pixel, [0, 1] units, at least one grey level.

@@ -150,7 +150,8 @@ class _Run:
             linf=found.linf.where(fixed, torch.nan),
             margin_before=self.clean,
             margin_after=found.margin,
-            image=(255 * found.image).round().where(fixed.view(-1, 1, 1, 1), torch.nan),
+            fix_u8=(255 * found.image).round().where(fixed.view(-1, 1, 1, 1), torch.nan),
+            image_u8=(255 * self.call.ball.x).round().where(fixed.view(-1, 1, 1, 1), torch.nan),
             forwards=found.forwards,
             backwards=found.backwards,
         )
@@ -169,6 +170,8 @@ def _clean_answers(classifier: Classifier, x: Tensor, y: Tensor, config: BlackBo
     with MethodCall(classifier, x, y, method="black_box", access=Access.LABELS) as call:
         rows = call.rows if config.queries else call.rows[:0]
         if _access(classifier, config) >= Access.SCORES:
+            if not len(rows):
+                return call.x.new_full((len(call.x), 2), torch.nan), rows
             logits = call.logits(rows, call.x[rows])
             known = logits.new_full((len(call.x), logits.shape[1]), torch.nan)
             known[rows] = logits

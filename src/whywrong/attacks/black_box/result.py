@@ -16,7 +16,7 @@ from whywrong.core.status import Status
 class BlackBoxResult(MethodResult):
     """Fixes of a batch and what they cost. Distances are in units of the [0, 1] pixel range.
 
-    ``image`` (B, C, H, W) has whole grey levels, as an endpoint receives it: it is the very image that was answered.
+    ``fix_u8`` (B, C, H, W) has whole grey levels, as an endpoint receives it: it is the very image that was answered.
     ``surrogate_passes`` (B,) int64 counts forward and backward passes of the surrogate, which are no queries.
 
     Example:
@@ -54,7 +54,8 @@ class BlackBoxResult(MethodResult):
         "float32", "Margin of the unchanged image: best other class minus true class; NaN for labels only."
     )
     margin_after: Tensor = column("float32", "The same for the best changed image.", check=True)
-    image: Tensor = map_field("(B, C, H, W), grey levels 0..255: the changed image; NaN without one.")
+    fix_u8: Tensor = map_field("(B, C, H, W), grey levels 0..255: the changed image; NaN without one.")
+    image_u8: Tensor = map_field("(B, C, H, W), grey levels 0..255: the image in whole grey levels; NaN without a fix.")
     forwards: Tensor
     backwards: Tensor
 

@@ -88,8 +88,8 @@ def read_card(path: Path) -> SurrogateCard:
         return _card(told)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, InputError) as error:
         raise ModelError(
-            f"{path.name} is not a surrogate that whywrong wrote, or is damaged ({error}); make one with "
-            "`whywrong distil MODEL DATA --out FILE`"
+            f"{path.name} is not a surrogate that whywrong wrote, or is damaged ({error}); make one "
+            "with whywrong.distil(black_box, images).write(FILE)"
         ) from None
 
 
