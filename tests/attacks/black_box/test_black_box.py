@@ -85,7 +85,7 @@ def test_labels_alone_are_asked_at_evenly_growing_lengths_and_scores_are_never_r
     result = run(classifier, surrogate=own())
     assert result.queries.tolist() == [2] * N
     assert set(result.access) == {"labels"}
-    torch.testing.assert_close(255 * result.linf, torch.full((N,), 8.0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(255 * result.linf, torch.full((N,), 10.0), atol=1e-3, rtol=0)
     assert bool(result.margin_before.isnan().all())
     assert told.asked == 3 * N
 
@@ -159,3 +159,27 @@ def test_surrogates_that_do_not_fit_are_refused():
         run(classifier, surrogate=Surrogate.own(asked()[0]))
     with pytest.raises(InputError, match="at least one model"):
         Surrogate.bank([])
+
+
+def test_an_endpoint_is_asked_exactly_as_often_as_its_ledger_says(tmp_path):
+    from tests.models.endpoints.fake import serving
+
+    from whywrong.models.endpoints.model import EndpointModel
+    from whywrong.models.endpoints.settings import check_settings
+
+    class Means(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 10 * x.mean((2, 3))
+
+    x = torch.full((3, 3, SIDE, SIDE), 100 / 255)
+    x[:, 0] = 104 / 255  # red leads by four grey levels
+    with serving() as fake:
+        values = {"url": fake.url, "classes": ["a", "b", "c"], "input_size": [3, SIDE, SIDE], "ask_again": 0}
+        model = EndpointModel(check_settings(values, "endpoint.toml"), tmp_path / "ledger.sqlite")
+        classifier = Classifier(model, classes=["a", "b", "c"], output="probabilities")
+        twin = Surrogate.own(Classifier(Means(), classes=["a", "b", "c"]))
+        result = black_box(classifier, x, torch.tensor([1, 2, 0]), surrogate=twin, config=BlackBoxConfig(steps=2))
+        assert list(result.status) == [Status.OK, Status.OK, Status.ALREADY_CORRECT]
+        assert result.queries.tolist() == [1, 1, 0]
+        assert model.ledger.asked == fake.images == 1 + 2  # three equal images are sent once
+        model.close()

@@ -47,8 +47,8 @@ class BlackBoxConfig:
     total: int | None = None
     eps: float = 16 / 255
     first: float = 4.0
-    lengths: int = 4
-    recrafts: int = 1
+    lengths: int = 3
+    recrafts: int = 4
     steps: int = 10
     step_size: float = 2 / 255
     tail: Tail = "auto"

@@ -1,4 +1,4 @@
-"""Claims of inverted attacks, about white-box fixes of errors, their size and their direction."""
+"""Claims of inverted attacks, about fixes of errors: how many, how small, where, and what they are good for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,28 @@ CLAIMS: tuple[Claim, ...] = (
         config="whywrong.reproduce.inverted.claims:InvertedClaimConfig",
     ),
     Claim(
+        name="inverted.2",
+        title="with a surrogate, most errors of a black box are fixed too, though fewer than with gradients",
+        function="whywrong.reproduce.inverted.black_boxes:surrogate_suffices",
+        config="whywrong.reproduce.inverted.black_boxes:BlackBoxClaimConfig",
+    ),
+    Claim(
         name="inverted.3",
         title="the changes needed are small",
         function="whywrong.reproduce.inverted.claims:fixes_are_small",
         config="whywrong.reproduce.inverted.claims:InvertedClaimConfig",
+    ),
+    Claim(
+        name="inverted.4",
+        title="the regions that carry most of a fix suffice more often than other regions of equal area",
+        function="whywrong.reproduce.inverted.region_curves:regions_carry_the_fix",
+        config="whywrong.reproduce.inverted.region_curves:RegionClaimConfig",
+    ),
+    Claim(
+        name="inverted.5",
+        title="training with the fixes corrects errors that training without them does not",
+        function="whywrong.reproduce.inverted.repair:fixes_help",
+        config="whywrong.reproduce.inverted.repair:RepairClaimConfig",
     ),
     Claim(
         name="inverted.6",
