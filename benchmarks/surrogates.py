@@ -39,7 +39,7 @@ from whywrong.models.classifier import Classifier
 
 COPY = 3.6  # largest l2 distance of a JPEG copy to its lossless image; other images are farther apart
 ALONE = BlackBoxConfig(tail="none", recrafts=8, lengths=3, queries=27)
-WITH_TAIL = BlackBoxConfig(recrafts=1, lengths=3, queries=1000)
+WITH_TAIL = BlackBoxConfig(recrafts=8, lengths=3, queries=60)
 
 
 def build(data: Path, net: str) -> torch.nn.Module:

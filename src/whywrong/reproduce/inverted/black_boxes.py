@@ -83,7 +83,7 @@ class BlackBoxClaimConfig:
         DistilConfig(epochs=self.epochs)
 
     def search(self) -> BlackBoxConfig:
-        """Settings of the search, along directions of the surrogate only."""
+        """Build the settings of the search, along directions of the surrogate only."""
         return BlackBoxConfig(
             own=self.own,
             bank=self.bank,
@@ -97,7 +97,9 @@ class BlackBoxClaimConfig:
 
 
 def surrogate_suffices(models: Sequence[Classifier], data: LabelledImages, config: BlackBoxClaimConfig) -> ClaimResult:
-    """Test claim 2, that a surrogate fixes many errors of a black box, with few queries, and fewer than a white box.
+    """Test claim 2, that a surrogate fixes many errors of a black box.
+
+    It does so with few queries, and less often than gradients do.
 
     Every error counts; one without a fix counts with all queries it used. Both sides are asked about whole grey levels.
     """

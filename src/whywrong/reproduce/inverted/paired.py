@@ -9,7 +9,7 @@ from whywrong.reproduce.protocol import Part
 
 
 def paired(first: np.ndarray, second: np.ndarray) -> Part:
-    """Compare how often ``first`` (N,) bool and ``second`` (N,) bool are true.
+    """Compare how often two answers (N,) bool are true.
 
     Only errors on which they differ count: the effect is the share of these on which ``first`` is true, one half if
     there is no difference (the exact test of McNemar 1947). Undecided if they never differ.

@@ -11,7 +11,9 @@ from whywrong.reproduce.protocol import LabelledImages
 
 
 def correct_images(classifier: Classifier, data: LabelledImages, most: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Choose correctly classified images at random, by their ids and ``seed``, independent of their order.
+    """Choose correctly classified images at random.
+
+    The choice depends on their ids and ``seed``, not on their order.
 
     Returns:
         Images (n, C, H, W) and classes (n,), n at most ``most``.

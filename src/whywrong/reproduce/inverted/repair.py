@@ -67,9 +67,9 @@ class RepairClaimConfig:
 
 
 def fixes_help(models: Sequence[Classifier], data: LabelledImages, config: RepairClaimConfig) -> ClaimResult:
-    """Test claim 5, that training with fixes corrects more held-out errors than replay and than the errors themselves.
+    """Test claim 5, that training with fixes corrects more held-out errors.
 
-    Half of the errors are trained on and half are held out. All arms take equal steps from the same weights; they
+    It is compared with replay and with training on the errors themselves. Half of the errors are trained on and half are held out. All arms take equal steps from the same weights; they
     differ in what a quarter of each batch is. Nothing of the caller's model changes.
     """
     classifier = models[0]
@@ -96,7 +96,7 @@ def _result(after: dict[str, np.ndarray], kept: dict[str, np.ndarray], trained: 
     share = exact_share(int(after["fixes"].sum()), n)
     parts = [paired(after["fixes"], after[name]) for name in ("replay", "errors")]
     verdict = both(*verdicts_of(parts))
-    numbers = {"trained_on": trained}
+    numbers: dict[str, float | None] = {"trained_on": trained}
     for name in ARMS:
         numbers[f"corrected_{name}"] = rate(after[name])
         numbers[f"lost_{name}"] = rate(~kept[name])
