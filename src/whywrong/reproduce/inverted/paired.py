@@ -20,7 +20,10 @@ def paired(first: np.ndarray, second: np.ndarray) -> Part:
 
 
 def rate(values: np.ndarray) -> float | None:
-    """Return the share of true values; None if there are none."""
+    """Return the share of true values.
+
+    None if there are no values.
+    """
     return float(values.mean()) if len(values) else None
 
 

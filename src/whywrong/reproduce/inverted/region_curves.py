@@ -57,7 +57,8 @@ class RegionClaimConfig:
 def regions_carry_the_fix(models: Sequence[Classifier], data: LabelledImages, config: RegionClaimConfig) -> ClaimResult:
     """Test claim 4, that regions by contribution suffice more often than others.
 
-    The others are random or salient ones. All regions are superpixels, added until they cover the same share of the image.
+    The others are random or salient ones. All regions are superpixels, added until they cover the same share of the
+    image.
     """
     classifier = models[0]
     parts = [np.empty((0, len(ORDERS), len(FRACTIONS)), bool)]

@@ -69,8 +69,9 @@ class RepairClaimConfig:
 def fixes_help(models: Sequence[Classifier], data: LabelledImages, config: RepairClaimConfig) -> ClaimResult:
     """Test claim 5, that training with fixes corrects more held-out errors.
 
-    It is compared with replay and with training on the errors themselves. Half of the errors are trained on and half are held out. All arms take equal steps from the same weights; they
-    differ in what a quarter of each batch is. Nothing of the caller's model changes.
+    It is compared with replay and with training on the errors themselves. Half of the errors are trained on and half
+    are held out. All arms take equal steps from the same weights; they differ in what a quarter of each batch is.
+    Nothing of the caller's model changes.
     """
     classifier = models[0]
     classifier.require(Access.GRADIENTS, "training with fixes")
