@@ -153,6 +153,7 @@ def run(command: Path, *arguments: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # `make dist` runs the whole demo from the wheel, with the packages installed from their hashes
 def test_the_installed_wheel_makes_a_report_in_any_folder(installed: Path, tmp_path: Path) -> None:
     where = run(installed / "python", "-c", "import whywrong; print(whywrong.__file__)", folder=tmp_path)
     assert Path(where).is_relative_to(installed.parent)

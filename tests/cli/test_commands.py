@@ -241,7 +241,7 @@ def test_cheap_mistakes_are_refused_before_the_model_loads(whywrong, small, tmp_
         (("check", "MODEL", "DATA", "--batch-size", "8"), "diagnose MODEL DATA --batch-size 8 --out runs/a"),
         (("diagnose", "MODEL", "DATA", "--out", "run"), "diagnose MODEL DATA --depth standard --out run"),
         (("diagnose", "MODEL", "DATA", "--out", "run", "--methods", "cam"), "query run"),
-        (("explain", "MODEL", "IMAGE", "--label", "green", "--out", "run"), "query run"),
+        (("explain", "MODEL", "IMAGE", "--label", "green", "--out", "run", "--methods", "cam"), "query run"),
         (("report", "FINISHED", "--out", "a.html"), "query FINISHED"),
         (("query", "FINISHED"), "query FINISHED 'select "),
         (("reproduce",), "reproduce CLAIM DATA --model MODEL"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.contract.nets import CLASSES, NETS, Counting, Raising, build, images, snapshot
+from tests.contract.nets import CLASSES, NETS, SHORT, Counting, Raising, build, images, snapshot
 from torch import Tensor, nn
 
 from whywrong.core.access import Access
@@ -41,7 +41,9 @@ def net(kind: str) -> nn.Module:
 
 
 def run(method: Method, classifier: Classifier, x: Tensor, y: Tensor, **options: Any) -> MethodResult:
-    return resolve(method.function)(classifier, x, y, config=resolve(method.config)(), **options)
+    """A method with settings that keep it short."""
+    config = make_config(resolve(method.config), SHORT.get(method.name, {}), method.name)
+    return resolve(method.function)(classifier, x, y, config=config, **options)
 
 
 def errors(net: nn.Module, batch: int = BATCH) -> tuple[Tensor, Tensor]:
@@ -177,6 +179,17 @@ def test_a_second_call_gives_the_same_bits(method, kind, net):
 def test_any_batch_size_gives_the_same_answer(method, kind, net, size):
     split = run(method, Classifier(net, batch_size=size), *errors(net), keys=KEYS)
     assert_same(plain(reference(method.name, kind)), plain(split))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SHORT))
+def test_no_batch_size_changes_what_the_usual_settings_give(name, kind, net):
+    method, (x, y) = methods()[name], errors(net)
+    one, other = (
+        resolve(method.function)(Classifier(net, batch_size=size), x, y, keys=KEYS, config=resolve(method.config)())
+        for size in (256, 3)
+    )
+    assert_same(plain(one), plain(other))
 
 
 @pytest.mark.parametrize("rows", [[4], [3, 6, 1, 0, 2, 5, 4]], ids=["one", "shuffled"])

@@ -45,9 +45,9 @@ def test_every_method_lists_its_statements_or_that_it_makes_none():
 
 
 def test_every_null_case_can_be_made_of_a_shipped_net():
-    found = cases("planted:cnn", 6)
+    found = cases("planted:cnn", 4)
     assert tuple(found) == NULL_CASES
-    assert all(len(case.x) == 6 for case in found.values())
+    assert all(len(case.x) == 4 for case in found.values())
 
 
 @pytest.mark.parametrize("statement", ALL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -13,10 +12,8 @@ from tests.contract.nets import NETS, Raising, build, snapshot
 from tests.device.stand_in import StandIn
 from torch import Tensor
 
-from whywrong.core.config import make_config
 from whywrong.core.errors import ModelRaisedError
-from whywrong.core.registry import Method, methods, resolve
-from whywrong.core.result import MethodResult
+from whywrong.core.registry import Method, methods
 from whywrong.models.classifier import Classifier
 
 
@@ -26,18 +23,9 @@ def place(request: pytest.FixtureRequest) -> str:
     return "cuda" if request.param == "device" else "cpu"
 
 
-SMALL = {"profiles": {"max_passes": 400, "contexts": 2}}  # thousands of passes an image otherwise
-
-
 @pytest.fixture(params=sorted(methods()))
 def method(request: pytest.FixtureRequest) -> Method:
     return methods()[request.param]
-
-
-def run(method: Method, classifier: Classifier, x: Tensor, y: Tensor, **inputs: Any) -> MethodResult:
-    """A method with settings that keep it short."""
-    config = make_config(resolve(method.config), SMALL.get(method.name, {}), method.name)
-    return resolve(method.function)(classifier, x, y, config=config, **inputs)
 
 
 def errors(kind: str, place: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,7 +62,7 @@ def test_optional_inputs_lie_where_the_images_lie(gpu, method, place):
     masks[:, 4:12, 4:12] = True
     given = {"detail": (torch.arange(len(x)) % 2 == 0).to(place), "masks": masks.to(place)}
     inputs = {name: given[name] for name in method.takes}
-    result = run(method, on_gpu("gap", batch_size=5), x, y, keys=keys, **inputs)
+    result = contract.run(method, on_gpu("gap", batch_size=5), x, y, keys=keys, **inputs)
     assert set(result.to_arrow()["status"].to_pylist()) != {"refused"}
     lengths = {len(values) for values in (*result.checks.values(), *result.maps().values())}
     assert {*lengths, result.to_arrow().num_rows} == {len(x)}
@@ -85,7 +73,7 @@ def test_image_model_and_generators_stay_as_they_were(gpu, method, place):
     x, y, _ = errors("gap", place)
     net = build("gap").to("cuda").train()
     before = snapshot(net, x, y)
-    run(method, Classifier(net), x, y)
+    contract.run(method, Classifier(net), x, y)
     assert snapshot(net, x, y) == before
     assert x.device.type == y.device.type == place
 
@@ -95,11 +83,11 @@ def test_bad_pixels_and_a_raising_model_cost_no_other_image_its_result(gpu, meth
     x, y, keys = errors("gap", place)
     x[0, 1, 2, 3], x[2, 0, 0, 0] = math.nan, 1.5
     classifier = on_gpu("gap")
-    run(method, classifier, x[:0], y[:0])
-    table = contract.plain(run(method, classifier, x, y, keys=keys))
+    contract.run(method, classifier, x[:0], y[:0])
+    table = contract.plain(contract.run(method, classifier, x, y, keys=keys))
     bad = [table["status"][row] == "bad_input" for row in range(len(x))]
     assert bad[0]
     assert bad[2]
     assert sum(bad) == 2
     with contextlib.suppress(ModelRaisedError):  # a method may record the rows, or give up
-        run(method, Classifier(Raising(build("gap"), 1).to("cuda")), *errors("gap", place)[:2])
+        contract.run(method, Classifier(Raising(build("gap"), 1).to("cuda")), *errors("gap", place)[:2])

@@ -61,6 +61,11 @@ def mutants(source: str) -> list[Mutant]:
     return [found[key] for key in sorted(found)]
 
 
+def places(source: str) -> int:
+    """Number of changes that :func:`mutants` tries; a few of them may give no new text."""
+    return sum(1 for _ in _changes(ast.parse(source)))
+
+
 def _parses(source: str) -> bool:
     try:
         ast.parse(source)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.planting.making import batches
 from torch import nn
 
 from whywrong.api import open_data, plant
@@ -17,29 +18,7 @@ from whywrong.core.classes import ClassList
 from whywrong.core.errors import DataError, InputError, RunFolderError
 from whywrong.core.input_spec import InputSpec
 from whywrong.models.classifier import Classifier
-from whywrong.models.loading.zoo import load_classifier
-from whywrong.planting.mistakes import Tally
-from whywrong.planting.perturbations import PlantConfig
-from whywrong.planting.plant import plant as plant_batches
 from whywrong.runs.check import check
-from whywrong.runs.labelled import LabelledSource
-
-
-def batches(classifier, data, **settings):
-    labelled = LabelledSource(open_data(data))
-    tally = Tally(settings.get("per_cause", 100))
-    config = PlantConfig(**settings)
-    return list(plant_batches(classifier, labelled, labelled.settle(classifier), config=config, tally=tally)), tally
-
-
-@pytest.fixture(scope="module")
-def net():
-    return load_classifier("planted:cnn", batch_size=64)
-
-
-@pytest.fixture(scope="module")
-def planted(net):
-    return batches(net, "planted:test", per_cause=6)
 
 
 def test_every_cause_is_planted_as_often_as_wanted_and_verified(net, planted):
@@ -59,18 +38,16 @@ def test_every_cause_is_planted_as_often_as_wanted_and_verified(net, planted):
     assert counted == tally.planted
 
 
-def test_the_smallest_strength_is_taken(net):
-    [weak, *_], _ = batches(net, "planted:test", kinds=("gaussian_noise",), per_cause=3)
+def test_the_smallest_strength_is_taken(net, drawn):
+    [weak, *_], _ = batches(net, drawn, kinds=("gaussian_noise",), per_cause=3)
     level = int(weak.severity[0])
     assert weak.strength[0] == f"severity {level}"
-    strong, _ = batches(net, "planted:test", kinds=("gaussian_noise",), per_cause=3, strength=5)
+    strong, _ = batches(net, drawn, kinds=("gaussian_noise",), per_cause=3, strength=5)
     assert {int(level) for some in strong for level in some.severity} == {5}
 
 
-def test_the_same_seed_plants_the_same_mistakes(net):
-    first, second, other = (
-        batches(net, "planted:test", kinds=("covered",), per_cause=4, seed=seed)[0] for seed in (1, 1, 2)
-    )
+def test_the_same_seed_plants_the_same_mistakes(net, drawn):
+    first, second, other = (batches(net, drawn, kinds=("covered",), per_cause=4, seed=seed)[0] for seed in (1, 1, 2))
     assert [some.keys for some in first] == [some.keys for some in second]
     assert all(torch.equal(a.image, b.image) for a, b in zip(first, second, strict=True))
     assert [some.keys for some in first] != [some.keys for some in other]

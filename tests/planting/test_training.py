@@ -38,10 +38,8 @@ def test_one_seed_gives_one_net_and_leaves_the_global_generator_alone(tmp_path, 
     assert [line.split(",")[0] for line in said] == ["cnn: epoch 1/2", "cnn: epoch 2/2"] * 2
 
 
-def test_planted_pictures_are_kept_as_what_is_drawn_and_done():
-    from tests.planting.test_plant import batches
-
-    found, _ = batches(load_classifier("planted:cnn"), "planted:test", per_cause=2)
+def test_planted_pictures_are_kept_as_what_is_drawn_and_done(planted):
+    found, _ = planted
     joined = _joined(_as_set(some) for some in found)
     assert torch.equal(joined.draw(torch.arange(len(joined))).images, torch.cat([some.image for some in found]))
     assert torch.equal(joined.label, torch.cat([some.label for some in found]))

@@ -28,7 +28,7 @@ def unkilled(tmp_path_factory):
     return folder / "data.npz", kit.tables(RunFolder(folder / "run"))
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
 def test_kills_at_random_commits_lose_nothing_and_repeat_nothing(tmp_path, unkilled, kills):
     data, expected = unkilled
     rng = np.random.default_rng(kills)

@@ -9,8 +9,11 @@ They never replace a built-in.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -222,9 +225,23 @@ def entry_points(*, group: str) -> Iterable[Any]:
 
     ``importlib.metadata`` is imported late, as it takes as long to import as all of this package.
     """
+    return _installed(group, tuple((place, _changed(place)) for place in sys.path))
+
+
+@functools.lru_cache(maxsize=32)
+def _installed(group: str, path: tuple[tuple[str, int], ...]) -> tuple[Any, ...]:
+    """Read the metadata of all packages, again only if a folder of the search path has changed since."""
     from importlib.metadata import entry_points as installed
 
-    return installed(group=group)
+    return tuple(installed(group=group))
+
+
+def _changed(place: str) -> int:
+    """Return the time of the last change of a folder, 0 if there is none."""
+    try:
+        return os.stat(place or ".").st_mtime_ns
+    except OSError:
+        return 0
 
 
 def resolve(import_string: str) -> Any:

@@ -6,9 +6,6 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from whywrong._version import __version__
 from whywrong.report import confusions as figures
@@ -21,13 +18,12 @@ from whywrong.report.doubts import find_doubts
 from whywrong.report.error_view import ErrorView, build
 from whywrong.report.folders import hide_folders, owner_folders
 from whywrong.report.methods.base import Chart
-from whywrong.report.numbers import count
 from whywrong.report.overview import answer
 from whywrong.report.overview.attractors import Attractors, add_links, attractors
 from whywrong.report.overview.classes import COLUMNS, class_table
 from whywrong.report.overview.confidence import confidence_chart
 from whywrong.report.overview.strip import strip
-from whywrong.report.pages import STATIC, write_page
+from whywrong.report.pages import STATIC, template, write_page
 from whywrong.report.primitives.pictures import Pictures
 from whywrong.report.primitives.run_summary import RunSummary
 from whywrong.report.reports import Reports, find_reports
@@ -101,7 +97,7 @@ def _pieces(run: Run, limit: int, target: Path) -> Iterator[str]:
     measured, others = headline.method_leads(summary, reports) if summary.errors else ([], [])
     description.numbers = headline.method_statistics(summary, reports)
     description.not_shown = run_text.not_shown(reports)
-    pieces = _template().generate(
+    pieces = template("report.html.j2").generate(
         summary=summary,
         names=names,
         cases=cases,
@@ -164,18 +160,6 @@ def _slots(cases: list[ErrorView]) -> str:
         for place in (".stage > ", ".legend")
     ]
     return ",\n".join(shown) + " { display: block; }\n" if shown else ""
-
-
-def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("whywrong.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.globals["count"] = count
-    return environment.get_template("report.html.j2")
 
 
 def _beside(run: Run, target: Path, name: str) -> str:

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
 from whywrong.core.errors import InputError
+from whywrong.report.numbers import count
 from whywrong.runs.store.files import check_kind, replacing
 from whywrong.runs.store.layout import is_page
 from whywrong.runs.store.temporaries import sweep
 
 STATIC = Path(__file__).parent / "static"
 """Folder of the style and the scripts that pages carry."""
+
+
+@functools.cache
+def template(name: str) -> Template:
+    """Return a template of the package, compiled once per process, which takes longer than to fill it."""
+    return _environment().get_template(name)
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("whywrong.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.globals["count"] = count
+    return environment
 
 
 def write_page(target: Path, pieces: Iterator[str]) -> None:

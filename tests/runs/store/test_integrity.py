@@ -25,7 +25,7 @@ def _files(run: RunFolder) -> list[Path]:
     )
 
 
-@pytest.mark.parametrize("flips", [200])
+@pytest.mark.parametrize("flips", [60, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_flipped_bit_in_any_file_is_named_with_the_remedy_and_never_used(tmp_path, flips):
     source = kit.array_source(tmp_path, 20)
     run = kit.diagnosed(tmp_path / "run", source)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from whywrong._version import __version__
@@ -21,8 +20,8 @@ from whywrong.core.registry import find_analysis
 from whywrong.report.analyses.spurious import words
 from whywrong.report.analyses.spurious.changes import change_section
 from whywrong.report.folders import hide_folders, owner_folders
-from whywrong.report.numbers import count, shown, sig
-from whywrong.report.pages import STATIC, write_page
+from whywrong.report.numbers import shown, sig
+from whywrong.report.pages import STATIC, template, write_page
 from whywrong.report.primitives.overlays import data_uri, density, signed_png
 from whywrong.runs.store.results import read_record, read_rows
 
@@ -101,15 +100,7 @@ def write_gallery(folder: Path, path: Path | None = None) -> Path:
     script = (STATIC / "spurious.js").read_text(encoding="utf-8")
     style = "".join((STATIC / name).read_text(encoding="utf-8") for name in ("report.css", "spurious.css"))
     cards = _cards(record, rows, pictures)
-    environment = Environment(
-        loader=PackageLoader("whywrong.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.globals["count"] = count
-    pieces = environment.get_template("spurious.html.j2").generate(
+    pieces = template("spurious.html.j2").generate(
         subject=words.subject(record),
         headline=words.headline(record, rows),
         lead=words.lead(record, rows, len({card.class_name for card in cards})),
