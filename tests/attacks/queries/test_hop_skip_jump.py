@@ -32,7 +32,7 @@ def linear(n: int) -> tuple[Linear, Tensor, Tensor, Tensor, Tensor]:
 def test_the_change_of_a_linear_model_converges_to_the_shortest():
     net, x, y, start, distance = linear(2)
     ratios = []
-    for queries in (60, 200, 900):
+    for queries in (60, 200, 700):
         config = HopSkipJumpConfig(queries=queries, **TO_THE_END)
         result = hop_skip_jump(Classifier(net), x, y, start=start, config=config)
         assert result.found.all()
@@ -40,7 +40,7 @@ def test_the_change_of_a_linear_model_converges_to_the_shortest():
     assert (ratios[2] >= 1 - 1e-3).all()
     assert (ratios[2] <= ratios[1]).all()
     assert (ratios[1] <= ratios[0]).all()
-    assert ratios[2].max() < 1.12
+    assert ratios[2].max() < 1.15
     assert ratios[0].max() > 1.2  # which is why the last bound says something
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from whywrong.core.margins import best_other
 from whywrong.models.answers import FLOOR
 
-_LISTED = 2 * FLOOR  # least probability of a listed class; 0 became FLOOR before the logarithm was taken
+LISTED = 2 * FLOOR  # least probability of a listed class; 0 became FLOOR before the logarithm was taken
+_BELOW = 1e-6  # by which a class that is not listed is taken to be below the last listed one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,8 +52,10 @@ def read_margin(logits: Tensor, y: Tensor, *, probabilities: bool) -> tuple[Tens
     finite = logits.isfinite().all(1)
     scores = logits.double()
     if probabilities:
-        listed = logits > torch.log(logits.new_tensor(_LISTED))
-        scores = scores.where(listed, scores.where(listed, torch.inf).amin(1, keepdim=True))
+        listed = logits > torch.log(logits.new_tensor(LISTED))
+        listed = listed | ~listed.any(1, keepdim=True)
+        least = scores.where(listed, torch.inf).amin(1, keepdim=True)
+        scores = scores.where(listed, least - _BELOW)
     rival = best_other(scores, y)
     own, other = (scores.gather(1, which[:, None])[:, 0] for which in (y, rival))
     margin = (other - own).float()

@@ -21,7 +21,7 @@ from whywrong.core.status import Status
 from whywrong.models.classifier import Classifier
 from whywrong.models.method_call import NOT_FINITE, MethodCall
 
-FLAT = "the scores do not change, as if they were rounded; use an attack that needs labels only"
+FLAT = "the scores do not change, as if they were rounded, so that only the predicted classes were used"
 
 ResultT = TypeVar("ResultT", bound=QueryResult)
 
@@ -98,9 +98,13 @@ class QueryCall(MethodCall):
         settled = self.having(Status.REFUSED) | self.having(Status.NO_ANSWER)
         return (self.config.queries - self.queries[rows]).clamp_min(0).masked_fill(settled[rows], 0)
 
-    def going_on(self, rows: Tensor) -> Tensor:
-        """Select the rows, as a mask (n,) bool, that have not reached the goal and may ask more."""
-        return ~self.found[rows] & ~self._steadiness.plateau(rows) & (self.left(rows) > 0)
+    def going_on(self, rows: Tensor, *, flat: bool = False) -> Tensor:
+        """Select the rows, as a mask (n,) bool, that have not reached the goal and may ask more.
+
+        Rows whose scores have stopped changing are left out unless ``flat``.
+        """
+        going = ~self.found[rows] & (self.left(rows) > 0)
+        return going if flat else going & ~self._steadiness.plateau(rows)
 
     # Questions.
 
@@ -149,7 +153,7 @@ class QueryCall(MethodCall):
     def result(self, kind: type[ResultT], **extra: Any) -> ResultT:
         """Build the result, with its own fields in ``extra``."""
         rows = self.rows
-        flat = self._steadiness.plateau(torch.arange(len(self.x), device=rows.device)) & ~self.found
+        flat = self._steadiness.plateau(torch.arange(len(self.x), device=rows.device))
         lost = rows[~self.found[rows]]
         self.mark(lost, Status.NO_ANSWER)
         self.mark(lost[flat[lost]], Status.NO_ANSWER, FLAT)

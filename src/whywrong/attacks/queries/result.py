@@ -31,7 +31,9 @@ class QueryResult(MethodResult):
         "Margin of `image`: best other class minus the class asked for; a lower bound if the classifier names only its "
         "best classes, NaN if it gives labels or `image` was not asked.",
     )
-    plateau: Tensor = column("bool", "Whether the scores stopped changing, as rounded ones do.")
+    plateau: Tensor = column(
+        "bool", "Whether the scores stopped changing, as rounded ones do, so that from then on only labels were used."
+    )
     image: Tensor = map_field(
         "(B, C, H, W), in whole grey levels (multiples of 1/255): the image that reaches the goal, otherwise the best "
         "one asked, or the rounded image itself."

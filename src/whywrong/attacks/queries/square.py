@@ -18,6 +18,7 @@ from whywrong.attacks.queries.config import QueryConfig
 from whywrong.attacks.queries.everyday import EDITS
 from whywrong.attacks.queries.grid import GreyBall
 from whywrong.attacks.queries.memory import AnswerMemory
+from whywrong.attacks.queries.pattern_search import try_patterns
 from whywrong.attacks.queries.result import QueryResult
 from whywrong.attacks.queries.windows import bumps, random_windows, tiles
 from whywrong.core.access import Access
@@ -69,6 +70,8 @@ def square(
 ) -> SquareResult:
     """Search a ball for an image of class ``y`` by random changes of squares.
 
+    Where scores stop changing, as rounded ones do, it goes on as :func:`pattern_search` does, with labels alone.
+
     Args:
         classifier: Images (B, C, H, W) in [0, 1] to scores (B, K); only predictions are asked.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
@@ -95,6 +98,7 @@ def square(
         rows, _ = call.begin()
         if len(rows):
             _search(call, rows, config, start)
+            try_patterns(call, rows[call.going_on(rows, flat=True)])
         return call.result(SquareResult)
 
 
