@@ -150,6 +150,16 @@ def test_rounded_scores_end_with_a_reason_that_names_them():
     assert all("rounded" in (reason or "") for reason in result.reason)
 
 
+def test_labels_without_a_surrogate_walk_along_the_boundary():
+    classifier, told = asked("labels", levels=3.0)
+    result = run(classifier, queries=400)
+    assert int(result.fixed.sum()) >= 4
+    assert set(result.step) <= {"labels", ""}
+    assert float(result.l2[result.fixed].amax()) <= 16 / 255 * (3 * SIDE * SIDE) ** 0.5 + 1e-5
+    assert int(result.queries.amax()) <= 400
+    assert told.asked == int(result.forwards.sum())
+
+
 def test_surrogates_that_do_not_fit_are_refused():
     classifier, _ = asked()
     other = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 3)), classes=["a", "b", "c"])

@@ -2,49 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from whywrong.attacks.black_box.config import BlackBoxConfig
 from whywrong.attacks.black_box.search import affordable
-from whywrong.attacks.queries.call import QueryCall
+from whywrong.attacks.queries.call import FLAT, QueryCall
+from whywrong.attacks.queries.hop_skip_jump import HopSkipJumpConfig, hop_skip_jump
 from whywrong.attacks.queries.memory import AnswerMemory
+from whywrong.attacks.queries.result import QueryResult
 from whywrong.attacks.queries.square import SquareConfig, square
 from whywrong.core.status import Status
 
 
 def search_by_scores(
     call: QueryCall, rows: Tensor, known: Tensor, memory: AnswerMemory, config: BlackBoxConfig
-) -> None:
+) -> Tensor:
     """Run the Square attack on ``rows`` (n,) with the budget that each has left.
 
     Rows with the same budget are searched together, so that its schedule does not depend on the batch.
+
+    Returns:
+        Rows (m,) whose scores stopped changing, as rounded ones do.
     """
-    rows = rows[affordable(call, rows, config)]
-    left = call.left(rows)
-    if config.total is not None and len(rows):
-        left = left.clamp(max=max(0, (config.total - int(call.queries.sum())) // len(rows)))
-    for budget in left.unique().tolist():
-        some = rows[left == budget]
-        if not budget:
-            continue
+    flat = [rows[:0]]
+    for some, budget in _by_budget(call, rows, config):
         settings = SquareConfig(eps=config.eps, queries=budget, confirm=config.confirm, ask_again=0, seed=config.seed)
         found = square(
             call.classifier, call.x[some], call.y[some], keys=call.keys[some], known=known[some], memory=memory,
             config=settings,
         )  # fmt: skip
-        call.queries.index_add_(0, some, found.queries)
-        call.count(some, forwards=found.forwards)
-        _take(call, some, found.image, found.status, found.reason)
+        _take(call, some, found)
+        flat.append(some[found.plateau & ~found.found])
+    return torch.cat(flat)
 
 
-def _take(call: QueryCall, rows: Tensor, image: Tensor, status: Sequence[Status], reason: Sequence[str | None]) -> None:
+def search_by_labels(
+    call: QueryCall, rows: Tensor, known: Tensor, memory: AnswerMemory, config: BlackBoxConfig
+) -> None:
+    """Walk along the boundary by HopSkipJump, for ``rows`` (n,) with the budget that each has left.
+
+    A change counts if its l2 norm is at most that of changing every pixel by the radius.
+    """
+    eps = config.eps * call.x[0].numel() ** 0.5
+    for some, budget in _by_budget(call, rows, config):
+        settings = HopSkipJumpConfig(eps=eps, queries=budget, confirm=config.confirm, ask_again=0, seed=config.seed)
+        found = hop_skip_jump(
+            call.classifier, call.x[some], call.y[some], keys=call.keys[some], known=known[some], memory=memory,
+            config=settings,
+        )  # fmt: skip
+        _take(call, some, found)
+
+
+def _by_budget(call: QueryCall, rows: Tensor, config: BlackBoxConfig) -> list[tuple[Tensor, int]]:
+    """Group rows (n,) by how many images each may still ask about."""
+    rows = rows[affordable(call, rows, config)]
+    left = call.left(rows)
+    if config.total is not None and len(rows):
+        left = left.clamp(max=max(0, (config.total - int(call.queries.sum())) // len(rows)))
+    return [(rows[left == budget], int(budget)) for budget in left.unique().tolist() if budget]
+
+
+def _take(call: QueryCall, rows: Tensor, found: QueryResult) -> None:
     """Take over what another attack found; its answers are in the common memory, so that asking costs nothing."""
-    good = torch.tensor([word == Status.OK for word in status], dtype=torch.bool, device=rows.device)
-    answers = call.ask(rows[good], image[good])
-    call.keep(rows[good], image[good], answers)
-    for row, word, why in zip(rows.tolist(), status, reason, strict=True):
-        if word == Status.REFUSED or (word == Status.NO_ANSWER and why is not None):
+    call.queries.index_add_(0, rows, found.queries)
+    call.count(rows, forwards=found.forwards)
+    good = found.found
+    answers = call.ask(rows[good], found.image[good])
+    call.keep(rows[good], found.image[good], answers)
+    for row, word, why in zip(rows.tolist(), found.status, found.reason, strict=True):
+        if word == Status.REFUSED or (word == Status.NO_ANSWER and why is not None and why != FLAT):
             call.mark(row, word, why)

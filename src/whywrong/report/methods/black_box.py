@@ -35,7 +35,7 @@ STEPS = {
     "direction": "length of a direction of the surrogate",
     "corrected": "the same, after correcting the surrogate by the answers",
     "square": "Square attack, without the surrogate",
-    "labels": "search by labels, without the surrogate",
+    "labels": "HopSkipJump, by labels and without the surrogate",
 }
 
 
@@ -195,6 +195,7 @@ BLACK_BOX = MethodReport(
         " doi:10.1007/978-3-030-85529-1_26. Directions computed in advance and their correction are ours.",
         "MI-FGSM: Y. Dong et al., “Boosting Adversarial Attacks with Momentum”, CVPR 2018, arXiv:1710.06081.",
         "Square: M. Andriushchenko et al., “Square Attack”, ECCV 2020, arXiv:1912.00049.",
+        "HopSkipJump: J. Chen, M. I. Jordan, M. J. Wainwright, “HopSkipJumpAttack”, IEEE S&P 2020, arXiv:1904.02144.",
     ),
     limits=(
         "A change found behind a black box is some change that corrects the error, not the smallest one; its place"
