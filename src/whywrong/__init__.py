@@ -40,6 +40,12 @@ if TYPE_CHECKING:
     from whywrong.explain.interactions.method import ProfilesConfig, ProfilesResult, interactions
     from whywrong.explain.patch_groups import PatchGroupsConfig, PatchGroupsResult, patch_groups
     from whywrong.explain.signs import SignsConfig, SignsResult, signs
+    from whywrong.explain.suppression import (
+        SuppressionConfig,
+        SuppressionResult,
+        promotion_suppression,
+        suppression,
+    )
     from whywrong.models.classifier import Classifier
     from whywrong.models.loading.zoo import load_classifier
     from whywrong.report.drawing import plot
@@ -75,6 +81,12 @@ _HOMES = {
     "whywrong.explain.covering": ["CoveringConfig", "CoveringResult", "covering"],
     "whywrong.explain.patch_groups": ["PatchGroupsConfig", "PatchGroupsResult", "patch_groups"],
     "whywrong.explain.signs": ["SignsConfig", "SignsResult", "signs"],
+    "whywrong.explain.suppression": [
+        "SuppressionConfig",
+        "SuppressionResult",
+        "promotion_suppression",
+        "suppression",
+    ],
     "whywrong.explain.interactions.method": ["ProfilesConfig", "ProfilesResult", "interactions"],
     "whywrong.models.classifier": ["Classifier"],
     "whywrong.models.loading.zoo": ["load_classifier"],
@@ -110,6 +122,8 @@ __all__ = [
     "SignsResult",
     "SmallestFixConfig",
     "SmallestFixResult",
+    "SuppressionConfig",
+    "SuppressionResult",
     "Surrogate",
     "WhyWrongError",
     "__version__",
@@ -129,11 +143,13 @@ __all__ = [
     "patch_groups",
     "plant",
     "plot",
+    "promotion_suppression",
     "reproduce_claim",
     "reproduce_claims",
     "signs",
     "smallest_fix",
     "spurious_features",
+    "suppression",
     "verdict",
     "write_report",
 ]

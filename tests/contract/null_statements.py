@@ -147,5 +147,6 @@ NO_STATEMENT: dict[str, str] = {
     "patch_groups": "what the model predicts with patches hidden",
     "profiles": "sizes of interactions, with intervals and their noise",
     "smallest_fix": "distances in a chosen norm, and the change itself",
+    "suppression": "shares of a change in two scores, beside the same change with random signs",
     "signs": "raw numbers of pixels, scores and answers; what is unusual is for the verdict to say",
 }

@@ -112,7 +112,7 @@ def test_everything_a_registry_line_names_can_be_imported(method):
     assert dataclasses.is_dataclass(resolve(method.config))
     assert method.draw or method.report
     assert all(resolve(line) is not None for line in (method.draw, method.report) if line is not None)
-    assert method.takes <= {"detail", "masks"}
+    assert method.takes <= {"detail", "fixes", "masks"}
 
 
 def test_settings_are_frozen_hashable_and_known_by_a_stable_hash(method):
@@ -376,6 +376,6 @@ def test_optional_inputs_are_understood_where_the_registry_says_so(method):
     x, y = errors(net)
     masks = torch.zeros(BATCH, *x.shape[2:], dtype=torch.bool)
     masks[:, 4:12, 4:12] = True
-    given = {"detail": torch.arange(BATCH) % 2 == 0, "masks": masks}
+    given = {"detail": torch.arange(BATCH) % 2 == 0, "masks": masks, "fixes": torch.full_like(x, math.nan)}
     result = run(method, Classifier(net), x, y, **{name: given[name] for name in method.takes})
     assert result.to_arrow().num_rows == BATCH

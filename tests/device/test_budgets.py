@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "patch_groups": {"grid": 4},
     "counterfactuals": {"steps": 4},
     "profiles": {"grid": 4, "max_passes": 500, "contexts": 4},
+    "suppression": {"grid": 4},
 }
 # Measured, plus a fifth to a half. With images on the host every pass brings them up and every gradient down.
 BUDGETS: dict[tuple[str, str], Cost] = {
@@ -46,6 +47,8 @@ BUDGETS: dict[tuple[str, str], Cost] = {
     ("signs", "device"): Cost(moves=1.5, moved=0.06, syncs=6.0, host=0.05),
     ("smallest_fix", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=50.0),
     ("smallest_fix", "device"): Cost(moves=0.1, moved=0.01, syncs=5.5, host=0.1),
+    ("suppression", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=50.0),
+    ("suppression", "device"): Cost(moves=1.0, moved=0.05, syncs=4.0, host=0.2),
     ("profiles", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=7.0),
     ("profiles", "device"): Cost(moves=3.0, moved=0.01, syncs=1.5, host=0.2),
 }

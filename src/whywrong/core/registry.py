@@ -42,8 +42,11 @@ class Method:
         draw, view: For plug-ins written for version 0.1, instead of ``report``: ``draw(result, x, rows)``, a figure,
             and ``view(shown)``, see :mod:`whywrong.report.plug_ins`.
         depth: The shallowest depth that runs it; None if it only runs when it is named.
-        takes: Optional keyword inputs it accepts: ``detail`` (B,) bool, rows to explain in full, and
-            ``masks`` (B, H, W) bool, the object at input size, all False if unknown.
+        takes: Optional keyword inputs it accepts: ``detail`` (B,) bool, rows to explain in full;
+            ``masks`` (B, H, W) bool, the object at input size, all False if unknown; and ``fixes`` (B, C, H, W), fixes
+            that a method of the same run stored, NaN if there is none.
+        gives: ``fixes`` if its maps ``fix_u8`` and ``image_u8`` are a fix and its image in grey levels, which a run
+            passes on to methods that take them.
         passes: Typical number of forward and backward passes per error, and per error explained in full. Used only by
             the progress display, until it has measured the method.
         result_version: Increased when its results change; older rows are then recomputed.
@@ -62,6 +65,7 @@ class Method:
     view: str | None = None
     depth: Depth | None = "quick"
     takes: frozenset[str] = frozenset()
+    gives: frozenset[str] = frozenset()
     passes: tuple[int, int] = (100, 100)
     result_version: int = 1
     role_play: bool = False

@@ -57,7 +57,7 @@ def choose_steps(
         if name not in known:
             raise InputError(f'settings for "{name}", which does not run{_remedy(name, known)}')
     steps = []
-    for method in chosen:
+    for method in sorted(chosen, key=lambda method: "fixes" in method.takes):  # after those that store fixes
         config = make_config(resolve(method.config), options.get(method.name, {}), method.name)
         steps.append(MethodSpec(method=method, config=config, hash=config_hash(config)))
     return steps

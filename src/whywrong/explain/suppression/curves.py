@@ -1,6 +1,6 @@
 """Ranking curves, which remove or keep the change in the highest-ranked cells and ask for the prediction.
 
-Source: Xu et al. 2019, arXiv 1904.02057 (ranking by strength).
+Source: Xu et al. 2019, arXiv 1904.02057 (ranking by strength); the curves are ours, docs/methods/suppression.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Effects of a change on two scores, cell by cell, by leaving cells out, along a path, or as Shapley values.
 
 Source: Xu et al. 2019, arXiv 1904.02057 (leaving one cell out); Sundararajan, Taly and Yan 2017, arXiv 1703.01365
-(path); Shapley 1953 (Shapley values of cells).
+(path); Shapley 1953 (Shapley values of cells). Which mode answers what: docs/methods/suppression.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Source: Xu et al. 2019, arXiv 1904.02057, and the same form in Xu et al. 2019, arXiv 1808.01664 (norm of the masked
 change over its norm); equal-area regions, the energy excess and the control with the maps of other images are
-our additions.
+ours, docs/methods/suppression.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Promotion and suppression of two scores, their ratio, and the type of a cell.
 
 Source: Xu et al. 2019, arXiv 1904.02057 (suppression, promotion, their ratio and the three types). The neutral type,
-signs, gauges and weights are our additions.
+signs, gauges and weights are ours, docs/methods/suppression.md.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 TRUE_RGB, WRONG_RGB = (37, 99, 201), (226, 104, 12)  # blue for the true class, orange for the wrong class
 LIGHT_RGB, DARK_RGB = (158, 224, 214), (0, 84, 78)  # ends of the ramp of magnitudes, one hue
+BOTH_RGB = (122, 40, 138)  # violet, for what concerns both classes
 BRIGHTER_RGB, DARKER_RGB = (0, 148, 92), (134, 32, 168)  # of a change; apart from the two colours of the classes
 MAX_ALPHA = 0.74
 FACTORS = (1, 2, 4, 5, 10, 20, 40, 60, 80, 100, 120)
@@ -75,6 +76,25 @@ def signed_png(values: np.ndarray, scale: float) -> str:
     colours, alpha = _palette()
     image.putpalette(colours)
     return data_uri(_saved(image, "PNG", transparency=alpha), "png")
+
+
+def types_png(kind: np.ndarray, level: np.ndarray) -> str:
+    """Encode cells (h, w) of three kinds in the colours of the classes.
+
+    Kind 0 is blue, 1 orange, 2 violet, any other transparent; opacity follows ``level`` (h, w) in [0, 1].
+    """
+    steps = 80  # levels of opacity of each kind; 0 is transparent
+    shade = np.round(np.clip(level, 0, 1) * steps).astype(int)
+    index = np.where((kind >= 0) & (kind <= 2) & (shade > 0), 1 + kind * steps + shade - 1, 0)
+    image = Image.fromarray(index.astype(np.uint8), mode="P")
+    colours = np.zeros((1 + 3 * steps, 3), np.uint8)
+    alpha = np.zeros(1 + 3 * steps)
+    for number, colour in enumerate((TRUE_RGB, WRONG_RGB, BOTH_RGB)):
+        place = slice(1 + number * steps, 1 + (number + 1) * steps)
+        colours[place] = colour
+        alpha[place] = 0.12 + (MAX_ALPHA - 0.12) * np.arange(1, steps + 1) / steps
+    image.putpalette(colours.tobytes())
+    return data_uri(_saved(image, "PNG", transparency=np.round(255 * alpha).astype(np.uint8).tobytes()), "png")
 
 
 def outline(mask: np.ndarray) -> str:

@@ -28,6 +28,7 @@ from whywrong.runs.engines.base import Report
 from whywrong.runs.store.schemas import KEYS, THUMBS
 from whywrong.runs.store.shards import SCHEMA_FILE, read_maps, shard_name, write_maps, write_table
 from whywrong.runs.work.context import Loaded, WorkerContext, as_input, batches, first_line
+from whywrong.runs.work.fixes import stored_fixes
 from whywrong.runs.work.plan import ExplainPlan, Pending, Row
 from whywrong.runs.work.tasks import MethodSpec, ShardTask
 
@@ -163,6 +164,8 @@ def _call(
     if "masks" in step.method.takes:
         nothing = np.zeros(x.shape[-2:], dtype=bool)
         extra["masks"] = torch.from_numpy(np.stack([nothing if i.mask is None else i.mask for i in items])).to(device)
+    if "fixes" in step.method.takes:
+        extra["fixes"] = stored_fixes(context.run, task.shard, [row["item_id"] for row in rows], x)
     keys = item_keys(context.run_spec.seed, [row["item_id"] for row in rows], step.method.name).to(device)
     try:
         with context.classifier, device_errors():
