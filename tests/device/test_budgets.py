@@ -48,7 +48,7 @@ BUDGETS: dict[tuple[str, str], Cost] = {
     ("smallest_fix", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=50.0),
     ("smallest_fix", "device"): Cost(moves=0.1, moved=0.01, syncs=5.5, host=0.1),
     ("suppression", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=50.0),
-    ("suppression", "device"): Cost(moves=1.0, moved=0.05, syncs=4.0, host=0.2),
+    ("suppression", "device"): Cost(moves=0.6, moved=0.01, syncs=6.5, host=0.1),
     ("profiles", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=7.0),
     ("profiles", "device"): Cost(moves=3.0, moved=0.01, syncs=1.5, host=0.2),
 }
