@@ -1,8 +1,8 @@
 """Errors with a planted mark or a blurred object, whose cells and types are known.
 
-The net has six classes, one shape each in the centre of the picture; in training, a mark in the top left corner came with
-class 1. A mark that speaks for one class of six raises its score five times as much as it lowers each other one, and a
-lost shape lowers its class five times as much as it raises each other one.
+The net has six classes, one shape each in the centre of the picture; in training, a mark in the top left corner came
+with class 1. A mark that speaks for one class of six raises its score five times as much as it lowers each other one,
+and a lost shape lowers its class five times as much as it raises each other one.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ def _text(value: Interval) -> str:
 
 
 def draw_suppression(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
-    """Draw cells coloured by type on the photograph, and class activation maps of both classes on both images."""
+    """Draw cells coloured by type, and maps of both classes on both images."""
     columns, maps = result.columns(), {name: to_numpy(values) for name, values in result.maps().items()}
     panels = [name for name, *_ in _CLASS_MAPS]
     figure, axes = grid(len(rows), 2 + len(panels))
