@@ -21,7 +21,7 @@ STATIC = Path(__file__).parent / "static"
 
 @functools.cache
 def template(name: str) -> Template:
-    """Return a template of the package, compiled once per process, which takes longer than to fill it."""
+    """Return a template of the package, compiled once per process."""
     return _environment().get_template(name)
 
 
