@@ -18,13 +18,13 @@ def steps(scores: bool = True, surrogate: bool = True, **settings) -> list[tuple
 
 def test_directions_come_before_the_search_without_them_and_share_one_budget():
     assert steps(queries=100, lengths=4, recrafts=2) == [
-        ("direction", 4), ("corrected", 4), ("corrected", 4), ("square", 88), ("labels", 88)
+        ("direction", 4), ("corrected", 4), ("corrected", 4), ("square", 88)
     ]  # fmt: skip
 
 
 def test_the_access_decides_the_last_step_and_a_surrogate_the_first():
     assert steps(queries=10, scores=False, recrafts=0, lengths=4) == [("direction", 4), ("labels", 6)]
-    assert steps(queries=10, surrogate=False) == [("square", 10), ("labels", 10)]
+    assert steps(queries=10, surrogate=False) == [("square", 10)]
 
 
 def test_no_step_is_planned_beyond_the_budget():

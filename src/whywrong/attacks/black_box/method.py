@@ -16,7 +16,7 @@ from whywrong.attacks.black_box.planner import plan
 from whywrong.attacks.black_box.result import BlackBoxResult
 from whywrong.attacks.black_box.search import DirectionSearch
 from whywrong.attacks.black_box.tails import search_by_labels, search_by_scores
-from whywrong.attacks.queries.call import FLAT, QueryCall
+from whywrong.attacks.queries.call import QueryCall
 from whywrong.attacks.queries.config import QueryConfig
 from whywrong.attacks.queries.memory import AnswerMemory
 from whywrong.attacks.queries.result import QueryResult
@@ -99,7 +99,6 @@ class _Run:
         """Take the steps of the plan until all images are right or the budget is used up."""
         rows, answers = self.call.begin()
         self.clean[rows] = answers.margin
-        flat = rows[:0]
         search = self._search(rows, answers.margin) if self.surrogate is not None and len(rows) else None
         for step in plan(self.config, scores=self.scores, surrogate=search is not None):
             rows = rows[self.call.going_on(rows)]
@@ -107,15 +106,13 @@ class _Run:
                 break
             before, open_before = self.call.queries.clone(), ~self.call.found
             if step.step == "square":
-                flat = search_by_scores(self.call, rows, self.known, self.memory, self.config)
+                search_by_scores(self.call, rows, self.known, self.memory, self.config)
             elif step.step == "labels":
-                rows = flat if self.scores else rows
                 search_by_labels(self.call, rows, self.known, self.memory, self.config)
             elif search is not None and step.step in ("direction", "corrected"):
                 search.run(rows, step.queries)
             self.found_by[open_before & self.call.found] = len(self.spent)
             self.spent.append((step.step, self.call.queries - before))
-        self.call.mark(flat[~self.call.found[flat]], Status.NO_ANSWER, FLAT)
         if search is not None:
             self.passes = search.history.passes
         return self._result()

@@ -31,8 +31,7 @@ def plan(config: BlackBoxConfig, *, scores: bool, surrogate: bool) -> tuple[Plan
     """List the steps for the access and the budget, the cheapest first; each takes the images left by the ones before.
 
     A direction of a surrogate costs at most ``lengths`` images and often succeeds with the first one. A search without
-    it takes what is left: Square with scores, a walk along the boundary with labels. The walk also takes the images
-    whose scores turn out to be rounded.
+    it takes what is left: Square with scores; patterns, then a walk along the boundary with labels.
     """
     left, steps = config.queries, []
     for number in range((config.recrafts + 1) if surrogate else 0):
@@ -41,8 +40,7 @@ def plan(config: BlackBoxConfig, *, scores: bool, surrogate: bool) -> tuple[Plan
             steps.append(Planned("corrected" if number else "direction", share))
         left -= share
     if left and config.tail == "auto":
-        steps += [Planned("square", left)] if scores else []
-        steps.append(Planned("labels", left))
+        steps.append(Planned("square" if scores else "labels", left))
     return tuple(steps)
 
 

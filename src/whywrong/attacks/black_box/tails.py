@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from whywrong.attacks.black_box.config import BlackBoxConfig
 from whywrong.attacks.black_box.search import affordable
-from whywrong.attacks.queries.call import FLAT, QueryCall
+from whywrong.attacks.queries.call import QueryCall
 from whywrong.attacks.queries.hop_skip_jump import HopSkipJumpConfig, hop_skip_jump
 from whywrong.attacks.queries.memory import AnswerMemory
+from whywrong.attacks.queries.pattern_search import PatternSearchConfig, pattern_search
 from whywrong.attacks.queries.result import QueryResult
 from whywrong.attacks.queries.square import SquareConfig, square
 from whywrong.core.status import Status
@@ -17,40 +17,37 @@ from whywrong.core.status import Status
 
 def search_by_scores(
     call: QueryCall, rows: Tensor, known: Tensor, memory: AnswerMemory, config: BlackBoxConfig
-) -> Tensor:
+) -> None:
     """Run the Square attack on ``rows`` (n,) with the budget that each has left.
 
     Rows with the same budget are searched together, so that its schedule does not depend on the batch.
-
-    Returns:
-        Rows (m,) whose scores stopped changing, as rounded ones do.
     """
-    flat = [rows[:0]]
     for some, budget in _by_budget(call, rows, config):
         settings = SquareConfig(eps=config.eps, queries=budget, confirm=config.confirm, ask_again=0, seed=config.seed)
-        found = square(
-            call.classifier, call.x[some], call.y[some], keys=call.keys[some], known=known[some], memory=memory,
-            config=settings,
-        )  # fmt: skip
-        _take(call, some, found)
-        flat.append(some[found.plateau & ~found.found])
-    return torch.cat(flat)
+        x, y, keys = call.x[some], call.y[some], call.keys[some]
+        _take(call, some, square(call.classifier, x, y, keys=keys, known=known[some], memory=memory, config=settings))
 
 
 def search_by_labels(
     call: QueryCall, rows: Tensor, known: Tensor, memory: AnswerMemory, config: BlackBoxConfig
 ) -> None:
-    """Walk along the boundary by HopSkipJump, for ``rows`` (n,) with the budget that each has left.
+    """Try patterns in the ball with half of the budget that each of ``rows`` (n,) has left, then HopSkipJump.
 
-    A change counts if its l2 norm is at most that of changing every pixel by the radius.
+    HopSkipJump walks along the boundary in l2. Its change counts if its norm is at most that of changing every pixel by
+    the radius.
     """
-    eps = config.eps * call.x[0].numel() ** 0.5
     for some, budget in _by_budget(call, rows, config):
+        few = PatternSearchConfig(
+            eps=config.eps, queries=(budget + 1) // 2, confirm=config.confirm, ask_again=0, seed=config.seed
+        )
+        x, y, keys = call.x[some], call.y[some], call.keys[some]
+        found = pattern_search(call.classifier, x, y, keys=keys, known=known[some], memory=memory, config=few)
+        _take(call, some, found)
+    eps = config.eps * call.x[0].numel() ** 0.5
+    for some, budget in _by_budget(call, rows[call.going_on(rows)], config):
         settings = HopSkipJumpConfig(eps=eps, queries=budget, confirm=config.confirm, ask_again=0, seed=config.seed)
-        found = hop_skip_jump(
-            call.classifier, call.x[some], call.y[some], keys=call.keys[some], known=known[some], memory=memory,
-            config=settings,
-        )  # fmt: skip
+        x, y, keys = call.x[some], call.y[some], call.keys[some]
+        found = hop_skip_jump(call.classifier, x, y, keys=keys, known=known[some], memory=memory, config=settings)
         _take(call, some, found)
 
 
@@ -71,5 +68,5 @@ def _take(call: QueryCall, rows: Tensor, found: QueryResult) -> None:
     answers = call.ask(rows[good], found.image[good])
     call.keep(rows[good], found.image[good], answers)
     for row, word, why in zip(rows.tolist(), found.status, found.reason, strict=True):
-        if word == Status.REFUSED or (word == Status.NO_ANSWER and why is not None and why != FLAT):
+        if word == Status.REFUSED or (word == Status.NO_ANSWER and why is not None):
             call.mark(row, word, why)

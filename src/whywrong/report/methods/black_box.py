@@ -35,7 +35,7 @@ STEPS = {
     "direction": "length of a direction of the surrogate",
     "corrected": "the same, after correcting the surrogate by the answers",
     "square": "Square attack, without the surrogate",
-    "labels": "HopSkipJump, by labels and without the surrogate",
+    "labels": "patterns and HopSkipJump, by labels and without the surrogate",
 }
 
 
