@@ -17,7 +17,7 @@ from whywrong.verdicts.combiner.rows import rows_of
 @pytest.fixture(scope="session")
 def small_combiner() -> Combiner:
     """Fitted on random signs; it knows marks by their recurrence, and labels by what other models predict."""
-    config = FitConfig(trees=10, plants=100)
+    config = FitConfig(trees=10, rounds=5, plants=100)
     tables = [rows_of(planted(160, seed, net=net), SIGNS) for seed, net in enumerate(("one", "two", "three"))]
     return fit_combiner(tables, leave_one_net_out(tables, config), config, {"nets": ["one", "two", "three"]})
 

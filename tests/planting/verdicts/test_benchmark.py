@@ -50,7 +50,7 @@ def rows(table):
 
 @pytest.fixture(scope="module")
 def combiner(rows):
-    scorer = fit_scorer([rows], FitConfig(trees=10))
+    scorer = fit_scorer([rows], FitConfig(trees=10, rounds=5))
     evidence = rows.evidence
     scores = np.stack(
         [scorer.predict(completed(evidence.x, evidence.median, evidence.columns, one)) for one in SITUATIONS]
@@ -59,7 +59,7 @@ def combiner(rows):
     held = Held(
         scores=scores, truth=rows.truth, kind=rows.kind, role=rows.role, second=rows.second, net=text, data=text
     )
-    return fit_combiner([rows], held, FitConfig(trees=10, plants=60), {"nets": []})
+    return fit_combiner([rows], held, FitConfig(trees=10, rounds=5, plants=60), {"nets": []})
 
 
 @pytest.fixture(scope="module")
@@ -190,14 +190,14 @@ def test_the_same_benchmark_gives_the_same_figures_and_resumes(bench, net, data,
 def test_adapting_knows_the_own_errors_better_and_keeps_photographs_apart(rows, combiner, table):
     own = replace(rows, evidence=aligned(rows.evidence, combiner), net="own", data="own")
     scorer = combiner.scorer  # with the classes mixed up
-    forest = replace(scorer.forest, shares=np.roll(scorer.forest.shares, 1, 1))
-    shuffled = replace(combiner, scorer=replace(scorer, coef=np.roll(scorer.coef, 1, 0), forest=forest))
-    found = adapt_to(shuffled, own, table.errors.sources, {"label": 6}, FitConfig(copies=1, trees=10))
+    trees = {n: replace(t, values=np.roll(t.values, 1, 1)) for n in ("forest", "boosted") for t in [getattr(scorer, n)]}
+    shuffled = replace(combiner, scorer=replace(scorer, coef=np.roll(scorer.coef, 1, 0), **trees))
+    found = adapt_to(shuffled, own, table.errors.sources, {"label": 6}, FitConfig(copies=1, trees=10, rounds=5))
     assert found.after.f1_all > found.before.f1_all
     assert found.after.n == len(own)
     assert found.combiner.facts["adapted"] == found.record()
     assert found.record()["planted"] == {"label": 6}
-    again = adapt_to(shuffled, own, table.errors.sources, {"label": 6}, FitConfig(copies=1, trees=10))
+    again = adapt_to(shuffled, own, table.errors.sources, {"label": 6}, FitConfig(copies=1, trees=10, rounds=5))
     assert found.record() == again.record()
     fold = folds(table.errors.sources)
     assert all(len(set(fold[[s == one for s in table.errors.sources]])) == 1 for one in set(table.errors.sources))

@@ -75,4 +75,4 @@ def test_a_combiner_that_is_too_large_is_refused(folder: Path, tmp_path: Path, m
     monkeypatch.setattr(train, "MOST_BYTES", 1000)
     monkeypatch.setattr(train, "measure", lambda *_: {"situations": {}, "groups_alone": {}})
     with pytest.raises(DataError, match="fit fewer trees"):
-        train.train(folder, train.FitConfig(trees=4), tmp_path / "a.npz")
+        train.train(folder, train.FitConfig(trees=4, rounds=2), tmp_path / "a.npz")

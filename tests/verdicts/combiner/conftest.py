@@ -11,7 +11,7 @@ from whywrong.verdicts.combiner.leave_out import Held, leave_one_net_out
 from whywrong.verdicts.combiner.model import Combiner
 from whywrong.verdicts.combiner.rows import Rows, rows_of
 
-CONFIG = FitConfig(trees=20, plants=200)
+CONFIG = FitConfig(trees=20, rounds=20, plants=200)
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def test_a_stored_combiner_predicts_the_same_to_the_bit(combiner: Combiner, path
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ({"schema": 2}, "schema 1"),
+        ({"schema": 1}, "schema 2"),
         ({"what": "training table"}, "no combiner"),
         ({"classes": ["cat"]}, "are not those of this version"),
         ({"situations": []}, "are not those of this version"),

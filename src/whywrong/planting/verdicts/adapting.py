@@ -161,7 +161,7 @@ def adapt_to(
         planted: Counts for the report.
         config: Settings of the fits.
     """
-    config = config or FitConfig(copies=1)
+    config = config or FitConfig()
     kept = kept_plants(combiner, own)
     fold = folds(sources)
     scores = np.full((len(SITUATIONS), len(own), len(CLASSES)), np.nan)

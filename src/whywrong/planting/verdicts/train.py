@@ -125,7 +125,14 @@ def _rounded(value: float) -> float | None:
     return None if value != value else value if isinstance(value, int) else round(float(value), 4)
 
 
-def train(folder: Path, config: FitConfig, out: Path | None = None, card_at: Path | None = None) -> dict[str, Any]:
+def train(
+    folder: Path,
+    config: FitConfig,
+    out: Path | None = None,
+    card_at: Path | None = None,
+    *,
+    not_tested: Sequence[str] = (),
+) -> dict[str, Any]:
     """Measure and fit the combiner, and write it with its card.
 
     Args:
@@ -133,6 +140,7 @@ def train(folder: Path, config: FitConfig, out: Path | None = None, card_at: Pat
         config: Settings of the fits.
         out: File of the combiner; None does not fit it.
         card_at: Page of the combiner; None writes none.
+        not_tested: Names of images whose errors only train.
 
     Returns:
         The figures, see :func:`measure`.
@@ -147,7 +155,7 @@ def train(folder: Path, config: FitConfig, out: Path | None = None, card_at: Pat
             f"helper {table.helper or 'none'}"
         )
     rows = [rows_of(table) for table in tables]
-    held = leave_one_net_out(rows, config)
+    held = leave_one_net_out(rows, config, not_tested=not_tested)
     figures = measure(tables, held, config)
     for name, pools in figures["situations"].items():
         for pool, values in pools.items():
@@ -208,8 +216,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--card", type=Path)
     parser.add_argument("--figures", type=Path)
     parser.add_argument("--trees", type=int, default=FitConfig().trees)
+    parser.add_argument("--not-tested", nargs="*", default=[], metavar="IMAGES", help="images whose errors only train")
     given = parser.parse_args(arguments)
-    figures = train(given.tables, FitConfig(trees=given.trees), given.out, given.card)
+    figures = train(given.tables, FitConfig(trees=given.trees), given.out, given.card, not_tested=given.not_tested)
     if given.figures is not None:
         given.figures.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 

@@ -50,22 +50,26 @@ def leave_one_net_out(
     config: FitConfig,
     only: Sequence[str] = (),
     situations: Sequence[Situation] = SITUATIONS,
+    *,
+    not_tested: Sequence[str] = (),
 ) -> Held:
     """Predict the errors of each net with models of the other nets.
 
     Nets of its family train nothing, and of the same images only the other half trains. A net that is asked as a helper
-    in a figure neither trains nor tests there: with helper, the helper of the net and the nets that it helps do not
-    train; without, errors for which the net itself was asked train without its answers.
+    in a figure neither trains nor tests there: with helper, the helper of the net does not train, and errors for which
+    the net itself was asked train without its answers.
 
     Args:
         tables: Errors of several nets.
         config: Settings of the fits.
         only: Nets whose errors are predicted; all by default.
+        not_tested: Names of images whose errors only train.
         situations: What is assumed to be available, one set of predictions for each.
     """
     parts: list[Held] = []
     for table in tables:
-        for half in np.unique(table.half) if not only or table.net in only else ():
+        tests = (not only or table.net in only) and table.data not in not_tested
+        for half in np.unique(table.half) if tests else ():
             scorers = _scorers(tables, table, int(half), config, situations)
             if any(scorer is not None for scorer in scorers):
                 parts.append(_held(scorers, table.at(table.half == half), situations))
@@ -90,7 +94,7 @@ def training_tables(tables: Sequence[Rows], test: Rows, half: int, *, helper: bo
     found = []
     for table in tables:
         asks = table.helper == test.net
-        if table.family == test.family or (helper and (asks or table.net == test.helper)):
+        if table.family == test.family or (helper and table.net == test.helper):
             continue
         some = table.at(table.half != half) if table.data == test.data else table
         if len(some):

@@ -1,4 +1,4 @@
-"""Class probabilities from completed evidence, the mean of a logistic regression and a forest."""
+"""Class probabilities from completed evidence: logistic regression, forest and boosted trees together."""
 
 from __future__ import annotations
 
@@ -6,28 +6,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whywrong.verdicts.combiner.forest import Forest
+from whywrong.verdicts.combiner.trees import Trees
 
 UNTRAINED = -1e9  # intercept of a class that did not train
+_LEAST = 1e-6  # probability below which a model does not overrule the others
+_WEIGHTS = (0.2, 0.4, 0.4)  # of the logistic regression, the forest, and the boosted trees in the mean
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Scorer:
-    """A fitted mean of a multinomial logistic regression and a forest.
+    """The weighted geometric mean of a multinomial logistic regression, a forest, and boosted trees.
 
     Attributes:
         mean: (F,) float64, mean of each column.
         scale: (F,) float64, standard deviation of each column, never 0.
         coef: (K, F) float64, weights of the standardised columns.
         intercept: (K,) float64.
-        forest: The forest.
+        forest: Trees whose leaves hold class shares.
+        boosted: Trees whose leaves hold summands of logits.
+        start: (K,) float64, logits to which the boosted trees add.
     """
 
     mean: np.ndarray
     scale: np.ndarray
     coef: np.ndarray
     intercept: np.ndarray
-    forest: Forest
+    forest: Trees
+    boosted: Trees
+    start: np.ndarray
 
     @property
     def trained(self) -> np.ndarray:
@@ -40,14 +46,19 @@ class Scorer:
         Args:
             x: (N, F) float32, finite.
         """
-        return (self.logistic(x) + self.forest.predict(x)) / 2
+        parts = (
+            self.logistic(x),
+            self.forest.total(x) / len(self.forest.roots),
+            _softmax(self.start + self.boosted.total(x)),
+        )
+        mean = sum(w * np.log(np.maximum(part, _LEAST)) for w, part in zip(_WEIGHTS, parts, strict=True))
+        return _softmax(np.where(self.intercept > UNTRAINED, mean, UNTRAINED))
 
     def logistic(self, x: np.ndarray) -> np.ndarray:
         """Return the probabilities of the logistic regression alone, (N, K) float64."""
         # A sum for each row in a fixed order: a matrix product may depend on the number of rows.
         z = np.einsum("nf,kf->nk", self.standardised(x), self.coef) + self.intercept
-        raised = np.exp(z - z.max(1, keepdims=True))
-        return raised / raised.sum(1, keepdims=True)
+        return _softmax(z)
 
     def standardised(self, x: np.ndarray) -> np.ndarray:
         """Return columns (N, F) float64 with mean 0 and standard deviation 1."""
@@ -58,7 +69,14 @@ class Scorer:
         classes, columns = self.coef.shape
         if self.mean.shape != (columns,) or self.scale.shape != (columns,) or self.intercept.shape != (classes,):
             return "the arrays of the logistic regression do not fit together"
-        numbers = (self.mean, self.scale, self.coef, self.intercept)
+        if self.start.shape != (classes,):
+            return "the boosted trees have a wrong number of classes"
+        numbers = (self.mean, self.scale, self.coef, self.intercept, self.start)
         if not all(np.isfinite(part).all() for part in numbers) or (self.scale <= 0).any():
-            return "the logistic regression holds numbers that are not finite, or a scale that is not positive"
-        return self.forest.check(columns, classes)
+            return "the combiner holds numbers that are not finite, or a scale that is not positive"
+        return self.forest.check(columns, classes) or self.boosted.check(columns, classes)
+
+
+def _softmax(z: np.ndarray) -> np.ndarray:
+    raised = np.exp(z - z.max(1, keepdims=True))
+    return raised / raised.sum(1, keepdims=True)

@@ -14,29 +14,36 @@ import numpy as np
 from whywrong.core.errors import DataError
 from whywrong.verdicts.causes import CLASSES
 from whywrong.verdicts.combiner.archive import read_arrays, write_arrays
-from whywrong.verdicts.combiner.forest import Forest
 from whywrong.verdicts.combiner.model import Combiner
 from whywrong.verdicts.combiner.plants import Plants
 from whywrong.verdicts.combiner.scorer import Scorer
 from whywrong.verdicts.combiner.situation import ACCESSES, FLAGS, SITUATIONS
+from whywrong.verdicts.combiner.trees import Trees
 from whywrong.verdicts.evidence import Columns
 
-SCHEMA = 1
+SCHEMA = 2
 SHIPPED = Path(__file__).with_name("shipped.npz")
 _MOST_BYTES = 2**28
-_FOREST = tuple(field.name for field in fields(Forest))
-_SCORER = ("mean", "scale", "coef", "intercept")
+_TREES = tuple(field.name for field in fields(Trees))
+_OF_TREES = ("forest", "boosted")
+_SCORER = ("mean", "scale", "coef", "intercept", "start")
 _PLANTS = tuple(field.name for field in fields(Plants))
 _CALIBRATION = ("temperature", "threshold", "levels", "unseen")
 _RANGE = ("reference_low", "reference_high")
 _COLUMNS = tuple(field.name for field in fields(Columns))
 _TYPES = {
-    "forest_roots": np.int32,
-    "forest_feature": np.int16,
-    "forest_threshold": np.float32,
-    "forest_right": np.int32,
-    "forest_leaf": np.int32,
-    "forest_shares": np.float32,
+    **{
+        f"{trees}_{name}": kind
+        for trees in _OF_TREES
+        for name, kind in (
+            ("roots", np.int32),
+            ("feature", np.int16),
+            ("threshold", np.float32),
+            ("right", np.int32),
+            ("leaf", np.int32),
+            ("values", np.float32),
+        )
+    },
     "plants_z": np.float16,
     "plants_cause": np.int16,
 }
@@ -114,7 +121,7 @@ def combiner_hash(combiner: Combiner) -> str:
 
 def _arrays(combiner: Combiner) -> dict[str, np.ndarray]:
     scorer = combiner.scorer
-    found = {f"forest_{name}": getattr(scorer.forest, name) for name in _FOREST}
+    found = {f"{trees}_{name}": getattr(getattr(scorer, trees), name) for trees in _OF_TREES for name in _TREES}
     found |= {f"linear_{name}": getattr(scorer, name) for name in _SCORER}
     found |= {f"plants_{name}": getattr(combiner.plants, name) for name in _PLANTS}
     return found | {name: getattr(combiner, name) for name in (*_CALIBRATION, *_RANGE)}
@@ -122,7 +129,7 @@ def _arrays(combiner: Combiner) -> dict[str, np.ndarray]:
 
 def _arrays_expected() -> list[str]:
     return [
-        *(f"forest_{name}" for name in _FOREST),
+        *(f"{trees}_{name}" for trees in _OF_TREES for name in _TREES),
         *(f"linear_{name}" for name in _SCORER),
         *(f"plants_{name}" for name in _PLANTS),
     ]
@@ -162,7 +169,7 @@ def _built(header: Mapping[str, Any], columns: Columns, arrays: Mapping[str, np.
     return Combiner(
         columns=columns,
         scorer=Scorer(
-            forest=Forest(**{name: arrays[f"forest_{name}"] for name in _FOREST}),
+            **{trees: Trees(**{name: arrays[f"{trees}_{name}"] for name in _TREES}) for trees in _OF_TREES},
             **{name: arrays[f"linear_{name}"] for name in _SCORER},
         ),
         plants=Plants(**{name: arrays[f"plants_{name}"] for name in _PLANTS}),
@@ -176,7 +183,7 @@ def _check(combiner: Combiner) -> str:
     """Return what does not fit together, empty if everything does."""
     columns, classes, situations = len(combiner.columns.names), len(CLASSES), len(SITUATIONS)
     arrays = _arrays(combiner)
-    axes = {"forest_shares": 2, "linear_coef": 2, "plants_z": 2, "levels": 2}
+    axes = {"forest_values": 2, "boosted_values": 2, "linear_coef": 2, "plants_z": 2, "levels": 2}
     for name, array in arrays.items():
         if array.ndim != axes.get(name, 1):
             return f"{name} has {array.ndim} axes, {axes.get(name, 1)} expected"

@@ -1,4 +1,4 @@
-"""Forests as arrays."""
+"""Trees as arrays."""
 
 from __future__ import annotations
 
@@ -6,26 +6,40 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 
-from whywrong.verdicts.combiner.forest import Forest, export
+from whywrong.verdicts.combiner.trees import Trees, export_boosted, export_forest
 
 
-def fitted(kind: type = ExtraTreesClassifier) -> tuple[object, Forest, np.ndarray]:
+def fitted(kind: type = ExtraTreesClassifier) -> tuple[object, Trees, np.ndarray]:
     draw = np.random.default_rng(0)
     x = draw.normal(size=(400, 7)).astype(np.float32)
     y = np.digitize(x[:, 0] + 0.5 * x[:, 3], [-0.5, 0.5]) * 2  # classes 0, 2 and 4 of 6
     forest = kind(30, min_samples_leaf=2, class_weight="balanced", random_state=0).fit(x, y)
-    return forest, export(forest, np.asarray(forest.classes_), 6), draw.normal(size=(6000, 7)).astype(np.float32)
+    return forest, export_forest(forest, np.asarray(forest.classes_), 6), draw.normal(size=(6000, 7)).astype(np.float32)
 
 
 @pytest.mark.parametrize("kind", [ExtraTreesClassifier, RandomForestClassifier])
 def test_the_arrays_predict_what_scikit_learn_predicts(kind: type) -> None:
     forest, ours, x = fitted(kind)
     theirs = forest.predict_proba(x)  # type: ignore[attr-defined]
-    found = ours.predict(x)
+    found = ours.total(x) / 30
     np.testing.assert_allclose(found[:, [0, 2, 4]], theirs, atol=1e-6)
     assert (found[:, [1, 3, 5]] == 0).all()
+
+
+def test_boosted_trees_add_the_logits_of_scikit_learn() -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(400, 7)).astype(np.float32)
+    y = np.digitize(x[:, 0] + 0.5 * x[:, 3], [-0.5, 0.5]) * 2
+    boosted = HistGradientBoostingClassifier(max_iter=20, max_leaf_nodes=8, early_stopping=False, random_state=0)
+    ours = export_boosted(boosted.fit(x, y), boosted.classes_, 6)
+    assert ours.check(7, 6) == ""
+    # The rows of the training lie on both sides of every threshold.
+    for rows in (x, draw.normal(size=(6000, 7)).astype(np.float32)):
+        found, start = ours.total(rows), np.asarray(boosted._baseline_prediction).ravel()
+        np.testing.assert_allclose(found[:, [0, 2, 4]] + start, boosted.decision_function(rows), atol=1e-5)
+        assert (found[:, [1, 3, 5]] == 0).all()
 
 
 def test_a_row_at_a_threshold_goes_the_way_of_scikit_learn() -> None:
@@ -41,12 +55,12 @@ def test_a_row_at_a_threshold_goes_the_way_of_scikit_learn() -> None:
             row[column] = moved
             rows.append(row)
     x = np.stack(rows)
-    np.testing.assert_allclose(ours.predict(x)[:, [0, 2, 4]], forest.predict_proba(x), atol=1e-6)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(ours.total(x)[:, [0, 2, 4]] / 30, forest.predict_proba(x), atol=1e-6)  # type: ignore[attr-defined]
 
 
 def test_a_row_is_predicted_the_same_alone_and_among_others() -> None:
     _, ours, x = fitted()
-    np.testing.assert_array_equal(ours.predict(x[4095:4100]), ours.predict(x)[4095:4100])
+    np.testing.assert_array_equal(ours.total(x[4095:4100]), ours.total(x)[4095:4100])
 
 
 @pytest.mark.parametrize(
@@ -56,9 +70,9 @@ def test_a_row_is_predicted_the_same_alone_and_among_others() -> None:
         ({"right": 10**6}, "leads outside"),
         ({"right": -1}, "leads outside"),
         ({"feature": 7}, "column that does not exist"),
-        ({"leaf": 10**6}, "no class shares"),
+        ({"leaf": 10**6}, "no values"),
         ({"threshold": np.nan}, "not finite"),
-        ({"shares": np.zeros((5, 4), np.float32)}, "number of classes"),
+        ({"values": np.zeros((5, 4), np.float32)}, "number of classes"),
     ],
 )
 def test_arrays_that_are_no_forest_are_named(change: dict[str, object], words: str) -> None:
