@@ -52,6 +52,15 @@ def test_tables_become_a_combiner_a_card_and_figures(folder: Path, tmp_path: Pat
     page = paths["card.md"].read_text()
     assert f"| all | 288 | {everything['f1_causes']:.3f} |" in page
     assert "images of two" in page
+    assert "only train" not in page
+
+
+def test_images_that_only_train_are_named_and_not_counted(folder: Path, tmp_path: Path) -> None:
+    card, figures = tmp_path / "card.md", tmp_path / "figures.json"
+    options = [f"--out={tmp_path / 'a.npz'}", f"--card={card}", f"--figures={figures}", "--trees=4"]
+    train.main([str(folder), "--not-tested", "images of two", *options])
+    assert json.loads(figures.read_text())["situations"]["I3"]["all"]["n"] == 192
+    assert "Errors of images of two only train." in card.read_text()
 
 
 def test_signs_that_one_table_lacks_are_left_out_of_all(folder: Path) -> None:
@@ -73,6 +82,6 @@ def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
 
 def test_a_combiner_that_is_too_large_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "MOST_BYTES", 1000)
-    monkeypatch.setattr(train, "measure", lambda *_: {"situations": {}, "groups_alone": {}})
+    monkeypatch.setattr(train, "measure", lambda *_, **_options: {"situations": {}, "groups_alone": {}})
     with pytest.raises(DataError, match="fit fewer trees"):
         train.train(folder, train.FitConfig(trees=4, rounds=2), tmp_path / "a.npz")

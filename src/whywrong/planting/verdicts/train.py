@@ -61,7 +61,12 @@ def _only(measured: Measured, names: set[str]) -> Measured:
 
 
 def measure(
-    tables: Sequence[TrainingTable], held: Held, config: FitConfig, *, baselines: bool = True
+    tables: Sequence[TrainingTable],
+    held: Held,
+    config: FitConfig,
+    *,
+    baselines: bool = True,
+    not_tested: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compute all figures of predictions on nets that train nothing.
 
@@ -70,6 +75,7 @@ def measure(
         held: Predictions of :func:`whywrong.verdicts.combiner.leave_out.leave_one_net_out`.
         config: Settings of the fits.
         baselines: Whether each group of evidence is also fitted alone.
+        not_tested: Names of images whose errors only train.
 
     Returns:
         JSON values by situation: figures of each net, of the nets of each set of images together, and of all nets,
@@ -91,7 +97,8 @@ def measure(
     if baselines:
         rows = [rows_of(table) for table in tables]
         found["groups_alone"] = {
-            group: [_rounded(value) for value in pair] for group, pair in group_baselines(rows, config, ALONE).items()
+            group: [_rounded(value) for value in pair]
+            for group, pair in group_baselines(rows, config, ALONE, not_tested=not_tested).items()
         }
     return found
 
@@ -156,7 +163,7 @@ def train(
         )
     rows = [rows_of(table) for table in tables]
     held = leave_one_net_out(rows, config, not_tested=not_tested)
-    figures = measure(tables, held, config)
+    figures = measure(tables, held, config, not_tested=not_tested)
     for name, pools in figures["situations"].items():
         for pool, values in pools.items():
             _say(_line(f"{name} {pool}", values))

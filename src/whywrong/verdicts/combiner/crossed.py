@@ -16,7 +16,7 @@ from whywrong.verdicts.combiner.leave_out import Held, leave_one_net_out
 from whywrong.verdicts.combiner.rows import Rows
 from whywrong.verdicts.combiner.situation import SITUATIONS, Situation
 
-_TREES = 60  # enough for the evidence of one group
+_TREES, _ROUNDS = 60, 30  # enough for the evidence of one group
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -77,7 +77,12 @@ def cross_calibrated(held: Held, situation: Situation) -> Crossed:
 
 
 def group_baselines(
-    tables: Sequence[Rows], config: FitConfig, situation: Situation, only: Sequence[str] = ()
+    tables: Sequence[Rows],
+    config: FitConfig,
+    situation: Situation,
+    only: Sequence[str] = (),
+    *,
+    not_tested: Sequence[str] = (),
 ) -> dict[str, tuple[float, float]]:
     """Compute macro-F1 of each group of evidence alone, through the same fits.
 
@@ -86,14 +91,17 @@ def group_baselines(
         config: Settings of the fits.
         situation: What is assumed to be available.
         only: Nets whose errors are counted; all by default.
+        not_tested: Names of images whose errors only train.
 
     Returns:
         By group, macro-F1 over the causes and with ordinary errors.
     """
-    ordinary, config = CLASSES.index("ordinary"), replace(config, copies=0, trees=min(config.trees, _TREES))
+    ordinary = CLASSES.index("ordinary")
+    config = replace(config, copies=0, trees=min(config.trees, _TREES), rounds=min(config.rounds, _ROUNDS))
     found = {}
     for group in dict.fromkeys(tables[0].evidence.groups):
-        held = leave_one_net_out([_only(table, group) for table in tables], config, only, (situation,))
+        alone = [_only(table, group) for table in tables]
+        held = leave_one_net_out(alone, config, only, (situation,), not_tested=not_tested)
         held = held.at(np.isfinite(held.scores[0]).all(1))
         if len(held.truth):
             found[group] = f1_of_causes(held.scores[0], _credited(held, held.scores[0]), ordinary)
