@@ -26,7 +26,7 @@ from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.natural.step import with_natural_rules
 from whywrong.verdicts.result import VerdictResult
 from whywrong.verdicts.stages.copies import with_shared_sources
-from whywrong.verdicts.stages.grouping import Seen, find_groups, test_groups
+from whywrong.verdicts.stages.grouping import Combined, Seen, find_groups, test_groups
 from whywrong.verdicts.stages.harmless import names_of
 from whywrong.verdicts.stages.reference import STAGES, Reference, make_reference
 from whywrong.verdicts.stages.units import Taken, take
@@ -111,7 +111,9 @@ class _Analysis:
     ) -> TestedGroups:
         last = last_layer_of(self.context.classifier, self._shape)
         weights = np.zeros((0, 0), np.float32) if last is None else last.weight.cpu().numpy()
-        found = find_groups(self.predictions, Seen.of(first, reference.first, weights), state.recurrence)
+        seen = Seen.of(first, reference.first, weights)
+        combined = Combined(state.measured, reference.measured, state.probabilities()) if state.prediction else None
+        found = find_groups(self.predictions, seen, state.recurrence, combined)
         tested, outcomes = test_groups(found, tests, self.config.seed)
         advice: dict[int, list[Advice]] = {}
         if len(reference.measured):

@@ -1,9 +1,13 @@
-"""The order in which groups are shown."""
+"""The groups of a run, and the order in which they are shown."""
 
 from __future__ import annotations
 
+import numpy as np
+from tests.verdicts.groups.test_clusters import PLANTED, measured, planted, probability
+
+from whywrong.verdicts.cases.predictions import Predictions
 from whywrong.verdicts.groups import Group
-from whywrong.verdicts.stages.grouping import order_groups
+from whywrong.verdicts.stages.grouping import Combined, find_groups, order_groups
 
 
 def group(members: str, *, suspected: bool) -> Group:
@@ -28,3 +32,19 @@ def test_a_suspected_group_that_supported_ones_mostly_explain_comes_last():
         group("q", suspected=True),
     )
     assert order_groups([mostly, supported, half, small], {}) == [1, 2, 3, 0]
+
+
+def test_errors_with_one_leading_cause_are_clustered_once_all_stages_are_measured():
+    errors = planted()
+    n = len(errors)
+    names = np.array(errors.item_ids, object)
+    predictions = Predictions(
+        item_ids=names, image_ids=names, keys=names, same_as=np.full(n, None), label=errors.label,
+        predicted=errors.predicted, confidence=np.full(n, 0.6), true_confidence=np.full(n, 0.1), rank=np.full(n, 3),
+        margin=np.ones(n), runner_up=errors.label, names=tuple("abcdef"),
+    )  # fmt: skip
+    combined = Combined(errors, measured(200, 1, "r"), probability())
+    assert "cluster" not in {group.kind for group in find_groups(predictions, None, None)}
+    [group] = [group for group in find_groups(predictions, None, None, combined) if group.kind == "cluster"]
+    assert len(set(errors.item_ids[:PLANTED]).intersection(group.members)) >= 0.8 * PLANTED
+    assert group.suspected

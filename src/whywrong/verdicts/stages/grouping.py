@@ -9,7 +9,7 @@ import numpy as np
 
 from whywrong.core.classes import ClassList
 from whywrong.verdicts.cases.predictions import Predictions
-from whywrong.verdicts.groups import Group, Rows, free_groups, mark_groups
+from whywrong.verdicts.groups import Group, Rows, clusters, free_groups, mark_groups
 from whywrong.verdicts.groups.duplicates import duplicates
 from whywrong.verdicts.groups.exposure import damaged_exposure
 from whywrong.verdicts.groups.placeholders import placeholders
@@ -60,13 +60,31 @@ class Seen:
         return cls(errors.measured, parts[0], errors.pictures, parts[1], errors.boxes, parts[2], weights)
 
 
-def find_groups(predictions: Predictions, seen: Seen | None, recurrence: Recurrence | None) -> list[Group]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Combined:
+    """What all stages measured of errors and reference images, and the causes that follow.
+
+    Attributes:
+        errors: N errors.
+        reference: Correct images in role play.
+        probability: (N, 8) probabilities of :data:`whywrong.verdicts.causes.CLASSES`.
+    """
+
+    errors: Measured
+    reference: Measured
+    probability: np.ndarray
+
+
+def find_groups(
+    predictions: Predictions, seen: Seen | None, recurrence: Recurrence | None, combined: Combined | None = None
+) -> list[Group]:
     """Find groups from stored predictions and from what was measured.
 
     Args:
         predictions: All labelled items.
         seen: Measurements; None without any.
         recurrence: Recurring content of the errors; None without.
+        combined: Probabilities of causes, inside which errors are clustered; None without.
     """
     rows = _all_rows(predictions, seen)
     groups = [group for group in free_groups(rows) if group.kind not in _OF_PICTURES]
@@ -79,6 +97,9 @@ def find_groups(predictions: Predictions, seen: Seen | None, recurrence: Recurre
         groups = [replace(group, share=group.size / total) for group in fresh] + groups
     if seen is not None and recurrence is not None:
         groups = mark_groups(rows, seen.errors, recurrence) + groups
+    if combined is not None and len(combined.reference):
+        marked = [item for group in groups if group.kind == "mark" for item in group.members]
+        groups += clusters(rows, combined.errors, combined.reference, combined.probability, marked)
     return groups
 
 
