@@ -93,6 +93,7 @@ def test_every_image_is_counted_asked_once_and_of_whole_grey_levels(attack):
     assert torch.equal(on_grid(asked.grid), asked.grid)
     assert torch.equal(X, before)
     assert int(result.backwards.sum()) == 0
+    assert [status == Status.OK for status in result.status] == result.found.tolist()
     assert result.to_arrow().num_rows == BATCH
 
 

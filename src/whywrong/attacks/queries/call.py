@@ -69,6 +69,7 @@ class QueryCall(MethodCall):
         self.config = config
         self.box = BlackBox(classifier, labels_only=access < Access.SCORES, targeted=config.targeted)
         self._memory = AnswerMemory() if memory is None else memory
+        self._unsent: dict[int, str] = {}  # rows that an endpoint no longer answers, with the reason
         self._known = known
         grey = on_grid(torch.nan_to_num(self.x, 0.0))
         self.ball = GreyBall(grey, config.eps, config.norm)
@@ -86,7 +87,8 @@ class QueryCall(MethodCall):
         """
         rows = self.rows if self.config.queries else self.rows[:0]
         answers = self._clean(rows)
-        self.mark(rows[answers.label < 0], Status.REFUSED, NOT_FINITE)
+        unanswered = rows[answers.label < 0]
+        self.mark(unanswered[~torch.isin(unanswered, rows.new_tensor(list(self._unsent)))], Status.REFUSED, NOT_FINITE)
         self.mark(rows[answers.reached], Status.ALREADY_CORRECT)
         self._margin[rows] = answers.margin
         self.found[rows] = answers.reached
@@ -95,7 +97,8 @@ class QueryCall(MethodCall):
 
     def left(self, rows: Tensor) -> Tensor:
         """Return how many more images (n,) int64 may be asked; none for rows whose status is settled."""
-        settled = self.having(Status.REFUSED) | self.having(Status.NO_ANSWER)
+        settled = self.having(Status.REFUSED)
+        settled[list(self._unsent)] = True
         return (self.config.queries - self.queries[rows]).clamp_min(0).masked_fill(settled[rows], 0)
 
     def going_on(self, rows: Tensor, *, flat: bool = False) -> Tensor:
@@ -157,6 +160,8 @@ class QueryCall(MethodCall):
         lost = rows[~self.found[rows]]
         self.mark(lost, Status.NO_ANSWER)
         self.mark(lost[flat[lost]], Status.NO_ANSWER, FLAT)
+        for row in set(self._unsent) & set(lost.tolist()):
+            self.mark(row, Status.NO_ANSWER, self._unsent[row])
         unusable = self.having(Status.REFUSED) | self.having(Status.BAD_INPUT)
         change = self._best - self.ball.x
         return kind(
@@ -199,7 +204,7 @@ class QueryCall(MethodCall):
             row = rows[place : place + 1]
             self.count(row, forwards=-1)
             self.queries[row] -= queries
-            self.mark(row, Status.NO_ANSWER, reason)
+            self._unsent[int(row)] = reason
         return answers
 
     def _affordable(self, rows: Tensor) -> Tensor:
