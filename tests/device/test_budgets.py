@@ -45,7 +45,7 @@ BUDGETS: dict[tuple[str, str], Cost] = {
     ("patch_groups", "device"): Cost(moves=4.0, moved=0.01, syncs=1.5, host=0.4),
     ("signs", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=80.0),
     ("signs", "device"): Cost(moves=1.5, moved=0.06, syncs=6.0, host=0.05),
-    ("smallest_fix", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=50.0),
+    ("smallest_fix", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=75.0),
     ("smallest_fix", "device"): Cost(moves=0.1, moved=0.01, syncs=5.5, host=0.1),
     ("suppression", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=50.0),
     ("suppression", "device"): Cost(moves=0.6, moved=0.01, syncs=6.5, host=0.1),

@@ -117,4 +117,7 @@ def test_fixes_of_a_trained_net_are_no_larger_than_those_of_fmn_at_as_many_passe
     size = norm_of(peer - x, norm).where(classifier.predict(peer) == y, torch.inf)
     assert ours.fixed.all()
     assert ours.u8_fixed.all()
-    assert float(ours.size.median()) <= float(size.median()) * 1.001
+    ratio = (ours.size / size)[size.isfinite()]  # pair by pair, as medians of 24 errors jump
+    assert len(ratio) >= 20
+    assert float(ratio.log().mean()) <= 0
+    assert float(ours.size.median()) <= float(size.median()) * 1.02
