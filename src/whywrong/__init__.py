@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from whywrong.explain.covering import CoveringConfig, CoveringResult, covering
     from whywrong.explain.interactions.method import ProfilesConfig, ProfilesResult, interactions
     from whywrong.explain.patch_groups import PatchGroupsConfig, PatchGroupsResult, patch_groups
+    from whywrong.explain.relevance import RelevanceConfig, RelevanceResult, relevance
     from whywrong.explain.signs import SignsConfig, SignsResult, signs
     from whywrong.explain.suppression import (
         SuppressionConfig,
@@ -80,6 +81,7 @@ _HOMES = {
     "whywrong.explain.counterfactuals": ["CounterfactualConfig", "CounterfactualResult", "counterfactual"],
     "whywrong.explain.covering": ["CoveringConfig", "CoveringResult", "covering"],
     "whywrong.explain.patch_groups": ["PatchGroupsConfig", "PatchGroupsResult", "patch_groups"],
+    "whywrong.explain.relevance": ["RelevanceConfig", "RelevanceResult", "relevance"],
     "whywrong.explain.signs": ["SignsConfig", "SignsResult", "signs"],
     "whywrong.explain.suppression": [
         "SuppressionConfig",
@@ -117,6 +119,8 @@ __all__ = [
     "PatchGroupsResult",
     "ProfilesConfig",
     "ProfilesResult",
+    "RelevanceConfig",
+    "RelevanceResult",
     "RunFolder",
     "SignsConfig",
     "SignsResult",
@@ -144,6 +148,7 @@ __all__ = [
     "plant",
     "plot",
     "promotion_suppression",
+    "relevance",
     "reproduce_claim",
     "reproduce_claims",
     "signs",

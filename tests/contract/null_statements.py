@@ -148,5 +148,6 @@ NO_STATEMENT: dict[str, str] = {
     "profiles": "sizes of interactions, with intervals and their noise",
     "smallest_fix": "distances in a chosen norm, and the change itself",
     "suppression": "shares of a change in two scores, beside the same change with random signs",
+    "relevance": "shares of two scores by pixel, and how far their strongest places agree",
     "signs": "raw numbers of pixels, scores and answers; what is unusual is for the verdict to say",
 }

@@ -43,6 +43,8 @@ BUDGETS: dict[tuple[str, str], Cost] = {
     ("inverted", "device"): Cost(moves=0.6, moved=0.05, syncs=4.0, host=0.2),
     ("patch_groups", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=7.0),
     ("patch_groups", "device"): Cost(moves=4.0, moved=0.01, syncs=1.5, host=0.4),
+    ("relevance", "host"): Cost(moves=8.0, moved=4.0, syncs=3.0, host=30.0),
+    ("relevance", "device"): Cost(moves=1.0, moved=0.1, syncs=12.0, host=0.2),
     ("signs", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=80.0),
     ("signs", "device"): Cost(moves=1.5, moved=0.06, syncs=6.0, host=0.05),
     ("smallest_fix", "host"): Cost(moves=2.5, moved=1.1, syncs=0.5, host=75.0),

@@ -128,4 +128,15 @@ METHODS: tuple[Method, ...] = (
         takes=frozenset({"detail", "fixes"}),
         passes=(0, 200),
     ),
+    Method(
+        name="relevance",
+        title="which pixels the wrong and the true class draw on",
+        access=Access.INTERNALS,
+        function="whywrong.explain.relevance:relevance",
+        config="whywrong.explain.relevance:RelevanceConfig",
+        report="whywrong.report.methods.relevance:RELEVANCE",
+        depth=None,
+        takes=frozenset({"detail"}),
+        passes=(0, 3),
+    ),
 )

@@ -39,6 +39,7 @@ def attention(
     Raises:
         NotImplementedError: Query heads are grouped.
     """
+    tape.transformer = True
     scale = settings.get("scale")
     if settings.get("enable_gqa"):
         raise NotImplementedError("attention with grouped queries has no rule of relevance")

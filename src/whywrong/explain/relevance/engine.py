@@ -58,6 +58,7 @@ class Propagation:
     Attributes:
         logits: (B, K), without a graph.
         last: The linear layer that computes the logits; None if another step does.
+        transformer: Whether the model has attention or a layer normalisation.
 
     Raises:
         ModelError: A step of the model has no rule; the message names it.
@@ -74,6 +75,7 @@ class Propagation:
         self._classifier, self._pixels = classifier, pixels
         self.logits = self._logits.detach()
         self.last: LinearMap | None = tag_of(self._logits).source
+        self.transformer = self._tape.transformer
 
     def relevance(self, start: Tensor, *, sign: int = 0) -> Relevance:
         """Propagate from the logits to the pixels.

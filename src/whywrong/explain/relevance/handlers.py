@@ -94,6 +94,7 @@ def normalisation(tape: Tape, name: str, func: Callable[..., Any], args: Any, kw
     weight, bias = given.get("weight"), given.get("bias")
     with torch.no_grad():
         if name in ("layer_norm", "rms_norm"):
+            tape.transformer = True
             shape = tuple(given["normalized_shape"])
             lead, along = x.shape[: x.ndim - len(shape)], shape
         else:

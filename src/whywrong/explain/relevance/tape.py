@@ -47,6 +47,7 @@ class Tape:
         names: Names of layers by the identity of their weights.
         latest: Name of the latest layer with weights, to say where another function was called.
         call: Name of the call under way.
+        transformer: Whether attention or a layer normalisation was seen.
     """
 
     batch: int
@@ -55,6 +56,7 @@ class Tape:
     names: dict[int, str]
     latest: str = "the pixels"
     call: str = ""
+    transformer: bool = False
 
     def open_accounts(self) -> Accounts:
         """Start the accounts of the next backward pass."""
