@@ -6,6 +6,11 @@ A family of claims is a package that lists them in ``CLAIMS``; modules named the
 from __future__ import annotations
 
 from whywrong.core.registry import Claim
-from whywrong.reproduce import counterfactuals, interactions, inverted
+from whywrong.reproduce import counterfactuals, interactions, inverted, suppression
 
-CLAIMS: tuple[Claim, ...] = (*inverted.CLAIMS, *interactions.CLAIMS, *counterfactuals.CLAIMS)
+CLAIMS: tuple[Claim, ...] = (
+    *inverted.CLAIMS,
+    *interactions.CLAIMS,
+    *counterfactuals.CLAIMS,
+    *suppression.CLAIMS,
+)
