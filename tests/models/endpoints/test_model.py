@@ -313,3 +313,18 @@ def test_images_beyond_the_budget_are_faults_of_their_own(fake, tmp_path, images
     assert int(logits.isfinite().all(1).sum()) == 5
     assert len(faults) == 7
     assert all("budget" in reason for reason in faults.values())
+
+
+def test_two_processes_count_what_either_of_them_sent(tmp_path):
+    one, other = (Ledger(tmp_path / "ledger.sqlite", "here", 20) for _ in range(2))
+    elsewhere = Ledger(tmp_path / "ledger.sqlite", "elsewhere")
+    late = one.begin(3, "ask")
+    assert (one.asked, other.asked) == (3, 3)
+    elsewhere.begin(7, "ask")
+    other.end(other.begin(4, "ask"), "answered", 200)
+    other.end(late, "not sent")
+    assert (one.asked, other.asked, elsewhere.asked) == (4, 4, 7)
+    one.begin(16, "again")
+    with pytest.raises(BudgetUsedUp, match="20 images were sent"):
+        other.begin(1, "ask")
+    assert Ledger(tmp_path / "ledger.sqlite", "here", 20).asked == 20

@@ -54,6 +54,7 @@ class Ledger:
     def __init__(self, path: Path, endpoint: str, budget: int | None = None) -> None:
         self.path, self.endpoint, self.budget = path, endpoint, budget
         self._lock = threading.Lock()
+        self._asked, self._counted_calls, self._counted_ends = 0, 0, 0  # images, and the last rows that are counted
         try:
             self._open()
         except sqlite3.DatabaseError as error:
@@ -83,12 +84,14 @@ class Ledger:
     @property
     def asked(self) -> int:
         """Number of images sent to this endpoint so far, including repeated attempts."""
-        rows = self._read(
-            """select coalesce(sum(images), 0) from calls c where endpoint = ?
-            and not exists (select 1 from ends e where e.call = c.id and e.state = 'not sent')""",
-            self.endpoint,
-        )
-        return int(rows[0][0])
+        with self._lock:
+            try:
+                self._db.execute("begin")
+                asked = self._count()
+                self._db.execute("commit")
+            except sqlite3.Error as error:
+                raise self._failure(error) from None
+        return asked
 
     def begin(self, images: int, purpose: str) -> int:
         """Write that a call is about to be sent.
@@ -107,11 +110,7 @@ class Ledger:
         with self._lock:
             try:
                 self._db.execute("begin immediate")
-                (spent,) = self._db.execute(
-                    """select coalesce(sum(images), 0) from calls c where endpoint = ?
-                    and not exists (select 1 from ends e where e.call = c.id and e.state = 'not sent')""",
-                    (self.endpoint,),
-                ).fetchone()
+                spent = self._count()
                 if self.budget is not None and spent + images > self.budget:
                     self._db.execute("rollback")
                     raise BudgetUsedUp(
@@ -179,6 +178,26 @@ class Ledger:
     def changes(self) -> int:
         """Number of times that the endpoint answered the first image differently."""
         return int(self._read("select count(*) from changes where endpoint = ?", self.endpoint)[0][0])
+
+    def _count(self) -> int:
+        """Count the images sent so far, inside a transaction.
+
+        Rows are only appended, so that those written since the last count are added to it: counting all of them before
+        every call would take longer with every call.
+        """
+        images, call = self._db.execute(
+            "select coalesce(sum(images), 0), max(id) from calls where endpoint = ? and id > ?",
+            (self.endpoint, self._counted_calls),
+        ).fetchone()
+        unsent = self._db.execute(
+            """select coalesce(sum(images), 0) from ends join calls on calls.id = ends.call
+            where ends.rowid > ? and state = 'not sent' and endpoint = ?""",
+            (self._counted_ends, self.endpoint),
+        ).fetchone()[0]
+        end = self._db.execute("select max(rowid) from ends").fetchone()[0]
+        self._asked += images - unsent
+        self._counted_calls, self._counted_ends = call or self._counted_calls, end or self._counted_ends
+        return self._asked
 
     def _read(self, sql: str, *values: object) -> list[tuple]:
         with self._lock:
