@@ -166,13 +166,11 @@ def _columns(name: str, stored: Any) -> Columns:
 def _built(header: Mapping[str, Any], columns: Columns, arrays: Mapping[str, np.ndarray]) -> Combiner:
     names = header.get("reference_names")
     facts = header.get("facts")
-    trees: dict[str, Any] = {of: Trees(**{name: arrays[f"{of}_{name}"] for name in _TREES}) for of in _OF_TREES}
+    parts: dict[str, Any] = {name: arrays[f"linear_{name}"] for name in _SCORER}
+    parts |= {of: Trees(**{name: arrays[f"{of}_{name}"] for name in _TREES}) for of in _OF_TREES}
     return Combiner(
         columns=columns,
-        scorer=Scorer(
-            **trees,
-            **{name: arrays[f"linear_{name}"] for name in _SCORER},
-        ),
+        scorer=Scorer(**parts),
         plants=Plants(**{name: arrays[f"plants_{name}"] for name in _PLANTS}),
         reference_names=tuple(map(str, names)) if isinstance(names, list) else (),
         facts=facts if isinstance(facts, dict) else {},
