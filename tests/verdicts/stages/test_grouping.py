@@ -10,9 +10,9 @@ from whywrong.verdicts.groups import Group
 from whywrong.verdicts.stages.grouping import Combined, find_groups, order_groups
 
 
-def group(members: str, *, suspected: bool) -> Group:
+def group(members: str, *, suspected: bool, kind: str = "pair") -> Group:
     return Group(
-        name="g", kind="pair", cause="", members=tuple(members), size=len(members), share=0.1, suspected=suspected,
+        name="g", kind=kind, cause="", members=tuple(members), size=len(members), share=0.1, suspected=suspected,
         sentence="s", action="a",
     )  # fmt: skip
 
@@ -32,6 +32,15 @@ def test_a_suspected_group_that_supported_ones_mostly_explain_comes_last():
         group("q", suspected=True),
     )
     assert order_groups([mostly, supported, half, small], {}) == [1, 2, 3, 0]
+
+
+def test_a_small_group_that_is_a_fact_comes_before_larger_suspicions():
+    groups = [
+        group("abcdefgh", suspected=True),
+        group("ij", suspected=True, kind="placeholder"),
+        group("kl", suspected=False),
+    ]
+    assert order_groups(groups, {0: 1.0}) == [2, 1, 0]
 
 
 def test_errors_with_one_leading_cause_are_clustered_once_all_stages_are_measured():

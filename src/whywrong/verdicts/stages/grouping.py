@@ -23,6 +23,7 @@ WITH_PICTURES = (placeholders, duplicates, damaged_exposure)
 """Kinds of groups that compare pictures, of which only errors and reference images have some."""
 
 _OF_PICTURES = ("placeholder", "dark", "overexposed", "blurred")
+_FACTS = ("placeholder", "duplicates")  # seen in the pictures and labels alone, whatever the model
 _EXPLAINED = 2 / 3  # of a suspected group, by supported ones
 TESTABLE = ("corruption", "adversarial", "spurious", "occluded")
 
@@ -123,7 +124,8 @@ def test_groups(groups: Sequence[Group], tests: CauseTests, seed: int) -> tuple[
 def order_groups(groups: Sequence[Group], mended: Mapping[int, float]) -> list[int]:
     """Order groups, supported ones first, then by the errors that their advised action corrects, then by size.
 
-    A suspected group whose errors supported groups mostly explain comes last.
+    Of the suspected groups, those that are facts about the images come first, even if they are small, and those whose
+    errors supported groups mostly explain come last.
 
     Args:
         groups: All groups.
@@ -131,10 +133,11 @@ def order_groups(groups: Sequence[Group], mended: Mapping[int, float]) -> list[i
     """
     explained = {item for group in groups if not group.suspected for item in group.members}
 
-    def rank(at: int) -> tuple[bool, bool, float, int, int]:
+    def rank(at: int) -> tuple[bool, bool, bool, float, int, int]:
         group = groups[at]
         is_told = group.suspected and len(explained.intersection(group.members)) > _EXPLAINED * group.size
-        return group.suspected, is_told, -mended.get(at, 0.0) * group.size, -group.size, at
+        is_guess = group.suspected and group.kind not in _FACTS
+        return group.suspected, is_told, is_guess, -mended.get(at, 0.0) * group.size, -group.size, at
 
     return sorted(range(len(groups)), key=rank)
 
