@@ -91,8 +91,6 @@ def toward(attack: Callable[..., Tensor], **settings: Any) -> Peer:
 def peers_of(norm: str, steps: int) -> dict[str, Peer]:
     """Attacks of adv-lib and foolbox that minimise a norm."""
     sys.modules.setdefault("visdom", types.ModuleType("visdom"))  # adv-lib imports it for plots that are not drawn
-    here = str(Path(__file__).resolve().parent)
-    sys.path[:] = [place for place in sys.path if place != here]  # foolbox must not find coverage.py of this folder
     import foolbox
     from adv_lib import attacks as lib
 

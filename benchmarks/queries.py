@@ -144,8 +144,6 @@ def with_scores(classifier: Classifier, data: Path, attacks: list[str], limit: i
 
 def with_labels(net: torch.nn.Module, data: Path, count: int, most: int) -> dict[str, Any]:
     """Shortest changes after some queries, of HopSkipJump here and in foolbox."""
-    # This folder has a coverage.py, which numba, imported by foolbox, would take for the library of that name.
-    sys.path = [folder for folder in sys.path if Path(folder or ".").resolve() != Path(__file__).resolve().parent]
     import foolbox
 
     classifier = Classifier(net, batch_size=256)

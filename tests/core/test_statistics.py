@@ -96,7 +96,7 @@ KINDS = {
 @pytest.mark.parametrize("n", [20, 40])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_interval_of_a_mean_covers_at_least_93_times_in_100(kind, n):
-    """The true coverage is 94 % or more (benchmarks/coverage.py); 300 trials lie within 2.6 points of it, twice."""
+    """The true coverage is 94 % or more (interval_coverage.py); 300 trials lie within 2.6 points of it, twice."""
     covered, given = coverage(*KINDS[kind], n)
     assert covered >= 0.93 - 2 * 0.013
     assert given > (0.8 if kind in ("one in ten", "counts", "half of it zero") else 0.999)

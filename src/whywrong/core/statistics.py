@@ -41,7 +41,7 @@ def exact_share(hits: int, n: int) -> Interval:
     """Compute the share ``hits / n`` with an interval that covers at least 95 %.
 
     Claims use this exact interval. The Wilson interval is shorter and covers 95 % on average over shares, but 85 % at
-    the worst share for n = 20 (``benchmarks/coverage.py``). NaN with bounds 0 and 1 if ``n`` is 0.
+    the worst share for n = 20 (``benchmarks/interval_coverage.py``). NaN with bounds 0 and 1 if ``n`` is 0.
 
     Source: Clopper and Pearson 1934.
     """
@@ -95,9 +95,9 @@ def mean(
     """Compute the mean over independent items with its 95 % interval.
 
     Simulated coverage is at least 93 % on normal, exponential and two-point data from n = 20
-    (``benchmarks/coverage.py``). With only two different values, the interval is exact, from their shares. With fewer
-    than 20 values, all equal, or fewer than 5 that differ from the most frequent one, it is exact given ``bounds``, and
-    missing otherwise. In all other cases it is that of :class:`Resampled`.
+    (``benchmarks/interval_coverage.py``). With only two different values, the interval is exact, from their shares.
+    With fewer than 20 values, all equal, or fewer than 5 that differ from the most frequent one, it is exact given
+    ``bounds``, and missing otherwise. In all other cases it is that of :class:`Resampled`.
 
     Args:
         values: (N,), one value per item.
@@ -177,7 +177,7 @@ class Resampled:
     The interval is the hull of two intervals: BCa (Efron 1987), whose ends are taken at the levels of Student's t
     instead of the normal distribution (Hesterberg 2015, arXiv 1411.5279), and Student's interval with the standard
     error of the jackknife. Each alone covers too little on some data: BCa covers 92 % of exponential means at n = 20,
-    Student 91 %, the hull 94 % (``benchmarks/coverage.py``).
+    Student 91 %, the hull 94 % (``benchmarks/interval_coverage.py``).
 
     Attributes:
         value: (...), the statistic of all items.

@@ -5,7 +5,7 @@ interval, over a grid of true shares; medians; ratios of means. An interval that
 all equal, nearly all alike) covers nothing and is not counted: its share stands beside. Two older ways stand beside the
 means: the percentile bootstrap and Student's t.
 
-    python benchmarks/coverage.py --trials 2000 > build/bench/coverage.json
+    python benchmarks/interval_coverage.py --trials 2000 > build/bench/interval_coverage.json
 """
 
 from __future__ import annotations
