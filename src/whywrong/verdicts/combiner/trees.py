@@ -103,7 +103,7 @@ def export_forest(fitted: Any, classes: np.ndarray, count: int) -> Trees:
 
 
 def export_boosted(fitted: Any, classes: np.ndarray, count: int) -> Trees:
-    """Convert fitted boosted trees of scikit-learn to trees whose leaves hold summands of logits.
+    """Convert fitted boosted trees of scikit-learn to trees with summands of logits.
 
     Args:
         fitted: ``HistGradientBoostingClassifier`` of at least three classes, trained without missing values.
