@@ -113,6 +113,9 @@ def test_doctor_names_the_device(gpu, capsys):
 SMALL = {
     "inverted.1": "limit=3",
     "inverted.3": "limit=3",
+    "inverted.2": "limit=2 training=60 epochs=1",
+    "inverted.4": "limit=2",
+    "inverted.5": "limit=12 correct=40 steps=2",
     "inverted.6": "limit=3",
     "interactions.C1": "limit=2 pool=20 steps=4 grid=4 contexts=4 draws=1000",
     "interactions.C2": "limit=2 pool=20 steps=4 grid=4 contexts=4 draws=1000",
@@ -130,6 +133,7 @@ SMALL = {
     "counterfactuals.C6": "limit=2 steps=3",
     "counterfactuals.C7": "components=2 min_images=5 min_carriers=1",
     "counterfactuals.C8": "limit=2 steps=3",
+    **{f"suppression.C{number}": "limit=3 grid=4" for number in (1, 2, 3, 4, 5, 9)},
 }
 
 

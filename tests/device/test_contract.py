@@ -61,6 +61,7 @@ def test_optional_inputs_lie_where_the_images_lie(gpu, method, place):
     masks = torch.zeros(len(x), *x.shape[2:], dtype=torch.bool)
     masks[:, 4:12, 4:12] = True
     given = {"detail": (torch.arange(len(x)) % 2 == 0).to(place), "masks": masks.to(place)}
+    given["fixes"] = torch.full_like(x, math.nan)  # no image has one
     inputs = {name: given[name] for name in method.takes}
     result = contract.run(method, on_gpu("gap", batch_size=5), x, y, keys=keys, **inputs)
     assert set(result.to_arrow()["status"].to_pylist()) != {"refused"}

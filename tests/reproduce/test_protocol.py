@@ -110,7 +110,7 @@ def test_images_without_a_finite_answer_are_not_errors():
 def test_unknown_claims_settings_and_model_counts_are_refused(classifier):
     data = TensorImages(images([0]), torch.tensor([1]))
     with pytest.raises(InputError, match=r"inverted\.1"):
-        run_claim("inverted.2", [classifier], data)
+        run_claim("inverted.7", [classifier], data)
     with pytest.raises(InputError, match=r'nearest: "inverted\.1\.limit"'):
         run_claim("inverted.1", [classifier], data, {"limt": 3})
     with pytest.raises(InputError, match="takes 1 model"):

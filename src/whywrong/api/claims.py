@@ -89,7 +89,7 @@ def reproduce_claims(
         >>> classifier = ww.load_classifier("planted:cnn")
         >>> images = torch.rand(12, 3, 64, 64), torch.arange(12)
         >>> [claim.name for claim in ww.reproduce_claims("inverted", [classifier], images)]
-        ['inverted.1', 'inverted.3', 'inverted.6']
+        ['inverted.1', 'inverted.2', 'inverted.3', 'inverted.4', 'inverted.5', 'inverted.6']
     """
     from whywrong.reproduce.running import run_claims
 

@@ -80,7 +80,8 @@ def whywrong(
       whywrong diagnose MODEL DATA --out RUN       find and explain the errors; the same command resumes
 
     \b
-    MODEL is planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION, FILE.onnx, FILE.toml or FILE.pt2.
+    MODEL is planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION, FILE.onnx, FILE.toml,
+    FILE.pt2 or surrogate:FILE.
     DATA is a folder of class folders, a folder with --manifest, a CSV or Parquet manifest, an .npz file, or
     planted:test, planted:causes and planted:marked, which ship with the package.
 

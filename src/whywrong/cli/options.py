@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 MODEL, DATA, RUN = "The model", "The data", "The run"
 # Written out, as importing the registry takes longer than printing the help; a test compares the two.
-MODEL_HELP = "planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION, FILE.onnx, FILE.toml, FILE.pt2."
+MODEL_HELP = (
+    "planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION, FILE.onnx, FILE.toml, FILE.pt2, "
+    "surrogate:FILE."
+)
 
 ProgressKind = Annotated[str, Option(metavar="KIND", help="How progress is shown: auto, bar, plain, json or none.")]
 

@@ -37,7 +37,9 @@ def test_few_errors_get_no_figure_over_all(tmp_path):
     reports = find_reports(run.meta)
     with Tables(run) as tables:
         summary = summarize_run(tables, reports)
-        assert [report.overview(tables, summary) for report in reports if report.overview] == [[]] * 4
+        overviews = [report.overview for report in reports if report.overview]
+        assert len(overviews) >= 4
+        assert [overview(tables, summary) for overview in overviews] == [[]] * len(overviews)
 
 
 def test_bars_double_and_count_every_error():

@@ -98,7 +98,8 @@ class QueryCall(MethodCall):
     def left(self, rows: Tensor) -> Tensor:
         """Return how many more images (n,) int64 may be asked; none for rows whose status is settled."""
         settled = self.having(Status.REFUSED)
-        settled[list(self._unsent)] = True
+        if self._unsent:
+            settled[rows.new_tensor(list(self._unsent))] = True
         return (self.config.queries - self.queries[rows]).clamp_min(0).masked_fill(settled[rows], 0)
 
     def going_on(self, rows: Tensor, *, flat: bool = False) -> Tensor:
