@@ -163,12 +163,27 @@ def test_labels_without_a_surrogate_walk_along_the_boundary():
 def test_surrogates_that_do_not_fit_are_refused():
     classifier, _ = asked()
     other = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 3)), classes=["a", "b", "c"])
-    with pytest.raises(InputError, match="3 classes, the black box 2"):
+    with pytest.raises(InputError, match="3 classes, the explained classifier 2"):
         run(classifier, surrogate=Surrogate.own(other))
+    turned = Classifier(Linear(weights(), 1.0), classes=["b", "a"])
+    with pytest.raises(InputError, match='class 0 of a surrogate is "b"'):
+        run(classifier, surrogate=Surrogate.own(turned))
     with pytest.raises(AccessError, match="a surrogate needs"):
         run(classifier, surrogate=Surrogate.own(asked()[0]))
     with pytest.raises(InputError, match="at least one model"):
         Surrogate.bank([])
+
+
+def test_a_run_refuses_named_surrogates_before_it_begins():
+    classifier, told = asked()
+    for settings, words in (
+        ({"own": "planted:nope"}, "no shipped net"),
+        ({"bank": ("planted:cnn",)}, "must have the same input size"),
+        ({"distilled": "none.safetensors"}, "none.safetensors"),
+    ):
+        with pytest.raises(InputError, match=words):
+            BlackBoxConfig(**settings).check_models(classifier, (3, SIDE, SIDE))
+    assert told.asked == 0
 
 
 def test_an_endpoint_is_asked_exactly_as_often_as_its_ledger_says(tmp_path):

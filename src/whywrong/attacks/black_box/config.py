@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from whywrong.attacks.surrogates.named import named_surrogate
 from whywrong.core.config import check_radius
 from whywrong.core.errors import InputError
+from whywrong.models.classifier import Classifier
 
 Tail = Literal["auto", "none"]
 
@@ -78,6 +80,19 @@ class BlackBoxConfig:
             raise InputError(f"tail must be one of auto, none, got {self.tail!r}")
         if sum(map(bool, (self.own, self.bank, self.distilled))) > 1:
             raise InputError("own, bank and distilled are tiers that are never merged; name models of one of them")
+
+    def check_models(self, classifier: Classifier, shape: tuple[int, int, int]) -> None:
+        """Refuse a named surrogate that does not fit ``classifier``.
+
+        ``classifier`` takes images (C, H, W). A run calls this before it computes anything.
+
+        Raises:
+            InputError, AccessError, ModelError: A model is unknown or cannot be loaded, or as for
+                :meth:`whywrong.attacks.surrogates.models.Surrogate.check`.
+        """
+        surrogate = named_surrogate(self.own, self.bank, self.distilled, classifier)
+        if surrogate is not None:
+            surrogate.check(classifier, shape)
 
     @property
     def tier(self) -> str:

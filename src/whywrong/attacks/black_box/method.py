@@ -71,7 +71,7 @@ def black_box(
         surrogate = named_surrogate(config.own, config.bank, config.distilled, classifier)
     if surrogate is not None:
         channels, height, width = x.shape[1:]
-        surrogate.check(None if classifier.classes is None else classifier.num_classes, (channels, height, width))
+        surrogate.check(classifier, (channels, height, width))
     memory = AnswerMemory()
     settings = QueryConfig(eps=config.eps, queries=config.queries, confirm=config.confirm, ask_again=0)
     with QueryCall(

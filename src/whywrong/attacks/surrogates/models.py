@@ -13,6 +13,7 @@ from whywrong.core.access import Access
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError
 from whywrong.core.input_spec import InputSpec
+from whywrong.models.agreement import check_classes_agree
 from whywrong.models.classifier import Classifier
 from whywrong.models.surrogates.files import SurrogateCard, read_surrogate, write_surrogate
 from whywrong.models.surrogates.nets import Ensemble
@@ -89,15 +90,15 @@ class Surrogate:
         write_surrogate(Path(path), self.module, self.card)
         return Path(path)
 
-    def check(self, classes: int | None, shape: tuple[int, int, int]) -> None:
+    def check(self, black_box: Classifier, shape: tuple[int, int, int]) -> None:
         """Check that the models fit a black box.
 
         Args:
-            classes: Number of classes of the black box; None if it is not known yet.
+            black_box: The black box; classes that it does not know yet are not compared.
             shape: (C, H, W) of the images.
 
         Raises:
-            InputError: A model has other classes or another input size.
+            InputError: A model has other classes, in number, name or order, or another input size.
             AccessError: A model grants no gradients.
         """
         for model in self.models:
@@ -108,5 +109,4 @@ class Surrogate:
                     f"a surrogate takes images of {spec.channels} x {spec.height} x {spec.width}, the black box those "
                     f"of {' x '.join(map(str, shape))}: it must have the same input size"
                 )
-            if classes is not None and model.classes is not None and len(model.classes) != classes:
-                raise InputError(f"a surrogate has {len(model.classes)} classes, the black box {classes}")
+            check_classes_agree(black_box, model, "a surrogate")

@@ -31,10 +31,10 @@ from torch import Tensor
 from whywrong.core.access import Access
 from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform
-from whywrong.explain.counterfactuals.guidance import check_classes_agree, check_inputs_agree, same_classifier
 from whywrong.explain.counterfactuals.objectives import ClassObjective, log_probability
 from whywrong.explain.counterfactuals.solvers.domain import Domain
 from whywrong.explain.counterfactuals.solvers.maximize import maximize
+from whywrong.models.agreement import check_classes_agree, check_inputs_agree, same_classifier
 from whywrong.models.classifier import Classifier
 
 ControlKind = Literal["none", "permuted", "paired", "plain_counterfactuals"]
