@@ -113,7 +113,7 @@ def test_doctor_names_the_device(gpu, capsys):
 SMALL = {
     "inverted.1": "limit=3",
     "inverted.3": "limit=3",
-    "inverted.2": "limit=2 training=60 epochs=1",
+    "inverted.2": "limit=2 own=planted:vit",
     "inverted.4": "limit=2",
     "inverted.5": "limit=12 correct=40 steps=2",
     "inverted.6": "limit=3",

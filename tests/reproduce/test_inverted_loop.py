@@ -66,6 +66,11 @@ def test_a_surrogate_is_distilled_where_none_is_named_and_the_white_box_is_compa
     assert max(result.samples["queries"]) <= 4
 
 
+def test_too_few_images_for_a_surrogate_are_refused_with_the_remedy():
+    with pytest.raises(InputError, match=r"at least 20 correctly .* hold \d+; give more images, or name a model"):
+        run_claim("inverted.2", [black_box()], data(12))
+
+
 def test_pools_depend_on_ids_and_seed_and_hold_correct_images_only():
     images, classifier = data(), black_box()
     one, labels = correct_images(classifier, images, 20, seed=0)

@@ -146,6 +146,11 @@ def surrogate_suffices(models: Sequence[Classifier], data: LabelledImages, confi
 
 def _distil(classifier: Classifier, data: LabelledImages, config: BlackBoxClaimConfig) -> Surrogate:
     images, _ = correct_images(classifier, data, config.training, config.seed)
+    if len(images) < FEWEST:
+        raise InputError(
+            f"a surrogate is trained on at least {FEWEST} correctly classified images, the data hold {len(images)}; "
+            "give more images, or name a model with own, bank or distilled"
+        )
     settings = DistilConfig(epochs=config.epochs, labels_only=config.labels_only, seed=config.seed)
     return distil(classifier, images.to(classifier.device), config=settings)
 
