@@ -97,6 +97,12 @@ class Geometry:
         )
 
     @property
+    def crop_share(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height of the region that the model sees, as shares of the photograph."""
+        across, down = self.resized_width, self.resized_height
+        return self.left / across, self.top / down, self.input_width / across, self.input_height / down
+
+    @property
     def windowed(self) -> bool:
         """Whether only the crop window is resampled, because the photograph is a very long strip."""
         return self.resized_width * self.resized_height > MAX_RESIZED_PIXELS

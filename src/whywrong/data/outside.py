@@ -13,7 +13,7 @@ VIEWS = 5
 """The whole photograph, and windows of the crop's size at its four corners."""
 
 
-def outside_views(items: Sequence[LoadedItem]) -> tuple[np.ndarray, np.ndarray]:
+def outside_views(items: Sequence[LoadedItem], *, corners: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Make views that show what the model's crop cuts off.
 
     The first view is the whole photograph, stretched to the input; the others are windows of the size of the crop at
@@ -21,12 +21,13 @@ def outside_views(items: Sequence[LoadedItem]) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         items: N items of one model input, at least one, with their photographs.
+        corners: Whether the views at the corners are made.
 
     Returns:
-        (N, 5, C, H, W) uint8, and (N,) bool, whether the photograph extends beyond the crop and is not reduced; the
-        views of the others are zero.
+        (N, V, C, H, W) uint8, five views or one; and (N,) bool, whether the photograph extends beyond the
+        crop and is not reduced; the views of the others are zero.
     """
-    views = np.zeros((len(items), VIEWS, *items[0].pixels.shape), np.uint8)
+    views = np.zeros((len(items), VIEWS if corners else 1, *items[0].pixels.shape), np.uint8)
     there = np.zeros(len(items), bool)
     for row, item in enumerate(items):
         geometry = item.geometry
@@ -36,7 +37,7 @@ def outside_views(items: Sequence[LoadedItem]) -> tuple[np.ndarray, np.ndarray]:
         whole = replace(
             geometry, resized_width=geometry.input_width, resized_height=geometry.input_height, left=0, top=0
         )
-        corners = [replace(geometry, left=left, top=top) for top in (0, bottom) for left in (0, right)]
-        views[row] = [view.to_input(item.image) for view in (whole, *corners)]
+        windows = [replace(geometry, left=left, top=top) for top in (0, bottom) for left in (0, right)]
+        views[row] = [view.to_input(item.image) for view in (whole, *(windows if corners else ()))]
         there[row] = True
     return views, there

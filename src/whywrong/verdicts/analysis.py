@@ -23,6 +23,7 @@ from whywrong.verdicts.decide import Verdict, decide
 from whywrong.verdicts.groups import Group
 from whywrong.verdicts.measure import Measures, last_layer_of
 from whywrong.verdicts.measured import Measured
+from whywrong.verdicts.natural.cut_group import cut_group
 from whywrong.verdicts.natural.step import with_natural_rules
 from whywrong.verdicts.result import VerdictResult
 from whywrong.verdicts.stages.copies import with_shared_sources
@@ -99,7 +100,11 @@ class _Analysis:
         verdicts = decide(state, of_errors, _helpers_agree(state.measured))
         groups = self._groups(first, cases, state, reference, tests)
         verdicts = groups.support(verdicts, state, tests, self.config.seed)
-        verdicts, passes = with_natural_rules(self.context, cascade, state, cases, verdicts, self.predictions.names)
+        names = self.predictions.names
+        verdicts, findings, passes = with_natural_rules(self.context, cascade, state, cases, verdicts, names)
+        cut = cut_group(findings, cases, groups.groups, int(self.predictions.wrong.sum()))
+        if cut:
+            groups = groups.joined(cut, self._advice("advice on crops", cut, state, reference))
         reference = replace(reference, passes=reference.passes + passes)
         if state.prediction:
             last = state.prediction[max(state.prediction)]
@@ -117,10 +122,12 @@ class _Analysis:
         tested, outcomes = test_groups(found, tests, self.config.seed)
         advice: dict[int, list[Advice]] = {}
         if len(reference.measured):
-            advice = self._advice(tested, state, reference)
+            advice = self._advice("advice", tested, state, reference)
         return TestedGroups.of(tested, outcomes, advice)
 
-    def _advice(self, groups: Sequence[Group], state: State, reference: Reference) -> dict[int, list[Advice]]:
+    def _advice(
+        self, step: str, groups: Sequence[Group], state: State, reference: Reference
+    ) -> dict[int, list[Advice]]:
         errors, correct = state.measured, reference.measured
         run = Run(
             errors=errors,
@@ -137,7 +144,7 @@ class _Analysis:
             at: (group.cause, [place[item] for item in group.members if item in place])
             for at, group in enumerate(groups)
         }
-        return advice_on_groups(self.context, run, members)
+        return advice_on_groups(self.context, step, run, members)
 
     @property
     def _shape(self) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ from whywrong.core.randomness import row_keys
 from whywrong.data.batches import load_images
 from whywrong.models.classifier import Classifier
 from whywrong.verdicts.advice import Advice, advise
+from whywrong.verdicts.advice.actions import _smaller
 from whywrong.verdicts.advice.marks import cover_boxes, find_templates, matches
 from whywrong.verdicts.advice.measure import split_halves
 from whywrong.verdicts.advice.pictures import Pictures, make_pictures
@@ -231,3 +232,48 @@ def test_nothing_is_advised_for_shuffled_errors(stickers):
     )
     for cause in ("spurious", "shift"):
         assert not any(found.advised for found in advise(classifier, shuffled, reference, cause))
+
+
+def cropped(x: Tensor, y: int, predicted: int, name: str, beyond: float) -> Pictures:
+    """Pictures that are the middle half of photographs whose rest has one brightness."""
+    whole = torch.full_like(x, beyond)
+    whole[..., 8:24, 8:24] = torch.nn.functional.avg_pool2d(x, 2)
+    return pictures(x, y, predicted, name, whole=whole, crop=torch.tensor([0.25, 0.25, 0.5, 0.5]).expand(len(x), 4))
+
+
+def bright(x: Tensor) -> Tensor:
+    return 0.5 - x.mean((1, 2, 3))  # class 0 is bright
+
+
+def test_the_whole_photograph_mends_what_the_crop_cut_off_and_a_smaller_crop_does_not():
+    errors = cropped(texture(N, 0), 0, 1, "e", beyond=1.0)
+    reference = cropped(texture(R, 1) + 0.4, 0, 0, "r", beyond=1.0)
+    found = {(one.action, one.arm): one for one in advise(of(bright), errors, reference, "occluded")}
+    assert found["see the whole", "action"].mended == 12
+    assert found["see the whole", "sham"].mended == 0
+    assert found["see the whole", "action"].advised
+    assert found["see the whole", "action"].negative_flips == 0
+
+
+def test_a_whole_photograph_without_anything_new_mends_nothing():
+    errors = cropped(texture(N, 0), 0, 1, "e", beyond=0.4)
+    reference = cropped(texture(R, 1) + 0.4, 0, 0, "r", beyond=1.0)
+    found = {(one.action, one.arm): one for one in advise(of(bright), errors, reference, "occluded")}
+    assert found["see the whole", "action"].mended == 0
+    assert not any(one.advised for one in found.values())
+
+
+def test_photographs_of_which_the_model_sees_everything_have_no_such_action():
+    x = texture(N, 0)
+    errors = pictures(x, 0, 1, "e", whole=torch.full_like(x, torch.nan))
+    reference = pictures(texture(R, 1) + 0.4, 0, 0, "r")
+    assert {one.action for one in advise(of(bright), errors, reference, "occluded")} <= {"crop to the content"}
+
+
+def test_the_sham_of_the_whole_photograph_shows_the_crop_as_small_and_its_mirror_image_around():
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+    images = pictures(x, 0, 1, "e", crop=torch.tensor([[0.25, 0.25, 0.5, 0.5], [0.0, 0.0, 1.0, 1.0]]))
+    small = _smaller(images)
+    assert torch.allclose(small[1], x[1], atol=1e-5)
+    assert torch.allclose(small[0, :, 8:24, 8:24], torch.nn.functional.avg_pool2d(x[:1], 2)[0], atol=1e-5)
+    assert torch.allclose(small[0, :, 8:24, 7], small[0, :, 8:24, 8], atol=1e-5)

@@ -50,7 +50,7 @@ def test_views_equal_to_the_image_gain_nothing(net: Classifier, asked: tuple[Ten
     without, fewer, _ = map_signs(net, x, y, logits)
     assert (forwards - fewer).tolist() == [VIEWS] * 3
     assert without[:, PLACE["whole_gain"]].isnan().all()
-    assert torch.equal(without[:, :3], values[:, :3])
+    assert torch.equal(without[:, :5], values[:, :5])
 
 
 def test_a_view_gains_what_its_margin_is_smaller(net: Classifier, asked: tuple[Tensor, Tensor, Tensor]):
@@ -102,3 +102,23 @@ def test_maps_that_do_not_add_up_to_the_logits_only_say_whether_they_are_alike()
     values, _, _ = map_signs(net, x, y, logits, x[:, None].repeat(1, VIEWS, 1, 1, 1))
     assert values[:, PLACE["maps_alike"]].isfinite().all()
     assert values[:, 1:].isnan().all()
+
+
+def test_a_part_that_is_not_asked_for_costs_nothing(net: Classifier, asked: tuple[Tensor, Tensor, Tensor]):
+    x, y, logits = asked
+    views = x[:, None].repeat(1, VIEWS, 1, 1, 1)
+    everything, passes, _ = map_signs(net, x, y, logits, views)
+    place = everything[:, [PLACE["label_down"], PLACE["label_across"]]]
+    assert everything.isfinite().all()
+    assert passes.tolist() == [1 + 2 + VIEWS] * 3
+    of_maps = ("maps_alike", "label_at_border", "label_down", "label_across")
+    for parts, outside, where, cost, names in (
+        (("maps", "whole"), views[:, :1], None, 2, (*of_maps, "whole_gain")),
+        (("enlarged",), None, place, 2, ("label_enlarged",)),
+        (("corners",), views, place, VIEWS - 1, ("outward_gain",)),
+    ):
+        values, forwards, _ = map_signs(net, x, y, logits, outside, parts, where)
+        assert forwards.tolist() == [cost] * 3
+        assert [name for name in MAP_SIGNS if values[:, PLACE[name]].isfinite().all()] == list(names)
+        known = values.isfinite()
+        assert torch.allclose(values[known], everything[known], atol=1e-4)

@@ -9,7 +9,13 @@ import pytest
 
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.natural.maps import MAP_SIGNS
-from whywrong.verdicts.natural.rules import FEWEST_REFERENCE, comparable, natural_findings
+from whywrong.verdicts.natural.rules import (
+    FEWEST_REFERENCE,
+    comparable,
+    natural_findings,
+    possible_findings,
+    undecided,
+)
 
 SIGNS = ("label_in_top5", "survival_label", "flat_share", *MAP_SIGNS)
 CLASSES = 60
@@ -30,6 +36,8 @@ def images(n: int, seed: int, helpers: int = 0) -> Measured:
         "flat_share": rng.beta(2, 8, n),
         "maps_alike": rng.uniform(-0.2, 1, n),
         "label_at_border": rng.beta(2, 8, n),
+        "label_down": rng.uniform(0, 1, n),
+        "label_across": rng.uniform(0, 1, n),
         "label_enlarged": rng.choice([0, 0.5, 1], n, p=[0.8, 0.1, 0.1]),
         "whole_gain": rng.normal(0, 1, n),
         "outward_gain": rng.normal(0.7, 1, n),
@@ -211,3 +219,36 @@ def test_every_text_can_be_filled_with_class_names():
     for one in said:
         for text in (one.sentence, *one.for_text, *one.against_text):
             assert "{" not in text.format(label="a", predicted="b")
+
+
+def hidden(measured: Measured, known: dict[str, np.ndarray]) -> Measured:
+    """Forget signs of all images but those named."""
+    signs = measured.signs.copy()
+    for name, rows in known.items():
+        away = np.ones(len(measured), bool)
+        away[rows] = False
+        signs[away, SIGNS.index(name)] = np.nan
+    return replace(measured, signs=signs)
+
+
+def test_rules_say_the_same_if_the_costly_signs_are_measured_only_where_a_rule_may_still_speak():
+    everything = images(400, 3)
+    for row in range(0, 400, 4):
+        everything = close(everything, row, lead=0.5)
+    possible = possible_findings(everything, REFERENCE)
+    survived = {"label_in_top5": possible, "survival_label": possible}
+    wanted = undecided(hidden(everything, survived), REFERENCE)
+    lazy = hidden(everything, survived | {"label_enlarged": wanted["enlarged"], "outward_gain": wanted["corners"]})
+    found, expected = natural_findings(lazy, REFERENCE), natural_findings(everything, REFERENCE)
+    assert [(one.kind, one.for_text, one.against_text) if one else None for one in found] == [
+        (one.kind, one.for_text, one.against_text) if one else None for one in expected
+    ]
+    assert {"alike classes", "cut", "something else in the picture"} <= {one.kind for one in expected if one}
+    assert len(possible) < 400
+    assert max(len(rows) for rows in wanted.values()) < 120
+
+
+def test_without_a_reference_no_further_sign_is_asked_for():
+    few = REFERENCE.at(np.arange(FEWEST_REFERENCE - 1))
+    assert undecided(quiet_errors(), few) == {}
+    assert len(possible_findings(quiet_errors(), few)) == 0

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
+from whywrong.core.access import Access
 from whywrong.core.randomness import keyed_uniform
 from whywrong.explain.edits import EDITS, crop_around
 from whywrong.explain.interventions.boxes import content_box
@@ -27,6 +29,7 @@ _VOTES = ("noise 6/255 a", "noise 6/255 b", "jpeg 85", "jpeg 60", "tv 0.06")
 _WIDER = (0.0, 1 / 32, 1 / 16, 1 / 8)  # shares of the side by which a covered box is widened
 _DRAW = 77  # number of the random draw of the abstaining sham
 _CONTENT = (1.0, 1.25, 1.5)  # sides of a crop, in sides of the content box
+_WHOLE = (0.5, 1.0)  # weight of the whole photograph beside the crop
 
 # Answers (n,) of a model to images, after an action or its sham.
 Answer = Callable[[Pictures], Tensor]
@@ -161,6 +164,38 @@ def _fit_crop(classifier: Classifier, errors: Pictures, reference: Pictures, res
     )
 
 
+def _fit_whole(classifier: Classifier, errors: Pictures, reference: Pictures, restoration: str) -> Arms | None:
+    """Predict from the whole photograph, alone or with the crop, as mends most; the sham adds nothing to the crop."""
+    del restoration
+    if not bool(errors.whole.isfinite().any()):
+        return None
+
+    def answered(images: Pictures, share: float, sham: bool) -> Tensor:
+        beyond = _smaller(images) if sham else images.whole
+        there = images.whole.isfinite().flatten(1).all(1)
+        seen = torch.where(there[:, None, None, None], beyond, images.x)
+        if share == 1:
+            return classifier.predict(seen)
+        return (share * classifier.logits(seen) + (1 - share) * classifier.logits(images.x)).argmax(1)
+
+    shares = _WHOLE if classifier.access >= Access.SCORES else (1.0,)
+    answers = [lambda images, share=share: answered(images, share, sham=False) for share in shares]
+    share = shares[_most_right(classifier, answers, errors, reference)]
+    return Arms(lambda images: answered(images, share, sham=False), lambda images: answered(images, share, sham=True))
+
+
+def _smaller(images: Pictures) -> Tensor:
+    """Show the crop as small as it is in the whole photograph, its mirror image around it; (N, C, H, W)."""
+    height, width = images.x.shape[2:]
+    left, top, across, down = (part[:, None] for part in images.crop.nan_to_num(nan=1.0).unbind(1))
+    steps = [(torch.arange(side, device=images.x.device) + 0.5) / side for side in (width, height)]
+    columns, rows = 2 * (steps[0] - left) / across - 1, 2 * (steps[1] - top) / down - 1
+    grid = torch.stack([columns[:, None].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)], dim=3).to(
+        images.x
+    )
+    return grid_sample(images.x, grid, padding_mode="reflection", align_corners=False)
+
+
 def _fit_abstention(classifier: Classifier, errors: Pictures, reference: Pictures, restoration: str) -> Arms | None:
     """Abstain on images more unusual than 98 % of the correct ones; the sham abstains as often, at random."""
     del classifier, restoration
@@ -195,12 +230,14 @@ def _best_of(
 def _most_gained(
     classifier: Classifier, changes: Sequence[Callable[[Pictures], Tensor]], errors: Pictures, reference: Pictures
 ) -> int:
+    answers = [lambda part, change=change: classifier.predict(change(part)) for change in changes]
+    return _most_right(classifier, answers, errors, reference)
+
+
+def _most_right(classifier: Classifier, answers: Sequence[Answer], errors: Pictures, reference: Pictures) -> int:
     gains = []
-    for change in changes:
-        mended, kept = (
-            in_batches(classifier, images, lambda part, change=change: classifier.predict(change(part))) == images.y
-            for images in (errors, reference)
-        )
+    for answer in answers:
+        mended, kept = (in_batches(classifier, images, answer) == images.y for images in (errors, reference))
         gains.append(int(mended.sum()) + int(kept.sum()))
     return gains.index(max(gains))
 
@@ -226,6 +263,7 @@ _ALL: tuple[Action, ...] = (
     Action("cover the mark", "spurious", "Cover the recurring mark before classification", _fit_cover),
     Action("vote", "adversarial", "Predict by a vote over five slightly changed copies", _fit_vote),
     Action("crop to the content", "occluded", "Enlarge the part of the picture that has content", _fit_crop),
+    Action("see the whole", "occluded", "Classify the whole photograph beside the crop", _fit_whole),
     Action(
         "abstain", "confusion", "Abstain where the decision is closer than in 98 % of correct images", _fit_abstention
     ),

@@ -22,6 +22,9 @@ class Pictures:
         boxes: (N, 4) float32, left, top, width, height of a suspected mark as shares of the image; NaN if unknown.
         level: (N,) float32, how unusual the image is in what its group shares, as the strength of a damage or the
             distance from all correct images; NaN if unknown.
+        whole: (N, C, H, W), float32, the whole photographs; NaN where the model sees all of it;
+            (N, 0, 0, 0) if they are unknown.
+        crop: (N, 4) float32, left, top, width, height of what the model sees as shares of the whole photograph.
     """
 
     x: Tensor
@@ -31,6 +34,8 @@ class Pictures:
     keys: Tensor
     boxes: Tensor
     level: Tensor
+    whole: Tensor
+    crop: Tensor
 
     def __len__(self) -> int:
         return len(self.y)
@@ -54,8 +59,10 @@ def make_pictures(
     *,
     boxes: Tensor | None = None,
     level: Tensor | None = None,
+    whole: Tensor | None = None,
+    crop: Tensor | None = None,
 ) -> Pictures:
-    """Make images of which boxes or levels may be unknown."""
+    """Make images of which boxes, levels or whole photographs may be unknown."""
     nothing = x.new_full((len(x), 4), torch.nan)
     return Pictures(
         x=x,
@@ -65,4 +72,6 @@ def make_pictures(
         keys=keys,
         boxes=nothing if boxes is None else boxes,
         level=nothing[:, 0] if level is None else level,
+        whole=x.new_zeros(len(x), 0, 0, 0) if whole is None else whole,
+        crop=nothing if crop is None else crop,
     )

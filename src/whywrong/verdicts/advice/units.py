@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from whywrong.core.randomness import item_keys
+from whywrong.data.outside import outside_views
 from whywrong.data.sources.base import Entry
 from whywrong.explain.analysis import AnalysisContext, AnalysisWorker
 from whywrong.verdicts.advice.actions import ACTIONS
@@ -104,19 +105,20 @@ class Run:
 
 
 def advice_on_groups(
-    context: AnalysisContext, run: Run, groups: Mapping[int, tuple[str, Sequence[int]]]
+    context: AnalysisContext, step: str, run: Run, groups: Mapping[int, tuple[str, Sequence[int]]]
 ) -> dict[int, list[Advice]]:
     """Measure the actions against the causes of groups, in stored units.
 
     Args:
         context: Of the analysis.
+        step: Name of the step.
         run: The errors and the correct images.
         groups: Cause and rows of the errors of each group, by its number.
 
     Returns:
         Arms by the number of the group; groups without an action that could be fitted are missing.
     """
-    parts = context.over("advice", measure_advice, plan_advice(run, groups), settings=())
+    parts = context.over(step, measure_advice, plan_advice(run, groups), settings=())
     return {part.group: list(part.arms) for part in parts if part.arms}
 
 
@@ -147,7 +149,8 @@ def plan_advice(run: Run, groups: Mapping[int, tuple[str, Sequence[int]]]) -> li
 
 def measure_advice(worker: AnalysisWorker, unit: AdviceUnit) -> AdvicePart:
     """Measure the actions for the errors of a unit that can be read."""
-    errors, correct = (_load(worker, images, unit.seed) for images in (unit.errors, unit.correct))
+    whole = unit.cause == "occluded"
+    errors, correct = (_load(worker, images, unit.seed, whole=whole) for images in (unit.errors, unit.correct))
     if errors is None or correct is None:
         return AdvicePart(unit.group, ())
     arms = advise(
@@ -182,13 +185,21 @@ def _images(
     )
 
 
-def _load(worker: AnalysisWorker, images: AdviceImages, seed: int) -> Pictures | None:
-    """Return the images that can be read, on the device of the classifier; None if there are none."""
+def _load(worker: AnalysisWorker, images: AdviceImages, seed: int, *, whole: bool) -> Pictures | None:
+    """Return the images that can be read, on the device of the classifier; None if there are none.
+
+    With ``whole``, they come with the whole photographs of which the model sees a crop.
+    """
     place = {entry.item_id: row for row, entry in enumerate(images.entries)}
-    parts, kept = [], []
+    parts, kept, wholes, crops = [], [], [], []
     for batch in worker.batches(images.entries, images.images):
         parts.append(batch.x)
         kept += [place[item.entry.item_id] for item in batch.items]
+        if whole and batch.items:
+            views, there = outside_views(batch.items, corners=False)
+            wholes.append(torch.from_numpy(views[:, 0]).float() / 255)
+            wholes[-1][torch.from_numpy(~there)] = torch.nan
+            crops.append(torch.tensor([item.geometry.crop_share for item in batch.items], dtype=torch.float32))
     if not kept:
         return None
     device, rows = worker.classifier.device, np.array(kept)
@@ -198,7 +209,10 @@ def _load(worker: AnalysisWorker, images: AdviceImages, seed: int) -> Pictures |
     )
     sources = tuple(images.sources[row] for row in kept)
     x = torch.cat(parts).to(device)
-    return make_pictures(x, y, predicted, sources, keys.to(device), boxes=boxes, level=level)
+    known = {"boxes": boxes, "level": level}
+    if whole:
+        known |= {"whole": torch.cat(wholes).to(device), "crop": torch.cat(crops).to(device)}
+    return make_pictures(x, y, predicted, sources, keys.to(device), **known)
 
 
 def _levels(cause: str, restoration: str, run: Run) -> tuple[np.ndarray, np.ndarray]:

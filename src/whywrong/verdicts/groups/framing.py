@@ -9,12 +9,11 @@ from whywrong.verdicts.groups.group import Group, Words
 from whywrong.verdicts.groups.rows import Rows
 
 _FEWEST_RIGHT = 50  # correct images from which quantiles are taken
-_GAIN = 0.95  # quantile of correct images with the runner-up as label
 _CUT = 0.25  # share of the object's box outside the crop
 _AWAY = 0.1  # largest share of the evidence that is inside the object's box, relative to the box's share of the image
 _SMALL = 0.02  # quantile of the object's share of the image
 
-_CUT_OFF = Words(
+CUT_OFF = Words(
     kind="cut_off",
     cause="occluded",
     action="Classify the whole photograph, or crop around the object instead of the centre.",
@@ -28,36 +27,19 @@ _TINY = Words(kind="tiny", cause="occluded", action="Crop around the object, or 
 
 
 def cut_off(rows: Rows) -> list[Group]:
-    """Find errors whose object lies partly outside the crop that the model sees.
-
-    With boxes, at least a quarter of the box must lie outside. Without, the whole photograph, and a window of the
-    crop's size at one of its corners, must both lower the prediction's lead more than in 95 % of the correct images,
-    whose label is the runner-up. (ours)
+    """Find errors with at least a quarter of the object's box outside the crop that the model sees.
 
     Returns:
-        One group, those that gain most first, or none.
+        One group, those with least of the object inside first, or none.
     """
     wrong = rows.wrong
-    outside = _outside_crop(rows)
-    by_box = np.nan_to_num(outside[wrong]) >= _CUT
-    by_views, gain = _by_views(rows)
-    chosen = by_box | by_views
-    if not chosen.any():
+    outside = np.nan_to_num(_outside_crop(rows)[wrong])
+    chosen = np.flatnonzero(outside >= _CUT)
+    if not len(chosen):
         return []
-    order = np.lexsort((-np.nan_to_num(outside[wrong]), -gain))
-    members = wrong[order][chosen[order]]
-    reason = "at least a quarter of its box lies outside."
-    if by_views.any():
-        reason = "the whole photograph, and a view towards one of its corners, speak for the label."
-    return [
-        _CUT_OFF.group(
-            rows,
-            members,
-            "cut off by the crop",
-            f"{{count}} may show an object that the crop cuts off: {reason}",
-            statistics={"by_box": int(by_box.sum()), "by_views": int(by_views.sum())},
-        )
-    ]
+    members = wrong[chosen[np.argsort(-outside[chosen], kind="stable")]]
+    sentence = "{count} show an object that the crop cuts off: at least a quarter of its box lies outside."
+    return [CUT_OFF.group(rows, members, "cut off by the crop", sentence)]
 
 
 def outside_object(rows: Rows) -> list[Group]:
@@ -108,18 +90,6 @@ def tiny(rows: Rows) -> list[Group]:
             statistics={"limit": limit},
         )
     ]
-
-
-def _by_views(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return which errors (E,) are cut off by their views, and the smaller gain of each, 0 if unknown."""
-    wrong = rows.wrong
-    known = rows.known("whole_gain") & rows.known("outward_gain")
-    right = rows.right[known[rows.right]]
-    if len(right) < _FEWEST_RIGHT or not known[wrong].any():
-        return np.zeros(len(wrong), bool), np.zeros(len(wrong))
-    gains = np.nan_to_num(np.stack([rows.whole_gain, rows.outward_gain], 1))
-    raised = gains[wrong] > np.maximum(np.quantile(gains[right], _GAIN, axis=0), 0)
-    return known[wrong] & raised.all(1), np.where(known[wrong], gains[wrong].min(1), 0)
 
 
 def _outside_crop(rows: Rows) -> np.ndarray:

@@ -36,9 +36,6 @@ class Rows:
             of the Laplacian; NaN if unknown.
         object_box: (N, 4) float32, left, top, right, bottom of the labelled object as shares of the model's input;
             less than 0 or more than 1 outside the crop.
-        whole_gain: (N,) float32, logits by which the whole photograph, beyond the model's crop, lowers the lead of the
-            prediction over the label. For correct images, the label is the runner-up.
-        outward_gain: (N,) float32, the same for the best window of the crop's size at a corner of the photograph.
         input_evidence: (N, G, G) float32, evidence for the prediction over the model's input.
     """
 
@@ -55,8 +52,6 @@ class Rows:
     pictures: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.uint8))
     sharpness: np.ndarray = field(default_factory=lambda: _none(0))
     object_box: np.ndarray = field(default_factory=lambda: _none(0, 4))
-    whole_gain: np.ndarray = field(default_factory=lambda: _none(0))
-    outward_gain: np.ndarray = field(default_factory=lambda: _none(0))
     input_evidence: np.ndarray = field(default_factory=lambda: _none(0, 0, 0))
 
     def __post_init__(self) -> None:
@@ -101,4 +96,4 @@ class Rows:
         )
 
 
-_OPTIONAL = ("features", "pictures", "sharpness", "object_box", "whole_gain", "outward_gain", "input_evidence")
+_OPTIONAL = ("features", "pictures", "sharpness", "object_box", "input_evidence")

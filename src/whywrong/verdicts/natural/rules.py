@@ -15,10 +15,14 @@ import numpy as np
 
 from whywrong.core.matching import match_nearest
 from whywrong.verdicts.measured import Measured
+from whywrong.verdicts.natural.maps import CORNERS, ENLARGED
 
 FEWEST_REFERENCE = 50
 FEWEST_CLASSES = 50  # the rules were chosen on 1,000 classes; among few, one of the five best is no close class
 PLACEHOLDER_SHARE = 0.995  # quantile of the similarity to images of other classes
+_CLOSE = 0.5  # quantile of the margin
+_APART, _ALIKE = 0.15, 0.25  # quantiles of the correlation of both maps
+_AT_BORDER, _USUAL, _RARE = 0.9, 0.75, 0.98  # quantiles of evidence at the border, and of what a wider view gains
 _TINY = 1e-9
 
 
@@ -84,6 +88,47 @@ def comparable(errors: Measured, reference: Measured) -> np.ndarray:
     return known[match_nearest(asked[np.isfinite(asked)], margin[known], wanted)]
 
 
+def possible_findings(errors: Measured, reference: Measured) -> np.ndarray:
+    """Choose the errors of which a rule may still speak, so that it needs to know which small changes they survive.
+
+    Args:
+        errors: N errors, measured with ``parts=(MAPS, WHOLE)``.
+        reference: Correct images, measured whole.
+
+    Returns:
+        Rows (n,) int64.
+    """
+    if len(reference) < FEWEST_REFERENCE or not len(errors):
+        return np.zeros(0, np.int64)
+    signs = _Signs(errors, reference)
+    close = signs.all("margin") <= signs.quantile("margin", _CLOSE)
+    alike = signs.all("maps_alike") >= signs.quantile("maps_alike", _ALIKE)
+    apart = signs.all("maps_alike") <= signs.quantile("maps_alike", _APART)
+    wider = signs.all("whole_gain") >= signs.quantile("whole_gain", _USUAL)
+    return np.flatnonzero((close & alike) | apart | wider)
+
+
+def undecided(errors: Measured, reference: Measured) -> dict[str, np.ndarray]:
+    """Choose the errors of which a rule still needs more than maps and the whole photograph.
+
+    Args:
+        errors: N errors, measured with ``parts=(MAPS, WHOLE)``.
+        reference: Correct images, measured whole.
+
+    Returns:
+        Rows (n,) int64 by part of :data:`whywrong.verdicts.natural.maps.PARTS`.
+    """
+    if len(reference) < FEWEST_REFERENCE or not len(errors):
+        return {}
+    signs = _Signs(errors, reference)
+    apart = signs.all("maps_alike") <= signs.quantile("maps_alike", _APART)
+    raised = signs.all("whole_gain") > signs.quantile("whole_gain", _RARE)
+    never = signs.all("survival_label") == 0
+    cut = np.array([_at_border(signs, row) for row in range(len(errors))])
+    told = np.array([_confusion(signs, row) is not None for row in range(len(errors))])
+    return {ENLARGED: np.flatnonzero(apart & ~cut), CORNERS: np.flatnonzero(raised & never & ~told)}
+
+
 class _Signs:
     """Signs of the errors, and their quantiles over correct images of equal margin."""
 
@@ -93,7 +138,10 @@ class _Signs:
         self._quantiles: dict[tuple[str, float], float] = {}
 
     def value(self, name: str, row: int) -> float:
-        return float(self._all(self.errors, name)[row])
+        return float(self.all(name)[row])
+
+    def all(self, name: str) -> np.ndarray:
+        return self._all(self.errors, name)
 
     def quantile(self, name: str, share: float) -> float:
         """Return a quantile over the correct images; NaN if fewer than 50 have the sign."""
@@ -167,8 +215,8 @@ def _placeholders(errors: Measured, reference: Measured) -> list[NaturalFinding 
 
 def _confusion(signs: _Signs, row: int) -> NaturalFinding | None:
     top, margin, alike = (signs.value(name, row) for name in ("label_in_top5", "margin", "maps_alike"))
-    least_top, most_margin = signs.quantile("label_in_top5", 0.5), signs.quantile("margin", 0.5)
-    least_alike = signs.quantile("maps_alike", 0.25)
+    least_top, most_margin = signs.quantile("label_in_top5", 0.5), signs.quantile("margin", _CLOSE)
+    least_alike = signs.quantile("maps_alike", _ALIKE)
     if not (top >= least_top and margin <= most_margin and alike >= least_alike):
         return None
     label, predicted, third = signs.helpers(row)
@@ -204,12 +252,18 @@ def _confusion(signs: _Signs, row: int) -> NaturalFinding | None:
     )
 
 
+def _at_border(signs: _Signs, row: int) -> bool:
+    """Test whether the evidence for the label lies at the border, and what lies beyond it speaks for the label."""
+    border, whole = signs.value("label_at_border", row), signs.value("whole_gain", row)
+    return border >= signs.quantile("label_at_border", _AT_BORDER) and whole >= signs.quantile("whole_gain", _USUAL)
+
+
 def _cut(signs: _Signs, row: int) -> NaturalFinding | None:
     border, whole, outward = (signs.value(name, row) for name in ("label_at_border", "whole_gain", "outward_gain"))
     restored = signs.value("survival_label", row)
-    most_border, usual = signs.quantile("label_at_border", 0.9), signs.quantile("whole_gain", 0.75)
-    rare, rare_outward = signs.quantile("whole_gain", 0.98), signs.quantile("outward_gain", 0.98)
-    at_border = border >= most_border and whole >= usual
+    most_border, usual = signs.quantile("label_at_border", _AT_BORDER), signs.quantile("whole_gain", _USUAL)
+    rare, rare_outward = signs.quantile("whole_gain", _RARE), signs.quantile("outward_gain", _RARE)
+    at_border = _at_border(signs, row)
     beyond = whole > rare and outward > rare_outward and restored == 0
     if not (at_border or beyond):
         return None
@@ -249,7 +303,7 @@ def _cut(signs: _Signs, row: int) -> NaturalFinding | None:
 
 def _context(signs: _Signs, row: int) -> NaturalFinding | None:
     alike, enlarged = signs.value("maps_alike", row), signs.value("label_enlarged", row)
-    most = signs.quantile("maps_alike", 0.15)
+    most = signs.quantile("maps_alike", _APART)
     if not (alike <= most and enlarged == 1):
         return None
     restored = signs.value("survival_label", row)

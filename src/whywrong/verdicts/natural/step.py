@@ -12,9 +12,17 @@ from whywrong.verdicts.cascade import Cascade, State
 from whywrong.verdicts.cases.cases import Cases
 from whywrong.verdicts.decide import Verdict
 from whywrong.verdicts.measured import Measured
-from whywrong.verdicts.natural.maps import MAP_SIGNS
+from whywrong.verdicts.natural.maps import MAP_SIGNS, MAPS, WHOLE
 from whywrong.verdicts.natural.measuring import measure_maps
-from whywrong.verdicts.natural.rules import FEWEST_CLASSES, FEWEST_REFERENCE, comparable, natural_findings
+from whywrong.verdicts.natural.rules import (
+    FEWEST_CLASSES,
+    FEWEST_REFERENCE,
+    NaturalFinding,
+    comparable,
+    natural_findings,
+    possible_findings,
+    undecided,
+)
 from whywrong.verdicts.stages.reference import Reference
 from whywrong.verdicts.tests_of_causes import CauseTest
 
@@ -26,7 +34,7 @@ def with_natural_rules(
     cases: Cases,
     verdicts: Sequence[Verdict],
     names: Sequence[str],
-) -> tuple[list[Verdict], int]:
+) -> tuple[list[Verdict], dict[int, NaturalFinding], int]:
     """Replace the verdicts that no test supports by what the rules say.
 
     Args:
@@ -38,20 +46,19 @@ def with_natural_rules(
         names: Names of the classes.
 
     Returns:
-        The verdicts, and the passes spent on correct images.
+        The verdicts; by row, what the rules say; and the passes spent on correct images.
     """
     reference = cascade.reference
     rows = np.array([row for row, one in enumerate(verdicts) if not one.stated], np.int64)
     few = len(reference.controls) < FEWEST_REFERENCE or len(names) < FEWEST_CLASSES
     if few or not reference.trial.steady or not len(rows) or not state.measured.logits.shape[1]:
-        return list(verdicts), 0
-    cascade.survive(state, cases, rows)
-    errors = _errors(context, state, cases, rows)
-    correct, passes = _correct(context, reference, errors)
+        return list(verdicts), {}, 0
+    correct, passes = _correct(context, reference, state.measured.at(rows))
+    errors = _errors(context, cascade, state, cases, rows, correct)
     found = list(verdicts)
-    for row, finding in zip(rows.tolist(), natural_findings(errors, correct), strict=True):
-        if finding is None:
-            continue
+    pairs = zip(rows.tolist(), natural_findings(errors, correct), strict=True)
+    findings = {row: finding for row, finding in pairs if finding is not None}
+    for row, finding in findings.items():
         classes = {"label": names[int(cases.label[row])], "predicted": names[int(cases.predicted[row])]}
         found[row] = replace(
             verdicts[row],
@@ -67,19 +74,34 @@ def with_natural_rules(
             natural_for=tuple(text.format(**classes) for text in finding.for_text),
             natural_against=tuple(text.format(**classes) for text in finding.against_text),
         )
-    return found, passes
+    return found, findings, passes
 
 
-def _errors(context: AnalysisContext, state: State, cases: Cases, rows: np.ndarray) -> Measured:
-    """Measure the signs of errors, and count the passes."""
-    some = state.measured.at(rows)
-    signs, forwards, backwards = measure_maps(context, "natural rules", cases.at(rows), some.logits, "data")
-    passes = state.measured.forwards.copy(), state.measured.backwards.copy()
-    passes[0][rows] += forwards
-    passes[1][rows] += backwards
-    state.measured = replace(state.measured, forwards=passes[0], backwards=passes[1])
-    state.passes["natural rules"] = int(forwards.sum() + backwards.sum())
-    return _with_maps(some, signs)
+def _errors(
+    context: AnalysisContext, cascade: Cascade, state: State, cases: Cases, rows: np.ndarray, reference: Measured
+) -> Measured:
+    """Measure the signs of errors, the costly ones only where a rule needs them, and count the passes."""
+
+    def measured(step: str, rows: np.ndarray, parts: tuple[str, ...], place: np.ndarray | None = None) -> np.ndarray:
+        logits = state.measured.logits[rows]
+        signs, forwards, backwards = measure_maps(context, step, cases.at(rows), logits, "data", parts, place)
+        passes = state.measured.forwards.copy(), state.measured.backwards.copy()
+        passes[0][rows] += forwards
+        passes[1][rows] += backwards
+        state.measured = replace(state.measured, forwards=passes[0], backwards=passes[1])
+        state.passes[step] = int(forwards.sum() + backwards.sum())
+        return signs
+
+    signs = measured("natural rules", rows, (MAPS, WHOLE))
+    place = signs[:, [MAP_SIGNS.index("label_down"), MAP_SIGNS.index("label_across")]]
+    possible = possible_findings(_with_maps(state.measured.at(rows), signs), reference)
+    cascade.survive(state, cases, rows[possible])
+    errors = state.measured.at(rows)
+    for part, some in undecided(_with_maps(errors, signs), reference).items():
+        if len(some):
+            more = measured(f"natural rules {part}", rows[some], (part,), place[some])
+            signs[some] = np.where(np.isnan(more), signs[some], more)
+    return _with_maps(errors, signs)
 
 
 def _correct(context: AnalysisContext, reference: Reference, errors: Measured) -> tuple[Measured, int]:

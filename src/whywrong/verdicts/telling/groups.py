@@ -49,6 +49,17 @@ class TestedGroups:
             {item: one.first for item, one in assign(chosen).items()},
         )
 
+    def joined(self, groups: Sequence[Group], advice: Mapping[int, Sequence[Advice]]) -> TestedGroups:
+        """Add groups that have no test.
+
+        Args:
+            groups: Further groups.
+            advice: Arms of each, by its place among them.
+        """
+        known = dict(enumerate(self.advice))
+        more = {len(self.groups) + at: arms for at, arms in advice.items()}
+        return TestedGroups.of([*self.groups, *groups], [*self.tests, *[None] * len(groups)], known | more)
+
     def of_item(self, item: str) -> OfGroup | None:
         """Return the number and the advised action of the group of an error."""
         if item not in self.first:
