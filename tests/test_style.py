@@ -39,6 +39,7 @@ INSTRUCTIONS = (
     "explain/signs",
     "explain/spurious",
     "models",
+    "models/architectures",
     "models/checks",
     "models/layers",
     "models/loading",

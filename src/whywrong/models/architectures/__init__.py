@@ -1,0 +1,1 @@
+"""Capsule networks, and the convolutional networks and transformers that they are compared with."""
