@@ -16,7 +16,7 @@ _SMALL = 0.02  # quantile of the object's share of the image
 CUT_OFF = Words(
     kind="cut_off",
     cause="occluded",
-    action="Classify the whole photograph, or crop around the object instead of the centre.",
+    action="Crop around the object instead of the centre, or train with objects at the border.",
 )
 _OUTSIDE = Words(
     kind="outside_object",
