@@ -22,7 +22,7 @@ def test_model_and_data_are_found_from_the_run_and_the_summary_is_calm(whywrong,
     assert lines[0].startswith(f"{small.wrong} errors: the cause of ")
     assert lines[-1] == f"Report: {run / 'report.html'}"
     assert any(line.startswith("Cost: ") and "passes per error" in line for line in lines)
-    assert "Next: whywrong query" in err
+    assert f"Next: whywrong repair {run}" in err
     code, out, _ = whywrong("verdict", run, "--depth", "free", "--json")
     told = json.loads(out)
     assert (code, told["errors"], told["counts"]) == (0, small.wrong, {})

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from whywrong.api.benchmarks import benchmark_verdicts, check_benchmark
 from whywrong.api.claims import check_figure, draw_claim, reproduce_claim, reproduce_claims
@@ -22,6 +22,7 @@ from whywrong.core.errors import DataError
 from whywrong.core.registry import Depth
 
 if TYPE_CHECKING:
+    from whywrong.api.repairs import RepairReport
     from whywrong.api.spurious import SpuriousReport
     from whywrong.api.verdicts import VerdictReport
     from whywrong.data.decoding import DecodeOptions
@@ -49,12 +50,15 @@ __all__ = [
     "open_run",
     "plant",
     "readings",
+    "repair",
     "reproduce_claim",
     "reproduce_claims",
     "spurious_features",
     "verdict",
     "write_report",
 ]
+
+R = TypeVar("R")
 
 SHOWN = 200  # errors shown in a report, or more if more were explained in full
 DEMO = ("planted:cnn-spurious", "planted:causes")  # model and images that ship with the package
@@ -469,7 +473,75 @@ def verdict(
     )
 
 
-def _with_report(run: RunFolder, report: VerdictReport) -> VerdictReport:
-    """Write the report of a run again, with its verdicts."""
+def repair(
+    run: RunFolder | str | Path,
+    model: Any = None,
+    data: Any = None,
+    *,
+    training: Any = None,
+    workers: int = 1,
+    engine: str = "local",
+    progress: Callable[[Progress], None] | None = None,
+    reading: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> RepairReport:
+    """Sort the errors of a run into lists of work, and measure fine-tuning on them.
+
+    Copies of the model are fine-tuned on one half of the images and measured on the other, beside controls; the model
+    is never changed. Lists, weights and tables are written to the folder of the run, and its report is written again.
+    An interrupted call is resumed by the same call.
+
+    Args:
+        run: A run or its folder.
+        model: Its model, as for :func:`diagnose`; None loads the model that the run names.
+        data: Its images, as for :func:`diagnose`; None opens those of the run.
+        training: Training images, which keep what the model knows; None takes correct images of the run.
+        workers: 1 works in this process; more are spawned processes.
+        engine: Where the work runs.
+        progress: Called with the stage and its progress, twice a second.
+        reading: As for :func:`open_data`, for ``data``.
+        settings: Of :class:`whywrong.verdicts.repair.config.RepairConfig`: ``train``, ``arms``, ``steps``, ``seed`` ...
+
+    Returns:
+        The lists of work, the arms, and the path of the weights if a safe repair was found.
+
+    Raises:
+        InputError: The run does not name its model or data.
+        RunFolderError: The run is of another model, or somebody changed a file that would be written.
+        Interrupted: The call was interrupted by a signal; the same call resumes it.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> images = torch.rand(30, 3, 64, 64), torch.arange(30) % 8
+        >>> run = ww.diagnose(classifier, images, "runs/r", methods=["cam"])
+        >>> report = ww.repair(run, classifier, images, train=False)
+        >>> report.tables["work"].num_rows == len(run.errors())
+        True
+    """
+    from whywrong.api.repairs import repair_run
+    from whywrong.api.verdicts import data_of, decoding_of, model_of
+    from whywrong.runs.analyses import AnalysisOptions
+
+    run = open_run(run) if isinstance(run, (str, Path)) else run
+    found = model_of(run, load_classifier) if model is None else model
+    source = data_of(run) if data is None else data
+    classifier, source = open_pair(found, source, **(reading or {}))
+    return _with_report(
+        run,
+        repair_run(
+            run,
+            classifier,
+            source,
+            train=None if training is None else open_data(training),
+            settings=settings,
+            options=AnalysisOptions(workers=workers, engine=engine, decode=decoding_of(run)),
+            progress=progress,
+        ),
+    )
+
+
+def _with_report(run: RunFolder, report: R) -> R:
+    """Write the report of a run again, with the results of an analysis."""
     write_report(open_run(run.path), limit=max(int(run.meta["limit"] or 0), SHOWN))
     return report

@@ -10,8 +10,8 @@ from typer import Option
 from whywrong.cli.options import ProgressKind, choose
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import say
-from whywrong.cli.summary import end_run
-from whywrong.cli.verdict_summary import tell_verdicts
+from whywrong.cli.summaries.runs import end_run
+from whywrong.cli.summaries.verdicts import tell_verdicts
 
 
 def demo(

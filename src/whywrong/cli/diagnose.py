@@ -11,8 +11,8 @@ from whywrong.cli.next_step import say_next
 from whywrong.cli.options import MODEL_HELP, RUN, DataOptions, ModelOptions, choose, given_flags, read_settings, spread
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import say, tell
-from whywrong.cli.summary import end_run
-from whywrong.cli.verdict_summary import exit_code, judge_rules, tell_verdicts
+from whywrong.cli.summaries.runs import end_run
+from whywrong.cli.summaries.verdicts import exit_code, judge_rules, tell_verdicts
 from whywrong.core.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, InputError, WhyWrongError
 
 

@@ -12,7 +12,7 @@ from whywrong.cli.next_step import say_next
 from whywrong.cli.options import MODEL_HELP, ImageOptions, ModelOptions, choose, read_settings, spread
 from whywrong.cli.progress import ProgressDisplay
 from whywrong.cli.streams import printable, tell
-from whywrong.cli.summary import end_run
+from whywrong.cli.summaries.runs import end_run
 from whywrong.core.errors import DataError
 
 

@@ -15,12 +15,13 @@ from whywrong.cli.options import (
     ModelOptions,
     ProgressKind,
     choose,
+    given_flags,
     read_pairs,
     spread,
 )
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import tell
-from whywrong.cli.verdict_summary import exit_code, judge_rules, tell_verdicts
+from whywrong.cli.summaries.verdicts import exit_code, judge_rules, tell_verdicts
 
 DEPTHS = ("free", "quick", "standard")  # written out, as importing them takes longer than printing the help
 
@@ -124,5 +125,6 @@ def verdict(
         for one in judged:
             tell(one.text)
         tell(f"Report: {run / 'report.html'}")
-        say_next("query", run, "select key, why_text, do_text from verdicts join errors using (item_id)")
+        named = [one for one in (model, data) if one is not None]
+        say_next("repair", run, *named, *given_flags(model_options), *given_flags(data_options))
     return exit_code(judged, failed=bool(report.record["failed"]))

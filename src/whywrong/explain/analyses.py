@@ -35,4 +35,21 @@ ANALYSES: tuple[Analysis, ...] = (
             "advice": "advice",
         },
     ),
+    Analysis(
+        name="repair",
+        title="what to do about the errors, and what fine-tuning on them gains",
+        access=Access.LABELS,
+        function="whywrong.verdicts.repair.analysis:repair",
+        config="whywrong.verdicts.repair.config:RepairConfig",
+        report="whywrong.report.analyses.repair:section",
+        tables=("repair", "work", "repair_classes", "repair_lists"),
+        views={
+            "repair": "repair",
+            "repair_classes": "repair_classes",
+            "repair_lists": "repair_lists",
+            "work": "work",
+        },
+        folder="repair",
+        files={"work.csv": "work,item_id,key", "lists.json": "[", "weights.safetensors": "", "card.md": "# Repaired"},
+    ),
 )
