@@ -15,22 +15,20 @@ from typing import Annotated, NoReturn, cast
 import typer
 
 from whywrong.cli import (
-    benchmark,
     check,
     demo,
     diagnose,
     doctor,
     explain,
-    plant,
     query,
     repair,
     report,
-    reproduce,
     spurious,
     verdict,
 )
 from whywrong.cli.help import PlainCommand, PlainGroup
 from whywrong.cli.streams import count, left_threads, plain_warnings, prepare_streams, say
+from whywrong.cli.trials import benchmark, plant, reproduce
 from whywrong.core.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_WRONG_USE, WhyWrongError
 
 app = typer.Typer(

@@ -1,0 +1,1 @@
+"""Commands that try whywrong or a paper: plant mistakes, test claims, measure how often verdicts are right."""
