@@ -43,6 +43,7 @@ def closed(monkeypatch):
         ["reproduce", "inverted.1", "DATA", "--model", "MODEL"],
         ["plant", "MODEL", "DATA", "--out", "OUT"],
         ["spurious", "MODEL", "DATA", "--out", "OUT"],
+        ["train", "capsnet", "DATA", "--out", "OUT", "--epochs", "1", "--set", "batch=2"],
         ["doctor"],
         ["--version"],
         ["--help"],

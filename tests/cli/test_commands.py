@@ -26,6 +26,7 @@ COMMANDS = (
     "plant",
     "reproduce",
     "spurious",
+    "train",
     "doctor",
 )
 
@@ -221,6 +222,10 @@ def test_a_used_up_time_budget_ends_with_a_report_and_the_same_command_resumes(w
         (("spurious", "MODEL", "nowhere", "--out", "found"), "nowhere"),
         (("plant", "MODEL", "nowhere", "--out", "found"), "nowhere"),
         (("plant", "MODEL", "DATA", "--out", "found", "--cause", "corruptions"), 'nearest: "corruption"'),
+        (("train", "capsnt", "DATA", "--out", "net"), 'nearest: "capsnet"'),
+        (("train", "capsnet", "DATA", "--out", "net", "--set", "withd=3"), 'nearest: "capsnet.width"'),
+        (("train", "capsnet", "DATA", "--out", "net", "--set", "epochs=3"), "has an option of its own: --epochs"),
+        (("train", "capsnet", "nowhere", "--out", "net"), "nowhere"),
     ],
 )
 def test_cheap_mistakes_are_refused_before_the_model_loads(whywrong, small, tmp_path, monkeypatch, arguments, words):

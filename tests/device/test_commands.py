@@ -101,6 +101,12 @@ def test_plant_makes_mistakes_of_every_cause(gpu, data, tmp_path):
 
 
 @pytest.mark.slow
+def test_train_writes_a_network(gpu, data, tmp_path):
+    short = ("--epochs", 2, "--set", "width=4", "--set", "batch=4", "--set", "decoder=true")
+    assert command("train", "capsnet", data, "--out", tmp_path / "net", *short) == 0
+    assert command("check", f"trained:{tmp_path / 'net'}", data) in (0, 1)
+
+
 def test_demo_runs(gpu, tmp_path):
     assert command("demo", "--out", tmp_path / "demo") == 0
 

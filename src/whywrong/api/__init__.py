@@ -17,6 +17,7 @@ from whywrong.api.benchmarks import benchmark_verdicts, check_benchmark
 from whywrong.api.claims import check_figure, draw_claim, reproduce_claim, reproduce_claims
 from whywrong.api.planted import check_planting, plant
 from whywrong.api.reading import load_classifier, open_data, open_model, open_pair, open_run
+from whywrong.api.training import check_training, train
 from whywrong.core.csv_cells import guard_cell
 from whywrong.core.errors import DataError
 from whywrong.core.registry import Depth
@@ -40,6 +41,7 @@ __all__ = [
     "check_figure",
     "check_planting",
     "check_settings",
+    "check_training",
     "diagnose",
     "doubts",
     "draw_claim",
@@ -54,6 +56,7 @@ __all__ = [
     "reproduce_claim",
     "reproduce_claims",
     "spurious_features",
+    "train",
     "verdict",
     "write_report",
 ]

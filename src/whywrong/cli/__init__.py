@@ -24,6 +24,7 @@ from whywrong.cli import (
     repair,
     report,
     spurious,
+    train,
     verdict,
 )
 from whywrong.cli.help import PlainCommand, PlainGroup
@@ -51,6 +52,7 @@ for command, short in (
     (plant.plant, "Make mistakes with known causes."),
     (reproduce.reproduce, "Test a paper's finding on your model and images."),
     (spurious.spurious, "Find features that stand for a class but are not the object."),
+    (train.train, "Train a capsule network, a convnet or a transformer."),
     (doctor.doctor, "Show versions, devices and missing packages."),
 ):
     app.command(cls=PlainCommand, short_help=short)(command)
@@ -81,7 +83,7 @@ def whywrong(
 
     \b
     MODEL is planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION, FILE.onnx, FILE.toml,
-    FILE.pt2 or surrogate:FILE.
+    FILE.pt2, surrogate:FILE or trained:DIR.
     DATA is a folder of class folders, a folder with --manifest, a CSV or Parquet manifest, an .npz file, or
     planted:test, planted:causes and planted:marked, which ship with the package.
 

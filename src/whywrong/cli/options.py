@@ -25,7 +25,7 @@ MODEL, DATA, RUN = "The model", "The data", "The run"
 # Written out, as importing the registry takes longer than printing the help; a test compares the two.
 MODEL_HELP = (
     "planted:NAME, timm:NAME, torchvision:NAME, hf:FOLDER, FILE.py:FUNCTION, FILE.onnx, FILE.toml, FILE.pt2, "
-    "surrogate:FILE."
+    "surrogate:FILE, trained:DIR."
 )
 
 ProgressKind = Annotated[str, Option(metavar="KIND", help="How progress is shown: auto, bar, plain, json or none.")]
@@ -145,7 +145,7 @@ class ModelOptions:
         """
         return {
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
-            "input_size": _size(self.input_size),
+            "input_size": read_size(self.input_size),
             "mean": _numbers("mean", self.mean),
             "std": _numbers("std", self.std),
         }
@@ -346,7 +346,12 @@ def _fraction(text: str) -> str | float:
         return text
 
 
-def _size(text: str | None) -> tuple[int, ...] | None:
+def read_size(text: str | None) -> tuple[int, ...] | None:
+    """Parse an input size to (C, H, W), or None.
+
+    Raises:
+        InputError: It has another form.
+    """
     if text is None:
         return None
     parts = text.lower().split("x")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from whywrong.core.config import make_config
 from whywrong.core.errors import InputError
-from whywrong.models.architectures.architecture import Architecture
+from whywrong.models.architectures.architecture import FAMILIES, Architecture
 from whywrong.models.architectures.base import CapsuleNet
 from whywrong.models.architectures.capsnet import CapsNet
 from whywrong.models.architectures.convnet import ConvNet
@@ -36,6 +36,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 def plan_network(family: str, shape: tuple[int, int, int], classes: int, **settings: Any) -> Architecture:
     """Complete the settings of a network by the defaults of its family.
 
+    Text is converted to the type of the setting.
+
     Args:
         family: Name of the family, see :class:`Architecture`.
         shape: (C, H, W) of the images.
@@ -45,13 +47,10 @@ def plan_network(family: str, shape: tuple[int, int, int], classes: int, **setti
     Raises:
         InputError: A setting is unknown or out of range.
     """
-    known = Architecture.__dataclass_fields__
-    for name in settings:
-        if name not in known or name in ("family", "shape", "classes"):
-            listed = ", ".join(one for one in known if one not in ("family", "shape", "classes"))
-            raise InputError(f'"{name}" is not a setting of a network; there are {listed}')
-    plan = Architecture(family=family, shape=shape, classes=classes)
-    return replace(plan, **{**_DEFAULTS.get(family, {}), **settings})
+    if family not in FAMILIES:
+        Architecture(family=family, shape=shape, classes=classes)  # refuses the name
+    given = {**_DEFAULTS.get(family, {}), **settings, "family": family, "shape": shape, "classes": classes}
+    return make_config(Architecture, given, family)
 
 
 def build_network(plan: Architecture, *, seed: int | None = None) -> nn.Module:

@@ -51,8 +51,14 @@ LOADERS: tuple[Loader, ...] = (
     Loader(
         name="surrogate",
         form="surrogate:FILE",
-        function="whywrong.models.loading.surrogate:load_surrogate",
+        function="whywrong.models.loading.own_files:load_surrogate",
         schemes=("surrogate",),
+    ),
+    Loader(
+        name="trained",
+        form="trained:DIR",
+        function="whywrong.models.loading.own_files:load_trained",
+        schemes=("trained",),
     ),
     Loader(
         name="program",
