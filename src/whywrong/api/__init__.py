@@ -17,6 +17,7 @@ from whywrong.api.benchmarks import benchmark_verdicts, check_benchmark
 from whywrong.api.claims import check_figure, draw_claim, reproduce_claim, reproduce_claims
 from whywrong.api.planted import check_planting, plant
 from whywrong.api.reading import load_classifier, open_data, open_model, open_pair, open_run
+from whywrong.api.surrogates import check_distilling, distil_surrogate
 from whywrong.api.training import check_training, train
 from whywrong.core.csv_cells import guard_cell
 from whywrong.core.errors import DataError
@@ -38,11 +39,13 @@ __all__ = [
     "benchmark_verdicts",
     "check",
     "check_benchmark",
+    "check_distilling",
     "check_figure",
     "check_planting",
     "check_settings",
     "check_training",
     "diagnose",
+    "distil_surrogate",
     "doubts",
     "draw_claim",
     "explain_image",

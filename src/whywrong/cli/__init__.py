@@ -18,6 +18,7 @@ from whywrong.cli import (
     check,
     demo,
     diagnose,
+    distil,
     doctor,
     explain,
     query,
@@ -53,6 +54,7 @@ for command, short in (
     (reproduce.reproduce, "Test a paper's finding on your model and images."),
     (spurious.spurious, "Find features that stand for a class but are not the object."),
     (train.train, "Train a capsule network, a convnet or a transformer."),
+    (distil.distil, "Train a stand-in for a model that only answers."),
     (doctor.doctor, "Show versions, devices and missing packages."),
 ):
     app.command(cls=PlainCommand, short_help=short)(command)

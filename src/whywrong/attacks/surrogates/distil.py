@@ -7,6 +7,7 @@ class in turn.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import Tensor
@@ -27,6 +28,7 @@ def distil(
     *,
     errors: tuple[Tensor, Tensor] | None = None,
     config: DistilConfig | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Surrogate:
     """Train a surrogate on what a black box answers about unlabelled images.
 
@@ -36,6 +38,8 @@ def distil(
         errors: Misclassified images (E, C, H, W) and their true classes (E,), around which ``config.rounds`` rounds of
             Jacobian augmentation ask one more image each.
         config: Settings.
+        progress: Called after every epoch with the epochs that are done, of ``config.epochs`` for each network and
+            round.
 
     Raises:
         InputError: There are too few images, or the number of classes is not known.
@@ -53,13 +57,15 @@ def distil(
         raise InputError("rounds of Jacobian augmentation need errors=(images, true classes)")
     with classifier:
         answers, asked = ask_answers(classifier, x, labels_only=config.labels_only), len(x)
-        trained = train(answers, config)
+        trained = train(answers, config, progress=progress)
         for number in range(config.rounds):
             assert errors is not None
             moved = _moved(trained, *errors, number, config)
             answers = TrainingAnswers.join([answers, ask_answers(classifier, moved, labels_only=config.labels_only)])
             asked += len(moved)
-            trained = train(answers, config, begin=trained.module)
+            start = (number + 1) * len(config.nets) * config.epochs
+            told = None if progress is None else lambda done, start=start: progress(start + done)
+            trained = train(answers, config, begin=trained.module, progress=told)
     return _surrogate(classifier, trained, answers, asked, config)
 
 

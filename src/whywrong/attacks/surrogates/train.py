@@ -6,6 +6,7 @@ augmentation and the early stop on agreement are ours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -90,13 +91,20 @@ class Trained:
     epochs: tuple[int, ...]
 
 
-def train(answers: TrainingAnswers, config: DistilConfig, *, begin: Ensemble | None = None) -> Trained:
+def train(
+    answers: TrainingAnswers,
+    config: DistilConfig,
+    *,
+    begin: Ensemble | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Trained:
     """Train each network of an ensemble on the same answers, and stop each when its agreement no longer rises.
 
     Args:
         answers: Of the black box, on the device where the training runs.
         config: Settings.
         begin: Ensemble to continue from, of the same architectures; it is left as it is. None begins at random.
+        progress: Called after every epoch with the epochs that are done, those that a network left out included.
 
     Raises:
         InputError: There are fewer than 20 answers.
@@ -113,15 +121,27 @@ def train(answers: TrainingAnswers, config: DistilConfig, *, begin: Ensemble | N
     order = keyed_uniform(row_keys(config.seed, len(answers)), ()).argsort().to(answers.x.device)
     apart = max(FEWEST // 4, round(config.held_out * len(answers)))
     held, rest = answers.at(order[:apart]), answers.at(order[apart:])
-    epochs = tuple(
-        _train_one(member, rest, held, config, config.seed + index) for index, member in enumerate(module.members)
-    )
+    tell = progress or (lambda _: None)
+    epochs = []
+    for index, member in enumerate(module.members):
+        start = index * config.epochs
+        epochs.append(
+            _train_one(member, rest, held, config, config.seed + index, lambda done, start=start: tell(start + done))
+        )
+        tell(start + config.epochs)
     module.eval()
     agreement = float((_logits(module, held.x) == held.predicted).float().mean())
-    return Trained(module, agreement, len(held), epochs)
+    return Trained(module, agreement, len(held), tuple(epochs))
 
 
-def _train_one(net: nn.Module, rest: TrainingAnswers, held: TrainingAnswers, config: DistilConfig, seed: int) -> int:
+def _train_one(
+    net: nn.Module,
+    rest: TrainingAnswers,
+    held: TrainingAnswers,
+    config: DistilConfig,
+    seed: int,
+    done: Callable[[int], None],
+) -> int:
     """Train one network in place; return the epoch whose weights were kept."""
     generator = torch.Generator().manual_seed(seed)
     steps = -(-len(rest) // config.batch)
@@ -141,6 +161,7 @@ def _train_one(net: nn.Module, rest: TrainingAnswers, held: TrainingAnswers, con
             optimizer.step()
             schedule.step()
         found = _score(net.eval(), held, config.temperature)
+        done(epoch)
         if found > best:
             best, kept, chosen = found, _state(net), epoch
         elif epoch - chosen >= config.patience:

@@ -101,27 +101,29 @@ def load_planted(request: ModelRequest) -> Loaded:
     """Load a shipped network with its weights and classes.
 
     Args:
-        request: Its name is one of ``NETS``; weights may not be given, since the network has its own.
+        request: Its name is one of ``NETS``; weights are a file that replaces those of the package, such as those of
+            a repair; None keeps them.
 
     Raises:
-        InputError: The network does not exist, or weights were given.
+        InputError: The network does not exist, or weights were given by a word.
         ModelError: The weights in the package are missing or damaged.
     """
     name = request.name
-    if request.weights is not None:
-        raise InputError(f"planted:{name} comes with its own weights; leave weights out")
+    if request.weights in ("random", "pretrained"):
+        raise InputError(f"planted:{name} comes with its own weights; leave weights out, or give a file")
     if name not in NETS:
         build_planted(name, 2)  # refuses the name
     file = FOLDER / f"{name}.safetensors"
     classes = _classes(file)
     with torch.random.fork_rng(devices=[]):  # building draws weights, which the file then replaces
         module = build_planted(name, len(classes))
-    load_weights(module, file)
+    notes = load_weights(module, Path(request.weights or file), key=request.weights_key)
     return Loaded(
         model=module.eval(),
         says={"input_size": (3, SIDE, SIDE)},
         classes=ClassList(classes),
         sources=(f"planted:{name}".encode(),),
+        notes=notes,
     )
 
 

@@ -36,12 +36,12 @@ def section(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Ana
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
-    kind = "chosen" if row["chosen"] else "control" if row["control"] else "safe" if row["safe"] else ""
+    kind = "best" if row["chosen"] else "control" if row["control"] else "safe" if row["safe"] else ""
     return (
         row["words"],
         f"{row['fixed']:,} of {row['errors']:,}",
         f"{row['lost']:,}",
-        f"{percent(row['accuracy_before'])} to {percent(row['accuracy_after'])}",
+        f"{percent(row['accuracy_before'])} → {percent(row['accuracy_after'])}",
         f"{100 * row['gain_low']:+.1f} to {100 * row['gain_high']:+.1f} points",
         kind,
     )

@@ -54,7 +54,7 @@ class RepairResult(AnalysisResult):
         from safetensors.numpy import save
 
         work = self.tables()["work"].to_pylist()
-        weights = {name: np.ascontiguousarray(value) for name, value in self.weights.items()}
+        weights = {name: np.asarray(value, order="C") for name, value in self.weights.items()}
         return {
             WORK_CSV: _csv(work),
             LISTS_JSON: (json.dumps(work, indent=1, ensure_ascii=False) + "\n").encode(),
