@@ -71,6 +71,19 @@ class CapsuleNet(nn.Module):
         """Compute logits (B, K) from class lengths."""
         return log_share(lengths)
 
+    def view(self, x: Tensor, *, routed: bool = True, scaled: bool = False) -> Tensor:
+        """Compute logits (B, K) with another way to combine the votes.
+
+        Args:
+            x: (B, C, H, W) in [0, 1].
+            routed: Whether votes are routed as in the network; otherwise all weigh the same.
+            scaled: Whether the sum over votes is turned into a mean, which keeps squashed lengths from saturating.
+
+        Raises:
+            InputError: The network makes no votes for classes.
+        """
+        raise InputError(f"{self.plan.family} makes no votes for each class, so that they cannot be combined otherwise")
+
     def mean_votes(self, x: Tensor) -> Tensor:
         """Compute logits from the plain mean of all votes, without routing.
 
@@ -79,7 +92,7 @@ class CapsuleNet(nn.Module):
         Raises:
             InputError: The network makes no votes for classes.
         """
-        raise InputError(f"{self.plan.family} makes no votes for each class, so that they have no mean")
+        return self.view(x, routed=False, scaled=True)
 
     def training_loss(self, x: Tensor, y: Tensor, *, margin: float = 0.9) -> Tensor:
         """Compute the loss of a batch.

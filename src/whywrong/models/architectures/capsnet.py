@@ -82,5 +82,8 @@ class CapsNet(CapsuleNet):
             primary=primary.flatten(1, 2),
         )
 
-    def mean_votes(self, x: Tensor) -> Tensor:
-        return self.logits(squashed_length(self.transform.total(self.primary(x)) / self.transform.count))
+    def view(self, x: Tensor, *, routed: bool = True, scaled: bool = False) -> Tensor:
+        factor = self.plan.classes / self.transform.count if scaled else 1.0  # uniform coupling sums 1 / K of each vote
+        if routed:
+            return self.logits(squashed_length(self.answer(x).sums * factor))
+        return self.logits(squashed_length(self.transform.total(self.primary(x)) / self.plan.classes * factor))

@@ -51,8 +51,14 @@ class ConvNet(CapsuleNet):
             primary=primary.flatten(1, 2),
         )
 
-    def mean_votes(self, x: Tensor) -> Tensor:
-        return self.logits(self._lengths(self._votes(self.primary(x)).mean(1)))
+    def view(self, x: Tensor, *, routed: bool = True, scaled: bool = False) -> Tensor:
+        answer = self.answer(x)
+        assert answer.votes is not None
+        count = answer.votes.shape[1]
+        sums, terms = answer.sums, (count / self.plan.classes if self.plan.routing else 1.0)
+        if not routed:
+            sums = answer.votes.mean(1) * terms
+        return self.logits(self._lengths(sums / terms if scaled else sums))
 
     def logits(self, lengths: Tensor) -> Tensor:
         return super().logits(lengths) if self.plan.squash else lengths
