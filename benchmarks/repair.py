@@ -6,7 +6,7 @@
 3. Wrong labels: 5 % of the labels of a set are replaced; area under the ROC curve of the suspicion.
 
     python benchmarks/repair.py --out DIR
-    python benchmarks/repair.py --out DIR --model ../shared/data/models.py:resnet20 --data ../shared/data/cifar10_test_a
+    python benchmarks/repair.py --out DIR --model FILE.py:resnet20 --data cifar10_test_a/test_jpeg.npz
 """
 
 from __future__ import annotations
@@ -33,12 +33,10 @@ def main() -> None:
     parser.add_argument("--data", default="planted:test")
     parser.add_argument("--images", type=int, default=1000)
     options = parser.parse_args()
-    report = {
-        "planted mark": planted(options.out / "mark"),
-        "nothing": nothing(options.out / "nothing"),
-        "wrong labels": wrong_labels(options.out / "labels", options.model, options.data, options.images),
-    }
-    print(json.dumps(report, indent=1))
+    load_classifier(options.model), open_data(options.data)  # before hours of work
+    labels = wrong_labels(options.out / "labels", options.model, options.data, options.images)
+    found = {"planted mark": planted(options.out / "mark"), "nothing": nothing(options.out / "nothing")}
+    print(json.dumps({"wrong labels": labels, **found}, indent=1))
 
 
 def planted(folder: Path) -> dict[str, Any]:
@@ -68,7 +66,7 @@ def wrong_labels(folder: Path, model: str, data: str, count: int) -> dict[str, A
     run = ww.diagnose(classifier, (x, labels), folder, methods=[])
     report = ww.repair(run, classifier, (x, labels), train=False)
     rows = run.query("select item_id, key from predictions").to_pylist()
-    place = {row["item_id"]: int("".join(filter(str.isdigit, row["key"]))) for row in rows}
+    place = {row["item_id"]: int(row["key"].split("-")[0]) for row in rows}
     suspicion = np.zeros(len(labels))
     for row in report.tables["work"].to_pylist():
         suspicion[place[row["item_id"]]] = row["suspicion"]
