@@ -44,6 +44,7 @@ def closed(monkeypatch):
         ["plant", "MODEL", "DATA", "--out", "OUT"],
         ["spurious", "MODEL", "DATA", "--out", "OUT"],
         ["train", "capsnet", "DATA", "--out", "OUT", "--epochs", "1", "--set", "batch=2"],
+        ["robustness", "MODEL", "DATA", "--images", "2", "--row", "affine_grid", "--out", "OUT"],
         ["doctor"],
         ["--version"],
         ["--help"],

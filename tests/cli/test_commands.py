@@ -27,6 +27,7 @@ COMMANDS = (
     "reproduce",
     "spurious",
     "train",
+    "robustness",
     "doctor",
 )
 

@@ -24,6 +24,7 @@ from whywrong.core.errors import DataError
 from whywrong.core.registry import Depth
 
 if TYPE_CHECKING:
+    from whywrong.api.comparison import RobustnessReport
     from whywrong.api.repairs import RepairReport
     from whywrong.api.spurious import SpuriousReport
     from whywrong.api.verdicts import VerdictReport
@@ -58,6 +59,7 @@ __all__ = [
     "repair",
     "reproduce_claim",
     "reproduce_claims",
+    "robustness",
     "spurious_features",
     "train",
     "verdict",
@@ -400,6 +402,78 @@ def spurious_features(
         progress=progress,
     )
     write_gallery(report.folder)
+    return report
+
+
+def robustness(
+    classifiers: Any,
+    data: Any,
+    out: str | Path,
+    *,
+    names: Sequence[str] | None = None,
+    workers: int = 1,
+    engine: str = "local",
+    progress: Callable[[Progress], None] | None = None,
+    decode_options: DecodeOptions | None = None,
+    reading: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> RobustnessReport:
+    """Compare the robustness of classifiers side by side and write a page.
+
+    Args:
+        classifiers: One classifier, as for :func:`diagnose`, or a list of them, of the same classes and input size.
+        data: Labelled images, as for :func:`diagnose`, read as the first classifier takes them.
+        out: Output folder, which may hold a run of the first classifier.
+        names: Name of each classifier; default ``model 1``, ``model 2`` ...
+        workers: 1 works in this process; more are spawned processes, whose crash does not end the comparison.
+        engine: Where the work runs.
+        progress: Called with the stage and its progress, twice a second.
+        decode_options: How files are decoded.
+        reading: As for :func:`open_data`.
+        settings: Of :class:`whywrong.explain.robustness.config.RobustnessConfig`: ``rows``, ``images``, ``eps`` ...
+
+    Returns:
+        The rows and tests with what was written; ``report.page`` is the page.
+
+    Raises:
+        InputError: A setting is invalid, a classifier is given twice, or classes or input sizes differ.
+        DataError: No labelled image could be read.
+        RunFolderError: ``out`` is the run of another model.
+        Interrupted: The comparison was interrupted by a signal; the same call resumes it.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 3))
+        >>> classifier = ww.Classifier(net, classes=["a", "b", "c"], preprocess=ww.InputSpec(height=8, width=8))
+        >>> x = torch.rand(30, 3, 8, 8)
+        >>> report = ww.robustness([classifier], (x, classifier.predict(x)), "robustness", rows=["pgd_linf"])
+        >>> [row["row"] for row in report.rows]
+        ['clean', 'noise_linf', 'pgd_linf']
+    """
+    from whywrong.api.comparison import robustness_report
+    from whywrong.core.errors import InputError
+    from whywrong.report.analyses.robustness.page import write_comparison
+    from whywrong.report.pages import check_page
+    from whywrong.runs.analyses import AnalysisOptions
+
+    given = list(classifiers) if isinstance(classifiers, (list, tuple)) else [classifiers]
+    if not given:
+        raise InputError("give at least one classifier to compare")
+    called = [f"model {number}" for number in range(1, len(given) + 1)] if names is None else [str(n) for n in names]
+    if len(called) != len(given) or len(set(called)) != len(called):
+        raise InputError(f"names must be {len(given)} different names, one for each classifier, got {called}")
+    check_page(Path(out) / "robustness.html")
+    first, source = open_pair(given[0], data, **dict(reading or {}))
+    report = robustness_report(
+        [first, *(open_model(one) for one in given[1:])],
+        called,
+        source,
+        Path(out),
+        settings={name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()},
+        options=AnalysisOptions(workers=workers, engine=engine, decode=decode_options),
+        progress=progress,
+    )
+    write_comparison(report.folder)
     return report
 
 

@@ -30,7 +30,7 @@ from whywrong.cli import (
 )
 from whywrong.cli.help import PlainCommand, PlainGroup
 from whywrong.cli.streams import count, left_threads, plain_warnings, prepare_streams, say
-from whywrong.cli.trials import benchmark, plant, reproduce
+from whywrong.cli.trials import benchmark, plant, reproduce, robustness
 from whywrong.core.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_WRONG_USE, WhyWrongError
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ for command, short in (
     (spurious.spurious, "Find features that stand for a class but are not the object."),
     (train.train, "Train a capsule network, a convnet or a transformer."),
     (distil.distil, "Train a stand-in for a model that only answers."),
+    (robustness.robustness, "Compare models under shifts, corruptions, attacks and patches."),
     (doctor.doctor, "Show versions, devices and missing packages."),
 ):
     app.command(cls=PlainCommand, short_help=short)(command)

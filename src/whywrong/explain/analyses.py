@@ -19,6 +19,21 @@ ANALYSES: tuple[Analysis, ...] = (
         files={"labels.csv": "class,component,label,basis"},
     ),
     Analysis(
+        name="robustness",
+        title="which model resists affine transforms, corruptions, attacks and patches",
+        access=Access.LABELS,
+        function="whywrong.explain.robustness.analysis:robustness",
+        config="whywrong.explain.robustness.config:RobustnessConfig",
+        tables=("rows", "trials", "images", "tests"),
+        views={
+            "robustness": "rows",
+            "robustness_trials": "trials",
+            "robustness_images": "images",
+            "robustness_tests": "tests",
+        },
+        folder="robustness",
+    ),
+    Analysis(
         name="verdict",
         title="what caused each error, tested against controls",
         access=Access.LABELS,

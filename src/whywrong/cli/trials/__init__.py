@@ -1,1 +1,1 @@
-"""Commands that try whywrong or a paper: plant mistakes, test claims, measure how often verdicts are right."""
+"""Commands that try models, papers or whywrong: compare models, test claims, plant mistakes, measure verdicts."""
