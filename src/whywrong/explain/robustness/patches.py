@@ -46,7 +46,7 @@ def patch_side(side: int | None, height: int, width: int, token: int) -> int:
 
 
 def token_side(classifier: Classifier) -> int:
-    """Return the side of the patch tokens of a transformer; 0 for any other model."""
+    """Return the side of the patch tokens of a transformer, or 0."""
     try:
         _, vit = find_transformer(classifier)
     except ModelError:

@@ -125,7 +125,7 @@ def fooled_shares(one: Measured) -> np.ndarray:
 
 
 def share(values: np.ndarray) -> Interval:
-    """Compute the mean of shares of images in [0, 1] with its 95 % interval over images."""
+    """Compute the mean share over images with its 95 % interval."""
     if not len(values):
         return Interval(float("nan"), 0.0, 1.0)
     if np.isin(values, (0.0, 1.0)).all():
