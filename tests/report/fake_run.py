@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -40,6 +40,9 @@ class FakeRun:
         for name, table in self._views.items():
             connection.register(name, table)
         return connection
+
+    def locate(self, items: Collection[str]) -> None:
+        """Nothing has to be found."""
 
     def rewrite(self, view: str, change: Callable[[Any], Any]) -> None:
         """Change every value of a view."""
@@ -157,7 +160,8 @@ def make_run(
         )
         if bad:
             row = predictions[-1]
-            wrong.append({**row, "key": key, "label_name": names[label or 0], "predicted_name": names[predicted]})
+            named = {"key": key, "same_as": same}
+            wrong.append({**row, **named, "label_name": names[label or 0], "predicted_name": names[predicted]})
             if same is None:
                 fixes.append({**base, "predicted": predicted, **_fix(rng, i, detailed)})
                 cams.append({**base, "predicted": predicted, **_cam(rng, i)})
@@ -173,7 +177,7 @@ def make_run(
     if predictions:
         full = {**_NOTHING, **max(predictions, key=len)}
         tables["predictions"] = pa.Table.from_pylist([{**dict.fromkeys(full), **row} for row in predictions])
-        columns = {**dict.fromkeys(full), "key": "", "label_name": "", "predicted_name": ""}
+        columns = {**dict.fromkeys(full), "key": "", "same_as": "", "label_name": "", "predicted_name": ""}
         tables["errors"] = (
             pa.Table.from_pylist(wrong) if wrong else _empty(tables["predictions"], [*columns])  # same columns, no row
         )

@@ -15,11 +15,12 @@ from whywrong.report.analyses.verdict.stored import Verdicts
 from whywrong.report.facets import badges, facet_numbers, facet_values
 from whywrong.report.numbers import NBSP, known, percent, shown, sig
 from whywrong.report.primitives import overlays
-from whywrong.report.primitives.run_summary import CONFIDENT, RunSummary
+from whywrong.report.primitives.run_summary import RunSummary
 from whywrong.report.primitives.sections import Block, Context, Overlay, Panel
 from whywrong.report.reports import Reports
 from whywrong.report.selection import difficulty
 from whywrong.report.tables import Names, Row, Tables
+from whywrong.runs.store.error_tables import CONFIDENT
 
 
 @dataclass(slots=True)

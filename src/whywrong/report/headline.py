@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from whywrong.report.facets import measuring
 from whywrong.report.numbers import count, duration, percent, sig
-from whywrong.report.primitives.run_summary import CONFIDENT, RunSummary
+from whywrong.report.primitives.run_summary import RunSummary
 from whywrong.report.primitives.sections import Statistic
 from whywrong.report.reports import Reports
 from whywrong.report.tables import Names
+from whywrong.runs.store.error_tables import CONFIDENT
 
 
 def headline(

@@ -25,9 +25,9 @@ def select(tables: Tables, reports: Reports, limit: int) -> tuple[list[Row], int
         return [], 0
     ids = tables.rows(
         f"""with one as (
-              select coalesce(i.same_as, e.item_id) as item_id, any_value(e.label) as label,
-                     any_value(e.predicted) as predicted
-              from errors e join items i on i.item_id = e.item_id group by 1),
+              select coalesce(same_as, item_id) as item_id, any_value(label) as label,
+                     any_value(predicted) as predicted
+              from errors group by 1),
             full_ones as ({_explained(tables, reports)}),
             marked as (
               select one.*, coalesce(f.methods, 0) as methods from one left join full_ones f using (item_id))
@@ -39,6 +39,7 @@ def select(tables: Tables, reports: Reports, limit: int) -> tuple[list[Row], int
     if not ids:
         return [], 0
     chosen = [row["item_id"] for row in ids]
+    tables.run.locate(chosen)  # all at once, for their maps and thumbnails
     errors, items = tables.by_item("errors", chosen), tables.by_item("items", chosen)
     found: dict[str, dict[str, Any]] = {"runner_up": tables.by_item("runner_up", chosen)}
     for report in reports:

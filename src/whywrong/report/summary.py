@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from whywrong.report.methods.base import MethodReport
-from whywrong.report.primitives.run_summary import CONFIDENT, Pair, RunSummary
+from whywrong.report.primitives.run_summary import Pair, RunSummary
 from whywrong.report.reports import Reports
 from whywrong.report.tables import Tables
+from whywrong.runs.store.error_tables import CONFIDENT
 
 
 def summarize_run(tables: Tables, reports: Reports) -> RunSummary:
@@ -18,12 +19,15 @@ def summarize_run(tables: Tables, reports: Reports) -> RunSummary:
     summary.duplicates = tables.value("select count(*) from items where same_as is not null")
     if tables.has("predictions"):
         row = tables.rows(
-            "select count(*) as read, count(label) as labelled, count_if(near_tie) as ties"
-            " from predictions where status = 'ok'"
+            "select coalesce(sum(images) filter (status = 'ok'), 0)::bigint as read,"
+            " coalesce(sum(images) filter (status = 'ok' and label is not null), 0)::bigint as labelled,"
+            " coalesce(sum(near_ties) filter (status = 'ok'), 0)::bigint as ties,"
+            " coalesce(sum(images) filter (status <> 'ok'), 0)::bigint as failed"
+            f" from {tables.counts('pairs')}"
         )[0]
-        summary.read, summary.labelled, summary.near_ties = row["read"], row["labelled"], row["ties"] or 0
-        summary.passes["predictions"] = (summary.read - _repeated(tables), 0)
-        summary.failed = tables.value("select count(*) from predictions where status <> 'ok'")
+        summary.read, summary.labelled, summary.near_ties = row["read"], row["labelled"], row["ties"]
+        summary.passes["predictions"] = (summary.read - (_repeated(tables) if summary.duplicates else 0), 0)
+        summary.failed = row["failed"]
     if tables.has("errors"):
         _errors(tables, summary)
     summary.waiting = max(0, summary.items - summary.read - summary.failed)
@@ -78,7 +82,8 @@ def _errors(tables: Tables, summary: RunSummary) -> None:
     labelled = {
         row["label"]: row["n"]
         for row in tables.rows(
-            "select label, count(*) as n from predictions where status = 'ok' and label is not null group by label"
+            f"select label, sum(images)::bigint as n from {tables.counts('pairs')}"
+            " where status = 'ok' and label is not null group by label"
         )
     }
     summary.pairs = [

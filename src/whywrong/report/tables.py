@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whywrong.report.numbers import shown
+from whywrong.runs.store.error_tables import CONFIDENCE_BINS, PAIRS
+
+_COUNTS = {"pairs": PAIRS, "confidence_bins": CONFIDENCE_BINS}
 
 
 class Run(Protocol):
@@ -21,6 +24,8 @@ class Run(Protocol):
     meta: Any
 
     def connection(self) -> duckdb.DuckDBPyConnection: ...
+
+    def locate(self, items: Collection[str]) -> object: ...
 
     def maps(self, method: str, item_id: str) -> Mapping[str, Any]: ...
 
@@ -57,6 +62,13 @@ class Tables:
 
     def _table(self, sql: str) -> pa.Table:
         return self._connection.sql(sql).to_arrow_table()
+
+    def counts(self, name: str) -> str:
+        """Return the SQL of a table of counts, ``pairs`` or ``confidence_bins``, to stand behind ``from``.
+
+        A large run has stored it; otherwise it is counted from the predictions.
+        """
+        return name if self.has(name) else f"({_COUNTS[name]})"
 
     def rows(self, sql: str) -> list[Row]:
         """Return the rows of a query."""

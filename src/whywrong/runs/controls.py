@@ -15,7 +15,7 @@ import pyarrow as pa
 from whywrong.core.discoveries import ENOUGH_CONTROLS
 from whywrong.core.matching import match_nearest
 from whywrong.runs.folder import RunFolder
-from whywrong.runs.queries.views import shards_of
+from whywrong.runs.queries.errors import shards_of
 
 PER_ERROR = 2  # controls matched to each error
 HELD_OUT = 0.4  # share of the correctly classified images not used as controls

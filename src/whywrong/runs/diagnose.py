@@ -32,8 +32,10 @@ from whywrong.runs.interrupts import Interrupted, Stop, StopNow
 from whywrong.runs.listing import write_listing
 from whywrong.runs.options import RunOptions
 from whywrong.runs.progress import Progress, Ticker
+from whywrong.runs.queries.errors import write_error_tables
 from whywrong.runs.selection import count_reason, labelled_predictions, last_of_sample, select_details
 from whywrong.runs.setup import Sample, check_models, choose_steps, filter_by_access, result_schema, settle_classes
+from whywrong.runs.store.error_tables import is_large
 from whywrong.runs.store.layout import check_folder
 from whywrong.runs.store.lock import RunLock
 from whywrong.runs.store.run_file import write_run_file
@@ -173,6 +175,7 @@ class _Diagnosis:
                 self._predict_within(run, engine, progress, _FOR_PREDICTIONS * time_budget)
             else:
                 self._predict(run, engine, progress)
+            self._store_errors(facts)
             self._explain(run, engine, progress)
         except StopNow:
             if not self.stop.expired:
@@ -185,6 +188,11 @@ class _Diagnosis:
             engine.close()
         self.meta["complete"] = True
         self.save()
+
+    def _store_errors(self, facts: Mapping[str, Any]) -> None:
+        run = RunFolder(self.folder)
+        if is_large(run):
+            write_error_tables(run, facts)
 
     def save(self) -> None:
         """Commit ``run.json``."""

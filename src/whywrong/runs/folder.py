@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import cached_property
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whywrong.core.errors import InputError, RunFolderError
 from whywrong.core.registry import analyses
+from whywrong.runs.store.error_tables import error_facts, is_large
 from whywrong.runs.store.layout import results_folder
 from whywrong.runs.store.shards import read_facts, read_maps, read_table, shard_name
 from whywrong.runs.store.stored_run import StoredRun
@@ -47,7 +48,8 @@ class RunFolder(StoredRun):
     def __init__(self, path: Path | str) -> None:
         super().__init__(path)
         self._lock = threading.Lock()
-        self._cached: tuple[tuple[int, ...], duckdb.DuckDBPyConnection, RunFiles] | None = None
+        self._cached: dict[bool, tuple[tuple[int, ...], duckdb.DuckDBPyConnection, RunFiles]] = {}
+        self._places: dict[str, tuple[int, str]] = {}
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -73,14 +75,16 @@ class RunFolder(StoredRun):
             InputError: Not one SELECT that only reads the views, or invalid SQL.
             RunFolderError: A file of the run is missing or damaged.
         """
-        from whywrong.runs.queries.query import select
+        from whywrong.runs.queries.query import only_stored, select
         from whywrong.runs.queries.views import open_views
 
         with self._lock:
             state = self._state()
-            if self._cached is None or self._cached[0] != state:
-                self._cached = state, *open_views(self)
-            _, connection, files = self._cached
+            quick = is_large(self) and only_stored(sql) and error_facts(self) is not None
+            kept = self._cached.get(quick)
+            if kept is None or kept[0] != state:
+                kept = self._cached[quick] = state, *open_views(self, stored_only=quick)
+            _, connection, files = kept
             cursor = connection.cursor()
         with cursor:
             try:
@@ -107,7 +111,7 @@ class RunFolder(StoredRun):
         Raises:
             RunFolderError: Their file is missing or damaged.
         """
-        found = self._place.get(item_id)
+        found = self._find([item_id]).get(item_id)
         if found is None:
             return {}
         shard, stored_as = found
@@ -128,7 +132,7 @@ class RunFolder(StoredRun):
         Raises:
             RunFolderError: Its file is missing or damaged.
         """
-        found = self._place.get(item_id)
+        found = self._find([item_id]).get(item_id)
         if found is None:
             return None
         if not self.meta["complete"] and not os.path.lexists(self.thumbs / shard_name(found[0])):
@@ -143,13 +147,25 @@ class RunFolder(StoredRun):
             RunFolderError: It is not an error of this run.
         """
         try:
-            return self._place[item_id]
+            return self._find([item_id])[item_id]
         except KeyError:
             raise RunFolderError(f"{self.path}: {item_id} is not among the errors of this run") from None
 
-    @cached_property
-    def _place(self) -> dict[str, tuple[int, str]]:
-        """Shard of every error, and the item under which it is stored."""
-        from whywrong.runs.queries.views import places
+    def locate(self, items: Collection[str]) -> dict[int, set[str]]:
+        """Return some errors by shard; those that are no errors are left out.
 
-        return {item: (shard, stored_as) for item, shard, stored_as in places(self)}
+        Their maps and thumbnails are then found without another look at the errors of the run.
+        """
+        found: dict[int, set[str]] = {}
+        for item, (shard, _) in self._find(items).items():
+            found.setdefault(shard, set()).add(item)
+        return found
+
+    def _find(self, items: Collection[str]) -> dict[str, tuple[int, str]]:
+        """Return shard and stored item of some errors; all errors of a small run are looked up at once."""
+        from whywrong.runs.queries.errors import places
+
+        if any(item not in self._places for item in items):
+            wanted = items if is_large(self) else None
+            self._places |= {item: (shard, stored_as) for item, shard, stored_as in places(self, wanted)}
+        return {item: self._places[item] for item in items if item in self._places}

@@ -18,6 +18,7 @@ from whywrong.core.config import config_dict, config_hash
 from whywrong.core.input_spec import InputSpec
 from whywrong.data.decoding import DecodeOptions
 from whywrong.data.sources.base import Source
+from whywrong.runs.sizes import shard_size
 from whywrong.runs.store.schemas import PREDICTIONS_VERSION, SCHEMA_VERSION, SHARD_SIZE
 from whywrong.runs.work.tasks import MethodSpec
 
@@ -56,7 +57,7 @@ def describe(
         "depth": None,
         "images": None,
         "limit": 0,
-        "shard_size": SHARD_SIZE,
+        "shard_size": shard_size(len(source), SHARD_SIZE),
         "predictions": {"hash": config_hash(options), "result_version": PREDICTIONS_VERSION},
         "methods": {},
         "refused": {},

@@ -23,10 +23,7 @@ def select_details(run: RunFolder, limit: int) -> dict[int, frozenset[str]]:
             from errors where same_as is null)
         select item_id from ranked order by turn, item_id limit {limit}"""
     )["item_id"].to_pylist()
-    details: dict[int, set[str]] = {}
-    for item in chosen:
-        details.setdefault(run.place(item)[0], set()).add(item)
-    return {shard: frozenset(items) for shard, items in details.items()}
+    return {shard: frozenset(items) for shard, items in run.locate(chosen).items()}
 
 
 def last_of_sample(run: RunFolder, images: int) -> str | None:

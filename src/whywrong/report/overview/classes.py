@@ -59,12 +59,14 @@ def class_table(tables: Tables, summary: RunSummary, names: Names, shown: int = 
     """
     if not summary.labelled:
         return None
-    labelled = "from predictions where status = 'ok' and label is not null"
-    images = {r["label"]: r["n"] for r in tables.rows(f"select label, count(*) as n {labelled} group by label")}
+    labelled = f"from {tables.counts('pairs')} where status = 'ok' and label is not null"
+    counted = tables.rows(f"select label, sum(images)::bigint as n {labelled} group by label")
+    images = {row["label"]: row["n"] for row in counted}
     answers = {
         row["predicted"]: row
         for row in tables.rows(
-            f"select predicted, count(*) as n, avg(confidence) as confidence {labelled} group by predicted"
+            "select predicted, sum(images)::bigint as n,"
+            f" sum(confidence_sum) / nullif(sum(confidences), 0) as confidence {labelled} group by predicted"
         )
     }
     into: Counter[int] = Counter()

@@ -8,8 +8,10 @@ import numpy as np
 
 from whywrong.core.statistics import wilson
 from whywrong.report.numbers import count, interval, percent
-from whywrong.report.primitives.run_summary import CONFIDENT, RunSummary
+from whywrong.report.primitives.run_summary import RunSummary
 from whywrong.report.tables import Tables
+from whywrong.runs.store.error_tables import BINS as FINE_BINS
+from whywrong.runs.store.error_tables import CONFIDENT
 
 BINS = 20
 LEAST = 10  # labelled images for a histogram
@@ -50,16 +52,16 @@ def confidence_chart(tables: Tables, summary: RunSummary) -> ConfidenceChart | N
         return None
     numbers = np.zeros((2, BINS), dtype=np.int64)
     for row in tables.rows(
-        f"select predicted <> label as wrong, least(cast(floor(confidence * {BINS}) as integer), {BINS - 1}) as bin,"
-        " count(*) as n from predictions where status = 'ok' and label is not null and confidence between 0 and 1"
-        " group by all"
+        f"select wrong, bin // {FINE_BINS // BINS} as bin, sum(images)::bigint as n"
+        f" from {tables.counts('confidence_bins')} group by all"
     ):
         numbers[int(row["wrong"]), row["bin"]] = row["n"]
     if not numbers.sum():
         return None
     sure = tables.rows(
-        f"select count(*) as n, count_if(predicted <> label) as wrong from predictions"
-        f" where status = 'ok' and label is not null and confidence >= {CONFIDENT}"
+        "select coalesce(sum(confident), 0)::bigint as n,"
+        " coalesce(sum(confident) filter (predicted <> label), 0)::bigint as wrong"
+        f" from {tables.counts('pairs')} where status = 'ok' and label is not null"
     )[0]
     most = int(numbers.max())
     above = round(HALF * numbers[0].max() / most)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from whywrong.core.statistics import wilson
 from whywrong.report.analyses.verdict.stored import VerdictCounts
 from whywrong.report.numbers import interval, percent
-from whywrong.report.primitives.run_summary import CONFIDENT, RunSummary
+from whywrong.report.primitives.run_summary import RunSummary
 from whywrong.report.primitives.sections import Statistic
+from whywrong.runs.store.error_tables import CONFIDENT
 
 
 def strip(summary: RunSummary, tested: VerdictCounts | None) -> list[Statistic]:

@@ -8,8 +8,6 @@ from typing import Any
 
 from whywrong.core.statistics import Interval, wilson
 
-CONFIDENT = 0.9  # confidence from which the report calls an error confident
-
 
 @dataclass(frozen=True, slots=True)
 class Pair:

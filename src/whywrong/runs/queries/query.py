@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from whywrong.core.errors import InputError
+from whywrong.runs.store.error_tables import ERROR_TABLES
 
 MAX_CHARACTERS = 50_000
 _READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
@@ -50,6 +51,16 @@ def select(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
             connection.execute("rollback")
     except (duckdb.Error, pa.ArrowException, UnicodeError) as error:
         raise InputError(f"the query failed: {str(error).strip()}") from None
+
+
+def only_stored(sql: str) -> bool:
+    """Test whether a query names nothing but classes and tables about errors, which a large run stores."""
+    try:
+        with duckdb.connect() as connection:
+            named = connection.get_table_names(sql)
+    except duckdb.Error:  # told when it is run
+        return False
+    return bool(named) and named <= {"classes", *ERROR_TABLES}
 
 
 def _only_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> str:

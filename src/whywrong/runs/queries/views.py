@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -20,6 +21,7 @@ from whywrong.runs.queries.comparisons import SAME_ERROR, define_controls, defin
 from whywrong.runs.queries.readonly import PROTOCOL, RunFiles
 from whywrong.runs.queries.sql import identifier as _identifier
 from whywrong.runs.queries.sql import quoted as _quoted
+from whywrong.runs.store.error_tables import ERROR_TABLES, error_facts, error_table
 from whywrong.runs.store.files import check_whole
 from whywrong.runs.store.results import result_path
 from whywrong.runs.store.schemas import FAILED_ITEMS, ITEMS, KEYS, PREDICTIONS, UNREADABLE
@@ -27,6 +29,7 @@ from whywrong.runs.store.shards import FACTS_KEY, SCHEMA_FILE, read_schema, shar
 from whywrong.runs.store.stored_run import StoredRun
 
 _open: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+_SPILL_BEYOND = "250MB"
 _REDO = "run the same diagnose again, which redoes it"
 _SHARD = "regexp_extract(filename, '([0-9]+)\\.parquet$', 1)::integer as shard"
 
@@ -36,8 +39,15 @@ def connect(run: StoredRun) -> duckdb.DuckDBPyConnection:
     return open_views(run)[0]
 
 
-def open_views(run: StoredRun) -> tuple[duckdb.DuckDBPyConnection, RunFiles]:
+def open_views(
+    run: StoredRun, *, stored_only: bool = False, spill: Path | None = None
+) -> tuple[duckdb.DuckDBPyConnection, RunFiles]:
     """Open a connection with all views of ``run``, confined to the files of this run.
+
+    Args:
+        run: The run.
+        stored_only: Whether to define only ``classes`` and the stored tables about errors, which are quick to open.
+        spill: Folder for intermediate results beyond 250 MB; None keeps all in memory.
 
     Returns:
         The connection, and the files that it reads.
@@ -49,8 +59,23 @@ def open_views(run: StoredRun) -> tuple[duckdb.DuckDBPyConnection, RunFiles]:
     connection = duckdb.connect()
     _open.add(connection)
     try:
-        _define(connection, run, files)
-        _check_complete(connection, run)
+        connection.register_filesystem(files)
+        connection.execute(f"SET temp_directory = {_quoted(str(spill or ''))}")
+        connection.execute("SET threads = 2; SET python_enable_replacements = false")
+        if spill is not None:
+            connection.execute(
+                f"SET memory_limit = '{_SPILL_BEYOND}'; SET preserve_insertion_order = false; SET threads = 1"
+            )
+        _classes(connection, run)
+        facts = error_facts(run)
+        if facts is not None:
+            _error_tables(connection, run, files)
+        if not stored_only:
+            _define(connection, run, files, facts)
+            _check_complete(connection, run)
+        connection.execute(f"SET allowed_directories = ['{PROTOCOL}://']")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
         connection.close()
         raise files.problem or RunFolderError(
@@ -69,39 +94,57 @@ def _close_all() -> None:
         connection.close()
 
 
-def _define(connection: duckdb.DuckDBPyConnection, run: StoredRun, files: RunFiles) -> None:
-    connection.register_filesystem(files)
-    connection.execute("SET temp_directory = ''; SET threads = 2; SET python_enable_replacements = false")
-    _classes(connection, run)
-    items = _rows(connection, files, run.items, ITEMS)
+def _error_tables(connection: duckdb.DuckDBPyConnection, run: StoredRun, files: RunFiles) -> None:
+    """Define views of the stored tables about errors."""
+    for name in ERROR_TABLES:
+        address = _quoted(files.address(error_table(run, name)))
+        hidden = " exclude (shard, stored_as)" if name == "errors" else ""
+        connection.execute(f"create view {name} as select *{hidden} from read_parquet({address})")
+
+
+def _define(
+    connection: duckdb.DuckDBPyConnection, run: StoredRun, files: RunFiles, facts: Mapping[str, Any] | None
+) -> None:
+    items = rows_of(connection, files, run.items, ITEMS)
     connection.execute(
         f"""create view items as select i.* exclude (shard, digest, raw), c.name as label_name
         from ({items}) i left join classes c on c.index = i.label"""
     )
     # A row is valid if it agrees with the listing; a duplicate shows the row of the item that it equals.
+    predicted = rows_of(connection, files, run.predictions, PREDICTIONS)
     connection.execute(
         f"""create view predictions as select i.item_id, i.key, i.label, c.name as label_name,
             p.predicted, d.name as predicted_name, i.same_as, p.* exclude (item_id, label, predicted, shard)
-        from ({items}) i
-        join ({items}) o on o.item_id = coalesce(i.same_as, i.item_id)
-        join ({_rows(connection, files, run.predictions, PREDICTIONS)}) p on p.item_id = o.item_id and p.shard = o.shard
-            and p.label is not distinct from o.label
-            and (o.digest is null or o.digest = coalesce(p.image_id, '{UNREADABLE}'))
+        from {_agreeing(items, predicted, distinct=facts is not None and facts["distinct"])}
         left join classes c on c.index = i.label
         left join classes d on d.index = p.predicted"""
     )
-    connection.execute(
-        """create view errors as select * exclude (status, stage, reason) from predictions
-        where status = 'ok' and label is not null and predicted <> label"""
-    )
+    if facts is None:
+        connection.execute(
+            """create view errors as select * exclude (status, stage, reason) from predictions
+            where status = 'ok' and label is not null and predicted <> label"""
+        )
     define_runner_up(connection)
     for name in run.meta["methods"]:
         _method(connection, files, run, name, items)
     _failed_items(connection, files, run)
     _analyses(connection, files, run)
-    connection.execute(f"SET allowed_directories = ['{PROTOCOL}://']")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+
+
+def _agreeing(items: str, predicted: str, *, distinct: bool) -> str:
+    """Join items ``i`` with valid predictions ``p``, by way of the item ``o`` that each repeats if any does.
+
+    Args:
+        items: SELECT of the listing.
+        predicted: SELECT of the predictions.
+        distinct: Whether no item repeats another.
+    """
+    listed, other = (f"({items}) i", "i")
+    if not distinct:
+        listed, other = f"{listed} join ({items}) o on o.item_id = coalesce(i.same_as, i.item_id)", "o"
+    return f"""{listed} join ({predicted}) p on p.item_id = {other}.item_id and p.shard = {other}.shard
+            and p.label is not distinct from {other}.label
+            and ({other}.digest is null or {other}.digest = coalesce(p.image_id, '{UNREADABLE}'))"""
 
 
 def _check_complete(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> None:
@@ -131,30 +174,7 @@ def _check_complete(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> No
         )
 
 
-def places(run: StoredRun) -> list[tuple[str, int, str]]:
-    """Return item_id and place of every error.
-
-    The place is its shard, and the item under which its evidence is stored.
-    """
-    with connect(run) as connection:
-        items = _rows(connection, RunFiles(run.path), run.items, ITEMS)
-        return connection.execute(
-            f"""select e.item_id, o.shard, o.item_id from errors e
-            join ({items}) o on o.item_id = coalesce(e.same_as, e.item_id)"""
-        ).fetchall()
-
-
-def shards_of(run: StoredRun, items: Collection[str]) -> dict[str, int]:
-    """Return the shard of each of some items of the listing."""
-    with connect(run) as connection:
-        connection.register("_wanted", pa.table({"item_id": pa.array(sorted(items), pa.string())}))
-        rows = _rows(connection, RunFiles(run.path), run.items, ITEMS)
-        return dict(
-            connection.execute(f"select item_id, shard from ({rows}) semi join _wanted using (item_id)").fetchall()
-        )
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path, schema: pa.Schema) -> str:
+def rows_of(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path, schema: pa.Schema) -> str:
     """Make a SELECT over the shards in ``folder``, with their number; no rows of this schema if there are none."""
     connection.register("_empty", schema.append(pa.field("shard", pa.int32())).empty_table())
     columns = [(row[0], row[1]) for row in connection.execute("describe _empty").fetchall()]
@@ -211,7 +231,7 @@ def _method(connection: duckdb.DuckDBPyConnection, files: RunFiles, run: StoredR
 def _stored(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path) -> tuple[str, str]:
     """Make a SELECT over the tables of a method, and the list of its own columns, each after a comma."""
     declared = read_schema(folder / SCHEMA_FILE) if os.path.lexists(folder / SCHEMA_FILE) else KEYS
-    rows = _rows(connection, files, folder, declared)
+    rows = rows_of(connection, files, folder, declared)
     columns = {row[0]: row[1] for row in connection.execute(f"describe {rows}").fetchall()}
     lists = shown_as_rows(declared)
     rows = _in_todays_words(rows, columns)

@@ -30,9 +30,15 @@ def write_table(path: Path, table: pa.Table, facts: Facts) -> None:
     """Commit a table, without untyped columns, whose values are all null."""
     untyped = [field.name for field in table.schema if _untyped(field.type)]
     table = table.drop_columns(untyped) if untyped else table
+    write_batches(path, table.schema, [table], facts)
+
+
+def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.Table | pa.RecordBatch], facts: Facts) -> None:
+    """Commit a table that comes in pieces, of which only the compressed form is held in memory."""
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, table.schema, compression="zstd") as writer:
-        writer.write_table(table)
+    with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write(batch)
         # A reason that quotes the mark of the checksum must not be taken for it.
         text = json.dumps(facts, sort_keys=True).replace(MARK.decode(), "seal of whywrong:")
         writer.add_key_value_metadata({FACTS_KEY: text, "seconds": str(facts.get("seconds", 0.0))})
