@@ -64,9 +64,9 @@ class Tables:
         return self._connection.sql(sql).to_arrow_table()
 
     def counts(self, name: str) -> str:
-        """Return the SQL of a table of counts, ``pairs`` or ``confidence_bins``, to stand behind ``from``.
+        """Return a table of counts, ``pairs`` or ``confidence_bins``, as SQL.
 
-        A large run has stored it; otherwise it is counted from the predictions.
+        It stands behind ``from``. A large run has stored it; otherwise it is counted from the predictions.
         """
         return name if self.has(name) else f"({_COUNTS[name]})"
 

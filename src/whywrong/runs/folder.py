@@ -152,7 +152,7 @@ class RunFolder(StoredRun):
             raise RunFolderError(f"{self.path}: {item_id} is not among the errors of this run") from None
 
     def locate(self, items: Collection[str]) -> dict[int, set[str]]:
-        """Return some errors by shard; those that are no errors are left out.
+        """Return some errors by shard, without items that are no errors.
 
         Their maps and thumbnails are then found without another look at the errors of the run.
         """

@@ -6,7 +6,9 @@ _LARGER = ((10_000_000, 65_536), (1_000_000, 8_192), (100_000, 2_048))  # beyond
 
 
 def shard_size(items: int, smallest: int) -> int:
-    """Return the number of items in a full shard, so that a run has at most some thousand shards.
+    """Return the number of items in a full shard.
+
+    It grows with the data, so that a run has at most some thousand shards.
 
     Args:
         items: Items of the source.

@@ -48,7 +48,9 @@ def places(run: StoredRun, items: Collection[str] | None = None) -> list[tuple[s
 
 
 def error_places(items: str) -> str:
-    """Make a SELECT of the errors with their shard and the item under which they are stored.
+    """Make a SELECT of the errors with their places.
+
+    Columns ``item_id``, ``shard``, and ``stored_as``: the item under which its evidence is stored.
 
     Args:
         items: SELECT of the listing.

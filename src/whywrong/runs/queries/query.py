@@ -54,7 +54,7 @@ def select(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
 
 
 def only_stored(sql: str) -> bool:
-    """Test whether a query names nothing but classes and tables about errors, which a large run stores."""
+    """Test whether a query needs only what a large run stores about its errors."""
     try:
         with duckdb.connect() as connection:
             named = connection.get_table_names(sql)

@@ -175,7 +175,10 @@ def _check_complete(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> No
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path, schema: pa.Schema) -> str:
-    """Make a SELECT over the shards in ``folder``, with their number; no rows of this schema if there are none."""
+    """Make a SELECT over the shards in a folder, with their number.
+
+    No rows of this schema if there are none.
+    """
     connection.register("_empty", schema.append(pa.field("shard", pa.int32())).empty_table())
     columns = [(row[0], row[1]) for row in connection.execute("describe _empty").fetchall()]
     connection.unregister("_empty")

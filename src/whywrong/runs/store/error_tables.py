@@ -54,7 +54,10 @@ def state_of(run: StoredRun) -> str:
 
 
 def error_facts(run: StoredRun) -> dict[str, Any] | None:
-    """Return the facts of the tables if they exist and follow from the present shards, else None."""
+    """Return the facts of the tables, or None if they do not hold.
+
+    They hold if all exist and follow from the present shards.
+    """
     paths = [error_table(run, name) for name in ERROR_TABLES]
     if not all(os.path.lexists(path) for path in paths):
         return None

@@ -34,7 +34,10 @@ def write_table(path: Path, table: pa.Table, facts: Facts) -> None:
 
 
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.Table | pa.RecordBatch], facts: Facts) -> None:
-    """Commit a table that comes in pieces, of which only the compressed form is held in memory."""
+    """Commit a table that comes in pieces.
+
+    Only its compressed form is held in memory.
+    """
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
         for batch in batches:
