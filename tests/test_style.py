@@ -32,6 +32,7 @@ INSTRUCTIONS = (
     "explain",
     "explain/counterfactuals",
     "explain/counterfactuals/solvers",
+    "explain/dissection",
     "explain/edits",
     "explain/interactions",
     "explain/masking",

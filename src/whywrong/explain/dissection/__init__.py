@@ -1,0 +1,1 @@
+"""Network dissection, which names what the units of a layer detect, with controls."""
