@@ -143,8 +143,7 @@ def vote_view(classifier: Classifier, view: VoteView = "votes") -> Classifier:
     if not isinstance(net, CapsuleNet) or type(net).view is CapsuleNet.view:
         name = net.plan.family if isinstance(net, CapsuleNet) else type(classifier.model).__name__
         raise InputError(
-            f"{name} makes no votes for each class: give a capsnet, affcapsnet or convnet that whywrong trained, or "
-            "planted:capsnet"
+            f"{name} makes no votes for each class: give a capsnet, affcapsnet or convnet that `whywrong train` wrote"
         )
     routed, scaled = VIEWS[view]
     return Classifier(

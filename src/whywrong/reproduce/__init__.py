@@ -6,11 +6,12 @@ A family of claims is a package that lists them in ``CLAIMS``; modules named the
 from __future__ import annotations
 
 from whywrong.core.registry import Claim
-from whywrong.reproduce import counterfactuals, interactions, inverted, suppression
+from whywrong.reproduce import counterfactuals, interactions, inverted, suppression, votes
 
 CLAIMS: tuple[Claim, ...] = (
     *inverted.CLAIMS,
     *interactions.CLAIMS,
     *counterfactuals.CLAIMS,
     *suppression.CLAIMS,
+    *votes.CLAIMS,
 )
