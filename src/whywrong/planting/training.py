@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.data.planted import CUES, NAMES, Scene, ordinary_scene
+from whywrong.models.architectures.base import CapsuleNet
 from whywrong.models.loading.planted import build_planted
+from whywrong.runs.training.augment import shift_and_flip
 
 TRAIN_SEED = 11  # the test pictures use another seed, so that none is shared
 _BATCH = 128
@@ -52,6 +54,7 @@ RECIPES: dict[str, Recipe] = {
     "cnn-spurious": Recipe(cue="mark"),
     "vit": Recipe(epochs=14, rate=2e-3, decay=0.05),
     "cnn-robust": Recipe(epochs=8, rate=3e-3, eps=5 / 255, begins_with="cnn"),
+    "capsnet": Recipe(),
 }
 
 
@@ -101,12 +104,16 @@ def train(
     for epoch in range(recipe.epochs):
         loss_sum = 0.0
         for rows in torch.randperm(len(pixels), generator=generator)[: steps * _BATCH].split(_BATCH):
-            x = _augment(pixels[rows].float() / 255, generator).contiguous(memory_format=layout)
+            x = shift_and_flip(pixels[rows].float() / 255, generator, shift=4, flip=True)
+            x = x.contiguous(memory_format=layout)
             y = label[rows]
             if recipe.eps:
                 x = _adversarial(net, x, y, recipe.eps, generator)
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(net(x), y, label_smoothing=0.02)
+            if isinstance(net, CapsuleNet):
+                loss = net.training_loss(x, y)
+            else:
+                loss = nn.functional.cross_entropy(net(x), y, label_smoothing=0.02)
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
@@ -115,19 +122,6 @@ def train(
         seconds = time.perf_counter() - start
         say(f"{name}: epoch {epoch + 1}/{recipe.epochs}, loss {loss_sum / steps:.3f}, {seconds:.0f} s")
     return net.to(memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
-
-
-def _augment(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip half of the pictures and shift each by up to four pixels."""
-    flip = torch.rand(len(x), generator=generator) < 0.5
-    x = torch.where(flip[:, None, None, None], x.flip(3), x)
-    side = x.shape[-1]
-    padded = nn.functional.pad(x, (4, 4, 4, 4), mode="reflect")
-    down, right = torch.randint(0, 9, (2, len(x), 1), generator=generator)
-    span = torch.arange(side)
-    rows, columns = (down + span)[:, None, :, None], (right + span)[:, None, None, :]  # (B, 1, S, 1), (B, 1, 1, S)
-    batch, channel = torch.arange(len(x))[:, None, None, None], torch.arange(3)[None, :, None, None]
-    return padded[batch, channel, rows, columns]
 
 
 def _adversarial(net: nn.Module, x: Tensor, y: Tensor, eps: float, generator: torch.Generator) -> Tensor:

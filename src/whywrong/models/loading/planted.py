@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from whywrong.core.classes import ClassList
 from whywrong.core.errors import InputError, ModelError
+from whywrong.models.architectures.build import build_network, plan_network
 from whywrong.models.loading.loaded import Loaded, ModelRequest
 from whywrong.models.weights.files import load_weights
 
-NETS = ("cnn", "cnn-spurious", "vit", "cnn-robust")
+NETS = ("cnn", "cnn-spurious", "vit", "cnn-robust", "capsnet")
 FOLDER = Path(__file__).with_name("nets")
 SIDE = 64
 _WIDTH = 96
@@ -86,6 +87,8 @@ def build_planted(name: str, classes: int) -> nn.Module:
         near = difflib.get_close_matches(name, NETS, n=1)
         hint = f'; nearest: "planted:{near[0]}"' if near else ""
         raise InputError(f'no shipped net "planted:{name}"; there are {", ".join(NETS)}{hint}')
+    if name == "capsnet":
+        return build_network(plan_network("capsnet", (3, SIDE, SIDE), classes))
     if name != "vit":
         return PlantedCNN(classes)
     from timm.layers.hybrid_embed import HybridEmbed
