@@ -23,6 +23,7 @@ COMMANDS = (
     "explain",
     "report",
     "query",
+    "status",
     "plant",
     "reproduce",
     "spurious",

@@ -25,6 +25,7 @@ from whywrong.cli import (
     repair,
     report,
     spurious,
+    status,
     train,
     verdict,
 )
@@ -50,6 +51,7 @@ for command, short in (
     (explain.explain, "Explain one image with all methods."),
     (report.report, "Write the report of a run again."),
     (query.query, "Query the tables of a run with SQL."),
+    (status.status, "Show how far a run is."),
     (plant.plant, "Make mistakes with known causes."),
     (reproduce.reproduce, "Test a paper's finding on your model and images."),
     (spurious.spurious, "Find features that stand for a class but are not the object."),

@@ -38,6 +38,7 @@ from whywrong.runs.setup import Sample, check_models, choose_steps, filter_by_ac
 from whywrong.runs.store.error_tables import is_large
 from whywrong.runs.store.layout import check_folder
 from whywrong.runs.store.lock import RunLock
+from whywrong.runs.store.progress_file import ProgressFile
 from whywrong.runs.store.run_file import write_run_file
 from whywrong.runs.store.schemas import KEYS
 from whywrong.runs.store.shards import SCHEMA_FILE, write_table
@@ -98,8 +99,18 @@ def diagnose(
     try:
         with Stop(on_signal=lambda: progress(Progress("stopping", 0, 0, 0, 0))) as stop, RunLock(folder), classifier:
             run = _Diagnosis(classifier, source, folder, options, stop)
-            run.begin(steps)
-            run.work(progress)
+            written = ProgressFile(folder, options.workers)
+
+            def shown(now: Progress) -> None:
+                progress(now)
+                more = {name: getattr(now, name) for name in ("errors", "failed", "passes", "share", "method")}
+                written.show(now.stage, now.done, now.total, **more)
+
+            try:
+                run.begin(steps)
+                run.work(shown)
+            finally:
+                written.close()
     except StopNow:
         raise Interrupted(f"{folder}: interrupted; finished work is kept, and the same call resumes the run") from None
     finally:

@@ -22,7 +22,7 @@ from whywrong.core.registry import Analysis, analyses
 from whywrong.runs.store.files import check_kind, intact, open_plain
 from whywrong.runs.store.temporaries import remove, sweep, target_of, temporary_for
 
-RUN_FILE, LOCK = "run.json", "lock"
+RUN_FILE, LOCK, PROGRESS = "run.json", "lock", "progress.json"
 METHOD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 HASH = re.compile(r"[0-9a-f]{12}")
 
@@ -113,7 +113,7 @@ def _pages() -> list[str]:
 
 def _top() -> re.Pattern[str]:
     """Return the names of the files in the run folder itself."""
-    return re.compile("|".join(map(re.escape, (RUN_FILE, LOCK, *_pages(), "image.csv"))))
+    return re.compile("|".join(map(re.escape, (RUN_FILE, LOCK, PROGRESS, *_pages(), "image.csv"))))
 
 
 def _look(folder: Path, patterns: tuple[re.Pattern[str], ...], found: Survey) -> None:
