@@ -155,3 +155,13 @@ def test_the_folder_of_the_results_is_that_of_the_registry(dotted: tuple[RepairR
         np.average([row["accuracy_after"] for row in of_class], weights=[row["images"] for row in of_class]),
         arms(report)["errors"]["accuracy_after"],
     )
+
+
+def test_images_that_the_data_no_longer_holds_are_told(tmp_path: Path):
+    source = quadrants.source(tmp_path / "data", 120)
+    run = quadrants.diagnosed(tmp_path / "run", source, model())
+    other = quadrants.source(tmp_path / "other", 100)
+    report = repair_run(run, model(), other, settings={"train": False})
+    assert any(
+        note.endswith("of 120 images of the run are not in the data that was given") for note in report.record["notes"]
+    )

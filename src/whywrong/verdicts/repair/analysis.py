@@ -50,6 +50,9 @@ def repair(context: AnalysisContext, *, config: RepairConfig) -> RepairResult:
         "notes": [] if verdicts else ["the run has no verdicts, which say more; make them with `whywrong verdict RUN`"],
     }
     rows: dict[str, Any] = {"work": [_work_row(one) for one in work]}
+    gone = len(predictions) - len(context.entries(predictions.item_ids.tolist()))
+    if gone:
+        facts["notes"].append(f"{gone:,} of {len(predictions):,} images of the run are not in the data that was given")
     if reason := _why_not(context, config, predictions):
         facts["notes"].append(f"no copy was trained: {reason}")
         return RepairResult(rows, facts)
