@@ -102,15 +102,18 @@ def count_overlap(active: Tensor, masks: Tensor, counted: Tensor, annotated: Ten
 
 
 def overlap(counts: Counts) -> Tensor:
-    """Compute the intersection over union (U, C), float64 in [0, 1]; 0 where nothing is marked or active."""
+    """Compute the intersection over union (U, C), float64 in [0, 1].
+
+    It is 0 where nothing is marked or active.
+    """
     union = counts.unit + counts.concept - counts.both
     return counts.both.double() / union.clamp_min(1).double()
 
 
 def reachable(counts: Counts, quantile: float) -> Tensor:
-    """Compute the largest intersection over union (C,) float64 that a unit of ``quantile`` can have with a concept.
+    """Compute the largest possible intersection over union (C,) float64.
 
-    A concept that covers the share f of all pixels allows min(f, q) / max(f, q).
+    It is that of a unit active at ``quantile`` of the positions: a concept that covers the share f of all pixels allows min(f, q) / max(f, q).
     """
     share = counts.concept.double() / counts.pixels.clamp_min(1).double()
     return share.clamp_max(quantile) / share.clamp_min(quantile)

@@ -31,7 +31,7 @@ class TopValues:
 
 
 def values_kept(quantile: float, positions: int, units: int) -> int:
-    """Compute how many of the largest values of each unit must be kept for an exact threshold.
+    """Compute how many values of a unit to keep for an exact threshold.
 
     Args:
         quantile: Share of the positions above the threshold, in (0, 0.5].
@@ -62,7 +62,7 @@ def top_values(activation: Tensor, kept: int) -> TopValues:
 
 
 def merge_top(first: TopValues, second: TopValues, kept: int) -> TopValues:
-    """Merge the largest values of two sets of positions; the order of merging changes nothing."""
+    """Merge the largest values of two sets of positions, in any order."""
     values = torch.cat([first.values, second.values], 1)
     return TopValues(values.topk(min(kept, values.shape[1]), dim=1).values, first.positions + second.positions)
 
