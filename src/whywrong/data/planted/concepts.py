@@ -21,6 +21,15 @@ _HUES = (
 )
 
 
+CONCEPTS: tuple[str, ...] = (
+    *(f"colour/{name}" for name in ("black", "grey", "white", *dict.fromkeys(name for _, name in _HUES))),
+    *(f"texture/{name}" for name in TEXTURES),
+    *(f"part/{name}" for name in PART_NAMES if name),
+    *(f"fault/{name}" for name in (*CUES, "cover")),
+)
+"""All concepts that a drawn picture can show."""
+
+
 def colour_names(rgb: Tensor) -> list[str]:
     """Name colours (N, 3) in [0, 1] as they are before lighting."""
     high, low = rgb.amax(1), rgb.amin(1)

@@ -113,7 +113,8 @@ def overlap(counts: Counts) -> Tensor:
 def reachable(counts: Counts, quantile: float) -> Tensor:
     """Compute the largest possible intersection over union (C,) float64.
 
-    It is that of a unit active at ``quantile`` of the positions: a concept that covers the share f of all pixels allows min(f, q) / max(f, q).
+    It is that of a unit active at ``quantile`` of the positions: a concept that covers the share f of all pixels allows
+    min(f, q) / max(f, q).
     """
     share = counts.concept.double() / counts.pixels.clamp_min(1).double()
     return share.clamp_max(quantile) / share.clamp_min(quantile)

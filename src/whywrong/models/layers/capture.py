@@ -107,6 +107,31 @@ def capture(module: nn.Module, layer: SpatialLayer, *, leaf: bool = False, scale
 
 
 @contextmanager
+def exchange(module: nn.Module, layer: SpatialLayer, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace the activation of a layer during one pass.
+
+    Args:
+        module: The classifier.
+        layer: The layer.
+        change: Maps its activation (B, ...) to the one with which the model continues; must not write into it.
+
+    Raises:
+        ModelError: On exit, if the layer was not reached.
+    """
+    reached = False
+
+    def take(out: Tensor) -> Tensor:
+        nonlocal reached
+        reached = True
+        return change(out)
+
+    with _tap_function(layer, take) if layer.op is not None else _tap_module(module, layer, take):
+        yield
+    if not reached:
+        raise ModelError(f"the model did not pass through its layer {layer.name}; it was found in another state")
+
+
+@contextmanager
 def _tap_module(module: nn.Module, layer: SpatialLayer, take: Callable[[Tensor], Tensor]) -> Iterator[None]:
     calls = 0
 

@@ -8,6 +8,7 @@ gradient (ours, docs/methods/cam.md).
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -229,8 +230,11 @@ def _attention_input(trace: Trace, cut: Step, grid: Layout, later: list[tuple[St
 
 
 def _named(trace: Trace, name: str, module: nn.Module) -> tuple[Step, Layout]:
-    if name not in dict(module.named_modules()):
-        raise ModelError(f'{_title(module)} has no layer "{name}"')
+    known = [other for other, _ in module.named_modules() if other]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        hint = f'; nearest: "{near[0]}"' if near else ""
+        raise ModelError(f'{_title(module)} has no layer "{name}"{hint}')
     step = trace.answers.get(name)
     grid = layout(trace, step) if step else None
     if step is None or grid is None or not keeps_order(trace, step, grid):
