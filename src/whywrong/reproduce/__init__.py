@@ -6,7 +6,7 @@ A family of claims is a package that lists them in ``CLAIMS``; modules named the
 from __future__ import annotations
 
 from whywrong.core.registry import Claim
-from whywrong.reproduce import counterfactuals, interactions, inverted, suppression, votes
+from whywrong.reproduce import counterfactuals, interactions, inverted, patches, suppression, votes
 
 CLAIMS: tuple[Claim, ...] = (
     *inverted.CLAIMS,
@@ -14,4 +14,5 @@ CLAIMS: tuple[Claim, ...] = (
     *counterfactuals.CLAIMS,
     *suppression.CLAIMS,
     *votes.CLAIMS,
+    *patches.CLAIMS,
 )
