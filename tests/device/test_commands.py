@@ -107,6 +107,7 @@ def test_train_writes_a_network(gpu, data, tmp_path):
     assert command("check", f"trained:{tmp_path / 'net'}", data) in (0, 1)
 
 
+@pytest.mark.slow
 def test_demo_runs(gpu, tmp_path):
     assert command("demo", "--out", tmp_path / "demo") == 0
 
