@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.explain.robustness.toys import SIDE, Brightness, Constant, call, images, model
 
+from whywrong.core.access import Access
 from whywrong.core.errors import InputError
 from whywrong.core.registry import resolve
 from whywrong.explain.robustness import ROWS, attacks, patches
@@ -29,7 +30,7 @@ def rate(part) -> float:
     return float(part.fooled.double().mean())
 
 
-WITHOUT_ATTENTION = [kind for kind in ROWS if kind.name != "patch_temperature"]
+WITHOUT_ATTENTION = [kind for kind in ROWS if kind.access < Access.INTERNALS]
 
 
 @pytest.mark.parametrize("kind", WITHOUT_ATTENTION, ids=lambda kind: kind.name)
@@ -56,6 +57,17 @@ def test_a_targeted_attack_counts_only_its_target():
     assert part.fooled.all()  # of two classes the other one is the target
     (part,) = attacks.pgd_linf_targeted(call([model(Brightness())], eps=0.19, steps=10))
     assert not part.fooled.any()
+
+
+def test_the_vote_attack_needs_a_capsule_network_and_fools_one():
+    with pytest.raises(InputError, match="makes no votes"):
+        attacks.vote_linf(call([model(Brightness())]))
+    from whywrong.models.loading.zoo import load_classifier
+
+    capsules = load_classifier("planted:capsnet")
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    (part,) = attacks.vote_linf(call([capsules], x=x, y=capsules.predict(x), eps=0.2, steps=5))
+    assert part.fooled.any()
 
 
 def test_random_noise_has_the_size_of_the_attack():

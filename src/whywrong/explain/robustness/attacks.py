@@ -8,6 +8,7 @@ from whywrong.attacks.apgd import APGDConfig, apgd
 from whywrong.attacks.balls import BallNorm
 from whywrong.attacks.pgd import PGDConfig, pgd
 from whywrong.attacks.state import AttackResult
+from whywrong.attacks.votes import VoteAttackConfig, vote_attack
 from whywrong.core.randomness import keyed_uniform
 from whywrong.explain.robustness.parts import Part, RowCall, RowMissing, part
 
@@ -47,6 +48,12 @@ def apgd_linf(call: RowCall) -> tuple[Part, ...]:
 def apgd_l2(call: RowCall) -> tuple[Part, ...]:
     """Attack with APGD in l2."""
     return _row(call, "apgd_l2", _apgd(call, "l2"))
+
+
+def vote_linf(call: RowCall) -> tuple[Part, ...]:
+    """Attack the votes of a capsule network in linf."""
+    config = VoteAttackConfig(norm="linf", eps=call.config.eps, steps=call.config.steps)
+    return _row(call, "vote_linf", vote_attack(call.classifier, call.x, call.y, keys=call.keys, config=config))
 
 
 def _row(call: RowCall, name: str, result: AttackResult) -> tuple[Part, ...]:

@@ -79,6 +79,10 @@ ROWS: tuple[RowKind, ...] = (
         function=f"{_ATTACKS}:apgd_l2", settings=("eps_l2", "apgd_steps", "seed"), control="noise_l2",
     ),
     RowKind(
+        name="vote_linf", title="vote attack on a capsule network in linf", group="attack", access=Access.INTERNALS,
+        function=f"{_ATTACKS}:vote_linf", settings=("eps", "steps", "seed"), control="noise_linf",
+    ),
+    RowKind(
         name="patch_natural", title="one patch corrupted", group="patch", access=Access.LABELS,
         function=f"{_PATCHES}:natural", settings=(*_PLACE, "patch_corruptions", "patch_severity", "seed"),
     ),
