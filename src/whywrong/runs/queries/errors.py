@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -10,10 +11,12 @@ import pyarrow as pa
 
 from whywrong.runs.queries.readonly import RunFiles
 from whywrong.runs.queries.sql import quoted
-from whywrong.runs.queries.views import connect, open_views, rows_of
+from whywrong.runs.queries.views import ERRORS, connect, define_predictions, open_views, rows_of
 from whywrong.runs.store.error_tables import (
+    BIN_SUMS,
     CONFIDENCE_BINS,
     ERROR_TABLES,
+    PAIR_SUMS,
     PAIRS,
     VERSION,
     error_facts,
@@ -21,10 +24,11 @@ from whywrong.runs.store.error_tables import (
     state_of,
 )
 from whywrong.runs.store.layout import scratch_folder
-from whywrong.runs.store.schemas import ITEMS
+from whywrong.runs.store.schemas import ITEMS, PREDICTIONS
 from whywrong.runs.store.shards import write_batches
 from whywrong.runs.store.stored_run import StoredRun
 
+_SHARDS = 32  # joined at a time
 _ROWS = 65_536  # of a stored table that are held at a time
 
 
@@ -71,20 +75,47 @@ def write_error_tables(run: StoredRun, facts: Mapping[str, Any]) -> None:
     for name in ERROR_TABLES:
         error_table(run, name).unlink(missing_ok=True)
     with scratch_folder(run.path) as spill:
-        connection, files = open_views(run, spill=spill)
+        connection, files = open_views(run, stored_only=True, spill=spill)
         with connection:
             _write(run, connection, files, facts)
 
 
 def _write(run: StoredRun, connection: duckdb.DuckDBPyConnection, files: RunFiles, facts: Mapping[str, Any]) -> None:
-    repeats = connection.execute("select count(*) from items where same_as is not null").fetchall()[0][0]
+    listed = rows_of(connection, files, run.items, ITEMS)
+    repeats = connection.execute(f"select count(same_as) from ({listed})").fetchall()[0][0]
     of_run = {**facts, "result_version": VERSION, "state": state_of(run), "distinct": not repeats}
-    places_of = error_places(rows_of(connection, files, run.items, ITEMS))
-    errors = f"""select e.*, l.shard, l.stored_as from errors e join ({places_of}) l using (item_id)
-        order by label, predicted, item_id"""
-    for name, sql in (("errors", errors), ("pairs", PAIRS), ("confidence_bins", CONFIDENCE_BINS)):
+    errors = _errors(run, connection, files, distinct=not repeats)
+    first = next(errors)
+    write_batches(error_table(run, "errors"), first.schema, chain([first], errors), of_run)
+    for name, sums in (("pairs", PAIR_SUMS), ("confidence_bins", BIN_SUMS)):
+        rows = connection.sql(sums.format(f"_{name}")).to_arrow_table()
+        write_batches(error_table(run, name), rows.schema, [rows], of_run)
+
+
+def _errors(
+    run: StoredRun, connection: duckdb.DuckDBPyConnection, files: RunFiles, *, distinct: bool
+) -> Iterator[pa.Table | pa.RecordBatch]:
+    """Yield the errors, first a table without rows, and count pairs and bins on the way.
+
+    Without repeated images every shard answers for itself, so that memory does not grow with the run.
+    """
+    shards = run.shards()
+    size = _SHARDS if distinct else max(1, len(shards))
+    for start in range(0, max(1, len(shards)), size):
+        part = shards[start : start + size]
+        listed = rows_of(connection, files, run.items, ITEMS, part)
+        predicted = rows_of(connection, files, run.predictions, PREDICTIONS, part)
+        define_predictions(connection, listed, predicted, distinct=distinct)
+        connection.execute(f"create or replace view errors as {ERRORS}")
+        for name, counted in (("pairs", PAIRS), ("confidence_bins", CONFIDENCE_BINS)):
+            connection.execute(f"create table if not exists _{name} as select * from ({counted}) limit 0")
+            connection.execute(f"insert into _{name} {counted}")
+        sql = f"""select e.*, l.shard, l.stored_as from errors e join ({error_places(listed)}) l using (item_id)
+            order by label, predicted, item_id"""
         rows = connection.sql(sql).to_arrow_reader(_ROWS)
-        write_batches(error_table(run, name), rows.schema, rows, of_run)
+        if start == 0:
+            yield rows.schema.empty_table()
+        yield from rows
 
 
 def shards_of(run: StoredRun, items: Collection[str]) -> dict[str, int]:

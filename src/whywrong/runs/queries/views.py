@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from whywrong.runs.store.shards import FACTS_KEY, SCHEMA_FILE, read_schema, shar
 from whywrong.runs.store.stored_run import StoredRun
 
 _open: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+ERRORS = """select * exclude (status, stage, reason) from predictions
+    where status = 'ok' and label is not null and predicted <> label"""
 _SPILL_BEYOND = "250MB"
 _REDO = "run the same diagnose again, which redoes it"
 _SHARD = "regexp_extract(filename, '([0-9]+)\\.parquet$', 1)::integer as shard"
@@ -110,20 +112,10 @@ def _define(
         f"""create view items as select i.* exclude (shard, digest, raw), c.name as label_name
         from ({items}) i left join classes c on c.index = i.label"""
     )
-    # A row is valid if it agrees with the listing; a duplicate shows the row of the item that it equals.
     predicted = rows_of(connection, files, run.predictions, PREDICTIONS)
-    connection.execute(
-        f"""create view predictions as select i.item_id, i.key, i.label, c.name as label_name,
-            p.predicted, d.name as predicted_name, i.same_as, p.* exclude (item_id, label, predicted, shard)
-        from {_agreeing(items, predicted, distinct=facts is not None and facts["distinct"])}
-        left join classes c on c.index = i.label
-        left join classes d on d.index = p.predicted"""
-    )
+    define_predictions(connection, items, predicted, distinct=facts is not None and facts["distinct"])
     if facts is None:
-        connection.execute(
-            """create view errors as select * exclude (status, stage, reason) from predictions
-            where status = 'ok' and label is not null and predicted <> label"""
-        )
+        connection.execute(f"create view errors as {ERRORS}")
     define_runner_up(connection)
     for name in run.meta["methods"]:
         _method(connection, files, run, name, items)
@@ -131,14 +123,28 @@ def _define(
     _analyses(connection, files, run)
 
 
-def _agreeing(items: str, predicted: str, *, distinct: bool) -> str:
-    """Join items ``i`` with valid predictions ``p``, by way of the item ``o`` that each repeats if any does.
+def define_predictions(connection: duckdb.DuckDBPyConnection, items: str, predicted: str, *, distinct: bool) -> None:
+    """Define view ``predictions`` over some shards.
+
+    A row is valid if it agrees with the listing; a duplicate shows the row of the item that it equals.
 
     Args:
+        connection: With the table ``classes``.
         items: SELECT of the listing.
         predicted: SELECT of the predictions.
         distinct: Whether no item repeats another.
     """
+    connection.execute(
+        f"""create or replace view predictions as select i.item_id, i.key, i.label, c.name as label_name,
+            p.predicted, d.name as predicted_name, i.same_as, p.* exclude (item_id, label, predicted, shard)
+        from {_agreeing(items, predicted, distinct=distinct)}
+        left join classes c on c.index = i.label
+        left join classes d on d.index = p.predicted"""
+    )
+
+
+def _agreeing(items: str, predicted: str, *, distinct: bool) -> str:
+    """Join items ``i`` with valid predictions ``p``, by way of the item ``o`` that each repeats if any does."""
     listed, other = (f"({items}) i", "i")
     if not distinct:
         listed, other = f"{listed} join ({items}) o on o.item_id = coalesce(i.same_as, i.item_id)", "o"
@@ -174,8 +180,14 @@ def _check_complete(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> No
         )
 
 
-def rows_of(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path, schema: pa.Schema) -> str:
-    """Make a SELECT over the shards in a folder, with their number.
+def rows_of(
+    connection: duckdb.DuckDBPyConnection,
+    files: RunFiles,
+    folder: Path,
+    schema: pa.Schema,
+    shards: Sequence[int] | None = None,
+) -> str:
+    """Make a SELECT over some or all shards in a folder, with their number.
 
     No rows of this schema if there are none.
     """
@@ -183,7 +195,7 @@ def rows_of(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path
     columns = [(row[0], row[1]) for row in connection.execute("describe _empty").fetchall()]
     connection.unregister("_empty")
     rows = "select " + ", ".join(f"null::{kind} as {_identifier(name)}" for name, kind in columns) + " where false"
-    paths = _shards(files, folder)
+    paths = _shards(files, folder, shards)
     if not paths:
         return rows
     return (
@@ -192,13 +204,14 @@ def rows_of(connection: duckdb.DuckDBPyConnection, files: RunFiles, folder: Path
     )
 
 
-def _shards(files: RunFiles, folder: Path) -> list[str]:
-    """Return the addresses of the undamaged shards in a folder, quoted for SQL.
+def _shards(files: RunFiles, folder: Path, shards: Sequence[int] | None = None) -> list[str]:
+    """Return the addresses of some or all undamaged shards in a folder, quoted for SQL.
 
     Raises:
         RunFolderError: A shard is damaged.
     """
-    paths = [folder / shard_name(index) for index in shard_indices(folder)]
+    present = shard_indices(folder)
+    paths = [folder / shard_name(index) for index in present if shards is None or index in shards]
     for path in paths:
         check_whole(path)
     return [_quoted(files.address(path)) for path in paths]

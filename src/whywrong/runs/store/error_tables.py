@@ -31,6 +31,12 @@ CONFIDENCE_BINS = f"""select predicted <> label as wrong,
     from predictions where status = 'ok' and label is not null and confidence between 0 and 1 group by all"""
 
 
+PAIR_SUMS = """select status, label, predicted, sum(images)::bigint as images, sum(near_ties)::bigint as near_ties,
+    sum(confidence_sum) as confidence_sum, sum(confidences)::bigint as confidences,
+    sum(confident)::bigint as confident from {} group by all order by all"""
+BIN_SUMS = "select wrong, bin, sum(images)::bigint as images from {} group by all order by all"
+
+
 def is_large(run: StoredRun) -> bool:
     """Test whether a run has so many items that it stores these tables."""
     return run.meta["data"]["items"] > LARGE
