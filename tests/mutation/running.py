@@ -8,6 +8,8 @@ python -m tests.mutation.running --number 130 --seed 1 --skip 100 --cpu 20 --gre
 from __future__ import annotations
 
 import argparse
+import compileall
+import importlib.util
 import json
 import os
 import random
@@ -79,6 +81,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         package = Path(folder) / "whywrong"
         shutil.copytree(ROOT / "src" / "whywrong", package, copy_function=_link, ignore=_ignored)
+        compileall.compile_dir(package, quiet=2)  # or every child would compile the whole package again
         _import_heavy()
         checked: set[tuple[str, ...]] = set()
         for module, mutant in chosen:
@@ -91,14 +94,20 @@ def run(
             path = package / module
             whole = path.read_bytes()
             start = time.monotonic()
-            path.unlink()
-            path.write_text(mutant.source)
+            _replace(path, mutant.source.encode())
             try:
                 fate = _tests(Path(folder), TARGETS[module], cpu)
             finally:
-                path.unlink()
-                path.write_bytes(whole)
+                _replace(path, whole)
+                compileall.compile_file(path, quiet=2)
             yield Tried(module, mutant, fate, time.monotonic() - start)
+
+
+def _replace(path: Path, source: bytes) -> None:
+    """Write a module anew and drop its bytecode, which a change of the same size and second would not outdate."""
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
+    path.unlink()
+    path.write_bytes(source)
 
 
 def _link(source: str, target: str) -> None:
