@@ -8,6 +8,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from whywrong.cli.streams import results_only
 
+_BRACES = str.maketrans("", "", "{}")
 _OLD_NAMES = ("--limit",)  # still accepted, but not listed
 
 
@@ -26,7 +27,7 @@ class PlainCommand(TyperCommand):
             return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+        return [piece.translate(_BRACES) for piece in super().collect_usage_pieces(ctx)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}

@@ -18,7 +18,7 @@ from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, InputError
 @spread
 def robustness(
     *,
-    model: Annotated[list[str], Argument(metavar="MODEL...", help=f"One or more models. {MODEL_HELP}")],
+    model: Annotated[list[str], Argument(metavar="MODEL", help=f"One or more models. {MODEL_HELP}")],
     data: Annotated[str, Argument(metavar="DATA", help="Labelled images, read as the first model takes them.")],
     out: Annotated[Path, Option(metavar="DIR", help="Folder to write; may be that of a run of the first model.")],
     row: Annotated[
