@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-_LARGER = ((10_000_000, 65_536), (1_000_000, 8_192), (100_000, 2_048))  # beyond so many items, so many in a shard
+# Beyond so many items, so many in a shard. A stage holds the decoded errors of one shard, and a kill loses one.
+_BEYOND, _LARGE = 100_000, 2_048
 
 
 def shard_size(items: int, smallest: int) -> int:
     """Return the number of items in a full shard.
 
-    It grows with the data, so that a run has at most some thousand shards.
+    It is larger for large runs, so that one of ten million items has some thousand shards.
 
     Args:
         items: Items of the source.
         smallest: Size for up to 100,000 items.
     """
-    return next((size for beyond, size in _LARGER if items > beyond), smallest)
+    return max(_LARGE, smallest) if items > _BEYOND else smallest

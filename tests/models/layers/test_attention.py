@@ -76,3 +76,37 @@ def test_a_model_without_attention_and_bad_temperatures_are_refused():
     for bad in (0.0, -1.0, float("inf"), float("nan")):
         with pytest.raises(InputError, match="temperature"):
             with_temperature(plain, bad)
+
+
+@pytest.mark.parametrize("widths", [{}, {"kdim": 12, "vdim": 12}], ids=["one projection", "three projections"])
+def test_the_attention_layer_of_torch_divides_its_logits_by_the_temperature(widths):
+    torch.manual_seed(0)
+    layer = nn.MultiheadAttention(16, 2, batch_first=True, **widths).eval()
+    nn.init.normal_(layer.in_proj_bias)
+    q, k = torch.randn(3, 5, 16), torch.randn(3, 5, widths.get("kdim", 16))
+    if widths:
+        weights = [layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight]
+    else:
+        weights = layer.in_proj_weight.split(16)
+    inputs = zip((q, k, k), weights, layer.in_proj_bias.split(16), strict=True)
+    heads = [(x @ w.T + b).view(3, 5, 2, 8).transpose(1, 2) for x, w, b in inputs]
+    mixed = (heads[0] @ heads[1].transpose(2, 3) / 8**0.5 / 3).softmax(-1) @ heads[2]
+    with SmoothedAttention(3.0) as seen:
+        found = layer(q, k, k)[0]
+    assert seen.layers == 1
+    assert torch.allclose(found, layer.out_proj(mixed.transpose(1, 2).flatten(2)), atol=1e-5)
+    assert not torch.allclose(found, layer(q, k, k)[0], atol=1e-2)
+
+
+def test_an_encoder_of_torch_is_smoothed_in_every_layer_also_where_it_would_take_a_shortcut():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+    x = torch.randn(3, 5, 16)
+    with torch.no_grad():
+        usual = encoder(x)
+        with SmoothedAttention(1.0) as seen:
+            assert torch.allclose(encoder(x), usual, atol=1e-5)
+        assert seen.layers == 2
+        with SmoothedAttention(5.0):
+            assert not torch.allclose(encoder(x), usual, atol=1e-2)

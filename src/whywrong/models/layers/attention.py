@@ -6,6 +6,7 @@ Source: Gu, Tresp and Qin 2022, arXiv 2111.10659, which proposes it as a defence
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,14 @@ from whywrong.core.access import Access
 from whywrong.core.errors import InputError, ModelError
 from whywrong.models.classifier import Classifier
 
+_MULTI_HEAD = inspect.signature(nn.functional.multi_head_attention_forward)
+
 
 class SmoothedAttention(TorchFunctionMode):
     """Divide the attention logits of all calls inside ``with`` by a temperature.
 
-    It works for fused and for written-out attention, with gradients, and leaves the model unchanged.
+    It works for fused and written-out attention and for that of PyTorch's own layers, with gradients. The model stays
+    as it is.
 
     Attributes:
         layers: Attention layers seen.
@@ -37,6 +41,11 @@ class SmoothedAttention(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         name = getattr(func, "__name__", "")
         first = args[0] if args else None
+        if func is nn.functional.multi_head_attention_forward:  # calls within it are not seen
+            self.layers += 1
+            bound = _MULTI_HEAD.bind(*args, **kwargs)
+            self._soften_queries(bound.arguments)
+            return func(*bound.args, **bound.kwargs)
         if name == "scaled_dot_product_attention" or (name == "softmax" and _is_attention(first)):
             self.layers += 1
             if args:
@@ -44,6 +53,18 @@ class SmoothedAttention(TorchFunctionMode):
             else:
                 kwargs["query"] = kwargs["query"] / self.temperature
         return func(*args, **kwargs)
+
+    def _soften_queries(self, arguments: dict[str, Any]) -> None:
+        """Divide the weights and biases that make queries, the first third of those of all projections."""
+        width = arguments["embed_dim_to_check"]
+        for name in ("in_proj_weight", "in_proj_bias"):
+            value = arguments.get(name)
+            if value is not None:
+                rows = value.new_ones(len(value))
+                rows[:width] = 1 / self.temperature
+                arguments[name] = value * rows.view(-1, *[1] * (value.ndim - 1))
+        if arguments.get("q_proj_weight") is not None:
+            arguments["q_proj_weight"] = arguments["q_proj_weight"] / self.temperature
 
 
 class SmoothedModule(nn.Module):
