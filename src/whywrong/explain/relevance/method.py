@@ -169,7 +169,13 @@ class _Maps:
         evidence = (maps[0] - maps[1]).sum((1, 2), dtype=torch.float64)
         numbers = torch.stack([found.residual, *shares, evidence, _overlap(maps).double()])
         return _Part(
-            rows, classes[0].to(rows.device), maps, numbers, found.blank, _worst(found.of_wrong.lost), found.backwards
+            rows,
+            classes[0].to(rows.device),
+            maps,
+            numbers,
+            found.blank,
+            _worst(found.of_wrong.lost, y.device),
+            found.backwards,
         )
 
     def _refuse(self, rows: Tensor, residual: Tensor) -> None:
@@ -185,11 +191,12 @@ class _Maps:
                 )
 
 
-def _worst(lost: dict[str, Tensor]) -> str:
+def _worst(lost: dict[str, Tensor], device: torch.device) -> str:
     """Name the call at which most relevance was lost or made; empty if nothing was measured."""
     if not lost:
         return ""
-    worst = torch.stack([missed.abs().max() for missed in lost.values()]).argmax()  # one transfer for all calls
+    # Calls before the images reach the device are measured on the host. One transfer back for all calls.
+    worst = torch.stack([missed.abs().max().to(device) for missed in lost.values()]).argmax()
     return list(lost)[int(worst)]
 
 
