@@ -118,7 +118,7 @@ class ModelOptions:
         str | None,
         Option(
             metavar="LEVEL",
-            help="What may be used of the model: labels, scores, gradients or internals; default: all.",
+            help="What may be used of the model: labels, top, scores, gradients or internals; default: all.",
             rich_help_panel=MODEL,
         ),
     ] = None

@@ -8,8 +8,8 @@ from enum import IntEnum
 class Access(IntEnum):
     """Levels of access; each includes those before it.
 
-    LABELS: the predicted class. SCORES: logits or probabilities of all classes. GRADIENTS: derivatives
-    with respect to the pixels. INTERNALS: layers and weights.
+    LABELS: the predicted class. TOP: scores of the best few classes. SCORES: logits or probabilities of all
+    classes. GRADIENTS: derivatives with respect to the pixels. INTERNALS: layers and weights.
 
     Example:
         >>> import whywrong as ww
@@ -18,6 +18,7 @@ class Access(IntEnum):
     """
 
     LABELS = 1
-    SCORES = 2
-    GRADIENTS = 3
-    INTERNALS = 4
+    TOP = 2
+    SCORES = 3
+    GRADIENTS = 4
+    INTERNALS = 5

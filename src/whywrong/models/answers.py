@@ -11,7 +11,7 @@ from torch import Tensor
 
 from whywrong.core.errors import InputError, ModelError
 
-OUTPUTS = "logits, probabilities, binary, binary-probability, labels, key:NAME or item:N"
+OUTPUTS = "logits, probabilities, top, binary, binary-probability, labels, key:NAME or item:N"
 FLOOR = 1e-30  # least probability: its logarithm stays finite
 
 
@@ -21,7 +21,7 @@ def check_output(output: str) -> str:
     Raises:
         InputError: It is not supported.
     """
-    if not re.fullmatch(r"logits|probabilities|binary|binary-probability|labels|key:.+|item:-?\d+", output):
+    if not re.fullmatch(r"logits|probabilities|top|binary|binary-probability|labels|key:.+|item:-?\d+", output):
         raise InputError(f'output must be {OUTPUTS}, got "{output}"')
     return output
 
@@ -102,7 +102,7 @@ def read_scores(answer: Any, output: str, batch: int) -> Tensor:
     if scores.is_complex() or scores.dtype == torch.bool:
         raise ModelError(f"the model must return real scores, it returned {scores.dtype}")
     scores = scores.float()
-    if output in ("probabilities", "binary-probability"):
+    if output in ("probabilities", "top", "binary-probability"):
         if bool((scores.detach() < -1e-3).any()) or bool((scores.detach() > 1 + 1e-3).any()):
             raise ModelError(f"output={output} was said, but the model returns values outside [0, 1]")
         return scores.clamp_min(FLOOR).log()

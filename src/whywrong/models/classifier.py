@@ -25,6 +25,7 @@ from whywrong.models.passes import Passes
 from whywrong.models.wrong_types import check_arguments, refuse_classifier
 
 Objective = Callable[[Tensor, slice], Tensor]
+_MOST = {"labels": Access.LABELS, "top": Access.TOP}  # highest access by the kind of answer
 
 
 class Classifier(Passes):
@@ -41,10 +42,10 @@ class Classifier(Passes):
         preprocess: Input size and normalisation; without mean and std, the model receives images in [0, 1].
         access: Highest level that may be used; default what the model can grant, INTERNALS for a plain module and
             SCORES for any other callable.
-        output: How the answer is read: ``logits``; ``probabilities`` (their logarithm is used as logits);
-            ``binary`` (one logit z becomes the two logits 0 and z); ``binary-probability`` (one probability p of
-            class 1); ``labels`` (class indices, (B,)); or ``key:NAME`` or ``item:N`` for one part of a mapping, object
-            or tuple.
+        output: How the answer is read: ``logits``; ``probabilities`` (their logarithm is used as logits); ``top``
+            (probabilities of the best few classes, 0 for all others); ``binary`` (one logit z becomes the two logits
+            0 and z); ``binary-probability`` (one probability p of class 1); ``labels`` (class indices, (B,)); or
+            ``key:NAME`` or ``item:N`` for one part of a mapping, object or tuple.
         device: Device of the module; default that of its tensors, otherwise the CPU. The module is never moved.
         precision: On a GPU, ``exact`` for float32 as on a CPU with bitwise repeatable results, or ``fast`` for the
             user's settings, by default convolutions in TF32. If both kinds are in use, exact arithmetic applies.
@@ -97,7 +98,7 @@ class Classifier(Passes):
         check_arguments(model, preprocess, access, batch_size)
         super().__init__(model, preprocess=preprocess, device=device, precision=precision, batch_size=batch_size)
         self.output = check_output(output)
-        highest = Access.LABELS if output == "labels" else self.highest_access
+        highest = min(_MOST.get(output, Access.INTERNALS), self.highest_access)
         self.access = min(access or highest, highest)
         self.sorted_classes = isinstance(classes, str) and classes == SORTED
         self.classes = None if self.sorted_classes else find_classes(classes, model, self.module)
@@ -158,7 +159,9 @@ class Classifier(Passes):
         parts = self._run(x, lambda rows: self.ask(x[rows]))
         return torch.cat(parts).to(x.device) if parts else x.new_zeros((0, self.num_classes), dtype=torch.float32)
 
-    def logits_or_faults(self, x: Tensor, errors: dict[int, Exception] | None = None) -> tuple[Tensor, dict[int, str]]:
+    def logits_or_faults(
+        self, x: Tensor, errors: dict[int, Exception] | None = None, *, access: Access = Access.SCORES
+    ) -> tuple[Tensor, dict[int, str]]:
         """Compute logits and isolate the images that fail.
 
         A batch with a bad image is bisected, so that the other images still get their logits.
@@ -166,6 +169,7 @@ class Classifier(Passes):
         Args:
             x: (B, C, H, W), floating point.
             errors: Receives the exception of each row on which the model raised.
+            access: What is read: SCORES, or TOP if the caller reads no more than the best classes.
 
         Returns:
             Logits (B, K) float32 on the device of ``x``, with NaN in failed rows; and the reason for each failed row,
@@ -176,7 +180,7 @@ class Classifier(Passes):
             AccessError, InputError: As :meth:`logits`.
             ModelError: The answer is not (B, K), or the model raised on every image while K is unknown.
         """
-        self.require(Access.SCORES, "reading scores")
+        self.require(access, "reading scores")
         self._check(x)
         faults = dict.fromkeys(bad_rows(x).nonzero().flatten().tolist(), "pixels are not finite or outside [0, 1]")
         good = torch.tensor([row for row in range(len(x)) if row not in faults], dtype=torch.int64, device=x.device)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from whywrong.core.access import Access
 from whywrong.verdicts.controls import logit_scale
 from whywrong.verdicts.measured import Measured
 from whywrong.verdicts.neighbours import NEIGHBOUR_SIGNS, neighbour_signs
@@ -181,7 +182,9 @@ def _known_signs() -> Sequence[KnownSign]:
 
 
 def _letter(access: Any) -> str:
-    return {1: "L", 2: "S", 3: "G", 4: "I"}[int(access)]
+    return {Access.LABELS: "L", Access.TOP: "L", Access.SCORES: "S", Access.GRADIENTS: "G", Access.INTERNALS: "I"}[
+        access
+    ]
 
 
 def _raw(items: Measured, names: Sequence[str]) -> np.ndarray:

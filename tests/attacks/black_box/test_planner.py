@@ -75,3 +75,8 @@ def test_two_tiers_are_never_merged():
     with pytest.raises(InputError, match="never merged"):
         BlackBoxConfig(own="planted:vit", distilled="s.safetensors")
     assert BlackBoxConfig(bank=("planted:vit", "planted:cnn-robust")).tier == "bank"
+
+
+def test_the_first_margin_of_a_class_that_comes_among_the_listed_ones_is_no_progress_yet():
+    assert lengths(1, 4, 2.0, (0, math.nan)) == pytest.approx(8)
+    assert lengths(2, 8, 1.0, (4, 2.0)) == pytest.approx(13.2)

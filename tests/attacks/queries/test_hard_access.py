@@ -104,7 +104,7 @@ def test_permuted_classes_with_permuted_labels_give_the_same_search():
 def test_labels_refuse_a_search_by_scores_and_allow_one_by_patterns():
     net, x, y = errors(12)
     labels = Classifier(lambda pixels: net(pixels).argmax(1), output="labels", classes=list("abcde"))
-    with pytest.raises(AccessError, match="SCORES"):
+    with pytest.raises(AccessError, match="TOP"):
         square(labels, x, y)
     result = pattern_search(labels, x, y, config=PatternSearchConfig(eps=24 / 255, queries=100))
     assert result.found.float().mean() > 0.6

@@ -17,6 +17,7 @@ from tests.models.endpoints.fake import Fake, serving, soft
 import whywrong as ww
 from whywrong.core.access import Access
 from whywrong.core.errors import EnvironmentFailure, InputError, ModelError
+from whywrong.models.classifier import Classifier
 from whywrong.models.endpoints import calls
 from whywrong.models.endpoints.ledger import BudgetUsedUp, Ledger
 from whywrong.models.endpoints.model import EndpointModel
@@ -60,10 +61,40 @@ def test_labels_only_give_classes(fake, tmp_path, images):
     assert model_of(fake, tmp_path, answers="labels")(images).tolist() == [1] * 12
 
 
-def test_the_best_of_a_few_classes_is_used_as_a_label(fake, tmp_path, images):
+def test_classes_that_are_not_listed_have_no_score(fake, tmp_path, images):
     model = model_of(fake, tmp_path, form="hugging-face", answers="top")
     fake.fault = lambda call, body: (200, {}, b'[{"label": "b", "score": 0.5}, {"label": "c", "score": 0.3}]')
-    assert model(images[:2]).tolist() == [1, 1]
+    assert model(images[:2]).tolist() == [[0, 0.5, 0.3]] * 2
+    classifier = Classifier(model, output="top", classes=list("abc"))
+    assert classifier.access == Access.TOP
+    assert classifier.predict(images[:2]).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("row", [{"b": 0.5, "c": 0.3}, [{"label": "c", "score": 0.3}, {"label": "b", "score": 0.5}]])
+def test_the_plain_form_lists_the_best_classes_by_name(fake, tmp_path, images, row):
+    def listed(call, body):
+        return 200, {}, json.dumps({"scores": [row] * len(json.loads(body)["images"])}).encode()
+
+    fake.fault = listed
+    assert model_of(fake, tmp_path, answers="top")(images[:3]).tolist() == [[0, 0.5, 0.3]] * 3
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"b": 0.8, "c": 0.7}, "no probabilities"),
+        ({"b": -0.1, "c": 0.7}, "no probabilities"),
+        ({"b": 0.0}, "no probabilities"),
+        ([{"label": ["b"], "score": 0.5}], "instead of scores by class"),
+        (["b", "c"], 'set answers = "labels"'),
+        ([], 'set answers = "labels"'),
+        ([0.5, 0.3, 0.2], 'set answers = "labels"'),
+    ],
+)
+def test_a_list_of_the_best_classes_must_name_them_with_probabilities(fake, tmp_path, images, row, words):
+    fake.fault = lambda call, body: (200, {}, json.dumps({"scores": [row]}).encode())
+    with pytest.raises(ModelError, match=words):
+        model_of(fake, tmp_path, answers="top")(images[:1])
 
 
 def test_a_few_classes_are_not_taken_for_all_scores(fake, tmp_path, images):

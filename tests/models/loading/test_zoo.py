@@ -186,7 +186,7 @@ def test_what_cannot_be_loaded_is_asked_for(model, text):
 
 
 def test_a_bad_access_level_names_the_levels(model_file):
-    with pytest.raises(InputError, match="labels, scores, gradients, internals"):
+    with pytest.raises(InputError, match="labels, top, scores, gradients, internals"):
         load_classifier(f"{model_file}:build", access="everything")
 
 

@@ -29,7 +29,6 @@ class History:
     def __init__(self, models: Sequence[Classifier], x: Tensor, y: Tensor, known: Tensor, open_rows: Tensor) -> None:
         self.models, self.x, self.y = models, x, y
         self.passes = torch.zeros_like(y)
-        self._scores = known.ndim == 2
         self._places = torch.full_like(y, -1)
         self._places[open_rows] = torch.arange(len(open_rows), device=y.device)
         first = [self._ask(model, open_rows, x[open_rows]) for model in models]
@@ -37,7 +36,7 @@ class History:
         self._points = [one[:, None] for one in first]  # (n, 1, K) each
         self._residuals = [
             score_residuals(one, log_scores(answered)[:, None])
-            if self._scores
+            if known.ndim == 2
             else label_residuals(one, answered[:, None])
             for one in self._points
         ]
@@ -69,13 +68,13 @@ class History:
     def _difference(self, scores: Tensor, rows: Tensor, label: Tensor, margin: Tensor) -> Tensor:
         """Compute what to add to corrected log-probabilities (n, K), so that they agree with label and margin."""
         label = label.clamp_min(0)
-        if not self._scores:
-            return label_residuals(scores[:, None], label[:, None])[:, 0]
+        by_label = label_residuals(scores[:, None], label[:, None])[:, 0]
         y = self.y[rows, None]
         lead = scores.gather(1, label[:, None]) - scores.gather(1, y)
         half = (margin.to(scores)[:, None] - lead) / 2
         half = half.where(half.isfinite(), 0.0)
-        return torch.zeros_like(scores).scatter_add(1, label[:, None], half).scatter_add(1, y, -half)
+        by_margin = torch.zeros_like(scores).scatter_add(1, label[:, None], half).scatter_add(1, y, -half)
+        return by_label.where(margin.isnan()[:, None], by_margin)
 
     def _ask(self, model: Classifier, rows: Tensor, pixels: Tensor) -> Tensor:
         self.passes.index_add_(0, rows, torch.ones_like(rows))

@@ -26,6 +26,7 @@ from whywrong.core.access import Access
 from whywrong.core.status import Status
 from whywrong.doors.methods import open_inputs
 from whywrong.models.classifier import Classifier
+from whywrong.models.listed import listed_scores
 from whywrong.models.method_call import MethodCall
 
 
@@ -76,7 +77,7 @@ def black_box(
     settings = QueryConfig(eps=config.eps, queries=config.queries, confirm=config.confirm, ask_again=0)
     with QueryCall(
         classifier, x, y, keys=keys, config=settings, access=_access(classifier, config), method="black_box",
-        known=known, memory=memory,
+        known=known, memory=memory, exact=True,
     ) as call:  # fmt: skip
         call.count(asked, forwards=1)
         return _Run(call, surrogate, known, memory, config).run()
@@ -120,7 +121,10 @@ class _Run:
     def _search(self, rows: Tensor, margin: Tensor) -> DirectionSearch:
         assert self.surrogate is not None
         with torch.inference_mode(False):
-            history = History(self.surrogate.models, self.call.ball.x, self.call.y, self.known, rows)
+            known = self.known
+            if self.call.classifier.access == Access.TOP and self.scores:  # unlisted scores are unknown, not small
+                known = known.nan_to_num(-torch.inf).argmax(1)
+            history = History(self.surrogate.models, self.call.ball.x, self.call.y, known, rows)
         search = DirectionSearch(self.call, history, self.config)
         search.begin(rows, margin)
         return search
@@ -142,7 +146,7 @@ class _Run:
             status=found.status,
             reason=found.reason,
             tier=[tier] * batch,
-            access=["scores" if self.scores else "labels"] * batch,
+            access=[_access(self.call.classifier, self.config).name.lower()] * batch,
             step=[names[index] if index >= 0 else "" for index in by],
             queries=found.queries,
             training_queries=torch.full_like(found.queries, training),
@@ -167,14 +171,16 @@ def _clean_answers(classifier: Classifier, x: Tensor, y: Tensor, config: BlackBo
     """Ask about the unchanged images, which is no query of the search: that they are wrong is known.
 
     Returns:
-        Logits (B, K) of the black box, or labels (B,) int64; NaN or -1 where there is no answer. And the rows asked.
+        Logits (B, K) of the black box, those of the best classes if it lists no others, or labels (B,) int64; NaN or -1
+        where there is no answer. And the rows asked.
     """
     with MethodCall(classifier, x, y, method="black_box", access=Access.LABELS) as call:
         rows = call.rows if config.queries else call.rows[:0]
-        if _access(classifier, config) >= Access.SCORES:
+        if _access(classifier, config) >= Access.TOP:
             if not len(rows):
                 return call.x.new_full((len(call.x), 2), torch.nan), rows
-            logits = call.logits(rows, call.x[rows])
+            listed = classifier.access == Access.TOP
+            logits = listed_scores(classifier, call.x[rows]) if listed else call.logits(rows, call.x[rows])
             known = logits.new_full((len(call.x), logits.shape[1]), torch.nan)
             known[rows] = logits
             return known, rows

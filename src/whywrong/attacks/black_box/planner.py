@@ -57,7 +57,7 @@ def next_length(
         config: Settings.
         asked: Lengths that were asked so far along it, at least 1.
         length: The last one, (n,), grey levels.
-        margin: Margin there, (n,), positive; NaN for labels only.
+        margin: Margin there, (n,), positive; NaN for labels only, and for a class that is not listed.
         before: The length before that and its margin, (n,) each; 0 and that of the unchanged image at first.
 
     Returns:
@@ -71,5 +71,5 @@ def next_length(
     expected = length + BEYOND * margin / fallen
     expected = expected.where((fallen > 0) & (expected <= FARTHEST * radius), torch.nan)
     following = torch.maximum(expected, GROWTH * length)  # NaN stays NaN
-    following = torch.full_like(length, even).where(margin.isnan(), following).clamp(max=radius)
+    following = torch.full_like(length, even).where(margin.isnan() | before[1].isnan(), following).clamp(max=radius)
     return following.where(length < radius - 0.5, torch.nan)

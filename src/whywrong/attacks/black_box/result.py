@@ -36,7 +36,9 @@ class BlackBoxResult(MethodResult):
     tier: Sequence[str] = column(
         "string", "Surrogate: `own` model, `bank` of models, `distilled` from answers, or `none`."
     )
-    access: Sequence[str] = column("string", "What was read of each answer: `scores` or `labels`.")
+    access: Sequence[str] = column(
+        "string", "What was read of each answer: `scores`, `top` (scores of the best classes) or `labels`."
+    )
     step: Sequence[str] = column(
         "string", "Step that found the change: `direction`, `corrected`, or the search without a surrogate; empty."
     )

@@ -79,7 +79,8 @@ class DirectionSearch:
             walk = replace(walk, length=following, before=(walk.length, answers.margin)).at(following.isfinite())
 
     def _keep(self, rows: Tensor, pixels: Tensor, answers: Answers) -> None:
-        better = answers.reached | (answers.margin < self._margin[rows])
+        first = self._margin[rows].isnan() & answers.margin.isfinite()  # the class has come among the listed ones
+        better = answers.reached | (answers.margin < self._margin[rows]) | first
         self.call.keep(rows[better], pixels[better], answers.at(better))
         self._margin[rows[better]], self._best[rows[better]] = answers.margin[better], pixels[better]
 

@@ -34,6 +34,11 @@ class Answers:
         return Answers(self.label[rows], self.margin[rows], self.reached[rows])
 
 
+def is_listed(logits: Tensor, y: Tensor) -> Tensor:
+    """Tell which log-probabilities (n, K) list the class ``y`` (n,), as a mask (n,)."""
+    return logits.gather(1, y[:, None])[:, 0] > torch.log(logits.new_tensor(LISTED))
+
+
 def read_margin(logits: Tensor, y: Tensor, *, probabilities: bool) -> tuple[Tensor, Tensor]:
     """Compute predicted classes and margins of scores that may list only the best classes.
 

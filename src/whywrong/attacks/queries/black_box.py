@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whywrong.attacks.queries.answers import Answers, read_margin
+from whywrong.attacks.queries.answers import Answers, is_listed, read_margin
 from whywrong.core.access import Access
 from whywrong.core.errors import ModelRaisedError
 from whywrong.models.classifier import Classifier
 from whywrong.models.endpoints.ledger import BudgetUsedUp
+from whywrong.models.listed import listed_scores
 
-PROBABILITIES = ("probabilities", "binary-probability")
+PROBABILITIES = ("probabilities", "top", "binary-probability")
 
 
 class BlackBox:
@@ -21,12 +22,14 @@ class BlackBox:
         classifier: Grants scores or labels.
         labels_only: Whether scores are left unread.
         targeted: Whether the goal is the class that is passed; otherwise any other class.
+        exact: Whether the margin of a class that is not among the listed ones is NaN instead of a lower bound.
     """
 
-    def __init__(self, classifier: Classifier, *, labels_only: bool, targeted: bool) -> None:
+    def __init__(self, classifier: Classifier, *, labels_only: bool, targeted: bool, exact: bool = False) -> None:
         self.classifier = classifier
-        self.labels_only = labels_only or classifier.access < Access.SCORES
-        self.targeted = targeted
+        self.labels_only = labels_only or classifier.access < Access.TOP
+        self.targeted, self.exact = targeted, exact
+        self._lists = classifier.access == Access.TOP
 
     def ask(self, pixels: Tensor, y: Tensor) -> tuple[Answers, dict[int, str]]:
         """Ask images (n, C, H, W) of the classes ``y`` (n,) once each.
@@ -38,13 +41,18 @@ class BlackBox:
         errors: dict[int, Exception] = {}
         if self.labels_only:
             answers = self.told(self._labels(pixels, errors), y)
+        elif self._lists:
+            answers = self.read(listed_scores(self.classifier, pixels, errors), y)
         else:
             answers = self.read(self.classifier.logits_or_faults(pixels, errors)[0], y)
         return answers, {row: str(error) for row, error in errors.items() if isinstance(error, BudgetUsedUp)}
 
     def read(self, logits: Tensor, y: Tensor) -> Answers:
         """Read logits (n, K)."""
-        label, margin = read_margin(logits, y, probabilities=self.classifier.output in PROBABILITIES)
+        probabilities = self._lists or self.classifier.output in PROBABILITIES
+        label, margin = read_margin(logits, y, probabilities=probabilities)
+        if self.exact and self._lists:
+            margin = margin.where(is_listed(logits, y) | (label < 0), torch.nan)
         return self.answers(label, margin if self.targeted else (-margin).where(label >= 0, torch.inf), y)
 
     def told(self, label: Tensor, y: Tensor) -> Answers:

@@ -60,6 +60,7 @@ class QueryCall(MethodCall):
         method: str,
         known: Tensor | None = None,
         memory: AnswerMemory | None = None,
+        exact: bool = False,
     ) -> None:
         super().__init__(classifier, x, y, method=method, access=access, keys=keys, seed=config.seed)
         if known is not None and (len(known) != len(x) or known.ndim != (2 if known.is_floating_point() else 1)):
@@ -67,7 +68,7 @@ class QueryCall(MethodCall):
                 f"known must be logits ({len(x)}, K) or classes ({len(x)},), got {known.dtype} {tuple(known.shape)}"
             )
         self.config = config
-        self.box = BlackBox(classifier, labels_only=access < Access.SCORES, targeted=config.targeted)
+        self.box = BlackBox(classifier, labels_only=access < Access.TOP, targeted=config.targeted, exact=exact)
         self._memory = AnswerMemory() if memory is None else memory
         self._unsent: dict[int, str] = {}  # rows that an endpoint no longer answers, with the reason
         self._known = known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from whywrong.core.access import Access
 from whywrong.core.checks import check_images
 from whywrong.core.errors import InputError
 from whywrong.models.classifier import Classifier
+from whywrong.models.listed import listed_scores
 
 _MOST_DECIMALS = 4  # more are as good as all of them
 _WHOLE = 0.01  # of the last decimal, by which float32 may miss a rounded value
@@ -26,7 +28,7 @@ class AnswerTraits:
     """What a black box answers.
 
     Attributes:
-        access: SCORES or LABELS, as the classifier grants.
+        access: SCORES, TOP or LABELS, as the classifier grants.
         listed: Fewest classes with a score above 0 in an answer; 1 for labels.
         decimals: Decimals to which scores are rounded; None if they are not, or for labels.
         normalised: Whether probabilities sum to 1 within 2 %; None for logits, top classes and labels.
@@ -45,7 +47,7 @@ class AnswerTraits:
 
     @property
     def guide(self) -> Access:
-        """SCORES if they can guide a search; LABELS if there are none, they are rounded coarsely or not repeatable."""
+        """``access`` if scores can guide a search; LABELS if they are rounded coarsely or not repeatable."""
         rounded = self.decimals is not None and self.decimals < _PRECISE
         return Access.LABELS if rounded or not self.repeatable else self.access
 
@@ -68,7 +70,7 @@ def inspect_answers(classifier: Classifier, x: Tensor, *, repeats: int = 2) -> A
     if not len(x) or repeats < 2:
         raise InputError(f"inspect_answers needs an image and at least 2 repeats, got {len(x)} and {repeats}")
     grey = on_grid(x.float())
-    if classifier.access < Access.SCORES:
+    if classifier.access < Access.TOP:
         labels = torch.stack([classifier.predict(grey) for _ in range(repeats)])
         differs = (labels != labels[0]).any(0).double().mean()
         return AnswerTraits(
@@ -80,8 +82,10 @@ def inspect_answers(classifier: Classifier, x: Tensor, *, repeats: int = 2) -> A
             repeatable=not bool(differs > 0),
             queries=repeats * len(x),
         )
-    logits = torch.stack([classifier.logits(grey) for _ in range(repeats)])
-    probabilities = classifier.output in PROBABILITIES
+    access = min(classifier.access, Access.SCORES)
+    ask = classifier.logits if access == Access.SCORES else partial(listed_scores, classifier)
+    logits = torch.stack([ask(grey) for _ in range(repeats)])
+    probabilities = access == Access.TOP or classifier.output in PROBABILITIES
     scores = logits.double().exp() if probabilities else logits.double()
     listed = (scores > LISTED) | torch.tensor(not probabilities, device=scores.device)
     fewest = int(listed.sum(2).min())
@@ -89,7 +93,7 @@ def inspect_answers(classifier: Classifier, x: Tensor, *, repeats: int = 2) -> A
     sums = scores.where(listed, 0.0).sum(2)
     whole = fewest == scores.shape[2]
     return AnswerTraits(
-        access=Access.SCORES,
+        access=access,
         listed=fewest,
         decimals=_decimals(scores.where(listed, 0.0)),
         normalised=bool(((sums - 1).abs() < 0.02).all()) if probabilities and whole else None,

@@ -92,7 +92,7 @@ def square(
     """
     config = config or SquareConfig()
     call = QueryCall(
-        classifier, x, y, keys=keys, config=config, access=Access.SCORES, method="square", known=known, memory=memory
+        classifier, x, y, keys=keys, config=config, access=Access.TOP, method="square", known=known, memory=memory
     )
     with call:
         rows, _ = call.begin()

@@ -70,7 +70,7 @@ def read_answer(settings: EndpointSettings, content: bytes, batch: int, request_
     """Read the answer to a batch of images.
 
     Returns:
-        (b, K) float64 scores, or (b,) int64 classes for the answers ``labels`` and ``top``.
+        (b, K) float64 scores, with 0 for classes that ``top`` does not list; or (b,) int64 classes for ``labels``.
 
     Raises:
         EnvironmentFailure: The answer is no JSON, as the page of a proxy, or belongs to another request.
@@ -90,7 +90,7 @@ def read_answer(settings: EndpointSettings, content: bytes, batch: int, request_
     if settings.form == "kserve":
         return _scores(settings, _tensor(settings, answer), batch)
     if settings.form == "plain":
-        name = settings.answers_key or ("labels" if settings.answers in ("labels", "top") else "scores")
+        name = settings.answers_key or ("labels" if settings.answers == "labels" else "scores")
         if not isinstance(answer, Mapping) or name not in answer:
             raise ModelError(f'the endpoint must answer {{"{name}": [...]}}, it answered {_seen(answer)}')
         return _scores(settings, answer[name], batch)
@@ -124,8 +124,10 @@ def _whole(shape: list[Any]) -> bool:
 def _scores(settings: EndpointSettings, rows: Any, batch: int) -> np.ndarray:
     if not isinstance(rows, list) or len(rows) != batch:
         raise ModelError(f"the endpoint must answer {batch} images, it answered {_seen(rows)}")
-    if settings.answers in ("labels", "top"):
+    if settings.answers == "labels":
         return np.array([_class(settings, row) for row in rows], np.int64)
+    if settings.answers == "top":
+        return np.concatenate([_named(settings, row) for row in rows])
     width = len(settings.classes) if settings.classes else None
     for row in rows:
         if not isinstance(row, list) or not row or (width is not None and len(row) != width):
@@ -140,6 +142,11 @@ def _scores(settings: EndpointSettings, rows: Any, batch: int) -> np.ndarray:
 def _checked(settings: EndpointSettings, scores: np.ndarray) -> np.ndarray:
     if not np.isfinite(scores).all():
         raise ModelError("the endpoint answered NaN or infinite scores")
+    if settings.answers == "top" and ((scores < 0).any() or (scores.sum(1) > 1.02).any() or not scores.any(1).all()):
+        raise ModelError(
+            f"the endpoint answered scores from {scores.min():.3g} to {scores.max():.3g} with sum "
+            f"{scores.sum(1).max():.3g} for its best classes, which are no probabilities"
+        )
     if settings.answers == "probabilities":
         sums = scores.sum(1)
         if (scores < -1e-3).any() or (scores > 1 + 1e-3).any() or (abs(sums - 1) > 0.02).any():
@@ -173,23 +180,24 @@ def _named(settings: EndpointSettings, answer: Any) -> np.ndarray:
         pairs = list(answer.items())
     elif isinstance(answer, list) and all(isinstance(one, Mapping) for one in answer):
         pairs = [(one.get("label"), one.get("score")) for one in answer]
-    elif isinstance(answer, list):
+    elif isinstance(answer, list) and settings.answers != "top":
         return _scores(settings, [answer], 1)
     names = settings.classes
     if not pairs or names is None:
-        raise ModelError(f"the endpoint must answer class names with scores, it answered {_seen(answer)}")
-    values = dict(pairs)
-    strange = [name for name in values if name not in names]
-    if strange or not all(isinstance(value, (int, float)) for value in values.values()):
+        advice = "; set classes" if pairs else '; for class names alone, set answers = "labels"'
+        raise ModelError(f"the endpoint must answer class names with scores, it answered {_seen(answer)}{advice}")
+    strange = [name for name, _ in pairs if name not in names]
+    if strange or not all(isinstance(value, (int, float)) for _, value in pairs):
         raise ModelError(f"the endpoint answered {_seen(strange[0] if strange else answer)} instead of scores by class")
-    if settings.answers in ("labels", "top"):
+    values = dict(pairs)
+    if settings.answers == "labels":
         return np.array([names.index(max(values, key=lambda name: values[name]))], np.int64)
-    if len(values) < len(names):
+    if len(values) < len(names) and settings.answers != "top":
         raise ModelError(
-            f"the endpoint answered {len(values)} of {len(names)} classes; "
-            'let it return all, or set answers = "top", which uses the best one only'
+            f"the endpoint answered {len(values)} of {len(names)} classes; let it return all, or set answers = "
+            '"top", with which methods that need all scores are refused'
         )
-    return _checked(settings, np.array([[values[name] for name in names]], np.float64))
+    return _checked(settings, np.array([[values.get(name, 0.0) for name in names]], np.float64))
 
 
 def _seen(value: Any) -> str:

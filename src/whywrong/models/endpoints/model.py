@@ -57,7 +57,7 @@ class EndpointModel:
         self.ledger.close()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return scores (B, K) float64, or classes (B,) int64.
+        """Return scores (B, K) float64, 0 for classes that are not listed, or classes (B,) int64.
 
         Raises:
             BudgetUsedUp, EnvironmentFailure, ModelError: As :meth:`Caller.call` and :func:`read_answer`.
@@ -86,7 +86,7 @@ class EndpointModel:
                 for answers in pool.map(ask, groups):
                     found |= answers
         stacked = np.stack([found[digest] for digest in digests])
-        if self.settings.answers in ("labels", "top"):
+        if self.settings.answers == "labels":
             return torch.from_numpy(stacked[:, 0].astype(np.int64))
         return torch.from_numpy(stacked)
 

@@ -31,7 +31,7 @@ class EndpointSettings(BaseModel):
         url: Address that images are posted to.
         form: Shape of requests and answers, see :mod:`whywrong.models.endpoints.forms`.
         answers: What comes back for an image: ``probabilities`` or ``logits`` of all classes, the best class
-            (``labels``), or the best few classes (``top``), of which only the best one is used.
+            (``labels``), or probabilities of the best few classes by name (``top``).
         classes: Class names in the order of the scores.
         input_size: (C, H, W) of the images that are sent.
         resize: Shorter side before the centre crop, in pixels.
@@ -127,7 +127,8 @@ class EndpointSettings(BaseModel):
     def public(self) -> dict[str, Any]:
         """Return what determines the answers, without secrets, as plain values."""
         names = ("url", "form", "answers", "input_size", "image", "quality", "input_name", "output_name", "answers_key")
-        return {name: getattr(self, name) for name in names}
+        kept = {"keeps": "scores"} if self.answers == "top" else {}  # ledgers once kept the best class alone
+        return {name: getattr(self, name) for name in names} | kept
 
 
 def read_settings(path: Path) -> EndpointSettings:

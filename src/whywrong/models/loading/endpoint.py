@@ -13,7 +13,7 @@ from whywrong.models.endpoints.model import EndpointModel
 from whywrong.models.endpoints.settings import EndpointSettings, check_settings, read_settings
 from whywrong.models.loading.loaded import Loaded, ModelRequest
 
-OUTPUTS = {"probabilities": "probabilities", "logits": "logits", "labels": "labels", "top": "labels"}
+OUTPUTS = {"probabilities": "probabilities", "logits": "logits", "labels": "labels", "top": "top"}
 
 
 def load_endpoint(request: ModelRequest) -> Loaded:
@@ -64,7 +64,9 @@ def _settings(name: str) -> tuple[EndpointSettings, str, Path]:
 def _notes(settings: EndpointSettings, ledger: Path) -> tuple[str, ...]:
     notes = [f"every image sent to the endpoint is counted in {ledger}, which also keeps its answers"]
     if settings.answers == "top":
-        notes.append("the endpoint returns its best classes only, so that only the best one is used")
+        notes.append(
+            "the endpoint lists its best classes only; methods that need the scores of all classes are refused"
+        )
     if settings.form != "kserve":
         notes.append(f"images are sent as {settings.image.upper()} with 8 bits a channel; answers are for these")
     return tuple(notes)

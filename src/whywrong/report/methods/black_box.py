@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from whywrong.core.result import MethodResult
 
+READ = {"scores": "scores", "top": "the scores of the best classes", "labels": "labels"}
 TIERS = {
     "own": "a model that you trained on the same data",
     "bank": "a bank of other models",
@@ -85,7 +86,7 @@ def _block(row: Row) -> Block:
             ("largest change of a colour value", grey_levels(255 * row["linf"]), "linf, whole grey levels"),
             ("size in the l2 norm", sig(row["l2"]), "pixels in [0, 1]"),
         ]
-    rows.append(("queries", f"{int(row['queries']):,}", f"changed images asked; {row['access']} were read"))
+    rows.append(("queries", f"{int(row['queries']):,}", f"changed images asked; {READ[row['access']]} were read"))
     for part in row["path"] or []:
         rows.append((f"– {STEPS[part['step']]}", f"{int(part['queries']):,}", ""))
     rows.append(("surrogate", TIERS[row["tier"]], ""))
