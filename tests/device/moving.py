@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tests.device.device_tensor import DeviceTensor, home, number_of, size_of
 from torch import Tensor
+from torch.overrides import _get_current_function_mode, handle_torch_function
 from torch.utils._pytree import tree_map
 
 _METHODS = ("to", "numpy", "tolist", "__array__", "untyped_storage")
@@ -47,6 +48,9 @@ def to(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     DeviceTensor.gpu.require(there)
     if here == there:
         return _PLAIN["to"](x, **given) if given else x
+    mode = _get_current_function_mode()
+    if mode is not None and mode is not DeviceTensor.gpu.watch:  # pitfall 12
+        return handle_torch_function(to, (x,), x, *args, **kwargs)
     given.pop("copy", None)
     if given:
         x = _PLAIN["to"](x, **given)

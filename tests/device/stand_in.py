@@ -27,6 +27,7 @@ What such a stand-in gets wrong unless it takes care:
 10. Tensors of the host without dimensions are legal in pointwise operations only; indices of the host are copies;
     a mask that takes one number does not wait.
 11. ``torch.autocast("cuda")`` is that of the CPU.
+12. A function mode of the product sees a move as one call of ``to``, as it does with CUDA.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class StandIn:
         self.emptied = 0
         self.inside: int | None = None
         self.backward_on: int | None = None
+        self.watch = _Watch(self)
 
     def __enter__(self) -> StandIn:
         assert DeviceTensor.gpu is None, "there is a stand-in already"
@@ -83,7 +85,7 @@ class StandIn:
         self._patches += [mock.patch.object(torch.cuda, name, new) for name, new in _cuda_functions(self).items()]
         for patch in self._patches:
             patch.start()
-        self._modes = [_Watch(self), _Dispatch(self)]
+        self._modes = [self.watch, _Dispatch(self)]
         for mode in self._modes:
             mode.__enter__()
         return self

@@ -14,6 +14,7 @@ import torch
 from tests.device.stand_in import StandIn
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 CUDA = torch.device("cuda", 0)
 
@@ -345,3 +346,21 @@ def test_convolutions_are_rounded_where_the_flags_allow_it():
             torch.backends.cudnn.allow_tf32 = before
     assert 1e-6 < gap < 1e-2
     assert torch.equal(exact, expected)
+
+
+def test_a_function_mode_sees_a_move_as_one_call_from_host_to_device(gpu):
+    seen = []
+
+    class Seeing(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if func.__name__ == "to":
+                seen.append((args[0].device.type, out.device.type, out.dtype))
+            return out
+
+    x = torch.ones(2, requires_grad=True)
+    with Seeing():
+        x.to("cuda", torch.float64, copy=True).sum().backward()
+    assert seen == [("cpu", "cuda", torch.float64)]
+    assert x.grad.tolist() == [1.0, 1.0]
+    assert gpu.tally.times["up"] == 1
