@@ -287,3 +287,14 @@ def test_holm_equals_a_computation_by_hand():
 def test_holm_keeps_the_chance_of_any_false_alarm_below_five_percent():
     p = np.random.default_rng(6).uniform(size=(13, 4000))
     assert (holm(p) <= 0.05).any(0).mean() == pytest.approx(0.05, abs=0.012)
+
+
+def test_resamples_that_equal_the_value_count_half_on_either_side():
+    """Half of the resamples tie, the rest lies evenly about the value: no bias, so the interval is even, too."""
+    beside = np.linspace(1, 10, 500)
+    draws = np.concatenate([-beside, np.zeros(1000), beside])[:, None]
+    found = Resampled(np.zeros(1), draws, np.linspace(-0.01, 0.01, 20)[:, None])
+    low, high = found.interval()
+    assert low[0] == pytest.approx(-high[0], abs=0.05)
+    assert 9 < high[0] < 10
+    assert found.p(0.0)[0] == pytest.approx(1.0)
