@@ -263,7 +263,7 @@ def _checked(request: Request, found: list[Share], cost: list[Tensor], budget: T
         worst = int((total - budget).argmax())
         raise InputError(
             f"the cap on passes leaves image {worst} {int(budget[worst])} for its orders, two draws at each of them "
-            f"take {int(total[worst])}: raise interactions.max_passes, or ask for fewer pairs or orders"
+            f"take {int(total[worst])}: raise max_passes, or ask for fewer pairs or orders"
         )
     return found
 

@@ -196,7 +196,7 @@ def _faithful(game: Game, orders: tuple[int, ...], pairs: Tensor, keys: Tensor, 
         if contexts < 2:
             raise InputError(
                 f"two contexts of {count} pairs at {len(orders)} orders take {8 * count * len(orders) + game.setup} "
-                f"passes: raise interactions.max_passes, got {config.max_passes}, or ask for fewer pairs or orders"
+                f"passes: raise max_passes, got {config.max_passes}, or ask for fewer pairs or orders"
             )
     blocks = list(image_blocks(game.images, contexts, 4 * count, count, len(game.names)))
     rows, rounding = torch.arange(game.images), game.rounding()
