@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from whywrong.api import (
         check,
         diagnose,
+        dissect,
         explain_image,
         open_run,
         plant,
@@ -59,6 +60,8 @@ _HOMES = {
     "whywrong.api": [
         "check",
         "diagnose",
+        "dissect",
+        "dissect",
         "explain_image",
         "open_run",
         "plant",
@@ -141,6 +144,7 @@ __all__ = [
     "counterfactual",
     "covering",
     "diagnose",
+    "dissect",
     "distil",
     "explain_image",
     "interactions",

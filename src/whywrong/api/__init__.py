@@ -25,6 +25,7 @@ from whywrong.core.registry import Depth
 
 if TYPE_CHECKING:
     from whywrong.api.comparison import RobustnessReport
+    from whywrong.api.dissection import DissectionReport
     from whywrong.api.repairs import RepairReport
     from whywrong.api.spurious import SpuriousReport
     from whywrong.api.verdicts import VerdictReport
@@ -46,6 +47,7 @@ __all__ = [
     "check_settings",
     "check_training",
     "diagnose",
+    "dissect",
     "distil_surrogate",
     "doubts",
     "draw_claim",
@@ -474,6 +476,66 @@ def robustness(
         progress=progress,
     )
     write_comparison(report.folder)
+    return report
+
+
+def dissect(
+    classifier: Any,
+    data: Any,
+    out: str | Path,
+    *,
+    workers: int = 1,
+    engine: str = "local",
+    progress: Callable[[Progress], None] | None = None,
+    decode_options: DecodeOptions | None = None,
+    reading: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> DissectionReport:
+    """Name what the units of a layer detect and which promote errors.
+
+    Args:
+        classifier: As for :func:`diagnose`; its layers must be accessible.
+        data: Labelled images, as for :func:`diagnose`.
+        out: Output folder, which may hold a run of the same model.
+        workers: 1 works in this process; more are spawned processes, whose crash does not end the dissection.
+        engine: Where the work runs.
+        progress: Called with the stage and its progress, twice a second.
+        decode_options: How files are decoded.
+        reading: As for :func:`open_data`.
+        settings: Of :class:`whywrong.explain.dissection.config.DissectionConfig`: ``layer``, ``concepts`` ...
+
+    Returns:
+        Tables and record; ``report.page`` is the page.
+
+    Raises:
+        InputError: A setting is invalid, or the concepts do not fit the data.
+        ModelError: The layer does not exist.
+        DataError: Fewer than two images can be used.
+        RunFolderError: ``out`` is the run of another model.
+        Interrupted: Interrupted by a signal; the same call resumes.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> classifier = ww.load_classifier("planted:cnn")
+        >>> images = torch.rand(8, 3, 64, 64), torch.arange(8)
+        >>> report = ww.dissect(classifier, images, "units", layer="stem", images_each=1, permutations=19, errors=2)
+        >>> report.tables["dissection"].num_rows
+        24
+    """
+    from whywrong.api.dissection import PAGE, dissection_report
+    from whywrong.report.analyses.dissection import write_dissection
+    from whywrong.report.pages import check_page
+    from whywrong.runs.analyses import AnalysisOptions
+
+    check_page(Path(out) / PAGE)
+    report = dissection_report(
+        *open_pair(classifier, data, **(reading or {})),
+        Path(out),
+        settings=settings,
+        options=AnalysisOptions(workers=workers, engine=engine, decode=decode_options),
+        progress=progress,
+    )
+    write_dissection(report.folder)
     return report
 
 

@@ -34,6 +34,16 @@ ANALYSES: tuple[Analysis, ...] = (
         folder="robustness",
     ),
     Analysis(
+        name="dissection",
+        title="what the units of a layer detect, and which of them promote errors",
+        access=Access.INTERNALS,
+        function="whywrong.explain.dissection.analysis:dissection",
+        config="whywrong.explain.dissection.config:DissectionConfig",
+        tables=("dissection", "unit_effects", "unit_examples"),
+        views={"dissection": "dissection", "unit_effects": "unit_effects"},
+        folder="dissection",
+    ),
+    Analysis(
         name="verdict",
         title="what caused each error, tested against controls",
         access=Access.LABELS,
