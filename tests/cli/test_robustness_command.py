@@ -113,3 +113,10 @@ def test_images_of_one_class_end_in_a_page_and_a_model_of_one_output_is_refused(
     assert report.page.is_file()
     with pytest.raises(ModelError, match="model 1 cannot classify these images: the model returns one number"):
         ww.robustness(net(1, classes=("a",)), data(classes=1), tmp_path / "b", rows=["affine_grid"])
+
+
+def test_models_are_called_without_their_folders_where_that_tells_them_apart():
+    from whywrong.cli.trials.robustness import _short_names
+
+    assert _short_names(["a/nets.py:cnn", "b/nets.py:vit"]) == ["nets.py:cnn", "nets.py:vit"]
+    assert _short_names(["a/nets.py:cnn", "b/nets.py:cnn"]) == ["a/nets.py:cnn", "b/nets.py:cnn"]

@@ -76,7 +76,7 @@ def robustness(
             ],
             source,
             out,
-            names=[printable(name) for name in model],
+            names=_short_names(model),
             workers=workers,
             progress=display,
             decode_options=data_options.decode_options(),
@@ -98,6 +98,12 @@ def robustness(
     tell()
     tell(f"Page: {report.page}")
     return code
+
+
+def _short_names(models: Sequence[str]) -> list[str]:
+    """Return names without their folders, where that tells them apart."""
+    short = [printable(name.rsplit("/", 1)[-1]) for name in models]
+    return short if len(set(short)) == len(short) else [printable(name) for name in models]
 
 
 def _figures(row: Mapping[str, Any]) -> str:
