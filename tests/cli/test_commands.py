@@ -19,6 +19,7 @@ COMMANDS = (
     "demo",
     "check",
     "diagnose",
+    "dissect",
     "verdict",
     "explain",
     "report",

@@ -95,6 +95,12 @@ def test_spurious_searches_and_changes(gpu, pairs, tmp_path, extra):
     assert gpu.tally.times["launch"] > 0
 
 
+def test_dissect_names_units(gpu, data, tmp_path):
+    short = ("--layer", "stem", "--set", "permutations=19", "--set", "images_each=1", "--set", "errors=4")
+    assert command("dissect", "planted:cnn", data, "--out", tmp_path / "d", *short) in (0, 1)
+    assert (tmp_path / "d" / "dissection.html").is_file()
+
+
 def test_plant_makes_mistakes_of_every_cause(gpu, data, tmp_path):
     assert command("plant", "planted:cnn", data, "--out", tmp_path / "made", "--per-cause", 1, "--tries", 3) in (0, 1)
     assert list((tmp_path / "made").rglob("*.png"))
