@@ -5,7 +5,7 @@ misclassified, in shards as ``diagnose`` would cut them. Each question then runs
 measures its CPU seconds and its peak memory beyond Python itself. ``driver`` is what ``diagnose`` does after the last
 prediction: it writes the tables about errors and chooses 200 errors to explain in full.
 
-    python benchmarks/large_runs.py --items 100000 1000000 10000000 --folder /tmp/large --out large_runs.json
+    python benchmarks/large_runs.py --items 100000 1000000 10000000 --folder large --out large_runs.json
 """
 
 from __future__ import annotations
