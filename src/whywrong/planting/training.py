@@ -54,7 +54,7 @@ RECIPES: dict[str, Recipe] = {
     "cnn-spurious": Recipe(cue="mark"),
     "vit": Recipe(epochs=14, rate=2e-3, decay=0.05),
     "cnn-robust": Recipe(epochs=8, rate=3e-3, eps=5 / 255, begins_with="cnn"),
-    "capsnet": Recipe(),
+    "capsnet": Recipe(epochs=16),
 }
 
 
