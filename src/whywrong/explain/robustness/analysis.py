@@ -234,7 +234,7 @@ def measure(worker: Any, unit: RowUnit) -> Answers:
             own=unit.model,
             x=batch.x,
             y=batch.y,
-            keys=item_keys(config.seed, here, f"robustness.{kind.name}"),
+            keys=item_keys(config.seed, here, f"robustness.{kind.name}").to(batch.x.device),
             config=config,
             side=unit.side,
             token=unit.token,

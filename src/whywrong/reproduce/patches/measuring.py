@@ -120,7 +120,7 @@ def _measure(context: ClaimContext[PatchClaimConfig], name: str, own: int) -> Ro
             own=0,
             x=x,
             y=y,
-            keys=item_keys(config.seed, ids, f"robustness.{name}"),
+            keys=item_keys(config.seed, ids, f"robustness.{name}").to(x.device),
             config=config,
             side=patch_side(config.patch, x.shape[2], x.shape[3], token),
             token=token,
