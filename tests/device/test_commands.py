@@ -101,6 +101,57 @@ def test_dissect_names_units(gpu, data, tmp_path):
     assert (tmp_path / "d" / "dissection.html").is_file()
 
 
+TRANSFORMER = """
+import timm
+import torch
+from torch import nn
+
+
+def vit():
+    torch.manual_seed(0)
+    shape = {"img_size": 64, "patch_size": 16, "depth": 2, "embed_dim": 24, "num_heads": 2}
+    net = nn.Sequential(timm.create_model("vit_tiny_patch16_224", num_classes=12, **shape)).eval()
+    net[0].head.bias.data[COMMON] += 3
+    net.input_size = (3, 64, 64)
+    return net
+"""
+
+
+def test_robustness_measures_every_row_of_a_transformer_and_a_cnn(gpu, data, tmp_path, capsys):
+    common = int(drawn()[1].mode().values)  # so that it is right at times
+    (tmp_path / "nets.py").write_text(TRANSFORMER.replace("COMMON", str(common)))
+    (tmp_path / "classes.txt").write_text("\n".join(drawn()[2]))
+    short = ("draws=1", "steps=2", "apgd_steps=3", "patch_steps=2", "positions=2", "corruptions=fog,jpeg_compression")
+    words = ("robustness", f"{tmp_path / 'nets.py'}:vit", "planted:cnn", data, "--classes", tmp_path / "classes.txt")
+    assert command(*words, "--out", tmp_path / "r", "--json", *(f"--set={one}" for one in short)) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    reasons = {(row["row"], row["model"]) for row in rows if row["reason"]}
+    assert reasons == {
+        ("vote_linf", "nets.py:vit"),
+        ("vote_linf", "planted:cnn"),
+        ("patch_temperature", "planted:cnn"),
+    }
+    assert any(row["mass"] is not None for row in rows)
+    assert gpu.tally.times["launch"] > 0
+
+
+def test_a_run_is_repaired(gpu, tmp_path, capsys):
+    run, images = tmp_path / "run", many(tmp_path / "many")
+    assert command("diagnose", "planted:cnn", images, "--out", run, "--methods", "cam") == 0
+    capsys.readouterr()
+    short = ("steps=2", "batch=8", "fewest=2", "arms=replay,errors,fixes,regions,as predicted")
+    assert command("repair", run, "--json", *(f"--set={one}" for one in short)) == 0
+    arms = json.loads(capsys.readouterr().out)["arms"]
+    assert [arm["reason"] for arm in arms] == [None] * 5
+    assert min(arm["images"] for arm in arms) > 50
+
+
+def test_a_surrogate_is_distilled(gpu, data, tmp_path):
+    short = ("--set=nets=plain", "--set=epochs=1")
+    assert command("distil", "planted:cnn", data, "--out", tmp_path / "s.safetensors", *short) == 0
+    assert gpu.tally.bytes["up"] > 0
+
+
 def test_plant_makes_mistakes_of_every_cause(gpu, data, tmp_path):
     assert command("plant", "planted:cnn", data, "--out", tmp_path / "made", "--per-cause", 1, "--tries", 3) in (0, 1)
     assert list((tmp_path / "made").rglob("*.png"))
