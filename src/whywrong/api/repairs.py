@@ -54,7 +54,7 @@ class RepairReport:
         """
         from safetensors.torch import load_file
 
-        from whywrong.explain.counterfactuals.finetune import copy_of
+        from whywrong.models.copies import copy_of
 
         if self.weights is None:
             raise InputError("no safe repair was found, so there are no weights")

@@ -11,7 +11,6 @@ l_inf attack leaves misclassified images unchanged.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from whywrong.attacks.pgd import PGDConfig, pgd
-from whywrong.core.access import Access
 from whywrong.core.checks import bad_rows, check_images, check_labels
 from whywrong.core.config import check_radius
-from whywrong.core.errors import InputError, ModelError, NonFiniteError
+from whywrong.core.errors import InputError
 from whywrong.core.randomness import keyed_uniform, row_keys
 from whywrong.core.statistics import Interval, wilson
 from whywrong.explain.counterfactuals.solvers.domain import Domain
 from whywrong.models.classifier import Classifier
+from whywrong.models.copies import copy_of, descend
 
 _ORDER, _FLIP, _ATTACK = 0, 1, 2  # random streams
 
@@ -189,38 +188,6 @@ def finetune(
     )
 
 
-def copy_of(classifier: Classifier) -> Classifier:
-    """Wrap a deep copy of the module in a classifier.
-
-    Classes and preprocessing are the same; all weights are trainable.
-
-    Raises:
-        AccessError: The classifier does not wrap a plain module.
-        ModelError: The module cannot be copied.
-    """
-    classifier.require(Access.INTERNALS, "fine-tuning a copy")
-    assert classifier.module is not None
-    try:
-        with torch.inference_mode(False):
-            module = copy.deepcopy(classifier.module)
-            for parameter in module.parameters():
-                if parameter.is_inference():
-                    parameter.data = parameter.data.clone()
-                parameter.grad = None
-                parameter.requires_grad_(parameter.is_floating_point())
-    except Exception as error:
-        raise ModelError(f"the module cannot be copied: {type(error).__name__}: {error}") from error
-    return Classifier(
-        module.eval(),
-        classes=classifier.classes,
-        preprocess=classifier.preprocess,
-        output=classifier.output,
-        device=classifier.device,
-        precision=classifier.precision,
-        batch_size=classifier.batch_size,
-    )
-
-
 def _train(
     robust: Classifier, x: Tensor, y: Tensor, config: FinetuneConfig, progress: Callable[[FinetuneStep], None] | None
 ) -> tuple[float, ...]:
@@ -256,16 +223,9 @@ def _descend(robust: Classifier, module: nn.Module, optimizer: torch.optim.Optim
     module.train()
     try:
         loss = nn.functional.cross_entropy(robust.ask(x), y.to(robust.device))
-        if not bool(loss.isfinite()):
-            raise NonFiniteError("the loss of fine-tuning is not finite; try a lower rate")
-        optimizer.zero_grad()
-        loss.backward()
-        robust.backwards += len(x)
-        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
+        descend(robust, optimizer, loss, len(x))
     finally:
         module.eval()
-        optimizer.zero_grad()
     return float(loss.detach())
 
 

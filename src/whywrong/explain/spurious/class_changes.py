@@ -20,7 +20,7 @@ from whywrong.data.items import LoadedItem
 from whywrong.data.sources.base import Entry
 from whywrong.explain.analysis import AnalysisContext, AnalysisWorker, Kept
 from whywrong.explain.counterfactuals.config import default_radius
-from whywrong.explain.counterfactuals.finetune import FinetuneConfig, Finetuned, copy_of, finetune
+from whywrong.explain.counterfactuals.finetune import FinetuneConfig, Finetuned, finetune
 from whywrong.explain.counterfactuals.ladder import Guide, choose_guide, gradient_coherence
 from whywrong.explain.counterfactuals.named import helper_words, named_helper
 from whywrong.explain.counterfactuals.trust import TrustConfig
@@ -31,6 +31,7 @@ from whywrong.explain.spurious.route import Route, RouteConfig, changes_into
 from whywrong.explain.spurious.search import Pool, Search
 from whywrong.explain.spurious.transplant import Transplant, transplant
 from whywrong.models.classifier import Classifier
+from whywrong.models.copies import copy_of
 
 _COPY_IMAGES = 640  # largest number of reference images for training a robust copy
 _COPY_EPOCHS = 2

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from whywrong.core.errors import NonFiniteError
-from whywrong.explain.counterfactuals.finetune import copy_of
 from whywrong.models.classifier import Classifier
+from whywrong.models.copies import copy_of, descend
 from whywrong.verdicts.repair.config import RepairConfig
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -55,15 +54,8 @@ def train(
             if old is not None:
                 pair = logits[keeps].log_softmax(1), old.log_softmax(1)
                 loss = loss + config.pull * nn.functional.kl_div(*pair, reduction="batchmean", log_target=True)
-            if not bool(loss.isfinite()):
-                raise NonFiniteError(f"the loss of fine-tuning is not finite; try a rate below {config.rate:g}")
-            optimizer.zero_grad()
-            loss.backward()
-            trained.backwards += len(x)
-            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-            optimizer.step()
+            descend(trained, optimizer, loss, len(x))
             schedule.step()
-        optimizer.zero_grad()
     return trained, before
 
 
