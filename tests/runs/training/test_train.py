@@ -109,6 +109,13 @@ def test_a_folder_with_other_files_is_left_alone(pictures, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_card_that_lies_alone_is_somebody_elses_and_left_alone(pictures, tmp_path):
+    (tmp_path / "model_card.md").write_text("mine")
+    with pytest.raises(RunFolderError, match=r"holds other files, as model_card\.md"):
+        train_network(plan(), pictures, tmp_path, config=CONFIG)
+    assert (tmp_path / "model_card.md").read_text() == "mine"
+
+
 @pytest.mark.parametrize("damage", ["cut", "pickle", "foreign", "shape"])
 def test_a_damaged_checkpoint_is_refused_and_nothing_in_it_runs(pictures, tmp_path, damage):
     with pytest.raises(KeyboardInterrupt):

@@ -121,6 +121,8 @@ def _check_folder(out: Path) -> None:
         make_folder(out)
         names = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
     foreign = [name for name in names if name not in _OWN]
+    if names == [CARD_FILE]:  # ours is written while a checkpoint is there, and a network follows
+        foreign = names
     if foreign:
         raise RunFolderError(f"{out} holds other files, as {foreign[0]}: use a new folder")
 
