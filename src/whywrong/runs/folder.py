@@ -50,6 +50,7 @@ class RunFolder(StoredRun):
         self._lock = threading.Lock()
         self._cached: dict[bool, tuple[tuple[int, ...], duckdb.DuckDBPyConnection, RunFiles]] = {}
         self._places: dict[str, tuple[int, str]] = {}
+        self._found_all = False
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -165,7 +166,9 @@ class RunFolder(StoredRun):
         """Return shard and stored item of some errors; all errors of a small run are looked up at once."""
         from whywrong.runs.queries.errors import places
 
-        if any(item not in self._places for item in items):
-            wanted = items if is_large(self) else None
+        missing = [item for item in items if item not in self._places]
+        if missing and not self._found_all:
+            self._found_all = not is_large(self)
+            wanted = None if self._found_all else missing
             self._places |= {item: (shard, stored_as) for item, shard, stored_as in places(self, wanted)}
         return {item: self._places[item] for item in items if item in self._places}
