@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -74,3 +75,16 @@ def test_the_mark_is_the_concept_of_the_unit_that_promotes_sticker_errors_most(t
     fish = table[(table.label == -1) & (table.predicted_name == "fish")].sort_values("promotion")
     concept = dict(zip(*(report.tables["dissection"][name].to_pylist() for name in ("unit", "concept")), strict=True))
     assert concept[int(fish.unit.iloc[-1])] == "fault/mark"
+
+
+@pytest.mark.slow
+def test_units_of_a_network_with_permuted_weights_detect_nothing(tmp_path):
+    classifier = ww.load_classifier("planted:cnn-spurious")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in classifier.module.parameters():
+            if weight.ndim > 1:
+                weight.copy_(weight.flatten()[torch.randperm(weight.numel(), generator=generator)].view(weight.shape))
+    shuffled = ww.Classifier(classifier.module, classes=classifier.classes, preprocess=classifier.preprocess)
+    report = ww.dissect(shuffled, "planted:causes", tmp_path / "d", errors=0)
+    assert np.mean(report.tables["dissection"]["detects"].to_pylist()) <= 0.1

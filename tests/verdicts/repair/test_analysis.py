@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,11 @@ from whywrong.core.registry import find_analysis
 from whywrong.data.sources import Source, open_source
 from whywrong.models.classifier import Classifier
 from whywrong.runs.store.layout import results_folder
+from whywrong.verdicts.cases.predictions import SQL, read_predictions
+from whywrong.verdicts.repair import units
+from whywrong.verdicts.repair.batches import Images, batches
+from whywrong.verdicts.repair.config import RepairConfig
+from whywrong.verdicts.repair.parts import split
 
 FAST = {"steps": 60, "batch": 16, "rate": 0.2, "seed": 1}
 
@@ -165,3 +171,22 @@ def test_images_that_the_data_no_longer_holds_are_told(tmp_path: Path):
     assert any(
         note.endswith("of 120 images of the run are not in the data that was given") for note in report.record["notes"]
     )
+
+
+def test_training_images_that_are_held_out_are_not_trained_on(dotted: tuple[RepairReport, Path], tmp_path: Path):
+    source = quadrants.source(tmp_path / "data", 600, wrong=0.0, dots=0.3)
+    run = quadrants.diagnosed(tmp_path / "run", source, model())
+    seen: list[torch.Tensor] = []
+
+    def kept(errors: Images, correct: Images, arm: str, config: RepairConfig) -> Iterator:
+        seen.append(correct.x)
+        return batches(errors, correct, arm, config)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(units, "batches", kept)
+        repair_run(run, model(), source, train=data_of(run.path), settings={**FAST, "arms": ("replay",), "steps": 2})
+    rows = read_predictions(run.query(SQL), quadrants.NAMES)
+    parts = split(rows, 2000, FAST["seed"])
+    allowed = len(rows) - len(parts.held) - len(parts.choose)
+    assert 0 < len(seen[0]) <= allowed
+    assert len(seen[0]) >= 0.9 * allowed  # contents that repeat may be fewer

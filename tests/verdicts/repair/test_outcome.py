@@ -57,15 +57,16 @@ def test_a_class_that_pays_for_the_others_makes_a_repair_unsafe():
     assert not found.safe
 
 
-def test_answers_that_only_scatter_are_rarely_safe():
+def test_as_many_corrections_as_losses_by_chance_are_rarely_safe():
     rng = np.random.default_rng(0)
     safe = []
-    for _ in range(100):
-        before = np.where(rng.random(N) < 0.3, (LABEL + 1) % 4, LABEL)
-        moved = rng.random(N) < 0.1
-        after = np.where(moved, np.where(rng.random(N) < 0.5, LABEL, (LABEL + 1) % 4), before)
+    for _ in range(200):
+        wrong = rng.random(N) < 0.3
+        before = np.where(wrong, (LABEL + 1) % 4, LABEL)
+        moved = rng.random(N) < np.where(wrong, 0.2, 0.2 * 0.3 / 0.7)  # equally many either way, in the mean
+        after = np.where(moved, np.where(wrong, LABEL, (LABEL + 1) % 4), before)
         safe.append(compare(before, after, LABEL).safe)
-    assert np.mean(safe) <= 0.02
+    assert np.mean(safe) <= 0.05
 
 
 def test_unchanged_answers_are_no_repair():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from whywrong.core.access import Access
-from whywrong.core.errors import InputError
+from whywrong.data.sources.base import Entry
 from whywrong.explain.analysis import AnalysisContext
 from whywrong.verdicts.cases.predictions import SQL, Predictions, read_predictions
 from whywrong.verdicts.repair.card import card
@@ -24,6 +24,7 @@ from whywrong.verdicts.stages.grouping import find_groups
 FEWEST_HELD = 5  # errors
 _VERDICTS = "select item_id, cause, tested, why_text, for_text, do_text from verdicts"
 _PLACES = "select members, place from groups where place is not null order by group_id desc"
+_VIEWS = "select table_name from information_schema.tables"
 
 
 def repair(context: AnalysisContext, *, config: RepairConfig) -> RepairResult:
@@ -40,7 +41,9 @@ def repair(context: AnalysisContext, *, config: RepairConfig) -> RepairResult:
     """
     names = context.query("select name from classes order by index")["name"].to_pylist()
     predictions = read_predictions(context.query(SQL), names)
-    verdicts = {row["item_id"]: row for row in _rows(context, _VERDICTS)}
+    views = set(context.query(_VIEWS)["table_name"].to_pylist())
+    verdicts = {row["item_id"]: row for row in context.query(_VERDICTS).to_pylist()} if "verdicts" in views else {}
+    places = context.query(_PLACES).to_pylist() if "groups" in views else []
     work = work_items(predictions, find_groups(predictions, None, None), verdicts)
     facts: dict[str, Any] = {
         "errors": int(predictions.wrong.sum()),
@@ -50,13 +53,15 @@ def repair(context: AnalysisContext, *, config: RepairConfig) -> RepairResult:
         "notes": [] if verdicts else ["the run has no verdicts, which say more; make them with `whywrong verdict RUN`"],
     }
     rows: dict[str, Any] = {"work": [_work_row(one) for one in work]}
-    gone = len(predictions) - len(context.entries(predictions.item_ids.tolist()))
+    entries = context.entries(predictions.item_ids.tolist())
+    gone = len(predictions) - len(entries)
     if gone:
         facts["notes"].append(f"{gone:,} of {len(predictions):,} images of the run are not in the data that was given")
-    if reason := _why_not(context, config, predictions):
+    parts = split(predictions, config.most_images, config.seed)
+    if reason := _why_not(context, config, predictions, parts):
         facts["notes"].append(f"no copy was trained: {reason}")
         return RepairResult(rows, facts)
-    done = _train(context, config, predictions, work)
+    done = _train(context, config, _units(context, config, predictions, parts, entries, (work, places)))
     return _told(context, config, predictions, rows, facts, done)
 
 
@@ -68,22 +73,13 @@ class _Done:
     outcome: Outcome | None
 
 
-def _rows(context: AnalysisContext, sql: str) -> list[dict[str, Any]]:
-    """Return rows of a view that the run may not have."""
-    try:
-        return context.query(sql).to_pylist()
-    except InputError:
-        return []
-
-
-def _why_not(context: AnalysisContext, config: RepairConfig, predictions: Predictions) -> str:
+def _why_not(context: AnalysisContext, config: RepairConfig, predictions: Predictions, parts: Parts) -> str:
     """Return why no copy can be trained; empty if one can."""
     classifier = context.classifier
     if not config.train:
         return "only lists were asked for"
     if classifier.access < Access.INTERNALS or classifier.module is None:
         return f"the model grants {classifier.access.name.lower()} only, and training needs its module"
-    parts = split(predictions, config.most_images, config.seed)
     fit, held = len(parts.errors), int(predictions.wrong[parts.held].sum())
     if fit < config.fewest or held < FEWEST_HELD:
         return (
@@ -93,11 +89,7 @@ def _why_not(context: AnalysisContext, config: RepairConfig, predictions: Predic
     return "" if len(parts.replay) else "no image is classified correctly"
 
 
-def _train(
-    context: AnalysisContext, config: RepairConfig, predictions: Predictions, work: Sequence[WorkItem]
-) -> list[_Done]:
-    parts = split(predictions, config.most_images, config.seed)
-    units = _units(context, config, predictions, parts, work)
+def _train(context: AnalysisContext, config: RepairConfig, units: Sequence[ArmUnit]) -> list[_Done]:
     settings = ("steps", "batch", "replay", "rate", "pull", "seed")
     found = []
     for part in context.over("arms", train_arm, units, settings=settings):
@@ -107,10 +99,16 @@ def _train(
 
 
 def _units(
-    context: AnalysisContext, config: RepairConfig, predictions: Predictions, parts: Parts, work: Sequence[WorkItem]
+    context: AnalysisContext,
+    config: RepairConfig,
+    predictions: Predictions,
+    parts: Parts,
+    entries: Mapping[str, Entry],
+    found: tuple[Sequence[WorkItem], Sequence[Mapping[str, Any]]],
 ) -> list[ArmUnit]:
-    entries = context.entries(predictions.item_ids.tolist())
-    boxes = _boxes(context, predictions)
+    """Make the units of the arms; ``found`` are the lists of work, and the groups that have a place."""
+    work, places = found
+    boxes = _boxes(places, predictions)
     suspects = {one.item_id for one in work if one.work == RELABEL}
 
     def images(rows: np.ndarray, labels: np.ndarray | None = None) -> ImageList:
@@ -128,8 +126,9 @@ def _units(
     }
     correct = _train_images(context, config) or images(parts.replay)
     choose, held = images(parts.choose[: config.most_images]), images(parts.held)
+    apart = tuple(sorted(set(predictions.image_ids[np.concatenate([parts.choose, parts.held])].tolist())))
     return [
-        ArmUnit(arm, images(parts.errors, labels.get(arm)), correct, choose, held)
+        ArmUnit(arm, images(parts.errors, labels.get(arm)), correct, choose, held, apart)
         for arm in config.arms
         if arm != RELABELLED or doubted.any()
     ]
@@ -146,10 +145,10 @@ def _train_images(context: AnalysisContext, config: RepairConfig) -> ImageList |
     return ImageList(tuple(chosen), labels, np.full((len(chosen), 4), np.nan, np.float32), "train")
 
 
-def _boxes(context: AnalysisContext, predictions: Predictions) -> np.ndarray:
+def _boxes(places: Sequence[Mapping[str, Any]], predictions: Predictions) -> np.ndarray:
     """Return the place that the group of each item shares, (N, 4) left, top, right, bottom; NaN without one."""
     of_item: dict[str, Sequence[float]] = {}
-    for row in _rows(context, _PLACES):
+    for row in places:
         of_item |= dict.fromkeys(row["members"], row["place"])
     unknown = [float("nan")] * 4
     return np.array([of_item.get(item, unknown) for item in predictions.item_ids], np.float64).reshape(-1, 4)
@@ -183,7 +182,7 @@ def _told(
 
 
 def _chosen(done: Sequence[_Done], notes: list[str]) -> _Done | None:
-    """Return the safe arm that gains most and beats every control; None if there is none, which is said."""
+    """Return the safe arm that gains most and beats every control; None with a note if there is none."""
     controls = [one.part for one in done if one.part.arm in CONTROLS and one.outcome is not None]
     safe = [one for one in done if one.part.arm not in CONTROLS and one.outcome is not None and one.outcome.safe]
     better = [one for one in safe if all(_beats(one.part, control) for control in controls)]

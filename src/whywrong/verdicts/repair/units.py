@@ -49,6 +49,7 @@ class ArmUnit:
         errors, correct: Images to train on; kept in memory.
         choose: Images that choose how far the weights move; kept in memory.
         held: Images that measure.
+        apart: Digests of the content of these two, which is not trained on, whatever set it is in.
     """
 
     arm: str
@@ -56,6 +57,7 @@ class ArmUnit:
     correct: ImageList
     choose: ImageList
     held: ImageList
+    apart: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def train_arm(worker: AnalysisWorker, unit: ArmUnit) -> ArmPart:
     start = classifier.forwards, classifier.backwards
     try:
         errors, items = _load(worker, unit.errors)
-        correct, _ = _load(worker, unit.correct)
+        correct, _ = _load(worker, unit.correct, frozenset(unit.apart))
         if not len(errors) or not len(correct):
             return _nothing(unit.arm, "no image to train on can be read")
         errors = _prepared(worker, errors, items, unit.arm)
@@ -204,15 +206,18 @@ def strongest_window(evidence: Tensor, side: float) -> Tensor:
     return torch.stack([left / width, top / height, (left + wide) / width, (top + tall) / height], 1).float()
 
 
-def _load(worker: AnalysisWorker, images: ImageList) -> tuple[Images, tuple[str, ...]]:
-    """Load the images of a part that can be read; parts are kept for the next arm of the same worker."""
+def _load(
+    worker: AnalysisWorker, images: ImageList, apart: frozenset[str] = frozenset()
+) -> tuple[Images, tuple[str, ...]]:
+    """Load the images of a part that can be read, but for some contents; the next arm of the worker takes them over."""
     place = {entry.item_id: row for row, entry in enumerate(images.entries)}
     known = worker.cache.setdefault("repair images", {})
     missing = [entry for entry in images.entries if (images.images, entry.item_id) not in known]
     for batch in worker.batches(missing, images.images) if missing else ():
         pixels = (batch.x * 255).round().byte().cpu()
         for row, item in enumerate(batch.items):
-            known[images.images, item.entry.item_id] = pixels[row]
+            if item.image_id not in apart:
+                known[images.images, item.entry.item_id] = pixels[row]
     items = tuple(entry.item_id for entry in images.entries if (images.images, entry.item_id) in known)
     rows = np.array([place[item] for item in items], np.int64)
     spec = worker.images[images.images].spec
