@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from whywrong.core.errors import InputError, RunFolderError
+from whywrong.report import pages
 from whywrong.report.pages import write_page
 
 HEAD = '<!doctype html>\n<meta name="generator" content="whywrong 9">\n'
@@ -65,3 +67,12 @@ def test_what_killed_writers_leave_is_removed_by_the_next_one(tmp_path):
         assert len(list(tmp_path.glob(".report.html.*.tmp"))) == 2
     write_page(target, iter([HEAD]))
     assert sorted(path.name for path in tmp_path.iterdir()) == [".report.html.1234.tmp", "report.html"]
+
+
+def test_every_table_that_scrolls_sideways_can_be_reached_and_scrolled_with_the_keyboard():
+    templates = Path(pages.__file__).parent / "templates"
+    boxes = [
+        box for page in templates.glob("*.j2") for box in re.findall(r'<div class="scroll"[^>]*>', page.read_text())
+    ]
+    assert len(boxes) > 5
+    assert [box for box in boxes if 'tabindex="0" role="region" aria-label="' not in box] == []
