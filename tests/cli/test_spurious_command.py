@@ -74,7 +74,7 @@ def test_a_named_guide_leads_and_an_ordinary_net_without_one_is_not_drawn(whywro
     assert code == 0
     assert "are not drawn as an explanation" in out
     page = (tmp_path / "spurious.html").read_text(encoding="utf-8")
-    assert "These changes are noise to anybody but the model" in page
+    assert "Only this model reacts to these changes" in page
     assert 'class="sp-window"' not in page
     code, out, _ = whywrong(*arguments, *few, "--guide", "planted:cnn-robust")
     assert code == 0

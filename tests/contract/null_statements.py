@@ -135,7 +135,7 @@ def harmful_components(classifier: Classifier, reference: Features, held_out: Fe
 
 STATEMENTS: dict[str, tuple[Statement, ...]] = {
     "covering": (Statement("hiding this place brings out the label and no other class", place_confirmed),),
-    "counterfactuals": (Statement("others see the change, too", semantic),),
+    "counterfactuals": (Statement("other models see the change as well", semantic),),
     "runner_up": (Statement("the true class is the clear runner-up", clear_runner_up),),  # a view, without a method
 }
 

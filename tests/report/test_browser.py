@@ -141,7 +141,7 @@ def test_the_gallery_filters_by_pair_and_name_and_comes_back(browser, report):
         page.locator("input[name=text]").fill("photo_003")
         assert shown(page) == 1
         page.locator("input[name=text]").fill("no such thing")
-        assert page.get_by_text("No error matches all of this.").is_visible()
+        assert page.get_by_text("No error matches all filters.").is_visible()
         page.locator("[data-reset]").click()
         assert shown(page) == 30
 

@@ -25,7 +25,7 @@ def report(tmp_path_factory) -> Path:
 def sentence(page) -> str:
     """What is shown and in which order, as the gallery says it, in one line."""
     text = " ".join(page.locator("#errors > .reading").first.inner_text().split())
-    return text.partition(" Hardness is")[0]  # what follows explains the order
+    return text.partition(" An error is harder")[0]  # what follows explains the order
 
 
 def state(page) -> tuple[str, str, list[str]]:

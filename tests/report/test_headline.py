@@ -43,7 +43,7 @@ def test_the_median_distance_is_that_of_the_fixed_errors(tmp_path):
     assert len(summary.numbers["inverted"].values)
     assert np.median(summary.numbers["inverted"].values) == pytest.approx(255 * np.median(rho))
     assert "half" in more.lower()
-    assert "No such change was found within the budget for 2." in more
+    assert "For 2 errors, no correcting change was found within the budget." in more
 
 
 def test_what_did_not_run_is_named_and_not_claimed(tmp_path):
@@ -58,7 +58,7 @@ def test_no_error_at_all_is_a_calm_report(tmp_path):
     summary, first, more = told(make_run(tmp_path, errors=0))
     assert first == "The model misclassifies none of 30 images."
     # 30 of 30 right: the Wilson bound of the error rate is z² / (n + z²) = 3.8415 / 33.8415 = 11.4 %.
-    assert "under 11.4 %" in more
+    assert "below 11.4 %" in more
     assert advice(summary) is None
 
 

@@ -141,7 +141,7 @@ def test_a_confirmed_place_is_told_with_its_control_and_can_be_filtered(page):
     words = page.words.replace("\u00a0", " ")
     assert "more than any other class" in words
     assert "were tested with their runner-up as the label, 2 reach as much" in words
-    assert "No single place was found to account for this error" in words
+    assert "No single place was found that accounts for this error" in words
     assert "were tested with their runner-up as the label, 13 %" in words
     assert "Place confirmed (" in words
     assert "place" in page.values("name")
@@ -167,7 +167,7 @@ def test_all_errors_together_are_told_once(page):
 @pytest.mark.parametrize("method", ["profiles", "patch_groups", "counterfactuals"])
 def test_a_run_without_a_method_shows_nothing_of_it(tmp_path, method):
     words = {
-        "profiles": ("How patches work together", "Game-Theoretic", "interaction profile says"),
+        "profiles": ("How patches work together", "Game-Theoretic", "interaction profile shows"),
         "patch_groups": ("patches are enough", "of 49 patches", "Identifying Important"),
         "counterfactuals": ("have to change", "What counterfactuals show", "Sparse Visual"),
     }[method]

@@ -56,7 +56,7 @@ def test_two_hundred_errors_take_at_most_twelve_pages(browser, report):
         on_paper(page)
         assert page.locator(".gallery > li:visible").count() == 200
         assert page.locator("article:visible").count() == 6
-        assert "the first 6 of the errors shown follow in full" in page.locator(".paper").inner_text()
+        assert "the first 6 of these errors in full" in page.locator(".paper").inner_text()
 
 
 def test_a_filtered_report_prints_what_is_filtered(browser, report):

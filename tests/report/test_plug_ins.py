@@ -98,7 +98,7 @@ def test_a_plug_in_shows_sentence_map_number_and_caveat(tmp_path, monkeypatch):
     assert page.words.count("Hiding may add a cue of its own.") == ERRORS
     assert "largest drop 1.5 logits" in page.words
     assert "what <hiding> a cell costs" in page.words
-    assert "3 × 3 cells; orange speaks for the predicted class" in page.words
+    assert "3 × 3 cells; orange supports the predicted class" in page.words
     assert switches(page, "hiding-0") == ERRORS
     drawn = page.source.split('data-kind="hiding-0" data-look="map" src="')[1].split("base64,")[1].split('"')[0]
     assert Image.open(io.BytesIO(base64.b64decode(drawn))).size == (3, 3)

@@ -22,17 +22,15 @@ def test_a_stated_cause_is_probable_and_one_without_a_test_only_looks_like_it():
     assert why(stated()) == "Probably damage to the image (noise; 0.91)."
     unsure = Verdict(cause="corruption", probability=0.8, reason="no more than controls", leading="corruption")
     assert why(unsure).startswith(
-        "Looks like damage to the image (0.80), which is not confirmed: the test shows no more"
+        "Looks like damage to the image (0.80), but this is not confirmed: the test has no larger effect"
     )
-    assert why(Verdict(cause="undetermined", reason="none of the causes shows")) == (
-        "Undetermined: none of the causes shows."
-    )
+    assert why(Verdict(cause="undetermined", reason="no cause is likely")) == "Undetermined: no cause is likely."
 
 
 def test_the_control_is_in_the_sentence_of_the_effect():
     text = sentence_of(DENOISED, SHOWN)
     assert text.startswith("Denoising restores cat in ")
-    assert "on 100 comparable correct images in " in text
+    assert "; for 100 comparable correct images, " in text
     assert text.endswith("(p = 0.02).")
 
 
@@ -42,7 +40,7 @@ def test_a_cause_given_to_others_is_told_in_counts():
         outcome="supported", controls=16,
     )  # fmt: skip
     assert sentence_of(test, SHOWN) == (
-        "Given to 16 correct images, it turns 12 of them dog; the control turns 0 (p < 0.01)."
+        "If the suspected cause is added to 16 correct images, 12 are predicted as dog; with the control 0 (p < 0.01)."
     )
 
 
@@ -54,7 +52,7 @@ def test_a_second_opinion_speaks_against_damage_and_for_a_wrong_label():
 
 
 def test_unusual_signs_are_told_with_their_counts():
-    assert "Unusual: much fine noise; 99 of 100 correct images are less so." in for_it(stated(), SHOWN)
+    assert "Unusual: much fine noise, more than in 99 of 100 correct images." in for_it(stated(), SHOWN)
 
 
 def test_a_measured_action_is_told_instead_of_the_general_one():

@@ -18,7 +18,7 @@ def sentences(error: Row, names: Names) -> list[Markup]:
     """
     found = [_answer(error, names), *_runner_up(error)]
     if error["near_tie"]:
-        found.append(Markup("The two best classes are as good as tied, so this error may flip by rounding alone."))
+        found.append(Markup("The two best classes are almost tied, so rounding alone may correct this error."))
     return found
 
 
@@ -45,8 +45,8 @@ def _runner_up(error: Row) -> list[Markup]:
     lead = f"{sig(about['lead'], 2)} ×" if known(about["lead"]) else "as large as can be"
     return [
         Markup(
-            "The true class is the clear runner-up (lead over the next class {}; a random label gets there in 5 % of"
-            " cases, the runner-up of correctly classified images in {})."
+            "The true class is the clear runner-up (lead over the next class {}). A random label reaches this in 5 %"
+            " of cases, the runner-up of correctly classified images in {}."
         ).format(lead, percent(round(about["role_play_rate"], 2)))
     ]
 

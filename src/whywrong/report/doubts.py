@@ -22,12 +22,12 @@ SERIOUS: dict[str, tuple[str, str]] = {
     ),
     "all wrong": (
         "Every image is wrong",
-        "Labels in another order than the model's classes, or the wrong preprocessing, are far more likely than a model"
-        " this bad. Check both, then diagnose again into a new folder.",
+        "A wrong order of the labels or wrong preprocessing is far more likely than such a bad model. Check both, then"
+        " diagnose again into a new folder.",
     ),
     "constant": (
         "The model ignores the images",
-        "Check that its weights were loaded (--weights) and the range of its input.",
+        "Check the range of its input, and that its weights were loaded (--weights).",
     ),
     "normalised twice": (
         "The images look normalised twice",
@@ -53,19 +53,20 @@ SERIOUS: dict[str, tuple[str, str]] = {
 CAUTION: dict[str, tuple[str, str]] = {
     "faulty images": (
         "Some images get no valid answer",
-        "They are left out of every number here; look at them with the failed items under Method and limits.",
+        "They are left out of all numbers here; see the failed items under Method and limits.",
     ),
     "stateful": (
         "The model does not repeat itself",
-        "An error of one pass may be right in the next. Switch off what it draws or remembers between calls.",
+        "An image misclassified in one pass may be right in the next. Turn off randomness and state that the model"
+        " keeps between calls.",
     ),
     "random": (
         "The model is randomised",
-        "An error of one pass may be right in the next. Switch off dropout and noise for evaluation.",
+        "An image misclassified in one pass may be right in the next. Turn off dropout and noise for evaluation.",
     ),
     "batch dependence": (
         "Answers depend on the other images of a batch",
-        "The same image may be right in another batch. Give its normalisation layers running statistics.",
+        "The same image may be right in another batch. Let the normalisation layers use running statistics.",
     ),
     "zero gradient": (
         "The gradient is zero on some images",

@@ -29,7 +29,7 @@ def headline(
     if summary.labelled == 0:
         return (
             f"{count(summary.read, 'image')} were classified; none has a label.",
-            ["Wrong means unlike the label, so nothing can be called wrong here. Give labels to find the errors."],
+            ["Without labels, errors cannot be found. Add labels to the data."],
         )
     more: list[str] = []
     if summary.left_out:
@@ -41,7 +41,7 @@ def headline(
     if summary.errors == 0:
         first = f"The model misclassifies none of {count(summary.labelled, 'image')}."
         more.append(
-            f"With no error in {summary.labelled:,}, the true error rate is probably under"
+            f"With no error in {summary.labelled:,} images, the true error rate is probably below"
             f" {percent(1 - summary.accuracy.low)} (95 % interval)."
         )
         return first, more + _unlabelled(summary)
@@ -76,7 +76,7 @@ def advice(summary: RunSummary) -> str | None:
     which = "this 1 error" if summary.suspects == 1 else f"these {summary.suspects:,} errors"
     return (
         f"Look at {which} first: at least {percent(CONFIDENT)} confidence, and the label is not among the five best"
-        " classes. Perhaps the label is wrong, or the image shows something else as well; that was not tested."
+        " classes. The label may be wrong, or the image may show something else as well; this was not tested."
     )
 
 
@@ -85,7 +85,7 @@ def _unlabelled(summary: RunSummary) -> list[str]:
     if not missing:
         return []
     verb, pronoun = ("has", "it is") if missing == 1 else ("have", "they are")
-    return [f"{count(missing, 'image')} {verb} no label, so nobody can say whether {pronoun} wrong."]
+    return [f"{count(missing, 'image')} {verb} no label, so it is unknown whether {pronoun} wrong."]
 
 
 def method_leads(summary: RunSummary, reports: Reports) -> tuple[list[str], list[str]]:

@@ -169,7 +169,7 @@ def _overlay(method: Method, number: int, entry: SignedMap) -> Overlay:
         _text(entry.label, LABEL),
         _text(entry.caption, WORDS),
         image=overlays.signed_png(cells, scale),
-        resolution=f"{size}; orange speaks for the predicted class, blue for the labelled one, full from ± "
+        resolution=f"{size}; orange supports the predicted class, blue the labelled one, with full strength at ± "
         f"{sig(scale, 2)}",
         group=_text(method.name, LABEL).replace("_", " ").capitalize(),
         starts=False,

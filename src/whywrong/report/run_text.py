@@ -20,11 +20,11 @@ INTERVALS = (
     " (1927), pp. 209–212."
 )
 NOT_TESTED = (
-    "Causes were not tested: wrong or ambiguous labels, damaged images, misleading cues, occlusion and unfamiliar"
-    " images are not told apart here.",
-    "Changes, evidence and regions are in the image as the model sees it, after resizing and cropping; they are drawn"
-    " back on the photograph.",
-    "A smallest change is the smallest one found, not proven smallest: the true one can only be smaller.",
+    "Causes were not tested, so this report does not distinguish wrong or ambiguous labels, damaged images, misleading"
+    " cues, occlusion and unfamiliar images.",
+    "Changes, evidence and regions are computed on the model input, after resizing and cropping, and drawn on the"
+    " photograph.",
+    "A smallest change is the smallest one found. It is an upper bound: a smaller one may exist.",
     "Maps are drawn smooth or coarse for reading; the exact values are in the folder “maps” of the run.",
 )
 
@@ -57,7 +57,7 @@ class Description:
     limits: list[str] = field(default_factory=lambda: list(NOT_TESTED))
     papers: list[str] = field(default_factory=list)
     glossary: list[tuple[str, str]] = field(
-        default_factory=lambda: [("error", "an item whose predicted class differs from its label")]
+        default_factory=lambda: [("error", "an image whose predicted class differs from its label")]
     )
 
 
@@ -110,12 +110,13 @@ def describe(tables: Tables, summary: RunSummary, reports: Reports, most: int = 
     text.warnings += _fallbacks(tables, reports)
     if summary.duplicates:
         text.warnings.append(
-            f"{count(summary.duplicates, 'item')} repeat an earlier image with the same label: computed once, counted"
-            " under every name."
+            f"{count(summary.duplicates, 'item')} repeat an earlier image with the same label; each was computed once"
+            " and counted under every name."
         )
     if summary.near_ties:
         text.warnings.append(
-            f"{count(summary.near_ties, 'image')} have their two best classes within 1e-5: rounding may decide them."
+            f"{count(summary.near_ties, 'image')} have a difference below 1e-5 between the two best classes, so"
+            " rounding may decide the prediction."
         )
     if tables.has("failed_items"):
         total = tables.value("select count(*) from failed_items")

@@ -42,21 +42,21 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         name="corruption",
         kinds=("noise", "blur", "weather", "digital", "tone"),
-        sentence="Damage to the image hides {label}.",
+        sentence="Damage to the image makes {label} hard to recognise.",
         action="Restore damaged images before classification, or train with this damage.",
         planter="corruption",
     ),
     Cause(
         name="adversarial",
         kinds=("norm ball", "patch"),
-        sentence="Pixel values made for this model turn {label} into {predicted}.",
-        action="Vote over slightly changed copies or abstain; train robustly.",
+        sentence="A perturbation made to fool a model turns {label} into {predicted}.",
+        action="Take a vote over slightly changed copies, abstain, or use adversarial training.",
         planter="adversarial",
     ),
     Cause(
         name="spurious",
         kinds=("recurring mark", "background", "co-occurring object"),
-        sentence="Something other than the object, which also works on other images, is predicted as {predicted}.",
+        sentence="Something other than the object causes the prediction {predicted}, in other images as well.",
         action="Cover the cue, and randomise it in training.",
         planter="spurious",
     ),
@@ -77,8 +77,8 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         name="shift",
         kinds=("unlike the reference",),
-        sentence="The image is unlike all images that are predicted correctly.",
-        action="Collect images like these, or abstain on them.",
+        sentence="The image is unlike the correctly classified images.",
+        action="Collect training images like these, or abstain on them.",
         planter="shift",
     ),
 )

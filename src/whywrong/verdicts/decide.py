@@ -110,7 +110,7 @@ def with_group(verdict: Verdict, p: np.ndarray, cause: str, test: CauseTest) -> 
 def _objection(cause: str, test: CauseTest | None, helpers_agree: bool) -> str:
     """Return why a probable cause is not stated; empty if it is."""
     if cause in HELPED and not helpers_agree:
-        return "no second opinion supports it"
+        return "no other model supports it"
     if cause == "shift":
         return ""
     if test is None or test.outcome != "supported":
@@ -122,7 +122,7 @@ def _without_combiner(tests: tuple[CauseTest, ...]) -> Verdict:
     supported = [test for test in tests if test.outcome == "supported"]
     return Verdict(
         cause=UNDETERMINED,
-        reason="no combination of the evidence is available",
+        reason="the evidence could not be combined",
         test=supported[0] if supported else None,
         tests=tests,
     )

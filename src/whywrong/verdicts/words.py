@@ -21,14 +21,14 @@ NAMES = {
     "spurious": "a misleading cue",
     "occluded": "a hidden, cut off or small object",
     "confusion": "classes that look alike",
-    "shift": "an image unlike all that are predicted correctly",
+    "shift": "an image unlike the correctly classified ones",
 }
 """What each cause is called in a sentence."""
 
 _WORDS = {test.name: test.words for test in INTERVENTIONS}
 _EDITS = {test.name: len(test.edits) for test in INTERVENTIONS}
 _REASONS = {
-    "no more than controls": "the test shows no more than on comparable correct images",
+    "no more than controls": "the test has no larger effect than on comparable correct images",
     "neutral edits restore it as well": "a flip or a small shift helps as much",
     "other errors respond as well": "other errors respond as much",
     "not enough other errors": "there are too few other errors to compare with",
@@ -39,7 +39,7 @@ _REASONS = {
     "no test": "no test of it exists",
     "access": "the model returns no scores",
     "no power": "its test rarely finds planted errors",
-    "reverse test": "the same change does nothing to other images",
+    "reverse test": "the same change has no effect on other images",
 }
 
 
@@ -79,7 +79,7 @@ def why(verdict: Verdict) -> str:
     if verdict.stated:
         return f"Probably {name} ({kind}{verdict.probability:.2f})."
     reason = _REASONS.get(verdict.reason, verdict.reason)
-    return f"Looks like {name} ({kind}{verdict.probability:.2f}), which is not confirmed: {reason}."
+    return f"Looks like {name} ({kind}{verdict.probability:.2f}), but this is not confirmed: {reason}."
 
 
 def for_it(verdict: Verdict, shown: Shown) -> list[str]:
@@ -98,12 +98,12 @@ def for_it(verdict: Verdict, shown: Shown) -> list[str]:
     count, place = shown.recurring
     if count and verdict.leading in ("spurious", UNDETERMINED):
         other = "other error that is" if count == 1 else "other errors that are"
-        found.append(f"What is at the {place} recurs in {count} {other} predicted as {shown.predicted}.")
+        found.append(f"The content at the {place} recurs in {count} {other} predicted as {shown.predicted}.")
     if shown.group:
         found.append(shown.group)
     found += _opinions(shown, verdict.leading, speaks_for=True)
     found += [
-        f"Unusual: {words}; {below} of {shown.reference} correct images are less so." for words, below in shown.unusual
+        f"Unusual: {words}, more than in {below} of {shown.reference} correct images." for words, below in shown.unusual
     ]
     return found
 
@@ -134,7 +134,7 @@ def what_to_do(verdict: Verdict, advised: str = "") -> str:
     if advised:
         return advised
     if verdict.cause == UNDETERMINED:
-        return "Look at the image and its group; a second model with --helper may decide."
+        return "Look at the image and its group. A second model (--helper) may tell the cause."
     return cause_of(verdict.cause).action
 
 
@@ -149,19 +149,21 @@ def test_sentence(test: CauseTest, shown: Shown) -> str:
     p = _p(test.p_holm)
     if test.name in (name for name, _ in SIGN_TESTS.values()):
         edits = next(count for name, count in SIGN_TESTS.values() if name == test.name)
-        kept = f"The prediction {shown.predicted} survives {round(test.restored * edits)} of {edits} small changes"
-        return f"{kept}; predictions of {test.controls} comparable correct images survive {test.control * edits:.1f}."
+        kept = f"The prediction {shown.predicted} stays in {round(test.restored * edits)} of {edits} small changes"
+        return (
+            f"{kept}; for {test.controls} comparable correct images it stays in {test.control * edits:.1f} on average."
+        )
     if test.direction == "give":
         hits, others = (round(share * test.controls) for share in (test.restored, test.control))
-        turned = shown.predicted if test.cause == "spurious" else "wrong"
+        turned = f"as {shown.predicted}" if test.cause == "spurious" else "wrongly"
         return (
-            f"Given to {test.controls} correct images, it turns {hits} of them {turned}; the control turns {others} "
-            f"({p})."
+            f"If the suspected cause is added to {test.controls} correct images, {hits} are predicted {turned};"
+            f" with the control {others} ({p})."
         )
     edits = _EDITS.get(test.name, 1)
     words = _WORDS.get(test.name, "The test restores {label} in {restored} of {edits} tries")
     first = words.format(restored=round(test.restored * edits), edits=edits, **names)
-    return f"{first}; on {test.controls} comparable correct images in {edits * test.control:.1f} of {edits} ({p})."
+    return f"{first}; for {test.controls} comparable correct images, {edits * test.control:.1f} on average ({p})."
 
 
 def _opinions(shown: Shown, leading: str, *, speaks_for: bool) -> list[str]:
@@ -173,7 +175,7 @@ def _opinions(shown: Shown, leading: str, *, speaks_for: bool) -> list[str]:
         count, label, predicted = shown.neighbours
         for name, n, agrees in ((shown.predicted, predicted, True), (shown.label, label, leading != "label")):
             if n > count / 2 and agrees == speaks_for:
-                found.append(f"{n} of the {count} nearest correct images are {name}.")
+                found.append(f"{n} of the {count} correct images with the most similar features are {name}.")
     return found
 
 

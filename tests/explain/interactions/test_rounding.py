@@ -74,7 +74,7 @@ def test_the_report_says_so():
     rows = [{name: lists[name][at] for name in lists} for at in range(len(lists["order"]))]
     found = curve(rows, "true")
     assert found is not None
-    assert read(found).statement == "patches do not interact: each counts for itself"
+    assert read(found).statement == "patches do not interact: each has its effect alone"
 
 
 @pytest.mark.parametrize("size", [1.0, 0.3])

@@ -123,14 +123,14 @@ def test_changes_that_are_readable_are_drawn_with_what_was_measured(tmp_path):
     names = ["cat", "dog", "bird"]
     page = write_gallery(with_changes(make_search(tmp_path, names), names)).read_text(encoding="utf-8")
     text = page.replace("\u00a0", " ")
-    assert "Changes that came again and work on other images were found into cat." in text
+    assert "Recurring changes that work on other images were found for cat." in text
     assert "24 images of other classes were changed into 1 class of 3" in text
-    assert "70 % of the change lies outside the object (60 to 80 %), and so does 50 % of the area; known in 20" in text
+    assert "70 % of the change lies outside the object (60 to 80 %); 50 % of the area does (the object is" in text
     assert "9 of 24 are like this" in text
     assert "left:50%;top:25%;width:33.33%;height:33.33%" in text
     assert (
-        "Applied to 24 other images, it changes 20 predictions to this class, shuffled 1; the log-probability rises by"
-        " 2.5 nats more" in text
+        "Applied to 24 other images, it changes 20 predictions to this class; with shuffled pixels, 1. It raises the"
+        " log-probability by 2.5 nats more" in text
     )
     assert "bird: 3 images of other classes, fewer than 24" in text
     assert "guided by &lt;b&gt;a robust classifier" in text
@@ -139,7 +139,7 @@ def test_changes_that_are_readable_are_drawn_with_what_was_measured(tmp_path):
 def test_changes_that_are_noise_are_a_table_without_pictures(tmp_path):
     names = ["cat", "dog", "bird"]
     page = write_gallery(with_changes(make_search(tmp_path, names), names, readable=False)).read_text(encoding="utf-8")
-    assert "These changes are noise to anybody but the model, so they are not drawn." in page
+    assert "Only this model reacts to these changes; to others they are noise, so they are not drawn." in page
     assert 'class="sp-window"' not in page
     assert "<td>24 of 24</td><td>70\u00a0%</td><td>50\u00a0%</td><td>0.3</td>" in page
 
@@ -185,11 +185,11 @@ def test_the_headline_says_what_was_measured(tmp_path):
     record = {"classes_searched": 2}
     rows = [component(0, 1, names, harm=0.5), component(1, 2, names, harm=0.7)]
     assert headline(record, rows).replace("\u00a0", " ") == (
-        "A component of dog misleads the model: 28 of 40 images of other classes that carry it are predicted as dog "
+        "A component of dog misleads the model: 28 of 40 images of other classes that have it are predicted as dog "
         "because of it."
     )
     none = [component(0, 1, names, verdict="not confirmed")]
-    assert headline(record, none).replace("\u00a0", " ").startswith("No component of 2 classes is confirmed")
+    assert headline(record, none).replace("\u00a0", " ").startswith("In 2 classes, no component is confirmed")
 
 
 def test_before_and_after_are_shown_with_both_scores(tmp_path):
@@ -201,7 +201,7 @@ def test_before_and_after_are_shown_with_both_scores(tmp_path):
         "spurious_score": {"ap": 0.7, "ap_after": 0.9, "auc": 0.8, "auc_after": 0.95},
     }  # fmt: skip
     page = write_gallery(make_search(tmp_path, repairs=[repair])).read_text(encoding="utf-8").replace("\u00a0", " ")
-    assert "30 are predicted as its class before and 4 after SpuFix" in page
+    assert "30 are predicted as its class before SpuFix and 4 after it" in page
     assert "accuracy on all 120 held-out images goes from 90 % to 89 %" in page
     assert "Spurious score, precision-recall</th><td>0.7</td><td>0.9</td>" in page
     assert "Change of accuracy −1 points (−2 to 0 points)." in page
@@ -210,7 +210,7 @@ def test_before_and_after_are_shown_with_both_scores(tmp_path):
 def test_undetermined_is_said_in_the_sentence(tmp_path):
     rows = [component(0, 1, ["cat"], verdict="too few carriers", carriers=0, harm=None, bias=None)]
     page = write_gallery(make_search(tmp_path, ["cat"], rows=rows)).read_text(encoding="utf-8")
-    assert "Undetermined: no held-out image of another class carries it." in page
+    assert "Undetermined: no held-out image of another class has it." in page
 
 
 def test_the_page_is_written_without_torch(tmp_path):

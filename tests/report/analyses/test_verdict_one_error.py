@@ -43,7 +43,7 @@ def test_a_test_is_told_with_its_control_in_the_same_line():
     assert block.summary == "1 of 2 supported"
     name, value, note = (text.replace("\u00a0", " ") for text in block.rows[0])
     assert name == "take spurious away (spurious)"
-    assert value == "90 % restored, 10 % in comparable images"
+    assert value == "90 % restored; in comparable images 10 %"
     assert note == "effect 0.8, p 0.02 after Holm; supported"
     assert "n/a" in block.rows[1][2]
 

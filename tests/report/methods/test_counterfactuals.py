@@ -54,8 +54,8 @@ def test_trusted_changes_stand_on_both_sides_of_the_image():
     assert [change.role for change in panel.changes] == ["true", "wrong"]
     assert panel.doubted == []
     assert plain(panel.changes[0].sentences) == (
-        "With this change, the model predicts envelope: 82 % (3 % before). 90 % of the change lies on 41 % of the"
-        " pixels. Other classifiers see the change, too (the reason why)."
+        "With this change, the model predicts envelope: 82 % (3 % before). 90 % of the change is in 41 % of the"
+        " pixels. Other classifiers see the change as well (the reason why)."
     )
 
 
@@ -112,7 +112,7 @@ def test_a_target_that_is_not_reached_is_said():
 
 def test_a_change_lost_in_whole_grey_levels_is_said():
     panel = shown(row("true", "semantic", valid_u8=False))
-    assert "saved in whole grey levels, the change is lost" in plain(panel.changes[0].sentences)
+    assert "the change is lost if the image is saved in whole grey levels" in plain(panel.changes[0].sentences)
 
 
 def test_refused_searches_say_why_and_skipped_ones_nothing():
@@ -137,9 +137,9 @@ def test_without_pictures_the_words_remain():
 
 @pytest.mark.parametrize(("guide", "words"), [
     ("auxiliary", "robust turned the gradients"),
-    ("none", "Nothing guided the search"),
-    ("own gradient", "by the model's own gradients"),
-    ("given", "an objective that the caller gave"),
+    ("none", "The search had no guidance"),
+    ("own gradient", "the model's own gradients"),
+    ("given", "an objective given by the caller"),
 ])  # fmt: skip
 def test_what_led_the_search_is_said(guide, words):
     more = {"guide": guide, "coherence": 0.3, "guided_by": "nets.py:robust turned the gradients"}

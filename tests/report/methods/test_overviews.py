@@ -80,7 +80,7 @@ def test_trust_is_that_of_the_largest_radius_and_every_error_counts_once(tmp_pat
     assert chart is not None
     assert sum(bar.number for bar in chart.bars) == items
     assert [bar.label for bar in chart.bars] == ["semantic", "undecided", "adversarial", "unchecked"]
-    assert "not to be taken as explanations" in chart.readings[0]
+    assert "Do not take the other changes as explanations" in chart.readings[0]
 
 
 def test_where_nothing_is_trusted_nothing_is_claimed(tmp_path):

@@ -100,7 +100,7 @@ def test_the_order_is_drawn_only_beside_a_group_that_is_enough():
 def test_a_fallback_to_pixels_is_a_caveat_with_its_reason_in_the_numbers():
     found = section(context(patch_groups=Row(FOUND, players="pixels", fallback="no patch tokens")))
     assert found is not None
-    assert "covered with pixels" in found.caveats[0]
+    assert "covered with other pixels" in found.caveats[0]
     assert found.blocks[0].rows[-1][2] == "7 × 7 patches, squares of pixels covered (no patch tokens)"
 
 

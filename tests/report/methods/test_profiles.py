@@ -55,7 +55,7 @@ def test_intervals_that_overlap_everywhere_let_no_order_stand_out():
 
 
 def test_no_interaction_is_said():
-    assert said([0.0, 0.0, 0.0, 0.0, 0.0]) == "patches do not interact: each counts for itself"
+    assert said([0.0, 0.0, 0.0, 0.0, 0.0]) == "patches do not interact: each has its effect alone"
 
 
 def test_the_band_is_that_of_the_square_by_students_t_over_the_draws():
@@ -75,7 +75,7 @@ def test_an_unknown_interval_is_no_narrow_one():
     assert np.isnan(found.high[1])
     assert found.solid.tolist() == [True, False, True, True, True]
     assert read(found).numbers.startswith(" (0.2 with")
-    assert "as far as noise lets see" in read(found).statement
+    assert "as far as the noise allows" in read(found).statement
     part_of = section(context(profiles=strengths))
     assert part_of is not None
     (panel,) = part_of.panels
@@ -125,5 +125,5 @@ def test_refused_and_skipped_profiles_draw_nothing():
 def test_a_fallback_to_pixels_is_a_caveat():
     found = section(context(profiles=rows([0.8, 0.5, 0.1, 0.2, 0.3], fallback="no patch tokens")))
     assert found is not None
-    assert "covered with pixels" in found.caveats[0]
+    assert "covered with other pixels" in found.caveats[0]
     assert "no patch tokens" in found.panels[0].table.note  # type: ignore[union-attr]

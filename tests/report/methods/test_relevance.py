@@ -31,8 +31,8 @@ def built(difference: np.ndarray | None = None, **changes):
 
 def test_the_sentence_says_what_share_of_the_cells_both_classes_use():
     found = plain(built().sentences).replace("\u00a0", " ")
-    assert found.startswith("25 % of the cells that ")
-    assert " draws on most are also among those of envelope." in found
+    assert found.startswith("25 % of the cells with the most relevance for ")
+    assert " are also among those with the most relevance for envelope." in found
 
 
 def test_the_difference_lies_over_the_photograph_and_a_flat_one_does_not():
@@ -43,7 +43,7 @@ def test_the_difference_lies_over_the_photograph_and_a_flat_one_does_not():
 
 def test_a_map_that_constants_mostly_hold_is_qualified():
     assert built().caveats == []
-    assert "Constants such as biases hold" in built(bias=0.9).caveats[0]
+    assert "Constants such as biases have" in built(bias=0.9).caveats[0]
     assert any(name == "in softmaxes" for name, *_ in built(softmax=0.4).blocks[0].rows)
 
 

@@ -58,7 +58,7 @@ def test_the_stored_change_is_drawn_amplified_with_its_true_size():
     found = section(made)
     assert found is not None
     (overlay,) = found.overlays
-    assert "the true change is at most 1 grey level" in overlay.caption.replace("\u00a0", " ")
+    assert "the real change is at most 1 grey level" in overlay.caption.replace("\u00a0", " ")
 
 
 def test_what_was_not_found_or_not_asked_for_is_said_or_left_out():

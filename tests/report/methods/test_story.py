@@ -43,7 +43,7 @@ def test_the_place_of_a_fix_is_shown_without_a_sentence_about_it():
 
 
 def test_a_missing_fix_leaves_the_distance_unknown():
-    assert "No change that corrects it was found with 70 changed images" in text(
+    assert "No correcting change was found with 70 changed images" in text(
         Row(FIX, status="no_answer", q_candidates=70)
     )
 
@@ -53,7 +53,7 @@ def test_a_lost_8_bit_fix_is_said():
 
 
 def test_a_tie_is_said():
-    assert "as good as tied" in text(error=Row(ERROR, near_tie=True))
+    assert "almost tied" in text(error=Row(ERROR, near_tie=True))
 
 
 def test_evidence_names_both_classes_and_its_cells():

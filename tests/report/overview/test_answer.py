@@ -59,8 +59,8 @@ def test_the_gain_of_an_action_is_told_with_its_sham_and_its_harm(run):
     _, _, cards, _ = told(run)
     # Wilson for 5 of 6: 43.6 to 97.0 %.
     assert cards[0].gain.replace("\u00a0", " ") == (
-        "Measured: 5 of 6 held-out errors avoided (95 % interval 43.6 to 97 %), by a sham of equal strength 0 of 6;"
-        " 1 correct answer lost."
+        "Measured: 5 of 6 held-out errors avoided (95 % interval 43.6 to 97 %); a control of equal strength avoids 0"
+        " of 6; 1 correct prediction lost."
     )
     assert cards[0].command == "whywrong verdict RUN --apply"
     assert cards[1].gain == ""
@@ -77,7 +77,7 @@ def test_an_action_that_is_not_advised_has_no_command(run):
     run.rewrite("advice", lambda value: False if value is True else value)
     _, _, cards, step = told(run)
     assert cards[0].gain.startswith("Also tried: cover. 5 of 6")
-    assert cards[0].gain.endswith("It gains too little to be advised.")
+    assert cards[0].gain.endswith("The gain is too small to advise it.")
     assert cards[0].command == step.command == ""
 
 
@@ -86,7 +86,7 @@ def test_causes_are_counted_apart_by_whether_a_test_supports_them(run):
     assert verdicts is not None
     text = " ".join(answer.cause_sentences(verdicts)).replace("\u00a0", " ")
     assert text.startswith("A test supports the cause of 6 errors: misleading cue (6).")
-    assert "more only look like" in text
+    assert "more have a suspected cause" in text
     undetermined = verdicts.numbers.undetermined
     assert text.endswith(f"{undetermined} are undetermined.")
     assert verdicts.numbers.errors == 18
@@ -106,7 +106,10 @@ class TestNextStep:
 
     def test_without_a_verdict_it_is_to_ask_for_one(self, tmp_path):
         *_, step = told(make_run(tmp_path))
-        assert (step.text, step.command) == ("Why was not tested. Run:", "whywrong verdict RUN")
+        assert (step.text, step.command) == (
+            "The causes of the errors were not tested yet. Run:",
+            "whywrong verdict RUN",
+        )
 
     def test_with_an_advised_action_it_is_that_action(self, run):
         *_, step = told(run)
@@ -134,7 +137,7 @@ class TestNextStep:
 
     def test_without_labels_or_images_it_is_to_get_them(self, tmp_path):
         *_, labels = told(make_run(tmp_path / "a", images=8, errors=0, unlabelled=8))
-        assert labels.text.startswith("Give labels")
+        assert labels.text.startswith("Add labels")
         *_, nothing = told(make_run(tmp_path / "b", images=0, errors=0, waiting=5))
         assert "resume the run" in nothing.text
 
@@ -176,7 +179,7 @@ def test_a_run_without_verdicts_has_neither_cards_nor_groups(tmp_path):
     page = Page(write_report(make_run(tmp_path)))
     assert 'id="groups"' not in page.source
     assert 'class="card' not in page.source
-    assert "Why was not tested. Run: whywrong verdict RUN" in page.words
+    assert "The causes of the errors were not tested yet. Run: whywrong verdict RUN" in page.words
 
 
 class Stored:

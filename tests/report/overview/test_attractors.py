@@ -21,7 +21,10 @@ def test_errors_are_added_up_by_the_class_that_they_go_to():
         ("dog", 3, 2, 3 / 8),
     ]
     assert found.most == 8
-    assert found.reading.replace("\u00a0", " ") == "8 of 12 errors go to fish, from 2 classes; 3 go to dog."
+    assert (
+        found.reading.replace("\u00a0", " ")
+        == "8 of 12 errors are predicted as fish, from 2 classes; 3 are predicted as dog."
+    )
     note = found.shown[0].note.replace("\u00a0", " ")
     assert note == "66.7 % of all errors, from 2 classes, most often cat (5)"
 
@@ -29,13 +32,13 @@ def test_errors_are_added_up_by_the_class_that_they_go_to():
 def test_a_class_with_one_error_attracts_none():
     found = attractors(summary((0, 2, 1), (1, 3, 1)), NAMES)
     assert found.shown == []
-    assert "No class is predicted wrongly twice" in found.reading
+    assert "are predicted as different classes, each class once" in found.reading
 
 
 def test_a_single_origin_is_named():
     found = attractors(summary((0, 2, 4)), NAMES)
     assert found.shown[0].note.endswith("all from cat")
-    assert found.reading.replace("\u00a0", " ") == "4 of 4 errors go to fish."
+    assert found.reading.replace("\u00a0", " ") == "4 of 4 errors are predicted as fish."
 
 
 def test_more_than_the_shown_ones_are_kept_apart():

@@ -46,13 +46,13 @@ def test_the_sentence_counts_confident_errors_against_what_confidence_promises(t
     assert found is not None
     text = found.reading.replace("\u00a0", " ")
     assert text.startswith("Of 60 predictions with at least 90 % confidence, 20 are wrong (33.3 %, 95 % interval")
-    assert text.endswith("more than the 10 % that this confidence promises at most.")
+    assert text.endswith("for a calibrated model it would be at most 10 %.")
 
 
 def test_a_model_that_knows_its_errors_is_told_so(tmp_path):
     found = chart(confident(tmp_path, wrong=0.4, right=0.95))
     assert found is not None
-    assert found.reading.endswith("every error has less confidence than that.")
+    assert found.reading.endswith("all errors have a lower confidence.")
 
 
 def test_without_a_confident_prediction_nothing_is_claimed(tmp_path):

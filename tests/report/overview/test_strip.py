@@ -25,7 +25,7 @@ def test_accuracy_and_errors_carry_interval_and_base():
 
 def test_without_a_verdict_no_cause_is_claimed_and_every_error_needs_a_person():
     *_, cause, person = texts(SUMMARY)
-    assert cause[1:3] == ["–", "why was not tested"]
+    assert cause[1:3] == ["–", "causes were not tested"]
     assert person[1:3] == ["12", "all, since no cause was tested"]
 
 

@@ -26,7 +26,9 @@ def test_a_class_that_draws_errors_of_many_classes_is_an_attractor():
     [group] = attractors(rows)
     assert group.size == 29
     assert group.name == "predicted as class 6"
-    assert group.sentence.startswith("29 of 47 errors, of 9 classes, are predicted as class 6; by chance it would be 5")
+    assert group.sentence.startswith(
+        "29 of 47 errors, from 9 classes, are predicted as class 6; 5 are expected by chance"
+    )
     assert group.suspected
     assert set(group.members) == {rows.item_ids[row] for row in rows.wrong if rows.predicted[row] == 6}
 

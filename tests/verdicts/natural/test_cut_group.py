@@ -29,7 +29,7 @@ def test_errors_that_look_cut_off_form_a_group_those_that_gain_most_first():
     [group] = cut_group(found, CASES, [], 40)
     assert group.members == ("c", "d", "a")
     assert (group.size, group.share, group.suspected) == (3, 3 / 40, True)
-    assert group.sentence.startswith("3 of 40 errors look as if the crop cut off their object")
+    assert group.sentence.startswith("In 3 of 40 errors the crop seems to cut off the object")
     assert group.statistics == {"whole_gain": 2.0}
 
 

@@ -96,7 +96,7 @@ def test_a_close_label_that_stays_close_on_the_same_places_is_confusion():
     assert found[1] is not None
     assert (found[1].cause, found[1].stated) == ("confusion", True)
     assert found[1].sentence.format(label="mink", predicted="weasel") == (
-        "Probably confusion: mink and weasel are alike here, or either label could be right."
+        "Probably confusion: mink and weasel look alike here, or both labels could be right."
     )
     assert [one is None for one in found] == [True, False, True, True]
 

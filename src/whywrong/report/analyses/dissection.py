@@ -85,26 +85,28 @@ def _lead(record: Row, detectors: Sequence[Row]) -> list[str]:
     names = len({row["concept"] for row in detectors})
     lines = [
         f"{count(len(record['concepts']['names']), 'concept')} ({SOURCES[record['concepts']['source']]}) were compared "
-        f"on {count(record['images'], 'image')}; {names:,} of them have a detector."
+        f"with the units on {count(record['images'], 'image')}; {names:,} concepts have a detector."
     ]
     if record["explained"]:
         lines.append(
-            f"The change between {count(record['explained'], 'error')} and the smallest fix of each was split over the "
-            f"units, beside {count(record['controls'], 'correct image')} moved to the same classes."
+            f"For {count(record['explained'], 'error')}, the change of logits by the smallest fix was split over the"
+            " units; "
+            f"the control is {count(record['controls'], 'correct image')} changed into the same classes."
         )
         if known(record["patched"]):
             lines.append(
-                f"Putting a unit of the fix into the error lowers the error's lead in {percent(record['patched'])} of "
-                "the strongest units."
+                f"For {percent(record['patched'])} of the strongest units, replacing the activation of the error by"
+                " that of "
+                "the fix lowers the margin of the error."
             )
     else:
         lines.append("No error was explained, so no unit has an effect on errors.")
     if record["silenced"]:
         found, other = record["silenced"]
         lines.append(
-            f"Without the {count(found['units'], 'suspect')}, {found['corrected']:.0f} errors become correct and "
-            f"{found['broken']:.0f} correct images become errors; without as many random units "
-            f"{other['corrected']:.1f} and {other['broken']:.1f}."
+            f"Without the {count(found['units'], 'suspect unit')}, {found['corrected']:.0f} errors become correct and "
+            f"{found['broken']:.0f} correct images become errors; without as many random units, "
+            f"{other['corrected']:.1f} and {other['broken']:.1f} do."
         )
     return lines
 
@@ -120,7 +122,10 @@ def _cards(units: Sequence[Row], examples: Sequence[Row], names: Sequence[str]) 
 def _card(row: Row, drawn: Sequence[Row], names: Sequence[str]) -> Card:
     numbers = [
         ("intersection over union", f"{sig(row['iou'])} (at most {sig(row['reachable'])})"),
-        ("on the images of the null", f"{sig(row['iou_null_images'])}, by chance {sig(row['iou_chance'])}"),
+        (
+            "the same, on the images of the permutation test",
+            f"{sig(row['iou_null_images'])}, by chance {sig(row['iou_chance'])}",
+        ),
         ("p-value", sig(row["p"])),
     ]
     if known(row["promoted"]):

@@ -15,19 +15,19 @@ HEADER = ("fine-tuned on", "errors corrected", "newly wrong", "accuracy", "chang
 def section(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> AnalysisSection:
     """Tell the lists of work, and what each arm of fine-tuning gained on held-out images."""
     lists = [f"{TITLES[name].lower()} ({number:,})" for name, number in record["lists"].items() if name in TITLES]
-    sentences = [f"{count(record['errors'], 'error')} in lists of work: {listed(lists)}."] if lists else []
+    sentences = [f"{count(record['errors'], 'error')} are on the worklists: {listed(lists)}."] if lists else []
     measured = [row for row in rows if row["images"]]
     if measured:
         one = measured[0]
         sentences.append(
-            f"Copies of the model were fine-tuned on half of the images and measured on the other "
-            f"{one['images']:,}, of which it misclassifies {one['errors']:,}."
+            f"Copies of the model were fine-tuned on half of the images and tested on the other {one['images']:,}, of "
+            f"which the model misclassifies {one['errors']:,}."
         )
     chosen = next((row for row in rows if row["chosen"]), None)
     if chosen is not None:
         sentences.append(
             f"Best: {chosen['words'].lower()}. It corrects {chosen['fixed']:,} of {chosen['errors']:,} held-out errors "
-            f"and makes {chosen['lost']:,} right answers wrong; its weights are in repair/weights.safetensors."
+            f"and breaks {chosen['lost']:,} correct predictions; the weights are in repair/weights.safetensors."
         )
     sentences += [f"{text[0].upper()}{text[1:]}." for text in record["notes"]]
     return AnalysisSection(

@@ -18,7 +18,10 @@ from whywrong.report.tables import Row, Tables
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COVERED = "Patches were covered with pixels, since this model cannot leave them out: covering may add a cue of its own."
+COVERED = (
+    "Patches were covered with other pixels, because this model cannot leave them out. The covering may itself act as a"
+    " cue."
+)
 
 Chart = ChartPanel | Bars | Histogram
 

@@ -61,8 +61,8 @@ def section(context: Context) -> Section | None:
 def _sentence(row: Row, context: Context) -> Markup:
     asked = count(int(row["queries"]), "changed image")
     if row["status"] == Status.NO_ANSWER:
-        return Markup("Asking the black box about {} found no change that corrects it.").format(asked)
-    return Markup("Asking the black box about {} found a change of at most {} after which it predicts {}.").format(
+        return Markup("Queries of the black box with {} found no change that corrects the prediction.").format(asked)
+    return Markup("Queries of the black box with {} found a change of at most {} after which it predicts {}.").format(
         asked, grey_levels(255 * row["linf"]), true_class(context.true)
     )
 
@@ -74,7 +74,9 @@ def _overlays(stored: dict[str, np.ndarray]) -> list[Overlay]:
         return []
     image, factor = overlays.amplified(change, 1024)
     most = grey_levels(float(np.abs(change).max()))
-    caption = f"Change found behind the black box × {factor}: the true change is at most {most}; mid grey is no change."
+    caption = (
+        f"Change found behind the black box × {factor}: the real change is at most {most}; mid grey means no change."
+    )
     return [Overlay("black-box", f"Black box × {factor}", caption, image=image, look="opaque", rank=55)]
 
 
@@ -86,7 +88,9 @@ def _block(row: Row) -> Block:
             ("largest change of a colour value", grey_levels(255 * row["linf"]), "linf, whole grey levels"),
             ("size in the l2 norm", sig(row["l2"]), "pixels in [0, 1]"),
         ]
-    rows.append(("queries", f"{int(row['queries']):,}", f"changed images asked; {READ[row['access']]} were read"))
+    rows.append(
+        ("queries", f"{int(row['queries']):,}", f"changed images sent to the model; {READ[row['access']]} were used")
+    )
     for part in row["path"] or []:
         rows.append((f"– {STEPS[part['step']]}", f"{int(part['queries']):,}", ""))
     rows.append(("surrogate", TIERS[row["tier"]], ""))
@@ -152,7 +156,7 @@ def lead(summary: RunSummary) -> list[str]:
 
 def _lead(costs: Costs) -> str:
     text = (
-        f"Asking for predictions only, with {TIERS[costs.tier]}, a change that corrects it was found for"
+        f"With predictions alone and {TIERS[costs.tier]}, a correcting change was found for"
         f" {costs.fixed:,} of {count(costs.errors, 'error')} ({percent(costs.success.value)}, 95 % interval"
         f" {interval(costs.success)}), with {sig(costs.mean)} queries each"
     )
@@ -199,11 +203,11 @@ BLACK_BOX = MethodReport(
         "HopSkipJump: J. Chen, M. I. Jordan, M. J. Wainwright, “HopSkipJumpAttack”, IEEE S&P 2020, arXiv:1904.02144.",
     ),
     limits=(
-        "A change found behind a black box is some change that corrects the error, not the smallest one; its place"
-        " depends on the surrogate.",
+        "A change found without gradients corrects the error but is not the smallest one; its place depends on the"
+        " surrogate.",
     ),
     glossary=(
-        ("query", "one changed image that the black box was asked about"),
+        ("query", "one changed image sent to the black box"),
         ("surrogate", "a model with gradients that stands in for the black box"),
     ),
 )

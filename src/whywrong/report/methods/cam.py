@@ -41,7 +41,7 @@ def section(context: Context) -> Section | None:
             Overlay(
                 "evidence",
                 "Evidence",
-                f"Where the evidence for {context.wrong} lies, compared with the labelled class.",
+                f"Evidence for {context.wrong} minus evidence for the labelled class, by place.",
                 cells=cells,
                 resolution=f"{cells.shape[0]} × {cells.shape[1]} cells",
                 rank=20,
@@ -64,9 +64,9 @@ def sentence(cam: Row, half: int, wrong: str, true: str) -> Markup:
     cells = int(cam["rows"]) * int(cam["cols"])
     evidence = float(cam["evidence"])
     if evidence <= 0:
-        return Markup("The evidence map alone favours {} by {} logits; what tips the balance is outside it.").format(
-            true_class(true), sig(-evidence)
-        )
+        return Markup(
+            "The evidence map favours {} by {} logits; the prediction depends on terms outside the map."
+        ).format(true_class(true), sig(-evidence))
     text = Markup("The evidence for {} exceeds that for {} by {} logits").format(
         wrong_class(wrong), true_class(true), sig(evidence)
     )
@@ -103,7 +103,7 @@ def _block(cam: Row) -> Block:
             "sum of the map; predicted minus labelled",
         ),
         ("map", f"{cam['rows']} × {cam['cols']} cells", f"{kind} at layer {cam['layer']}; {due}"),
-        ("residual", sig(cam["residual"], 2), "missing from the sum, as a share of all absolute values"),
+        ("residual", sig(cam["residual"], 2), "difference between sum and logits, as a share of all absolute values"),
     ]
     return Block("Evidence map", f"{sig(cam['evidence'])} logits for the predicted class", rows)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from whywrong.core.result import MethodResult
 
 NONE_FOUND = (
-    "No single place was found to account for this error; the map shows where the model is sensitive, for any class."
+    "No single place was found that accounts for this error; the map shows where the model is sensitive to any class."
 )
 UNIT = 1000  # units per side of the box in which the window is drawn
 
@@ -43,7 +43,7 @@ def section(context: Context) -> Section | None:
         return Section(blocks=[Block("Covering", "refused", [("refused", "", reason)])])
     if not row["place_confirmed"]:
         return Section(sentences=[_not_confirmed(row)], blocks=[_block(row, context)])
-    caption = Markup("Hidden here, the image is predicted as {}: a place confirmed.").format(context.true)
+    caption = Markup("Confirmed place: if it is hidden, the image is predicted as {}.").format(context.true)
     return Section(
         sentences=[_confirmed(row, context)],
         overlays=[
@@ -58,23 +58,25 @@ def _confirmed(row: Row, context: Context) -> Markup:
     controls = int(row["controls"])
     as_much = round(row["p"] * (controls + 1)) - 1
     return Markup(
-        "Hiding this place ({} of the image) raises {} more than any other class; of {} that are classified correctly"
-        " and were tested with their runner-up as the label, {} {} as much. About one in ten of the places confirmed in"
-        " this run may be a chance finding."
+        "Hiding this place ({} of the image) raises the probability of {} more than that of any other class. Of {} that"
+        " are classified correctly and were tested with their runner-up as the label, {} {} as large an effect. About"
+        " one"
+        " in ten of the places confirmed in this run may be a chance finding."
     ).format(
         area,
         true_class(context.true),
         count(controls, "image"),
         f"{as_much:,}" if as_much else "none",
-        "reaches" if as_much <= 1 else "reach",
+        "shows" if as_much <= 1 else "show",
     )
 
 
 def _not_confirmed(row: Row) -> Markup:
     if row["place_confirmed"] is None:
         return Markup(
-            "Whether one place accounts for this error was not tested: that takes at least {} that the model"
-            " classifies correctly, to compare with."
+            "Whether one place accounts for this error was not tested: the test compares with at least {} that the"
+            " model"
+            " classifies correctly."
         ).format(count(LEAST_CONTROLS, "image"))
     return Markup(NONE_FOUND)
 
@@ -96,19 +98,21 @@ def _block(row: Row, context: Context) -> Block:
         ),
         ("V", sig(row["v"]), "the difference of the two"),
         (
-            "best window",
-            "turns the answer into the labelled class" if row["turned"] else "does not turn the answer",
+            "hiding the best window",
+            "gives the labelled class" if row["turned"] else "does not give the labelled class",
             "",
         ),
         (
-            "windows that turn the answer",
+            "windows that give the labelled class when hidden",
             f"{int(row['turned_windows']):,}",
-            "no evidence by itself: so do windows in most correctly classified images, for their runner-up",
+            "no evidence by itself: most correctly classified images have such windows for their runner-up",
         ),
     ]
     if known(row["p"]):
-        level = f"confirmed by Benjamini-Hochberg at {percent(LEVEL)} over all errors asked"
-        against = f"share of {count(int(row['controls']), 'image')} classified correctly with a V as large; {level}"
+        level = f"confirmed by Benjamini-Hochberg at {percent(LEVEL)} over all errors tested"
+        against = (
+            f"share of {count(int(row['controls']), 'image')} classified correctly with a V at least as large; {level}"
+        )
         rows.append(("P", sig(row["p"], 2), against))
     rows.append(("cost", count(int(row["forwards"] or 0), "forward pass", "forward passes"), ""))
     return Block("Covering", verdict, rows)
@@ -231,12 +235,12 @@ def draw_covering(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figur
             left.add_patch(
                 Rectangle(corner, width * across, height * down, fill=False, edgecolor=colour, linewidth=line)
             )
-        turned = "becomes the asked class" if columns["turned"][row] else "keeps another class"
+        turned = "becomes the labelled class" if columns["turned"][row] else "keeps another class"
         left.set_title(f"covered here, the image {turned}", fontsize=8)
         left.set_xlabel(f"V = {float(columns['v'][row]):.2g}", fontsize=8)
         shown = right.imshow(cover[row], cmap="viridis", vmin=0)
         right.set_title("where the model is sensitive", fontsize=9)
-        right.set_xlabel("probability of the asked class, by covered window", fontsize=8)
+        right.set_xlabel("probability of the labelled class, by covered window", fontsize=8)
         figure.colorbar(shown, ax=right, shrink=0.8)
     return figure
 
@@ -267,14 +271,15 @@ COVERING = MethodReport(
         " pp. 289–300.",
     ),
     limits=(
-        "A place is confirmed only if it is small and hides the truth. That none is confirmed does not mean that there"
-        " is none: occluders and causes that are spread out are missed.",
+        "A place is confirmed only if it is small and hiding it brings back the label. An error without a confirmed"
+        " place may still have a local cause: occluders and causes that are spread out are missed.",
     ),
     limits_of_run=_limits,
     glossary=(
         (
             "place confirmed",
-            "hiding this place raises the true class more than any other, and more than in correctly classified images",
+            "hiding this place raises the true class more than any other class, and more than in correctly classified"
+            " images",
         ),
         ("role play", "a correctly classified image, tested with its runner-up as the label"),
     ),

@@ -9,8 +9,8 @@ from whywrong.report.numbers import count, known, percent, shown
 from whywrong.report.primitives.sections import Block, Context, Section
 
 ALONE = (
-    "The shares of restored edits are no evidence by themselves: comparable correct images change as well. The verdict"
-    " compares them with such images."
+    "The shares of edits that restore the label are no evidence by themselves, because comparable correct images"
+    " change as well. The verdict compares both."
 )
 
 
@@ -38,7 +38,7 @@ def section(context: Context) -> Section | None:
 
 def _note(cause: str, edits: int) -> str:
     tried = f"share of {count(edits, 'edit')} after which the label is predicted"
-    return f"{tried}; takes {cause} away" if cause else f"{tried}; no cause predicts that they help"
+    return f"{tried}; removes {cause}" if cause else f"{tried}; no cause predicts that they help"
 
 
 REPORT = MethodReport(
@@ -47,5 +47,5 @@ REPORT = MethodReport(
     section=section,
     nouns=("set of interventions", "sets of interventions"),
     limits=(ALONE,),
-    glossary=(("intervention", "A fixed set of edits of an image that takes one suspected cause of its error away."),),
+    glossary=(("intervention", "A fixed set of edits of an image that removes one suspected cause of its error."),),
 )

@@ -40,7 +40,7 @@ def section(context: Context) -> Section | None:
     found = Section(sentences=[sentence(row, context.wrong, context.true)], blocks=[_block(row)])
     difference = context.maps("relevance").get("difference")
     if difference is not None and difference.any():
-        caption = f"Pixels that {context.wrong} draws on (orange) and that the labelled class draws on (blue)."
+        caption = f"Pixels with more relevance for {context.wrong} (orange) or for the labelled class (blue)."
         cells = f"{row['rows']} × {row['cols']} cells"
         scale = common_scale([difference], 0.99)
         found.overlays.append(
@@ -49,16 +49,16 @@ def section(context: Context) -> Section | None:
     absorbed = abs(row["bias"]) + abs(row["softmax"])
     if known(row["bias"]) and absorbed > MOSTLY:
         found.caveats.append(
-            f"Constants such as biases hold {percent(absorbed)} of the relevance; the map shows what is left."
+            f"Constants such as biases have {percent(absorbed)} of the relevance; the map shows the rest."
         )
     return found
 
 
 def sentence(row: Row, wrong: str, true: str) -> Markup:
     """Say in a sentence how far the two classes draw on the same pixels."""
-    return Markup("{} of the cells that {} draws on most are also among those of {}.").format(
-        percent(row["overlap"]).capitalize(), wrong_class(wrong), true_class(true)
-    )
+    return Markup(
+        "{} of the cells with the most relevance for {} are also among those with the most relevance for {}."
+    ).format(percent(row["overlap"]).capitalize(), wrong_class(wrong), true_class(true))
 
 
 def _block(row: Row) -> Block:
@@ -113,7 +113,5 @@ RELEVANCE = MethodReport(
         "Contrast: J. Gu, Y. Yang, V. Tresp, “Understanding Individual Decisions of CNNs via Contrastive"
         " Backpropagation”, ACCV 2018, arXiv:1812.02100.",
     ),
-    limits=(
-        "A relevance map shows which pixels a score is made of under a rule; it does not say what caused the error.",
-    ),
+    limits=("A relevance map distributes a score over the pixels by a rule; it does not show the cause of the error.",),
 )

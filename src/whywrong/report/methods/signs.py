@@ -38,7 +38,7 @@ SIGNS = MethodReport(
     section=section,
     nouns=("list of signs", "lists of signs"),
     limits=(
-        "Signs are raw numbers: they say what an error looks like, and only become unusual beside correct images of the"
-        " same model.",
+        "Signs are raw measurements of an error. Whether a value is unusual can only be told by comparison with"
+        " correct images of the same model.",
     ),
 )

@@ -70,7 +70,7 @@ def _overlay(change: np.ndarray, *, exact: bool) -> Overlay:
     image, factor = overlays.amplified(change, 1024)
     most = grey_levels(float(np.abs(change).max()))
     what = "8-bit change" if exact else "Change"
-    caption = f"{what} of least norm × {factor}: the true change is at most {most}; mid grey is no change."
+    caption = f"{what} of least norm × {factor}: the real change is at most {most}; mid grey means no change."
     return Overlay("smallest", f"Smallest × {factor}", caption, image=image, look="opaque", rank=55, starts=False)
 
 
@@ -82,7 +82,11 @@ def _block(fix: Row) -> Block:
         ("largest change (linf)", grey_levels(255 * fix["linf"]), "of a colour value"),
         ("first-order estimate", sig(fix["linear"]), f"of the size in {fix['norm']}; infinite if out of reach"),
         ("margin", f"{sig(fix['margin_before'])} to {sig(fix['margin_after'])} logits", "negative is correct"),
-        ("correct when tested again", "no" if fix["unstable"] else "yes", "among other images, in the same process"),
+        (
+            "correct when tested again",
+            "no" if fix["unstable"] else "yes",
+            "in a batch with other images, in the same process",
+        ),
     ]
     if known(fix["groups"]):
         rows.insert(4, ("group norm", sig(fix["groups"]), "sum over superpixels of their l2 norm"))

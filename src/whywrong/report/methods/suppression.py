@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 TYPES = ("suppression", "promotion", "balanced", "neutral")
 MAPS = "Class maps"
 SENSITIVITY = (
-    "Cells by type show where the model is sensitive to the smallest fix, which is one direction among many; they do"
-    " not say what caused the error."
+    "The types of cells show where the model is sensitive to the smallest fix, one direction among many. They do not"
+    " show the cause of the error."
 )
 _CLASS_MAPS = (
     ("cam_alt_suppressed", "Label", "Class activation map of {true} on the image as it is.", -1.0),
@@ -75,11 +75,11 @@ def section(context: Context) -> Section | None:
 
 
 def _sentence(row: Row, context: Context) -> Markup:
-    text = Markup("Compared with its smallest fix, the image scores {} logits less for {} and {} more for {}").format(
+    text = Markup("Compared with its smallest fix, the image has {} logits less for {} and {} more for {}").format(
         sig(row["total_suppression"]), true_class(context.true), sig(row["total_promotion"]), wrong_class(context.wrong)
     )
     if known(row["control_total_suppression"]):
-        text += Markup("; the same change with random signs makes these {} and {}").format(
+        text += Markup("; for the same change with random signs, the differences are {} and {}").format(
             sig(row["control_total_suppression"]), sig(row["control_total_promotion"])
         )
     return text + Markup(".")
@@ -143,21 +143,21 @@ def _block(row: Row) -> Block:
         control = row[f"control_{name}"]
         beside = f"{percent(control)} with random signs" if known(control) else "no control was measured"
         rows.append((f"{name} cells", percent(row[name]), beside))
-    rows.append(("counter-acting cells", percent(row["counter_acting"]), "work against the change"))
+    rows.append(("counter-acting cells", percent(row["counter_acting"]), "their change has the opposite effect"))
     rows.append(
         (
             "fix in the strongest quarter alone",
-            "is predicted as the label or another class" if row["removed_quarter"] == 0 else "changes nothing",
-            f"{percent(1 - row['removed_random'])} of random quarters; the fix extended by half its length"
+            "changes the prediction" if row["removed_quarter"] == 0 else "does not change the prediction",
+            f"{percent(1 - row['removed_random'])} of random quarters do; the fix is extended by half its length"
             if known(row["removed_random"])
             else "",
         )
     )
     if known(row["gauge_shift"]):
-        rows.append(("other gauges", percent(row["gauge_shift"]), "largest move of a share of a type"))
+        rows.append(("other gauges", percent(row["gauge_shift"]), "largest change of the share of a type"))
     rows.append(("other thresholds", percent(row["eps_shift"]), f"with a tenth and ten times {sig(row['eps'])} {unit}"))
     if known(row["residual"]):
-        rows.append(("residual", percent(row["residual"]), "what the cells miss of the whole change"))
+        rows.append(("residual", percent(row["residual"]), "share of the whole change that the cells miss"))
     rows.append(("cost", count(int(row["forwards"] or 0), "forward pass", "forward passes"), _how(row)))
     summary = f"{sig(row['total_suppression'])} down, {sig(row['total_promotion'])} up, {unit}"
     return Block("Sensitivity by cell", summary, rows)
@@ -283,8 +283,8 @@ SUPPRESSION = MethodReport(
     ),
     limits=(SENSITIVITY,),
     glossary=(
-        ("suppression", "what a change in one part of an image takes from the score of the labelled class"),
-        ("promotion", "what a change in one part of an image adds to the score of the predicted class"),
+        ("suppression", "by how much a change in one part of an image lowers the score of the labelled class"),
+        ("promotion", "by how much a change in one part of an image raises the score of the predicted class"),
         ("random signs", "the same change with a random sign in every value, the control for its cells"),
     ),
 )

@@ -110,14 +110,14 @@ def _gain(group: Group) -> tuple[str, str]:
         f"{action['mended']:,} of {count(action['n_held'], 'held-out error')} avoided (95 % interval {interval(found)})"
     )
     if sham is not None and sham["n_held"]:
-        text += f", by a sham of equal strength {sham['mended']:,} of {sham['n_held']:,}"
+        text += f"; a control of equal strength avoids {sham['mended']:,} of {sham['n_held']:,}"
     broken = action["negative_flips"]
     if broken is not None:
-        text += f"; {count(broken, 'correct answer')} lost"
+        text += f"; {count(broken, 'correct prediction')} lost"
     command = action["command"] or ""
     if not action["advised"]:  # it is not what the card says to do, so it is named
         words = action["action"] if command.startswith("whywrong ") else command or action["action"]
-        return f"Also tried: {shown(words)}. {text}. It gains too little to be advised.", ""
+        return f"Also tried: {shown(words)}. {text}. The gain is too small to advise it.", ""
     text = f"Measured: {text}"
     return f"{text}.", command if command.startswith("whywrong ") else ""  # a step in words is the action itself
 
@@ -137,7 +137,7 @@ def cause_sentences(verdicts: Verdicts) -> list[str]:
     else:
         sentences.append("No test supports a cause.")
     if looks:
-        sentences.append(f"{looks.total():,} more only look like {_counted(looks)}.")
+        sentences.append(f"{looks.total():,} more have a suspected cause that is not confirmed: {_counted(looks)}.")
     if verdicts.numbers.undetermined:
         sentences.append(f"{verdicts.numbers.undetermined:,} are undetermined.")
     return [" ".join(sentences)]
@@ -153,9 +153,9 @@ def _counted(causes: Counter[str]) -> str:
 def groups_reading(made: Sequence[Card]) -> str:
     """Say how many groups there are, and how many of them are tested."""
     tested = sum(not card.group.suspected for card in made)
-    text = f"{count(len(made), 'group')}, {tested:,} of them tested"
+    text = f"{count(len(made), 'group')}, {tested:,} of them confirmed by a test"
     return (
-        f"{text}; those not tested are called suspected. An error may be in several."
+        f"{text}. The others are called suspected. An error can be in several groups."
         if tested < len(made)
         else f"{text}."
     )
@@ -179,16 +179,16 @@ def next_step(summary: RunSummary, verdicts: Verdicts | None, made: Sequence[Car
     if doubts and doubts[0].serious:
         return Step(f"{doubts[0].title}. {doubts[0].action}")
     if summary.read == 0:
-        return Step("Start or resume the run; the report then shows what was found.")
+        return Step("Start or resume the run, then write the report again.")
     if not summary.labelled:
-        return Step("Give labels, and diagnose again into a new folder.")
+        return Step("Add labels to the data and diagnose it again into a new folder.")
     if not summary.errors:
         return Step(
-            "Nothing is suspect here. Test on more or harder images: this sample leaves room for an error rate of"
-            f" {percent(1 - summary.accuracy.low)}."
+            "No error was found. Test on more or harder images: with this many images the true error rate may still be"
+            " {percent(1 - summary.accuracy.low)}."
         )
     if verdicts is None:
-        return Step("Why was not tested. Run:", command=COMMAND)
+        return Step("The causes of the errors were not tested yet. Run:", command=COMMAND)
     for card in made:
         if card.command:
             return Step(
@@ -201,7 +201,7 @@ def next_step(summary: RunSummary, verdicts: Verdicts | None, made: Sequence[Car
     if verdicts.numbers.labels:
         return Step("Check the labels that look wrong.", filter="cause=label", link="Show them")
     return Step(
-        "No group stands out. Read the errors that the model is most confident in first.",
+        "No group stands out. Start with the errors that the model is most confident about.",
         filter="order=sure",
         link="Show them",
     )

@@ -102,8 +102,9 @@ def _note(pairs: list[Pair], total: int, errors: int, names: Names) -> str:
 
 def _reading(found: list[Attractor], summary: RunSummary) -> str:
     if not found:
-        return f"No class is predicted wrongly twice: the {count(summary.errors, 'error')} go to different classes."
+        return f"The {count(summary.errors, 'error')} are predicted as different classes, each class once."
     first, *others = found
     whence = f", from {count(first.classes, 'class', 'classes')}" if first.classes > 1 else ""
-    second = f"; {others[0].number:,} go to {others[0].name}" if others else ""
-    return f"{first.number:,} of {count(summary.errors, 'error')} go to {first.name}{whence}{second}."
+    second = f"; {others[0].number:,} are predicted as {others[0].name}" if others else ""
+    are = "is" if first.number == 1 else "are"
+    return f"{first.number:,} of {count(summary.errors, 'error')} {are} predicted as {first.name}{whence}{second}."

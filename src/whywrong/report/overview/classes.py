@@ -40,12 +40,12 @@ class ClassTable:
 
 COLUMNS = (
     ("images", "labelled images of the class"),
-    ("recall", "share of its images that are predicted as it"),
-    ("precision", "share of the images predicted as it that are of the class"),
-    ("confidence", "mean confidence of the images predicted as it"),
-    ("errors out", "its images that are predicted as another class"),
-    ("errors in", "images of other classes that are predicted as it"),
-    ("most often predicted as", "the class that most of its errors go to"),
+    ("recall", "share of the images of the class that are predicted as the class"),
+    ("precision", "share of the images predicted as the class that belong to it"),
+    ("confidence", "mean confidence over the images predicted as the class"),
+    ("errors out", "images of the class that are predicted as another class"),
+    ("errors in", "images of other classes that are predicted as the class"),
+    ("most often predicted as", "the class as which most errors of the class are predicted"),
 )
 
 

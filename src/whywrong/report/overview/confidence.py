@@ -108,7 +108,7 @@ def _reading(wrong: int, sure: int, summary: RunSummary) -> str:
         f" {'is' if wrong == 1 else 'are'} wrong ({percent(rate.value)}, 95 % interval {interval(rate)})"
     )
     if rate.low > 1 - CONFIDENT:
-        return f"{text}: more than the {percent(1 - CONFIDENT)} that this confidence promises at most."
+        return f"{text}; for a calibrated model it would be at most {percent(1 - CONFIDENT)}."
     if summary.errors and not wrong:
-        return f"{text}: every error has less confidence than that."
+        return f"{text}; all errors have a lower confidence."
     return f"{text}."

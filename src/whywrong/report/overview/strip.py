@@ -45,7 +45,7 @@ def _cause(summary: RunSummary, tested: VerdictCounts | None) -> Statistic:
     if not summary.errors:
         return Statistic(title, "–", "no error")
     if tested is None:
-        return Statistic(title, "–", "why was not tested")
+        return Statistic(title, "–", "causes were not tested")
     found = wilson(tested.supported, tested.errors)
     return Statistic(
         title,
@@ -56,7 +56,7 @@ def _cause(summary: RunSummary, tested: VerdictCounts | None) -> Statistic:
 
 
 def _person(summary: RunSummary, tested: VerdictCounts | None) -> Statistic:
-    title = "errors that need a person"
+    title = "errors to check by hand"
     if not summary.errors:
         return Statistic(title, "0", "no error")
     if tested is None:

@@ -258,16 +258,16 @@ def in_batches(classifier: Classifier, images: Pictures, answer: Answer) -> Tens
 
 _ALL: tuple[Action, ...] = (
     Action(
-        "restore", "corruption", "Restore images whose damage exceeds that of 98 % of correct ones", _fit_restoration
+        "restore", "corruption", "Restore images that are more damaged than 98 % of the correct ones", _fit_restoration
     ),
     Action("cover the mark", "spurious", "Cover the recurring mark before classification", _fit_cover),
-    Action("vote", "adversarial", "Predict by a vote over five slightly changed copies", _fit_vote),
-    Action("crop to the content", "occluded", "Enlarge the part of the picture that has content", _fit_crop),
-    Action("see the whole", "occluded", "Classify the whole photograph beside the crop", _fit_whole),
+    Action("vote", "adversarial", "Predict with a vote over five slightly changed copies", _fit_vote),
+    Action("crop to the content", "occluded", "Enlarge the part of the image that has content", _fit_crop),
+    Action("see the whole", "occluded", "Classify the whole photograph as well as the crop", _fit_whole),
+    Action("abstain", "confusion", "Abstain if the decision is closer than in 98 % of correct images", _fit_abstention),
     Action(
-        "abstain", "confusion", "Abstain where the decision is closer than in 98 % of correct images", _fit_abstention
+        "abstain", "shift", "Abstain on images that are more unusual than 98 % of the correct ones", _fit_abstention
     ),
-    Action("abstain", "shift", "Abstain on images less like the correct ones than 98 % of those", _fit_abstention),
 )
 ACTIONS: Mapping[str, tuple[Action, ...]] = {
     cause: tuple(action for action in _ALL if action.cause == cause) for cause in dict.fromkeys(a.cause for a in _ALL)

@@ -189,15 +189,15 @@ def _reasons(
         if too_few[row]:
             why = "more than a third of the evidence is missing"
         elif both[0] == ORDINARY:
-            why = "none of the causes shows"
+            why = "there is no evidence for any of the causes"
         elif unseen[row]:
-            why = "unlike any planted cause"
+            why = "it is unlike all planted causes"
         elif ORDINARY not in both and p[row, first] - p[row, second] < CLOSE:
             why = f"{both[0]} and {both[1]} are about equally likely"
         elif p[row, first] < threshold:
             why = f"no cause reaches a probability of {threshold:.2f}"
         elif sets is not None and sets[row].sum() > 1:
-            why = "the model is unlike those of the training, and several causes remain"
+            why = "the model is unlike the models of the training, and several causes remain"
         else:
             why = ""
         found.append(why)

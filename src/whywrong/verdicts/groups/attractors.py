@@ -17,7 +17,7 @@ _FEWEST_IN_FAMILY = 3
 _ATTRACTOR = Words(
     kind="attractor",
     cause="",
-    action="Look for something that these images share with the predicted class, and test it.",
+    action="Look for something that these images share with images of the predicted class, and test it.",
 )
 _PAIR = Words(
     kind="pair",
@@ -64,8 +64,8 @@ def attractors(rows: Rows) -> list[Group]:
                 rows,
                 members,
                 f"predicted as {rows.name(t)}",
-                f"{{count}}, of {len(true)} classes, are predicted as {rows.name(t)}; "
-                f"by chance it would be {expected[t]:.0f} ({p_words(float(p[t]))}).",
+                f"{{count}}, from {len(true)} classes, are predicted as {rows.name(t)}; "
+                f"{expected[t]:.0f} are expected by chance ({p_words(float(p[t]))}).",
                 statistics={
                     "class": t,
                     "expected": float(expected[t]),
@@ -118,7 +118,7 @@ def confused_pairs(rows: Rows) -> list[Group]:
                 members[np.argsort(-np.nan_to_num(rows.true_confidence[members]), kind="stable")],
                 f"{rows.name(a)} and {rows.name(b)}",
                 f"{{count}} confuse {rows.name(a)} and {rows.name(b)}: {there} are {rows.name(a)} predicted as "
-                f"{rows.name(b)}, {len(members) - there} the reverse; by chance it would be {expected[index]:.0f} "
+                f"{rows.name(b)}, {len(members) - there} the reverse; {expected[index]:.0f} are expected by chance "
                 f"({p_words(float(p[index]))}).",
                 pair=(a, b),
                 statistics={
@@ -176,7 +176,7 @@ def family_groups(rows: Rows, families: np.ndarray | None = None) -> list[Group]
                 members[np.argsort(-np.nan_to_num(rows.true_confidence[members]), kind="stable")],
                 f"family of {listed(names, 2)}",
                 f"{{count}} confuse classes of one family: {listed(names, 4)}; "
-                f"by chance it would be {expected[f]:.1f} ({p_words(float(p[f]))}).",
+                f"{expected[f]:.1f} are expected by chance ({p_words(float(p[f]))}).",
                 statistics={"expected": float(expected[f]), "classes": len(used), "p_holm": float(p[f])},
             )
         )

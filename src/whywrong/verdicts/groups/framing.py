@@ -21,7 +21,7 @@ CUT_OFF = Words(
 _OUTSIDE = Words(
     kind="outside_object",
     cause="spurious",
-    action="Cover what the evidence lies on, and see whether the prediction changes.",
+    action="Cover the places with the most evidence, and see whether the prediction changes.",
 )
 _TINY = Words(kind="tiny", cause="occluded", action="Crop around the object, or train with small objects.")
 
@@ -86,7 +86,8 @@ def tiny(rows: Rows) -> list[Group]:
             rows,
             members[np.argsort(area[members], kind="stable")],
             "small objects",
-            f"{{count}} show an object of less than {limit:.1%} of the image, less than in 98 % of the correct images.",
+            f"{{count}} show an object smaller than {limit:.1%} of the image, smaller than in 98 % of the correct"
+            " images.",
             statistics={"limit": limit},
         )
     ]

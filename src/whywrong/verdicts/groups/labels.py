@@ -15,7 +15,9 @@ _PRIOR = 5  # items
 _LEVEL = 0.01
 _FEWEST = 2
 
-_SUSPECT = Words(kind="label_suspect", cause="label", action="Check the labels of these images, the first ones first.")
+_SUSPECT = Words(
+    kind="label_suspect", cause="label", action="Check the labels of these images, starting with the first ones."
+)
 _AMBIGUOUS = Words(
     kind="ambiguous",
     cause="confusion",
@@ -57,8 +59,8 @@ def label_suspects(rows: Rows) -> list[Group]:
             rows,
             suspect[order],
             "suspect labels",
-            "{count} have a suspect label: the model is as sure of its prediction as for correct images of that class"
-            + (", and the most similar correct images belong to it too." if with_neighbours else "."),
+            "{count} have a suspect label: the model is as confident as on correct images of the predicted class"
+            + (", and the most similar correct images are of that class." if with_neighbours else "."),
         )
     ]
 
@@ -81,7 +83,7 @@ def close_calls(rows: Rows) -> list[Group]:
             rows,
             members[order],
             "close calls",
-            "{count} are close calls: the label comes second, within 5 percentage points of the prediction.",
+            "{count} are close calls: the label is the runner-up, at most 5 percentage points below the prediction.",
         )
     ]
 

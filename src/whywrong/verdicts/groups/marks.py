@@ -48,7 +48,7 @@ def _group(rows: Rows, errors: Measured, found: Recurrence, marks: list[Mark], p
         [position[errors.item_ids[row]] for row in members],
         f"mark at the {places[0]}{'' if len(places) == 1 else ' and elsewhere'}, predicted as {predicted}",
         f"{{count}} share a mark {where} and are predicted as {predicted}"
-        + (f", as {into} errors are." if into > len(members) else "."),
+        + (f" ({into} errors in all are)." if into > len(members) else "."),
         place=marks[0].box,
         cohesion=float(np.concatenate([mark.correlation for mark in marks]).mean()),
         statistics={

@@ -15,7 +15,7 @@ _BLANK = 2.0  # grey levels of standard deviation
 _PLACEHOLDER = Words(
     kind="placeholder",
     cause="label",
-    action="Remove these images, or replace them with the photographs they stand for.",
+    action="Remove these images, or replace them with the missing photographs.",
 )
 
 

@@ -33,8 +33,8 @@ def cut_group(findings: Mapping[int, NaturalFinding], cases: Cases, groups: Sequ
     gain = np.array([findings[row].numbers["whole_gain"] for row in rows])
     members = tuple(cases.item_ids[rows[at]] for at in np.argsort(-gain, kind="stable"))
     sentence = (
-        f"{len(members)} of {total} errors look as if the crop cut off their object: the whole photograph raises the "
-        "label more than in most correct images."
+        f"In {len(members)} of {total} errors the crop seems to cut off the object: the whole photograph raises the"
+        " label more than in most correct images."
     )
     return [
         Group(

@@ -197,7 +197,7 @@ def _placeholders(errors: Measured, reference: Measured) -> list[NaturalFinding 
             cause="label",
             kind="placeholder",
             stated=True,
-            sentence="Probably no picture of {label}: the same nearly empty picture is labelled as another class too.",
+            sentence="Probably not a picture of {label}: the same nearly empty picture also has another label.",
             numbers={
                 "similarity": float(alike[row]),
                 "similarity_of_others": bar,
@@ -207,7 +207,8 @@ def _placeholders(errors: Measured, reference: Measured) -> list[NaturalFinding 
             for_text=(
                 f"Its features have a cosine of {alike[row]:.2f} with an image of another class; the most alike correct"
                 f" images of different classes have {2 * bar - 1:.2f}.",
-                f"{flat[row]:.0%} of its neighbouring pixels are equal, in 95 % of correct images at most {usual:.0%}.",
+                f"{flat[row]:.0%} of its neighbouring pixels are equal; in 95 % of correct images at most {usual:.0%}"
+                " are.",
             ),
         )
     return found
@@ -230,7 +231,7 @@ def _confusion(signs: _Signs, row: int) -> NaturalFinding | None:
         cause="confusion",
         kind="alike classes",
         stated=stated,
-        sentence=f"{start} confusion: {{label}} and {{predicted}} are alike here, or either label could be right.",
+        sentence=f"{start} confusion: {{label}} and {{predicted}} look alike here, or both labels could be right.",
         numbers={
             "label_in_top5": top,
             "label_in_top5_of_others": least_top,
@@ -244,8 +245,9 @@ def _confusion(signs: _Signs, row: int) -> NaturalFinding | None:
             f"correct images the next class does so in less than {least_top:.0%}.",
             f"{{predicted}} leads {{label}} by {margin:.1f} logits; in correct images the lead is usually larger "
             f"({most_margin:.1f}).",
-            f"Both classes rest on the same places (correlation {alike:.2f}; below {least_alike:.2f} in a quarter of "
-            "correct images).",
+            f"The evidence for both classes is in the same places (correlation {alike:.2f}; below {least_alike:.2f} in"
+            " a "
+            "quarter of correct images).",
             *backing,
         ),
         against_text=against,
@@ -268,24 +270,24 @@ def _cut(signs: _Signs, row: int) -> NaturalFinding | None:
     if not (at_border or beyond):
         return None
     text = [
-        f"The whole photograph raises {{label}} against {{predicted}} by {whole:.1f} logits; in three quarters of "
-        f"comparable correct images by less than {usual:.1f}."
+        f"With the whole photograph, {{label}} gains {whole:.1f} logits over {{predicted}}; in three quarters of "
+        f"comparable correct images the gain is below {usual:.1f}."
     ]
     if at_border:
         text.append(
-            f"{border:.0%} of the evidence for {{label}} lies at one border of the crop; in nine tenths of correct "
-            f"images less than {most_border:.0%}."
+            f"{border:.0%} of the evidence for {{label}} lies at one border of the crop; in nine tenths of correct"
+            f" images less than {most_border:.0%} does."
         )
     if beyond:
         text.append(
-            f"Windows towards the corners raise it by up to {outward:.1f} logits (98 % of correct images less than "
+            f"Crops towards the corners raise it by up to {outward:.1f} logits (in 98 % of correct images, less than "
             f"{rare_outward:.1f}), and no small change restores it."
         )
     return NaturalFinding(
         cause="occluded",
         kind="cut",
         stated=False,
-        sentence="Looks like {label} is cut off by the crop.",
+        sentence="The crop seems to cut off the {label}.",
         numbers={
             "label_at_border": border,
             "label_at_border_of_others": most_border,
@@ -295,7 +297,7 @@ def _cut(signs: _Signs, row: int) -> NaturalFinding | None:
             "outward_gain_of_others": rare_outward,
         },
         for_text=tuple(text),
-        against_text=(f"Small changes that add nothing restore {{label}} as well in {restored:.0%} of the tries.",)
+        against_text=(f"Small changes that add nothing also restore {{label}} in {restored:.0%} of the tries.",)
         if restored > 0
         else (),
     )  # fmt: skip
@@ -311,14 +313,16 @@ def _context(signs: _Signs, row: int) -> NaturalFinding | None:
         cause="spurious",
         kind="something else in the picture",
         stated=False,
-        sentence="Looks like something else in the picture is predicted as {predicted}.",
+        sentence="Something else in the picture seems to be predicted as {predicted}.",
         numbers={"maps_alike": alike, "maps_alike_of_others": most, "label_enlarged": enlarged},
         for_text=(
-            "Cropped to its strongest evidence, the image is predicted as {label}, twice of two crops.",
-            f"Both classes rest on different places (correlation {alike:.2f}; above {most:.2f} in 85 % of correct "
-            "images).",
+            "If the image is cropped to the strongest evidence for {label}, both of two crops are predicted as"
+            " {label}.",
+            f"The evidence for both classes is in different places (correlation {alike:.2f}; above {most:.2f} in 85 %"
+            " of "
+            "correct images).",
         ),
-        against_text=(f"Small changes that remove nothing restore {{label}} as well in {restored:.0%} of the tries.",)
+        against_text=(f"Small changes that remove nothing also restore {{label}} in {restored:.0%} of the tries.",)
         if restored > 0
         else (),
     )  # fmt: skip

@@ -75,9 +75,9 @@ def advised_arm(arms: Sequence[Advice]) -> Advice | None:
 def advised_text(one: Advice) -> str:
     """Return an advised action with what it gains."""
     if one.action == "abstain":
-        lost = f"{one.negative_flips} correct" if one.negative_flips else "no correct"
-        return f"{one.words}: this avoids {one.mended} of {one.n_held} held-out errors and {lost} answers."
-    lost = f"{one.negative_flips} correct images turn wrong" if one.negative_flips else "no correct image turns wrong"
+        lost = one.negative_flips or "no"
+        return f"{one.words}: this avoids {one.mended} of {one.n_held} held-out errors and {lost} correct predictions."
+    lost = f"{one.negative_flips or 'no'} correct images become errors"
     return f"{one.words}: it corrects {one.mended} of {one.n_held} held-out errors, and {lost}."
 
 
@@ -87,12 +87,11 @@ def group_sentence(group: Group, test: CauseTest | None) -> str:
         return group.sentence
     restored, control = f"{100 * test.restored:.0f} %", f"{100 * test.control:.0f} %"
     if test.direction == "give":
-        what = (
-            "Pasted into correct images, it turns" if group.cause == "spurious" else "Given to correct images, it turns"
-        )
-        return f"{group.sentence} {what} {restored} of them; the control turns {control}."
+        done = "pasted into" if group.cause == "spurious" else "applied to"
+        turned = f"{restored} of them become errors; with the control {control}"
+        return f"{group.sentence} If it is {done} correct images, {turned}."
     return (
-        f"{group.sentence} Taking it away restores the label in {restored} of the tries; on comparable correct images "
+        f"{group.sentence} Removing it restores the label in {restored} of the tries; in comparable correct images, "
         f"in {control}."
     )
 

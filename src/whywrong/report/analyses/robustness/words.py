@@ -21,8 +21,8 @@ def headline(record: Row, rows: Sequence[Row], tests: Sequence[Row]) -> str:
         return f"{models[0]} is fooled most by {worst['title']}: {percent(worst['fooled'])} of the trials."
     decided = differing(tests)
     if not decided:
-        return f"No difference in robustness between {listed(models)} is beyond chance on these images."
-    return f"{listed(models)} differ in {count(len(decided), 'row')} of {len(compared(tests))}, allowing for all tests."
+        return f"On these images, {listed(models)} show no significant difference in robustness."
+    return f"{listed(models)} differ significantly in {count(len(decided), 'row')} of {len(compared(tests))}."
 
 
 def compared(tests: Sequence[Row]) -> list[Row]:
@@ -41,14 +41,14 @@ def lead(record: Row, rows: Sequence[Row]) -> list[str]:
     images, classes = count(record["images"], "image"), count(record["classes"], "class", "classes")
     sentences = [
         f"{images} of {classes} at {channels} x {height} x {width} were changed in the same way, with the same random "
-        f"draws, for {count(len(record['models']), 'model')}."
+        f"numbers, for {count(len(record['models']), 'model')}."
     ]
     right = {row["model"]: row["right"] for row in rows if row["row"] == "clean" and row["right"] is not None}
     none = [shown(name) for name, number in right.items() if not number]
     if none:
-        sentences.append(f"{listed(none)} classifies no unchanged image correctly, so there is nothing to fool.")
+        sentences.append(f"{listed(none)} classifies no unchanged image correctly, so no attack can be measured.")
     if record["classes"] < 2:
-        sentences.append("The models know one class only, so that no change can turn a prediction.")
+        sentences.append("The models have only one class, so no change can alter a prediction.")
     return sentences
 
 
@@ -89,22 +89,23 @@ def method(record: Row) -> list[str]:
     """Say how the numbers were made and what they do not show."""
     config, side = record["config"], record["patch"]
     sentences = [
-        "Fooled is the share of trials, over images that the model classifies correctly unchanged, that end in a wrong "
-        "class; for a targeted attack, in the target. Intervals are 95 %, over images.",
-        "Tests between models use the images that both classify correctly and flip signs of images; all p-values of "
-        "the page are adjusted together by Holm's method.",
+        "Fooled: the share of trials that end in a wrong class (for a targeted attack, in the target), over images"
+        " that "
+        "the model classifies correctly if unchanged. Intervals are 95 %, over images.",
+        "Sign-flip tests between two models use the images that both classify correctly. Holm's method adjusts all "
+        "p-values of the page together.",
         f"Attacks stay within {sig(255 * config['eps'])} grey levels (linf) or {sig(config['eps_l2'])} (l2); "
-        "random noise of equal size is the control beside each.",
-        "An attack gives an upper bound of robustness: a stronger attack may find more.",
-        f"Affine transforms are AffNIST-style; the border is filled by {shown(config['padding'])}.",
+        "the control of each attack is random noise of equal size.",
+        "An attack gives an upper bound of robustness: a stronger attack may fool the model more often.",
+        f"Affine transforms follow AffNIST; the padding of the border is {shown(config['padding'])}.",
         f"The patch has {side} x {side} pixels at {_positions(config)} of a grid, the same for all images and models.",
     ]
     if record["token"]:
         token = record["token"]
         fits = "aligned with" if side % token == 0 else "not aligned with"
-        sentences.append(f"It is {fits} patch tokens of {token} x {token} pixels.")
+        sentences.append(f"The patch is {fits} patch tokens of {token} x {token} pixels.")
     if len(record["models"]) > 1:
-        sentences.append("All images are resized and cropped as the first model takes them.")
+        sentences.append("All images are resized and cropped for the input of the first model.")
     return sentences
 
 

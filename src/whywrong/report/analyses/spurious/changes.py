@@ -120,13 +120,13 @@ def change_section(record: Row, rows: Sequence[Row]) -> ChangeSection | None:
 
 def _headline(facts: Row, rows: Sequence[Row]) -> str:
     if not facts["readable"]:
-        return "These changes are noise to anybody but the model, so they are not drawn."
+        return "Only this model reacts to these changes; to others they are noise, so they are not drawn."
     hits = [shown(row["class_name"]) for row in rows if any(crop["confirmed"] for crop in row["crops"])]
     if not hits:
-        return "No change that came again was confirmed to work on other images."
+        return "No recurring change was confirmed to work on other images."
     if len(hits) > 6:
         hits = [*hits[:5], f"{len(hits) - 5:,} other classes"]
-    return f"Changes that came again and work on other images were found into {listed(hits)}."
+    return f"Recurring changes that work on other images were found for {listed(hits)}."
 
 
 def _how(facts: Row, rows: Sequence[Row]) -> list[str]:
@@ -135,14 +135,16 @@ def _how(facts: Row, rows: Sequence[Row]) -> list[str]:
     sentences = [
         f"{count(images, 'image')} of other classes {'was' if images == 1 else 'were'} changed into "
         f"{count(facts['classes'], 'class', 'classes')} of {facts['of_classes']:,}, each by at most "
-        f"{sig(facts['eps'], 2)} in the l{norm} norm, so that the model is as sure of the class as can be.",
-        f"How it was led: {shown(facts['guide'])}.",
+        f"{sig(facts['eps'], 2)} in the l{norm} norm, to maximise the probability of the class.",
+        f"Guidance of the search: {shown(facts['guide'])}.",
     ]
     if facts["readable"] and facts["crops_tested"]:
         sentences.append(
-            "To confirm, the change inside each window was put at the same place on images that took no part, against "
-            f"the same change with its pixels shuffled; {facts['crops_confirmed']:,} of "
-            f"{count(facts['crops_tested'], 'window')} passed, allowing for all that were tested."
+            "Test: the change inside each window was applied at the same place to other images; the control was the"
+            " same "
+            f"change with shuffled pixels. {facts['crops_confirmed']:,} of {count(facts['crops_tested'], 'window')}"
+            " passed, "
+            "corrected for the number of tests."
         )
     return sentences
 
@@ -156,8 +158,9 @@ def _line(row: Row) -> tuple[str, ...]:
 def _card(row: Row, names: Sequence[str], facts: Row, scale: float) -> ChangeCard:
     values = np.array(row["mean_change"], dtype=np.float64)
     unit = (
-        f"Mean of {count(row['images'], 'change')}; darkest from {sig(255 * scale, 2)} grey levels a pixel, colours "
-        "summed, for all classes."
+        f"Mean of {count(row['images'], 'change')}; the darkest shade is {sig(255 * scale, 2)} grey levels per pixel"
+        " or "
+        "more, summed over colours, for all classes."
     )
     return ChangeCard(
         anchor=f"into-{row['class']}",
@@ -180,22 +183,25 @@ def _at_most(values: np.ndarray, longest: int = 224) -> np.ndarray:
 def _sentences(row: Row, facts: Row) -> list[Markup]:
     name = shown(row["class_name"])
     said = [
-        Markup("{} of {} are predicted as <em class='wrong'>{}</em> once changed.").format(
+        Markup("After the change, {} of {} are predicted as <em class='wrong'>{}</em>.").format(
             f"{round(row['valid'] * row['images']):,}", count(row["images"], "image"), name
         )
     ]
     if facts["rung"] == "robust copy":
         said.append(
-            Markup("That is what the robust copy predicts; the model itself predicts it for {} of them.").format(
-                f"{row['read_as']:,}"
-            )
+            Markup(
+                "These are predictions of the robust copy; the model itself predicts the class for {} of them."
+            ).format(f"{row['read_as']:,}")
         )
     if row["known"]:
         span = interval(Interval(row["outside"], row["outside_low"], row["outside_high"]))
-        share = Markup("{} of the change lies outside the object ({}), and so does {} of the area").format(
+        share = Markup("{} of the change lies outside the object ({}); {} of the area does").format(
             percent(row["outside"]), span, percent(row["area_outside"])
         )
-        said.append(share + (f"; known in {count(row['known'], 'image')}." if row["known"] < row["images"] else "."))
+        said.append(
+            share
+            + (f" (the object is known in {count(row['known'], 'image')})." if row["known"] < row["images"] else ".")
+        )
     if known(row["coherence"]):
         said.append(
             Markup("Gradients agree under small noise with a cosine of {}; a robust model has 0.6 or more.").format(
@@ -210,7 +216,7 @@ def _crop(crop: Row, row: Row, names: Sequence[str]) -> Crop:
     height, width = row["height"], row["width"]
     box = (crop["col"] / width, crop["row"] / height, crop["side"] / width, crop["side"] / height)
     lines = [
-        Markup("In an image of {}: {} {} before, {} after.").format(
+        Markup("In an image of {}, the probability of {} is {} before and {} after the change.").format(
             label, shown(row["class_name"]), percent(crop["start"]), percent(crop["end"])
         )
     ]
@@ -218,8 +224,9 @@ def _crop(crop: Row, row: Row, names: Sequence[str]) -> Crop:
         rise = f"95 % interval {sig(crop['rise_low'], 2)} to {sig(crop['rise_high'], 2)}"
         lines.append(
             Markup(
-                "Applied to {}, it changes {} predictions to this class, shuffled {}; the log-probability rises by {}"
-                " nats more ({})."
+                "Applied to {}, it changes {} predictions to this class; with shuffled pixels, {}. It raises the"
+                " log-probability"
+                " by {} nats more ({})."
             ).format(
                 count(crop["tried_on"], "other image"),
                 f"{crop['reads']:,}",

@@ -153,10 +153,13 @@ def _card(row: Row, drawn: Sequence[Row], names: Sequence[str]) -> Card:
     unit = ""
     if cells:
         rows_cols = " × ".join(map(str, cells[0].shape))
-        adds = "" if row["map"] == "exact" else " The map is approximate for this model: it need not add up."
+        adds = (
+            "" if row["map"] == "exact" else " For this model the map is approximate and may not add up to the logit."
+        )
         unit = (
-            f"{rows_cols} cells. Orange adds to the class, blue takes away; full strength at ± {sig(scale, 2)} logits "
-            f"per 1\u00a0% of the area, for all images of this component; small values fade.{adds}"
+            f"{rows_cols} cells. Orange raises the class and blue lowers it; full strength at ± {sig(scale, 2)} logits"
+            " per "
+            f"1\u00a0% of the area, for all images of this component; small values are faded.{adds}"
         )
     return Card(
         anchor=f"c{row['class']}-{row['component']}",

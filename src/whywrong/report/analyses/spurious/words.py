@@ -18,13 +18,14 @@ def headline(record: Row, rows: Sequence[Row]) -> str:
     hits = sorted((row for row in rows if row["verdict"] == "harmful"), key=lambda row: -row["harm"])
     if not hits:
         return (
-            f"No component of {count(record['classes_searched'], 'class', 'classes')} is confirmed to mislead the "
-            "model on these images."
+            f"In {count(record['classes_searched'], 'class', 'classes')}, no component is confirmed to mislead the"
+            " model "
+            "on these images."
         )
     first = hits[0]
     name, others = shown(first["class_name"]), count(first["carriers"], "image")
     return (
-        f"A component of {name} misleads the model: {first['caused']:,} of {others} of other classes that carry it "
+        f"A component of {name} misleads the model: {first['caused']:,} of {others} of other classes that have it "
         f"{'is' if first['caused'] == 1 else 'are'} predicted as {name} because of it."
     )
 
@@ -40,7 +41,7 @@ def _others(rows: Sequence[Row]) -> list[str]:
     ]
     if len(hits) > 4:
         parts.append(f"{len(hits) - 4:,} more")
-    return [f"Confirmed as well: {listed(parts)}."]
+    return [f"Also confirmed: {listed(parts)}."]
 
 
 def subject(record: Row) -> tuple[str, str]:
@@ -63,19 +64,20 @@ def lead(record: Row, rows: Sequence[Row], drawn: int) -> list[str]:
         f"Components were found in {count(record['images_searched'], 'reference image')}"
         if record["reference"]
         else f"No training images were given, so components were found in {count(record['images_searched'], 'image')} "
-        "of the data itself; a feature that these images do not show cannot be found"
+        "of the data itself; features that do not occur in these images cannot be found"
     )
     sentences = [
         *_others(rows),
-        f"{found}. They were judged on {count(record['images_held_out'], 'other image')}, with intervals that allow "
-        f"for the {count(record['components_searched'], 'component')} searched.",
-        "A component is only a direction in which the images of a class differ. Whether it is the object or something "
-        "spurious is for you to say: look at what its images have in common, and where the map lies.",
+        f"{found}. They were tested on {count(record['images_held_out'], 'other image')}, with intervals corrected "
+        f"for the search over {count(record['components_searched'], 'component')}.",
+        "A component is a direction in which the images of a class differ. You decide whether it shows the object or "
+        "something spurious: look at what its images have in common and at the places that the map marks.",
     ]
     if drawn < record["classes_searched"]:
         sentences.append(
-            f"{drawn:,} of {record['classes_searched']:,} classes are drawn here, those that mislead most; the table "
-            "holds all of them."
+            f"This page shows the {drawn:,} of {record['classes_searched']:,} classes whose components mislead most;"
+            " the "
+            "stored table has all classes."
         )
     return sentences
 
@@ -88,8 +90,8 @@ def statistics(record: Row, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     short = sum(row["verdict"] == "too few carriers" for row in rows)
     return [
         ("Classes searched", f"{record['classes_searched']:,}", f"{len(record['left_out']):,} left out"),
-        ("Components searched", f"{record['components_searched']:,}", f"{short:,} carried by too few images to judge"),
-        ("Confirmed harmful", f"{len(harmful):,}", "on images that took no part in finding them"),
+        ("Components searched", f"{record['components_searched']:,}", f"{short:,} in too few images to test"),
+        ("Confirmed harmful", f"{len(harmful):,}", "on images that were not used to find them"),
         ("Labelled by a person", f"{len(named):,}", f"{spurious:,} as spurious"),
     ]
 
@@ -104,11 +106,16 @@ def repairs(record: Row) -> list[dict[str, Any]]:
             {
                 "title": _REPAIRS[repair["start"]],
                 "sentence": f"Of {count(repair['carriers'], 'image')} of other classes that carry a component labelled "
-                f"spurious, {repair['read_as']:,} are predicted as its class before and {repair['read_as_after']:,} "
-                f"after {name}; accuracy on all {count(repair['images'], 'held-out image')} goes from "
+                f"spurious, {repair['read_as']:,} are predicted as its class before {name} and"
+                f" {repair['read_as_after']:,} "
+                f"after it; accuracy on all {count(repair['images'], 'held-out image')} goes from "
                 f"{percent(repair['before']['value'])} to {percent(repair['after']['value'])}.",
                 "rows": [
-                    ("Carriers predicted as the class", f"{repair['read_as']:,}", f"{repair['read_as_after']:,}"),
+                    (
+                        "Images with the component predicted as the class",
+                        f"{repair['read_as']:,}",
+                        f"{repair['read_as_after']:,}",
+                    ),
                     *_bias_row(repair),
                     ("Spurious score, precision-recall", sig(score["ap"]), sig(score["ap_after"])),
                     ("Spurious score, AUC", sig(score["auc"]), sig(score["auc_after"])),
@@ -124,9 +131,9 @@ def repairs(record: Row) -> list[dict[str, Any]]:
 
 
 _REPAIRS = {
-    "others": "SpuFix counted from the level of other classes",
-    "class": "SpuFix counted from the mean of the class, as published",
-    "refit": "Last layer fitted again on images that show least of it",
+    "others": "SpuFix, measured from the level of other classes",
+    "class": "SpuFix, measured from the mean of the class as in the paper",
+    "refit": "Last layer refitted on images with the least of the component",
 }
 
 
@@ -136,7 +143,11 @@ def _bias_row(repair: Row) -> list[tuple[str, str, str]]:
     It is the accuracy of the repaired classes where the components show most, minus where they show least.
     """
     bias = repair.get("bias")
-    return [] if not bias else [("Bias, most minus least of it", _points(bias["before"]), _points(bias["after"]))]
+    return (
+        []
+        if not bias
+        else [("Bias, accuracy with most minus with least", _points(bias["before"]), _points(bias["after"]))]
+    )
 
 
 def _share(value: Row) -> str:
@@ -162,24 +173,24 @@ def sentences(row: Row) -> list[Markup]:
     found = []
     if row["verdict"] == "too few carriers":
         found.append(
-            Markup("Undetermined: only {} of other classes carry it, too few to judge.").format(
+            Markup("Undetermined: only {} of other classes have it, too few for a test.").format(
                 count(n, "held-out image")
             )
             if n
-            else Markup("Undetermined: no held-out image of another class carries it.")
+            else Markup("Undetermined: no held-out image of another class has it.")
         )
     else:
         found.append(
             Markup(
-                "{} of {} of other classes that carry it {} predicted as <em class='wrong'>{}</em> because of it."
+                "{} of {} of other classes that have it {} predicted as <em class='wrong'>{}</em> because of it."
             ).format(f"{row['caused']:,}", count(n, "held-out image"), "is" if row["caused"] == 1 else "are", name)
         )
         found.append(
             Markup(
-                "Confirmed: at least {} even after allowing for {}, against at most {} of the images without it."
+                "Confirmed: at least {} with the interval corrected for {}; of the images without it, at most {}."
                 if row["verdict"] == "harmful"
-                else "Not confirmed: allowing for {1} it may be as little as {0}, against up to {2} of the images "
-                "without it."
+                else "Not confirmed: with the interval corrected for {1} it may be only {0}; of the images without it, "
+                "up to {2}."
             ).format(
                 percent(row["harm_adjusted_low"]),
                 count(row["searched"], "component searched", "components searched"),
@@ -188,22 +199,22 @@ def sentences(row: Row) -> list[Markup]:
         )
     if row["verdict"] == "harmful":
         found.append(
-            Markup("Taken away, it changes accuracy by {} in all, and by {} on images of {}.").format(
+            Markup("Removing it changes accuracy by {} in all, and by {} on images of {}.").format(
                 _points(row["accuracy_change"]), _points(row["own_change"]), name
             )
         )
     if known(row["outside"]):
         found.append(
-            Markup("On its strongest images {} of what it adds lies outside the object.").format(
+            Markup("On the images with most of it, {} of what it adds lies outside the object.").format(
                 percent(round(row["outside"], 2))
             )
         )
     if known(row["bias"]) and row["own_images"] >= 8 and (row["bias_low"] > 0 or row["bias_high"] < 0):
-        more, less = ("more", row["accuracy_high"]), ("least", row["accuracy_low"])
         found.append(
             Markup(
-                "The class is predicted correctly in {} of its images with most of it, and in {} of those with {}."
-            ).format(percent(more[1]), percent(less[1]), less[0])
+                "Of the images of the class with most of the component, {} are predicted correctly; of those with "
+                "least, {}."
+            ).format(percent(row["accuracy_high"]), percent(row["accuracy_low"]))
         )
     return found
 
@@ -215,12 +226,12 @@ def numbers(row: Row) -> list[tuple[str, str, str]]:
     scores = [(row["score_ap"], row["score_ap_fixed"]), (row["score_auc"], row["score_auc_fixed"])]
     return [
         ("Share of variance", percent(row["share"]), f"{sig(row['spread'])} logits within the class"),
-        ("Predicted as the class", share(row["read_as"], row["carriers"]), "of other classes that carry it"),
+        ("Predicted as the class", share(row["read_as"], row["carriers"]), "of other classes that have it"),
         ("Because of it", share(row["caused"], row["carriers"]), f"95 % interval {interval(harm)}"),
-        ("Without it", percent(row["base"]), "of other classes that do not carry it, predicted as the class"),
+        ("Without it", percent(row["base"]), "of images of other classes without it are predicted as the class"),
         (
-            "Taken away",
-            f"{_points(row['accuracy_change'])} of accuracy",
+            "Removed",
+            f"{_points(row['accuracy_change'])} of accuracy over all classes",
             f"{_points(row['own_change'])} on images of the class",
         ),
         (
@@ -229,7 +240,11 @@ def numbers(row: Row) -> list[tuple[str, str, str]]:
             f"area under precision-recall, before and after; AUC {sig(scores[1][0])} to {sig(scores[1][1])}",
         ),
         ("Bias", bias if known(row["bias"]) else "n/a", "accuracy with most of it minus accuracy with least"),
-        ("Carried from", f"{sig(row['bar'])} logits", f"other classes mostly stay below {sig(row['level'])}"),
+        (
+            "Threshold",
+            f"{sig(row['bar'])} logits",
+            f"to count as an image with it; usual level of other classes {sig(row['level'])}",
+        ),
     ]
 
 
@@ -237,19 +252,24 @@ def method(record: Row) -> list[str]:
     """Describe the method and its limits."""
     config = record["config"]
     return [
-        "Neural PCA by class (Neuhaus et al. 2023, arXiv 2212.04871): weights times features of the last layer, split "
-        "along the directions in which images of the class differ. The components and the bias add up to the logit; "
-        f"here they miss it by at most {sig(record['residual'], 2)} of its terms.",
-        "An image carries a component if it has more of it than 99 % of the images of other classes, or than three in "
-        "four images of the class itself, whichever is less. Because of it: predicted as the class, and no longer so "
-        "once the component is taken away.",
-        "Harmful: the share that is predicted as the class because of it is above the share predicted so without it, "
-        f"both with intervals at {percent(1 - config['level'])} over all {record['components_searched']:,} components "
-        "together. It does not say that the component is spurious: two classes that look alike mislead each other.",
-        f"{count(record['shared'], 'image')} of the data {'is' if record['shared'] == 1 else 'are'} among the "
-        "reference images, too, and judged nothing."
+        "Neural PCA by class (Neuhaus et al. 2023, arXiv 2212.04871): the products of weights and features of the last "
+        "layer are split along the directions in which images of the class differ. The components and the bias add up"
+        " to "
+        f"the logit; here the relative error of the sum is at most {sig(record['residual'], 2)}.",
+        "An image has a component if the component adds more than in 99 % of the images of other classes, or more than"
+        " in "
+        "three quarters of the images of the class itself, whichever is less. An image is predicted as the class"
+        " because "
+        "of it if the prediction changes once the component is removed.",
+        "A component is harmful if more images are predicted as the class because of it than images without it are,"
+        " with "
+        f"joint {percent(1 - config['level'])} intervals over all {record['components_searched']:,} components. A"
+        " harmful "
+        "component need not be spurious: classes that look alike also mislead each other.",
+        f"{count(record['shared'], 'image')} of the data {'is' if record['shared'] == 1 else 'are'} also among the "
+        "reference images, and left out of the tests."
         if record["shared"]
-        else "No image that judged was among those in which components were found.",
+        else "No test image was among the images in which components were found.",
         f"whywrong {record['whywrong']}; model {record['model']['identity'][:12]}, "
         f"{record['model']['features']:,} features; search {record['basis']}.",
     ]

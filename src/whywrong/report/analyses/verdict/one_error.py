@@ -99,7 +99,7 @@ def _causes(row: Row) -> Block:
         (
             cause,
             percent(value),
-            "in the set that holds the true cause in 90 % of planted errors" if cause in within else "",
+            "in the set that contains the true cause for 90 % of planted errors" if cause in within else "",
         )
         for cause, value in sorted(ranked, key=lambda one: -(one[1] or 0.0))
     ]
@@ -110,7 +110,7 @@ def _causes(row: Row) -> Block:
 def _tests(tests: Sequence[Row]) -> Block:
     rows = []
     for test in sorted(tests, key=lambda one: (one["outcome"] != "supported", -(one["effect"] or -1.0))):
-        value = f"{percent(test['restored'])} restored, {percent(test['control_reference'])} in comparable images"
+        value = f"{percent(test['restored'])} restored; in comparable images {percent(test['control_reference'])}"
         note = f"effect {sig(test['effect'], 2)}, p {sig(test['p_holm'], 2)} after Holm; {test['outcome']}"
         rows.append((f"{shown(test['intervention'])} ({shown(test['cause'])})", value, note))
     supported = sum(test["outcome"] == "supported" for test in tests)

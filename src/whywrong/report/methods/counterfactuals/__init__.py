@@ -20,12 +20,12 @@ COUNTERFACTUALS = MethodReport(
         " Explanations in Image Space”, GCPR 2022, LNCS 13485, arXiv:2205.07972. The trust verdict is ours.",
     ),
     limits=(
-        "A counterfactual shows what moves this model. Only where its change is trusted does it show something that a"
-        " person would call the class.",
+        "A counterfactual shows which change alters the prediction of this model. Only a trusted change shows"
+        " something that a person would recognise as the class.",
     ),
     glossary=(
         ("counterfactual", "the image changed, within a bound, until the model predicts a chosen class"),
-        ("semantic", "the change lasts, and classifiers that took no part in the search see it as well"),
-        ("adversarial", "the change moves this model only"),
+        ("semantic", "the change is stable, and classifiers that were not used in the search see it as well"),
+        ("adversarial", "only this model reacts to the change"),
     ),
 )

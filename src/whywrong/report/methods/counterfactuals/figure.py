@@ -21,7 +21,7 @@ _SIDES = {"true": ("true",), "wrong": ("wrong", "runner_up")}
 _NOT_SHOWN, _DOUBTED = "adversarial", "undecided"
 _WORDS = {
     "semantic": "trust: semantic",
-    "undecided": "trust undecided: maybe no explanation",
+    "undecided": "trust undecided: may be no explanation",
     "unchecked": "trust was not checked",
 }
 
@@ -83,7 +83,7 @@ def _why_not(columns: Any, row: int, entry: dict[str, Any] | None) -> str:
     if entry is None:
         return "no counterfactual asked for"
     if entry["trust"] == _NOT_SHOWN:
-        return "adversarial: the change moves this\nclassifier and nobody else, so it is\nnot drawn as an explanation"
+        return "adversarial: only this classifier\nreacts to the change, so it is not\ndrawn as an explanation"
     return "nothing changed"
 
 
@@ -95,7 +95,7 @@ def _picture(axis: Axes, pixels: np.ndarray, title: str) -> None:
 
 def _change(axis: Axes, change: np.ndarray, scale: float, *, grey: bool) -> None:
     axis.imshow(change, cmap="gray" if grey else "seismic", vmin=-scale or -1, vmax=scale or 1, interpolation="nearest")
-    _plain(axis, "what was added")
+    _plain(axis, "the change")
     axis.set_xlabel(f"full strength at ± {sig(scale, 2)}, channels summed")
 
 

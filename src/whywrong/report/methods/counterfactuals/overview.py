@@ -56,15 +56,17 @@ def trust(tables: Tables) -> Bars | None:
 def _trust_readings(believed: int, errors: int, deeper: int, others: int) -> list[str]:
     if not believed and not deeper:
         return [
-            f"In {count(errors, 'error')}, no change is known to mean anything to others: none is shown as an"
+            f"For {count(errors, 'error')}, no change was found that other models see as well, so none is shown as an"
             " explanation."
         ]
     found = [
-        f"For {share(believed, errors)} of the errors, a change into the true class was found that means something to"
-        " others as well." + (" The other changes are not to be taken as explanations." if believed < errors else "")
+        f"For {share(believed, errors)} of the errors, a change into the true class was found that other models see as"
+        " well." + (" Do not take the other changes as explanations." if believed < errors else "")
     ]
     if others:
-        found.append(f"Deeper into the predicted class it is so for {share(deeper, others)}.")
+        found.append(
+            f"The same holds for {share(deeper, others)} of the changes that go deeper into the predicted class."
+        )
     return found
 
 

@@ -33,10 +33,10 @@ TRUSTED = "semantic"
 NOISE = "none"  # guided by incoherent gradients: its picture would be noise
 ROLES = ("true", "wrong")
 VERDICTS = {
-    "semantic": "semantic: others see the change, too",
-    "adversarial": "adversarial: it moves this model and means nothing to others",
+    "semantic": "semantic: other models see the change as well",
+    "adversarial": "adversarial: only this model reacts to it",
     "undecided": "undecided",
-    "unchecked": "unchecked: nobody was asked",
+    "unchecked": "unchecked: no other model was asked",
 }
 
 
@@ -128,20 +128,22 @@ def _led(rows: Sequence[Row]) -> str:
     if "auxiliary" in guides:
         who = shown(rows[0].get("guided_by") or "a robust model helped")
         return (
-            f"How it was led: {who}. The probabilities are those of the explained model. A change is drawn only if"
-            " judges follow it further than what this model changes without help."
+            f"Guidance of the search: {who}. The probabilities are those of the explained model. A change is drawn"
+            " only if"
+            " evaluator models follow it further than the changes that this model finds without guidance."
         )
     if "given" in guides:
-        return "How it was led: by an objective that the caller gave."
+        return "Guidance of the search: an objective given by the caller."
     if NOISE in guides:
         return (
-            "Nothing guided the search, and this model's gradients do not keep their direction under small noise"
-            f"{cosine}: what it finds alone is noise to anybody else and is not drawn. A robust model of the same"
-            " classes can guide it (counterfactuals.aux), and others can judge it (counterfactuals.judges)."
+            "The search had no guidance, and the gradients of this model change direction under small noise"
+            f"{cosine}. The changes found are therefore noise to other models and are not drawn. A robust model of the"
+            " same classes can guide the search (counterfactuals.aux); other models can check it"
+            " (counterfactuals.judges)."
         )
     if "own gradient" in guides:
         kept = f" (cosine {sig(min(cosines), 2)})" if cosines else ""
-        return f"How it was led: by the model's own gradients, which keep their direction under small noise{kept}."
+        return f"Guidance of the search: the model's own gradients, which keep their direction under small noise{kept}."
     return ""
 
 
@@ -178,7 +180,7 @@ def _change(
     if extra:
         sentences.append(Markup("{}").format(extra))
     reason = f" ({shown(row['trust_reason'])})" if row["trust_reason"] else ""
-    sentences.append(Markup("Other classifiers see the change, too{}.").format(reason))
+    sentences.append(Markup("Other classifiers see the change as well{}.").format(reason))
     difference = "" if change is None or image is None else overlays.changed_picture(image, change, scale)
     title = "Into the true class" if role == "true" else "Deeper into the predicted class"
     return Change(role, title, sentences, difference, _spark(row, role, context))
@@ -187,12 +189,12 @@ def _change(
 def _where(row: Row) -> str:
     parts = []
     if known(row["pix90"]):
-        parts.append(f"90 % of the change lies on {percent(row['pix90'])} of the pixels")
+        parts.append(f"90 % of the change is in {percent(row['pix90'])} of the pixels")
     if known(row["object_share"]):
         parts.append(f"{percent(row['object_share'])} of it on the object")
     text = ", ".join(parts)
     if row["valid"] and row["valid_u8"] is False:
-        text += ("; " if text else "") + "saved in whole grey levels, the change is lost"
+        text += ("; " if text else "") + "the change is lost if the image is saved in whole grey levels"
     return text + "." if text else ""
 
 

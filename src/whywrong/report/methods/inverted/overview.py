@@ -87,7 +87,7 @@ def distance(row: Row) -> float:
 
 MEASURE = Measure(
     value=distance,
-    reading="Hardness is the smallest change found that corrects the prediction, in grey levels.",
+    reading="An error is harder if the smallest change found that corrects it is larger, in grey levels.",
 )
 
 
@@ -97,23 +97,21 @@ def lead(summary: RunSummary) -> list[str]:
     if found is None:
         return ["The smallest change that corrects each error was not measured: the inverted attack did not run."]
     if not found.attacked:
-        return ["The smallest changes are not known yet: none has been searched for."]
+        return ["The search for the smallest changes has not started yet."]
     if len(found.values) == 0:
-        return [f"No change that corrects any of the {found.attacked:,} errors tried is known yet."]
+        return [f"{found.attacked:,} errors were tried; no change that corrects one of them was found yet."]
     median = float(np.median(found.values))
     whom = (
         "this error" if found.fixed == 1 else f"half of the {count(found.fixed, 'error')} with a known smallest change"
     )
-    sentence = (
-        f"{whom[0].upper()}{whom[1:]} would be predicted correctly after a change of at most {grey_levels(median)}"
-    )
-    sentence += " in any colour value (of 0 to 255)."
+    change = f"changing each colour value (0 to 255) by at most {grey_levels(median)} corrects the prediction"
+    sentence = f"For {whom}, {change}."
     left = found.attacked - found.fixed
     if left:
-        sentence += f" No such change was found within the budget for {left:,}."
+        sentence += f" For {left:,} errors, no correcting change was found within the budget."
     untried = summary.errors - found.attacked
     if untried > 0:
-        sentence += f" {untried:,} {'has' if untried == 1 else 'have'} not been tried."
+        sentence += f" {count(untried, 'error')} {'has' if untried == 1 else 'have'} not been tried."
     return [sentence]
 
 
@@ -157,13 +155,13 @@ def _histogram(found: Distances) -> Histogram | None:
     below = int((values < 0.5).sum())
     reading = (
         f"For {below:,} of {count(len(values), 'corrected error')} ({percent(below / len(values))}), the smallest"
-        " change is less than half a grey level: less than the step between two values of an image file."
+        " change is less than half a grey level, too small to be stored in an 8-bit image file."
     )
     return Histogram(
         "Size of the smallest change",
         reading,
         bins,
-        "grey levels (largest change of any colour value), doubling from bar to bar; height: number of errors, from 0",
+        "largest change of any colour value in grey levels, doubling from bar to bar; height: number of errors",
         "grey levels",
         "Bars of the number of errors by smallest change; the same numbers are in the table below.",
     )

@@ -43,7 +43,7 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
         many, area = int(fix["region_count"]), percent(fix["region_area"])
         caption = f"A change only inside the {'outline' if many == 1 else 'outlines'} makes the prediction correct"
         caption += (
-            f" ({count(many, 'region')}, {area} of what the model sees): the model is sensitive there, for any class."
+            f" ({count(many, 'region')}, {area} of the input). It shows where the model is sensitive to any class."
         )
         height, width = region.shape
         path = overlays.outline(region)
@@ -58,7 +58,7 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
         # The contribution of a correcting change supports the true class, which is the negative side.
         cells = -overlays.density(overlays.smoothed(contribution))
         caption = (
-            "Where the model is sensitive: how much each place contributes to the smallest change that corrects it."
+            "How much each place contributes to the smallest correcting change. It shows where the model is sensitive."
         )
         size = f"{cells.shape[0]} × {cells.shape[1]} cells"
         found.append(Overlay("contribution", "Sensitivity", caption, cells=cells, resolution=size, rank=40))
@@ -67,7 +67,7 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
         image, factor = overlays.amplified(change, 1024)
         most = grey_levels(float(np.abs(change).max()))
         caption = f"8-bit change × {factor}" + (", otherwise invisible" if factor >= 20 else "")
-        caption += f": the true change is at most {most}; mid grey is no change."
+        caption += f": the real change is at most {most}; mid grey means no change."
         found.append(Overlay("change", f"8-bit × {factor}", caption, image=image, look="opaque", rank=50))
     return found
 
@@ -75,7 +75,7 @@ def _overlays(fix: Row, stored: dict[str, np.ndarray]) -> list[Overlay]:
 def _distance(fix: Row, true: str, share: float) -> list[Markup]:
     if fix["status"] == Status.NO_ANSWER:
         tried = int(fix["q_candidates"])
-        return [Markup("No change that corrects it was found with {}.").format(
+        return [Markup("No correcting change was found with {}.").format(
             count(tried, "changed image")
         )]  # fmt: skip
     if fix["status"] != Status.OK:
@@ -98,7 +98,7 @@ def _eight_bit(fix: Row) -> list[Markup]:
         return []
     if fix["u8_fixed"]:
         return []
-    return [Markup("No 8-bit change was found: saved as an ordinary image file, this change is lost.")]
+    return [Markup("No 8-bit change was found: the change is lost if the image is saved as an ordinary 8-bit file.")]
 
 
 def _caveats(fix: Row) -> list[str]:
@@ -110,11 +110,13 @@ def _caveats(fix: Row) -> list[str]:
     residual = fix["contribution_residual"]
     if known(residual) and abs(residual) > 0.02:
         found.append(
-            f"The contribution map misses {percent(abs(residual))} of the change in margin, more than 2 %: read it"
-            " with care."
+            f"The contribution map misses {percent(abs(residual))} of the change in margin. This is more than 2 %, so"
+            " read it with care."
         )
     if fix["status"] == Status.OK and not fix["detailed"]:
-        found.append("Explained without regions and map: it is beyond the limit of errors explained in full.")
+        found.append(
+            "This error has no regions and no map, because it is beyond the limit of errors explained in full."
+        )
     return found
 
 
@@ -131,7 +133,11 @@ def _distance_block(fix: Row) -> Block:
             f"pixels in [0, 1]; smallest found. First-order estimate {sig(fix['rho_lin_l2'])}",
         ),
         ("margin", f"{sig(fix['margin_before'])} to {sig(fix['margin_after'])} logits", "negative is correct"),
-        ("correct when tested again", "no" if fix["unstable"] else "yes", "among other images, in the same process"),
+        (
+            "correct when tested again",
+            "no" if fix["unstable"] else "yes",
+            "in a batch with other images, in the same process",
+        ),
     ]
     if fix["u8_fixed"] is not None:
         value = f"yes, {grey_levels(255 * fix['u8_linf'])}" if fix["u8_fixed"] else "not found"
@@ -171,7 +177,11 @@ def _fix_blocks(fix: Row) -> list[Block]:
         residual = fix["contribution_residual"]
         if known(residual):
             rows.append(
-                ("residual", percent(abs(residual)), "of the change in margin is missed by the map; under 2 % is good")
+                (
+                    "residual",
+                    percent(abs(residual)),
+                    "share of the change in margin that the map misses; under 2 % is good",
+                )
             )
         blocks.append(
             Block("Where the model is sensitive", f"{percent(regions[0]['share'])} in the strongest region", rows)

@@ -22,8 +22,8 @@ PATCH_GROUPS = MethodReport(
         " Interactions”, CVPR 2024, arXiv:2401.03785. The stop at the flip is ours.",
     ),
     limits=(
-        "Patch groups are found greedily: a smaller group may exist. A model shown a few patches sees an image unlike"
-        " any it was trained on.",
+        "Patch groups come from a greedy search, so smaller groups may exist. An image with only a few patches is"
+        " unlike the training images of the model.",
     ),
-    glossary=(("enough", "patches that, with all others hidden, give the answer of the whole image"),),
+    glossary=(("enough", "patches that give the prediction of the whole image if all other patches are hidden"),),
 )

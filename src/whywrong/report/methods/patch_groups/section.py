@@ -20,8 +20,8 @@ from whywrong.report.tables import Row
 
 GROUP = "Patches"
 NO_CAUSE = (
-    "Patch groups say what the model answers with patches hidden, not what caused the error: for many images a few"
-    " patches do the same to a label drawn at random."
+    "Patch groups show the prediction with hidden patches, not the cause of the error: in many images, a few patches"
+    " have the same effect for a label drawn at random."
 )
 
 
@@ -145,20 +145,20 @@ def _block(row: Row) -> Block:
         ),
         ("breaking", "change the prediction", f"hidden one by one, each lowering its {value} most"),
         ("targeted", "change it to the labelled class", f"hidden one by one, by the {value} of both classes"),
-        ("support", "then hold up the labelled class", "hidden beside the former, until it loses again"),
+        ("support", "patches that then support the labelled class", "hidden as well, until the label loses again"),
     ):
         if row[f"{name}_found"] is None:
             continue
         size = _size(row, name)
         text = "not found within the limit" if size is None else _of(size, n)
-        rows.append((title, text, f"{note}; found greedily: a smaller group may exist"))
+        rows.append((title, text, f"{note}; from a greedy search, so a smaller group may exist"))
     for name, title in (("insertion_values", "while showing"), ("deletion_values", "while hiding")):
         values = [v for v in row[name] or () if known(v)]
         if values:
             course = " → ".join(sig(values[i], 2) for i in _spread(len(values)))
             rows.append((f"{value} of the predicted class {title}", course, "from the start to the end of the search"))
     if known(row["near_ties"]):
-        rows.append(("near ties", f"{int(row['near_ties']):,}", "steps at which another patch was as good"))
+        rows.append(("near ties", f"{int(row['near_ties']):,}", "steps at which another patch was equally good"))
     rows.append(("cost", count(int(row["forwards"] or 0), "forward pass", "forward passes"), _players(row)))
     size = _size(row, "sufficient")
     return Block("Patch groups", f"{_of(size, n)} enough" if size is not None else "", rows)

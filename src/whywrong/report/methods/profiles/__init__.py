@@ -22,15 +22,15 @@ PROFILES = MethodReport(
         " ours.",
     ),
     limits=(
-        "An interaction profile says how strongly neighbouring patches work together for one class and one value"
-        " function; with another class or value function it may look different. It names no cause by itself.",
+        "An interaction profile shows how strongly neighbouring patches work together for one class and one value"
+        " function; for others it may differ. By itself it does not show a cause.",
     ),
     glossary=(
         ("log-odds", "logit of a class minus the log-sum-exp of all other logits; 0 is a probability of one half"),
         (
             "interaction",
-            "what two patches do to the log-odds together beyond what each does alone",
+            "effect of two patches together on the log-odds, beyond the sum of their single effects",
         ),
-        ("strength", "root of the mean square of the interactions, the share of noise taken off"),
+        ("strength", "root mean square of the interactions, without the share of sampling noise"),
     ),
 )

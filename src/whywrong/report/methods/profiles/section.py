@@ -165,11 +165,11 @@ def read(curve: Curve) -> Reading:
     """Interpret a curve, using only values that exceed noise."""
     solid = np.flatnonzero(curve.solid)
     if not np.isfinite(curve.high).any():
-        return Reading("there is too little for an interval, so nothing can be said of the strengths")
+        return Reading("there are too few samples for an interval, so the strengths are unknown")
     if len(solid) == 0:
         return Reading("no strength stands out from the sampling noise")
     if not curve.value[solid].any():
-        return Reading("patches do not interact: each counts for itself")
+        return Reading("patches do not interact: each has its effect alone")
     top = solid[int(np.argmax(curve.value[solid]))]
     bottom = solid[int(np.argmin(curve.value[solid]))]
     others = [place for place in solid if _band(curve.at[place]) != _band(curve.at[top])]
@@ -177,12 +177,12 @@ def read(curve: Curve) -> Reading:
     if not others or curve.high[bottom] >= curve.low[top]:
         level = sig(float(np.median(curve.value[solid])), 2)
         return Reading(
-            "how strongly patches interact does not clearly depend on how much else is visible", f" (around {level})"
+            "the strength of interactions does not clearly depend on how much else is visible", f" (around {level})"
         )
     most = "most" if not unclear else "probably most"
     hollow = [place for place in range(len(curve.at)) if not curve.solid[place]]
     if any(not curve.high[place] < curve.low[top] for place in hollow):
-        most += ", as far as noise lets see,"
+        most += ", as far as the noise allows,"
     numbers = f" ({sig(float(curve.value[top]), 2)} with {_present(curve.at[top])} of the others present,"
     numbers += f" {sig(float(curve.value[bottom]), 2)} with {_present(curve.at[bottom])})"
     sign = _sign(float(curve.sign[top]), float(curve.sign_half[top]))
