@@ -1,6 +1,6 @@
-"""Why an image classifier got these images wrong, and what to do about it.
+"""Find out why an image classifier got images wrong, and what to do about it.
 
-Public names are imported when they are first used, so that ``import whywrong`` stays fast and loads no torch.
+Public names are imported on first use. ``import whywrong`` is therefore fast and does not load torch.
 """
 
 from __future__ import annotations

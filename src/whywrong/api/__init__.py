@@ -1,6 +1,6 @@
 """The functions behind the command line and ``import whywrong``: check, diagnose, explain, claims, planting.
 
-Heavy packages are imported inside the functions that need them: importing this module loads no torch.
+Importing this module does not load torch, because each function imports the heavy packages that it needs.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *,
 
     Args:
         run: A run or its folder.
-        path: The file to write; default ``report.html`` in the folder of the run.
-        limit: Most errors to show in full.
+        path: Path of the report; default ``report.html`` in the folder of the run.
+        limit: Maximum number of errors shown in full.
 
     Returns:
-        The file written.
+        Path of the report.
 
     Example:
         >>> import torch, whywrong as ww
@@ -100,7 +100,7 @@ def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *,
 
 
 def doubts(run: RunFolder) -> list[str]:
-    """Return the caveats of a run, most severe first, each with a remedy."""
+    """Return the caveats of a run, the most severe first, each with what to do about it."""
     from whywrong.report.doubts import find_doubts
     from whywrong.report.reports import find_reports
     from whywrong.report.summary import summarize_run
@@ -112,7 +112,7 @@ def doubts(run: RunFolder) -> list[str]:
 
 
 def headline(run: RunFolder) -> tuple[str, list[str]]:
-    """Return the first sentence of the report and those below it, as plain text."""
+    """Return the first sentence of a report and the sentences below it, as plain text."""
     from whywrong.report.headline import headline as sentences
     from whywrong.report.reports import find_reports
     from whywrong.report.summary import summarize_run
@@ -132,25 +132,26 @@ def diagnose(
     progress: Callable[[Any], None] | None = None,
     **settings: Any,
 ) -> RunFolder:
-    """Find the misclassified images and their causes, and write a report to a folder.
+    """Find the misclassified images, explain them, and write a report to a folder.
 
     Args:
         classifier: Result of ``load_classifier``; a module of torch, torchvision, timm or transformers; or an
-            image-classification pipeline. Modules and pipelines run in this process only.
+            image-classification pipeline. Modules and pipelines cannot be sent to worker processes.
         data: Folder, manifest or ``.npz`` file; torch ``Dataset`` or ``DataLoader``, Hugging Face ``Dataset``, (x, y)
-            arrays or tensors; or the result of :func:`open_data`. A data set in memory is read in this process only.
+            arrays or tensors; or the result of :func:`open_data`. A data set in memory cannot be sent to worker
+            processes.
         out: Output folder. If it already holds this run, the run is resumed.
-        progress: Called with the progress (stage, done, total, errors, failed).
+        progress: Callback that receives the progress (stage, done, total, errors, failed).
         settings: Fields of :class:`whywrong.runs.options.RunOptions`: ``depth``, ``methods``, ``images``, ``limit``,
-            ``time_budget``, ``seed``, ``workers``, ``engine``, ``batch_size``, ``options``, ``decode_options``; all
-            other keywords are those of :func:`open_data`.
+            ``time_budget``, ``seed``, ``workers``, ``engine``, ``batch_size``, ``options``, ``decode_options``. Other
+            keywords are passed to :func:`open_data`.
 
     Returns:
-        The run; ``run.path / "report.html"`` is its report.
+        The run, whose report is ``run.path / "report.html"``.
 
     Raises:
-        InputError: A setting is invalid, or a label maps to no class.
-        RunFolderError: The folder belongs to another model or source, or another run writes there.
+        InputError: A setting is invalid, or a label matches no class of the model.
+        RunFolderError: The folder holds a run of another model or source, or another process is writing to it.
         KeyboardInterrupt: The run was interrupted; the same call resumes it.
 
     Example:
@@ -199,12 +200,12 @@ def _diagnose(
 def check_settings(
     depth: Depth, methods: Sequence[str] | None = None, options: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
-    """Check depth, methods and settings without a model.
+    """Check the depth, the methods and their settings without loading a model.
 
-    Arguments as for :func:`diagnose`.
+    Arguments are as for :func:`diagnose`.
 
     Raises:
-        InputError: One is unknown or invalid; the message names the nearest, or what is allowed.
+        InputError: An argument is unknown or invalid; the message names the nearest name or the allowed values.
     """
     from whywrong.runs.setup import choose_steps
 
@@ -221,22 +222,22 @@ def check(
     progress: Callable[[Progress], None] | None = None,
     **reading: Any,
 ) -> CheckReport:
-    """Check accuracy and health of a classifier on labelled images.
+    """Measure the accuracy of a classifier and check that it is set up correctly.
 
     Args:
         classifier: As for :func:`diagnose`.
         data: As for :func:`diagnose`.
-        limit: Most images to read, spread over the data; None reads all.
-        show: Most errors to return.
-        decode_options: How files are decoded.
-        progress: Called after every batch with the progress.
-        reading: As for :func:`open_data`.
+        limit: Maximum number of images to read, spread over the data; None reads all.
+        show: Maximum number of errors to return.
+        decode_options: How image files are decoded.
+        progress: Callback that receives the progress after every batch.
+        reading: Keyword arguments of :func:`open_data`.
 
     Returns:
-        The report, with the first errors.
+        Accuracy, findings of the health checks, and the first errors.
 
     Raises:
-        DataError: No image could be read, or none has a label.
+        DataError: No image could be read, or no image has a label.
 
     Example:
         >>> import torch, whywrong as ww
@@ -261,21 +262,21 @@ def explain_image(
     progress: Callable[[Any], None] | None = None,
     **settings: Any,
 ) -> RunFolder:
-    """Diagnose one image and write a run of one item with its report.
+    """Diagnose one image and write a report on it.
 
     Args:
         classifier: As for :func:`diagnose`.
-        image: The file, or a Pillow image, array or tensor.
-        label: Its true class, as name, wnid or index.
-        out: Folder of the run.
-        label_by: How the label names its class, if that is ambiguous.
+        image: Path of an image file, or a Pillow image, array or tensor.
+        label: True class of the image, as name, WordNet ID (wnid) or index.
+        out: Output folder, which becomes a run with one item.
+        label_by: How to read an ambiguous label: ``name``, ``wnid`` or ``index``.
         progress: As for :func:`diagnose`.
         settings: Fields of :class:`whywrong.runs.options.RunOptions`, as for :func:`diagnose`.
 
     Raises:
-        DataError: There is no such file.
-        InputError: The label names no class of the model, or several.
-        RunFolderError: The folder holds something else, or the run of another image.
+        DataError: The file does not exist.
+        InputError: The label matches no class of the model, or several.
+        RunFolderError: The folder holds the run of another image, or other files.
 
     Example:
         >>> import whywrong as ww
@@ -311,9 +312,9 @@ def explain_image(
 
 
 def readings(run: RunFolder, limit: int = 1) -> list[str]:
-    """Return the explanations of the first errors of a run in sentences.
+    """Describe the first ``limit`` errors of a run in sentences.
 
-    If no image is misclassified, the predictions of the first images.
+    If no image is misclassified, describe the first correct predictions.
     """
     from whywrong.report.error_view import build
     from whywrong.report.primitives.run_summary import RunSummary
@@ -355,26 +356,28 @@ def spurious_features(
     """Find spurious features of a classifier and write a page to review them.
 
     Args:
-        classifier: As for :func:`diagnose`; its logits must come from a linear last layer.
+        classifier: As for :func:`diagnose`. Its last layer must be linear.
         data: Labelled images on which the findings are evaluated, as for :func:`diagnose`.
-        out: Output folder, which may hold a run of the same model.
-        reference: Labelled training images in which components are searched; None uses a part of ``data``.
-        labels: CSV with a user's labels, as the page writes it; SpuFix is then evaluated.
-        workers: 1 works in this process; more are spawned processes, whose crash does not end the search.
-        engine: Where the work runs.
-        progress: Called with the stage and its progress, twice a second.
-        decode_options: How files are decoded.
-        reading: As for :func:`open_data`, for ``data``; for ``reference`` all but manifest, boxes, split and columns.
-        settings: Of :class:`whywrong.explain.spurious.config.SpuriousConfig`: ``classes``, ``components`` ...
+        out: Output folder. It may already hold a run of the same model.
+        reference: Labelled training images in which to search for components; None uses a part of ``data``.
+        labels: CSV file of labels that the user exported from the page. SpuFix is then evaluated with them.
+        workers: Number of worker processes; 1 computes in this process. The search survives the crash of a worker.
+        engine: Where workers run: ``local``, or the name of an engine plug-in.
+        progress: Callback that receives stage and progress twice a second.
+        decode_options: How image files are decoded.
+        reading: Keyword arguments of :func:`open_data` for ``data``. They also apply to ``reference``, except manifest,
+            boxes, split and columns.
+        settings: Fields of :class:`whywrong.explain.spurious.config.SpuriousConfig`, such as ``classes``.
 
     Returns:
-        The search with what was written; ``report.page`` is the page, ``report.repaired(classifier)`` the repair.
+        The findings and the files written. ``report.page`` is the path of the page, and ``report.repaired(classifier)``
+        returns the repaired classifier.
 
     Raises:
         InputError: A class is unknown, or a setting or label is invalid.
         ModelError: The classifier has no linear last layer.
-        DataError: Too few images.
-        RunFolderError: ``out`` is the run of another model.
+        DataError: There are too few images.
+        RunFolderError: ``out`` holds a run of another model.
         Interrupted: The search was interrupted by a signal; the same call resumes it.
 
     Example:
@@ -423,24 +426,25 @@ def robustness(
     """Compare the robustness of classifiers side by side and write a page.
 
     Args:
-        classifiers: One classifier, as for :func:`diagnose`, or a list of them, of the same classes and input size.
-        data: Labelled images, as for :func:`diagnose`, read as the first classifier takes them.
-        out: Output folder, which may hold a run of the first classifier.
-        names: Name of each classifier; default ``model 1``, ``model 2`` ...
-        workers: 1 works in this process; more are spawned processes, whose crash does not end the comparison.
-        engine: Where the work runs.
-        progress: Called with the stage and its progress, twice a second.
-        decode_options: How files are decoded.
-        reading: As for :func:`open_data`.
-        settings: Of :class:`whywrong.explain.robustness.config.RobustnessConfig`: ``rows``, ``images``, ``eps`` ...
+        classifiers: One classifier, as for :func:`diagnose`, or a list of classifiers with the same classes and input
+            size.
+        data: Labelled images, as for :func:`diagnose`, resized and cropped for the first classifier.
+        out: Output folder. It may already hold a run of the first classifier.
+        names: Names of the classifiers; default ``model 1``, ``model 2`` ...
+        workers: Number of worker processes; 1 computes in this process. The comparison survives the crash of a worker.
+        engine: Where workers run: ``local``, or the name of an engine plug-in.
+        progress: Callback that receives stage and progress twice a second.
+        decode_options: How image files are decoded.
+        reading: Keyword arguments of :func:`open_data`.
+        settings: Fields of :class:`whywrong.explain.robustness.config.RobustnessConfig`, such as ``rows`` and ``eps``.
 
     Returns:
-        The rows and tests with what was written; ``report.page`` is the page.
+        The rows of the table, the statistical tests, and the files written. ``report.page`` is the path of the page.
 
     Raises:
-        InputError: A setting is invalid, a classifier is given twice, or classes or input sizes differ.
+        InputError: A setting is invalid, a classifier occurs twice, or the classes or input sizes differ.
         DataError: No labelled image could be read.
-        RunFolderError: ``out`` is the run of another model.
+        RunFolderError: ``out`` holds a run of another model.
         Interrupted: The comparison was interrupted by a signal; the same call resumes it.
 
     Example:
@@ -491,28 +495,28 @@ def dissect(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> DissectionReport:
-    """Name what the units of a layer detect and which promote errors.
+    """Find the concepts that the units of a layer detect, and the units that promote errors.
 
     Args:
-        classifier: As for :func:`diagnose`; its layers must be accessible.
+        classifier: As for :func:`diagnose`. The classifier must grant access to its layers.
         data: Labelled images, as for :func:`diagnose`.
-        out: Output folder, which may hold a run of the same model.
-        workers: 1 works in this process; more are spawned processes, whose crash does not end the dissection.
-        engine: Where the work runs.
-        progress: Called with the stage and its progress, twice a second.
-        decode_options: How files are decoded.
-        reading: As for :func:`open_data`.
-        settings: Of :class:`whywrong.explain.dissection.config.DissectionConfig`: ``layer``, ``concepts`` ...
+        out: Output folder. It may already hold a run of the same model.
+        workers: Number of worker processes; 1 computes in this process. The dissection survives the crash of a worker.
+        engine: Where workers run: ``local``, or the name of an engine plug-in.
+        progress: Callback that receives stage and progress twice a second.
+        decode_options: How image files are decoded.
+        reading: Keyword arguments of :func:`open_data`.
+        settings: Fields of :class:`whywrong.explain.dissection.config.DissectionConfig`, such as ``layer``.
 
     Returns:
-        Tables and record; ``report.page`` is the page.
+        The tables and a summary of the dissection. ``report.page`` is the path of the page.
 
     Raises:
-        InputError: A setting is invalid, or the concepts do not fit the data.
+        InputError: A setting is invalid, or the concepts do not match the data.
         ModelError: The layer does not exist.
         DataError: Fewer than two images can be used.
-        RunFolderError: ``out`` is the run of another model.
-        Interrupted: Interrupted by a signal; the same call resumes.
+        RunFolderError: ``out`` holds a run of another model.
+        Interrupted: The dissection was interrupted by a signal; the same call resumes it.
 
     Example:
         >>> import torch, whywrong as ww
@@ -553,32 +557,33 @@ def verdict(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> VerdictReport:
-    """Find and test the cause of each error of a run, and measure what helps.
+    """Find and test the cause of each error of a run, and measure possible remedies.
 
-    The tables are written to the folder of the run, and its report is written again. An interrupted call is resumed by
-    the same call.
+    The tables are written to the folder of the run, and the report is updated. If the call is interrupted, repeat it to
+    resume.
 
     Args:
-        run: A run or its folder.
-        model: Its model, as for :func:`diagnose`; None loads the model that the run names.
-        data: Its images, as for :func:`diagnose`; None opens those of the run.
-        helpers: Other models over the same classes, as for :func:`diagnose` or by name; their answers are evidence.
-        reference: Images whose correctly predicted ones replace those of the run as what errors are compared with.
-        adapt: Whether errors of known causes are first planted in correct images, to fit the verdicts to this model;
-            the figures are in ``report.record["combiner"]["adapted"]``.
-        workers: 1 works in this process; more are spawned processes.
-        engine: Where the work runs.
-        progress: Called with the stage and its progress, twice a second.
-        reading: As for :func:`open_data`, for ``data``.
-        settings: Of :class:`whywrong.verdicts.config.VerdictConfig`: ``depth``, ``force``, ``seed`` ...
+        run: A run, or the path of its folder.
+        model: The model of the run, as for :func:`diagnose`; None loads it by the name stored in the run.
+        data: The images of the run, as for :func:`diagnose`; None opens them at the path stored in the run.
+        helpers: Other models with the same classes, by name or as for :func:`diagnose`. Their predictions are evidence.
+        reference: Labelled images. Those that the model classifies correctly become the controls, instead of the
+            correct images of the run.
+        adapt: Whether to first adapt the verdicts to this model, using errors with known causes that are planted in
+            correct images. The resulting figures are in ``report.record["combiner"]["adapted"]``.
+        workers: Number of worker processes; 1 computes in this process.
+        engine: Where workers run: ``local``, or the name of an engine plug-in.
+        progress: Callback that receives stage and progress twice a second.
+        reading: Keyword arguments of :func:`open_data` for ``data``.
+        settings: Fields of :class:`whywrong.verdicts.config.VerdictConfig`, such as ``depth`` and ``force``.
 
     Returns:
-        The verdicts; ``report.verdicts``, ``report.groups`` and ``report.advice`` are data frames.
+        The verdicts, with the data frames ``report.verdicts``, ``report.groups`` and ``report.advice``.
 
     Raises:
-        InputError: Nearly all images are misclassified, a helper has other classes, or the run does not name its
-            model or data.
-        RunFolderError: The run is of another model.
+        InputError: Nearly all images are misclassified, a helper has other classes, or the run does not name its model
+            or data.
+        RunFolderError: The run belongs to another model.
         Interrupted: The call was interrupted by a signal; the same call resumes it.
 
     Example:
@@ -627,29 +632,30 @@ def repair(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> RepairReport:
-    """Sort the errors of a run into lists of work, and measure fine-tuning on them.
+    """Sort the errors of a run by remedy, and measure whether fine-tuning corrects them.
 
-    Copies of the model are fine-tuned on one half of the images and measured on the other, beside controls; the model
-    is never changed. Lists, weights and tables are written to the folder of the run, and its report is written again.
-    An interrupted call is resumed by the same call.
+    Copies of the model are fine-tuned on one half of the images and compared with controls on the other half; the model
+    itself is never changed. Lists of work, weights and tables are written to the folder of the run, and the report is
+    updated. If the call is interrupted, repeat it to resume.
 
     Args:
-        run: A run or its folder.
-        model: Its model, as for :func:`diagnose`; None loads the model that the run names.
-        data: Its images, as for :func:`diagnose`; None opens those of the run.
-        training: Training images, which keep what the model knows; None takes correct images of the run.
-        workers: 1 works in this process; more are spawned processes.
-        engine: Where the work runs.
-        progress: Called with the stage and its progress, twice a second.
-        reading: As for :func:`open_data`, for ``data``.
-        settings: Of :class:`whywrong.verdicts.repair.config.RepairConfig`: ``train``, ``arms``, ``steps``, ``seed`` ...
+        run: A run, or the path of its folder.
+        model: The model of the run, as for :func:`diagnose`; None loads it by the name stored in the run.
+        data: The images of the run, as for :func:`diagnose`; None opens them at the path stored in the run.
+        training: Training images that prevent forgetting; None uses correctly classified images of the run.
+        workers: Number of worker processes; 1 computes in this process.
+        engine: Where workers run: ``local``, or the name of an engine plug-in.
+        progress: Callback that receives stage and progress twice a second.
+        reading: Keyword arguments of :func:`open_data` for ``data``.
+        settings: Fields of :class:`whywrong.verdicts.repair.config.RepairConfig`, such as ``train`` and ``arms``.
 
     Returns:
-        The lists of work, the arms, and the path of the weights if a safe repair was found.
+        The lists of work, the results of each way of fine-tuning (arm), and the path of the weights if a safe repair
+        was found.
 
     Raises:
         InputError: The run does not name its model or data.
-        RunFolderError: The run is of another model, or somebody changed a file that would be written.
+        RunFolderError: The run belongs to another model, or an output file was edited since it was written.
         Interrupted: The call was interrupted by a signal; the same call resumes it.
 
     Example:

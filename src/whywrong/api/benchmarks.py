@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def check_benchmark(**settings: Any) -> None:
-    """Check the settings of :func:`benchmark_verdicts` without a model.
+    """Check the settings of :func:`benchmark_verdicts` without loading a model.
 
     Raises:
-        InputError: An unknown cause, or a number out of range.
+        InputError: A cause is unknown, or a number is out of range.
     """
     from whywrong.planting.verdicts.plan import VerdictPlan
 
@@ -39,30 +39,30 @@ def benchmark_verdicts(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Measure how often verdicts are right on planted errors of known causes.
+    """Measure how often verdicts are right on planted errors with known causes.
 
-    The errors are diagnosed blind, and the verdicts compared with the truth.
+    The errors are diagnosed without access to their causes, and the verdicts are then compared with the causes.
 
     Args:
         classifier: The classifier or module whose verdicts are measured.
         data: As for :func:`whywrong.diagnose`, or ``planted:test``.
         out: Folder to write: the errors, their run, ``benchmark.json`` and ``benchmark.md``.
-        helpers: Other models over the same classes, whose answers are evidence.
-        surrogate: Another network, on which adversarial steps are made that transfer.
-        adapt: Whether the combiner is also adapted to this model.
-        combiner: File of the combiner to measure; default the one that ships with the package.
+        helpers: Other models with the same classes. Their predictions are evidence.
+        surrogate: Another network, used to create transferable adversarial perturbations.
+        adapt: Whether to measure, in addition, a combiner that is adapted to this model.
+        combiner: File of the combiner, which turns evidence into causes; default the one shipped with the package.
         depth: ``quick`` or ``standard``, as for :func:`whywrong.verdict`.
-        progress: Called with the progress.
-        decode_options: How files are decoded.
-        reading: As for :func:`open_data`.
-        settings: Of :class:`whywrong.planting.verdicts.plan.VerdictPlan`: ``per_cause``, ``reference``, ``seed`` ...
+        progress: Callback that receives the progress.
+        decode_options: How image files are decoded.
+        reading: Keyword arguments of :func:`open_data`.
+        settings: Fields of :class:`whywrong.planting.verdicts.plan.VerdictPlan`, such as ``per_cause`` and ``seed``.
 
     Returns:
-        The figures, as plain values.
+        The results as plain values, ready for JSON.
 
     Raises:
         InputError: A setting is out of range, or a helper has other classes.
-        DataError: Too few images are predicted as labelled, or no combiner is there.
+        DataError: Too few images are classified correctly, or the file of the combiner is missing.
     """
     from whywrong.planting.verdicts.benchmark.running import BenchmarkModels, BenchmarkNames, run_benchmark
     from whywrong.planting.verdicts.plan import VerdictPlan

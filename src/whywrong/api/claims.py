@@ -1,4 +1,4 @@
-"""Test findings of papers on your own models and images, and draw their figures."""
+"""Test the findings of papers on your own models and images, and draw the results."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def reproduce_claim(
     """Test a finding of a paper on your own models and images.
 
     Args:
-        name: Name of the claim, as in ``inverted.1``.
-        models: The classifiers or modules it compares.
+        name: Name of the claim, such as ``inverted.1``.
+        models: The classifiers or modules that the claim compares.
         data: As for :func:`whywrong.diagnose`.
-        settings: Settings of the claim, as in ``{"limit": 500}``.
-        judges: Further classifiers that evaluate the changes, for claims that take them.
-        progress: Called with the progress (stage, done, total) of a long claim.
-        decode_options: How files are decoded.
-        reading: As for :func:`open_data`.
+        settings: Settings of the claim, such as ``{"limit": 500}``.
+        judges: Evaluator models for claims that test whether other models agree with a change.
+        progress: Callback that receives the progress (stage, done, total) of a long claim.
+        decode_options: How image files are decoded.
+        reading: Keyword arguments of :func:`open_data`.
 
     Raises:
-        InputError: No such claim, a wrong number of models, judges that it does not take, or an invalid setting.
+        InputError: The claim is unknown, needs another number of models, takes no judges, or a setting is invalid.
 
     Example:
         >>> import torch, whywrong as ww
@@ -66,7 +66,7 @@ def reproduce_claims(
     decode_options: DecodeOptions | None = None,
     **reading: Any,
 ) -> Iterator[ClaimResult | SkippedClaim]:
-    """Test all claims of a family, with common measurements made once.
+    """Test all claims of a family, and make the measurements that they share once.
 
     Args:
         family: Name of the family, as in ``inverted``.
@@ -115,7 +115,7 @@ def _open_all(
 
 
 def draw_claim(result: ClaimResult, path: str | Path) -> Path:
-    """Draw the result of a claim to a file whose suffix sets the format.
+    """Draw the result of a claim to an image file, in the format of its suffix.
 
     Raises:
         InputError: matplotlib does not support the format, or another file exists there.
@@ -130,7 +130,7 @@ def draw_claim(result: ClaimResult, path: str | Path) -> Path:
 
 
 def check_figure(path: str | Path) -> None:
-    """Check that a figure can be written, before anything is computed for it.
+    """Check, before a long computation, that its figure can be written.
 
     Raises:
         InputError: matplotlib does not support the format, or another file exists there.

@@ -1,4 +1,4 @@
-"""Run the analysis of robustness into a folder, and return what was written."""
+"""Run the robustness analysis and write its results to a folder."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ REMEDY = "`whywrong robustness MODEL... DATA --out DIR`"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RobustnessReport:
-    """A comparison of robustness and the files it wrote.
+    """Results of a robustness comparison and the files written.
 
     Attributes:
         folder: Output folder.
-        record: What was compared, in plain values, as stored in ``robustness/record.json``.
-        rows: Rows of the view ``robustness``, one per row and model.
+        record: Models, data and settings of the comparison as plain values, as stored in ``robustness/record.json``.
+        rows: Rows of the view ``robustness``, one per perturbation and model.
         tests: Rows of the view ``robustness_tests``.
     """
 
@@ -39,7 +39,7 @@ class RobustnessReport:
 
     @property
     def page(self) -> Path:
-        """The page with the comparison."""
+        """Path of the HTML page with the comparison."""
         return self.folder / PAGE
 
 
@@ -53,20 +53,20 @@ def robustness_report(
     options: AnalysisOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> RobustnessReport:
-    """Compare models and write everything but the page.
+    """Compare models and write all results except the page.
 
     Args:
-        models: At least one, of the same classes and input size.
-        names: Name of each model.
+        models: At least one model; all must have the same classes and input size.
+        names: Names of the models.
         source: Labelled images.
         folder: Output folder.
-        settings: Of :class:`RobustnessConfig`.
-        options: Workers, engine, and how files are decoded.
-        progress: Called with the progress.
+        settings: Fields of :class:`RobustnessConfig`.
+        options: Workers, engine, and how image files are decoded.
+        progress: Callback that receives the progress.
 
     Raises:
         InputError, DataError: As :func:`whywrong.explain.robustness.analysis.robustness`.
-        RunFolderError: ``folder`` is a run of another model, holds something else, or lies in the data.
+        RunFolderError: ``folder`` holds a run of another model or other files, or is inside the data.
     """
     analysis = find_analysis("robustness")
     config = make_config(RobustnessConfig, settings or {}, analysis.name)

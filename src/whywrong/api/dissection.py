@@ -1,4 +1,4 @@
-"""Run a network dissection into a folder, and return what was written."""
+"""Run a network dissection and write its results to a folder."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PAGE = "dissection.html"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DissectionReport:
-    """A network dissection and the files it wrote.
+    """Results of a network dissection and the files written.
 
     Attributes:
         folder: Output folder.
         tables: Arrow tables ``dissection`` (one row per unit), ``unit_effects`` (one row per confusion and unit) and
             ``unit_examples``.
-        record: Layer, concepts, counts and the effect of silencing the suspects.
+        record: Layer, concepts, counts, and the effect of silencing the units that promote errors.
     """
 
     folder: Path
@@ -39,7 +39,7 @@ class DissectionReport:
 
     @property
     def page(self) -> Path:
-        """The page of the units."""
+        """Path of the HTML page with the units."""
         return self.folder / PAGE
 
 
@@ -52,19 +52,19 @@ def dissection_report(
     options: AnalysisOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> DissectionReport:
-    """Dissect a layer and write everything but the page.
+    """Dissect a layer and write all results except the page.
 
     Args:
         classifier: The model.
-        source: Its images.
+        source: Labelled images.
         folder: Output folder.
-        settings: Of :class:`DissectionConfig`.
-        options: Workers, engine, and how files are decoded.
-        progress: Called with the progress.
+        settings: Fields of :class:`DissectionConfig`.
+        options: Workers, engine, and how image files are decoded.
+        progress: Callback that receives the progress.
 
     Raises:
         InputError, AccessError, ModelError, DataError: As :func:`whywrong.explain.dissection.analysis.dissection`.
-        RunFolderError: ``folder`` is a run of another model, holds something else, or lies in the data.
+        RunFolderError: ``folder`` holds a run of another model or other files, or is inside the data.
     """
     analysis = find_analysis("dissection")
     config = make_config(DissectionConfig, settings or {}, analysis.name)

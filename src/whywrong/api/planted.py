@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def check_planting(**settings: Any) -> None:
-    """Check the settings of :func:`plant` without a model.
+    """Check the settings of :func:`plant` without loading a model.
 
     Raises:
-        InputError: An unknown cause or kind, or a number out of range.
+        InputError: A cause or kind is unknown, or a number is out of range.
     """
     from whywrong.planting.perturbations import PlantConfig
 
@@ -35,23 +35,23 @@ def plant(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Tally:
-    """Write mistakes of known causes to a folder, each with its unchanged image.
+    """Plant mistakes with known causes and write them to a folder, with the unchanged images.
 
     Args:
-        classifier: The classifier or module that should make the mistakes.
+        classifier: The classifier or module that is made to misclassify images.
         data: As for :func:`whywrong.diagnose`, or ``planted:test``.
-        out: Folder to write; must be empty or missing.
-        progress: Called after every step with the cause and the number of its planted mistakes.
-        decode_options: How files are decoded.
-        reading: As for :func:`open_data`.
-        settings: Of :class:`whywrong.planting.perturbations.PlantConfig`: ``causes``, ``kinds``, ``per_cause`` ...
+        out: Output folder, empty or missing.
+        progress: Callback that receives, after every step, the cause and the number of mistakes planted with it.
+        decode_options: How image files are decoded.
+        reading: Keyword arguments of :func:`open_data`.
+        settings: Fields of :class:`whywrong.planting.perturbations.PlantConfig`, such as ``causes`` and ``per_cause``.
 
     Returns:
-        How many were planted and tried, by cause.
+        Numbers of images tried and of mistakes planted, per cause.
 
     Raises:
-        InputError: An unknown cause or kind, a strength out of range, or a folder that is not empty.
-        DataError: Too few images are predicted as labelled.
+        InputError: A cause or kind is unknown, a strength is out of range, or the folder is not empty.
+        DataError: Too few images are classified correctly.
 
     Example:
         >>> import torch, whywrong as ww

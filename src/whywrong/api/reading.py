@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def load_classifier(model: Any, **options: Any) -> Classifier:
     """Load a classifier with :func:`whywrong.models.loading.zoo.load_classifier`.
 
-    It is imported only when called.
+    The loader is imported only when this function is called.
     """
     from whywrong.models.loading.zoo import load_classifier as load
 
@@ -25,14 +25,15 @@ def open_data(data: Any, **reading: Any) -> Source:
     """Open the data at a path, or a data set in memory.
 
     Args:
-        data: Folder, manifest, ``.npz`` file; torch ``Dataset`` or ``DataLoader``, Hugging Face ``Dataset``, (x, y)
+        data: Folder, manifest or ``.npz`` file; torch ``Dataset`` or ``DataLoader``, Hugging Face ``Dataset`` or (x, y)
             arrays; or a source, which is returned unchanged.
-        reading: ``label_by``, ``split``, ``image_column``, ``label_column``; for a path also ``manifest``, ``boxes``,
-            ``follow_links``; for a data set in memory also ``mean`` and ``std``, the normalisation of its images.
+        reading: ``label_by``, ``split``, ``image_column`` and ``label_column``. A path also takes ``manifest``,
+            ``boxes`` and ``follow_links``. A data set in memory also takes ``mean`` and ``std``, the normalisation of
+            its images.
 
     Raises:
         DataError: The data is missing, empty or cannot be read.
-        InputError: The data is none of these, or an option does not apply to it.
+        InputError: The type of ``data`` is not supported, or an option does not apply to it.
     """
     from whywrong.data.objects.opening import open_any
 
@@ -42,7 +43,7 @@ def open_data(data: Any, **reading: Any) -> Source:
 def open_model(model: Any) -> Classifier:
     """Open a model with :func:`whywrong.doors.pairs.open_model`.
 
-    It is imported only when called.
+    The function is imported only when this one is called.
     """
     from whywrong.doors.pairs import open_model as open_one
 
@@ -50,9 +51,9 @@ def open_model(model: Any) -> Classifier:
 
 
 def open_pair(model: Any, data: Any, **reading: Any) -> tuple[Classifier, Source]:
-    """Open model and data with :func:`whywrong.doors.pairs.open_pair`.
+    """Open a model and its data with :func:`whywrong.doors.pairs.open_pair`.
 
-    It is imported only when called.
+    The function is imported only when this one is called.
     """
     from whywrong.doors.pairs import open_pair as open_both
 
@@ -63,7 +64,7 @@ def open_run(path: str | Path) -> RunFolder:
     """Open an existing run, finished or not.
 
     Raises:
-        RunFolderError: There is no run, or it is damaged.
+        RunFolderError: The folder holds no run, or a damaged one.
 
     Example:
         >>> import torch, whywrong as ww

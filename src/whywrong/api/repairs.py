@@ -1,4 +1,4 @@
-"""Run the repair of a finished run, and return what was written."""
+"""Run the analysis ``repair`` on a finished run and write its results."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ REMEDY = "`whywrong repair RUN`"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RepairReport:
-    """Lists of work and measured repairs, and where they are stored.
+    """Results of a repair and the files written.
 
     Attributes:
-        folder: Folder of the lists, the weights and the card.
-        tables: Arrow tables ``repair`` (one row an arm), ``repair_classes`` and ``work`` (one row an error).
+        folder: Folder of the lists of work, the weights and the model card.
+        tables: Arrow tables ``repair`` (one row per arm), ``repair_classes``, and ``work`` (one row per error).
         record: Counts and remarks.
     """
 
@@ -43,14 +43,14 @@ class RepairReport:
 
     @property
     def weights(self) -> Path | None:
-        """Weights of the best safe arm; None if there is none."""
+        """Path of the weights of the best safe arm; None if no arm is safe."""
         return self.folder / WEIGHTS if self.record["chosen"] else None
 
     def repaired(self, classifier: Classifier) -> Classifier:
         """Return a copy of the model with the repaired weights.
 
         Raises:
-            InputError: No safe repair was found, or the weights are of another model.
+            InputError: No safe repair was found, or the weights belong to another model.
         """
         from safetensors.torch import load_file
 
@@ -80,16 +80,16 @@ def repair_run(
     """Run the analysis ``repair`` on a run.
 
     Args:
-        run: The run.
-        classifier: Its model.
-        source: Its images.
-        train: Training images, which keep what the model knows; None takes correct images of the run.
-        settings: Of :class:`whywrong.verdicts.repair.config.RepairConfig`.
-        options: Workers and engine, and how files are decoded; decoding defaults to that of the run.
-        progress: Called with the progress.
+        run: A finished run.
+        classifier: The model of the run.
+        source: The images of the run.
+        train: Training images that prevent forgetting; None uses correctly classified images of the run.
+        settings: Fields of :class:`whywrong.verdicts.repair.config.RepairConfig`.
+        options: Workers, engine, and how image files are decoded; decoding defaults to that of the run.
+        progress: Callback that receives the progress.
 
     Raises:
-        RunFolderError: The run is of another model, or somebody changed a list of work.
+        RunFolderError: The run belongs to another model, or a list of work was edited since it was written.
     """
     analysis = find_analysis("repair")
     config = make_config(RepairConfig, settings or {}, analysis.name)

@@ -1,4 +1,4 @@
-"""Read the labels, run the analysis of spurious features into a folder, and return what was written."""
+"""Search for spurious features, evaluate the user's labels, and write the results to a folder."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ REMEDY = "`whywrong spurious MODEL DATA --out DIR`"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpuriousReport:
-    """A search for spurious features and the files it wrote.
+    """Results of a search for spurious features and the files written.
 
     Attributes:
         search: The findings.
         folder: Output folder.
-        labels: A user's labels; None if there are none yet.
-        repairs: SpuFix with the components labelled spurious, before and after, on held-out images: first from the
-            requested start, then from the other one; last the refitted head, if requested. Empty without such labels.
-        record: The same in plain values, as stored in ``spurious/search.json``.
-        changes: The counterfactual route over classes; None if not requested.
-        head: The refitted last layer; None if not requested, or if nothing is labelled spurious.
+        labels: The user's labels; None if not given.
+        repairs: Accuracy on held-out images before and after SpuFix removes the components labelled spurious, first
+            with
+            the requested starting point, then with the other one. The refitted head follows if requested. Empty without
+            components labelled spurious.
+        record: The same results as plain values, as stored in ``spurious/search.json``.
+        changes: Results of the search with counterfactuals between classes; None if not requested.
+        head: The refitted last layer; None if not requested, or if no component is labelled spurious.
     """
 
     search: Search
@@ -54,7 +56,7 @@ class SpuriousReport:
 
     @property
     def page(self) -> Path:
-        """The page on which to review and label the findings."""
+        """Path of the HTML page on which to review and label the findings."""
         return self.folder / PAGE
 
     def repaired(self, classifier: Classifier) -> Classifier:
@@ -88,23 +90,23 @@ def spurious_report(
     options: AnalysisOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> SpuriousReport:
-    """Search, evaluate on held-out images, draw, and write everything but the page.
+    """Search for spurious features and write all results except the page.
 
-    If labels are given, the repair is evaluated too.
+    The findings are evaluated on held-out images. If labels are given, the repair is evaluated too.
 
     Args:
         classifier: The model.
         source: Labelled images.
         reference: Training images, or None.
         folder: Output folder.
-        labels: File of labels, or None.
-        settings: Of :class:`SpuriousConfig`.
-        options: Workers, engine, and how files are decoded.
-        progress: Called with the progress.
+        labels: File of the user's labels, or None.
+        settings: Fields of :class:`SpuriousConfig`.
+        options: Workers, engine, and how image files are decoded.
+        progress: Callback that receives the progress.
 
     Raises:
         InputError, ModelError, DataError: As :func:`whywrong.explain.spurious.analysis.spurious`.
-        RunFolderError: ``folder`` is a run of another model, holds something else, or lies in the data.
+        RunFolderError: ``folder`` holds a run of another model or other files, or is inside the data.
     """
     analysis = find_analysis("spurious")
     config = make_config(SpuriousConfig, settings or {}, analysis.name)
@@ -132,7 +134,7 @@ def spurious_report(
 def read_labels(path: Path, classes: ClassList, components: Mapping[int, int], basis: str | None = None) -> Labels:
     """Read a file of labels.
 
-    Its format is that of :func:`whywrong.explain.spurious.labels.parse_labels`.
+    :func:`whywrong.explain.spurious.labels.parse_labels` describes the format.
 
     Raises:
         InputError: The file cannot be read, or a row is invalid.

@@ -1,4 +1,4 @@
-"""Distil a surrogate from the answers of a model to the images of a source, and write it."""
+"""Train a surrogate on a model's answers to images, and write it to a file."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SUFFIX = ".safetensors"
 
 
 def check_distilling(out: Path, settings: Mapping[str, Any]) -> DistilConfig:
-    """Check the settings and the file before the model loads.
+    """Check the settings and the output file before the model is loaded.
 
     Raises:
-        InputError: A setting is wrong, or the file exists or has another suffix.
+        InputError: A setting is invalid, or the file exists or does not end in ``.safetensors``.
     """
     from whywrong.attacks.surrogates.train import DistilConfig
 
@@ -51,16 +51,16 @@ def distil_surrogate(
     options: DecodeOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Surrogate, int]:
-    """Ask a model about images, train a surrogate on the answers, and write it.
+    """Query a model with images, train a surrogate on its answers, and write the surrogate.
 
     Args:
         classifier: The black box.
-        source: Images; their labels are not read.
-        out: File to write.
-        images: Images asked about, at most, spread over the source; one query each.
-        settings: Of :class:`whywrong.attacks.surrogates.train.DistilConfig`.
-        options: How files are decoded.
-        progress: Called with the stages ``read`` and ``train``.
+        source: Images, whose labels are ignored.
+        out: Path of the ``.safetensors`` file to write.
+        images: Maximum number of images to query, spread over the source; each costs one query.
+        settings: Fields of :class:`whywrong.attacks.surrogates.train.DistilConfig`.
+        options: How image files are decoded.
+        progress: Callback that receives the progress of the stages ``read`` and ``train``.
 
     Returns:
         The surrogate, and the number of images that could not be read.

@@ -1,4 +1,4 @@
-"""Train networks of the package on labelled images."""
+"""Train capsule networks, convolutional networks and transformers on labelled images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_training(family: str, **settings: Any) -> None:
     """Check the settings of :func:`train` without images.
 
     Raises:
-        InputError: An unknown family or setting, or a value out of range.
+        InputError: The family or a setting is unknown, or a value is out of range.
     """
     _split(family, (3, 64, 64), 2, settings)
 
@@ -37,30 +37,30 @@ def train(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Trained:
-    """Train a network and write it to a folder.
+    """Train a network and write it to a folder, or resume an interrupted training.
 
-    ``trained:FOLDER`` then names it as a model. The same call resumes a training that was killed.
+    The trained network can then be loaded as the model ``trained:FOLDER``.
 
     Args:
-        family: ``capsnet``, ``affcapsnet``, ``gracapsnet``, ``emcapsnet``, ``convnet`` or ``vit``.
+        family: Architecture: ``capsnet``, ``affcapsnet``, ``gracapsnet``, ``emcapsnet``, ``convnet`` or ``vit``.
         data: Labelled images, as for :func:`whywrong.diagnose`, or ``planted:NAME``.
-        out: Output folder. If it already holds this training, that is resumed.
-        input_size: (C, H, W) to which images are stretched; None if all have one size.
-        images: Most images, spread over the data.
-        device: Default the first GPU, otherwise the CPU.
-        progress: Called after every step.
-        decode_options: How files are decoded.
-        reading: As for :func:`open_data`.
-        settings: Of :class:`whywrong.models.architectures.architecture.Architecture` and
+        out: Output folder. If it already holds this training, the training is resumed.
+        input_size: (C, H, W) to which images are stretched; None if all images have the same size.
+        images: Maximum number of images, spread over the data; None uses all.
+        device: Device to train on; default the first GPU, otherwise the CPU.
+        progress: Callback that receives the progress after every step.
+        decode_options: How image files are decoded.
+        reading: Keyword arguments of :func:`open_data`.
+        settings: Fields of :class:`whywrong.models.architectures.architecture.Architecture` and
             :class:`whywrong.runs.training.config.TrainConfig`.
 
     Returns:
-        The folder, the card and the accuracy on held-out images.
+        The folder, the model card and the accuracy on held-out images.
 
     Raises:
-        InputError: An unknown family or setting, a value out of range, or images of different sizes.
-        DataError: Fewer than two classes have an image.
-        RunFolderError: The folder holds something else.
+        InputError: The family or a setting is unknown, a value is out of range, or the images differ in size.
+        DataError: Fewer than two classes have images.
+        RunFolderError: The folder holds other files.
         ModelError: Training diverged.
     """
     from whywrong.models.devices import choose_device

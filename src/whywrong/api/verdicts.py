@@ -1,4 +1,4 @@
-"""Give verdicts on the errors of a finished run, and return what was written."""
+"""Find the causes of the errors of a finished run and write the verdicts."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ REMEDY = "`whywrong verdict RUN`"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VerdictReport:
-    """Verdicts on the errors of a run, and where they are stored.
+    """Verdicts on the errors of a run and the files written.
 
     Attributes:
         folder: Folder of the run.
         tables: Arrow tables ``verdicts``, ``signs``, ``interventions``, ``groups`` and ``advice``.
-        record: Counts, reference, combiner, costs, what was lacking, and remarks.
+        record: Counts, controls, combiner, costs, missing evidence, and remarks.
     """
 
     folder: Path
@@ -46,28 +46,28 @@ class VerdictReport:
 
     @property
     def verdicts(self) -> pd.DataFrame:
-        """One row for each error."""
+        """Verdicts, one row per error."""
         return self._frame("verdicts")
 
     @property
     def groups(self) -> pd.DataFrame:
-        """One row for each group of errors."""
+        """Groups of errors, one row per group."""
         return self._frame("groups")
 
     @property
     def advice(self) -> pd.DataFrame:
-        """One row for each action and arm of a group."""
+        """Recommended actions, one row per action and arm of a group."""
         return self._frame("advice")
 
     def judge(self, rule: str, *, strict: bool = False) -> Judgement:
-        """Judge a rule such as ``spurious>5%``.
+        """Evaluate a rule on the verdicts, such as ``spurious>5%``.
 
         Args:
             rule: ``cause[:tested] op number[%]``.
-            strict: Whether a result whose 95 % interval holds the bound is undecided.
+            strict: Whether the rule is undecided if the 95 % interval contains the bound.
 
         Raises:
-            InputError: The rule cannot be read.
+            InputError: The rule cannot be parsed.
         """
         return judge(parse_rule(rule), self.tables["verdicts"].select(["cause", "tested"]).to_pylist(), strict=strict)
 
@@ -95,19 +95,19 @@ def give_verdicts(
     """Run the analysis ``verdict`` on a run.
 
     Args:
-        run: The run.
-        classifier: Its model.
-        source: Its images.
-        helpers: Other models over the same classes.
-        reference: Correct images to compare with, instead of those of the run.
-        settings: Of :class:`whywrong.verdicts.config.VerdictConfig`.
-        combiner: Combines the evidence; None takes the one that ships with the package.
-        options: Workers, engine, and how files are decoded; decoding defaults to that of the run.
-        progress: Called with the progress.
+        run: A finished run.
+        classifier: The model of the run.
+        source: The images of the run.
+        helpers: Other models with the same classes. Their predictions are evidence.
+        reference: Labelled images whose correctly classified ones become the controls; None takes those of the run.
+        settings: Fields of :class:`whywrong.verdicts.config.VerdictConfig`.
+        combiner: Turns the evidence into causes; None uses the combiner shipped with the package.
+        options: Workers, engine, and how image files are decoded; decoding defaults to that of the run.
+        progress: Callback that receives the progress.
 
     Raises:
         InputError, DataError: As :func:`whywrong.verdicts.analysis.verdict`.
-        RunFolderError: The run is of another model.
+        RunFolderError: The run belongs to another model.
     """
     analysis = find_analysis("verdict")
     config = make_config(VerdictConfig, settings or {}, analysis.name)
@@ -135,17 +135,17 @@ def adapted_combiner(
     decode: DecodeOptions,
     progress: Callable[[Progress], None] | None = None,
 ) -> Combiner:
-    """Adapt the shipped combiner to a model and its images with planted errors.
+    """Adapt the shipped combiner to a model, using errors planted in its images.
 
     Args:
         classifier: The model.
-        source: Its labelled images, in which errors are planted.
-        helpers: Other models, whose answers are evidence.
-        decode: How files are decoded.
-        progress: Called after every step.
+        source: Labelled images in which errors are planted.
+        helpers: Other models with the same classes. Their predictions are evidence.
+        decode: How image files are decoded.
+        progress: Callback that receives the progress after every step.
 
     Raises:
-        DataError: Too few errors can be planted, or no combiner is there.
+        DataError: Too few errors can be planted, or the file of the combiner is missing.
     """
     from whywrong.planting.verdicts.adapting import adapt_to_images
 
@@ -157,14 +157,14 @@ def adapted_combiner(
 
 
 def model_of(run: RunFolder, load: Callable[[str], Classifier]) -> Classifier:
-    """Load the model of a run by the name that the run recorded.
+    """Load the model of a run by the name stored in the run.
 
     Args:
         run: The run.
-        load: Loads a model by its name.
+        load: Function that loads a model by name.
 
     Raises:
-        InputError: The run recorded no name, or the name loads another model, as its options are not recorded.
+        InputError: The run stores no name, or the name loads another model because the model options are not stored.
     """
     name = run.meta["model"].get("source")
     if not name:
@@ -179,11 +179,11 @@ def model_of(run: RunFolder, load: Callable[[str], Classifier]) -> Classifier:
 
 
 def data_of(run: RunFolder) -> Source:
-    """Open the images of a run by what it recorded.
+    """Open the images of a run at the path stored in the run.
 
     Raises:
-        InputError: They were given in memory.
-        DataError: They are no longer there.
+        InputError: The images were given in memory.
+        DataError: The images no longer exist.
     """
     spec = SourceSpec(**run.meta["data"]["source"])
     if spec.kind == "object":
@@ -192,5 +192,5 @@ def data_of(run: RunFolder) -> Source:
 
 
 def decoding_of(run: RunFolder) -> DecodeOptions:
-    """Return how the files of a run are decoded."""
+    """Return the options with which the image files of a run are decoded."""
     return make_config(DecodeOptions, run.meta["decoding"], "decoding")
