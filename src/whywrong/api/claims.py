@@ -75,7 +75,7 @@ def reproduce_claims(
         settings: Each is passed to the claims that have it.
         judges: Further classifiers, for the claims that take them.
         progress: As for :func:`reproduce_claim`.
-        decode_options: How files are decoded.
+        decode_options: How image files are decoded.
         reading: As for :func:`open_data`.
 
     Yields:

@@ -65,7 +65,7 @@ def robustness_report(
         progress: Callback that receives the progress.
 
     Raises:
-        InputError, DataError: As :func:`whywrong.explain.robustness.analysis.robustness`.
+        InputError, DataError: For the same reasons as in :func:`whywrong.explain.robustness.analysis.robustness`.
         RunFolderError: ``folder`` holds a run of another model or other files, or is inside the data.
     """
     analysis = find_analysis("robustness")

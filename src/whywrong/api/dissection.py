@@ -63,7 +63,8 @@ def dissection_report(
         progress: Callback that receives the progress.
 
     Raises:
-        InputError, AccessError, ModelError, DataError: As :func:`whywrong.explain.dissection.analysis.dissection`.
+        InputError, AccessError, ModelError, DataError: For the same reasons as in
+            :func:`whywrong.explain.dissection.analysis.dissection`.
         RunFolderError: ``folder`` holds a run of another model or other files, or is inside the data.
     """
     analysis = find_analysis("dissection")

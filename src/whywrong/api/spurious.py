@@ -105,7 +105,8 @@ def spurious_report(
         progress: Callback that receives the progress.
 
     Raises:
-        InputError, ModelError, DataError: As :func:`whywrong.explain.spurious.analysis.spurious`.
+        InputError, ModelError, DataError: For the same reasons as in
+            :func:`whywrong.explain.spurious.analysis.spurious`.
         RunFolderError: ``folder`` holds a run of another model or other files, or is inside the data.
     """
     analysis = find_analysis("spurious")

@@ -106,7 +106,7 @@ def give_verdicts(
         progress: Callback that receives the progress.
 
     Raises:
-        InputError, DataError: As :func:`whywrong.verdicts.analysis.verdict`.
+        InputError, DataError: For the same reasons as in :func:`whywrong.verdicts.analysis.verdict`.
         RunFolderError: The run belongs to another model.
     """
     analysis = find_analysis("verdict")

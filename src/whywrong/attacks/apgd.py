@@ -26,7 +26,7 @@ _MOMENTUM = 0.75  # alpha of the paper: weight of the new step against the previ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class APGDConfig:
-    """Settings of :func:`apgd`, checked when built.
+    """Settings of :func:`apgd`, validated on construction.
 
     Attributes:
         norm: Norm of the ball, ``linf`` or ``l2``.
@@ -36,7 +36,7 @@ class APGDConfig:
         rho: Share of the steps between two checkpoints that must increase the loss to keep the step size, in (0, 1).
         restarts: Random starts per image; at least 1.
         stop_early: Stop an image once it is fooled; otherwise continue to the highest loss.
-        seed: Seed of the starts if no keys are given.
+        seed: Seed of the starts, used if no keys are given.
     """
 
     norm: BallNorm = "linf"
@@ -78,12 +78,12 @@ def apgd(
     """Search a ball for a change that is misclassified or reaches its target.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
+        classifier: Maps images (B, C, H, W) in [0, 1] to logits (B, K); must grant gradients.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64, in 0..K-1.
         targets: Target classes, (B,), int64; None for any class but ``y``.
-        keys: Seed of each image's starts, (B,), int64; default (config.seed, row).
-        config: Settings; default :class:`APGDConfig`.
+        keys: Seed of each image's starts, (B,), int64; default derived from ``config.seed`` and the row index.
+        config: Settings; None uses the defaults of :class:`APGDConfig`.
 
     Returns:
         Changed images, whether they fool, and the passes: one forward for the original image, a forward and a backward
@@ -117,7 +117,7 @@ class _Climb:
     """State of the images of one start; every field has one entry per image.
 
     Attributes:
-        rows: (n,), rows of the batch.
+        rows: (n,), int64, indices of the images in the batch.
         pixels: (n, C, H, W), x^(k).
         before: (n, C, H, W), x^(k-1).
         grad: (n, C, H, W), gradient at ``pixels``.

@@ -24,14 +24,14 @@ _LAST_STEP = 0.01  # final step size; it falls from 1 along a half cosine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DDNConfig:
-    """Settings of :func:`ddn`, checked when built.
+    """Settings of :func:`ddn`, validated on construction.
 
     Attributes:
         steps: Steps; at least 1.
         gamma: Share by which the norm shrinks after a step that fools and grows after one that does not, in (0, 1).
         init_norm: l2 norm of the first change, [0, 1] units.
         levels: Grey levels, 2 to 65536, to which every iterate is rounded, 256 in the paper; None for no rounding.
-        seed: Seed of the directions of images without a gradient, if no keys are given.
+        seed: Seed of the directions of images without a gradient, used if no keys are given.
     """
 
     steps: int = 100
@@ -71,12 +71,13 @@ def ddn(
     """Find the smallest l2 change that is misclassified or reaches its target.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
+        classifier: Maps images (B, C, H, W) in [0, 1] to logits (B, K); must grant gradients.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64, in 0..K-1.
         targets: Target classes, (B,), int64; None for any class but ``y``.
-        keys: Seed of each image's noise, (B,), int64; default (config.seed, row). Used only if a gradient is zero.
-        config: Settings; default :class:`DDNConfig`.
+        keys: Seed of each image's noise, (B,), int64; default derived from ``config.seed`` and the row index. Used only
+            if a gradient is zero.
+        config: Settings; None uses the defaults of :class:`DDNConfig`.
 
     Returns:
         Changed images, whether they fool, and the passes: ``steps + 2`` forwards and ``steps`` backwards.

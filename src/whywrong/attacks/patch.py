@@ -27,7 +27,7 @@ _STEP_DRAWS = 2  # random draws of a step: shift and brightness
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchConfig:
-    """Settings of :func:`patch`, checked when built.
+    """Settings of :func:`patch`, validated on construction.
 
     Attributes:
         area: Share of the image's area that the square covers, in (0, 1]; its side is rounded to whole pixels.
@@ -43,7 +43,7 @@ class PatchConfig:
         restarts: Starts, each with new pixels and, if drawn, a new place; at least 1.
         stop_early: Stop an image once it is fooled; a universal patch once it fools all. With jitter or brightness,
             images are tested only after each start.
-        seed: Seed of places, pixels and jitter if no keys are given.
+        seed: Seed of places, pixels and jitter, used if no keys are given.
     """
 
     area: float = 0.05
@@ -118,13 +118,13 @@ def patch(
     """Paint a square with which an image is misclassified or reaches its target.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
+        classifier: Maps images (B, C, H, W) in [0, 1] to logits (B, K); must grant gradients.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64, in 0..K-1.
         targets: Target classes, (B,), int64; None for any class but ``y``.
-        keys: Seed of each image's place, pixels and jitter, (B,), int64; default (config.seed, row). The first pixels
-            of a universal patch come from the first attacked image.
-        config: Settings; default :class:`PatchConfig`.
+        keys: Seed of each image's place, pixels and jitter, (B,), int64; default derived from ``config.seed`` and the
+            row index. The first pixels of a universal patch come from the first attacked image.
+        config: Settings; None uses the defaults of :class:`PatchConfig`.
 
     Returns:
         Changed images with the mask of the patch, whether they fool, and the passes: one forward for the original
@@ -171,7 +171,7 @@ class _Score:
         """Keep better patches.
 
         Args:
-            rows: (n,), rows of the batch.
+            rows: (n,), int64, indices of the images in the batch.
             group: (n,), group of each, 0..G-1.
             place: (n, 2).
             pixels: (n, C, H, W), the images with their patches.

@@ -20,7 +20,7 @@ from whywrong.models.classifier import Classifier
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PGDConfig:
-    """Settings of :func:`pgd`, checked when built.
+    """Settings of :func:`pgd`, validated on construction.
 
     Attributes:
         norm: Norm of the ball, ``linf`` or ``l2``.
@@ -31,7 +31,7 @@ class PGDConfig:
         random_start: Start at a random point of the ball instead of at the image.
         restarts: Starts per image; more than 1 needs ``random_start``.
         stop_early: Stop an image once it is fooled; otherwise continue to the highest loss.
-        seed: Seed of the starts if no keys are given.
+        seed: Seed of the starts, used if no keys are given.
     """
 
     norm: BallNorm = "linf"
@@ -76,12 +76,12 @@ def pgd(
     """Search a ball for a change that is misclassified or reaches its target.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
+        classifier: Maps images (B, C, H, W) in [0, 1] to logits (B, K); must grant gradients.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64, in 0..K-1.
         targets: Target classes, (B,), int64; None for any class but ``y``.
-        keys: Seed of each image's starts, (B,), int64; default (config.seed, row).
-        config: Settings; default :class:`PGDConfig`.
+        keys: Seed of each image's starts, (B,), int64; default derived from ``config.seed`` and the row index.
+        config: Settings; None uses the defaults of :class:`PGDConfig`.
 
     Returns:
         Changed images, whether they fool, and the passes: one forward for the original image, a forward and a backward

@@ -59,9 +59,9 @@ class AttackState(MethodCall):
     """A :class:`MethodCall` of an attack, with its goal and the best change of each row so far.
 
     Args:
-        classifier, x, y: As for every method.
+        classifier, x, y: The classifier, the images and their classes, as for every method.
         targets: (B,), int64, target classes; None for any class but ``y``.
-        keys: (B,), int64; None is (seed, row).
+        keys: (B,), int64; None derives them from ``seed`` and the row index.
         seed: Seed of the keys.
         loss: Loss that :meth:`ascend` differentiates and :meth:`loss` computes.
         access: The least access that the attack needs; scores are enough for one that only calls :meth:`test`.

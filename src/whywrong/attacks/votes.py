@@ -35,7 +35,7 @@ VIEWS: dict[str, tuple[bool, bool]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoteAttackConfig:
-    """Settings of :func:`vote_attack`, checked when built.
+    """Settings of :func:`vote_attack`, validated on construction.
 
     Attributes:
         view: What is attacked: ``votes``, the mean of all votes (the vote attack); ``uniform``, their sum without
@@ -45,10 +45,10 @@ class VoteAttackConfig:
         eps: Radius of the ball in [0, 1] units.
         steps: Steps of projected gradient ascent; at least 1.
         step_size: Length of a step in ``norm``; None is 2.5 * eps / steps.
-        loss: Loss to maximise: ``ce`` (the published one: minus the logarithm of the share of the class), ``margin``
-            or ``dlr``.
+        loss: Loss to maximise: ``ce`` (the published one: minus the logarithm of the share of the class), ``margin`` or
+            ``dlr``.
         random_start: Start at a random point of the ball.
-        seed: Seed of the starts if no keys are given.
+        seed: Seed of the starts, used if no keys are given.
     """
 
     view: VoteView = "votes"
@@ -93,8 +93,8 @@ def vote_attack(
         classifier: A capsule network that makes votes for each class; grants internals.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64.
-        keys: Seed of each image's start, (B,), int64; default (config.seed, row).
-        config: Settings; default :class:`VoteAttackConfig`.
+        keys: Seed of each image's start, (B,), int64; default derived from ``config.seed`` and the row index.
+        config: Settings; None uses the defaults of :class:`VoteAttackConfig`.
 
     Returns:
         Changed images, whether they fool the network as it is, and the passes: one forward for the original image, a

@@ -75,7 +75,7 @@ def read_class_lines(text: str, where: str) -> ClassList:
 
 
 def is_placeholder(classes: ClassList) -> bool:
-    """Check if all names are placeholders of a library, as ``LABEL_0``."""
+    """Check if all names are placeholders of a library, such as ``LABEL_0``."""
     return all(_PLACEHOLDER.fullmatch(name) for name in classes.names)
 
 

@@ -136,12 +136,12 @@ class Loader:
 
     Attributes:
         name: Name of the loader.
-        form: Form of the names of its models, as ``timm:NAME``; for help and messages.
+        form: Form of the names of its models, such as ``timm:NAME``; for help and messages.
         function: ``module:attribute`` of ``load(request: ModelRequest) -> Loaded``, see
             :mod:`whywrong.models.loading.loaded`.
-        schemes: Prefixes before the colon of such a name, as ``timm``.
-        suffixes: Suffixes of the files that it loads, in lower case, as ``.onnx``; a name inside the file may follow
-            after a colon, as in ``nets.py:build``.
+        schemes: Prefixes before the colon of such a name, such as ``timm``.
+        suffixes: Suffixes of the files that it loads, in lower case, such as ``.onnx``; a name inside the file may
+            follow after a colon, as in ``nets.py:build``.
     """
 
     name: str
@@ -157,7 +157,7 @@ class SourceKind:
 
     Attributes:
         name: Name of the kind, as it is stored in a run.
-        title: Description, as ``a folder of class folders``; for messages.
+        title: Description, such as ``a folder of class folders``; for messages.
         source: ``module:attribute`` of its class, a :class:`whywrong.data.sources.base.Source`.
         schemes: Prefixes before the colon of its data, as ``hf`` in ``hf:NAME``.
         suffixes: Suffixes of the files that it reads, in lower case.

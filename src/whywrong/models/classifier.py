@@ -177,7 +177,7 @@ class Classifier(Passes):
             answer.
 
         Raises:
-            AccessError, InputError: As :meth:`logits`.
+            AccessError, InputError: For the same reasons as in :meth:`logits`.
             ModelError: The answer is not (B, K), or the model raised on every image while K is unknown.
         """
         self.require(access, "reading scores")
@@ -210,7 +210,7 @@ class Classifier(Passes):
         Returns (B,) int64, -1 if a score is not finite. A labels-only classifier grants nothing else.
 
         Raises:
-            InputError, ModelError, ModelRaisedError: As :meth:`logits`.
+            InputError, ModelError, ModelRaisedError: For the same reasons as in :meth:`logits`.
         """
         if self.access >= Access.SCORES and self.output != "labels":
             logits = self.logits(x)

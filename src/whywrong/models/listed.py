@@ -23,11 +23,11 @@ def listed_scores(classifier: Classifier, x: Tensor, errors: dict[int, Exception
         errors: Receives the exception of each row on which the model raised.
 
     Returns:
-        (B, K) float32, on the device of ``x``; the logarithm of ``FLOOR`` for all other
-        classes, and NaN in rows without a usable answer.
+        (B, K) float32, on the device of ``x``; the logarithm of ``FLOOR`` for all other classes, and NaN in rows
+        without a usable answer.
 
     Raises:
-        AccessError, InputError, ModelError: As :meth:`Classifier.logits_or_faults`.
+        AccessError, InputError, ModelError: For the same reasons as in :meth:`Classifier.logits_or_faults`.
     """
     logits, _ = classifier.logits_or_faults(x, errors, access=Access.TOP)
     if classifier.output == "top":

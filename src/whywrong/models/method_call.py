@@ -38,12 +38,12 @@ class MethodCall:
     The classifier may be queried inside ``with``.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K).
+        classifier: Maps images (B, C, H, W) in [0, 1] to logits (B, K).
         x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
         y: True classes, (B,), int64, in 0..K-1.
         method: Name of the method, for messages.
         access: Minimum access that it needs.
-        keys: Seed of each image's noise, (B,), int64; None uses (seed, row).
+        keys: Seed of each image's noise, (B,), int64; None derives them from ``seed`` and the row index.
         seed: Seeds the default keys.
         detail: (B,), bool, rows to explain in full; None takes all.
         masks: (B, H, W), bool, pixels of the object, all False if unknown; None if unknown for all.

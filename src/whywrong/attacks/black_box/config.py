@@ -15,7 +15,7 @@ Tail = Literal["auto", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlackBoxConfig:
-    """Settings of :func:`whywrong.attacks.black_box.black_box`, checked when built.
+    """Settings of :func:`whywrong.attacks.black_box.black_box`, validated on construction.
 
     At most one of ``own``, ``bank`` and ``distilled`` names the surrogate, so that a result has one tier.
 
@@ -34,7 +34,7 @@ class BlackBoxConfig:
         tail: ``auto`` goes on without the surrogate when its directions fail, ``none`` stops.
         labels_only: Use labels also if the black box grants scores.
         confirm: Times that an image that reaches the true class is asked again, for answers that are not repeatable.
-        seed: Seed of random numbers if no keys are given.
+        seed: Seed of random numbers, used if no keys are given.
 
     Example:
         >>> import whywrong as ww

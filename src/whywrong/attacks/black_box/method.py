@@ -43,12 +43,12 @@ def black_box(
     """Search a small change after which ``y`` is predicted, asking for predictions only.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to scores (B, K) or labels (B,), as an endpoint or an ONNX file.
+        classifier: Maps images (B, C, H, W) in [0, 1] to scores (B, K) or labels (B,), as an endpoint or an ONNX file.
         x: Images, (B, C, H, W), floating point, in [0, 1]; left untouched.
         y: True classes, (B,), int64.
         surrogate: Models that stand in for the black box; None for those that the settings name.
-        keys: Seed of each image's random numbers, (B,), int64; default (config.seed, row).
-        config: Settings; default :class:`BlackBoxConfig`.
+        keys: Seed of each image's random numbers, (B,), int64; default derived from ``config.seed`` and the row index.
+        config: Settings; None uses the defaults of :class:`BlackBoxConfig`.
 
     Returns:
         Fixes of whole grey levels, the queries of each image and the steps that asked them.

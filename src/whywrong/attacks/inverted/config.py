@@ -14,7 +14,7 @@ Attack = Literal["newton", "sign", "one_gradient"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvertedConfig:
-    """Settings of :func:`whywrong.attacks.inverted.invert`, checked when built.
+    """Settings of :func:`whywrong.attacks.inverted.invert`, validated on construction.
 
     Attributes:
         attack: ``newton`` is newton-then-shrink, the default; ``sign`` the iterative sign attack A1 and
@@ -48,7 +48,7 @@ class InvertedConfig:
             segment takes 3 or 7 forward and backward passes.
         completeness: Residual of the contribution, as a share of the decrease of the margin, above which it is halved.
         beyond: How far beyond its minimal length a fix is extended before regions are tested on it.
-        seed: Seed of the directions used if the gradient is zero, if no keys are given.
+        seed: Seed of the directions used if the gradient is zero, used if no keys are given.
 
     Example:
         >>> import whywrong as ww

@@ -64,7 +64,7 @@ def contribution(
     """Integrate the gradient of the error margin from each image to its fix.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), differentiable.
+        classifier: Maps images (B, C, H, W) in [0, 1] to logits (B, K), differentiable.
         x: (B, C, H, W), images.
         y: (B,), int64, true classes.
         delta: (B, C, H, W), changes that fix them.

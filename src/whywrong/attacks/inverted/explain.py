@@ -33,7 +33,7 @@ def explain_fix(
     """Explain fixes by contribution and regions.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), differentiable.
+        classifier: Maps images (B, C, H, W) in [0, 1] to logits (B, K), differentiable.
         x: (B, C, H, W), misclassified images in [0, 1].
         y: (B,), int64, true classes.
         delta: (B, C, H, W), changes such that ``x + delta`` is predicted as ``y``.

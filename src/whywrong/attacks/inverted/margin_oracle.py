@@ -85,7 +85,7 @@ class MarginOracle:
         """Linearise the margin with one forward pass and one backward pass per rival.
 
         Args:
-            rows: (n,), rows of the batch.
+            rows: (n,), int64, indices of the images in the batch.
             pixels: (n, C, H, W).
             rivals: Number of other classes, highest-scoring first, whose margins are differentiated.
             entropy: Differentiate the cross entropy of the true class instead of the margin.

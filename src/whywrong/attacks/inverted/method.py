@@ -40,13 +40,13 @@ def invert(
     """Find the smallest change with which each image is predicted as its true class.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
+        classifier: Maps images (B, C, H, W) in [0, 1] to logits (B, K); must grant gradients.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64, in 0..K-1.
-        keys: Seed of each image's noise, (B,), int64; default (config.seed, row).
+        keys: Seed of each image's noise, (B,), int64; default derived from ``config.seed`` and the row index.
         detail: (B,), bool, rows to explain in full once fixed; default all.
         masks: (B, H, W), bool, the object, all False if unknown; default unknown.
-        config: Settings; default :class:`InvertedConfig`.
+        config: Settings; None uses the defaults of :class:`InvertedConfig`.
 
     Returns:
         Fixes, distances, the fix of whole grey levels, and for the rows of ``detail`` the explanation.

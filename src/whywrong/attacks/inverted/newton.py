@@ -21,8 +21,8 @@ def newton_search(
     """Search from the original images until they are correctly classified.
 
     Args:
-        oracle: Evaluates and counts.
-        rows: (n,), rows of the batch.
+        oracle: Evaluates images and counts the passes.
+        rows: (n,), int64, indices of the images in the batch.
         start: The original images, linearised.
         box: Allowed pixels of these rows.
         rounds: Most candidates per image.

@@ -61,7 +61,7 @@ def region_fix(
     """Fix each image inside as few superpixels as a greedy search finds.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K), differentiable.
+        classifier: Maps images (B, C, H, W) in [0, 1] to logits (B, K), differentiable.
         x: (B, C, H, W), misclassified images.
         y: (B,), int64, true classes.
         segments: (B, H, W), int64, superpixels.

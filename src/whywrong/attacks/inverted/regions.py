@@ -52,7 +52,7 @@ def list_regions(
     ``config.regions`` are listed and ``config.tested_regions`` tested.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K).
+        classifier: Maps images (B, C, H, W) in [0, 1] to logits (B, K).
         x: (B, C, H, W), misclassified images.
         y: (B,), int64, true classes.
         delta: (B, C, H, W), changes that fix them.

@@ -32,8 +32,8 @@ def round_fix(
     """Round fixes to whole grey levels.
 
     Args:
-        oracle: Evaluates and counts.
-        rows: (n,), rows of the batch.
+        oracle: Evaluates images and counts the passes.
+        rows: (n,), int64, indices of the images in the batch.
         x: (n, C, H, W), originals in [0, 1].
         delta: (n, C, H, W), their fixes.
         grad: (n, C, H, W), gradient of the margin at or near the fix.

@@ -34,8 +34,8 @@ def close_in(
     margin is nearly linear on the line, so that a few tests achieve what would take many bisections.
 
     Args:
-        oracle: Evaluates and counts.
-        rows: (n,), rows of the batch.
+        oracle: Evaluates images and counts the passes.
+        rows: (n,), int64, indices of the images in the batch.
         x: (n, C, H, W), originals.
         margin: (n,), their margins, positive.
         fix: Correctly classified images.
@@ -69,8 +69,8 @@ def polish(
     """Move along the boundary toward the smallest correct change in ``norm``.
 
     Args:
-        oracle: Evaluates and counts.
-        rows: (n,), rows of the batch.
+        oracle: Evaluates images and counts the passes.
+        rows: (n,), int64, indices of the images in the batch.
         box: Allowed pixels of these rows.
         start: Correctly classified images, linearised.
         norm: l2, linf, l1 or l0.

@@ -23,8 +23,8 @@ def iterative_sign(
     """Run attack A1.
 
     Args:
-        oracle: Evaluates and counts.
-        rows: (n,), rows of the batch.
+        oracle: Evaluates images and counts the passes.
+        rows: (n,), int64, indices of the images in the batch.
         start: Misclassified images, linearised by the cross entropy.
         box: Allowed pixels of these rows.
         step: [0, 1] units.

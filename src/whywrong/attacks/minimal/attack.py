@@ -25,16 +25,17 @@ def smallest_change(
     """Find the smallest change that is misclassified or reaches its target.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
+        classifier: Maps images (B, C, H, W) in [0, 1] to logits (B, K); must grant gradients.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64, in 0..K-1.
         targets: Target classes, (B,), int64; None for any class but ``y``.
-        keys: Seed of each image's noise, (B,), int64; default (config.seed, row). Used only if a gradient is zero.
-        config: Settings; default :class:`SmallestFixConfig`. ``quantise`` has no effect.
+        keys: Seed of each image's noise, (B,), int64; default derived from ``config.seed`` and the row index. Used only
+            if a gradient is zero.
+        config: Settings; None uses the defaults of :class:`SmallestFixConfig`. ``quantise`` has no effect.
 
     Returns:
-        Changed images, whether they reach the goal, and the passes: those of the budget and one forward each before
-        and after the search.
+        Changed images, whether they reach the goal, and the passes: those of the budget and one forward each before and
+        after the search.
 
     Raises:
         InputError: A shape, type or class is invalid.

@@ -21,7 +21,7 @@ LEAST = 4  # passes that linearise the image and one candidate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallestFixConfig:
-    """Settings of :func:`whywrong.smallest_fix`, checked when built.
+    """Settings of :func:`whywrong.smallest_fix`, validated on construction.
 
     Attributes:
         norm: Norm to minimise. ``l2`` and ``linf`` spread the change, ``l1`` and ``l0`` concentrate it in few pixels
@@ -33,7 +33,7 @@ class SmallestFixConfig:
         safety: Margin by which an image must be correctly classified, as a share of the scale of its logits.
         quantise: Also make a fix of whole grey levels.
         segments: Number of superpixels of a large image, for ``groups``; small images get fewer.
-        seed: Seed of the directions used if the gradient is zero, if no keys are given.
+        seed: Seed of the directions used if the gradient is zero, used if no keys are given.
 
     Example:
         >>> import whywrong as ww

@@ -33,10 +33,11 @@ def smallest_fix(
     """Find the change of least norm with which each image is predicted as its true class.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to logits (B, K); grants gradients.
+        classifier: Maps images (B, C, H, W) in [0, 1] to logits (B, K); must grant gradients.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
         y: True classes, (B,), int64, in 0..K-1.
-        keys: Seed of each image's noise, (B,), int64; default (config.seed, row). Used only if a gradient is zero.
+        keys: Seed of each image's noise, (B,), int64; default derived from ``config.seed`` and the row index. Used only
+            if a gradient is zero.
         detail: (B,), bool, rows to fix; default all.
         config: Settings, with the norm and the budget of passes; default :class:`SmallestFixConfig`.
 

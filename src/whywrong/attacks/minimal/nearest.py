@@ -14,8 +14,8 @@ class Nearest:
     """The smallest changes found by a search.
 
     Args:
-        oracle: Evaluates and counts.
-        rows: (n,), rows of the batch.
+        oracle: Evaluates images and counts the passes.
+        rows: (n,), int64, indices of the images in the batch.
         box: Allowed pixels of these rows.
         geometry: The norm.
         start: Linearised images, of which some may reach the goal.

@@ -44,8 +44,8 @@ def find_smallest(
     """Find the smallest changes that reach the goal of the oracle.
 
     Args:
-        oracle: Evaluates and counts; its passes so far count for the budget.
-        rows: (n,), rows of the batch.
+        oracle: Evaluates images and counts the passes. Earlier passes count toward the budget.
+        rows: (n,), int64, indices of the images in the batch.
         x: (n, C, H, W), originals.
         geometry: The norm of ``config``, for these images.
         start: The originals, linearised; none reaches the goal.

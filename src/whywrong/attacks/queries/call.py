@@ -30,7 +30,7 @@ class QueryCall(MethodCall):
     """A :class:`MethodCall` that only asks, within the budget of each image, and never the same image twice.
 
     Args:
-        classifier, x, y, keys: As for every method.
+        classifier, x, y, keys: The classifier, images, classes and seeds, as for every method.
         config: Ball, budget and goal.
         access: The least access that the attack needs; with LABELS, scores are never read.
         method: Name of the attack, for messages.

@@ -12,7 +12,7 @@ _LEVEL = 1 / 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryConfig:
-    """Settings shared by the query attacks, checked when built.
+    """Settings shared by the query attacks, validated on construction.
 
     Attributes:
         norm: Norm of the ball, ``linf`` or ``l2``.
@@ -23,7 +23,7 @@ class QueryConfig:
             classifiers whose answers are not repeatable.
         ask_again: Queries of an image after which a known image is asked again, to notice a model that has changed or
             is not repeatable; 0 never.
-        seed: Seed of the random numbers if no keys are given.
+        seed: Seed of the random numbers, used if no keys are given.
     """
 
     norm: BallNorm = "linf"

@@ -38,7 +38,7 @@ _AT_ONCE = 1 << 24  # numbers in one batch of probes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HopSkipJumpConfig(QueryConfig):
-    """Settings of :func:`hop_skip_jump`, those of :class:`QueryConfig` and the following.
+    """Settings of :func:`hop_skip_jump`, in addition to those of :class:`QueryConfig`.
 
     Attributes:
         norm: Norm of the change to shorten, ``l2``.
@@ -82,22 +82,22 @@ def hop_skip_jump(
     """Find a close image of class ``y`` by walking along the decision boundary.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to scores or labels; only labels are used.
+        classifier: Maps images (B, C, H, W) in [0, 1] to scores or labels. Only labels are used.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
-        y: Classes, (B,), int64: the goal, or without ``targeted`` the classes to leave.
-        keys: Seed of each image's random numbers, (B,), int64; default (config.seed, row).
+        y: Classes, (B,), int64. With ``targeted``, the classes to reach; otherwise the classes to avoid.
+        keys: Seed of each image's random numbers, (B,), int64; default derived from ``config.seed`` and the row index.
         start: Images (B, C, H, W) that reach the goal, such as correctly classified images of class ``y``. Where one
             does not, and by default, patterns of growing contrast are tried.
-        known: Classes (B,) of the unchanged images if the caller has them; otherwise they are asked once.
-        memory: Answers that are known already, and to which those of this call are added.
-        config: Settings; default :class:`HopSkipJumpConfig`.
+        known: Predicted classes (B,) of the unchanged images if already known; otherwise each image is queried once.
+        memory: Earlier answers, which are reused; new answers are added to it.
+        config: Settings; None uses the defaults of :class:`HopSkipJumpConfig`.
 
     Returns:
         The closest images that reach the goal, and the queries of each.
 
     Raises:
         InputError: A shape, type or class is invalid.
-        EnvironmentFailure: The model changed in mid-run.
+        EnvironmentFailure: The model changed during the attack.
     """
     config = config or HopSkipJumpConfig()
     call = QueryCall(

@@ -26,7 +26,7 @@ from whywrong.models.classifier import Classifier
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthSearchConfig(QueryConfig):
-    """Settings of :func:`length_search`, those of :class:`QueryConfig` and the following.
+    """Settings of :func:`length_search`, in addition to those of :class:`QueryConfig`.
 
     Attributes:
         lengths: Lengths of a change to try, in grey levels (1/255) in ``norm``, in this order; those beyond ``eps`` are
@@ -69,21 +69,21 @@ def length_search(
     """Go along given directions until an image has class ``y``.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to scores or labels; only predictions are asked.
+        classifier: Maps images (B, C, H, W) in [0, 1] to scores or labels. Gradients are not used.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
-        y: Classes, (B,), int64: the goal, or without ``targeted`` the classes to leave.
+        y: Classes, (B,), int64. With ``targeted``, the classes to reach; otherwise the classes to avoid.
         directions: (B, D, C, H, W), directions of change, tried in this order; of any length. A zero is skipped.
-        keys: Keys of the images in ``memory``, (B,), int64; default (config.seed, row).
-        known: Logits (B, K) or classes (B,) of the unchanged images if the caller has them.
-        memory: Answers that are known already, and to which those of this call are added.
-        config: Settings; default :class:`LengthSearchConfig`.
+        keys: Keys of the images in ``memory``, (B,), int64; default derived from ``config.seed`` and the row index.
+        known: Logits (B, K) or predicted classes (B,) of the unchanged images, if already known.
+        memory: Earlier answers, which are reused; new answers are added to it.
+        config: Settings; None uses the defaults of :class:`LengthSearchConfig`.
 
     Returns:
-        Images that reach the goal, and the queries of each.
+        Images that reach the goal, and the number of queries per image.
 
     Raises:
         InputError: A shape, type or class is invalid.
-        EnvironmentFailure: The model changed in mid-run.
+        EnvironmentFailure: The model changed during the attack.
     """
     config = config or LengthSearchConfig()
     check_directions(directions, x)

@@ -26,7 +26,7 @@ _KEPT_APART = 1_000  # first number of a pattern, beyond those of the edits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatternSearchConfig(QueryConfig):
-    """Settings of :func:`pattern_search`, those of :class:`QueryConfig`."""
+    """Settings of :func:`pattern_search`, which has only those of :class:`QueryConfig`."""
 
 
 @result_class
@@ -47,20 +47,20 @@ def pattern_search(
     """Try everyday edits and then random patterns in a ball until an image has class ``y``.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to scores or labels; only labels are used.
+        classifier: Maps images (B, C, H, W) in [0, 1] to scores or labels. Only labels are used.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
-        y: Classes, (B,), int64: the goal, or without ``targeted`` the classes to leave.
-        keys: Seed of each image's random numbers, (B,), int64; default (config.seed, row).
-        known: Logits (B, K) or classes (B,) of the unchanged images if the caller has them.
-        memory: Answers that are known already, and to which those of this call are added.
-        config: Settings; default :class:`PatternSearchConfig`.
+        y: Classes, (B,), int64. With ``targeted``, the classes to reach; otherwise the classes to avoid.
+        keys: Seed of each image's random numbers, (B,), int64; default derived from ``config.seed`` and the row index.
+        known: Logits (B, K) or predicted classes (B,) of the unchanged images, if already known.
+        memory: Earlier answers, which are reused; new answers are added to it.
+        config: Settings; None uses the defaults of :class:`PatternSearchConfig`.
 
     Returns:
-        Images that reach the goal, and the queries of each.
+        Images that reach the goal, and the number of queries per image.
 
     Raises:
         InputError: A shape, type or class is invalid.
-        EnvironmentFailure: The model changed in mid-run.
+        EnvironmentFailure: The model changed during the attack.
     """
     config = config or PatternSearchConfig()
     call = QueryCall(

@@ -34,7 +34,7 @@ Prior = Tensor | Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorGradientConfig(QueryConfig):
-    """Settings of :func:`prior_gradient`, those of :class:`QueryConfig` and the following.
+    """Settings of :func:`prior_gradient`, in addition to those of :class:`QueryConfig`.
 
     Attributes:
         probes: Random probes of each estimate.
@@ -75,25 +75,25 @@ def prior_gradient(
     """Descend along estimated gradients of the margin, mixed from a prior direction and random probes.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to scores (B, K); only predictions are asked.
+        classifier: Maps images (B, C, H, W) in [0, 1] to scores (B, K). Gradients are not used.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
-        y: Classes, (B,), int64: the goal, or without ``targeted`` the classes to leave.
+        y: Classes, (B,), int64. With ``targeted``, the classes to reach; otherwise the classes to avoid.
         prior: Direction that is expected to lower the margin, such as the negative gradient of a surrogate: a tensor
-            (B, C, H, W), or a function of rows (n,), pixels and classes that is called at every step. None, a zero or
-            a direction that is not finite gives random probes alone.
-        keys: Seed of each image's random numbers, (B,), int64; default (config.seed, row).
-        start: Images (B, C, H, W) to begin with, moved into the ball and asked first; default ``x``.
-        known: Logits (B, K) of the unchanged images if the caller has them; otherwise they are asked once.
-        memory: Answers that are known already, and to which those of this call are added.
-        config: Settings; default :class:`PriorGradientConfig`.
+            (B, C, H, W), or a function of rows (n,), pixels and classes that is called at every step. None, a zero or a
+            direction that is not finite gives random probes alone.
+        keys: Seed of each image's random numbers, (B,), int64; default derived from ``config.seed`` and the row index.
+        start: Starting images (B, C, H, W), projected onto the ball and queried first; default ``x``.
+        known: Logits (B, K) of the unchanged images if already known; otherwise each image is queried once.
+        memory: Earlier answers, which are reused; new answers are added to it.
+        config: Settings; None uses the defaults of :class:`PriorGradientConfig`.
 
     Returns:
-        Images that reach the goal, and the queries of each, probes included.
+        Images that reach the goal, and the number of queries per image, including probes.
 
     Raises:
         InputError: A shape, type or class is invalid.
         AccessError: The classifier grants labels only.
-        EnvironmentFailure: The model changed in mid-run.
+        EnvironmentFailure: The model changed during the attack.
     """
     config = config or PriorGradientConfig()
     call = QueryCall(

@@ -35,7 +35,7 @@ _First = Callable[[Tensor, GreyBall, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SquareConfig(QueryConfig):
-    """Settings of :func:`square`, those of :class:`QueryConfig` and the following.
+    """Settings of :func:`square`, in addition to those of :class:`QueryConfig`.
 
     Attributes:
         share: Share of the pixels in the first square, in (0, 1]; it is halved nine times on the way.
@@ -73,22 +73,22 @@ def square(
     Where scores stop changing, as rounded ones do, it goes on as :func:`pattern_search` does, with labels alone.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to scores (B, K); only predictions are asked.
+        classifier: Maps images (B, C, H, W) in [0, 1] to scores (B, K). Gradients are not used.
         x: Images, (B, C, H, W), floating point, in [0, 1]; not modified.
-        y: Classes, (B,), int64: the goal, or without ``targeted`` the classes to leave.
-        keys: Seed of each image's random numbers, (B,), int64; default (config.seed, row).
-        start: Images (B, C, H, W) to begin with, moved into the ball; default as ``edits`` says.
-        known: Logits (B, K) of the unchanged images if the caller has them; otherwise they are asked once.
-        memory: Answers that are known already, and to which those of this call are added.
-        config: Settings; default :class:`SquareConfig`.
+        y: Classes, (B,), int64. With ``targeted``, the classes to reach; otherwise the classes to avoid.
+        keys: Seed of each image's random numbers, (B,), int64; default derived from ``config.seed`` and the row index.
+        start: Starting images (B, C, H, W), projected onto the ball; by default chosen by the setting ``edits``.
+        known: Logits (B, K) of the unchanged images if already known; otherwise each image is queried once.
+        memory: Earlier answers, which are reused; new answers are added to it.
+        config: Settings; None uses the defaults of :class:`SquareConfig`.
 
     Returns:
-        Images that reach the goal, and the queries of each.
+        Images that reach the goal, and the number of queries per image.
 
     Raises:
         InputError: A shape, type or class is invalid.
         AccessError: The classifier grants labels only.
-        EnvironmentFailure: The model changed in mid-run.
+        EnvironmentFailure: The model changed during the attack.
     """
     config = config or SquareConfig()
     call = QueryCall(

@@ -30,7 +30,7 @@ _SMOOTH = 1 / 64  # standard deviation of the smoothing, as a share of the side
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectionConfig:
-    """Settings of :func:`directions`, checked when built.
+    """Settings of :func:`directions`, validated on construction.
 
     Attributes:
         steps: Steps on the surrogate; at least 1.

@@ -23,7 +23,7 @@ FEWEST = 20  # answers, below which nothing can be trained or held out
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistilConfig:
-    """Settings of :func:`whywrong.attacks.surrogates.distil.distil`, checked when built.
+    """Settings of :func:`whywrong.attacks.surrogates.distil.distil`, validated on construction.
 
     Attributes:
         nets: Architectures of the ensemble, each of ``plain``, ``residual``, ``patches``; one may occur several times.

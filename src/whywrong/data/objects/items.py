@@ -24,7 +24,7 @@ class Items:
         get: Returns the sample of a number in 0..count-1; it may raise anything.
         count: Number of samples; None for a stream, which is read once.
         stream: Samples of a stream, in order.
-        title: Kind of the data set, as ``torchvision.datasets.MNIST``.
+        title: Kind of the data set, such as ``torchvision.datasets.MNIST``.
         names: Class names, in the order of integer labels; None if the object states none.
         stated: Preprocessing that its transform states.
         notes: Remarks on how it is read, one sentence each.

@@ -174,7 +174,7 @@ class Source(ABC):
 
     @abstractmethod
     def locate(self, label: str) -> str:
-        """Return where ``label`` first occurs, as ``labels.csv line 41``."""
+        """Return where ``label`` first occurs, such as ``labels.csv line 41``."""
 
     def read_mask(self, entry: Entry) -> bytes:
         """Read the bytes of the object's mask.

@@ -67,7 +67,7 @@ def read_card(path: Path) -> NetworkCard:
     """Read the card of a network.
 
     Raises:
-        InputError, ModelError: As :func:`read_network`.
+        InputError, ModelError: For the same reasons as in :func:`read_network`.
     """
     told = read_metadata(path, KEY)
     try:

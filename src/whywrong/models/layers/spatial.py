@@ -77,7 +77,7 @@ def spatial_layer(classifier: Classifier, input_size: tuple[int, int, int], name
 
     Raises:
         AccessError: The classifier grants no access to its layers.
-        ModelError: As :func:`find_spatial_layer`.
+        ModelError: For the same reasons as in :func:`find_spatial_layer`.
     """
     classifier.require(Access.INTERNALS, "finding a spatial layer")
     known = _FOUND.setdefault(classifier, {})

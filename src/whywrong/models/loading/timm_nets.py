@@ -18,7 +18,7 @@ _LARGEST_EMBEDDING = 2048  # numbers; timm has no training on so few classes bes
 
 
 def load_timm(request: ModelRequest) -> Loaded:
-    """Build an architecture of timm by its name, as ``resnet50.a1_in1k``.
+    """Build an architecture of timm by its name, such as ``resnet50.a1_in1k``.
 
     Preprocessing is timm's own for the name; the shorter side is resized to ``floor(size / crop_pct)`` before the crop.
     Classes are those of the ImageNet subset that the model was trained on.

@@ -18,9 +18,9 @@ _AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads used in training only
 
 
 def load_torchvision(request: ModelRequest) -> Loaded:
-    """Build an architecture of torchvision, as ``resnet50.IMAGENET1K_V2``.
+    """Build an architecture of torchvision, such as ``resnet50.IMAGENET1K_V2``.
 
-    The name may also omit the training, as ``resnet50``; the trainings of the architecture must then agree on the
+    The name may also omit the training, such as ``resnet50``; the trainings of the architecture must then agree on the
     preprocessing, and ``pretrained`` takes torchvision's default training. Preprocessing and classes are those of the
     training. Its constructor gets the same options as with trained weights.
 

@@ -107,8 +107,8 @@ def load_classifier(
             image-classification pipeline of transformers, which is used in place.
         weights: Safetensors or state-dict file; for timm and torchvision also ``pretrained``, which lets the library
             download its own, or ``random``. Nothing is downloaded unless requested.
-        weights_key: Set of weights to load if the file holds several, as ``state_dict_ema``; the message that requests
-            it lists them.
+        weights_key: Set of weights to load if the file holds several, such as ``state_dict_ema``; the message that
+            requests it lists them.
         device: Device of the model; default the first GPU, otherwise the CPU.
         precision: On a GPU, ``exact`` (the default) computes in float32 as a CPU does; ``fast`` allows TF32.
         classes: Names in the order of the logits in any form that :func:`whywrong.core.class_names.read_class_names`
@@ -119,9 +119,9 @@ def load_classifier(
         interpolation: nearest, bilinear, bicubic, lanczos, box or hamming.
         mean: Mean per channel of values in [0, 1]; () disables the model's own normalisation, including its std.
         std: Standard deviation per channel.
-        access: Highest level to use, as ``scores``; default what the model can grant.
-        output: How answers are read, see :class:`Classifier`; default ``logits``, or ``binary-probability`` if
-            the model provably ends in one sigmoid.
+        access: Highest level to use, such as ``scores``; default what the model can grant.
+        output: How answers are read, see :class:`Classifier`; default ``logits``, or ``binary-probability`` if the
+            model provably ends in one sigmoid.
         batch_size: Images per pass; default chosen by a memory probe.
         preprocess: For a module, its image processor, transform or torchvision weights.
 

@@ -76,7 +76,7 @@ def read_card(path: Path) -> SurrogateCard:
     """Read the card of a surrogate.
 
     Raises:
-        InputError, ModelError: As :func:`read_surrogate`.
+        InputError, ModelError: For the same reasons as in :func:`read_surrogate`.
     """
     from safetensors import SafetensorError, safe_open
 

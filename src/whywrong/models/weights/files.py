@@ -42,7 +42,7 @@ def load_weights(
     Args:
         module: Receives the weights; a compiled or ``DataParallel`` one passes them to the module inside.
         path: Safetensors file, or any file of ``torch.save`` that holds named tensors.
-        key: Set of weights to load if the file holds several, as ``state_dict_ema``.
+        key: Set of weights to load if the file holds several, such as ``state_dict_ema``.
         optional: Prefixes of names that the file may hold in addition to those of the module.
         rename: Maps names in older files to the names of the module.
 
@@ -51,8 +51,8 @@ def load_weights(
 
     Raises:
         InputError: The file does not exist.
-        ModelError: The file is not plain weights, is damaged, belongs to another architecture or class count (the
-            first five mismatches are listed), holds several sets, or a value that is not finite (named).
+        ModelError: The file is not plain weights, is damaged, belongs to another architecture or class count (the first
+            five mismatches are listed), holds several sets, or a value that is not finite (named).
     """
     content, ignored = read_state(path)
     module = unwrap(module)
