@@ -100,7 +100,7 @@ def write_report(run: RunFolder | str | Path, path: str | Path | None = None, *,
 
 
 def doubts(run: RunFolder) -> list[str]:
-    """Return the caveats of a run, the most severe first, each with what to do about it."""
+    """Return the caveats of a run, the most severe first, each with a remedy."""
     from whywrong.report.doubts import find_doubts
     from whywrong.report.reports import find_reports
     from whywrong.report.summary import summarize_run
@@ -495,7 +495,7 @@ def dissect(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> DissectionReport:
-    """Find the concepts that the units of a layer detect, and the units that promote errors.
+    """Find the concepts that units of a layer detect, and the units that cause errors.
 
     Args:
         classifier: As for :func:`diagnose`. The classifier must grant access to its layers.
@@ -632,7 +632,7 @@ def repair(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> RepairReport:
-    """Sort the errors of a run by remedy, and measure whether fine-tuning corrects them.
+    """Sort the errors of a run by remedy, and test whether fine-tuning corrects them.
 
     Copies of the model are fine-tuned on one half of the images and compared with controls on the other half; the model
     itself is never changed. Lists of work, weights and tables are written to the folder of the run, and the report is

@@ -35,7 +35,7 @@ def plant(
     reading: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Tally:
-    """Plant mistakes with known causes and write them to a folder, with the unchanged images.
+    """Plant mistakes with known causes and write them to a folder.
 
     Args:
         classifier: The classifier or module that is made to misclassify images.

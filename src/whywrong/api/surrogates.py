@@ -51,7 +51,7 @@ def distil_surrogate(
     options: DecodeOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Surrogate, int]:
-    """Query a model with images, train a surrogate on its answers, and write the surrogate.
+    """Train a surrogate on a model's answers to images, and write it to a file.
 
     Args:
         classifier: The black box.

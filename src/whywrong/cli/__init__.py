@@ -1,4 +1,4 @@
-"""The command line, one file per command, each of which parses, calls one function and prints the result.
+"""The command line. Each command has its own file; it parses options, calls one function and prints the result.
 
 Results go to stdout, messages to stderr. Exit codes: 0 done, 1 done with failed items, 2 wrong use or input, 3 the
 environment failed (disk, memory, a worker) or an internal error, 4 a rule of --fail-on holds, 5 such a rule is
@@ -78,9 +78,9 @@ def whywrong(
         bool, typer.Option("--debug", envvar="WHYWRONG_DEBUG", help="Show the traceback of every error.")
     ] = False,
 ) -> None:
-    """Why did the image classifier get these images wrong?
+    """Why did an image classifier get these images wrong?
 
-    Nothing is fetched over the network unless you ask for it, and nothing leaves this machine.
+    The network is used only if you ask for it, to download weights or to query an endpoint.
 
     \b
     Start here:

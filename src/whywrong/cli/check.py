@@ -26,13 +26,13 @@ def check(
         ),
     ] = None,
     progress: ProgressKind = "auto",
-    as_json: Annotated[bool, Option("--json", help="The whole report as one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the report as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> int:
     """Check that model, labels and preprocessing fit together; show accuracy and first errors.
 
-    Ends with exit code 2 if a finding means that the numbers of a diagnosis would be meaningless.
+    Exits with code 2 if a finding would make the results of a diagnosis meaningless.
 
     \b
     Examples:

@@ -23,10 +23,10 @@ def demo(
 ) -> int:
     """Diagnose a small network whose mistakes have known causes.
 
-    The network ships with the package. It learnt twelve classes from pictures that whywrong draws itself, and with
-    them a bad habit: nearly every fish it was shown carried a yellow sticker. Here it is asked about a few hundred
-    pictures with mistakes planted among them, and the report shows the true cause beside each error, with what was
-    found. Takes a minute or two on two cores and downloads nothing.
+    The network ships with the package. It learned twelve classes from rendered pictures, and also a spurious feature:
+    nearly every fish in its training set had a yellow sticker. The demo diagnoses a few hundred pictures, some with
+    planted mistakes. The report shows the true cause of each planted mistake next to the findings. The demo takes a
+    minute or two on two cores and downloads nothing.
 
     \b
     Example:

@@ -68,7 +68,7 @@ def diagnose(
         float | None,
         Option(
             metavar="MINUTES",
-            help="Stop after so many minutes of work and report what is done; the same command continues.",
+            help="Stop after MINUTES of work and report what is done; the same command resumes.",
             min=0.01,
             rich_help_panel=RUN,
         ),
@@ -78,7 +78,7 @@ def diagnose(
         Option(
             "--set",
             metavar="METHOD.SETTING=VALUE",
-            help="A setting, as in inverted.overshoot=0.2; may be repeated.",
+            help="A setting, such as inverted.overshoot=0.2; may be repeated.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -87,22 +87,24 @@ def diagnose(
     ] = 1,
     engine: Annotated[
         str,
-        Option(metavar="NAME", help="Where to compute: local, or a plug-in's name.", rich_help_panel=RUN),
+        Option(metavar="NAME", help="Where workers run: local, or the name of a plug-in.", rich_help_panel=RUN),
     ] = "local",
     seed: Annotated[
-        int, Option(metavar="N", help="Seed of every method; another seed is another run.", rich_help_panel=RUN)
+        int, Option(metavar="N", help="Seed of all methods; a different seed needs a new run.", rich_help_panel=RUN)
     ] = 0,
     verdict: Annotated[
         bool,
         Option(
-            "--verdict", help="Then find and test the cause of each error, as whywrong verdict.", rich_help_panel=RUN
+            "--verdict",
+            help="Then find and test the cause of each error, as `whywrong verdict` does.",
+            rich_help_panel=RUN,
         ),
     ] = False,
     fail_on: Annotated[
         list[str] | None,
         Option(
             metavar="RULE",
-            help='With --verdict, exit with 4 if CAUSE[:TESTED] OP NUMBER[%] holds, as in "spurious>5%"; repeatable.',
+            help='With --verdict, exit with 4 if CAUSE[:TESTED] OP NUMBER[%] holds, such as "spurious>5%"; repeatable.',
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -110,7 +112,7 @@ def diagnose(
         bool,
         Option(
             "--strict",
-            help="With --fail-on, exit with 5 if the 95 % interval does not decide a rule.",
+            help="With --fail-on, exit with 5 if the 95 % interval leaves a rule undecided.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -120,10 +122,10 @@ def diagnose(
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> int:
-    """Find the images that MODEL gets wrong, find out why, and write the report.
+    """Find and explain the images that MODEL misclassifies, and write a report.
 
-    Everything is written to the output folder. Ctrl-C finishes the batch in hand and stops, a second Ctrl-C stops at
-    once; the same command resumes the run. More methods, images or errors to explain, or another depth, add to it.
+    All results are written to the output folder. Ctrl-C stops after the current batch, a second Ctrl-C stops at once,
+    and the same command resumes the run. With more methods, images or errors, or another depth, it extends the run.
 
     \b
     Examples:

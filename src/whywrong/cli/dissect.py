@@ -22,34 +22,34 @@ def dissect(
     *,
     model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
     data: Annotated[str, Argument(metavar="DATA", help="Labelled images.")],
-    out: Annotated[Path, Option(metavar="DIR", help="Folder to write; may be that of a run of the same model.")],
+    out: Annotated[Path, Option(metavar="DIR", help="Output folder; may hold a run of the same model.")],
     layer: Annotated[
-        str | None, Option(metavar="NAME", help="Layer whose units are dissected; default the last spatial one.")
+        str | None, Option(metavar="NAME", help="Layer to dissect; default: the last spatial layer.")
     ] = None,
     concepts: Annotated[
         str,
         Option(
             metavar="KIND",
-            help="planted (pictures that ship with the package), masks (objects of DATA by class), painted (colours, "
-            "textures, faults) or auto.",
+            help="Where concepts come from: planted (pictures shipped with the package), masks (objects in DATA), "
+            "painted (colours, textures, faults) or auto.",
         ),
     ] = "auto",
     settings: Annotated[
-        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, as in quantile=0.01; repeatable.")
+        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, such as quantile=0.01; repeatable.")
     ] = None,
     workers: Annotated[
-        int, Option(metavar="N", help="Worker processes; an image that ends one costs no other its result.")
+        int, Option(metavar="N", help="Number of worker processes; a crash loses only the image that caused it.")
     ] = 1,
     progress: ProgressKind = "auto",
-    as_json: Annotated[bool, Option("--json", help="The record of the dissection as one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the record of the dissection as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> int:
-    """What do the units of a layer detect, and which of them promote the errors?
+    """Which concepts do the units of a layer detect, and which units promote errors?
 
-    Compares where each unit is active with the masks of concepts, beside masks exchanged between images. Splits the
-    change between each error and its smallest fix over the units, patches the strongest ones, and silences those that
-    promote nearly all errors of one confusion. Ctrl-C stops; the same command continues.
+    Compares where each unit is active with the masks of concepts; masks swapped between images are the control. Splits
+    the change from each error to its smallest fix into contributions of the units, patches the units that contribute
+    most, and silences those that promote nearly all errors of a confusion. Ctrl-C stops; the same command resumes.
 
     \b
     Examples:

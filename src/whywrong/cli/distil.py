@@ -28,22 +28,22 @@ from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS
 def distil(
     *,
     model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
-    data: Annotated[str, Argument(metavar="DATA", help="Images to ask about; their labels are not read.")],
-    out: Annotated[Path, Option(metavar="FILE", help="A .safetensors file to write; must not exist.")],
-    images: Annotated[int, Option(metavar="N", help="Images asked about, at most; one query each.", min=20)] = 2000,
+    data: Annotated[str, Argument(metavar="DATA", help="Images to send as queries; their labels are not read.")],
+    out: Annotated[Path, Option(metavar="FILE", help="Output file, .safetensors; must not exist.")],
+    images: Annotated[int, Option(metavar="N", help="Maximum number of images to query.", min=20)] = 2000,
     settings: Annotated[
         list[str] | None,
-        Option("--set", metavar="SETTING=VALUE", help="A setting, as in epochs=20 or nets=plain; repeatable."),
+        Option("--set", metavar="SETTING=VALUE", help="A setting, such as epochs=20 or nets=plain; repeatable."),
     ] = None,
     progress: ProgressKind = "auto",
-    as_json: Annotated[bool, Option("--json", help="What was made as one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the result as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> int:
-    """Train a small stand-in for a model that only answers, from what it answers.
+    """Train a surrogate with gradients for a model that only returns predictions.
 
-    The surrogate has gradients, which the model does not give. The method black_box takes directions from it, and asks
-    the model itself only how far to go. Every answer costs one query; they are counted with those of the search.
+    The surrogate learns from the model's predictions; each image costs one query. The method black_box then computes
+    directions with the surrogate and needs the model itself only to choose their length.
 
     \b
     Examples:

@@ -22,7 +22,7 @@ EXTRAS = {
 
 
 def doctor(as_json: Annotated[bool, Option("--json", help="One JSON object.")] = False) -> int:
-    """Versions, devices, extras, and what is missing for what.
+    """Show versions, devices and extras, and what is missing.
 
     \b
     Example:

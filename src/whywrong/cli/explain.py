@@ -21,17 +21,17 @@ def explain(
     *,
     model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
     image: Annotated[Path, Argument(metavar="IMAGE", help="One image file.")],
-    label: Annotated[str, Option(metavar="L", help="What it shows: class name, wnid or index.")],
+    label: Annotated[str, Option(metavar="L", help="True class of the image: name, wnid or index.")],
     out: Annotated[
-        Path | None, Option(metavar="RUN", help="Folder of the run; default IMAGE's name with -why.")
+        Path | None, Option(metavar="RUN", help="Output folder; default: the name of IMAGE with -why.")
     ] = None,
     methods: Annotated[
-        str | None, Option(metavar="NAMES", help="Methods with commas between; default those of the depth.")
+        str | None, Option(metavar="NAMES", help="Methods, separated by commas; default: those of the depth.")
     ] = None,
     depth: Annotated[str, Option(metavar="DEPTH", help="Which methods run: quick, standard or deep.")] = "quick",
     reference: Annotated[
         str | None,
-        Option(metavar="DATA", help="Labelled images with which it is compared; without them, the verdict abstains."),
+        Option(metavar="DATA", help="Labelled images used as controls; without them, there is no verdict."),
     ] = None,
     seed: Annotated[int, Option(metavar="N", help="Seed of every method.")] = 0,
     settings: Annotated[
@@ -40,7 +40,7 @@ def explain(
     model_options: ModelOptions,
     image_options: ImageOptions,
 ) -> int:
-    """One image with all its evidence: a short reading here, and a report with the maps.
+    """Explain one image in a few sentences here, and in full in a report.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Help in plain text, shown quickly, with the options of a command in named groups."""
+"""Plain-text help with the options of a command in named groups."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _OLD_NAMES = ("--limit",)  # still accepted, but not listed
 
 
 class PlainGroup(TyperGroup):
-    """A group that lists its commands in the order of their use."""
+    """Group of commands, listed in the order in which they are typically used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
 
 
 class PlainCommand(TyperCommand):
-    """A command that lists options under their headings and reserves stdout for results while it runs."""
+    """Command that lists options by group and reserves stdout for results while it runs."""
 
     def invoke(self, ctx: Any) -> Any:
         with results_only():

@@ -1,4 +1,4 @@
-"""The last line of a command, which names the command to run next."""
+"""Print the command to run next as the last line of a command."""
 
 from __future__ import annotations
 

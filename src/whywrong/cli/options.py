@@ -1,7 +1,7 @@
-"""Options shared by several commands: how to read the model, how to read the data, how to run.
+"""Options shared by several commands, for the model, the data and the run.
 
-A command names a whole group as one parameter (``model: ModelOptions``), and :func:`spread` converts it to one option
-per field.
+A command declares a group of options as one parameter (``model: ModelOptions``). :func:`spread` turns this parameter
+into one option per field.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ ProgressKind = Annotated[str, Option(metavar="KIND", help="How progress is shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
-    """How the model is loaded and run; an option overrides what the model states."""
+    """Options for loading and running the model; they override what the model states."""
 
     weights: Annotated[
         str | None,
         Option(
             metavar="FILE",
-            help="Safetensors or state dict for the architecture; `pretrained` lets its library download them.",
+            help="Safetensors or state-dict file; `pretrained` lets the library download its weights.",
             rich_help_panel=MODEL,
         ),
     ] = None
@@ -47,7 +47,7 @@ class ModelOptions:
         str | None,
         Option(
             metavar="NAME",
-            help="Which weights to take from a file with several sets, as state_dict_ema.",
+            help="Which weights to load from a file with several sets, such as state_dict_ema.",
             rich_help_panel=MODEL,
         ),
     ] = None
@@ -63,7 +63,7 @@ class ModelOptions:
         str | None,
         Option(
             metavar="NAME",
-            help="On a GPU: exact (default) is float32 as on a CPU; fast allows TF32.",
+            help="On a GPU: exact (default) computes in float32 as a CPU does; fast allows TF32.",
             rich_help_panel=MODEL,
         ),
     ] = None
@@ -79,7 +79,7 @@ class ModelOptions:
         str | None,
         Option(
             metavar="SIZE",
-            help="Input of the model in pixels: 224, 224x192 (height x width) or 3x224x192.",
+            help="Input size of the model in pixels: 224, 224x192 (height x width) or 3x224x192.",
             rich_help_panel=MODEL,
         ),
     ] = None
@@ -104,21 +104,19 @@ class ModelOptions:
         str | None,
         Option(
             metavar="R,G,B",
-            help="Mean that is subtracted from values in [0, 1], as 0.485,0.456,0.406; `none` switches it off.",
+            help="Mean to subtract from values in [0, 1], such as 0.485,0.456,0.406; `none` disables it.",
             rich_help_panel=MODEL,
         ),
     ] = None
     std: Annotated[
         str | None,
-        Option(
-            metavar="R,G,B", help="Standard deviation by which they are divided; as for --mean.", rich_help_panel=MODEL
-        ),
+        Option(metavar="R,G,B", help="Standard deviation to divide by, in the form of --mean.", rich_help_panel=MODEL),
     ] = None
     access: Annotated[
         str | None,
         Option(
             metavar="LEVEL",
-            help="What may be used of the model: labels, top, scores, gradients or internals; default: all.",
+            help="How much of the model to use: labels, top, scores, gradients or internals; default: all.",
             rich_help_panel=MODEL,
         ),
     ] = None
@@ -132,13 +130,11 @@ class ModelOptions:
     ] = None
     batch_size: Annotated[
         int | None,
-        Option(
-            metavar="N", help="Images in one pass; default: as many as fit in memory.", min=1, rich_help_panel=MODEL
-        ),
+        Option(metavar="N", help="Images per pass; default: chosen automatically.", min=1, rich_help_panel=MODEL),
     ] = None
 
     def keywords(self) -> dict[str, Any]:
-        """Return the arguments of ``load_classifier``.
+        """Convert the options to arguments of ``load_classifier``.
 
         Raises:
             InputError: A number cannot be parsed.
@@ -151,9 +147,9 @@ class ModelOptions:
         }
 
     def of_others(self) -> dict[str, Any]:
-        """Return the arguments of ``load_classifier`` for further models.
+        """Convert the options to arguments of ``load_classifier`` for further models.
 
-        They describe the machine, without the files and settings of the first model.
+        Only device, precision, batch size and ``pretrained`` are kept; the rest describes the first model.
         """
         weights = self.weights if self.weights == "pretrained" else None
         machine = {name: getattr(self, name) for name in ("device", "precision", "batch_size")}
@@ -162,32 +158,34 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOptions:
-    """How one image and its label are read."""
+    """Options for reading an image and its label."""
 
     label_by: Annotated[
         str | None,
         Option(
             metavar="WAY",
-            help="How labels name classes: index, wnid or name; default: the one that fits all labels.",
+            help="How labels name classes: index, wnid or name; default: the form that matches all labels.",
             rich_help_panel=DATA,
         ),
     ] = None
     exif: Annotated[
         str,
-        Option(metavar="WHAT", help="Orientation tags: ignore (as plain Pillow does) or apply.", rich_help_panel=DATA),
+        Option(
+            metavar="WHAT", help="Whether to ignore or apply orientation tags in image files.", rich_help_panel=DATA
+        ),
     ] = "ignore"
     max_pixels: Annotated[
         int,
         Option(
             metavar="N",
-            help="Images with more pixels are not decoded and count as failed.",
+            help="Maximum size of an image in pixels; larger images count as failed.",
             min=1,
             rich_help_panel=DATA,
         ),
     ] = 2**26
 
     def decode_options(self) -> DecodeOptions:
-        """Return how files are decoded."""
+        """Convert the options to those of the image decoder."""
         from whywrong.data.decoding import DecodeOptions
 
         return DecodeOptions(exif=self.exif, max_pixels=self.max_pixels)
@@ -195,13 +193,13 @@ class ImageOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataOptions(ImageOptions):
-    """How a source of images and labels is read."""
+    """Options for reading a data set."""
 
     manifest: Annotated[
         Path | None,
         Option(
             metavar="FILE",
-            help="CSV or Parquet with path, label and perhaps mask, x_min ... y_max.",
+            help="CSV or Parquet table with path, label and optionally mask and x_min ... y_max.",
             rich_help_panel=DATA,
         ),
     ] = None
@@ -209,12 +207,12 @@ class DataOptions(ImageOptions):
         Path | None,
         Option(
             metavar="FILE",
-            help="CSV with file, x_min, y_min, x_max, y_max: inclusive pixels.",
+            help="CSV table with file, x_min, y_min, x_max, y_max in inclusive pixels.",
             rich_help_panel=DATA,
         ),
     ] = None
     follow_links: Annotated[
-        bool, Option("--follow-links", help="Follow links out of the folder.", rich_help_panel=DATA)
+        bool, Option("--follow-links", help="Follow symbolic links that leave the folder.", rich_help_panel=DATA)
     ] = False
     split: Annotated[
         str | None, Option(metavar="NAME", help="Part of a Hugging Face data set (hf:NAME).", rich_help_panel=DATA)
@@ -224,7 +222,7 @@ class DataOptions(ImageOptions):
         str | None,
         Option(
             metavar="NAME",
-            help="Column with the images or their paths, of a manifest or a Hugging Face data set.",
+            help="Column of the manifest or Hugging Face data set that holds images or paths.",
             rich_help_panel=DATA,
         ),
     ] = None
@@ -238,13 +236,13 @@ class DataOptions(ImageOptions):
     ] = None
 
     def source_keywords(self) -> dict[str, Any]:
-        """Return the arguments of ``open_source``."""
+        """Convert the options to arguments of ``open_source``."""
         names = ("manifest", "boxes", "label_by", "follow_links", "split", "image_column", "label_column")
         return {name: getattr(self, name) for name in names}
 
 
 def spread(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command one option per field of the dataclasses among its parameters."""
+    """Replace each dataclass among a command's parameters with one option per field."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
     flat: list[inspect.Parameter] = []
@@ -273,7 +271,7 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def given_flags(options: Any, *, without: tuple[str, ...] = ()) -> list[str]:
-    """Return the non-default options of a group as words of a command line.
+    """Return the command-line arguments for the non-default options of a group.
 
     Args:
         options: ``ModelOptions``, ``DataOptions`` or ``ImageOptions``.
@@ -292,10 +290,10 @@ def given_flags(options: Any, *, without: tuple[str, ...] = ()) -> list[str]:
 def read_pairs(texts: list[str] | None, form: str = "SETTING=VALUE") -> dict[str, Any]:
     """Parse texts of the form ``setting=value`` to a dictionary.
 
-    ``["small=2", "step_size=1/255"]`` becomes ``{"small": "2", "step_size": 0.0039...}``; the config parses the text.
+    ``["small=2", "step_size=1/255"]`` becomes ``{"small": "2", "step_size": 0.0039...}``; the config converts the text.
 
     Raises:
-        InputError: Not ``setting=value``, or a duplicate setting.
+        InputError: A text is not ``setting=value``, or a setting occurs twice.
     """
     pairs: dict[str, Any] = {}
     for text in texts or []:
@@ -309,12 +307,12 @@ def read_pairs(texts: list[str] | None, form: str = "SETTING=VALUE") -> dict[str
 
 
 def read_settings(texts: list[str] | None) -> dict[str, dict[str, Any]]:
-    """Parse texts of the form ``method.setting=value`` to settings by method.
+    """Parse texts of the form ``method.setting=value`` to a dictionary per method.
 
     ``["inverted.overshoot=0.2"]`` becomes ``{"inverted": {"overshoot": "0.2"}}``.
 
     Raises:
-        InputError: Not ``method.setting=value``, or a duplicate setting.
+        InputError: A text is not ``method.setting=value``, or a setting occurs twice.
     """
     form = "METHOD.SETTING=VALUE, as in inverted.overshoot=0.2"
     settings: dict[str, dict[str, Any]] = {}
@@ -327,10 +325,10 @@ def read_settings(texts: list[str] | None) -> dict[str, dict[str, Any]]:
 
 
 def choose(option: str, value: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
-    """Return ``value`` if it is allowed.
+    """Return the value of an option if it is allowed.
 
     Raises:
-        InputError: Names the allowed values.
+        InputError: The value is not allowed; the message lists the allowed values.
     """
     if value not in allowed:
         raise InputError(f'{option} is one of {", ".join(allowed)}, got "{value}"')
@@ -350,7 +348,7 @@ def read_size(text: str | None) -> tuple[int, ...] | None:
     """Parse an input size to (C, H, W), or None.
 
     Raises:
-        InputError: It has another form.
+        InputError: The text is not a size.
     """
     if text is None:
         return None

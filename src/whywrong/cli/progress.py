@@ -1,4 +1,4 @@
-"""Progress of a run on stderr: one redrawn line on a terminal, plain lines otherwise, or JSON for programs."""
+"""Show the progress of a run on stderr as one updated line, plain lines or JSON."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class ProgressDisplay:
 
     Args:
         kind: One of ``KINDS``; ``auto`` is ``bar`` on a terminal and ``plain`` otherwise.
-        clock: Seconds, increasing.
-        write: Writes a plain or JSON line.
+        clock: Returns the current time in seconds.
+        write: Function that writes a plain or JSON line.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ProgressDisplay:
             self._bar.stop()
 
     def prepare(self) -> None:
-        """Show that the model is being loaded and probed, before any image is counted."""
+        """Show that the model is being loaded and checked."""
         if self._bar is not None:
             self._task = self._bar.add_task("prepare", total=None, rest="loading and probing the model")
         elif self.kind == "plain":

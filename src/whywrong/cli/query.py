@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def query(
     run: Annotated[Path, Argument(metavar="RUN", help="Folder written by `whywrong diagnose`.")],
     sql: Annotated[
-        str | None, Argument(metavar="SQL", help="A query in the SQL of DuckDB; without one, the views are listed.")
+        str | None, Argument(metavar="SQL", help="A query in DuckDB's SQL; without it, the command lists the views.")
     ] = None,
-    as_json: Annotated[bool, Option("--json", help="One JSON object a row.")] = False,
+    as_json: Annotated[bool, Option("--json", help="One JSON object per row.")] = False,
     limit: Annotated[
         int,
         Option("--rows", "--limit", metavar="N", help="Print at most N rows of the table; JSON has all.", min=1),

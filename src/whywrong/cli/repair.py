@@ -21,23 +21,25 @@ def repair(
     *,
     run: Annotated[Path, Argument(metavar="RUN", help="Folder of a finished run.")],
     model: Annotated[
-        str | None, Argument(metavar="[MODEL]", help=f"Its model; default the one that the run names. {MODEL_HELP}")
+        str | None, Argument(metavar="[MODEL]", help=f"The model of the run; default: as recorded in RUN. {MODEL_HELP}")
     ] = None,
-    data: Annotated[str | None, Argument(metavar="[DATA]", help="Its images; default those of the run.")] = None,
+    data: Annotated[
+        str | None, Argument(metavar="[DATA]", help="The images of the run; default: as recorded in RUN.")
+    ] = None,
     train: Annotated[
         str | None,
         Option(
             metavar="DATA",
-            help="Training images, which keep what the model knows; default correct images of the run.",
+            help="Training images that prevent forgetting; default: correct images of the run.",
         ),
     ] = None,
-    lists_only: Annotated[bool, Option("--lists-only", help="Only write the lists of work; train nothing.")] = False,
+    lists_only: Annotated[bool, Option("--lists-only", help="Write the lists of work without training.")] = False,
     settings: Annotated[
-        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, as in steps=400; repeatable.")
+        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, such as steps=400; repeatable.")
     ] = None,
-    workers: Annotated[int, Option(metavar="N", help="Worker processes; each loads the model.", min=1)] = 1,
+    workers: Annotated[int, Option(metavar="N", help="Number of worker processes; each loads the model.", min=1)] = 1,
     progress: ProgressKind = "auto",
-    as_json: Annotated[bool, Option("--json", help="The record and the arms as one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the record and the arms as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> int:
@@ -45,8 +47,8 @@ def repair(
 
     Puts every error on a list of work (check the label, damaged, misleading region, close classes ...) as CSV and JSON.
     Then copies of the model are fine-tuned on one half of the images in several ways and measured on the other half,
-    beside two controls that learn nothing from the errors. Weights are written only if an arm corrects more than the
-    controls and no class pays for it; the model itself is never changed. Ctrl-C stops; the same command continues.
+    beside two controls that learn nothing from the errors. Weights are written only if an arm corrects more errors
+    than the controls and harms no class. The model itself is never changed. Ctrl-C stops; the same command resumes.
 
     \b
     Examples:

@@ -40,13 +40,13 @@ REPAIRS = {
 def spurious(
     *,
     model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
-    data: Annotated[str, Argument(metavar="DATA", help="Labelled images that judge what is found.")],
-    out: Annotated[Path, Option(metavar="DIR", help="Folder to write; may be that of a run of the same model.")],
+    data: Annotated[str, Argument(metavar="DATA", help="Labelled images on which the findings are evaluated.")],
+    out: Annotated[Path, Option(metavar="DIR", help="Output folder; may hold a run of the same model.")],
     reference: Annotated[
         str | None,
         Option(
             metavar="DATA",
-            help="Labelled training images, in which components are looked for; default a part of DATA, and marked so.",
+            help="Labelled training images in which to search for components; default: a part of DATA.",
         ),
     ] = None,
     class_name: Annotated[
@@ -55,48 +55,48 @@ def spurious(
     ] = None,
     labels: Annotated[
         Path | None,
-        Option(metavar="FILE", help="CSV with class, component and label, as the page writes it: SpuFix is measured."),
+        Option(metavar="FILE", help="CSV of your labels, saved from the page; SpuFix is then measured."),
     ] = None,
     refit: Annotated[
         bool,
         Option(
             "--refit",
-            help="With --labels, also fit the last layer again, on images that show little of what is labelled "
-            "spurious, and measure it beside SpuFix.",
+            help="With --labels, also refit the last layer on images that show little of the spurious "
+            "features, and compare it with SpuFix.",
         ),
     ] = False,
     changes: Annotated[
         bool,
         Option(
             "--changes",
-            help="Also change images of other classes into each class and show what comes again (the counterfactual "
-            "route): for up to 12 classes 24 images each, 26 forward and backward passes an image.",
+            help="Also change images of other classes into each class and show which features recur: "
+            "24 images for each of up to 12 classes, 26 forward and backward passes per image.",
         ),
     ] = False,
     guide: Annotated[
         str | None,
         Option(
             metavar="GUIDE",
-            help="Help for --changes where the model is not robust: copy fine-tunes a robust copy of it; or name a "
-            "robust model of the same classes. Without help the changes of an ordinary model are noise, and not drawn.",
+            help="Guidance for --changes if the model is not robust: `copy` fine-tunes a robust copy, or name a "
+            "robust model with the same classes. Without it, changes of a model that is not robust are not drawn.",
         ),
     ] = None,
     settings: Annotated[
-        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, as in components=5; repeatable.")
+        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, such as components=5; repeatable.")
     ] = None,
     workers: Annotated[
-        int, Option(metavar="N", help="Worker processes; an image that ends one costs no other its result.")
+        int, Option(metavar="N", help="Number of worker processes; a crash loses only the image that caused it.")
     ] = 1,
     progress: ProgressKind = "auto",
-    as_json: Annotated[bool, Option("--json", help="The record of the search as one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the record of the search as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> int:
-    """What does the model take for a class that is not the object?
+    """Which features other than the object does the model use for a class?
 
-    Splits the logit of each class into components, shows the images that have most of each, and counts how many
-    held-out images of other classes they mislead. You say on the page which are spurious; with your labels the repair
-    is measured, without retraining.
+    Splits the logit of each class into components, shows the images with the largest values, and counts how
+    many held-out images of other classes are misled. You label the spurious ones on the page. With your labels, the
+    command measures a repair without retraining.
 
     \b
     Examples:

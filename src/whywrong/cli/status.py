@@ -19,9 +19,9 @@ def status(
     run: Annotated[Path, Argument(metavar="RUN", help="Folder written by `whywrong diagnose`.")],
     as_json: Annotated[bool, Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Show how far a run is: stage, share, workers, rate and time left.
+    """Show the progress of a run: stage, share done, workers, rate and time left.
 
-    It only looks, and may be called from another terminal while the run goes on.
+    The command changes nothing. It may be called from another terminal during the run.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Output streams: results to stdout, messages to stderr, in any locale and on any terminal."""
+"""Write results to stdout and messages to stderr, in any locale and on any terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _results: list[TextIO] = []  # the stream for results, while stdout is redirecte
 def results_only() -> Iterator[None]:
     """Reserve stdout for results, and redirect all other output to stderr.
 
-    This holds for output from Python and from C. A model that prints would otherwise break ``--json`` and pipes.
+    Output from Python and C is redirected. A model that prints would otherwise break ``--json`` and pipes.
     """
     former, kept = sys.stdout, None
     with contextlib.suppress(OSError, ValueError):  # a stream without a file, or a closed one
@@ -52,25 +52,25 @@ def results_only() -> Iterator[None]:
 
 
 def left_threads() -> int:
-    """Count the threads left by models, which would keep this process from ending."""
+    """Count the threads started by models that would keep this process alive."""
     containment = sys.modules.get("whywrong.models.containment")  # not imported unless a model was loaded
     return len(containment.leaked_threads()) if containment else 0
 
 
 def result_stream() -> TextIO:
-    """Return the stream for results, which is stdout, also while that is redirected."""
+    """Return the original stdout, even inside :func:`results_only`."""
     return _results[-1] if _results else sys.stdout
 
 
 def prepare_streams() -> None:
-    """Escape characters that the terminal's encoding lacks, instead of raising."""
+    """Make stdout and stderr escape characters that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def plain_warnings() -> None:
-    """Print warnings in one line, like errors."""
+    """Print each warning on one line, like an error."""
 
     def one_line(message: Warning | str, category: type[Warning], *_: Any) -> str:
         return f"whywrong: note: {message}\n"
@@ -79,13 +79,13 @@ def plain_warnings() -> None:
 
 
 def say(text: str) -> None:
-    """Print a line of a message on stderr."""
+    """Print a message on stderr."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def tell(text: str = "") -> None:
-    """Print a line of the result on stdout."""
+    """Print a line of results on stdout."""
     result_stream().write(f"{text}\n")
 
 
@@ -95,19 +95,19 @@ def is_terminal() -> bool:
 
 
 def console() -> Console:
-    """Return a rich console on stdout, which adapts to the terminal's characters."""
+    """Return a rich console that writes to stdout in characters the terminal supports."""
     from rich.console import Console
 
     return Console(file=result_stream(), highlight=False, emoji=False, markup=False)
 
 
 def printable(text: object) -> str:
-    """Escape line breaks, escape codes and undecodable bytes to keep text on one line."""
+    """Escape line breaks, control codes and undecodable bytes in a text."""
     return "".join(_printable(character) for character in str(text))
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
-    """Format a count with its noun, as ``1 image`` or ``1,204 images``."""
+    """Format a count with its noun, such as ``1 image`` or ``1,204 images``."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 

@@ -22,28 +22,32 @@ def train(
         str, Argument(metavar="FAMILY", help="capsnet, affcapsnet, gracapsnet, emcapsnet, convnet or vit.")
     ],
     data: Annotated[str, Argument(metavar="DATA", help="Labelled images: folder, manifest, .npz or planted:NAME.")],
-    out: Annotated[Path, Option(metavar="DIR", help="Folder to write; if it holds this training, that is resumed.")],
+    out: Annotated[
+        Path, Option(metavar="DIR", help="Output folder. If it already holds this training, the training is resumed.")
+    ],
     input_size: Annotated[
         str | None,
         Option(metavar="SIZE", help="Size to which images are stretched: 64, 48x64 (height x width) or 1x28x28."),
     ] = None,
     epochs: Annotated[int, Option(metavar="N", help="Passes over the training images.", min=1)] = 10,
-    rate: Annotated[float, Option(metavar="R", help="Highest learning rate.")] = 2e-3,
-    flip: Annotated[bool, Option("--flip", help="Mirror half of the images.")] = False,
+    rate: Annotated[float, Option(metavar="R", help="Maximum learning rate.")] = 2e-3,
+    flip: Annotated[bool, Option("--flip", help="Flip half of the training images left to right.")] = False,
     seed: Annotated[int, Option(metavar="N", help="Seed of every random choice.", min=0)] = 0,
     settings: Annotated[
-        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, as in width=32; repeatable.")
+        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, such as width=32; repeatable.")
     ] = None,
-    images: Annotated[int | None, Option(metavar="N", help="Most images, spread over the data.", min=2)] = None,
+    images: Annotated[
+        int | None, Option(metavar="N", help="Use at most N images, spread over the data; default: all.", min=2)
+    ] = None,
     device: Annotated[str | None, Option(metavar="NAME", help="cpu, cuda ...; default: a GPU, else the CPU.")] = None,
     progress: ProgressKind = "auto",
-    as_json: Annotated[bool, Option("--json", help="The result as one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the result as one JSON object.")] = False,
     data_options: DataOptions,
 ) -> None:
     """Train a capsule network, a convnet or a transformer on your images.
 
-    To ask whether errors are a matter of the architecture, train several families on the same images. A tenth of the
-    images is held out to measure the accuracy. The same command resumes a training that was killed.
+    Train several families on the same images to find out whether errors depend on the architecture. A tenth of the
+    images is held out to measure the accuracy. The same command resumes an interrupted training.
 
     \b
     Examples:

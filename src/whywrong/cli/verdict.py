@@ -31,29 +31,31 @@ def verdict(
     *,
     run: Annotated[Path, Argument(metavar="RUN", help="Folder of a finished run.")],
     model: Annotated[
-        str | None, Argument(metavar="[MODEL]", help=f"Its model; default the one that the run names. {MODEL_HELP}")
+        str | None, Argument(metavar="[MODEL]", help=f"The model of the run; default: as recorded in RUN. {MODEL_HELP}")
     ] = None,
-    data: Annotated[str | None, Argument(metavar="[DATA]", help="Its images; default those of the run.")] = None,
+    data: Annotated[
+        str | None, Argument(metavar="[DATA]", help="The images of the run; default: as recorded in RUN.")
+    ] = None,
     helper: Annotated[
         list[str] | None,
-        Option(metavar="MODEL", help="Another model over the same classes, whose answers are evidence; repeatable."),
+        Option(metavar="MODEL", help="Another model with the same classes, used as evidence; repeatable."),
     ] = None,
     reference: Annotated[
         str | None,
         Option(
             metavar="DATA",
-            help="Labelled images, with which errors are compared instead of those of the run.",
+            help="Labelled images used as controls instead of those of the run.",
         ),
     ] = None,
     depth: Annotated[
         str,
         Option(
             metavar="DEPTH",
-            help="free: only what the run stored; quick: until the cause is clear; standard: everything.",
+            help="free: use stored evidence only; quick: measure until the cause is clear; standard: measure all.",
         ),
     ] = "quick",
     adapt: Annotated[
-        bool, Option("--adapt", help="Plant 20 errors of each cause first, and fit the verdicts to this model.")
+        bool, Option("--adapt", help="First adapt the verdicts to this model with 20 planted errors per cause.")
     ] = False,
     force: Annotated[
         bool, Option("--force", help="Give verdicts even if nearly all images are misclassified.")
@@ -62,27 +64,28 @@ def verdict(
         list[str] | None,
         Option(
             metavar="RULE",
-            help='Exit with 4 if CAUSE[:TESTED] OP NUMBER[%] holds, as in "spurious>5%" or "label:supported>10"; '
+            help='Exit with 4 if CAUSE[:TESTED] OP NUMBER[%] holds, such as "spurious>5%" or "label:supported>10"; '
             "repeatable.",
         ),
     ] = None,
     strict: Annotated[
-        bool, Option("--strict", help="With --fail-on, exit with 5 if the 95 % interval does not decide a rule.")
+        bool, Option("--strict", help="With --fail-on, exit with 5 if the 95 % interval leaves a rule undecided.")
     ] = False,
     settings: Annotated[
-        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, as in seed=1; repeatable.")
+        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, such as seed=1; repeatable.")
     ] = None,
-    workers: Annotated[int, Option(metavar="N", help="Worker processes; each loads the model.", min=1)] = 1,
+    workers: Annotated[int, Option(metavar="N", help="Number of worker processes; each loads the model.", min=1)] = 1,
     progress: ProgressKind = "auto",
-    as_json: Annotated[bool, Option("--json", help="The record, the groups and the rules as one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print record, groups and rules as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> int:
-    """Why is each image of RUN wrong, what was tested, and what helps?
+    """Why is each image of RUN misclassified, and what helps?
 
     Measures each error, combines the evidence into a calibrated cause, tests the cause against comparable correct
-    images, and groups the errors. A cause is stated only if its test supports it; otherwise the error only looks like
-    it. The tables go into the run, and its report is written again. Ctrl-C stops; the same command continues.
+    images, and groups the errors. A cause is stated only if its test supports it; otherwise the verdict only says what
+    the error looks like. The tables are stored in the run, and its report is updated. Ctrl-C stops; the same command
+    resumes.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Let every method accept a model and data in any form, besides a classifier and tensors."""
+"""Extend methods to accept models and data in any supported form."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def open_inputs(method: F) -> F:
     """Extend a method to accept a module and a data set or arrays.
 
-    The method is ``method(classifier, x, y, ...)``.
-
-    A module is wrapped by :func:`whywrong.doors.pairs.open_model`. Without ``y``, ``x`` is a data set with labels of at
-    most 256 images. A classifier, x and y are passed on unchanged, since the method checks them itself.
+    ``method`` has the signature ``method(classifier, x, y, ...)``. A module is wrapped with
+    :func:`whywrong.doors.pairs.open_model`. If ``y`` is missing, ``x`` is a data set of at most 256 images with labels.
+    A classifier and tensors are passed on unchanged, because the method checks them itself.
     """
 
     @functools.wraps(method)

@@ -1,4 +1,4 @@
-"""Models named by a setting, such as judges and surrogates, loaded once beside the explained classifier."""
+"""Auxiliary models named by settings, such as evaluators and surrogates, each loaded once per device."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _Shape = tuple[int, int, int]
 class KeptModels:
     """Cache of models by name, all on one device.
 
-    Models are dropped when another device is used, and the oldest if there are many.
+    All models are removed when the device changes. If there are many models, the oldest are removed first.
 
     Attributes:
-        tried: Names and shapes (C, H, W) of auxiliary classifiers whose gradient was tested.
+        tried: Pairs of name and input shape (C, H, W) of the classifiers whose gradient was tested.
     """
 
     def __init__(self, most: int = 8) -> None:
@@ -25,7 +25,7 @@ class KeptModels:
         self.tried: set[tuple[str, _Shape]] = set()
 
     def model(self, name: str, beside: Classifier) -> Classifier:
-        """Return a model on the device of another, loading it if needed."""
+        """Return the model ``name`` on the device of ``beside``, loading it if needed."""
         where = (beside.device, beside.precision)
         if where != self._where:
             self._models.clear()

@@ -1,4 +1,4 @@
-"""Open a model and its data together, so that each can supply facts that the other leaves open."""
+"""Open a model and its data together, so that each can supply missing facts about the other."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from whywrong.models.loading.objects import is_model_object, load_object, stated
 
 
 def open_model(model: Any, facts: DataFacts | None = None) -> Classifier:
-    """Make a classifier of a module or pipeline.
+    """Wrap a module or pipeline in a classifier.
 
     A classifier is returned unchanged.
 
     Args:
-        model: ``Classifier``, ``nn.Module`` of any library, or image-classification pipeline of transformers.
-        facts: What the data state about the model's input.
+        model: ``Classifier``, ``nn.Module`` of any library, or transformers pipeline for image classification.
+        facts: Facts that the data set states about the model input.
 
     Raises:
-        InputError: It is something else, or a needed fact is stated nowhere.
+        InputError: The type of ``model`` is not supported, or a required fact is stated nowhere.
     """
     return load_object(model, data=facts) if is_model_object(model) else need_classifier(model)
 
 
 def check_model(model: Any) -> None:
-    """Refuse a value of which no classifier can be made.
+    """Refuse a value that cannot be wrapped in a classifier.
 
     Raises:
-        InputError: The value is no model; the message says how to make a classifier.
+        InputError: The value is not a model; the message says how to build a classifier.
     """
     if not is_model_object(model):
         need_classifier(model)
 
 
 def open_pair(model: Any, data: Any, **reading: Any) -> tuple[Classifier, Source]:
-    """Open a model and its data.
+    """Open a model and its data, using the facts that each states about the other.
 
     Args:
         model: As for :func:`open_model`.
@@ -68,11 +68,10 @@ def _differ(spec: InputSpec | None, facts: DataFacts) -> bool:
 
 
 def input_spec(classifier: Classifier, source: Source) -> InputSpec:
-    """Return the input of the classifier.
+    """Return the input size and preprocessing of a classifier.
 
-    If nothing states its size, it is that of the images if they are all of one size.
-
-    Images that are already the model input are not resized and cropped again.
+    If the classifier states no input size, the common size of the images is used. Images that the data set has already
+    resized and cropped for the model are not resized again.
 
     Raises:
         InputError: The input size is not known.

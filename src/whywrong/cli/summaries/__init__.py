@@ -1,1 +1,1 @@
-"""What commands print about their results."""
+"""Summaries that commands print."""

@@ -1,4 +1,4 @@
-"""Output of a repair on stdout."""
+"""Print the results of a repair."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def tell_repairs(report: RepairReport) -> None:
-    """Print the lists of work, and what each arm gained on held-out images."""
+    """Print the lists of work, and how many held-out images each arm corrects."""
     from whywrong.verdicts.repair.worklists import TITLES
 
     record = report.record

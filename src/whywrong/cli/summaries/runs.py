@@ -1,4 +1,4 @@
-"""Output of a finished run on stdout, and its exit code."""
+"""Print the summary of a finished run and choose the exit code."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SHOWN_FAILURES = 5
 
 
 def end_run(run: RunFolder, out: Path, *, sentences: bool = True, open_report: bool = False) -> int:
-    """Print the headline of a run, its problems and the path of its report.
+    """Print the headline of a run, its failed items and warnings, and the report's path.
 
-    The headline is left out without ``sentences``. Returns the exit code.
+    If ``sentences`` is False, the headline is omitted. Returns the exit code.
     """
     from whywrong import api
 

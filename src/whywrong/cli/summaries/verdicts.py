@@ -1,4 +1,4 @@
-"""Output of verdicts on stdout, and the exit code of rules on them."""
+"""Print the verdicts and choose the exit code of ``--fail-on``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNDETERMINED = "undetermined"
 
 
 def tell_verdicts(report: VerdictReport) -> None:
-    """Print counts by cause, the first groups with what to do, and what it cost."""
+    """Print counts by cause, the first groups with advice, and the cost in passes."""
     record = report.record
     errors, counts, stated = record["errors"], record["counts"], record["stated"]
     if not errors:
@@ -38,7 +38,7 @@ def tell_verdicts(report: VerdictReport) -> None:
 
 
 def judge_rules(rules: Sequence[Rule], report: VerdictReport, *, strict: bool) -> list[Judgement]:
-    """Judge the rules of ``--fail-on``."""
+    """Evaluate the rules of ``--fail-on`` on the verdicts."""
     from whywrong.verdicts.telling.fail_on import judge
 
     rows = report.tables["verdicts"].select(["cause", "tested"]).to_pylist()

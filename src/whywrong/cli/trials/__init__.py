@@ -1,1 +1,1 @@
-"""Commands that try models, papers or whywrong: compare models, test claims, plant mistakes, measure verdicts."""
+"""Commands that compare models, test claims of papers, plant mistakes and measure verdicts."""

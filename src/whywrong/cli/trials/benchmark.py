@@ -1,4 +1,4 @@
-"""``whywrong benchmark``, a group of commands that measure whywrong itself on a user's model."""
+"""``whywrong benchmark``, commands that measure how reliable whywrong is on a user's model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ app = typer.Typer(cls=PlainGroup, no_args_is_help=True, help="Measure how often 
 
 @app.callback()
 def benchmark() -> None:
-    """Measure how often whywrong is right on your model and images."""
+    """Measure how often the verdicts of whywrong are right on your model and images."""
 
 
 @spread
@@ -29,37 +29,41 @@ def verdict(
     *,
     model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
     data: Annotated[str, Argument(metavar="DATA", help="Labelled images: folder, manifest, .npz or planted:test.")],
-    out: Annotated[Path, Option(metavar="DIR", help="Folder to write; the same command resumes.")],
+    out: Annotated[Path, Option(metavar="DIR", help="Output folder; the same command resumes.")],
     helper: Annotated[
         list[str] | None,
-        Option(metavar="MODEL", help="Another model over the same classes, whose answers are evidence; repeatable."),
+        Option(metavar="MODEL", help="Another model with the same classes, used as evidence; repeatable."),
     ] = None,
     surrogate: Annotated[
-        str | None, Option(metavar="MODEL", help="Another network, for adversarial steps that transfer.")
+        str | None,
+        Option(metavar="MODEL", help="Another network, used to create transferable adversarial perturbations."),
     ] = None,
     adapt: Annotated[
-        bool, Option("--adapt", help="Also adapt the combiner to this model, with 20 planted errors of each cause.")
+        bool, Option("--adapt", help="Also measure a combiner adapted to this model with 20 planted errors per cause.")
     ] = False,
     combiner: Annotated[
-        Path | None, Option(metavar="FILE", help="Combiner to measure; default the one that ships with the package.")
+        Path | None, Option(metavar="FILE", help="Combiner to measure; default: the one shipped with the package.")
     ] = None,
-    per_cause: Annotated[int, Option(metavar="N", help="Errors with one cause, of each cause.", min=1)] = 40,
-    reference: Annotated[int, Option(metavar="N", help="Most correct images to compare with.", min=1)] = 300,
+    per_cause: Annotated[int, Option(metavar="N", help="Number of single-cause errors per cause.", min=1)] = 40,
+    reference: Annotated[
+        int, Option(metavar="N", help="Maximum number of correct images used as controls.", min=1)
+    ] = 300,
     half: Annotated[
-        int | None, Option(metavar="NUMBER", help="Use only half 0 or 1 of the photographs; the other may train.")
+        int | None,
+        Option(metavar="NUMBER", help="Use only half 0 or 1 of the images; the other half is left for training."),
     ] = None,
     depth: Annotated[str, Option(metavar="DEPTH", help="quick or standard, as for `whywrong verdict`.")] = "quick",
     seed: Annotated[int, Option(metavar="N", help="Seed of every random choice.", min=0)] = 0,
     progress: ProgressKind = "auto",
-    as_json: Annotated[bool, Option("--json", help="The figures as one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the figures as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> None:
     """How often are the verdicts on MODEL right?
 
-    Plants errors of known causes in DATA: damage, covers, cues, adversarial steps and wrong labels, errors with two
-    causes, and errors that carry damage without being caused by it. Diagnoses them blind, as `whywrong verdict` does,
-    and compares.
+    Plants errors with known causes in DATA: damage, covers, cues, adversarial perturbations, wrong labels, two causes
+    at once, and damage that did not cause the error. Then it diagnoses them without access to the causes, as
+    `whywrong verdict` does, and compares the verdicts with the causes.
 
     \b
     Examples:
@@ -95,7 +99,7 @@ def verdict(
     tell(f"Figures: {out / 'benchmark.md'} and {out / 'benchmark.json'}")
 
 
-app.command("verdict", cls=PlainCommand, short_help="Plant errors of known causes and diagnose them blind.")(verdict)
+app.command("verdict", cls=PlainCommand, short_help="Plant errors with known causes and diagnose them blind.")(verdict)
 
 
 def _tell_figures(record: dict[str, Any]) -> None:

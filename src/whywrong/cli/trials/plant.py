@@ -19,35 +19,36 @@ def plant(
     *,
     model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
     data: Annotated[str, Argument(metavar="DATA", help="Labelled images: folder, manifest, .npz or planted:test.")],
-    out: Annotated[Path, Option(metavar="DIR", help="Folder to write; must not hold anything yet.")],
+    out: Annotated[Path, Option(metavar="DIR", help="Output folder; must be empty or missing.")],
     cause: Annotated[
         list[str] | None,
         Option(
             metavar="NAME",
-            help="label, corruption, adversarial, spurious, occluded, confusion or shift; may be repeated. Default all "
-            "that the images allow.",
+            help="label, corruption, adversarial, spurious, occluded, confusion or shift; may be repeated. Default: "
+            "all that the images allow.",
         ),
     ] = None,
     kind: Annotated[
-        list[str] | None, Option(metavar="NAME", help="Only this way of planting, as in fog or pgd; may be repeated.")
+        list[str] | None,
+        Option(metavar="NAME", help="Only this kind of perturbation, such as fog or pgd; may be repeated."),
     ] = None,
-    per_cause: Annotated[int, Option(metavar="N", help="Verified mistakes wanted of each cause.", min=1)] = 100,
+    per_cause: Annotated[int, Option(metavar="N", help="Number of verified mistakes per cause.", min=1)] = 100,
     strength: Annotated[
-        int | None, Option(metavar="1..5", help="Default: the smallest that makes the image wrong.")
+        int | None, Option(metavar="1..5", help="Strength; default: the smallest that causes a misclassification.")
     ] = None,
-    tries: Annotated[int, Option(metavar="N", help="Most images tried for each mistake wanted.", min=1)] = 20,
+    tries: Annotated[int, Option(metavar="N", help="Maximum number of images tried per mistake.", min=1)] = 20,
     on_object: Annotated[bool, Option("--on-object", help="Cover only objects whose mask or box is known.")] = False,
     seed: Annotated[int, Option(metavar="N", help="Seed of every random choice.")] = 0,
     progress: ProgressKind = "auto",
-    as_json: Annotated[bool, Option("--json", help="The counts as one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the counts as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> None:
-    """Make mistakes whose causes are known, to see what an explanation finds.
+    """Create mistakes with known causes, to test what an explanation finds.
 
-    Each starts from an image that the model classifies as labelled and gets one cause: a wrong label, a corruption, an
-    attack, a painted cue, a covered object. It counts only if the model is right without the cause and wrong with it;
-    both images are kept, with cause, strength and masks.
+    Each mistake starts from a correctly classified image and adds one cause: a wrong label, a corruption, an attack, a
+    painted cue, or a covered object. It counts only if the model is right without the cause and wrong with it. Both
+    images are stored, with cause, strength and masks.
 
     \b
     Examples:

@@ -26,14 +26,19 @@ def reproduce(
     *,
     name: Annotated[
         str | None,
-        Argument(metavar="CLAIM", help="As in inverted.1, or inverted.all; without one, all are listed."),
+        Argument(
+            metavar="CLAIM",
+            help="A claim such as inverted.1, or inverted.all; without it, the command lists all claims.",
+        ),
     ] = None,
     data: Annotated[str | None, Argument(metavar="DATA", help="Labelled images.")] = None,
     model: Annotated[str | None, Option(metavar="MODEL", help=MODEL_HELP)] = None,
-    model2: Annotated[str | None, Option(metavar="MODEL", help="The second model, for claims that compare.")] = None,
+    model2: Annotated[
+        str | None, Option(metavar="MODEL", help="The second model, for claims that compare two.")
+    ] = None,
     judge: Annotated[
         list[str] | None,
-        Option(metavar="MODEL", help="A model asked for its opinion, for claims that take judges; may be repeated."),
+        Option(metavar="MODEL", help="An evaluator model, for claims that use evaluators; may be repeated."),
     ] = None,
     limit: Annotated[
         int | None,
@@ -43,23 +48,24 @@ def reproduce(
         list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting of the claim; may be repeated.")
     ] = None,
     as_json: Annotated[
-        bool, Option("--json", help="The whole result as one JSON object; a list of them for all.")
+        bool, Option("--json", help="Print the result as one JSON object, or a list of them for `.all`.")
     ] = False,
     figure: Annotated[
         Path | None,
         Option(
-            metavar="FILE", help="Also draw it: .png, .svg or .pdf. For all, a folder, or a name with {name} in it."
+            metavar="FILE",
+            help="Also draw the result: .png, .svg or .pdf. For `.all`, a folder or a path with {name} in it.",
         ),
     ] = None,
     progress: ProgressKind = "auto",
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> None:
-    """Re-run a finding of a paper on your own model and images: effect, interval, verdict.
+    """Test a finding of a paper on your own model and images.
 
-    The verdict is `holds`, `does not hold`, or `undecided` where the interval covers the bound. A family name with
-    `.all` tests all of its claims. Weights and settings of a model are those of --model; further models describe
-    themselves, as FILE.py:FUNCTION does.
+    Prints effect, interval and verdict: `holds`, `does not hold`, or `undecided` if the interval contains the bound.
+    FAMILY.all tests all claims of a family. The options of the model apply to --model; further models need none, such
+    as FILE.py:FUNCTION.
 
     \b
     Examples:

@@ -19,32 +19,32 @@ from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, InputError
 def robustness(
     *,
     model: Annotated[list[str], Argument(metavar="MODEL", help=f"One or more models. {MODEL_HELP}")],
-    data: Annotated[str, Argument(metavar="DATA", help="Labelled images, read as the first model takes them.")],
-    out: Annotated[Path, Option(metavar="DIR", help="Folder to write; may be that of a run of the first model.")],
+    data: Annotated[str, Argument(metavar="DATA", help="Labelled images, resized and cropped for the first model.")],
+    out: Annotated[Path, Option(metavar="DIR", help="Output folder; may hold a run of the first model.")],
     row: Annotated[
-        list[str] | None, Option(metavar="NAME", help="Only this row, as in pgd_linf; may be repeated. Default all.")
+        list[str] | None, Option(metavar="NAME", help="Only this row, such as pgd_linf; may be repeated. Default: all.")
     ] = None,
     images: Annotated[
-        int | None, Option(metavar="N", min=1, help="Most images, spread over the data; default 200.")
+        int | None, Option(metavar="N", min=1, help="Use at most N images, spread over the data; default 200.")
     ] = None,
     settings: Annotated[
-        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, as in eps=1/255; repeatable.")
+        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting, such as eps=1/255; repeatable.")
     ] = None,
     workers: Annotated[
-        int, Option(metavar="N", help="Worker processes; an image that ends one costs no other its result.")
+        int, Option(metavar="N", help="Number of worker processes; a crash loses only the image that caused it.")
     ] = 1,
     progress: ProgressKind = "auto",
-    as_json: Annotated[bool, Option("--json", help="Record, rows and tests as one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print record, rows and tests as one JSON object.")] = False,
     model_options: ModelOptions,
     data_options: DataOptions,
 ) -> int:
     """Which model resists shifts, corruptions, attacks and patches?
 
-    Changes the same images in the same way for all models: affine transforms, corruptions, PGD and APGD beside random
-    noise of equal size, and one patch that is corrupted, random or adversarial. Writes one table with intervals and
-    paired tests, and a page. A model that grants only labels or scores gets the rows that need no more.
+    Tests all models on the same images with affine transforms, corruptions, PGD and APGD next to random noise of equal
+    size, and one patch that is corrupted, random or adversarial. Writes a page and a table with intervals and paired
+    tests. A model that grants only labels or scores skips the rows that need more.
 
-    The options of the model apply to the first one; device, precision and batch size to all.
+    Device, precision and batch size apply to all models, the other options of the model only to the first.
 
     \b
     Examples:
