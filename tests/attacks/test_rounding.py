@@ -37,6 +37,11 @@ def test_a_pixel_that_raises_the_margin_is_not_raised():
     assert directed([100, 100], [0.7, 0.6], [-255.0, 255.0], 50.0) == [101, 100]
 
 
+def test_a_pixel_without_slope_is_not_raised():
+    """It changes nothing for the model, however much is still needed."""
+    assert directed([100, 100], [0.7, 0.6], [-255.0, 0.0], 50.0) == [101, 100]
+
+
 def test_grey_levels_are_the_nearest():
     x = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 1.0, 0.5]).view(1, 1, 1, 5)
     assert grey_levels(x).flatten().tolist() == [0, 0, 1, 255, 128]

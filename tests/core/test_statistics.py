@@ -154,6 +154,9 @@ def test_two_values_are_a_share_between_them():
     found = mean(values)
     assert (found.low, found.high) == pytest.approx((2 + 3 * share.low, 2 + 3 * share.high))
     assert mean_p(values, 3.5) == pytest.approx(share_p(7, 30, 0.5))
+    twenty = np.array([2.0] * 13 + [5.0] * 7)  # the fewest that have an interval
+    assert mean_p(twenty, 3.5) == pytest.approx(share_p(7, 20, 0.5))
+    assert mean(twenty).low == pytest.approx(2 + 3 * stats.binomtest(7, 20).proportion_ci(0.95, method="exact").low)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -173,6 +176,7 @@ def test_the_p_value_of_bounded_values_follows_their_bound():
     assert mean_p(values, end, bounds=(-1.0, 1.0)) == pytest.approx(0.05)
     assert mean_p(values, -end, bounds=(-1.0, 1.0)) == pytest.approx(0.05)
     assert mean_p(values, 0.0, bounds=(-1.0, 1.0)) == 1.0
+    assert mean_p(values, 1.5, bounds=(-1.0, 1.0)) == 0.0  # no mean of bounded values reaches it
     assert mean_p(values, 0.5) == 1.0
 
 

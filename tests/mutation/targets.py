@@ -80,6 +80,97 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "reproduce/interactions/two_models.py": ("tests/reproduce/test_interactions.py",),
 }
 
+# Cases of tests/golden/values.py, and the modules whose results they hold.
+_VALUES: dict[str, tuple[str, ...]] = {
+    "shares": ("core/statistics.py",),
+    "draws_and_discoveries": (
+        "core/margins.py",
+        "core/randomness.py",
+        "core/discoveries.py",
+        "core/matching.py",
+    ),
+    "balls_and_steps": (
+        "attacks/balls.py",
+        "attacks/inverted/steps.py",
+    ),
+    "fixes": (
+        "attacks/inverted/contribution.py",
+        "attacks/inverted/margin_oracle.py",
+        "attacks/inverted/newton.py",
+        "attacks/inverted/region_fix.py",
+        "attacks/inverted/regions.py",
+        "attacks/inverted/rounding.py",
+        "attacks/inverted/shrink.py",
+        "attacks/inverted/sign.py",
+        "attacks/inverted/steps.py",
+    ),
+    "attacks": (
+        "attacks/balls.py",
+        "attacks/pgd.py",
+        "attacks/apgd.py",
+    ),
+    "maps": (
+        "explain/cam.py",
+        "explain/covering.py",
+    ),
+    "linear_oracle": ("explain/counterfactuals/solvers/lmo.py",),
+    "counterfactuals": ("explain/counterfactuals/metrics.py",),
+    "trust_and_judges": (
+        "explain/counterfactuals/metrics.py",
+        "explain/counterfactuals/judges.py",
+        "explain/counterfactuals/trust.py",
+    ),
+    "interactions": (
+        "explain/interactions/estimators.py",
+        "explain/interactions/profile.py",
+        "explain/interactions/strengths.py",
+    ),
+    "patches": (
+        "explain/patch_groups/found.py",
+        "explain/patch_groups/game.py",
+        "explain/patch_groups/grad_cam.py",
+        "explain/patch_groups/greedy.py",
+        "explain/patch_groups/method.py",
+        "explain/patch_groups/rankings.py",
+        "explain/patch_groups/rollout.py",
+        "explain/patch_groups/shapley.py",
+    ),
+    "spurious": (
+        "explain/spurious/features.py",
+        "explain/spurious/harmful.py",
+        "explain/spurious/levels.py",
+        "explain/spurious/neural_pca.py",
+        "explain/spurious/refit.py",
+        "explain/spurious/scores.py",
+        "explain/spurious/spufix.py",
+        "explain/spurious/spuriosity.py",
+    ),
+    "changes": (
+        "explain/spurious/change_mass.py",
+        "explain/spurious/transplant.py",
+    ),
+    "claims_of_interactions": (
+        "reproduce/protocol.py",
+        "reproduce/interactions/attribution.py",
+        "reproduce/interactions/group_claims.py",
+        "reproduce/interactions/rankings.py",
+        "reproduce/interactions/two_models.py",
+    ),
+    "other_claims": (
+        "reproduce/class_ranks.py",
+        "reproduce/error_batches.py",
+        "reproduce/inverted/claims.py",
+        "reproduce/null_cases.py",
+        "reproduce/protocol.py",
+        "reproduce/spurious.py",
+        "reproduce/counterfactuals/claims.py",
+        "reproduce/counterfactuals/trust.py",
+    ),
+}
+for _name, _modules in _VALUES.items():
+    for _module in _modules:
+        TARGETS[_module] += (f"tests/golden/test_values.py::test_values_are_what_they_were[{_name}]",)
+
 # (module, change): mutants that compute the same, each with the reason.
 EQUIVALENT: frozenset[tuple[str, str]] = frozenset(
     {

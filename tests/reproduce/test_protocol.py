@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 
 import pytest
@@ -65,6 +66,12 @@ def images(predicted: list[int]) -> torch.Tensor:
 def test_the_verdict_follows_the_whole_interval(low, high, above, verdict):
     bound = 0.9967 if above else 1.96
     assert decide(low, high, bound, above=above) == verdict
+
+
+@pytest.mark.parametrize("bounds", [(math.nan, -1.0), (1.0, math.nan), (math.nan, math.nan)])
+@pytest.mark.parametrize("above", [True, False])
+def test_an_interval_without_one_of_its_ends_decides_nothing(bounds, above):
+    assert decide(*bounds, 0.0, above=above) == "undecided"
 
 
 def test_one_part_that_does_not_hold_decides():

@@ -55,6 +55,13 @@ def test_passes_are_counted_and_batches_do_not_matter():
     assert (one.forwards, one.backwards) == (two.forwards, two.backwards) == (5, 5)
 
 
+def test_a_grid_finer_in_one_direction_alone_is_interpolated():
+    """Means of positions would repeat the two rows; in between, the map changes evenly."""
+    maps = torch.tensor([0.0, 4.0])[:, None].expand(2, 5)[None]
+    assert pooled(maps, (4, 5))[0, :, 0].tolist() == [0.0, 1.0, 3.0, 4.0]
+    assert pooled(maps.transpose(1, 2), (5, 4))[0, 0].tolist() == [0.0, 1.0, 3.0, 4.0]
+
+
 def test_maps_are_pooled_to_the_players():
     maps = torch.arange(32.0, dtype=torch.float64).view(2, 4, 4)
     coarse = pooled(maps, (2, 2))
