@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from whywrong.explain.relevance.functions import Half, Softmax
+from whywrong.explain.relevance.functions import Shared, Softmax
 from whywrong.explain.relevance.tape import Tape
 
 
@@ -19,9 +19,8 @@ def softmax(tape: Tape, x: Tensor, dim: int) -> Tensor:
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """Multiply two matrices; if both depend on the image, each receives half of the relevance."""
-    if left.requires_grad and right.requires_grad:
-        left, right = Half.apply(left), Half.apply(right)
-    return left @ right
+    out = left @ right
+    return Shared.apply(out, 2) if left.requires_grad and right.requires_grad else out
 
 
 def attention(

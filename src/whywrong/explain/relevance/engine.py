@@ -67,7 +67,7 @@ class Propagation:
 
     def __init__(self, classifier: Classifier, x: Tensor, rules: Rules, *, audit: bool = False) -> None:
         pixels = x.detach().clone().requires_grad_()
-        set_tag(pixels, Tag(raw=True, nonnegative=True, low=torch.zeros_like(x), high=torch.ones_like(x)))
+        set_tag(pixels, Tag(raw=True, nonnegative=True, low=torch.zeros_like(x[:1]), high=torch.ones_like(x[:1])))
         zero = torch.zeros(len(x), dtype=torch.float64, device=classifier.device)
         self._tape = Tape(len(x), rules, Accounts(zero, zero), _names(classifier))
         with torch.enable_grad(), RelevanceMode(self._tape, audit=audit):

@@ -17,13 +17,12 @@ from torch.nn import functional
 from whywrong.explain.relevance import attention as attn
 from whywrong.explain.relevance.functions import (
     Elementwise,
-    First,
-    Half,
     MaxPool,
     Normalized,
     Scaled,
-    Weighted,
+    Shared,
 )
+from whywrong.explain.relevance.layers import First, Weighted
 from whywrong.explain.relevance.linear_maps import WEIGHTED, linear_map
 from whywrong.explain.relevance.names import CONSTANT, ELEMENTWISE, JOINS, PRODUCTS, QUOTIENTS, SUMS
 from whywrong.explain.relevance.tape import Tag, Tape, set_tag, tag_of
@@ -107,7 +106,11 @@ def normalisation(tape: Tape, name: str, func: Callable[..., Any], args: Any, kw
             power = grouped.square().mean(-1, keepdim=True)
         else:
             power = grouped.var(-1, correction=0, keepdim=True)
-        scale = (power + eps).rsqrt().expand_as(grouped).reshape(x.shape)
+        scale = (power + eps).rsqrt()
+        if name in ("layer_norm", "rms_norm"):
+            scale = scale.view(*lead, *[1] * len(shape))
+        else:
+            scale = scale.expand_as(grouped).reshape(x.shape)
         if weight is not None:
             scale = scale * weight.view(along)
         out = func(*args, **kwargs)
@@ -141,9 +144,10 @@ def constant(tape: Tape, name: str, func: Callable[..., Any], args: Any, kwargs:
 
 
 def product(tape: Tape, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Tensor:
-    """Multiply; factors that both depend on the image receive half of the relevance each."""
-    varying = [value for value in _flat(args) if _varies(value)]
-    return func(*(_map(args, Half.apply) if len(varying) > 1 else args), **kwargs)
+    """Multiply; factors that depend on the image receive equal shares of the relevance."""
+    out = func(*args, **kwargs)
+    varying = sum(_varies(value) for value in _flat((*args, *kwargs.values())))
+    return Shared.apply(out, varying) if varying > 1 else out
 
 
 def quotient(tape: Tape, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Tensor:

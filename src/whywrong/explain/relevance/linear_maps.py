@@ -15,6 +15,38 @@ _TRANSPOSED = {"conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d":
 WEIGHTED = frozenset({"linear", *_CONV, *_TRANSPOSED})
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Share:
+    """One term of a rule.
+
+    Attributes:
+        factor: What the signal of each output is multiplied with; None for 1.
+        above: Weights that carry the result to inputs of 0 or more.
+        below: Weights for inputs below 0; None if there are none.
+        bias: (channels,), what the bias takes of the result; None without one.
+    """
+
+    factor: Tensor | None
+    above: Tensor
+    below: Tensor | None = None
+    bias: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shares:
+    """How a layer shares the relevance of its outputs between its inputs, for any class.
+
+    Attributes:
+        terms: Terms of the rule.
+        lost: Part of the outputs that no input can take; None if there is none.
+        above: Which inputs are 0 or more; None if all are.
+    """
+
+    terms: tuple[Share, ...]
+    lost: Tensor | None = None
+    above: Tensor | None = None
+
+
 @dataclass(slots=True, eq=False)
 class LinearMap:
     """One call of a layer with weights, as ``z = W a + b``; a batch normalisation behind it can be folded in.
@@ -32,7 +64,7 @@ class LinearMap:
         z: Output, after the folded normalisation.
         last: Whether its output are the logits.
         sign: Which contributions the last layer shares: 1 the positive ones, -1 the negative ones.
-        positive: Cached sums of positive contributions, by whether the bias is part of them.
+        shares: How the rule shares relevance, the same for every class; None until it is needed.
     """
 
     name: str
@@ -52,7 +84,7 @@ class LinearMap:
     z: Tensor | None = None
     last: bool = False
     sign: int = 1
-    positive: Tensor | None = field(default=None)
+    shares: Shares | None = field(default=None)
 
     def forward(self, a: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Compute ``weight a + bias`` with the settings of the layer."""
@@ -113,22 +145,20 @@ class LinearMap:
         """Reshape a bias (channels,) so that it broadcasts with the outputs."""
         return bias.view(-1, *[1] * self.dims) if self.dims else bias
 
-    def outputs(self, a: Tensor, *, with_bias: bool) -> Tensor:
-        """Return the outputs z, with or without the bias; of the last layer with its sign."""
+    def outputs(self, *, with_bias: bool) -> Tensor:
+        """Return the outputs z, with or without the bias."""
         assert self.z is not None
         bias = self.folded_bias
         return self.z if with_bias or bias is None else self.z - self.spread(bias)
 
     def positive_sum(self, a: Tensor, *, nonnegative: bool, with_bias: bool) -> Tensor:
-        """Sum the positive contributions to each output; computed once for all classes."""
-        if self.positive is None:
-            weight, bias = self.folded_weight, self.folded_bias if with_bias else None
-            bias = None if bias is None else bias.clamp_min(0)
-            found = self.forward(a if nonnegative else a.clamp_min(0), weight.clamp_min(0), bias)
-            if not nonnegative:
-                found = found + self.forward(a.clamp_max(0), weight.clamp_max(0))
-            self.positive = found
-        return self.positive
+        """Sum the positive contributions to each output."""
+        weight, bias = self.folded_weight, self.folded_bias if with_bias else None
+        bias = None if bias is None else bias.clamp_min(0)
+        found = self.forward(a if nonnegative else a.clamp_min(0), weight.clamp_min(0), bias)
+        if not nonnegative:
+            found += self.forward(a.clamp_max(0), weight.clamp_max(0))
+        return found
 
 
 def linear_map(func_name: str, label: Callable[[Tensor], str], given: dict[str, Any]) -> LinearMap | None:

@@ -59,19 +59,20 @@ class Rules:
         return self.name in ("epsilon", "gamma")
 
 
-def stabilized(z: Tensor, epsilon: float) -> Tensor:
-    """Return ``z + epsilon sign(z)``, with sign(0) = 1."""
-    return z + torch.where(z < 0, -epsilon, epsilon)
-
-
 def ratio(relevance: Tensor, total: Tensor) -> Tensor:
     """Divide, with 0 for a total of 0."""
-    return torch.where(total == 0, 0.0, relevance / torch.where(total == 0, 1.0, total))
+    return torch.where(total == 0, 0.0, relevance / total)
+
+
+def stabilized_share(z: Tensor, epsilon: float) -> Tensor:
+    """Return ``z / (z + epsilon sign(z))``, the share of relevance that the epsilon rule passes on."""
+    size = z.abs()
+    return size / (size + epsilon)
 
 
 def terms(
     rules: Rules, relevance: Tensor, z: Tensor, positive: Tensor, *, rectified: bool
-) -> tuple[list[Term], Tensor]:
+) -> tuple[list[Term], Tensor | None]:
     """Apply a rule that splits contributions to the outputs of a layer.
 
     Args:
@@ -82,21 +83,19 @@ def terms(
         rectified: Whether relevance is zero where ``z < 0``, because a ReLU follows.
 
     Returns:
-        The terms, and the relevance of outputs that no contribution could take.
+        The terms, and the relevance of outputs that no contribution could take; None if each has one.
     """
-    negative = (z - positive).clamp_max(0)
     if rules.name == "z_plus":
         return [(1.0, 0.0, ratio(relevance, positive))], relevance.where(positive == 0, 0.0)
-    if rules.name == "gamma":
-        up = relevance.where(z >= 0, 0.0)
-        s = ratio(up, z + rules.gamma * positive)
+    if rules.name == "gamma":  # an output that is not 0 has a contribution of its own sign
+        s = torch.where(z > 0, relevance / torch.add(z, positive, alpha=rules.gamma), 0.0)
         found: list[Term] = [(1 + rules.gamma, 1.0, s)]
-        lost = up.where(z + rules.gamma * positive == 0, 0.0)
         if not rectified:
-            down = relevance - up
-            found.append((1.0, 1 + rules.gamma, ratio(down, z + rules.gamma * negative)))
-        return found, lost
+            total = torch.sub((1 + rules.gamma) * z, positive, alpha=rules.gamma)  # z and gamma times what is negative
+            found.append((1.0, 1 + rules.gamma, torch.where(z < 0, relevance / total, 0.0)))
+        return found, None
     # alpha-beta: an output without negative contributions is shared between the positive ones alone
+    negative = (z - positive).clamp_max(0)
     one_sided = negative > -1e-7 * positive  # rounding of z - positive
     alpha = torch.where(one_sided, 1.0, rules.alpha)
     s_positive = ratio(alpha * relevance, positive)

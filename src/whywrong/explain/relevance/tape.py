@@ -16,10 +16,9 @@ class Accounts:
     """Relevance that constants absorbed in one backward pass, per image.
 
     Attributes:
-        absorbed: (B,) float64 by call, absorbed by biases, shifts, position embeddings, constant tokens and the
-            constant terms of softmaxes.
-        bias: (B,) float64, the sum of these, without softmaxes.
-        softmax: (B,) float64, the sum of softmaxes (AttnLRP).
+        bias: (B,) float64, absorbed by biases, shifts, position embeddings and constant tokens.
+        softmax: (B,) float64, absorbed by the constant terms of softmaxes (AttnLRP).
+        absorbed: (B,) float64 by call, the sum of both, if the pass is audited.
         missed: (B,) float64 by call, relevance of the outputs less that of the inputs, if the pass is audited.
     """
 
@@ -48,6 +47,7 @@ class Tape:
         latest: Name of the latest layer with weights, to say where another function was called.
         call: Name of the call under way.
         transformer: Whether attention or a layer normalisation was seen.
+        audited: Whether relevance is booked by call as well.
     """
 
     batch: int
@@ -57,6 +57,7 @@ class Tape:
     latest: str = "the pixels"
     call: str = ""
     transformer: bool = False
+    audited: bool = False
 
     def open_accounts(self) -> Accounts:
         """Start the accounts of the next backward pass."""
@@ -77,7 +78,7 @@ class Tape:
         """
         if values.ndim == 0 or len(values) % self.batch:
             return torch.zeros_like(self.accounts.bias)
-        return values.detach().reshape(self.batch, -1).sum(1, dtype=torch.float64)
+        return values.detach().reshape(self.batch, -1).sum(1).double()  # torch sums in pairs, which keeps the precision
 
     def absorb(self, call: str, values: Tensor, *, softmax: bool = False) -> None:
         """Book relevance as absorbed by constants, given per output."""
@@ -86,7 +87,8 @@ class Tape:
             accounts.softmax = accounts.softmax + found
         else:
             accounts.bias = accounts.bias + found
-        accounts.absorbed[call] = accounts.absorbed[call] + found if call in accounts.absorbed else found
+        if self.audited:
+            accounts.absorbed[call] = accounts.absorbed[call] + found if call in accounts.absorbed else found
 
 
 @dataclass(slots=True, eq=False)
@@ -96,7 +98,7 @@ class Tag:
     Attributes:
         raw: Whether it holds pixels, rearranged or rescaled at most; its gradient is relevance itself.
         nonnegative: Whether its values cannot be negative.
-        low, high: For pixels, the values that black and white pixels would have, in the same shape.
+        low, high: For pixels, the values that black and white pixels would have, in the same shape or for one image.
         source: The layer with weights that computed it; None if another function did.
         closed: Name of the layer whose batch normalisation was folded in; its own output may not be read any more.
     """

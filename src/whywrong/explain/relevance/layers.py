@@ -1,0 +1,167 @@
+"""Convolutions and linear layers whose backward pass carries relevance.
+
+What a rule needs beside the signal of a class is computed in the first backward pass and kept for the others.
+"""
+
+# pyright: reportIncompatibleMethodOverride=false
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from whywrong.explain.relevance.linear_maps import LinearMap, Share, Shares
+from whywrong.explain.relevance.rules import ratio, stabilized_share, terms
+from whywrong.explain.relevance.tape import Tape
+
+
+class Weighted(torch.autograd.Function):
+    """A layer with weights; any rule."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, layer: LinearMap, tape: Tape, nonnegative: bool) -> Tensor:
+        ctx.save_for_backward(a)
+        ctx.layer, ctx.tape, ctx.nonnegative = layer, tape, nonnegative
+        return _computed(layer, a)
+
+    @staticmethod
+    def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None, None, None]:
+        (a,) = ctx.saved_tensors
+        return propagate(ctx.layer, ctx.tape, a, signal, nonnegative=ctx.nonnegative), None, None, None
+
+
+def _computed(layer: LinearMap, a: Tensor) -> Tensor:
+    out = layer.forward(a, layer.weight, layer.bias)
+    layer.z = out.detach()  # without its graph, which would refer to the layer and never be freed
+    return out
+
+
+def propagate(layer: LinearMap, tape: Tape, a: Tensor, signal: Tensor, *, nonnegative: bool) -> Tensor:
+    """Return the signal of the inputs ``a`` of a layer."""
+    if layer.last and layer.sign:
+        return _last(layer, tape, a, signal, nonnegative)
+    if layer.shares is None:
+        layer.shares = _shares(layer, tape, a, nonnegative)
+    shares = layer.shares
+    if shares.lost is not None:
+        tape.absorb(layer.name, signal * shares.lost)
+    scaled = [signal if term.factor is None else signal * term.factor for term in shares.terms]
+    for s, term in zip(scaled, shares.terms, strict=True):
+        if term.bias is not None:
+            tape.absorb(layer.name, _over_positions(s, layer, tape.batch) * term.bias)
+    pairs = list(zip(scaled, shares.terms, strict=True))
+    above = _sum([layer.backward(s, a, term.above) for s, term in pairs])
+    if shares.above is None:
+        return above
+    below = _sum([layer.backward(s, a, term.below) for s, term in pairs if term.below is not None])
+    return torch.where(shares.above, above, below)
+
+
+def _shares(layer: LinearMap, tape: Tape, a: Tensor, nonnegative: bool) -> Shares:
+    rules, weight, bias = tape.rules, layer.folded_weight, layer.folded_bias
+    assert layer.z is not None
+    if not rules.splits:
+        factor = None if rules.epsilon == 0 else stabilized_share(layer.z, rules.epsilon)
+        return Shares((Share(factor, weight, bias=bias),))
+    z = layer.outputs(with_bias=rules.with_bias)
+    positive = layer.positive_sum(a, nonnegative=nonnegative, with_bias=rules.with_bias)
+    found, lost = terms(rules, layer.z, z, positive, rectified=layer.rectified)
+    up, down = weight.clamp_min(0), weight.clamp_max(0)
+    shared = []
+    for p, n, factor in found:
+        taken = None
+        if bias is not None and rules.with_bias:
+            taken = p * bias.clamp_min(0) + n * bias.clamp_max(0)
+        below = None if nonnegative else _mix(p, down, n, up)
+        shared.append(Share(factor, _mix(p, up, n, down), below, taken))
+    # Without a bias, an output that is not 0 has a contribution; those below 0 matter if no ReLU follows.
+    whole = lost is None or (bias is None and layer.rectified)
+    return Shares(tuple(shared), None if whole else lost, None if nonnegative else a >= 0)
+
+
+def _last(layer: LinearMap, tape: Tape, a: Tensor, relevance: Tensor, nonnegative: bool) -> Tensor:
+    """Share relevance of logits, given directly, between the contributions of one sign.
+
+    The sign of a logit itself has no meaning, because adding a constant to all of them changes nothing.
+    """
+    weight = layer.sign * layer.folded_weight
+    up, down = weight.clamp_min(0), weight.clamp_max(0)
+    positive = layer.forward(a if nonnegative else a.clamp_min(0), up)
+    if not nonnegative:
+        positive = positive + layer.forward(a.clamp_max(0), down)
+    tape.absorb(layer.name, relevance.where(positive == 0, 0.0))
+    s = ratio(relevance, positive)
+    above = layer.backward(s, a, up)
+    return above if nonnegative else torch.where(a >= 0, above, layer.backward(s, a, down))
+
+
+def _mix(p: float, up: Tensor, n: float, down: Tensor) -> Tensor:
+    if n == 0:
+        return up if p == 1 else p * up
+    if p == 0:
+        return down if n == 1 else n * down
+    return p * up + n * down
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+
+def _over_positions(s: Tensor, layer: LinearMap, batch: int) -> Tensor:
+    """Sum over positions: (B, channels), or (B, 1, channels) for tokens."""
+    if layer.dims:
+        return s.flatten(2).sum(2)
+    if s.ndim > 2 and len(s) % batch == 0:
+        return s.reshape(batch, -1, s.shape[-1]).sum(1)
+    return s
+
+
+class First(torch.autograd.Function):
+    """The first layer with weights; takes a signal and returns the relevance of the pixels."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, layer: LinearMap, tape: Tape, nonnegative: bool, low: Tensor, high: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(a, low, high)
+        ctx.layer, ctx.tape, ctx.nonnegative = layer, tape, nonnegative
+        return _computed(layer, a)
+
+    @staticmethod
+    def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        a, low, high = ctx.saved_tensors
+        layer, tape = ctx.layer, ctx.tape
+        rule = tape.rules.first
+        if rule == "same":
+            relevance = a * propagate(layer, tape, a, signal, nonnegative=ctx.nonnegative)
+        elif rule == "z_box":
+            relevance = _box(layer, tape, a, signal, low, high)
+        else:
+            weight = torch.ones_like(layer.weight) if rule == "flat" else layer.folded_weight.square()
+            total = layer.forward(torch.ones_like(a), weight)
+            due = signal * layer.z
+            tape.absorb(layer.name, due.where(total == 0, 0.0))
+            relevance = layer.backward(ratio(due, total), a, weight)
+        return relevance, None, None, None, None, None
+
+
+def _box(layer: LinearMap, tape: Tape, a: Tensor, signal: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Apply the zB rule: distances from the lowest and highest pixel instead of the pixel itself.
+
+    ``low`` and ``high`` may be those of one image, (1, C, H, W).
+    """
+    if layer.shares is None:
+        weight = layer.folded_weight
+        up, down = weight.clamp_min(0), weight.clamp_max(0)
+        assert layer.z is not None
+        total = layer.outputs(with_bias=False) - (layer.forward(low, up) + layer.forward(high, down))
+        lost = layer.z.where(total <= 0, 0.0)
+        factor = torch.where(total > 0, layer.z / total, 0.0)
+        layer.shares = Shares((Share(factor, up, down),), lost)
+    (term,), lost = layer.shares.terms, layer.shares.lost
+    assert term.factor is not None and term.below is not None and lost is not None
+    tape.absorb(layer.name, signal * lost)
+    s = signal * term.factor
+    return (a - low) * layer.backward(s, a, term.above) + (a - high) * layer.backward(s, a, term.below)
