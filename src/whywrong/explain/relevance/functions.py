@@ -145,8 +145,8 @@ class MaxPool(torch.autograd.Function):
         ]
         if ctx.winners is None:
             padded = torch.nn.functional.pad(x, (pw, right, ph, below), value=-torch.inf)
-            wins = torch.stack([padded[at] == out for at in windows])
-            ctx.winners = wins, wins.sum(0, dtype=torch.int16)
+            wins = torch.stack([padded[at] == out for at in windows]).to(x.dtype)
+            ctx.winners = wins, wins.sum(0)
         wins, count = ctx.winners
         share = signal / count
         found = x.new_zeros((*x.shape[:2], x.shape[2] + ph + below, x.shape[3] + pw + right))

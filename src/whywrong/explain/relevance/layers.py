@@ -56,7 +56,7 @@ def propagate(layer: LinearMap, tape: Tape, a: Tensor, signal: Tensor, *, nonneg
     if shares.above is None:
         return above
     below = _sum([layer.backward(s, a, term.below) for s, term in pairs if term.below is not None])
-    return torch.where(shares.above, above, below)
+    return torch.lerp(below, above, shares.above)  # one of the two, exactly
 
 
 def _shares(layer: LinearMap, tape: Tape, a: Tensor, nonnegative: bool) -> Shares:
@@ -66,8 +66,12 @@ def _shares(layer: LinearMap, tape: Tape, a: Tensor, nonnegative: bool) -> Share
         factor = None if rules.epsilon == 0 else stabilized_share(layer.z, rules.epsilon)
         return Shares((Share(factor, weight, bias=bias),))
     z = layer.outputs(with_bias=rules.with_bias)
-    positive = layer.positive_sum(a, nonnegative=nonnegative, with_bias=rules.with_bias)
-    found, lost = terms(rules, layer.z, z, positive, rectified=layer.rectified)
+    positive, negative = layer.one_sided(a, 1, nonnegative=nonnegative, with_bias=rules.with_bias), None
+    if rules.name == "alpha_beta":
+        negative = layer.one_sided(a, -1, nonnegative=nonnegative, with_bias=False)
+    elif rules.name == "gamma" and not layer.rectified:
+        negative = z - positive
+    found = terms(rules, layer.z, z, positive, negative)
     up, down = weight.clamp_min(0), weight.clamp_max(0)
     shared = []
     for p, n, factor in found:
@@ -76,9 +80,13 @@ def _shares(layer: LinearMap, tape: Tape, a: Tensor, nonnegative: bool) -> Share
             taken = p * bias.clamp_min(0) + n * bias.clamp_max(0)
         below = None if nonnegative else _mix(p, down, n, up)
         shared.append(Share(factor, _mix(p, up, n, down), below, taken))
-    # Without a bias, an output that is not 0 has a contribution; those below 0 matter if no ReLU follows.
-    whole = lost is None or (bias is None and layer.rectified)
-    return Shares(tuple(shared), None if whole else lost, None if nonnegative else a >= 0)
+    lost = None
+    # An output above 0 has a positive contribution if there is no bias; one below 0 matters if no ReLU follows.
+    if not rules.with_bias and (bias is not None or not layer.rectified):
+        lost = torch.addcmul(layer.z, found[0][2], positive, value=-1)
+        if negative is not None:
+            lost.addcmul_(found[1][2], negative, value=-1)
+    return Shares(tuple(shared), lost, None if nonnegative else (a >= 0).to(a.dtype))
 
 
 def _last(layer: LinearMap, tape: Tape, a: Tensor, relevance: Tensor, nonnegative: bool) -> Tensor:
@@ -156,10 +164,9 @@ def _box(layer: LinearMap, tape: Tape, a: Tensor, signal: Tensor, low: Tensor, h
         weight = layer.folded_weight
         up, down = weight.clamp_min(0), weight.clamp_max(0)
         assert layer.z is not None
-        total = layer.outputs(with_bias=False) - (layer.forward(low, up) + layer.forward(high, down))
-        lost = layer.z.where(total <= 0, 0.0)
-        factor = torch.where(total > 0, layer.z / total, 0.0)
-        layer.shares = Shares((Share(factor, up, down),), lost)
+        total = (layer.outputs(with_bias=False) - (layer.forward(low, up) + layer.forward(high, down))).clamp_min_(0)
+        factor = ratio(layer.z, total)
+        layer.shares = Shares((Share(factor, up, down),), torch.addcmul(layer.z, factor, total, value=-1))
     (term,), lost = layer.shares.terms, layer.shares.lost
     assert term.factor is not None and term.below is not None and lost is not None
     tape.absorb(layer.name, signal * lost)

@@ -39,7 +39,7 @@ class Shares:
     Attributes:
         terms: Terms of the rule.
         lost: Part of the outputs that no input can take; None if there is none.
-        above: Which inputs are 0 or more; None if all are.
+        above: 1 for inputs of 0 or more and 0 for others; None if all are 0 or more.
     """
 
     terms: tuple[Share, ...]
@@ -90,6 +90,9 @@ class LinearMap:
         """Compute ``weight a + bias`` with the settings of the layer."""
         if self.dims == 0:
             return functional.linear(a, weight, bias)
+        if self.pointwise:
+            found = (weight.flatten(1) @ a.flatten(2)).unflatten(2, a.shape[2:])
+            return found if bias is None else found + self.spread(bias)
         return torch.convolution(
             a,
             weight,
@@ -106,6 +109,8 @@ class LinearMap:
         """Compute ``weight^T s``, in the shape of the inputs ``a``."""
         if self.dims == 0:
             return s @ weight
+        if self.pointwise:
+            return (weight.flatten(1).t() @ s.flatten(2)).view_as(a)
         found = torch.ops.aten.convolution_backward(
             s,
             a,
@@ -137,6 +142,12 @@ class LinearMap:
         return shift if self.bias is None else self.bias * self.scale + shift
 
     @property
+    def pointwise(self) -> bool:
+        """Whether it maps each position by itself, which a matrix product does faster than a convolution."""
+        moves = any(size != 1 for size in (*self.weight.shape[2:], *self.stride)) or any(self.padding)
+        return self.dims > 0 and self.groups == 1 and not self.transposed and not moves
+
+    @property
     def foldable(self) -> bool:
         """Whether a batch normalisation of its output can be folded in."""
         return self.dims > 0 and not self.transposed and self.scale is None
@@ -151,13 +162,15 @@ class LinearMap:
         bias = self.folded_bias
         return self.z if with_bias or bias is None else self.z - self.spread(bias)
 
-    def positive_sum(self, a: Tensor, *, nonnegative: bool, with_bias: bool) -> Tensor:
-        """Sum the positive contributions to each output."""
+    def one_sided(self, a: Tensor, sign: int, *, nonnegative: bool, with_bias: bool) -> Tensor:
+        """Sum the positive (``sign`` 1) or the negative contributions (-1) to each output."""
         weight, bias = self.folded_weight, self.folded_bias if with_bias else None
-        bias = None if bias is None else bias.clamp_min(0)
-        found = self.forward(a if nonnegative else a.clamp_min(0), weight.clamp_min(0), bias)
+        up, down = weight.clamp_min(0), weight.clamp_max(0)
+        if bias is not None:
+            bias = bias.clamp_min(0) if sign > 0 else bias.clamp_max(0)
+        found = self.forward(a if nonnegative else a.clamp_min(0), up if sign > 0 else down, bias)
         if not nonnegative:
-            found += self.forward(a.clamp_max(0), weight.clamp_max(0))
+            found += self.forward(a.clamp_max(0), down if sign > 0 else up)
         return found
 
 
