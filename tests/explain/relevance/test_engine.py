@@ -211,6 +211,37 @@ def test_an_image_does_not_depend_on_its_neighbours():
     torch.testing.assert_close(whole.bias[3:4], alone.bias, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("rules", EVERY, ids=NAMES)
+def test_a_class_does_not_depend_on_the_classes_before_it(rules):
+    sign = int(rules.name in ("z_plus", "alpha_beta"))
+    classifier, x = Classifier(seeded(Residual, True)), images(3)
+    starts = [functional.one_hot(torch.full((3,), c), 5).float() for c in (2, 1)]
+    with classifier, torch.no_grad():
+        made = Propagation(classifier, x, rules)
+        second = [made.relevance(start, sign=sign) for start in starts][1]
+    alone = relevance(classifier.model, x, rules, 1, sign=sign)
+    torch.testing.assert_close(second.pixels, alone.pixels)
+    torch.testing.assert_close(second.bias, alone.bias)
+
+
+@pytest.mark.parametrize("name", ["z_plus", "alpha_beta"])
+def test_outputs_that_no_contribution_can_take_are_booked_also_without_a_bias(name):
+    """A sum that no ReLU follows may be negative and have no positive contribution at all."""
+    net = nn.Sequential(nn.Flatten(), linear([[2.0, 1.0], [-2.0, -3.0]]), linear([[1.0, -2.0], [0.0, 1.0]]))
+    x = torch.tensor([0.5, 1.0]).view(1, 1, 1, 2)
+    found = relevance(net, x, Rules(name=name), sign=1)
+    assert float(found.bias) > 0.1
+    assert float(found.residual.abs()) < 1e-6
+
+
+def test_alpha_beta_keeps_its_balance_where_hardly_anything_is_negative():
+    """The sum of the negative contributions would be lost in the rounding of the difference of two large sums."""
+    net = nn.Sequential(nn.Flatten(), linear([[3e3, -2e-4]]), nn.ReLU(), linear([[1.0], [-1.0]]))
+    x = torch.tensor([1.0, 1.0]).view(1, 1, 1, 2)
+    found = relevance(net, x, Rules(name="alpha_beta"), sign=1)
+    assert found.pixels.flatten().tolist() == pytest.approx([2.0, -1.0])
+
+
 class Lossy(nn.Module):
     """Has a step that is neither linear nor known."""
 

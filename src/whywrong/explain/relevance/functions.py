@@ -66,7 +66,7 @@ class Scaled(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, layer: LinearMap | None, tape: Tape) -> Tensor:
         along = (1, -1, *[1] * (x.ndim - 2))
         ctx.layer, ctx.tape, ctx.call = layer, tape, tape.call
-        out = torch.addcmul(shift.view(along), x, scale.view(along))
+        out = (x * scale.view(along)).add_(shift.view(along))
         ctx.save_for_backward(x, scale, shift, out)
         ctx.share = None
         if layer is not None:
@@ -81,7 +81,7 @@ class Scaled(torch.autograd.Function):
             return signal, None, None, None, None
         along = (1, -1, *[1] * (x.ndim - 2))
         if not tape.rules.splits:
-            tape.absorb(ctx.call, signal.flatten(2).sum(2) * shift if x.ndim > 2 else signal * shift)
+            tape.absorb(ctx.call, signal.sum(tuple(range(2, x.ndim))) * shift if x.ndim > 2 else signal * shift)
             return signal * scale.view(along), None, None, None, None
         # As a sum of x * scale and the shift, of which only parts with the sign of the output receive relevance.
         if ctx.share is None:
@@ -171,7 +171,9 @@ class Softmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None, None, None]:
         x, out = ctx.saved_tensors
-        received = torch._softmax_backward_data(signal, out, ctx.dim, out.dtype)  # out (signal - sum of signal out)
+        received = torch.ops.aten._softmax_backward_data(
+            signal, out, ctx.dim, out.dtype
+        )  # out (signal - sum of signal out)
         ctx.tape.absorb(ctx.call, torch.addcmul(signal * out, received, x, value=-1), softmax=True)
         return received, None, None, None
 

@@ -108,7 +108,7 @@ def normalisation(tape: Tape, name: str, func: Callable[..., Any], args: Any, kw
             power = grouped.var(-1, correction=0, keepdim=True)
         scale = (power + eps).rsqrt()
         if name in ("layer_norm", "rms_norm"):
-            scale = scale.view(*lead, *[1] * len(shape))
+            scale = scale.view(*lead, *[1] * (x.ndim - len(lead)))
         else:
             scale = scale.expand_as(grouped).reshape(x.shape)
         if weight is not None:

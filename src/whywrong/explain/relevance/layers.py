@@ -45,18 +45,21 @@ def propagate(layer: LinearMap, tape: Tape, a: Tensor, signal: Tensor, *, nonneg
     if layer.shares is None:
         layer.shares = _shares(layer, tape, a, nonnegative)
     shares = layer.shares
+    room = torch.empty_like(signal)
     if shares.lost is not None:
-        tape.absorb(layer.name, signal * shares.lost)
-    scaled = [signal if term.factor is None else signal * term.factor for term in shares.terms]
-    for s, term in zip(scaled, shares.terms, strict=True):
+        tape.absorb(layer.name, torch.mul(signal, shares.lost, out=room))
+    above: Tensor | None = None
+    below: Tensor | None = None
+    for term in shares.terms:
+        s = signal if term.factor is None else torch.mul(signal, term.factor, out=room)
         if term.bias is not None:
             tape.absorb(layer.name, _over_positions(s, layer, tape.batch) * term.bias)
-    pairs = list(zip(scaled, shares.terms, strict=True))
-    above = _sum([layer.backward(s, a, term.above) for s, term in pairs])
-    if shares.above is None:
+        above = _plus(above, layer.backward(s, a, term.above))
+        below = below if term.below is None else _plus(below, layer.backward(s, a, term.below))
+    assert above is not None
+    if shares.above is None or below is None:
         return above
-    below = _sum([layer.backward(s, a, term.below) for s, term in pairs if term.below is not None])
-    return torch.lerp(below, above, shares.above)  # one of the two, exactly
+    return torch.lerp(below, above, shares.above, out=above)  # one of the two, exactly
 
 
 def _shares(layer: LinearMap, tape: Tape, a: Tensor, nonnegative: bool) -> Shares:
@@ -71,7 +74,9 @@ def _shares(layer: LinearMap, tape: Tape, a: Tensor, nonnegative: bool) -> Share
         negative = layer.one_sided(a, -1, nonnegative=nonnegative, with_bias=False)
     elif rules.name == "gamma" and not layer.rectified:
         negative = z - positive
-    found = terms(rules, layer.z, z, positive, negative)
+    # An output above 0 has a positive contribution if there is no bias; one below 0 matters if no ReLU follows.
+    lossy = not rules.with_bias and (bias is not None or not layer.rectified)
+    found, lost = terms(rules, layer.z, z, positive, negative, lossy=lossy)
     up, down = weight.clamp_min(0), weight.clamp_max(0)
     shared = []
     for p, n, factor in found:
@@ -80,12 +85,6 @@ def _shares(layer: LinearMap, tape: Tape, a: Tensor, nonnegative: bool) -> Share
             taken = p * bias.clamp_min(0) + n * bias.clamp_max(0)
         below = None if nonnegative else _mix(p, down, n, up)
         shared.append(Share(factor, _mix(p, up, n, down), below, taken))
-    lost = None
-    # An output above 0 has a positive contribution if there is no bias; one below 0 matters if no ReLU follows.
-    if not rules.with_bias and (bias is not None or not layer.rectified):
-        lost = torch.addcmul(layer.z, found[0][2], positive, value=-1)
-        if negative is not None:
-            lost.addcmul_(found[1][2], negative, value=-1)
     return Shares(tuple(shared), lost, None if nonnegative else (a >= 0).to(a.dtype))
 
 
@@ -113,14 +112,14 @@ def _mix(p: float, up: Tensor, n: float, down: Tensor) -> Tensor:
     return p * up + n * down
 
 
-def _sum(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+def _plus(total: Tensor | None, part: Tensor) -> Tensor:
+    return part if total is None else total.add_(part)
 
 
 def _over_positions(s: Tensor, layer: LinearMap, batch: int) -> Tensor:
     """Sum over positions: (B, channels), or (B, 1, channels) for tokens."""
     if layer.dims:
-        return s.flatten(2).sum(2)
+        return s.sum(tuple(range(2, s.ndim)))
     if s.ndim > 2 and len(s) % batch == 0:
         return s.reshape(batch, -1, s.shape[-1]).sum(1)
     return s
@@ -166,9 +165,13 @@ def _box(layer: LinearMap, tape: Tape, a: Tensor, signal: Tensor, low: Tensor, h
         assert layer.z is not None
         total = (layer.outputs(with_bias=False) - (layer.forward(low, up) + layer.forward(high, down))).clamp_min_(0)
         factor = ratio(layer.z, total)
-        layer.shares = Shares((Share(factor, up, down),), torch.addcmul(layer.z, factor, total, value=-1))
+        layer.shares = Shares((Share(factor, up, down),), total.mul_(factor).neg_().add_(layer.z))
     (term,), lost = layer.shares.terms, layer.shares.lost
-    assert term.factor is not None and term.below is not None and lost is not None
-    tape.absorb(layer.name, signal * lost)
-    s = signal * term.factor
-    return (a - low) * layer.backward(s, a, term.above) + (a - high) * layer.backward(s, a, term.below)
+    assert term.factor is not None
+    assert term.below is not None
+    assert lost is not None
+    room = torch.mul(signal, lost)
+    tape.absorb(layer.name, room)
+    s = torch.mul(signal, term.factor, out=room)
+    found = layer.backward(s, a, term.above).mul_(a - low)
+    return found.addcmul_(layer.backward(s, a, term.below), a - high)

@@ -149,7 +149,9 @@ def _rearranged(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     with torch.no_grad():
         bounds = []
         for which in ("low", "high"):
-            swapped = _replace(args, kwargs, lambda tensor, which=which: getattr(tag_of(tensor), which).expand_as(tensor))
+            swapped = _replace(
+                args, kwargs, lambda tensor, which=which: getattr(tag_of(tensor), which).expand_as(tensor)
+            )
             bounds.append(func(*swapped[0], **swapped[1]))
     parts = (out,) if isinstance(out, Tensor) else out
     lows, highs = ((b,) if isinstance(b, Tensor) else b for b in bounds)

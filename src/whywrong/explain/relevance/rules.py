@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 Name = Literal["epsilon", "gamma", "z_plus", "alpha_beta"]
@@ -71,11 +70,15 @@ def ratio(relevance: Tensor, total: Tensor) -> Tensor:
 def stabilized_share(z: Tensor, epsilon: float) -> Tensor:
     """Return ``z / (z + epsilon sign(z))``, the share of relevance that the epsilon rule passes on."""
     size = z.abs()
-    return size / (size + epsilon)
+    return size.div_(size + epsilon)
 
 
-def terms(rules: Rules, out: Tensor, z: Tensor, positive: Tensor, negative: Tensor | None) -> list[Term]:
+def terms(
+    rules: Rules, out: Tensor, z: Tensor, positive: Tensor, negative: Tensor | None, *, lossy: bool
+) -> tuple[list[Term], Tensor | None]:
     """Apply a rule that splits contributions to the outputs of a layer, for a signal of 1.
+
+    It works in the memory of ``positive`` and ``negative``, because fresh memory costs as much as the arithmetic.
 
     Args:
         rules: The rule; not ``epsilon``.
@@ -84,21 +87,24 @@ def terms(rules: Rules, out: Tensor, z: Tensor, positive: Tensor, negative: Tens
         positive: Sum of the positive contributions to each output, with the bias as ``z``.
         negative: Sum of the negative ones. None if the rule does not need it, or relevance is zero where ``z < 0``
             because a ReLU follows.
+        lossy: Whether outputs may have relevance that no contribution can take.
+
+    Returns:
+        The terms, and the relevance that no contribution could take; None if all of it is taken.
     """
     if rules.name == "z_plus":
-        return [(1.0, 0.0, ratio(out, positive))]
+        s = ratio(out, positive)
+        return [(1.0, 0.0, s)], positive.mul_(s).neg_().add_(out) if lossy else None
     if rules.name == "gamma":  # an output that is not 0 has a contribution of its own sign
-        found: list[Term] = [
-            (1 + rules.gamma, 1.0, ratio(z.clamp_min(0), torch.add(z, positive, alpha=rules.gamma)))
-        ]
+        found: list[Term] = [(1 + rules.gamma, 1.0, ratio(z.clamp_min(0), positive.mul_(rules.gamma).add_(z)))]
         if negative is not None:
-            found.append((1.0, 1 + rules.gamma, ratio(z.clamp_max(0), torch.add(z, negative, alpha=rules.gamma))))
-        return found
+            found.append((1.0, 1 + rules.gamma, ratio(z.clamp_max(0), negative.mul_(rules.gamma).add_(z))))
+        return found, None
     # alpha-beta: an output without negative contributions is shared between the positive ones alone, and one without
     # positive contributions is lost.
     assert negative is not None
     both = (positive > 0) & (negative < 0)
-    return [
-        (1.0, 0.0, ratio(out, positive) * (1 + (rules.alpha - 1) * both)),
-        (0.0, 1.0, ratio((1 - rules.alpha) * out, negative) * both),
-    ]
+    s_positive = ratio(out, positive) * (1 + (rules.alpha - 1) * both)
+    s_negative = ratio((1 - rules.alpha) * out, negative) * both
+    lost = out - s_positive * positive - s_negative * negative if lossy else None
+    return [(1.0, 0.0, s_positive), (0.0, 1.0, s_negative)], lost

@@ -78,7 +78,11 @@ class Tape:
         """
         if values.ndim == 0 or len(values) % self.batch:
             return torch.zeros_like(self.accounts.bias)
-        return values.detach().reshape(self.batch, -1).sum(1).double()  # torch sums in pairs, which keeps the precision
+        values = values.detach()
+        if len(values) > self.batch:
+            values = values.unflatten(0, (self.batch, -1))
+        # Torch sums in pairs, which keeps the precision; without a reshape, which would copy other memory layouts.
+        return (values.sum(tuple(range(1, values.ndim))) if values.ndim > 1 else values).double()
 
     def absorb(self, call: str, values: Tensor, *, softmax: bool = False) -> None:
         """Book relevance as absorbed by constants, given per output."""
