@@ -1,4 +1,4 @@
-"""Facts about every error, independent of the methods, such as its predicted and its labelled class."""
+"""Facts about each error that need no method, such as its predicted and its labelled class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from whywrong.report.tables import Names, Row
 
 
 def sentences(error: Row, names: Names) -> list[Markup]:
-    """Write the first lines of the story.
+    """Write the first sentences about an error.
 
     Args:
         error: A row of view ``errors``.
@@ -52,7 +52,7 @@ def _runner_up(error: Row) -> list[Markup]:
 
 
 def block(error: Row) -> Block:
-    """Collect the margin and the identity of the image, folded."""
+    """Build the folded block with the margin and the identity of the image."""
     margin = error["margin"]
     facts = [
         ("margin", f"{sig(margin)} logits", "best other class minus the labelled one; positive is wrong"),
@@ -63,5 +63,5 @@ def block(error: Row) -> Block:
 
 
 def caveats(error: Row) -> list[str]:
-    """List what was unusual about the file."""
+    """List the unusual properties of the image file."""
     return [f"Reading the file: {shown(note)}." for note in error["notes"] or ()]

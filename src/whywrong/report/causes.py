@@ -17,10 +17,10 @@ class Cause:
     """A planted cause.
 
     Attributes:
-        name: Its name.
-        planted: Images that carry it; ``errors`` of them are misclassified.
-        texts: Texts of the methods, one per column of :func:`cause_titles`.
-        tiles: Anchor, picture and name of a few of these images.
+        name: Name of the cause.
+        planted: Number of images with this cause; ``errors`` of them are misclassified.
+        texts: Results of the methods as texts, one per column of :func:`cause_titles`.
+        tiles: Anchor, picture and name of a few example images.
     """
 
     name: str
@@ -38,7 +38,7 @@ def cause_titles(reports: Reports) -> list[str]:
 def planted_causes(tables: Tables, reports: Reports, cases: Sequence[ErrorView]) -> list[Cause]:
     """List the planted causes of a run, most frequent first.
 
-    Empty if nothing was planted.
+    The list is empty if nothing was planted.
     """
     if not tables.has("items", "cause") or not tables.has("errors"):
         return []

@@ -1,4 +1,4 @@
-"""Confusions as plain data for the template, with ranked pairs and the matrix of few classes."""
+"""Confusions as plain data for the template, as ranked class pairs and as a matrix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MATRIX_LIMIT = 30
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of the matrix, images of the row's class predicted as the column's, with shade 0 (none) to 6 (most)."""
+    """A cell of the matrix, with a count of images and a shade from 0 (none) to 6 (most)."""
 
     label: int
     predicted: int
@@ -24,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Confusion matrix of few classes, with labels as rows and predictions as columns."""
+    """Confusion matrix, with labels as rows and predictions as columns."""
 
     names: list[str]
     rows: list[list[Cell]]
@@ -33,7 +33,7 @@ class Matrix:
 def matrix(summary: RunSummary, names: Names) -> Matrix | None:
     """Build the confusion matrix for at most 30 classes.
 
-    It is shaded by the logarithm of the count; None for more classes.
+    Shades follow the logarithm of the counts. Returns None for more classes.
     """
     if not 2 <= len(names) <= MATRIX_LIMIT or not summary.pairs:
         return None
@@ -51,7 +51,7 @@ def matrix(summary: RunSummary, names: Names) -> Matrix | None:
 
 @dataclass(slots=True)
 class Confusion:
-    """A ranked pair with its errors that are shown."""
+    """A class pair, with the errors of the pair that the page shows."""
 
     label: int
     predicted: int
@@ -65,7 +65,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Confusions:
-    """The ranked pairs, with a sentence, the first ones with pictures, and the rest as rows."""
+    """Class pairs by number of errors: a summary sentence, the first pairs with pictures, and the other pairs."""
 
     reading: str
     first: list[Confusion]

@@ -1,6 +1,6 @@
 """Findings that change how the results of a run must be interpreted.
 
-They are shown before any number, most serious first, with what to do.
+They are shown before any number, most serious first, each with an action.
 """
 
 from __future__ import annotations
@@ -89,10 +89,10 @@ class Doubt:
     """A reason to interpret the results differently.
 
     Attributes:
-        title: A few words that name it.
+        title: Short name of the problem.
         seen: What was measured.
         action: What to do.
-        serious: Whether the results are probably not about the model at all.
+        serious: Whether the results probably do not describe the model.
     """
 
     title: str
@@ -102,14 +102,14 @@ class Doubt:
 
     @property
     def text(self) -> str:
-        """The whole doubt in one line."""
+        """All of it in one line."""
         return f"{self.title}: {self.seen}. {self.action}"
 
 
 def find_doubts(meta: Mapping[str, Any], summary: RunSummary) -> list[Doubt]:
     """Collect the findings that change the interpretation of a run.
 
-    Most serious first.
+    The most serious ones come first.
     """
     order = {name: rank for rank, name in enumerate((*SERIOUS, *CAUTION))}
     found: dict[str, Doubt] = {}

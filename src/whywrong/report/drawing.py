@@ -24,7 +24,7 @@ def plot(result: MethodResult, x: Tensor, *, rows: Sequence[int] | None = None) 
         rows: Rows to draw; None draws the first four.
 
     Returns:
-        A matplotlib figure, one line per image, without a window or global state.
+        A Matplotlib figure with one row per image; it opens no window and has no global state.
 
     Raises:
         InputError: ``x`` does not belong to ``result``, a row does not exist, or no registered method draws it.

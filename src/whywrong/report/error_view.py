@@ -1,4 +1,4 @@
-"""View of one error for the template, with its pictures and the sections of all methods."""
+"""Contents of the page about one error, with pictures and the sections of all methods."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from whywrong.runs.store.error_tables import CONFIDENT
 
 @dataclass(slots=True)
 class ErrorView:
-    """An error, ready to be shown.
+    """Everything that the template needs to show one error.
 
     Attributes:
-        photo: Address of its photograph; empty if none is stored.
-        picture: Style class that shows the photograph wherever the page needs it; empty if none is stored.
-        scale: Value at which the colours of its signed maps saturate, as text.
-        difficulty: How hard it is, as :class:`whywrong.report.methods.base.Measure` says.
-        items: Its item and those that are the same image.
-        why: Its verdict; None without one. ``groups_in`` are the numbers of the groups that it is in.
+        photo: ``data:`` URI of the photograph; empty if none is stored.
+        picture: CSS class that shows the photograph; empty if none is stored.
+        scale: Value at which the colours of the signed maps saturate, as text.
+        difficulty: Difficulty of the error, see :class:`whywrong.report.methods.base.Measure`.
+        items: Ids of its item and of all items with the same image.
+        why: Its verdict, or None. ``groups_in`` are the numbers of the groups that contain it.
         start: Number of the overlay shown initially; None for the photograph alone.
-        facets, numbers, badges: Its filter values, its sort values, and the text under its tile.
+        facets, numbers, badges: Filter values, sort values, and texts under the tile.
     """
 
     number: int
@@ -72,12 +72,12 @@ class ErrorView:
 
     @property
     def anchor(self) -> str:
-        """Its anchor in the page."""
+        """Anchor of the error in the page."""
         return f"e{self.number}"
 
     @property
     def confidence_text(self) -> str:
-        """Its confidence, rounded to whole percent."""
+        """Confidence of the prediction, rounded to whole percent."""
         return f"{self.confidence:.0%}".replace("%", f"{NBSP}%")
 
     @property
@@ -87,7 +87,7 @@ class ErrorView:
 
     @property
     def groups(self) -> list[tuple[str, list[tuple[int, Overlay]]]]:
-        """The overlays and their numbers by row of switches."""
+        """Overlays and their numbers, grouped by row of switches."""
         numbered = list(enumerate(self.overlays))
         names = dict.fromkeys(overlay.group for overlay in self.overlays)
         return [(name, [(n, overlay) for n, overlay in numbered if overlay.group == name]) for name in names]
@@ -104,7 +104,7 @@ def build(
 ) -> ErrorView:
     """Collect everything that the report shows about one error.
 
-    The error is a row of :func:`whywrong.report.selection.select`.
+    ``row`` comes from :func:`whywrong.report.selection.select`.
     """
     items = [row["item_id"], *(row["same"] or ())]
     groups = [] if verdicts is None else verdicts.groups_of(items)

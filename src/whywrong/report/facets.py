@@ -1,4 +1,4 @@
-"""Filters and orders of the gallery besides class pair, confidence and name."""
+"""Filters and sort orders of the gallery that methods add."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from whywrong.report.tables import Row
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control of the gallery with its choices; a single choice is a check box."""
+    """A filter of the gallery with its choices; a single choice is shown as a check box."""
 
     facet: Facet
     choices: list[Choice]
 
     @property
     def ordered(self) -> bool:
-        """Whether the gallery can be ordered by it."""
+        """Whether the gallery can be sorted by it."""
         return bool(self.facet.order and self.facet.number)
 
 
 def controls(reports: Reports, rows: Sequence[Row]) -> list[Control]:
-    """Collect the controls that filter these errors.
+    """Collect the filters that apply to these errors.
 
-    Controls without choices are omitted.
+    Filters without choices are omitted.
     """
     found = []
     for report in reports:
@@ -38,7 +38,7 @@ def controls(reports: Reports, rows: Sequence[Row]) -> list[Control]:
 
 
 def facet_values(reports: Reports, row: Row) -> dict[str, str]:
-    """Find the filter values of one error's tile, by facet."""
+    """Return the filter values of one error by facet."""
     return {
         facet.key: reports.ask(report, "filter", facet.value, row, otherwise="")
         for report in reports
@@ -47,9 +47,9 @@ def facet_values(reports: Reports, row: Row) -> dict[str, str]:
 
 
 def facet_numbers(reports: Reports, row: Row) -> dict[str, float]:
-    """Find the sort values of one error, by facet.
+    """Return the sort values of one error by facet.
 
-    -1 if unknown.
+    Unknown values are -1.
     """
     return {
         facet.key: reports.ask(report, "order", facet.number, row, otherwise=-1.0)
@@ -60,11 +60,11 @@ def facet_numbers(reports: Reports, row: Row) -> dict[str, float]:
 
 
 def badges(reports: Reports, row: Row) -> list[str]:
-    """Collect the text under the tile of one error."""
+    """Collect the texts under the tile of one error."""
     found = [reports.ask(one, "badge", one.badge, row, otherwise="") for one in reports if one.badge is not None]
     return [words for words in found if words]
 
 
 def measuring(reports: Reports) -> MethodReport | None:
-    """Find the method whose measure orders the gallery, or return None."""
+    """Find the method whose measure sorts the gallery, or return None."""
     return next((report for report in reports if report.measure is not None), None)

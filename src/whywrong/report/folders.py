@@ -1,4 +1,4 @@
-"""Removal of the owner's local folders from a page that will be shared."""
+"""Removal of local folder names from pages that may be shared."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _LEAST = 2  # parts of a folder that is cut off, the root included
 def owner_folders(meta: Mapping[str, Any], run: Path, keys: Iterable[str] = ()) -> list[str]:
     """List the folders that a page about a run could reveal.
 
-    These are the folders of run, data, model, home and work.
+    They are the run folder, the folders of data and model, the home folder and the working folder.
 
     Args:
         meta: Content of ``run.json``.
         run: The folder of the run.
-        keys: Keys of items; a folder that all absolute ones share counts as a root of the data.
+        keys: Keys of items; the common folder of all absolute keys is added.
     """
     source = (meta.get("data") or {}).get("source")
     named = [source.get(name) for name in ("path", "manifest", "boxes")] if isinstance(source, Mapping) else [source]
@@ -51,14 +51,14 @@ def owner_folders(meta: Mapping[str, Any], run: Path, keys: Iterable[str] = ()) 
 
 
 def hide_folders(pieces: Iterable[str], folders: Iterable[str], keep: Iterable[str] = ()) -> Iterator[str]:
-    """Replace every absolute path in a page by a relative one or its name.
+    """Replace every absolute path in a page.
 
-    A path in a known folder becomes relative to that folder.
+    A path in a known folder becomes relative to that folder; of any other path, only the last part stays.
 
     Args:
-        pieces: Text of the page, no path across two pieces.
+        pieces: Text of the page; no path may be split between two pieces.
         folders: Known folders, longest first.
-        keep: Pieces that must stay as they are, such as a script with a hash.
+        keep: Pieces that must not change, such as a script with a hash.
     """
     kept = set(keep)
     known = "|".join(re.escape(str(escape(folder))) for folder in folders)

@@ -1,4 +1,4 @@
-"""Headline of a run, with advice on what to look at, and what the methods say about it as a whole."""
+"""Headline of a run, sentences under it, and statistics of the methods."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from whywrong.runs.store.error_tables import CONFIDENT
 def headline(
     summary: RunSummary, names: Names, reports: Reports | None = None, *, pairs: bool = True
 ) -> tuple[str, list[str]]:
-    """Say what was found, in a first sentence and those under it.
+    """Write the headline and the sentences under it.
 
-    They contain numbers, and only what was measured.
+    They only state what was measured.
 
     Args:
         summary: Counts of the run.
         names: Class names.
-        reports: Methods whose sentences are added; None for none.
-        pairs: Whether the most frequent confusion is named.
+        reports: Methods whose sentences are added; None adds no sentences.
+        pairs: Whether a sentence names the most frequent confusion.
     """
     if summary.read == 0:
         return "No image has been classified yet.", [f"{count(summary.items, 'image')} are listed."]
@@ -67,9 +67,9 @@ def _pair_sentences(summary: RunSummary, names: Names) -> list[str]:
 
 
 def advice(summary: RunSummary) -> str | None:
-    """Say what to look at first.
+    """Advise what to look at first.
 
-    None if nothing is conspicuous.
+    Returns None without suspect labels.
     """
     if not summary.suspects:
         return None
@@ -89,7 +89,9 @@ def _unlabelled(summary: RunSummary) -> list[str]:
 
 
 def method_leads(summary: RunSummary, reports: Reports) -> tuple[list[str], list[str]]:
-    """Collect the sentences of methods on all errors, first the measuring one's."""
+    """Collect the sentences of the methods on all errors.
+
+    The sentences of the method that sorts the gallery come first."""
     first = measuring(reports)
     said = {
         report.method: reports.ask(report, "lead", report.lead, summary, otherwise=[])
@@ -101,7 +103,7 @@ def method_leads(summary: RunSummary, reports: Reports) -> tuple[list[str], list
 
 
 def method_statistics(summary: RunSummary, reports: Reports) -> list[Statistic]:
-    """Collect the numbers of the methods, with intervals, and the cost of the run."""
+    """Collect the statistics of the methods, with intervals, and the cost of the run."""
     own = [
         reports.ask(report, "statistic", report.statistic, summary, otherwise=None)
         for report in reports

@@ -39,11 +39,11 @@ def write_report(run: Run, path: Path | str | None = None, *, limit: int = 200) 
 
     Args:
         run: The run folder, finished or not.
-        path: The file to write; None is ``report.html`` in the run folder. It is replaced atomically.
+        path: File to write, replaced atomically; None writes ``report.html`` in the run folder.
         limit: Largest number of errors shown in full, at least 1.
 
     Returns:
-        The path written.
+        Path of the written file.
 
     Raises:
         ValueError: ``limit`` is below 1.

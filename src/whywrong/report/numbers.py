@@ -1,4 +1,4 @@
-"""Numbers and names for people, with units, at most three significant digits, and counts beside percentages."""
+"""Formatting of numbers and names, with units and at most three significant digits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ NBSP = "\u00a0"
 
 
 def known(value: Any) -> bool:
-    """Test whether a number is known, that is not null, NaN or infinite."""
+    """Test whether a number is known, so not None, NaN or infinite."""
     return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def sig(value: float, digits: int = 3) -> str:
-    """Format at most ``digits`` significant digits.
+    """Format a number with at most ``digits`` significant digits.
 
-    No exponent from 0.001 to a million; ``n/a`` if unknown.
+    Numbers from 0.001 to a million have no exponent; unknown ones give ``n/a``.
     """
     if not known(value):
         return "n/a"
@@ -44,7 +44,7 @@ def count(n: int, singular: str, plural: str | None = None) -> str:
 def percent(share: float) -> str:
     """Format a share in 0..1 as ``26.8 %``.
 
-    One decimal; 0 % and 100 % only if exact.
+    It has one decimal; 0 % and 100 % are only given if exact.
     """
     if not known(share):
         return "n/a"
@@ -102,9 +102,8 @@ def listed(words: list[str], conjunction: str = "and") -> str:
 def shown(text: Any) -> str:
     """Write any name as one visible line.
 
-    Control, direction and undecodable characters are escaped.
-
-    Bytes that are not UTF-8 arrive as lone surrogates (surrogateescape) and are written ``\\xNN``.
+    Control, direction and undecodable characters are escaped. Bytes that are not UTF-8 (lone surrogates) become
+    ``\\xNN``.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Atomic writing of pages, without ever replacing a file that is not a page of this program."""
+"""Atomic writing of pages, which never replaces a file that whywrong did not write."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def _environment() -> Environment:
 def write_page(target: Path, pieces: Iterator[str]) -> None:
     """Write a page atomically.
 
-    A reader never sees half a page; remains of a killed writer are removed.
+    A reader never sees half a page. Temporary files of a killed writer are removed.
 
     Args:
-        target: The file; an existing page of ours is replaced.
-        pieces: Its text, whose head names whywrong as the generator.
+        target: The file; an existing page of whywrong is replaced.
+        pieces: Text of the page, whose head names whywrong as the generator.
 
     Raises:
         InputError: The target is another kind of file.
@@ -60,7 +60,7 @@ def write_page(target: Path, pieces: Iterator[str]) -> None:
 
 
 def check_page(target: Path) -> None:
-    """Refuse a target where a page would overwrite something else.
+    """Raise an error if a page would overwrite another kind of file.
 
     Raises:
         InputError, RunFolderError: As for :func:`write_page`.

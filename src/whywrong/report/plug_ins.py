@@ -1,8 +1,8 @@
 """Reports of methods without a report file, from the ``view`` of a plug-in or from their columns.
 
-A plug-in may name a function in ``Method.view``. It gets one error and returns a :class:`View`; none of its markup,
-addresses or styles reach the page. Long text is truncated, invalid values are reported in place, and an exception only
-loses this method's section.
+A plug-in may name a function in ``Method.view``, which gets one error and returns a :class:`View`. Its texts are shown
+as plain text, without markup or links. Long text is truncated, invalid values are reported in place, and an exception
+affects only the section of this method.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Shown:
     """An error, as passed to a plug-in.
 
     Attributes:
-        rows: Rows of the method's view for this error, by column; most methods have one.
-        maps: Dense maps that the method stored for it, float32; those with NaN are omitted.
-        label: The labelled class.
-        predicted: The predicted class.
+        rows: Rows of the method's view for this error, each a mapping by column; most methods have one row.
+        maps: Dense maps that the method stored for the error, float32; maps with NaN are omitted.
+        label: Index of the labelled class.
+        predicted: Index of the predicted class.
         true: Name of the labelled class.
         wrong: Name of the predicted class.
     """
@@ -55,10 +55,10 @@ class SignedMap:
     """A map laid over the photograph, in the colours of the two classes and on its own scale.
 
     Attributes:
-        label: Text of its switch, at most 24 characters.
-        caption: The sentence under it, with the unit.
-        values: (h, w), real and finite, over the input of the model; positive supports the predicted class, negative
-            the labelled one.
+        label: Text of the switch of the map, at most 24 characters.
+        caption: Sentence under the map, with the unit.
+        values: (h, w), real and finite, over the model input; positive values support the predicted class, negative
+            ones the labelled class.
     """
 
     label: str
@@ -68,13 +68,13 @@ class SignedMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What a plug-in shows for one error; all texts are plain.
+    """Contents of a plug-in's section on one error, as plain text.
 
     Attributes:
-        sentences: Lines of the story, at most 4.
+        sentences: Sentences about the error, at most 4.
         maps: Maps laid over the photograph, at most 2.
-        summary: The number beside the folded block.
-        numbers: Numbers of the block, at most 24: name, value with its unit, and how it was checked or how to read it.
+        summary: Text beside the title of the folded block.
+        numbers: Numbers of the block, at most 24, each with name, value with unit, and a note on its check or meaning.
         caveats: Limits of the interpretation, at most 3.
     """
 
@@ -91,9 +91,9 @@ def adapt(method: Method) -> MethodReport:
 
 
 def plain_report(name: str, title: str) -> MethodReport:
-    """Build the report of a method that has none.
+    """Build the report of a method without a report of its own.
 
-    It shows the columns of its rows, folded.
+    It shows the columns of the rows in a folded block.
     """
     return MethodReport(method=name, section=partial(_columns, name, _text(title, LINE)))
 

@@ -1,4 +1,4 @@
-"""Method reports of a run; if one fails, only its part is lost, and the page says so."""
+"""Method reports of a run; if one fails, only its part of the page is missing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Reports:
     """The method reports of a run, in display order.
 
     Attributes:
-        failures: Number of failures by method, failed part and error.
+        failures: Number of failures, by method, part of the report, and error.
     """
 
     def __init__(self, reports: Sequence[MethodReport]) -> None:
@@ -31,12 +31,12 @@ class Reports:
         return iter(self._reports)
 
     def ask(self, report: MethodReport, what: str, function: Callable[..., T], *arguments: Any, otherwise: T) -> T:
-        """Call a function of a report and return ``otherwise`` if it raises.
+        """Call a function of a report.
 
-        The failure is recorded.
+        If the function raises, the failure is recorded and ``otherwise`` is returned.
 
         Raises:
-            RunFolderError, EnvironmentFailure: The run cannot be read, which is not a failure of the report.
+            RunFolderError, EnvironmentFailure: The run cannot be read.
         """
         value, error = self._try(report, what, function, *arguments)
         return otherwise if error or value is None else value
@@ -44,7 +44,7 @@ class Reports:
     def sections(self, context: Context) -> list[Section]:
         """Collect the sections of all methods on one error.
 
-        The section of a method that fails says so.
+        If a method fails, its section names the error.
         """
         found = []
         for report in self:
@@ -68,12 +68,10 @@ class Reports:
 
 
 def find_reports(meta: Mapping[str, Any]) -> Reports:
-    """Collect the reports of a run.
+    """Collect the reports of all methods that have a report or ran.
 
-    They are those of every method with a report, and of all methods that ran.
-
-    A method that has no report, is not installed here, or whose report cannot be loaded gets a plain section with its
-    columns.
+    A method without a report gets a plain section with its columns. The same holds if the method is not installed, or
+    if its report cannot be loaded.
 
     Args:
         meta: Content of ``run.json``.
@@ -95,9 +93,10 @@ def find_reports(meta: Mapping[str, Any]) -> Reports:
 
 
 def report_of(method: Method) -> MethodReport:
-    """Find the report of a method.
+    """Return the report of a method.
 
-    It is its own, one built from its ``view``, or a plain one with its columns.
+    It is the one that ``Method.report`` names, otherwise one built from its ``view``, otherwise a plain one with its
+    columns.
 
     Raises:
         TypeError: ``Method.report`` does not name a :class:`MethodReport` of this method.

@@ -31,7 +31,7 @@ NOT_TESTED = (
 
 @dataclass(slots=True)
 class Ran:
-    """A method of the run, with its purpose, number of rows, settings and citations."""
+    """A method of the run, with title, number of results, and settings."""
 
     name: str
     title: str
@@ -41,7 +41,7 @@ class Ran:
 
 @dataclass(slots=True)
 class Description:
-    """The last section of the report; ``numbers`` are those of the methods and the cost."""
+    """Contents of the last section of the report; ``numbers`` are statistics of the methods and the cost."""
 
     ran: list[Ran] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Description:
 
 
 def subject(meta: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Name model, data and date of a run briefly."""
+    """Return short names of model, data and date of a run."""
     given = meta.get("given") or {}
     model = shown((meta.get("model") or {}).get("source") or given.get("model") or "a classifier in memory")
     source = (meta.get("data") or {}).get("source")
@@ -76,7 +76,7 @@ def subject(meta: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def describe(tables: Tables, summary: RunSummary, reports: Reports, most: int = 200) -> Description:
-    """Collect what is needed to judge and to reproduce the report."""
+    """Describe methods, settings, limits and citations of a run."""
     meta = tables.meta
     text = Description(run=_identities(meta))
     asked, refused = meta.get("methods") or {}, meta.get("refused") or {}
@@ -129,9 +129,9 @@ def describe(tables: Tables, summary: RunSummary, reports: Reports, most: int = 
 
 
 def not_shown(reports: Reports) -> list[str]:
-    """Say which parts of a report could not be shown.
+    """List the parts of the report that could not be shown.
 
-    Call it after everything else was built.
+    Call it after all other parts were built.
     """
     return [
         f"{shown(method)}: its {what} failed{f' {n:,} times' if n > 1 else ''} ({error})"

@@ -13,13 +13,15 @@ from whywrong.report.tables import Row, Tables
 def select(tables: Tables, reports: Reports, limit: int) -> tuple[list[Row], int]:
     """Select at most ``limit`` errors with their results, and count distinct errors.
 
-    Errors with identical bytes and label are merged and keep all their names. Errors explained in full come first, then
-    those of the class pairs with fewest selected errors, so that every confusion is shown before any is shown twice.
+    Errors with identical bytes and label are merged and keep all their names. Errors explained in full are selected
+    first, then errors of the class pairs with fewest selected errors, so that every confusion is shown once before any
+    is shown twice.
 
     Returns:
-        Rows of view ``errors`` with ``item`` (row of ``items``), ``runner_up``, the row or rows of every method's view
-        under its name (None if missing), ``verdict`` and ``tests`` (None without a verdict), ``copies`` and
-        ``same`` (keys and ids of the items that are the same image), hardest first.
+        Rows of view ``errors``, hardest first. Each row also has ``item`` (row of ``items``), ``runner_up``, the row or
+        rows
+            of every method's view under its name (None if missing), ``verdict`` and ``tests`` (None without a verdict),
+            and ``copies`` and ``same`` (keys and ids of all items with the same image).
     """
     if not tables.has("errors"):
         return [], 0
@@ -89,9 +91,9 @@ def _hardest_first(reports: Reports, row: Row) -> tuple[float, float, str]:
 
 
 def difficulty(reports: Reports, row: Row) -> float:
-    """Return how hard an error is, as its method measures it.
+    """Return the difficulty of an error, see :class:`.methods.base.Measure`.
 
-    Infinite or negative as :class:`.methods.base.Measure` says.
+    It may be infinite or negative.
     """
     report = measuring(reports)
     if report is None or report.measure is None:

@@ -12,7 +12,7 @@ from whywrong.runs.store.error_tables import CONFIDENT
 
 
 def summarize_run(tables: Tables, reports: Reports) -> RunSummary:
-    """Count and measure everything that the report says about the whole run."""
+    """Compute all counts and measurements of the whole run for the report."""
     summary = RunSummary(
         items=tables.value("select count(*) from items"), complete=bool(tables.meta.get("complete", True))
     )

@@ -22,10 +22,10 @@ class AnalysisSection:
     """The section of one analysis.
 
     Attributes:
-        title: Its heading.
-        sentences: Its results in words; the first 12 are shown.
-        header: Names of the columns of its table; empty for none.
-        rows: Rows of its table as texts; the first 50 are shown.
+        title: Heading of the section.
+        sentences: Results as sentences; the report shows the first 12.
+        header: Column names of the table; empty without a table.
+        rows: Rows of the table as texts; the report shows the first 50.
     """
 
     title: str
@@ -37,11 +37,11 @@ class AnalysisSection:
 def analysis_sections(folder: Path) -> list[AnalysisSection]:
     """Collect the sections of all analyses that have results in a run folder.
 
-    A report of an analysis is a function of its record and of the rows of its first table. If it raises, only its own
-    section is lost, which then says so.
+    The report function of an analysis gets its record and the rows of its first table. If the function raises, its
+    section names the error and the other sections are unaffected.
 
     Raises:
-        RunFolderError: Results are damaged.
+        RunFolderError: The stored results are damaged.
     """
     found = []
     for analysis in analyses().values():

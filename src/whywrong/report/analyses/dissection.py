@@ -28,7 +28,7 @@ SOURCES = {
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """An example image with the map of the unit over it."""
+    """An example image, overlaid with the activation map of a unit."""
 
     picture: str
     map: str
@@ -38,7 +38,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What the page shows of one unit."""
+    """Contents of the page about one unit."""
 
     unit: int
     title: str
@@ -52,7 +52,7 @@ def write_dissection(folder: Path, path: Path | None = None) -> Path:
 
     Args:
         folder: The folder that ``whywrong dissect --out`` wrote.
-        path: The file to write; None is ``dissection.html`` in the folder. It is replaced atomically.
+        path: File to write, replaced atomically; None writes ``dissection.html`` in the folder.
 
     Raises:
         RunFolderError: The folder holds no dissection, or it is damaged.

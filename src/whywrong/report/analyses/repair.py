@@ -13,7 +13,7 @@ HEADER = ("fine-tuned on", "errors corrected", "newly wrong", "accuracy", "chang
 
 
 def section(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> AnalysisSection:
-    """Tell the lists of work, and what each arm of fine-tuning gained on held-out images."""
+    """Summarise the worklists and what each fine-tuned copy gained on held-out images."""
     lists = [f"{TITLES[name].lower()} ({number:,})" for name, number in record["lists"].items() if name in TITLES]
     sentences = [f"{count(record['errors'], 'error')} are on the worklists: {listed(lists)}."] if lists else []
     measured = [row for row in rows if row["images"]]

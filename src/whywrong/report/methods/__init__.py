@@ -1,1 +1,1 @@
-"""Reports of the methods, one module or package each, named by ``Method.report``."""
+"""Reports of the methods, one module or package per method, named in ``Method.report``."""

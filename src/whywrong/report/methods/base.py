@@ -1,7 +1,7 @@
-"""Interface between the report and a method, one :class:`MethodReport` each, for built-ins and plug-ins alike.
+"""Interface between the report and the methods, both built-ins and plug-ins.
 
-``Method.report`` names it. Everything except the section of one error is optional, and no other module of the report
-knows a method by its name.
+``Method.report`` names the :class:`MethodReport` of a method. Everything except the section on one error is optional.
+No other module of the report refers to a method by name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Chart = ChartPanel | Bars | Histogram
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An entry of a menu, with the value of tiles, the text for people, and the number of errors."""
+    """An entry of a menu, with the value of the tiles, the displayed text, and the number of errors."""
 
     key: str
     label: str
@@ -42,12 +42,12 @@ class Facet:
     Attributes:
         key: Name of the control and of the attribute of a tile; letters only.
         title: Label of the control.
-        value: Value of a tile.
-        choices: Entries of the menu for these errors; without any the control is not drawn. A single one is a check
-            box.
+        value: Computes the value of an error's tile.
+        choices: Computes the entries of the menu for some errors. Without entries the filter is omitted; a single entry
+            is a check box.
         every: First entry of the menu, which filters nothing; empty for a check box.
-        order: Label of an order by ``number``, smallest first; empty for none.
-        number: Sort value of an error; negative if unknown, which comes last.
+        order: Label of the sort order by ``number``, smallest first; empty for no sort order.
+        number: Computes the sort value of an error. Negative values are unknown and come last.
     """
 
     key: str
@@ -61,10 +61,11 @@ class Facet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """How hard an error is, as a number for the order of the gallery.
+    """Difficulty of errors, which sorts the gallery.
 
     Attributes:
-        value: Value of an error; infinite if the search found nothing, negative if there was no search.
+        value: Computes the difficulty of an error: infinite if the search found nothing, negative if there was no
+            search.
         reading: A sentence that says what is measured, and in which unit.
     """
 
@@ -74,7 +75,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CauseColumn:
-    """A column of the table of planted causes, with its title and a text by cause."""
+    """A column of the table of planted causes, with its title and one text per cause."""
 
     title: str
     texts: Callable[[Tables], dict[str, str]]
@@ -82,28 +83,30 @@ class CauseColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodReport:
-    """Everything that the report shows of one method.
+    """Everything that the report shows about one method.
 
     Attributes:
-        method: Its name, which is that of its view.
-        section: Its section on one error; None if the run has no result for it.
-        order: Position of its sentences and charts among those of other methods, smallest first.
-        rows_per_error: Whether its view has one row per error, or several; ``Context.row`` holds a row or a list.
-        explained: SQL condition on its view for errors explained in full, which are shown first.
+        method: Name of the method and of its view.
+        section: Builds the section on one error; returns None if the run has no result for it.
+        order: Sort key of its sentences and charts among those of other methods, smallest first.
+        rows_per_error: Whether its view has one row per error or several; ``Context.row`` then holds a row or a list of
+            rows.
+        explained: SQL condition on its view that selects the errors explained in full, which are shown first.
         answered: Statuses that are not refusals.
-        further_views: Further views whose passes count as well.
-        figure: ``draw(result, x, rows)``, a matplotlib figure, for ``whywrong.plot``.
-        summarize: Its own numbers of the whole run; None if it did not run. Passed to the functions below.
-        lead: Sentences under the headline.
-        statistic: A number shown beside accuracy and errors.
-        overview: Charts over all errors.
+        further_views: Further views whose passes are counted.
+        figure: ``draw(result, x, rows)`` for ``whywrong.plot``; returns a Matplotlib figure.
+        summarize: Computes summary numbers of the run, which the following functions get; None if the method did not
+            run.
+        lead: Writes sentences under the headline.
+        statistic: Computes a number shown beside accuracy and errors.
+        overview: Draws charts over all errors.
         facets: Filters of the gallery.
-        measure: How hard an error is; the first method that has one orders the gallery.
-        badge: A few words under the tile of an error.
+        measure: Difficulty of an error; the first method that has one sorts the gallery.
+        badge: Writes a few words under the tile of an error.
         cause_column: Column of the table of planted causes.
-        nouns: Singular and plural of its results, used to count refusals.
+        nouns: Singular and plural noun for its results, used to count refusals.
         papers: Papers to cite.
-        limits: Limits of its results; ``limits_of_run`` adds sentences with numbers of the run.
+        limits: Sentences on the limits of its results; ``limits_of_run`` adds some with numbers of the run.
         glossary: Words and their meanings.
     """
 

@@ -1,4 +1,4 @@
-"""Report of ``black_box``, the change that corrects an error behind a black box, and what it cost to find."""
+"""Report of ``black_box``, a correcting change found without gradients, and the cost of finding it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STEPS = {
 def section(context: Context) -> Section | None:
     """Build the section on one error.
 
-    None if it has no row.
+    Returns None if the error has no row.
     """
     row = context.row["black_box"]
     if row is None:
@@ -108,14 +108,14 @@ def _block(row: Row) -> Block:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Search behind a black box in a run, for one tier of surrogates.
+    """Success and cost of the black-box searches of a run with one tier of surrogates.
 
     Attributes:
         tier: Tier of the surrogate.
         errors: Distinct errors that were searched.
-        fixed: Those of them with a change.
-        mean: Mean queries over all of them.
-        training: Queries that trained the surrogate.
+        fixed: Number of these errors for which a change was found.
+        mean: Mean number of queries over all these errors.
+        training: Number of queries used to train the surrogate.
     """
 
     tier: str
@@ -126,14 +126,14 @@ class Costs:
 
     @property
     def success(self) -> Interval:
-        """Share of the errors that were fixed."""
+        """Share of the errors for which a change was found, with its interval."""
         return wilson(self.fixed, self.errors)
 
 
 def summarize(tables: Tables) -> list[Costs] | None:
-    """Count the searches of a run, each tier by itself.
+    """Count the searches of a run per tier.
 
-    None if the method did not run.
+    Returns None if the method did not run.
     """
     if not tables.has("black_box", "tier", "queries", "training_queries"):
         return None
@@ -149,7 +149,7 @@ def summarize(tables: Tables) -> list[Costs] | None:
 
 
 def lead(summary: RunSummary) -> list[str]:
-    """Say how many errors were corrected by asking only, and at what cost."""
+    """State how many errors were corrected with queries alone, and at what cost."""
     found: list[Costs] = summary.numbers.get("black_box") or []
     return [_lead(costs) for costs in found if costs.errors]
 

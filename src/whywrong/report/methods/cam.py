@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def section(context: Context) -> Section | None:
     """Build the section on one error.
 
-    None if it has no row.
+    Returns None if the error has no row.
     """
     cam = context.row["cam"]
     if cam is None:
@@ -80,7 +80,7 @@ def sentence(cam: Row, half: int, wrong: str, true: str) -> Markup:
 def half_cells(difference: np.ndarray | None) -> int:
     """Count the fewest cells that hold half of the positive sum of a map (h, w).
 
-    0 if nothing is positive.
+    Returns 0 if no value is positive.
     """
     if difference is None:
         return 0
@@ -109,9 +109,9 @@ def _block(cam: Row) -> Block:
 
 
 def draw_cam(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
-    """Draw the photograph and the evidence maps on one scale.
+    """Draw the photograph and three evidence maps on one scale.
 
-    They are the evidence for the wrong class, for the true class, and the difference.
+    The maps are the evidence for the wrong class, for the true class, and their difference.
     """
     columns, maps = result.columns(), {name: to_numpy(values) for name, values in result.maps().items()}
     signs = {"wrong": 1.0, "true": -1.0, "difference": 1.0}

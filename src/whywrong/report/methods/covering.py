@@ -1,4 +1,4 @@
-"""Report of ``covering``, with the region that accounts for an error, if one is confirmed, and the tests of it."""
+"""Report of ``covering``, with the confirmed region that accounts for an error, and its test."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNIT = 1000  # units per side of the box in which the window is drawn
 def section(context: Context) -> Section | None:
     """Build the section on one error.
 
-    None if it has no row or was not to be explained in full.
+    Returns None if the error has no row or was not explained in full.
     """
     row = context.row["covering"]
     if row is None or row["status"] == Status.SKIPPED:
@@ -120,14 +120,14 @@ def _block(row: Row, context: Context) -> Block:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Results of covering with rivals in a run.
+    """Counts of confirmed regions in a run.
 
     Attributes:
-        asked: Distinct errors that were tested.
-        confirmed: Those of them with a confirmed region.
-        controls: Correctly classified images they were compared with; too few cannot confirm anything.
-        held_out: Correctly classified images that were held out and tested as well.
-        called: Those of them with P at or below 0.1, against the other controls.
+        asked: Number of distinct errors that were tested.
+        confirmed: Number of these errors with a confirmed region.
+        controls: Number of correctly classified images in the comparison; with too few, nothing can be confirmed.
+        held_out: Number of correctly classified images that were held out and tested in the same way.
+        called: Number of held-out images with P at or below 0.1, compared with the other controls.
     """
 
     asked: int
@@ -138,9 +138,9 @@ class Places:
 
 
 def summarize(tables: Tables) -> Places | None:
-    """Count the regions of a run.
+    """Count the confirmed regions of a run.
 
-    None if the method did not run.
+    Returns None if the method did not run.
     """
     if not tables.has("covering", "place_confirmed") or not tables.has("covering_controls", "held_out", "p"):
         return None
@@ -168,7 +168,7 @@ def lead(summary: RunSummary) -> list[str]:
 
 
 def held_out_rate(places: Places) -> str:
-    """Say how often a region is confirmed in correctly classified images."""
+    """State how often a region is confirmed in correctly classified images."""
     if not places.held_out or not places.controls:
         return "The test of places could not be checked on correctly classified images: there are too few of them."
     rate = wilson(places.called, places.held_out)
@@ -208,7 +208,7 @@ def _by_cause(tables: Tables) -> dict[str, str]:
 def draw_covering(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
     """Draw the best window on the photograph, and the probability by window.
 
-    The figure makes no claim: confirming a region needs the other images of a run.
+    The figure does not confirm a region, because that needs the other images of a run.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle

@@ -17,7 +17,7 @@ ALONE = (
 def section(context: Context) -> Section | None:
     """Build the section on one error.
 
-    None if it has no row or was not to be tested.
+    Returns None if the error has no row or was not tested.
     """
     row = context.row["interventions"]
     if row is None or row["status"] == Status.SKIPPED:

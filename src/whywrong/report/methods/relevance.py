@@ -1,4 +1,4 @@
-"""Report of ``relevance``, the pixels that the predicted and the labelled class draw on."""
+"""Report of ``relevance``, with the pixels that are relevant for the predicted and the labelled class."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOSTLY = 0.5  # share of constants above which a map is qualified
 def section(context: Context) -> Section | None:
     """Build the section on one error.
 
-    None if it has no row or was not to be explained in full.
+    Returns None if the error has no row or was not explained in full.
     """
     row = context.row["relevance"]
     if row is None or row["status"] == Status.SKIPPED:
@@ -55,7 +55,7 @@ def section(context: Context) -> Section | None:
 
 
 def sentence(row: Row, wrong: str, true: str) -> Markup:
-    """Say in a sentence how far the two classes draw on the same pixels."""
+    """State how many of the most relevant cells the two classes share."""
     return Markup(
         "{} of the cells with the most relevance for {} are also among those with the most relevance for {}."
     ).format(percent(row["overlap"]).capitalize(), wrong_class(wrong), true_class(true))
@@ -77,7 +77,7 @@ def _block(row: Row) -> Block:
 def draw_relevance(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
     """Draw the photograph and the relevance of both classes.
 
-    The maps are those of the wrong class, of the true class, and the difference.
+    The maps show the wrong class, the true class, and their difference.
     """
     columns, maps = result.columns(), {name: to_numpy(values) for name, values in result.maps().items()}
     signs = {"wrong": 1.0, "true": -1.0, "difference": 1.0}

@@ -1,4 +1,4 @@
-"""Report of ``signs``, the raw numbers of one error by group."""
+"""Report of ``signs``, the raw measurements of one error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whywrong.report.tables import Row
 def section(context: Context) -> Section | None:
     """Build the section on one error.
 
-    None if it has no row or was not to be explained in full.
+    Returns None if the error has no row or was not explained in full.
     """
     row = context.row["signs"]
     if row is None or row["status"] == "skipped":

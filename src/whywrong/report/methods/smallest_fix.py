@@ -1,4 +1,4 @@
-"""Report of ``smallest_fix``, the change of least norm that makes the prediction correct, and its size in all norms."""
+"""Report of ``smallest_fix``, the smallest change in a norm that corrects the prediction, and its size in all norms."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLACE = (
 def section(context: Context) -> Section | None:
     """Build the section on one error.
 
-    None if it has no row or was not to be fixed.
+    Returns None if the error has no row or was not searched.
     """
     fix = context.row["smallest_fix"]
     if fix is None or fix["status"] == Status.SKIPPED:
@@ -51,7 +51,7 @@ def section(context: Context) -> Section | None:
 
 
 def size_in_words(fix: Row, pixels: int = 0) -> str:
-    """Say how large the change is in the norm that was minimised."""
+    """State the size of the change in the norm that was minimised."""
     if fix["norm"] == "l0":
         share = f" ({percent(fix['l0'] / pixels)})" if pixels else ""
         return f"changing {count(int(fix['l0']), 'pixel')}{share}"

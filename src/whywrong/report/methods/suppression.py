@@ -1,7 +1,7 @@
-"""Report of ``suppression``, which cells lower the labelled class or raise the predicted one, compared with the fix.
+"""Report of ``suppression``, with the cells of the smallest fix that affect the labelled or the predicted class.
 
-A smallest fix is one direction among many, so that its cells show where the model is sensitive. Every share is shown
-beside that of the same change with random signs, and nothing here says what caused an error.
+A smallest fix is one direction among many, so its cells show where the model is sensitive, not the cause of an error.
+The control of every share is the same change with random signs.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _CLASS_MAPS = (
 def section(context: Context) -> Section | None:
     """Build the section on one error.
 
-    None if it has no row or was not to be explained in full.
+    Returns None if the error has no row or was not explained in full.
     """
     row = context.row["suppression"]
     if row is None or row["status"] == Status.SKIPPED:
@@ -174,12 +174,12 @@ def _how(row: Row) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Mean shares of the types over the errors of a run, with those of the control.
+    """Mean shares of the types of cells over the errors of a run, and of the control.
 
     Attributes:
-        errors: Errors measured with their control.
-        shares: By type, the share of cells with its interval, and that under random signs.
-        quarter: Share of the errors that the strongest quarter of the fix undoes, and random quarters.
+        errors: Number of errors with a control.
+        shares: By type, the share of cells and the share under random signs, each with its interval.
+        quarter: Share of errors whose fix fails without its strongest quarter of cells, and without random quarters.
     """
 
     errors: int
@@ -190,7 +190,7 @@ class Mix:
 def summarize(tables: Tables) -> Mix | None:
     """Average the shares of a run over errors that have a control.
 
-    None if the method did not run.
+    Returns None if the method did not run.
     """
     names = [name for one in TYPES for name in (one, f"control_{one}")]
     if not tables.has("suppression", *names, "removed_quarter", "removed_random"):
@@ -209,7 +209,7 @@ def summarize(tables: Tables) -> Mix | None:
 
 
 def overview(tables: Tables, summary: RunSummary) -> list[Chart]:
-    """Compare the types of the cells over all errors with those of the control."""
+    """Compare the shares of the types of cells over all errors with the control."""
     mix: Mix | None = summary.numbers.get("suppression")
     if mix is None or mix.errors < FEWEST:
         return []

@@ -1,1 +1,1 @@
-"""What the report says about the model as a whole, with attractors, classes and confidence."""
+"""Sections of the report on the model as a whole, such as attractors, classes and confidence."""

@@ -1,4 +1,4 @@
-"""The first screen of the report: what was found, in which groups, and what to do next."""
+"""The first screen of the report, with the main results, the groups, and the next step."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Card:
 
     Attributes:
         group: The group.
-        share: Its share of all errors.
-        gain: What its action was measured to gain; empty if that was not measured.
-        command: Command that carries the action out; empty if there is none.
-        tiles: Anchor, picture, name and whether it is enlarged by whole pixels, of up to four errors.
+        share: Share of the group in all errors.
+        gain: Measured gain of its action in words; empty if it was not measured.
+        command: Command that applies the action; empty if there is none.
+        tiles: Up to four errors, each with anchor, picture, name, and whether its pixels are shown as squares.
         inside: Number of its errors in the gallery.
         second: Other causes that its errors may have, in words.
-        all: Anchor and name of its errors in the gallery.
-        predicted: The class that at least nine in ten of these are predicted as; None if there is none.
+        all: Anchor and name of all its errors in the gallery.
+        predicted: Class that at least 90 % of these errors are predicted as; None if there is none.
     """
 
     group: Group
@@ -55,7 +55,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The next thing to do, with a filter of the gallery or a command."""
+    """The next step for the user, with a filter of the gallery or a command."""
 
     text: str
     filter: str = ""
@@ -123,7 +123,7 @@ def _gain(group: Group) -> tuple[str, str]:
 
 
 def cause_sentences(verdicts: Verdicts) -> list[str]:
-    """Count the errors whose cause is tested, suspected and unknown, as one paragraph."""
+    """Write one paragraph that counts errors with a tested, a suspected and no cause."""
     tested: Counter[str] = Counter()
     looks: Counter[str] = Counter()
     for (cause, outcome), n in verdicts.causes.items():
@@ -151,7 +151,7 @@ def _counted(causes: Counter[str]) -> str:
 
 
 def groups_reading(made: Sequence[Card]) -> str:
-    """Say how many groups there are, and how many of them are tested."""
+    """State the number of groups, and how many of them are confirmed by a test."""
     tested = sum(not card.group.suspected for card in made)
     text = f"{count(len(made), 'group')}, {tested:,} of them confirmed by a test"
     return (
@@ -162,7 +162,7 @@ def groups_reading(made: Sequence[Card]) -> str:
 
 
 def causes_shown(cases: Sequence[ErrorView]) -> list[tuple[str, int]]:
-    """Count the errors of the gallery by cause, most first."""
+    """Count the errors of the gallery by cause, most frequent first."""
     numbers: dict[str, int] = {}
     for case in cases:
         if case.why is not None:
@@ -175,7 +175,7 @@ def _most(item: tuple[str, int]) -> tuple[int, str]:
 
 
 def next_step(summary: RunSummary, verdicts: Verdicts | None, made: Sequence[Card], doubts: Sequence[Doubt]) -> Step:
-    """Choose the one thing to do next; there always is one."""
+    """Choose the next step for the user."""
     if doubts and doubts[0].serious:
         return Step(f"{doubts[0].title}. {doubts[0].action}")
     if summary.read == 0:

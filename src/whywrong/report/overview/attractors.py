@@ -1,4 +1,4 @@
-"""Predicted classes that attract errors, as rows of bars."""
+"""Predicted classes that attract errors, as a bar chart."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LARGE = 0.2  # share of these errors from which a group is named with them
 
 @dataclass(slots=True)
 class Attractor:
-    """A predicted class with the errors that go to it.
+    """A class, with the errors that are predicted as it.
 
     Attributes:
-        predicted: The class; ``name`` is its name.
-        number: Errors predicted as it, of ``classes`` labelled classes.
+        predicted: Index of the class; ``name`` is its name.
+        number: Number of errors predicted as the class, from ``classes`` labelled classes.
         width: Length of its bar, as a share of the longest.
-        note: Share of all errors, and where most of them come from.
+        note: Share of all errors, and the label that most of them have.
         tiles: Anchor, picture and name of some of its errors.
-        links: Text and address of what else is known about the class.
+        links: Text and address of further results about the class.
     """
 
     predicted: int
@@ -39,7 +39,7 @@ class Attractor:
 
 @dataclass(frozen=True, slots=True)
 class Attractors:
-    """The attractors that are shown, largest first, with a sentence and the scale shared by all bars."""
+    """The attractors, largest first, with a sentence and the common scale of all bars."""
 
     reading: str
     shown: list[Attractor]
@@ -48,7 +48,7 @@ class Attractors:
 
 
 def attractors(summary: RunSummary, names: Names, shown: int = 6) -> Attractors:
-    """Rank the predicted classes by the errors that go to them.
+    """Rank the classes by the number of errors predicted as them.
 
     Classes with a single error are not listed.
     """
@@ -76,12 +76,12 @@ def attractors(summary: RunSummary, names: Names, shown: int = 6) -> Attractors:
 def add_links(
     found: Attractors, harmful: Mapping[int, int], page: str, groups: Sequence[tuple[int, int, str, str]]
 ) -> None:
-    """Add what else is known about the classes that attract errors.
+    """Add links to further results about the classes that attract errors.
 
     Args:
-        found: Changed in place.
-        harmful: Components confirmed as harmful, by class.
-        page: Address of the page of the spurious features; empty if there is none.
+        found: The attractors; their ``links`` are extended in place.
+        harmful: Number of harmful components by class.
+        page: Address of the page on spurious features; empty if there is none.
         groups: Predicted class, size, name and anchor of each group whose errors share the prediction.
     """
     for attractor in [*found.shown, *found.rest]:

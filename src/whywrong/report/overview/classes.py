@@ -1,4 +1,4 @@
-"""Table of all classes, with recall, precision, confidence and errors in and out."""
+"""Table of all classes, with recall, precision, confidence and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from whywrong.report.tables import Names, Tables
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A cell: text, a note under it, and the number by which its column is sorted."""
+    """A cell, with its text, a note under it, and its sort value."""
 
     text: str
     note: str
@@ -31,7 +31,7 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class ClassTable:
-    """Rows of the classes, most errors first; the first ones are shown, the others are folded."""
+    """Rows of the classes, most errors first; only the first rows are outside the fold."""
 
     reading: str
     first: list[ClassRow]
@@ -52,7 +52,7 @@ COLUMNS = (
 def class_table(tables: Tables, summary: RunSummary, names: Names, shown: int = 10) -> ClassTable | None:
     """Build the table of the classes that occur in the run.
 
-    None without a labelled image.
+    Returns None without a labelled image.
 
     Args:
         shown: Largest number of rows outside the fold.

@@ -20,13 +20,13 @@ WIDTH, HALF = 400, 80  # of the drawing: its width, and the height of each side
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceChart:
-    """Right predictions above the axis and wrong ones under it, on one scale.
+    """Histogram with right predictions above the axis and wrong ones below it, on one scale.
 
     Attributes:
         reading: The sentence that the chart supports.
-        right, wrong: Numbers of predictions; ``right_path`` and ``wrong_path`` are their bars.
-        axis: Height of the axis in the drawing of ``width`` x ``height`` units.
-        most: Predictions of the longest bar.
+        right, wrong: Numbers of predictions; ``right_path`` and ``wrong_path`` are the SVG paths of their bars.
+        axis: Vertical position of the axis in the drawing of ``width`` x ``height`` units.
+        most: Number of predictions in the longest bar.
         table: Bin, right and wrong predictions, as texts.
     """
 
@@ -46,7 +46,7 @@ class ConfidenceChart:
 def confidence_chart(tables: Tables, summary: RunSummary) -> ConfidenceChart | None:
     """Draw the confidence of right and wrong predictions.
 
-    None for few labelled images, or if no prediction has a confidence.
+    Returns None for few labelled images, or if no prediction has a confidence.
     """
     if summary.labelled < LEAST:
         return None

@@ -1,4 +1,4 @@
-"""Four numbers about the model, under the answer."""
+"""Four summary statistics on the first screen."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from whywrong.runs.store.error_tables import CONFIDENT
 
 
 def strip(summary: RunSummary, tested: VerdictCounts | None) -> list[Statistic]:
-    """Collect accuracy, errors, the share with a tested cause, and the errors that need a person.
+    """Compute accuracy, errors, errors with a tested cause, and errors to check.
 
     Args:
-        tested: None if causes were not tested.
+        tested: Counts of the verdicts; None if causes were not tested.
     """
     return [_accuracy(summary), _errors(summary), _cause(summary, tested), _person(summary, tested)]
 

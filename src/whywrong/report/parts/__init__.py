@@ -1,1 +1,1 @@
-"""Names of an earlier release; plug-ins import their names from :mod:`whywrong.report.plug_ins`."""
+"""Deprecated package; plug-ins should import from :mod:`whywrong.report.plug_ins`."""

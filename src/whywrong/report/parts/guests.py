@@ -1,4 +1,4 @@
-"""Names of an earlier release; plug-ins import their names from :mod:`whywrong.report.plug_ins`."""
+"""Deprecated names; plug-ins should import from :mod:`whywrong.report.plug_ins`."""
 
 from whywrong.report.plug_ins import Shown, SignedMap, View
 

@@ -1,4 +1,4 @@
-"""Axes of figures for notebooks, with images and signed maps over them, drawn with Matplotlib only."""
+"""Matplotlib axes with images and signed maps, for figures in notebooks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def grid(lines: int, columns: int) -> tuple[Figure, np.ndarray]:
-    """Create a figure without a window, and its axes (lines, columns)."""
+    """Create a figure without a window, and its axes as an array (lines, columns)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.7 * columns, 3.0 * lines), layout="constrained", dpi=110)
@@ -25,7 +25,7 @@ def grid(lines: int, columns: int) -> tuple[Figure, np.ndarray]:
 def show(axis: Axes, image: np.ndarray | None, title: str) -> None:
     """Draw an image (H, W, C) in [0, 1] without ticks.
 
-    None leaves an empty frame with its title.
+    If ``image`` is None, only an empty frame with the title is drawn.
     """
     axis.set_title(title, fontsize=9)
     axis.xaxis.label.set(fontsize=8)
@@ -40,7 +40,7 @@ def show(axis: Axes, image: np.ndarray | None, title: str) -> None:
 def lay(axis: Axes, cells: np.ndarray, scale: float, shape: tuple[int, ...]) -> None:
     """Draw a signed map (h, w) over the image.
 
-    Blue below zero, orange above, transparent at zero, cells visible.
+    Negative values are blue, positive ones orange and zero is transparent. Cells have sharp edges.
     """
     level = np.clip(cells / scale, -1, 1) if scale > 0 else np.zeros_like(cells)
     colours = np.where(level[..., None] < 0, TRUE_RGB, WRONG_RGB) / 255
@@ -49,19 +49,19 @@ def lay(axis: Axes, cells: np.ndarray, scale: float, shape: tuple[int, ...]) -> 
 
 
 def under(photo: np.ndarray) -> np.ndarray:
-    """Desaturate a photograph (H, W, C), as background of a map."""
+    """Desaturate a photograph (H, W, C) as the background of a map."""
     return 0.35 * photo + 0.65 * photo.mean(axis=-1, keepdims=True)
 
 
 def photo_of(x: Tensor, row: int) -> np.ndarray:
-    """Take one image of a batch (B, C, H, W) as (H, W, C) in [0, 1]."""
+    """Return one image of a batch (B, C, H, W) as an array (H, W, C) in [0, 1]."""
     return np.moveaxis(np.clip(x[row].detach().cpu().float().numpy(), 0, 1), 0, -1)
 
 
 def row_of(maps: dict[str, np.ndarray], name: str, row: int) -> np.ndarray | None:
     """Return the map of one row.
 
-    None if it is missing or has no finite values.
+    Returns None if the map is missing or has no finite values.
     """
     values = maps[name][row] if name in maps else None
     return values if values is not None and np.isfinite(values).all() else None

@@ -1,4 +1,4 @@
-"""Small charts as plain data in units of their SVG box, drawn by the templates."""
+"""Small charts as plain data, which the templates draw as SVG."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FEWEST = 5  # smallest number of errors for a figure over all of them
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line with values at shares of the x axis, with their interval.
+    """A line of a chart, with an interval at each point.
 
     Attributes:
-        role: ``true`` or ``wrong``, its colour; anything else is drawn in the accent.
-        label: A few words drawn at its end.
+        role: Colour of the line, ``true`` or ``wrong``; any other role has the accent colour.
+        label: A few words at the end of the line.
         at: x of each point, in [0, 1], ascending.
-        value, low, high: y of each point and its 95 % interval, at least 0; NaN if the interval is unknown.
-        doubtful: Points that are mostly noise; drawn hollow.
+        value, low, high: y of each point, at least 0, and the ends of its 95 % interval, NaN if unknown.
+        doubtful: Which points are mostly noise, and are therefore hollow.
     """
 
     role: str
@@ -39,7 +39,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A series in units of the box, as points (x, y, hollow) and paths of line, doubtful parts and band."""
+    """A series in SVG units, with points (x, y, hollow) and paths of the line, its doubtful parts and its band."""
 
     role: str
     label: str
@@ -52,10 +52,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class LineChart:
-    """Lines over a share from 0 to 100 %, from a baseline at zero.
+    """A line chart with a share from 0 to 100 % on the x axis and a y axis that starts at zero.
 
     Attributes:
-        x_ticks, y_ticks: Position and text.
+        x_ticks, y_ticks: Position and text of each tick.
         described: Alternative text.
     """
 
@@ -127,7 +127,7 @@ def line_chart(series: Sequence[Series], *, x_title: str, y_title: str, describe
 def ticks(most: float, number: int = 3) -> list[float]:
     """Choose round tick values from 0 up to about ``most``.
 
-    There are about ``number`` steps of 1, 2 or 5 times a power of ten.
+    There are about ``number`` steps, each 1, 2 or 5 times a power of ten.
     """
     size = 10.0 ** math.floor(math.log10(most / number))
     step = next(factor * size for factor in (1, 2, 5, 10) if factor * size >= most / number * 0.999)
@@ -150,7 +150,7 @@ def _apart(lines: list[Line], top: float, bottom: float) -> list[Line]:
 
 @dataclass(frozen=True, slots=True)
 class Sparkline:
-    """The course of one number without axes, with its line, end point, and both ends in words."""
+    """A small line without axes, with its end point and the texts of both ends."""
 
     width: int
     height: int
@@ -162,9 +162,9 @@ class Sparkline:
 
 
 def sparkline(values: Sequence[float], *, start: str, end: str, described: str) -> Sparkline | None:
-    """Draw a number in [0, 1] over steps.
+    """Draw values in [0, 1] over the steps of a search.
 
-    None for fewer than two values.
+    Returns None for fewer than two values.
     """
     if len(values) < 2:
         return None
@@ -181,7 +181,7 @@ def sparkline(values: Sequence[float], *, start: str, end: str, described: str) 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar of a small bar chart, with label, count, and length as a share of the longest."""
+    """A bar of a small bar chart, with label, count, and length as a share of the longest bar."""
 
     label: str
     number: int
@@ -209,8 +209,8 @@ def bars_of(numbers: Sequence[tuple[str, int]], total: int) -> list[Bar]:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """A bar from ``low`` to ``high`` (text), with its errors, height as a share of the highest, and share of all
-    errors.
+    """A bin from ``low`` to ``high`` (texts), with the number of errors, its height as a share of the highest bin, and
+    its share of all errors.
     """
 
     low: str
@@ -222,11 +222,11 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Errors by a measured size, in bins.
+    """A histogram of errors by a measured size.
 
     Attributes:
-        axis: Meaning of the bins and of their heights.
-        unit: Unit of the edges of the bins.
+        axis: Caption of the axes.
+        unit: Unit of the bin edges.
         described: Alternative text.
     """
 

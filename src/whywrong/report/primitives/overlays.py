@@ -20,14 +20,14 @@ FACTORS = (1, 2, 4, 5, 10, 20, 40, 60, 80, 100, 120)
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """Encode an image as a ``data:`` address."""
+    """Encode an image as a ``data:`` URI."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def density(values: np.ndarray) -> np.ndarray:
     """Convert a map (h, w) in logits per cell to logits per 1 % of its area.
 
-    The result is comparable across resolutions.
+    Results of different resolutions are comparable.
     """
     return np.asarray(values, dtype=np.float64) * (values.shape[0] * values.shape[1] / 100)
 
@@ -35,7 +35,7 @@ def density(values: np.ndarray) -> np.ndarray:
 def smoothed(contribution: np.ndarray, longest: int = 56) -> np.ndarray:
     """Reduce a pixel map (H, W) to cells (h, w), preserving its sum.
 
-    It is blurred by max(1, H/64) pixels, then summed into the cells.
+    The map is blurred by max(1, H/64) pixels, then summed into the cells.
     """
     height, width = contribution.shape
     blurred = ndimage.gaussian_filter(contribution.astype(np.float64), max(1.0, height / 64), mode="reflect")
@@ -48,7 +48,7 @@ def smoothed(contribution: np.ndarray, longest: int = 56) -> np.ndarray:
 def common_scale(maps: list[np.ndarray], share: float = 0.95) -> float:
     """Compute the absolute value at which the colours of an image's maps saturate.
 
-    It is the largest ``share`` quantile among the maps.
+    It is the largest of the ``share`` quantiles of the maps.
     """
     peaks = [float(np.quantile(np.abs(values), share)) for values in maps if values.size]
     return max(peaks, default=0.0)
@@ -69,7 +69,7 @@ def _palette() -> tuple[bytes, bytes]:
 def signed_png(values: np.ndarray, scale: float) -> str:
     """Encode a map (h, w) in diverging colours.
 
-    Positive is orange, negative blue, zero transparent; colours saturate at ``scale``.
+    Positive values are orange, negative ones blue, and zero is transparent; colours saturate at ``scale``.
     """
     level = np.zeros(values.shape) if scale <= 0 else np.clip(values / scale, -1, 1)
     image = Image.fromarray(np.round(127 + 127 * level).astype(np.uint8), mode="P")
@@ -81,7 +81,7 @@ def signed_png(values: np.ndarray, scale: float) -> str:
 def types_png(kind: np.ndarray, level: np.ndarray) -> str:
     """Encode cells (h, w) of three kinds in the colours of the classes.
 
-    Kind 0 is blue, 1 orange, 2 violet, any other transparent; opacity follows ``level`` (h, w) in [0, 1].
+    Kind 0 is blue, 1 orange, 2 violet, and any other transparent. ``level`` (h, w) in [0, 1] sets the opacity.
     """
     steps = 80  # levels of opacity of each kind; 0 is transparent
     shade = np.round(np.clip(level, 0, 1) * steps).astype(int)
@@ -100,9 +100,8 @@ def types_png(kind: np.ndarray, level: np.ndarray) -> str:
 def outline(mask: np.ndarray) -> str:
     """Convert a mask (H, W) to an SVG path in a box of W x H units.
 
-    Holes are included; an empty mask gives an empty path.
-
-    Masks of more than 64 pixels are traced at half resolution, which is not visible and halves the path.
+    Holes are included; an empty mask gives an empty path. Masks of more than 64 pixels are traced at half resolution,
+    which halves the length of the path without a visible difference.
     """
     inside = (np.asarray(mask) > 0.5).astype(np.float32)
     block = 2 if max(inside.shape) > 64 else 1
@@ -160,7 +159,7 @@ def _next(ends: dict[tuple[int, int], list[tuple[int, int]]], at: tuple[int, int
 def magnitude_png(values: np.ndarray) -> str:
     """Encode a map (h, w) in [0, 1] in one hue.
 
-    Higher values are less transparent; zero is transparent.
+    Zero is transparent; the higher the value, the more opaque.
     """
     image = Image.fromarray(np.round(254 * np.clip(values, 0, 1)).astype(np.uint8), mode="P")
     share = np.arange(255) / 254
@@ -172,21 +171,16 @@ def magnitude_png(values: np.ndarray) -> str:
 
 
 def amplification(change: np.ndarray) -> int:
-    """Choose the factor that makes a change in grey levels visible.
-
-    It is one of :data:`FACTORS`.
-    """
+    """Choose the factor of :data:`FACTORS` that makes a change in grey levels visible."""
     peak = float(np.quantile(np.abs(change), 0.995)) or float(np.abs(change).max())
     return max(factor for factor in FACTORS if factor <= max(100 / max(peak, 1e-6), 1))
 
 
 def amplified(change: np.ndarray, longest: int = 1024) -> tuple[str, int]:
-    """Draw a change (C, H, W) in grey levels on mid grey, amplified.
+    """Draw an amplified change (C, H, W) in grey levels on mid grey.
 
-    Also returns the factor of the amplification.
-
-    A change of at most 64 pixels stays exact in a PNG; a larger one is compressed like a photograph, with at most
-    ``longest`` pixels.
+    Returns the picture and the amplification factor. Up to 64 pixels a side, the picture is an exact PNG; larger ones
+    are compressed like a photograph, with at most ``longest`` pixels a side.
     """
     factor = amplification(change)
     image = _image(128 + factor * np.asarray(change, dtype=np.float32))
@@ -199,7 +193,7 @@ def amplified(change: np.ndarray, longest: int = 1024) -> tuple[str, int]:
 def photograph(stored: bytes) -> str:
     """Encode a stored photograph, a PNG or JPEG file, for the page.
 
-    It is written as WebP where that is smaller; a PNG stays exact.
+    A photograph becomes WebP if that is smaller; a PNG stays exact.
     """
     if stored[:4] == b"\x89PNG":
         return data_uri(stored, "png")
@@ -210,7 +204,7 @@ def photograph(stored: bytes) -> str:
 def picture(pixels: np.ndarray, longest: int = 176) -> str:
     """Encode pixels (C, H, W) in grey levels as a picture.
 
-    Exact up to 64 pixels a side, otherwise compressed like a photograph.
+    Up to 64 pixels a side, the picture is exact; otherwise it is compressed like a photograph.
     """
     image = _image(pixels)
     if max(image.size) <= 64:
@@ -231,7 +225,7 @@ def grey_picture(pixels: np.ndarray, longest: int = 72) -> str:
 def changed_picture(pixels: np.ndarray, change: np.ndarray, scale: float, longest: int = 144) -> str:
     """Draw where pixels became brighter (green) or darker (violet).
 
-    The change (H, W) is laid over the pale image (C, H, W).
+    The change (H, W) is drawn over a pale version of the image (C, H, W).
     """
     photo = _image(pixels).convert("L")
     small = max(photo.size) <= 64

@@ -1,4 +1,4 @@
-"""Counts of a run as a whole, and each method's own numbers, without HTML."""
+"""Counts of a run as a whole and summary numbers of its methods, without HTML."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whywrong.core.statistics import Interval, wilson
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A confusion: ``number`` of the ``of`` images labelled ``label`` are predicted as ``predicted``."""
+    """A confusion, where ``number`` of the ``of`` images labelled ``label`` are predicted as ``predicted``."""
 
     label: int
     predicted: int
@@ -24,15 +24,15 @@ class RunSummary:
     """Counts and measurements of a run.
 
     Attributes:
-        items: Entries of the source; ``read`` of them were classified, ``failed`` could not be, ``waiting`` are not
-            processed yet, ``left_out`` are not in the requested random sample; ``labelled`` of the read ones have a
-            label, ``errors`` of these are misclassified.
+        items: Number of entries of the source. ``read`` of them were classified, ``failed`` could not be classified,
+            ``waiting`` are not processed yet, and ``left_out`` are outside the requested random sample. ``labelled`` of
+            the classified ones have a label, and ``errors`` of these are misclassified.
         complete: Whether the run is complete.
-        duplicates: Entries whose bytes and label equal those of an earlier one.
-        near_ties: Read images whose top two classes lie within 1e-5.
+        duplicates: Number of entries whose bytes and label equal those of an earlier entry.
+        near_ties: Number of images whose best two classes differ by less than 1e-5.
         pairs: Confusions, most frequent first.
-        confident, suspects: Errors with at least ``CONFIDENT`` confidence; those of them whose true class is not among
-            the top five.
+        confident, suspects: Number of errors with at least ``CONFIDENT`` confidence, and number of these whose true
+            class is not among the top five.
         refused: Number of errors that a method refused, by method and reason.
         passes: Forward and backward passes, by view.
         seconds: Time spent on the shards, summed over workers; None if not recorded.

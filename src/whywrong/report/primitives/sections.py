@@ -1,4 +1,4 @@
-"""Parts of a section on one error, such as overlays, sentences, figures, folded numbers and caveats."""
+"""Parts of a section on one error, such as sentences, overlays, figures, folded numbers and caveats."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from whywrong.report.tables import Names, Row, Tables
 
 @dataclass(slots=True)
 class Overlay:
-    """A picture or path laid over the photograph, with its meaning and unit.
+    """A picture or path drawn over the photograph, with its meaning and unit.
 
     Attributes:
-        kind: Its name, unique within an error.
-        label: Text of its switch; ``caption`` is the sentence under it.
-        image: Address of a picture that covers the input of the model.
+        kind: Name of the overlay, unique within an error.
+        label: Text of its switch; ``caption`` is the sentence under the photograph.
+        image: ``data:`` URI of a picture that covers the model input.
         path: SVG path in a box of ``width`` x ``height`` units.
         cells: (h, w), signed map in logits per 1 % of the area, positive for the predicted class; all signed maps of an
             error share one scale.
         resolution: The size of the map, in words.
-        group: Its row of switches; the empty one comes first.
-        look: How it is drawn over the photograph: a coloured ``map``, the same in sharp ``blocks``, an ``outline``, a
-            dark ``cover``, or ``opaque``, which hides the photograph.
-        rank: Position among the switches, smallest first.
-        starts: Whether it may be shown initially.
+        group: Name of its row of switches; the row without a name comes first.
+        look: Style of drawing: a coloured ``map``, a map of sharp ``blocks``, an ``outline``, a dark ``cover``, or
+            ``opaque``, which hides the photograph.
+        rank: Sort key among the switches, smallest first.
+        starts: Whether it may be the overlay that is shown first.
     """
 
     kind: str
@@ -63,7 +63,7 @@ class Table:
 
 @dataclass(slots=True)
 class Block:
-    """A folded block of numbers, each with its value and a note on how it was checked or how to read it."""
+    """A folded block of numbers, each with its value and a note on its check or meaning."""
 
     title: str
     summary: str
@@ -72,7 +72,7 @@ class Block:
 
 @dataclass(slots=True)
 class ChartPanel:
-    """A small chart with a one-sentence summary above it and its data a click away."""
+    """A small chart with a summary above it and its data in a folded table."""
 
     shape: ClassVar[str] = "panel"
     template: ClassVar[str] = "panel_chart.html.j2"
@@ -90,9 +90,10 @@ class Picture:
     """A picture of a panel with a slider.
 
     Attributes:
-        role: ``true``, ``image`` or ``wrong``: into the true class, unchanged, or deeper into the predicted one.
-        label: A few words under it.
-        image: Address of the picture.
+        role: ``true`` (changed into the true class), ``image`` (unchanged) or ``wrong`` (deeper into the predicted
+            class).
+        label: A few words under the picture.
+        image: ``data:`` URI of the picture.
         alt: Alternative text.
     """
 
@@ -104,7 +105,7 @@ class Picture:
 
 @dataclass(slots=True)
 class Change:
-    """A changed version, with the differences from the image and the rise of the target."""
+    """A trusted changed version, with its difference from the image and the probability of the target."""
 
     role: str
     title: str
@@ -115,7 +116,7 @@ class Change:
 
 @dataclass(slots=True)
 class Doubted:
-    """A changed version that explains nothing, with a sentence that says so."""
+    """A changed version that is not trusted as an explanation, with a sentence that says so."""
 
     role: str
     image: str
@@ -125,12 +126,12 @@ class Doubted:
 
 @dataclass(slots=True)
 class SliderPanel:
-    """Changed versions of one image, trusted ones with a slider, others small and grey.
+    """Changed versions of one image; trusted ones have a slider, others are small and grey.
 
     Attributes:
         slider: Alternative text of the slider.
         unit: Meaning of the colours of the differences; empty if none is drawn.
-        tiny: Whether pictures are enlarged by whole pixels.
+        tiny: Whether the pictures are so small that their pixels are shown as squares.
     """
 
     template: ClassVar[str] = "panel_slider.html.j2"
@@ -151,7 +152,7 @@ Panel = ChartPanel | SliderPanel
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """A number of the run under its headline, with its name, uncertainty and base."""
+    """A statistic of the run, with title, value, interval and a note."""
 
     title: str
     value: str
@@ -164,9 +165,9 @@ class Section:
     """Everything that one method shows about one error.
 
     Attributes:
-        sentences: Its lines of the story.
+        sentences: Sentences about the error.
         overlays: Overlays of the photograph.
-        panels: Separate figures, under photograph and story.
+        panels: Figures below the photograph and the sentences.
         blocks: Folded numbers.
         caveats: Limits of the interpretation.
     """
@@ -180,7 +181,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """An error, and access to the run.
+    """An error and its run, as passed to the section of a method.
 
     Attributes:
         row: Row returned by :func:`whywrong.report.selection.select`.
@@ -205,7 +206,7 @@ class Context:
     def maps(self, method: str) -> dict[str, np.ndarray]:
         """Load the dense maps that a method stored for this error, float32.
 
-        Maps with NaN are omitted.
+        The result is a mapping by name; maps with NaN are omitted.
         """
         found = self.tables.run.maps(method, self.row["item_id"])
         arrays = {name: np.asarray(values, dtype=np.float32) for name, values in found.items()}

@@ -28,13 +28,14 @@ MOST_FAILED = 20
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A figure with its interval.
+    """A cell of the comparison table, with a share and its interval.
 
     Attributes:
         value: The share; empty if it was not measured.
-        note: Its interval, or why it is missing.
-        left, width, at: Ends of the interval and place of the share on a line, in percent; None without interval.
-        more: Further figures in words; empty for none.
+        note: The interval as text, or why there is none.
+        left, width, at: Start and length of the interval, and position of the share, in percent of the line; None
+            without an interval.
+        more: Further numbers as text; empty if there are none.
     """
 
     value: str
@@ -59,7 +60,7 @@ def write_comparison(folder: Path, path: Path | None = None) -> Path:
 
     Args:
         folder: The folder that ``whywrong robustness --out`` wrote.
-        path: The file to write; None is ``robustness.html`` in the folder. It is replaced atomically.
+        path: File to write, replaced atomically; None writes ``robustness.html`` in the folder.
 
     Raises:
         RunFolderError: The folder holds no comparison, or it is damaged.

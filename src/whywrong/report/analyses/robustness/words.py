@@ -26,7 +26,7 @@ def headline(record: Row, rows: Sequence[Row], tests: Sequence[Row]) -> str:
 
 
 def compared(tests: Sequence[Row]) -> list[Row]:
-    """Return the tests between models that were made."""
+    """Return the tests between models that have a p-value."""
     return [one for one in tests if one["kind"] == "models" and known(one["p_adjusted"])]
 
 
@@ -86,7 +86,7 @@ def test_line(one: Row) -> tuple[str, ...]:
 
 
 def method(record: Row) -> list[str]:
-    """Say how the numbers were made and what they do not show."""
+    """Describe how the numbers were measured, and their limits."""
     config, side = record["config"], record["patch"]
     sentences = [
         "Fooled: the share of trials that end in a wrong class (for a targeted attack, in the target), over images"
@@ -110,7 +110,7 @@ def method(record: Row) -> list[str]:
 
 
 def subject(record: Row) -> tuple[str, str]:
-    """Name models and data."""
+    """Return the names of the models and of the data."""
     spec = record["data"]
     path = str(spec["path"])
     place = f"planted:{path}" if spec["kind"] == "planted" else path.rstrip("/").rpartition("/")[2] or path

@@ -1,6 +1,6 @@
-"""The counterfactual route on the page of ``whywrong spurious``, with common features of changes into a class.
+"""Section of the page of ``whywrong spurious`` on counterfactuals, with common features of changes into a class.
 
-If the changes are not readable they are noise: then no picture of them is drawn, and the page says why.
+Changes that only this model reacts to are noise. The page then draws no pictures of them and says why.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """Window of the strongest change in an image that represents a group of changes.
+    """Window with the strongest change in an image, as an example of a group of similar changes.
 
     Attributes:
-        before, after: ``data:`` addresses of the whole image.
-        crop_before, crop_after: ``data:`` addresses of the window.
+        before, after: ``data:`` URIs of the whole image.
+        crop_before, crop_after: ``data:`` URIs of the window.
         window: Left, top, width and height of the window, in percent of the image.
-        small: Whether the window is enlarged by whole pixels.
-        title: How many changes it represents.
+        small: Whether the window is so small that its pixels are shown as squares.
+        title: Number of similar changes in the group, in words.
         lines: Measurements as texts.
         alt: Alternative text.
-        confirmed: Whether its change works on images that it was not made for; None if that was not tested.
+        confirmed: Whether the change works on other images; None if that was not tested.
         ratio: Width divided by height of the image.
     """
 
@@ -54,13 +54,13 @@ class ChangeCard:
     """The changes into one class.
 
     Attributes:
-        anchor: Id of its element.
-        class_name: As shown.
+        anchor: Id of the HTML element.
+        class_name: Displayed name of the class.
         sentences: Results in words.
-        mean: ``data:`` address of the mean change; empty if nothing changed.
-        unit: Meaning of its colours.
-        ratio: Width divided by height.
-        crops: Crops that represent the groups of changes.
+        mean: ``data:`` URI of the mean change; empty if nothing changed.
+        unit: Meaning of the colours of the mean change.
+        ratio: Width divided by height of the mean change.
+        crops: One example for each group of changes.
     """
 
     anchor: str
@@ -74,16 +74,16 @@ class ChangeCard:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSection:
-    """The part of the page on changes.
+    """Contents of the section on changes.
 
     Attributes:
         readable: Whether pictures are drawn.
         headline: One sentence on what the changes show, or why they show nothing.
-        sentences: How they were made, and for how many classes.
+        sentences: How the changes were made, and for how many classes.
         cards: One per class; none if the changes are noise.
-        table: Class, share that reaches it, shares of change and area outside the object, and cosine, if the changes
-            are noise.
-        left_out: Class and reason.
+        table: If the changes are noise, one row per class: name, share of images that reach it, shares of change and
+            area outside the object, and cosine of gradients.
+        left_out: Classes without changes, each with the reason.
     """
 
     readable: bool
@@ -95,9 +95,9 @@ class ChangeSection:
 
 
 def change_section(record: Row, rows: Sequence[Row]) -> ChangeSection | None:
-    """Build the section of the page on the counterfactual route.
+    """Build the section on changes into a class.
 
-    None if the route is disabled.
+    Returns None if the search made no changes.
 
     Args:
         record: Record of the search.

@@ -33,9 +33,9 @@ class Tile:
     """An image shown with a component.
 
     Attributes:
-        picture: ``data:`` address of the input of the model.
-        map: ``data:`` address of the map over it, or None.
-        small: Whether it is enlarged by whole pixels.
+        picture: ``data:`` URI of the model input.
+        map: ``data:`` URI of the map drawn over it, or None.
+        small: Whether the image is so small that its pixels are shown as squares.
         alt: Alternative text.
         line: Text under it.
         caused: Whether the component causes the misclassification of this image.
@@ -86,7 +86,7 @@ def write_gallery(folder: Path, path: Path | None = None) -> Path:
 
     Args:
         folder: The folder that ``whywrong spurious --out`` wrote.
-        path: The file to write; None is ``spurious.html`` in the folder. It is replaced atomically.
+        path: File to write, replaced atomically; None writes ``spurious.html`` in the folder.
 
     Raises:
         RunFolderError: The folder holds no search, or it is damaged.

@@ -1,4 +1,4 @@
-"""Harmful components of a run by class, for other sections of the report."""
+"""Number of harmful components per class, for other sections of the report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from whywrong.report.tables import Tables
 def harmful_components(tables: Tables) -> dict[int, int]:
     """Count the components of each class that are confirmed as harmful.
 
-    Empty if no search for spurious features is stored.
+    Returns an empty mapping if the run has no search for spurious features.
     """
     if not tables.has("spurious", "class", "verdict"):
         return {}

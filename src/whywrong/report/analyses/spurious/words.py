@@ -45,7 +45,7 @@ def _others(rows: Sequence[Row]) -> list[str]:
 
 
 def subject(record: Row) -> tuple[str, str]:
-    """Name model and data."""
+    """Return the names of the model and of the data."""
     model = record["model"]["source"] or "a model in memory"
     return shown(str(model).rpartition("/")[2] or model), shown(_place(record["data"]))
 
@@ -58,7 +58,7 @@ def _place(spec: Row) -> str:
 def lead(record: Row, rows: Sequence[Row], drawn: int) -> list[str]:
     """Describe the search under the headline.
 
-    ``drawn`` classes are on the page.
+    ``drawn`` is the number of classes on the page.
     """
     found = (
         f"Components were found in {count(record['images_searched'], 'reference image')}"
@@ -83,7 +83,7 @@ def lead(record: Row, rows: Sequence[Row], drawn: int) -> list[str]:
 
 
 def statistics(record: Row, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
-    """Collect four numbers, each with title, value and note."""
+    """Return four summary statistics, each with title, value and note."""
     harmful = [row for row in rows if row["verdict"] == "harmful"]
     named = [row for row in rows if row["label"]]
     spurious = sum(row["label"] == "spurious" for row in named)
@@ -220,7 +220,7 @@ def sentences(row: Row) -> list[Markup]:
 
 
 def numbers(row: Row) -> list[tuple[str, str, str]]:
-    """Collect name, value and note of the numbers of one component."""
+    """Return the measurements of one component, each with name, value and note."""
     harm = Interval(row["harm"] if known(row["harm"]) else float("nan"), row["harm_low"], row["harm_high"])
     bias = f"{_points(row['bias'])} ({_span(row['bias_low'], row['bias_high'])})"
     scores = [(row["score_ap"], row["score_ap_fixed"]), (row["score_auc"], row["score_auc_fixed"])]

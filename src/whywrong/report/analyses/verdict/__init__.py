@@ -1,1 +1,1 @@
-"""What the report shows of the verdicts of a run, read from their views."""
+"""Verdicts of a run as shown in the report, read from their views."""

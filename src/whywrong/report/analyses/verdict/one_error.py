@@ -1,4 +1,4 @@
-"""The verdict on one error, with what speaks for it, against it, and what to do."""
+"""The verdict on one error, with evidence for and against it, and the action to take."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A cause on a tile: a word, and a shape that says whether a test supports it."""
+    """Label on a tile, with the cause as a word and the result of its test as a shape."""
 
     cause: str
     tested: str
 
     @property
     def text(self) -> str:
-        """The mark in words, for people who do not see its shape."""
+        """The label in words, for readers who cannot see the shape."""
         return self.cause if self.cause == UNDETERMINED else f"{self.cause}, {OUTCOMES.get(self.tested, self.tested)}"
 
 
@@ -35,13 +35,13 @@ class Why:
     """The verdict on an error as texts.
 
     Attributes:
-        mark: Its mark.
+        mark: Label of its tile.
         sentence: The verdict in one sentence.
-        because, against: What speaks for and against it.
-        do: What to do.
+        because, against: Evidence for and against the verdict.
+        do: Recommended action.
         second: The second most probable cause, in a sentence; empty if there is none.
-        lacks: What was not available.
-        groups: Anchor and name of the groups it is in.
+        lacks: Evidence that was not available.
+        groups: Anchor and name of each group that contains the error.
         blocks: All causes and tests in numbers.
     """
 
@@ -57,12 +57,12 @@ class Why:
 
 
 def why(row: Row, tests: Sequence[Row], groups: Sequence[Group]) -> Why:
-    """Put the verdict on one error in words.
+    """Describe the verdict on one error in words.
 
     Args:
-        row: Its row of the view ``verdicts``.
-        tests: Its tested causes.
-        groups: Groups that it is in.
+        row: Row of the error in the view ``verdicts``.
+        tests: Rows of its tested causes.
+        groups: Groups that contain the error.
     """
     mark = Mark(shown(row["cause"] or UNDETERMINED), row["tested"] or "untested")
     blocks = [_causes(row)] if row["causes"] else []

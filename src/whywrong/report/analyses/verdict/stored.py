@@ -16,13 +16,13 @@ UNDETERMINED = "undetermined"
 
 @dataclass(frozen=True, slots=True)
 class VerdictCounts:
-    """Numbers of the verdicts of a run.
+    """Counts of the verdicts of a run.
 
     Attributes:
         errors: Errors with a verdict.
-        supported: Those whose cause a test supports.
-        labels: Those whose label is to be checked by a person.
-        undetermined: Those without a cause.
+        supported: Errors whose cause is supported by a test.
+        labels: Errors whose label a person should check.
+        undetermined: Errors without a cause.
     """
 
     errors: int
@@ -36,11 +36,11 @@ class Group:
     """A group of errors.
 
     Attributes:
-        number: Its number, from 1; ``anchor`` is its place in the page.
-        cause: Cause that its errors share; empty if none is claimed.
-        suspected: Whether no test supports it.
+        number: Number of the group, starting at 1.
+        cause: Cause that its errors share; empty if none is named.
+        suspected: Whether no test supports the cause.
         members: Item ids, the most typical first.
-        advice: Rows of the advice for it.
+        advice: Rows of the view ``advice`` for this group.
     """
 
     number: int
@@ -60,7 +60,7 @@ class Group:
 
     @property
     def anchor(self) -> str:
-        """Its anchor in the page."""
+        """Anchor of the group in the page."""
         return f"group-{self.number}"
 
 
@@ -69,9 +69,9 @@ class Verdicts:
     """Verdicts of a run.
 
     Attributes:
-        numbers: Causes and tests, counted.
+        numbers: Counts of the verdicts.
         causes: Number of errors by cause and outcome of the test.
-        groups: In the order of the verdict, the most useful first.
+        groups: Groups, the most useful first.
     """
 
     numbers: VerdictCounts
@@ -79,7 +79,7 @@ class Verdicts:
     groups: list[Group]
 
     def groups_of(self, items: Sequence[str]) -> list[Group]:
-        """Return the groups that one of these items is in."""
+        """Return the groups that contain at least one of these items."""
         wanted = set(items)
         return [group for group in self.groups if not wanted.isdisjoint(group.members)]
 
@@ -87,7 +87,7 @@ class Verdicts:
 def read_verdicts(tables: Tables) -> Verdicts | None:
     """Read the verdicts of a run.
 
-    None if causes were not tested.
+    Returns None if the run has no verdicts.
     """
     if not tables.has("verdicts", "item_id", "cause", "tested"):
         return None
@@ -141,7 +141,7 @@ def _group(row: Row, advice: list[Row]) -> Group:
 
 
 def verdicts_of(tables: Tables, item_ids: Iterable[str]) -> tuple[dict[str, Row], dict[str, list[Row]]]:
-    """Read the verdict and the tests of some errors, by item."""
+    """Read the verdicts and the tests of some errors, as mappings by item."""
     ids = list(item_ids)
     tests = next((v for v in ("verdict_interventions", "interventions") if tables.has(v, "outcome", "p_holm")), "")
     return tables.by_item("verdicts", ids), tables.grouped_by_item(tests, ids) if tests else {}

@@ -1,4 +1,4 @@
-"""Report of counterfactuals, which are changes into a class, and how far they can be trusted."""
+"""Report of counterfactuals, which are changes into a class, with a verdict on their trust."""
 
 from whywrong.report.methods.base import MethodReport
 from whywrong.report.methods.counterfactuals.figure import draw_counterfactuals

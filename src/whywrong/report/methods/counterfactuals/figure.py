@@ -29,11 +29,9 @@ _WORDS = {
 def draw_counterfactuals(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
     """Draw each image with its counterfactuals and their signed changes.
 
-    One line per image; changes are summed over channels.
-
-    Changes of one image share a scale: red is brighter than before, blue darker. A counterfactual judged adversarial is
-    not drawn: it shows noise that affects this classifier, not what the class looks like to it. An undecided one is
-    drawn without colours, since it may not be an explanation either.
+    The figure has one row per image. Changes are summed over channels and share a scale per image: red is brighter than
+    before, blue darker. Adversarial counterfactuals are not drawn, because they show noise that affects only this
+    classifier. Undecided ones are drawn without colours, because they may not be an explanation.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Counterfactuals over all errors of a run, and their filters of the gallery."""
+"""Chart of the counterfactuals of all errors of a run, and a filter of the gallery by trust."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRUST = ("semantic", "undecided", "adversarial", "unchecked", BY_NOISE, NOT_REAC
 
 
 def overview(tables: Tables, summary: RunSummary) -> list[Chart]:
-    """Draw how many changes are trusted."""
+    """Draw the chart of trust verdicts, if there are enough errors."""
     chart = trust(tables)
     return [] if chart is None else [chart]
 
@@ -26,7 +26,7 @@ def overview(tables: Tables, summary: RunSummary) -> list[Chart]:
 def trust(tables: Tables) -> Bars | None:
     """Count the counterfactuals into the true class by trust verdict.
 
-    Only those at the largest radius are counted.
+    For each error, the counterfactual at the largest radius counts.
     """
     if not tables.has("counterfactuals", "role", "eps", "trust", "valid"):
         return None
@@ -73,7 +73,7 @@ def _trust_readings(believed: int, errors: int, deeper: int, others: int) -> lis
 def trust_of(row: Row) -> str:
     """Return the outcome of the counterfactual into the true class.
 
-    It is a word of :data:`TRUST`, at the largest radius.
+    It is a word of :data:`TRUST`; of several radii, the largest one counts.
     """
     changed = largest(row["counterfactuals"] or [], "true")
     if changed is None or changed["status"] != "ok":
@@ -85,7 +85,7 @@ def trust_of(row: Row) -> str:
 
 
 def choices(rows: Sequence[Row]) -> list[Choice]:
-    """List the words that occur in these errors."""
+    """List the outcomes that occur in these errors."""
     numbers = Counter(map(trust_of, rows))
     if not set(numbers) - {NOT_ASKED}:
         return []

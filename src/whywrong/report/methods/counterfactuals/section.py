@@ -1,7 +1,7 @@
-"""Report of ``counterfactuals``, visible changes into the true class and deeper into the predicted class.
+"""Section on visible changes into the true class and deeper into the predicted class.
 
-A counterfactual is drawn as an explanation only if its change is trusted; all others are small and grey, with a
-sentence that says why.
+A counterfactual is drawn as an explanation only if its change is trusted. All others are small and grey, with a
+sentence that gives the reason.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ VERDICTS = {
 def section(context: Context) -> Section | None:
     """Build the section on one error.
 
-    None if it has no rows.
+    Returns None if the error has no rows.
     """
     rows: list[Row] | None = context.row["counterfactuals"]
     if not rows or rows[0]["status"] == Status.SKIPPED:
@@ -67,7 +67,7 @@ def section(context: Context) -> Section | None:
 def largest(rows: Sequence[Row], role: str) -> Row | None:
     """Return the counterfactual of a role with the largest radius.
 
-    Its picture is the one that is stored.
+    Only the picture of this one is stored.
     """
     found = [row for row in rows if row["role"] == role and known(row["eps"])]
     return max(found, key=lambda row: row["eps"]) if found else None
@@ -76,7 +76,7 @@ def largest(rows: Sequence[Row], role: str) -> Row | None:
 def trusted(row: Row) -> bool:
     """Test whether a counterfactual may be drawn as an explanation.
 
-    It must not if it was guided by noise, whatever judges say.
+    If the guidance was noise, it may not, whatever the evaluator models say.
     """
     return row["trust"] == TRUSTED and row.get("guide") != NOISE
 

@@ -22,10 +22,10 @@ FRACTIONS = {0.5: "½", 0.25: "¼", 0.125: "⅛"}
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """Results of the attack in a run.
+    """Sizes of the smallest changes found in a run.
 
     Attributes:
-        values: (N,) smallest linf change known for each fixed error, grey levels, ascending.
+        values: (N,) linf size of the smallest change found for each corrected error, in grey levels, ascending.
         statuses: Number of errors by status of the attack.
     """
 
@@ -34,19 +34,19 @@ class Distances:
 
     @property
     def fixed(self) -> int:
-        """Errors for which a fix is known."""
+        """Number of errors for which a correcting change was found."""
         return self.statuses[Status.OK]
 
     @property
     def attacked(self) -> int:
-        """Errors that were attacked."""
+        """Number of errors that were attacked."""
         return sum(n for status, n in self.statuses.items() if status != Status.ALREADY_CORRECT)
 
 
 def summarize(tables: Tables) -> Distances | None:
-    """Collect the distances of a run.
+    """Collect the sizes of the smallest changes of a run.
 
-    None if the attack did not run.
+    Returns None if the attack did not run.
     """
     if not tables.has("inverted"):
         return None
@@ -56,9 +56,9 @@ def summarize(tables: Tables) -> Distances | None:
 
 
 def numbers_of(summary: RunSummary) -> Distances | None:
-    """Return the distances of a run.
+    """Return the result of :func:`summarize` for a run.
 
-    None if the attack did not run.
+    Returns None if the attack did not run.
     """
     return summary.numbers.get("inverted")
 
@@ -66,7 +66,7 @@ def numbers_of(summary: RunSummary) -> Distances | None:
 def nearer(summary: RunSummary, away: float) -> float:
     """Compute the share of corrected errors whose change exceeds ``away`` grey levels.
 
-    NaN for fewer than 20.
+    Returns NaN for fewer than 20 corrected errors.
     """
     found = numbers_of(summary)
     if found is None or len(found.values) < 20 or not np.isfinite(away):
@@ -75,9 +75,9 @@ def nearer(summary: RunSummary, away: float) -> float:
 
 
 def distance(row: Row) -> float:
-    """Return the size of the smallest change in grey levels (linf).
+    """Return the linf size of the smallest change in grey levels.
 
-    Infinite if none was found, -1 if none was searched for.
+    It is infinite if none was found, and -1 if there was no search.
     """
     fix = row["inverted"]
     if fix is None:
@@ -92,7 +92,7 @@ MEASURE = Measure(
 
 
 def lead(summary: RunSummary) -> list[str]:
-    """Say how small the changes are that correct the errors."""
+    """State how small the changes are that correct the errors."""
     found = numbers_of(summary)
     if found is None:
         return ["The smallest change that corrects each error was not measured: the inverted attack did not run."]
@@ -129,7 +129,7 @@ def statistic(summary: RunSummary) -> Statistic:
 
 
 def overview(tables: Tables, summary: RunSummary) -> list[Chart]:
-    """Draw the distances of all errors."""
+    """Draw the histogram of the smallest changes of all errors."""
     found = numbers_of(summary)
     chart = None if found is None else _histogram(found)
     return [] if chart is None else [chart]

@@ -1,7 +1,7 @@
-"""Report of ``inverted``, the smallest change that makes the prediction correct, and the sensitivity of the model.
+"""Section on the smallest change that corrects the prediction, and on the sensitivity of the model.
 
-The location of a fix says nothing about the cause of the error: for any other class it is much the same. Maps and
-regions are therefore shown with their numbers and without a sentence about them.
+The place of a fix says nothing about the cause of the error, since fixes for other classes lie at similar places. Maps
+and regions are therefore shown with numbers only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from whywrong.report.tables import Row
 def section(context: Context) -> Section | None:
     """Build the section on one error.
 
-    None if it has no row.
+    Returns None if the error has no row.
     """
     fix = context.row["inverted"]
     if fix is None:

@@ -1,4 +1,4 @@
-"""Report of patch groups, few patches that make or break a prediction."""
+"""Report of patch groups, small sets of patches that are enough for a prediction or change it."""
 
 from whywrong.report.methods.base import MethodReport
 from whywrong.report.methods.patch_groups import overview

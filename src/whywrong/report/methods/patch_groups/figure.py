@@ -28,9 +28,8 @@ _HIDDEN = 0.45  # grey of the patches hidden in the panel of the sufficient grou
 def draw_patch_groups(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
     """Draw the photograph and its sufficient, breaking and targeted groups.
 
-    Patches taken earlier have a stronger colour.
-
-    In the panel of the sufficient group, all other patches are grey.
+    Patches that the search took earlier have a stronger colour. The panel of the sufficient group shows all other
+    patches in grey.
     """
     from matplotlib.figure import Figure
 

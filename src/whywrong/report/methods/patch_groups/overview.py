@@ -1,4 +1,4 @@
-"""Sizes of sufficient groups over all errors of a run, and their filters of the gallery."""
+"""Chart of the sizes of sufficient groups of all errors, and a filter of the gallery by size."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NONE_FOUND, NOT_ASKED = "none found", "not looked for"
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Sizes of the groups of a run.
+    """Sizes of the patch groups of a run.
 
     Attributes:
-        enough: (N,) smallest number of patches found sufficient for the prediction, per error, ascending.
-        targeted: (M,) smallest number of patches whose absence makes the labelled class win, ascending.
-        grouped: Number of errors searched, in images of ``patches`` patches.
+        enough: (N,) number of patches in the smallest sufficient group of each error, ascending.
+        targeted: (M,) smallest number of patches that give the labelled class when hidden, ascending.
+        grouped: Number of errors searched; their images have ``patches`` patches.
     """
 
     enough: np.ndarray
@@ -34,9 +34,9 @@ class Groups:
 
 
 def summarize(tables: Tables) -> Groups | None:
-    """Collect the sizes of a run.
+    """Collect the sizes of the patch groups of a run.
 
-    None if the method did not run.
+    Returns None if the method did not run.
     """
     if not tables.has("patch_groups", "sufficient_size", "targeted_size"):
         return None
@@ -47,7 +47,7 @@ def summarize(tables: Tables) -> Groups | None:
 
 
 def lead(summary: RunSummary) -> list[str]:
-    """Say how few patches suffice in half of the errors."""
+    """State how many patches are enough in half of the errors."""
     found: Groups | None = summary.numbers.get("patch_groups")
     if found is None or len(found.enough) < 5:
         return []
@@ -63,16 +63,16 @@ def lead(summary: RunSummary) -> list[str]:
 
 
 def overview(tables: Tables, summary: RunSummary) -> list[Chart]:
-    """Draw how many patches suffice."""
+    """Draw the chart of the sizes of sufficient groups."""
     found = summary.numbers.get("patch_groups")
     chart = None if found is None else enough_patches(found)
     return [] if chart is None else [chart]
 
 
 def enough_patches(found: Groups) -> Bars | None:
-    """Count the patches that suffice for the wrong prediction, in doubling bins.
+    """Count the errors by the size of their smallest sufficient group.
 
-    The counts are over all errors.
+    The sizes are in bins that double: 0, 1, 2 to 3, 4 to 7.
     """
     sizes = found.enough
     if found.grouped < FEWEST or not found.patches:
@@ -121,11 +121,10 @@ def _readings(found: Groups) -> list[str]:
 
 
 def enough_of(row: Row) -> tuple[str, int]:
-    """Return the bin and the size of the smallest sufficient group of patches.
+    """Return the bin and the size of the smallest sufficient group of an error.
 
-    The bin is its smallest size in digits, or a word.
-
-    Bins double: 0, 1, 2 to 3, 4 to 7. The size is -1 if unknown.
+    The bin is named by its smallest size in digits, or by a word without a group. Bins double: 0, 1, 2 to 3, 4 to 7.
+    The size is -1 if unknown.
     """
     groups = row["patch_groups"]
     if groups is None or groups["status"] != "ok" or groups["sufficient_found"] is None:
@@ -169,7 +168,7 @@ FACET = Facet(
 
 
 def badge(row: Row) -> str:
-    """Say how many patches suffice for one error."""
+    """State how many patches are enough for the prediction of one error."""
     size = enough_of(row)[1]
     if size < 0:
         return ""

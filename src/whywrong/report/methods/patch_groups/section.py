@@ -1,7 +1,7 @@
-"""Report of ``patch_groups``, few patches that suffice for the prediction, and few whose absence changes it.
+"""Section on small sets of patches that are enough for the prediction, or change it when hidden.
 
-It reports predictions with hidden patches. The same holds for many images with random labels
-(docs/methods/patch_groups.md), so nothing here says what caused an error.
+The section only reports predictions with hidden patches. Images with random labels give similar results
+(docs/methods/patch_groups.md), so it does not state the cause of an error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NO_CAUSE = (
 def section(context: Context) -> Section | None:
     """Build the section on one error.
 
-    None if it has no row or was not to be explained in full.
+    Returns None if the error has no row or was not explained in full.
     """
     row = context.row["patch_groups"]
     if row is None or row["status"] == Status.SKIPPED:

@@ -1,4 +1,4 @@
-"""Figure of interaction profiles for notebooks, with strength over the share of other patches that are visible."""
+"""Figure of interaction profiles for notebooks, with strength against the share of visible other patches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORDS = {"true": "true class", "target": "wrong class"}
 def draw_profiles(result: MethodResult, x: Tensor, rows: Sequence[int]) -> Figure:
     """Draw the image and the interaction strength for the true and the wrong class.
 
-    Strength is the root of the debiased mean square, with a band of one standard error; hollow points are mostly
+    Strength is the square root of the debiased mean square, with a band of one standard error. Hollow points are mostly
     sampling noise.
     """
     from matplotlib.figure import Figure

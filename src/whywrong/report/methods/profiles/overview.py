@@ -1,4 +1,4 @@
-"""The mean interaction profile over the errors of a run, with an interval over errors."""
+"""Chart of the mean interaction profile over the errors of a run, with its interval."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def overview(tables: Tables, summary: RunSummary) -> list[Chart]:
 def mean_profile(tables: Tables) -> ChartPanel | None:
     """Draw the mean square of the interactions over all errors, by order.
 
-    With 20 errors or more, an interval over errors is drawn too.
+    With at least 20 errors, the chart also shows an interval over errors.
     """
     if not tables.has("profiles", "ratio", "U", "class", "players", "value"):
         return None

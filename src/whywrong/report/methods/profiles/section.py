@@ -1,4 +1,4 @@
-"""Report of ``profiles``, the strength of interactions over the share of the other patches that are present."""
+"""Section on the strength of interactions against the share of visible other patches."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Curve:
     """Interaction strengths of one class over the orders, (R,) each, in units of the value function.
 
     Attributes:
-        at: s / (n - 2), ascending.
-        value: sqrt(max(U, 0)); ``low`` and ``high`` are the same of the 95 % interval of U, NaN if there are too few
-            draws.
+        at: Order s divided by n - 2, for n patches, ascending.
+        value: sqrt(max(U, 0)) of the debiased mean square U. ``low`` and ``high`` come from its 95 % interval; NaN for
+            too few draws.
         noise: Share of the mean square that is due to sampling noise.
         sign, sign_half: Signed mean and half the width of its 95 % interval.
     """
@@ -61,7 +61,7 @@ class Curve:
 def section(context: Context) -> Section | None:
     """Build the section on one error.
 
-    None if it has no row or was not to be explained in full.
+    Returns None if the error has no row or was not explained in full.
     """
     rows: list[Row] | None = context.row["profiles"]
     if not rows or rows[0]["status"] == Status.SKIPPED:
@@ -96,7 +96,7 @@ def section(context: Context) -> Section | None:
 def curve(rows: Sequence[Row], name: str) -> Curve | None:
     """Build the curve of class ``name`` (``true``, ``target``, ``difference``).
 
-    None if no order has a number.
+    Returns None if no order has a value.
     """
     chosen = sorted(
         (row for row in rows if row["class"] == name and known(row["U"]) and known(row["ratio"])),
@@ -137,7 +137,7 @@ def series(curve: Curve, role: str, label: str) -> Series:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The statement that a curve supports, without its class, and its numbers."""
+    """The statement that a curve supports, and its numbers; the class is not named."""
 
     statement: str
     numbers: str = ""
@@ -214,7 +214,7 @@ def _sign(mean: float, half: float) -> str:
 def noise_note(curves: Iterable[Curve]) -> str:
     """Write a sentence on hollow points.
 
-    Empty if there are none.
+    Returns an empty string if there are none.
     """
     hollow = sum(int((~curve.solid).sum()) for curve in curves)
     if not hollow:
@@ -239,7 +239,7 @@ def _how(row: Row) -> str:
 def table(curves: dict[str, Curve], row: Row | None = None) -> Table:
     """Tabulate curves over the same orders.
 
-    One row per order and four columns per class.
+    The table has one row per order and four columns per class.
     """
     head, columns = ["others present"], []
     for name, found in curves.items():
