@@ -39,17 +39,17 @@ from whywrong.verdicts.tests_of_causes import CauseTest, CauseTests, run_tests
 
 
 def verdict(context: AnalysisContext, *, config: VerdictConfig) -> VerdictResult:
-    """Find the cause of each error of a run, test it, group the errors, and measure what helps.
+    """Find and test the causes of errors, group the errors, and measure actions.
 
     Args:
-        context: Of a run. Its set ``data`` holds the images of the run; a set ``reference`` replaces the correct images
-            of the run as those that errors are compared with. Its models are helpers. Its input ``combiner`` replaces
-            the combiner that ships with the package.
+        context: Context of an analysis in a run folder. Its image set ``data`` has the images of the run. An optional
+            set ``reference`` replaces the correct images of the run in comparisons. Its models are helpers. Its input
+            ``combiner`` replaces the combiner of the package.
         config: Settings.
 
     Raises:
-        InputError: The folder holds no run, nearly all images are misclassified, or a helper has other classes.
-        DataError: Nothing was predicted, or no image can be read.
+        InputError: The folder has no run, nearly all images are misclassified, or a helper has other classes.
+        DataError: The run has no predictions, or no image can be read.
     """
     names = context.query("select name from classes order by index")["name"].to_pylist()
     predictions = read_predictions(context.query(SQL), names)

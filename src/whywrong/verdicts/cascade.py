@@ -1,7 +1,7 @@
 """Measure errors in stages, until their cause is clear.
 
-Every error gets the first stage. Those whose calibrated top probability is below the threshold go on; the test of the
-named cause is made whatever the probability. Source: ours, docs/guides/verdict.md.
+All errors get the first stage. Errors whose largest calibrated probability is below a threshold get further stages. The
+most probable cause is tested in any case. Source: ours, docs/guides/verdict.md.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ POSSIBLE = 0.1  # probability from which a cause of an unclear error is tested
 
 @dataclass(slots=True, eq=False)
 class State:
-    """What is known of the N errors that could be measured.
+    """Measurements and predictions of the N errors that could be measured.
 
     Attributes:
         measured: All measurements so far.
         stage: (N,) int64, last stage that measured each error.
-        recurrence: Content that recurs among them.
-        evidence: By stage, evidence on all errors.
-        prediction: By stage, calibrated causes of all errors; empty without a combiner.
-        passes: By name of a step, passes spent.
+        recurrence: Content that recurs among the errors.
+        evidence: Evidence on all errors, by stage.
+        prediction: Calibrated causes of all errors, by stage; empty without a combiner.
+        passes: Number of passes, by name of the step.
         tested: Causes tested for each error.
-        given: By cause, the result of giving it to correct images.
+        given: Result of adding a cause to correct images, by cause.
     """
 
     measured: Measured
@@ -60,11 +60,13 @@ class State:
         return len(self.measured)
 
     def of_last_stage(self, value: Callable[[Prediction, int], object]) -> list[object]:
-        """Return a value of the last prediction of each error."""
+        """Return the value of an attribute in the last prediction of each error."""
         return [value(self.prediction[int(stage)], row) for row, stage in enumerate(self.stage)]
 
     def probabilities(self) -> np.ndarray:
-        """Return the calibrated probabilities (N, 8) of the last stage of each error; equal without a combiner."""
+        """Return the calibrated probabilities (N, 8) after the last stage of each error.
+
+        Without a combiner, all causes have equal probability."""
         if not self.prediction:
             return np.full((len(self), len(CLASSES)), 1 / len(CLASSES))
         return np.array(self.of_last_stage(lambda one, row: one.probability[row]))
@@ -74,7 +76,7 @@ class Cascade:
     """The stages of one analysis.
 
     Args:
-        context: Of the analysis.
+        context: Context of the analysis.
         config: Settings.
         reference: Correct images.
         combiner: Combines the evidence; None without one.
@@ -90,14 +92,14 @@ class Cascade:
         self.context, self.config, self.reference, self.combiner = context, config, reference, combiner
 
     def begin(self, measured: Measured) -> State:
-        """Combine the evidence of the first stage, which all errors have."""
+        """Start with the evidence of the first stage, which all errors have."""
         state = State(measured, np.ones(len(measured), np.int64), recurrence(measured))
         state.passes["stage 1"] = int((measured.forwards + measured.backwards).sum())
         self._combine(state, 1)
         return state
 
     def go_on(self, state: State, cases: Cases) -> None:
-        """Take the second and third stage of the errors that need them."""
+        """Measure the second and third stage for the errors that need them."""
         for stage in (2, 3):
             rows = self._due(state, stage)
             if len(rows):
@@ -108,7 +110,7 @@ class Cascade:
                 self._combine(state, stage)
 
     def test(self, state: State, cases: Cases) -> None:
-        """Make the tests of the named causes; ``standard`` also tests other possible causes."""
+        """Test the most probable causes, at depth ``standard`` other possible ones as well."""
         state.tested = self._causes_to_test(state)
         wanted = [set(causes) for causes in state.tested]
         every = sorted(set().union(*wanted)) if wanted else []
@@ -126,7 +128,7 @@ class Cascade:
         self._give(state, cases)
 
     def survive(self, state: State, cases: Cases, rows: np.ndarray) -> None:
-        """Take the small changes of those of the rows that did not get them yet, without changing their stage."""
+        """Measure small changes of the rows that lack them, without changing their stage."""
         missing = rows[np.isnan(state.measured.sign("survival_label")[rows])]
         if len(missing):
             self._take(state, cases, missing, "small changes", [Measures(signs=("survival",))] * len(missing))

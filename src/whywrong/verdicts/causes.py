@@ -1,7 +1,7 @@
-"""Causes that a verdict can name, with their kinds, words and advice.
+"""Causes of errors, with their kinds, descriptions and recommended actions.
 
-The definitions are those of ``docs/methods/verdict.md``. Functions take causes as a plain tuple, so that a plug-in adds
-one with :func:`with_causes`. The interventions that test a cause carry its name.
+The definitions are those of ``docs/methods/verdict.md``. Functions take causes as a plain tuple, so that a plug-in can
+add one with :func:`with_causes`. Interventions name the cause that they test.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ class Cause:
     """A cause of an error.
 
     Attributes:
-        name: One word, as in the tables.
-        kinds: What the cause is divided into.
-        sentence: What it means, with ``{label}`` and ``{predicted}``; stated only if a test supports it.
-        action: What to do about errors of this cause, as an instruction.
+        name: Name of the cause in tables, one word.
+        kinds: Subtypes of the cause.
+        sentence: Meaning of the cause, with the fields ``{label}`` and ``{predicted}``.
+        action: Recommended action, as an instruction.
         planter: Name of the cause in :mod:`whywrong.planting`; empty if it cannot be planted.
     """
 
@@ -92,7 +92,7 @@ def with_causes(added: Sequence[Cause] = ()) -> tuple[Cause, ...]:
     """Return the built-in causes and those of plug-ins.
 
     Raises:
-        InputError: A name is taken, or a cause has no sentence or action.
+        InputError: A name is already used, or a cause has no sentence or action.
     """
     names = set(CLASSES)
     for cause in added:

@@ -16,18 +16,18 @@ class VerdictConfig:
     """Settings of the verdict.
 
     Attributes:
-        depth: ``free`` only reads what the run stored; ``quick`` measures each error until its cause is clear;
-            ``standard`` takes all measurements of every error.
-        reference_images: Correct images that errors are compared with, at most; three for each error suffice.
-        least_reference: Fewer correct images are taken only if there are no more.
-        controls: Further correct images of the same margin as the errors, at most, with which tests are compared.
-        no_reference: With fewer correct images than this, errors are compared with none.
-        sure: Calibrated probability at which ``quick`` takes no further measurements of an error.
-        sure_alone: Probability below which no cause is stated without reference images.
-        tested_causes: Causes tested for each error, at most.
-        quick_passes: Passes for each error that ``quick`` may take, on average.
-        force: Work even if nearly all images are misclassified.
-        seed: Seed of every draw.
+        depth: ``free`` only reads stored results; ``quick`` measures each error until its cause is clear; ``standard``
+            makes all measurements for every error.
+        reference_images: Largest number of correct images for comparison; at most three per error are used.
+        least_reference: Number of correct images that is used even for few errors, as far as available.
+        controls: Largest number of further correct images, with the same margins as the errors, for the tests.
+        no_reference: With fewer correct images than this, there is no comparison.
+        sure: Calibrated probability at which ``quick`` stops measuring an error.
+        sure_alone: Smallest probability of a stated cause without reference images.
+        tested_causes: Largest number of tested causes per error.
+        quick_passes: Largest mean number of passes per error at depth ``quick``.
+        force: Continue even if nearly all images are misclassified.
+        seed: Seed of all random choices.
     """
 
     depth: VerdictDepth = "quick"

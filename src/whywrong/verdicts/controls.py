@@ -1,7 +1,7 @@
-"""Controls of an error, the images whose starting margin is nearest to its own.
+"""Controls of an error, which are correct images with a similar margin.
 
-An edit turns predictions near the decision boundary more often than others, whatever caused the error. Only the
-difference from images that start equally far from the boundary says something (docs/methods/interventions.md).
+Any edit changes predictions near the decision boundary more often than others, whatever the cause of the error.
+Evidence is therefore the difference from images at an equal distance from the boundary (docs/methods/interventions.md).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ CALIPER = 0.5  # largest excess of a control's margin, in standard deviations of
 
 
 def margins(measured: Measured, scale: float) -> np.ndarray:
-    """Compute how far the predicted class leads the asked one.
+    """Compute the logit of the predicted class minus that of the label.
 
     Args:
         measured: Images with logits.
-        scale: Unit, see :func:`logit_scale`.
+        scale: Divisor of the logits, see :func:`logit_scale`.
 
     Returns:
-        (N,) float64; NaN without logits.
+        Margins (N,) float64; NaN without logits.
     """
     if not measured.logits.shape[1]:
         return np.full(len(measured), np.nan)
@@ -36,7 +36,9 @@ def margins(measured: Measured, scale: float) -> np.ndarray:
 
 
 def logit_scale(reference: Measured) -> float:
-    """Compute the median standard deviation of the logits of an image; 1 without logits."""
+    """Compute the median over images of the standard deviation of the logits.
+
+    Returns 1 without logits."""
     if not reference.logits.shape[1] or not len(reference):
         return 1.0
     return float(np.median(reference.logits.astype(np.float64).std(1))) or 1.0
@@ -55,18 +57,18 @@ def matched_controls(
 ) -> np.ndarray:
     """Find the images of a pool that are nearest in margin.
 
-    Up to half of the controls are of the same class, if at least 10 of the nearest images are. Images of the same
-    source are excluded, as are those whose margin is larger by more than the caliper. Images nearer to the boundary
-    than the error change more easily, which only makes the test more careful.
+    Up to half of the controls have the same class, if at least 10 of the nearest images have it. Images of the same
+    source and images whose margin is larger by more than the caliper are excluded. Images nearer to the boundary than
+    the error change more easily, which makes the test conservative.
 
     Args:
-        margin: (N,) margins; NaN finds no controls.
+        margin: (N,) margins of the errors; NaN gets no controls.
         pool_margin: (R,) margins of the pool; NaN is never a control.
-        group: (N,) predicted class; None ignores classes.
-        pool_group: (R,) predicted class of the pool.
-        sources: N sources of the images; empty if none is in the pool.
+        group: (N,) predicted classes; None ignores classes.
+        pool_group: (R,) predicted classes of the pool.
+        sources: N sources of the errors; empty if none of them is in the pool.
         pool_sources: R sources of the pool.
-        want: Fewest and most controls of an image.
+        want: Smallest and largest number of controls per error.
         caliper: Largest excess of a control's margin.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Diagnosis of damage from pixel signs, which selects the restoration that is tested.
+"""Diagnosis of damage from pixel signs, which selects the restoration to test.
 
-It looks at pixels only, never at predictions, so that the test of the selected restoration stays valid. Source: ours,
-docs/methods/interventions.md.
+The diagnosis uses pixels only and no predictions, so that the test of the selected restoration stays valid. Source:
+ours, docs/methods/interventions.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Damage:
         sign: Name of the sign.
         high: Whether high or low values show the damage.
         words: The damage in words.
-        least: Least spread of the sign over the reference; most undamaged sets have hardly any noise, for example.
+        least: Smallest spread of the sign over the reference. It prevents large scores in sets with hardly any spread,
+            such as in noise.
     """
 
     restoration: str
@@ -60,15 +61,15 @@ DAMAGES: tuple[Damage, ...] = (
 def diagnose_damage(images: Measured, reference: Measured) -> list[str]:
     """Find the damage that is most unusual in each image.
 
-    A sign counts if at most 2 % of the reference images are as unusual; signs are compared by their distance from the
-    median of the reference, in robust standard deviations.
+    A sign counts if at most 2 % of the reference images are as unusual. The most unusual sign is the one farthest from
+    the median of the reference, in robust standard deviations.
 
     Args:
-        images: N images with pixel signs; missing signs diagnose nothing.
+        images: N images with pixel signs; missing signs are ignored.
         reference: At least 50 images, otherwise nothing is diagnosed.
 
     Returns:
-        N names of restorations; empty without damage.
+        N names of restorations; empty strings without damage.
     """
     known = [damage for damage in DAMAGES if damage.sign in images.sign_names]
     if not known or len(reference) < FEWEST_REFERENCE:
@@ -82,8 +83,9 @@ def damage_level(images: Measured, reference: Measured, restoration: str) -> np.
     """Measure how strongly images show the damage that a restoration undoes.
 
     Returns:
-        (N,) float64, the largest distance from the median of the reference over its signs, in robust standard
-        deviations; NaN if none is known.
+        (N,) float64, the largest distance of the signs of this damage from the median of the reference, in robust
+        standard
+            deviations; NaN if no sign is known.
     """
     signs = [damage for damage in DAMAGES if damage.restoration == restoration and damage.sign in images.sign_names]
     if not signs or len(reference) < FEWEST_REFERENCE:

@@ -1,7 +1,7 @@
 """Decide on the cause of each error from the calibrated probabilities and the tests.
 
-A cause is stated if it is probable enough and its test supports it. Without a supported test, it is only what the error
-looks like. Source: ours, docs/guides/verdict.md.
+A cause is stated if it is probable enough and its test supports it. Without support by a test, it is only suspected.
+Source: ours, docs/guides/verdict.md.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class Verdict:
 
     Attributes:
         cause: One of the causes, or ``undetermined``.
-        kind: Kind of the cause; empty if none is told apart.
+        kind: Kind of the cause; empty if there is none.
         probability: Probability of the most probable cause; NaN without a combiner.
-        stated: Whether the cause is stated; otherwise the error only looks like it.
-        reason: Why it is undetermined, or not stated.
-        leading: The most probable cause, also if it is undetermined.
-        test: Test of the cause, None if none was made.
+        stated: Whether the cause is stated; otherwise it is only suspected.
+        reason: Why the cause is undetermined or not stated.
+        leading: The most probable cause, even if ``cause`` is undetermined.
+        test: Test of the cause; None without a test.
         tests: All tests of the error.
-        natural: What a rule for natural errors says of it; empty without one.
-        natural_for, natural_against: What speaks for and against that.
-        of_group: Whether the test is that of its group, without the error itself.
+        natural: Sentence of a rule for natural errors; empty if no rule applies.
+        natural_for, natural_against: Sentences for and against it.
+        of_group: Whether ``test`` is a test of the other errors of its group.
     """
 
     cause: str
@@ -53,12 +53,12 @@ class Verdict:
 
 
 def decide(state: State, tests: Sequence[Sequence[CauseTest]], helpers_agree: np.ndarray) -> list[Verdict]:
-    """Decide on every error.
+    """Decide on the cause of every error.
 
     Args:
-        state: What was measured and combined.
+        state: Measurements and predictions.
         tests: Tests of each error.
-        helpers_agree: (N,) bool, whether every helper gives the prediction of the model, and there is one.
+        helpers_agree: (N,) bool, whether there is a helper and all helpers repeat the prediction of the model.
     """
     if not state.prediction:
         return [_without_combiner(tuple(of_error)) for of_error in tests]
@@ -87,11 +87,11 @@ def decide(state: State, tests: Sequence[Sequence[CauseTest]], helpers_agree: np
 
 
 def with_group(verdict: Verdict, p: np.ndarray, cause: str, test: CauseTest) -> Verdict:
-    """Let the supported test of an error's group support its cause, if the cause is possible for the error.
+    """Use the test of an error's group as support, if its cause is possible.
 
     Args:
         verdict: Verdict on the error alone.
-        p: (8,) probabilities of the causes.
+        p: (8,) probabilities of the causes of the error.
         cause: Cause of the group.
         test: Test of the other errors of the group.
     """

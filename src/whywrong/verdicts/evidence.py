@@ -1,8 +1,8 @@
-"""The evidence on which a cause is decided, one row per error and one column per normalised sign.
+"""The evidence on causes, a table with one row per error and one column per normalised sign.
 
-Columns are the signs against the role-played reference, what the nearest correct images and other models say, and
-whether fine content recurs in other errors. Differences to reference images of equal margin are not among them: with
-120 reference images they are too noisy (docs/methods/verdict_card.md).
+The columns are signs relative to the reference images in role play, signs from the nearest correct images and from
+other models, and the recurrence of fine content in other errors. Differences from reference images of equal margin are
+excluded, because they are too noisy with 120 reference images (docs/methods/verdict_card.md).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHARES = ("feature_share_label", "feature_share_predicted", "head_rank", "pair_
 
 
 class KnownSign(Protocol):
-    """What the evidence uses of :class:`whywrong.explain.signs.Sign`."""
+    """The attributes of :class:`whywrong.explain.signs.Sign` that the evidence needs."""
 
     @property
     def name(self) -> str: ...
@@ -39,7 +39,7 @@ class KnownSign(Protocol):
 
 
 class Recurring(Protocol):
-    """What the evidence uses of :class:`whywrong.verdicts.recurrence.Recurrence`."""
+    """The attributes of :class:`whywrong.verdicts.recurrence.Recurrence` that the evidence needs."""
 
     @property
     def count(self) -> np.ndarray: ...
@@ -51,14 +51,14 @@ class Recurring(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """What is known of the F columns of evidence.
+    """Description of the F columns of evidence.
 
     Attributes:
-        names: Name of the sign.
-        groups: Group of each sign, which is set to the reference together when its weight is measured.
-        accesses: Least access as a letter of "LSGI".
-        stages: Stage of the cascade that measures it, 1 to 3.
-        ranked: Whether it is normalised by the reference and lost without one.
+        names: Names of the signs.
+        groups: Group of each sign; ablation sets all signs of a group to the reference.
+        accesses: Access that each sign needs, a letter of "LSGI".
+        stages: Stage of the cascade that measures each sign, 1 to 3.
+        ranked: Whether each sign is normalised by the reference, and so missing without one.
     """
 
     names: tuple[str, ...]
@@ -73,18 +73,18 @@ class Evidence:
     """Evidence on N errors.
 
     Attributes:
-        columns: What the F columns are.
+        columns: Description of the F columns.
         x: (N, F) float32, NaN if missing.
-        median: (F,) float32, the same of the typical reference image, which replaces missing values.
+        median: (F,) float32, values of the typical reference image, which replace missing values.
         access: Access to the model, a letter of "LSGI".
-        stage: Stage of the cascade up to which signs were measured, 1 to 3.
-        stages: Stages of the signs that were measured.
+        stage: Last stage of the cascade with measured signs, 1 to 3.
+        stages: Names of the measured stages of signs.
         helpers: Number of other models.
         reference_n: Number of reference images.
         calibration: "no reference" if there were fewer than 50, otherwise empty.
-        reference_names: Raw signs of the reference, for the comparison with the models of the training.
-        reference_quantiles: (3, S) float32, their 5 %, 50 % and 95 % quantiles in role play; logits are in units of
-            their scale.
+        reference_names: Names of S raw signs of the reference, for the comparison with the models of the training set.
+        reference_quantiles: (3, S) float32, 5 %, 50 % and 95 % quantiles of these signs; logits are divided by their
+            scale.
     """
 
     columns: Columns
@@ -111,7 +111,7 @@ class Evidence:
         return self.columns.groups
 
     def at(self, rows: np.ndarray) -> Evidence:
-        """Return the evidence on some errors.
+        """Return the evidence on the errors with the given indices or mask.
 
         Args:
             rows: (M,) int64 indices, or (N,) bool.
@@ -120,7 +120,7 @@ class Evidence:
 
 
 def cascade_stage(stages: Sequence[str]) -> int:
-    """Return the stage of the cascade, 1 to 3, that measures signs of these stages."""
+    """Return the last stage of the cascade (1 to 3) of these stages of signs."""
     return max((_STAGES.get(stage, 1) for stage in stages), default=1)
 
 
@@ -139,9 +139,9 @@ def assemble(
 
     Args:
         errors: Measurements of errors.
-        reference: The same of correctly classified images in role play.
+        reference: Measurements of correctly classified images in role play.
         recurrence: Recurrence of fine content among the errors; None if it was not computed.
-        stages: Stages of the signs that were measured; columns of others are missing.
+        stages: Names of the measured stages of signs; columns of other stages are missing.
         known: Signs that become columns; all of :data:`whywrong.explain.signs.SIGNS` by default.
     """
     known = tuple(_known_signs() if known is None else known)

@@ -1,4 +1,4 @@
-"""Measure a batch of images for a verdict, in stages that can be joined."""
+"""Measurement of a batch of images for a verdict; results of several stages can be joined."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TEST_NAMES: tuple[str, ...] = tuple(test.name for test in INTERVENTIONS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """What is measured of each image.
+    """Selection of measurements.
 
     Attributes:
-        basics: Whether logits, features and fine content are read.
+        basics: Whether to compute logits, features and fine content.
         signs: Stages of signs, see :class:`whywrong.explain.signs.SignsConfig`.
-        tests: Causes that interventions take away.
-        pictures: Whether small pictures are kept.
-        harmful: Small edits that change what the images show, such as ``flip`` for digits, which are left out.
+        tests: Causes whose interventions are applied.
+        pictures: Whether to keep thumbnails.
+        harmful: Small edits to leave out, because they change the content, such as ``flip`` for digits.
     """
 
     basics: bool = False
@@ -58,18 +58,18 @@ def measure(
 
     Args:
         classifier: The model.
-        x: (B, C, H, W) float32 in [0, 1], on its device.
-        label: (B,) int64, class asked for, on its device.
+        x: (B, C, H, W) float32 in [0, 1], on the device of the model.
+        label: (B,) int64, class to restore, on the same device.
         predicted: (B,) int64, predicted class.
-        item_ids: Items.
-        sources: Photograph that each image comes from.
-        keys: (B,) int64, keys of the noise.
-        measures: What is measured; all else is NaN or has no columns.
-        logits: (B, K) logits of the images, if they are known, which saves a pass.
+        item_ids: Item ids.
+        sources: Name of the photograph of each image.
+        keys: (B,) int64, keys of the random noise.
+        measures: Selected measurements; all others are NaN or have no columns.
+        logits: (B, K) logits of the images, if known, which saves a pass.
 
     Raises:
-        ModelRaisedError: The model raised on one of the images.
-        NonFiniteError: Its scores of one of the images are not finite.
+        ModelRaisedError: The model raised an exception on one of the images.
+            NonFiniteError: The scores of one of the images are not finite.
     """
     found = _nothing(len(x), item_ids, sources, label, predicted)
     if measures.basics:
@@ -94,12 +94,12 @@ def measure(
 
 
 def add(measured: Measured, rows: np.ndarray, more: Measured) -> Measured:
-    """Add later measurements of some of the images.
+    """Merge further measurements of some images.
 
     Args:
-        measured: N images.
-        rows: (M,) int64, those that were measured again.
-        more: Measurements of these, whose finite values are taken.
+        measured: Measurements of N images.
+        rows: (M,) int64, images that were measured again.
+        more: Measurements of these images; finite values replace the former ones.
     """
     found: dict[str, Any] = {}
     for name in ("signs", "restored"):
@@ -114,7 +114,7 @@ def add(measured: Measured, rows: np.ndarray, more: Measured) -> Measured:
 
 
 def last_layer_of(classifier: Classifier, size: tuple[int, int, int]) -> LastLayer | None:
-    """Find the last layer, None without access to it or if the model has none."""
+    """Find the last layer; None without access to it or if the model has none."""
     if classifier.access < Access.INTERNALS:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Measurements of a set of images that a verdict is based on, as aligned arrays.
+"""Measurements of images for a verdict, as aligned arrays.
 
-The same measurements are taken of errors and of reference images, which are correctly classified images that play the
-part of an error with their runner-up as the label.
+Errors and reference images get the same measurements. Reference images are correctly classified images in role play:
+they take the part of an error, with their runner-up as the label.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ import numpy as np
 class Measured:
     """Measurements of N images.
 
-    NaN means that a value was not measured or is refused. An array of zero columns means that the model's access does
-    not allow it.
+    NaN means that a value was not measured or is refused. An array with zero columns means that the access to the model
+    does not allow the measurement.
 
     Attributes:
-        item_ids: Items of the run.
-        sources: Identity of the photograph that each image comes from. Images of one source are never each other's
-            neighbours, and count as one in groups.
-        label: (N,) int64, class asked for: the label of an error, the runner-up of a reference image.
+        item_ids: Item ids.
+        sources: Name of the photograph of each image. Images of one source are never neighbours of each other, and
+            count as one in groups.
+        label: (N,) int64, class to restore: the label of an error, or the runner-up of a reference image.
         predicted: (N,) int64, predicted class, which differs from ``label``.
-        logits: (N, K) float32, logits of the model; (N, 0) if it only returns answers.
+        logits: (N, K) float32, logits of the model; (N, 0) if it returns labels only.
         features: (N, D) float32, input of the last layer; (N, 0) without access to it.
         sign_names: Names of the S signs, see :data:`whywrong.explain.signs.SIGNS`.
         signs: (N, S) float32, raw signs.
         test_names: Names of the T interventions, see :data:`whywrong.explain.interventions.INTERVENTIONS`.
         restored: (N, T) float32, share of the edits of each intervention after which ``label`` is predicted.
-        detail: (N, 3, E, E) float16, fine content of the image, from which recurring marks are found.
-        helper_logits: (H, N, K) float32, logits of H other models over the same classes.
-        forwards: (N,) int64, forward passes of the model spent on each image.
+        detail: (N, 3, E, E) float16, fine content of the image, used to find recurring marks.
+        helper_logits: (H, N, K) float32, logits of H other models for the same classes.
+        forwards: (N,) int64, forward passes of the model for each image.
         backwards: (N,) int64, backward passes.
     """
 
@@ -57,7 +57,7 @@ class Measured:
         return len(self.item_ids)
 
     def at(self, rows: np.ndarray) -> Measured:
-        """Return the measurements of some images.
+        """Return the images with the given indices or mask.
 
         Args:
             rows: (M,) int64 indices, or (N,) bool.
@@ -83,7 +83,7 @@ class Measured:
         return self.signs[:, _index(self.sign_names, name)]
 
     def test(self, name: str) -> np.ndarray:
-        """Return the restored share of one intervention, (N,) float32.
+        """Return the share of edits that restore ``label`` for one intervention, (N,).
 
         Raises:
             KeyError: No such intervention was measured.
@@ -92,10 +92,10 @@ class Measured:
 
 
 def join(parts: Sequence[Measured]) -> Measured:
-    """Join measurements of the same signs and interventions, in order.
+    """Concatenate measurements of the same signs and interventions.
 
     Args:
-        parts: At least one.
+        parts: At least one set of measurements.
     """
     first = parts[0]
     found: dict[str, Any] = {}

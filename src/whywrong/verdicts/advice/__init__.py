@@ -1,4 +1,4 @@
-"""Actions against the cause of a group of errors, and what they gain on errors that were held out."""
+"""Actions against the cause of a group of errors, and their gain on held-out errors."""
 
 from whywrong.verdicts.advice.actions import ACTIONS, Action
 from whywrong.verdicts.advice.measure import NOTHING_HELPS, Advice, advise

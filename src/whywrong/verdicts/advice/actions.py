@@ -1,4 +1,4 @@
-"""Actions against causes, each fitted on one half of the errors, with a sham of equal strength.
+"""Actions against causes, each fitted on one half of the errors, with a sham action as the control.
 
 Source: ours, docs/guides/advice.md.
 """
@@ -37,11 +37,11 @@ Answer = Callable[[Pictures], Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arms:
-    """A fitted action and its sham, which answer a batch of images.
+    """A fitted action and its sham, as functions of a batch of images.
 
     Attributes:
-        action: Predictions after the action; -1 if it abstains.
-        sham: The same after a change of equal strength that has nothing to do with the cause.
+        action: Returns the predictions after the action; -1 if it abstains.
+        sham: Returns the predictions after a change of equal strength that is unrelated to the cause.
     """
 
     action: Answer
@@ -54,10 +54,10 @@ class Action:
 
     Attributes:
         name: Name of the action.
-        cause: Cause that it is for.
+        cause: Cause of the errors that it corrects.
         words: What to do, as an instruction.
-        fit: Maps model, errors and correct images of the fitting half, and the name of a restoration, to the arms; None
-            if there is nothing to fit.
+        fit: Fits the action to the model, the errors and the correct images of the fitting half, and the name of a
+            restoration. Returns None if there is nothing to fit.
     """
 
     name: str
@@ -250,7 +250,7 @@ def _majority(answers: Sequence[Tensor]) -> Tensor:
 
 
 def in_batches(classifier: Classifier, images: Pictures, answer: Answer) -> Tensor:
-    """Answer images (N,) in batches of the classifier's size."""
+    """Apply an answer to N images in batches of the classifier's size, (N,) int64."""
     rows = torch.arange(len(images), device=images.x.device)
     parts = [answer(images.at(part)) for part in rows.split(classifier.batch_size)] if len(images) else []
     return torch.cat(parts) if parts else rows

@@ -1,4 +1,4 @@
-"""Find a recurring mark by a template at its place, and cover it with its surroundings."""
+"""Find a recurring mark with a template, and cover it with the pixels around it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LEAST = 0.5  # least correlation of a match
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """A mark at one place.
+    """Template of a mark at one place of the image.
 
     Attributes:
         box: (4,), left, top, width and height as shares of the image.
-        content: (C, h, w), mean fine content of the mark.
+        content: (C, h, w), mean high-pass content of the mark.
         threshold: Correlation above which an image has the mark.
     """
 
@@ -35,10 +35,10 @@ class Template:
 
 
 def find_templates(errors: Pictures, reference: Pictures) -> list[Template]:
-    """Average the marked errors of each place, and choose a threshold between them and correct images.
+    """Make one template per place, with a threshold between errors and correct images.
 
     Args:
-        errors: Errors with boxes.
+        errors: Errors with the boxes of their marks.
         reference: Correctly classified images.
 
     Returns:
@@ -62,14 +62,14 @@ def find_templates(errors: Pictures, reference: Pictures) -> list[Template]:
 
 
 def matches(x: Tensor, template: Template) -> Tensor:
-    """Tell which images (n, C, H, W) have a mark, (n,) bool."""
+    """Test which images (n, C, H, W) have a mark, (n,) bool."""
     return _correlation(x, template.box, template.content) > template.threshold
 
 
 def cover_boxes(x: Tensor, boxes: Tensor, more: float) -> Tensor:
-    """Fill boxes (n, 4), widened by a share of the side on all sides, from the pixels around them.
+    """Fill boxes (n, 4) from the pixels around them.
 
-    NaN covers nothing.
+    Boxes are widened on all sides by the share ``more`` of the image side. Boxes of NaN cover nothing.
     """
     wide = torch.cat([boxes[:, :2] - more, boxes[:, 2:] + 2 * more], 1)
     ends = (wide[:, :2] + wide[:, 2:]).clamp(max=1)
@@ -79,7 +79,7 @@ def cover_boxes(x: Tensor, boxes: Tensor, more: float) -> Tensor:
 
 
 def fine(x: Tensor) -> Tensor:
-    """Subtract the mean of 7 x 7 pixels, which leaves what light and background change least."""
+    """Subtract the local mean over 7 x 7 pixels, against effects of light."""
     padded = F.pad(x, (3, 3, 3, 3), mode="replicate")
     return x - F.avg_pool2d(padded, 7, stride=1)
 

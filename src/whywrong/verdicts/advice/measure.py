@@ -1,4 +1,4 @@
-"""Measure what an action gains on held-out errors and correct images, against doing nothing and a sham.
+"""Measure the gain of actions on held-out errors and correct images, compared with no action and a sham.
 
 Source: ours, docs/guides/advice.md.
 """
@@ -28,21 +28,21 @@ NOTHING_HELPS = "No action was found that helps here."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """One arm of the measurement of an action.
+    """Result of one arm of the measurement of an action.
 
     Attributes:
         action: Name of the action.
         arm: ``nothing``, ``action``, or ``sham``, a change of equal strength at another place or of another kind.
-        n_held: Held-out errors.
-        mended: Those of them that are no longer misclassified; an abstention counts.
+        n_held: Number of held-out errors.
+        mended: Number of these that are no longer misclassified; abstentions count.
         low: Lower end of the 95 % interval of their share over source images.
         high: Upper end.
         net_gain: Change of accuracy over held-out errors and correct images.
         net_low: Lower end of its 95 % interval.
         net_high: Upper end.
-        negative_flips: Held-out correct images that lose their right answer.
-        worst_class: Class that loses most of them; -1 if none loses any.
-        p: P value of the exact test that the action mends no more than its sham; NaN for the other arms.
+        negative_flips: Number of held-out correct images whose prediction becomes wrong.
+        worst_class: Class with most of these; -1 if there are none.
+        p: P value of the exact test that the action corrects no more errors than its sham; NaN for the other arms.
         advised: Whether the action is advised.
         words: What to do.
         forwards: Forward passes of the whole measurement of the action.
@@ -77,17 +77,17 @@ def advise(
 ) -> list[Advice]:
     """Measure the actions against the cause of a group of errors.
 
-    The errors and the correct images are split by source into a half that fits an action and a half that measures it.
-    An action is advised if the lower end of its mended share exceeds the share of its sham, it mends more than the
-    sham by an exact paired test, and the interval of the net gain lies above 0.
+    Errors and correct images are split by source into one half to fit an action and one half to measure it. An action
+    is advised under three conditions: the lower end of the interval of its corrected share exceeds the share of its
+    sham; it corrects more than the sham by an exact paired test; and the interval of the net gain is above 0.
 
     Args:
-        classifier: Images (B, C, H, W) in [0, 1] to classes.
+        classifier: Predicts the classes of images (B, C, H, W) in [0, 1].
         errors: Errors of the group.
         reference: Correctly classified images.
         cause: Cause of the group.
-        restoration: Restoration of the group's damage, for ``corruption``.
-        stands_for: Number of correct images of the run that each reference image stands for.
+        restoration: Name of the restoration that undoes the damage, for the cause ``corruption``.
+        stands_for: Number of correct images of the run that each reference image represents.
         seed: Seed of the split and of the resamples.
 
     Returns:
@@ -217,7 +217,7 @@ def _numbers(sources: tuple[str, ...]) -> np.ndarray:
 
 
 def split_halves(images: Pictures, seed: int) -> tuple[Pictures, Pictures]:
-    """Split images by source into two halves, by a hash of the source, independent of the order."""
+    """Split images into two halves by a hash of their source, independent of their order."""
     ranked = sorted(set(images.sources), key=lambda name: (_digest(seed, name), name))
     first = frozenset(ranked[::2])
     inside = torch.tensor([name in first for name in images.sources], dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Images with what the actions need to know about them."""
+"""Images with the data that actions need."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Pictures:
-    """Images, errors or correctly classified ones.
+    """Misclassified or correctly classified images.
 
     Attributes:
         x: (N, C, H, W), float32, in [0, 1].
         y: (N,) int64, labels.
-        predicted: (N,) int64.
-        sources: N sources; images of one source are never in both halves.
+        predicted: (N,) int64, predicted classes.
+        sources: N source names; images of one source are never in both halves.
         keys: (N,) int64, seed of random choices.
         boxes: (N, 4) float32, left, top, width, height of a suspected mark as shares of the image; NaN if unknown.
-        level: (N,) float32, how unusual the image is in what its group shares, as the strength of a damage or the
+        level: (N,) float32, how strongly the image shows what its group shares, such as the strength of a damage or the
             distance from all correct images; NaN if unknown.
-        whole: (N, C, H, W), float32, the whole photographs; NaN where the model sees all of it;
-            (N, 0, 0, 0) if they are unknown.
-        crop: (N, 4) float32, left, top, width, height of what the model sees as shares of the whole photograph.
+        whole: (N, C, H, W), float32, the whole photographs; NaN for images that are not cropped; (N, 0, 0, 0) if
+            unknown.
+        crop: (N, 4) float32, left, top, width, height of the model's crop as shares of the whole photograph.
     """
 
     x: Tensor
@@ -41,7 +41,7 @@ class Pictures:
         return len(self.y)
 
     def at(self, rows: Tensor) -> Pictures:
-        """Return some images, rows (M,) int64."""
+        """Return the images with the indices ``rows`` (M,) int64."""
         found: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -62,7 +62,7 @@ def make_pictures(
     whole: Tensor | None = None,
     crop: Tensor | None = None,
 ) -> Pictures:
-    """Make images of which boxes, levels or whole photographs may be unknown."""
+    """Make images; boxes, levels and whole photographs are optional."""
     nothing = x.new_full((len(x), 4), torch.nan)
     return Pictures(
         x=x,

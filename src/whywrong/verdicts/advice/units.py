@@ -1,4 +1,4 @@
-"""Measure the advice for groups in stored units of an analysis."""
+"""Measure actions for groups of errors in stored units of work."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _NEAREST = 5
 
 @dataclass(frozen=True, slots=True)
 class AdviceImages:
-    """Images of a unit, errors or correct ones.
+    """Misclassified or correct images of a unit.
 
     Attributes:
-        entries: N entries.
+        entries: N entries of the data.
         y, predicted: (N,) int64, true and predicted classes.
         sources: N sources.
         boxes: (N, 4) float32, left, top, width and height of a mark as shares of the image; NaN if unknown.
         level: (N,) float32, see :class:`whywrong.verdicts.advice.pictures.Pictures`.
-        images: Name of their set.
+        images: Name of the image set.
     """
 
     entries: tuple[Entry, ...]
@@ -50,16 +50,16 @@ class AdviceImages:
 
 @dataclass(frozen=True, slots=True)
 class AdviceUnit:
-    """A group of errors and the correct images that its actions are measured on.
+    """A group of errors, with the correct images for the measurement of its actions.
 
     Attributes:
         group: Number of the group.
-        cause: Its cause.
-        restoration: Restoration of its damage; empty if there is none.
-        errors: Its errors.
+        cause: Cause of the group.
+        restoration: Name of the restoration that undoes its damage; empty if there is none.
+        errors: Errors of the group.
         correct: Correctly classified images.
-        stands_for: Number of correct images of the run that each of them stands for.
-        seed: Seed of the halves and of random choices.
+        stands_for: Number of correct images of the run that each of these represents.
+        seed: Seed of the split and of random choices.
     """
 
     group: int
@@ -73,7 +73,7 @@ class AdviceUnit:
 
 @dataclass(frozen=True, slots=True)
 class AdvicePart:
-    """Arms of the actions measured for a group; none if no action could be fitted."""
+    """Measured arms of the actions for a group; empty if no action could be fitted."""
 
     group: int
     arms: tuple[Advice, ...]
@@ -81,17 +81,17 @@ class AdvicePart:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Run:
-    """What a run knows about its errors and correct images.
+    """Errors and correct images of a run.
 
     Attributes:
-        errors: N errors with pixel signs.
-        reference: Correctly classified images in the part of errors.
-        recurrence: Marks of the errors.
-        entries: Entries of the errors, by item.
-        pool: Entries of the reference, by item.
+        errors: Measurements of N errors, with pixel signs.
+        reference: Measurements of correctly classified images in role play.
+        recurrence: Recurring marks of the errors.
+        entries: Entries of the errors, by item id.
+        pool: Entries of the reference images, by item id.
         correct: Number of correct images in the run.
-        images: Names of the sets of the errors and of the reference.
-        seed: Seed.
+        images: Names of the image sets of the errors and of the reference.
+        seed: Seed of the split and of random choices.
     """
 
     errors: Measured
@@ -107,27 +107,27 @@ class Run:
 def advice_on_groups(
     context: AnalysisContext, step: str, run: Run, groups: Mapping[int, tuple[str, Sequence[int]]]
 ) -> dict[int, list[Advice]]:
-    """Measure the actions against the causes of groups, in stored units.
+    """Measure the actions against the causes of groups, in stored units of work.
 
     Args:
-        context: Of the analysis.
+        context: Context of the analysis.
         step: Name of the step.
         run: The errors and the correct images.
-        groups: Cause and rows of the errors of each group, by its number.
+        groups: Cause and error rows of each group, by group number.
 
-    Returns:
-        Arms by the number of the group; groups without an action that could be fitted are missing.
+        Returns:
+            Arms by group number; groups for which no action could be fitted are missing.
     """
     parts = context.over(step, measure_advice, plan_advice(run, groups), settings=())
     return {part.group: list(part.arms) for part in parts if part.arms}
 
 
 def plan_advice(run: Run, groups: Mapping[int, tuple[str, Sequence[int]]]) -> list[AdviceUnit]:
-    """Prepare the measurement of the actions for the first ten groups whose cause has one.
+    """Plan the measurement for the first ten groups whose cause has an action.
 
     Args:
         run: The errors and the correct images.
-        groups: Cause and rows of the errors of each group, by its number.
+        groups: Cause and error rows of each group, by group number.
     """
     damage = diagnose_damage(run.errors, run.reference)
     boxes = np.concatenate([run.recurrence.place[:, :2], run.recurrence.place[:, 2:] - run.recurrence.place[:, :2]], 1)
@@ -148,7 +148,7 @@ def plan_advice(run: Run, groups: Mapping[int, tuple[str, Sequence[int]]]) -> li
 
 
 def measure_advice(worker: AnalysisWorker, unit: AdviceUnit) -> AdvicePart:
-    """Measure the actions for the errors of a unit that can be read."""
+    """Measure the actions for the readable errors of a unit."""
     whole = unit.cause == "occluded"
     errors, correct = (_load(worker, images, unit.seed, whole=whole) for images in (unit.errors, unit.correct))
     if errors is None or correct is None:

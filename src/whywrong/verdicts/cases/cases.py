@@ -1,4 +1,4 @@
-"""Errors and reference images with the class asked for."""
+"""Selection of errors, reference images and controls from the predictions of a run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from whywrong.verdicts.cases.predictions import Predictions
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cases:
-    """Images to measure, with the class asked for.
+    """Images to measure, each with the class that edits should restore.
 
     Attributes:
-        item_ids: Items.
-        image_ids: Digest of the content that was predicted.
-        label: (N,) int64, class asked for: the label of an error, the runner-up of a reference image.
+        item_ids: Item ids.
+        image_ids: Digest of the image content that was classified.
+        label: (N,) int64, class to restore: the label of an error, or the runner-up of a reference image.
         predicted: (N,) int64.
     """
 
@@ -31,7 +31,7 @@ class Cases:
         return len(self.item_ids)
 
     def at(self, rows: np.ndarray) -> Cases:
-        """Return some of the cases, (M,) int64 or (N,) bool."""
+        """Return the cases with the given indices, (M,) int64, or mask, (N,) bool."""
         chosen = np.arange(len(self))[rows]
         return Cases(
             tuple(self.item_ids[row] for row in chosen),
@@ -42,26 +42,26 @@ class Cases:
 
 
 def errors_of(predictions: Predictions) -> Cases:
-    """Return the misclassified items, each content once."""
+    """Return the misclassified items without duplicates."""
     return _cases(predictions.at(predictions.wrong & predictions.distinct))
 
 
 def correct_of(predictions: Predictions) -> Cases:
-    """Return the correct items, each content once, without a part to play: ``label`` is their class."""
+    """Return the correct items without duplicates, with their class as ``label``."""
     return _cases(predictions.at(~predictions.wrong & predictions.distinct))
 
 
 def reference_of(predictions: Predictions, errors: int, *, most: int, least: int, seed: int) -> Cases:
-    """Choose correct items in role play, spread over the classes.
+    """Choose correct items for role play, spread over the classes.
 
-    A class gives its items in an order drawn from the seed; the classes take turns.
+    The items of each class are in random order, and the classes take turns.
 
     Args:
         predictions: All labelled items.
-        errors: Number of errors; three times as many items are taken.
+        errors: Number of errors; three times as many items are chosen.
         most: Largest number of items.
-        least: Number that is taken for few errors, if there are so many.
-        seed: Seed of the draw.
+        least: Smallest number of items for few errors, as far as available.
+        seed: Seed of the random order.
     """
     count = min(most, max(least, 3 * errors))
     right = predictions.at(~predictions.wrong & predictions.distinct)
@@ -89,18 +89,18 @@ def controls_of(
     most: int,
     seed: int,
 ) -> Cases:
-    """Choose further correct items whose margins are near those of errors, in an order drawn from the seed.
+    """Choose further correct items whose margins are near those of errors.
 
-    An item is taken if some error has fewer than the wanted number of items within reach.
+    The order is random. An item is chosen if some error has fewer than the wanted number of items within reach.
 
     Args:
         predictions: All labelled items.
-        margin: (N,) margins of the errors, logits; NaN wants none.
-        reference: Items that are there already.
-        reach: Largest difference of margins, logits.
-        wanted: Number of items for each error, together with the reference.
+        margin: (N,) margins of the errors in logits; errors with NaN get no controls.
+        reference: Items that were chosen before.
+        reach: Largest difference of margins in logits.
+        wanted: Number of items for each error, including the reference.
         most: Largest number of items.
-        seed: Seed of the draw.
+        seed: Seed of the random order.
     """
     right = predictions.at(~predictions.wrong & predictions.distinct & np.isfinite(predictions.margin))
     margin = np.sort(margin[np.isfinite(margin)])

@@ -1,4 +1,4 @@
-"""Other classifiers over the same classes, whose answers are evidence."""
+"""Helpers, other classifiers with the same classes whose predictions are evidence."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _FEWEST_ANSWERS = 50
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """How the outputs of a helper relate to the classes of the model.
+    """Mapping from the classes of the model to the outputs of a helper.
 
     Attributes:
-        position: Its place among the further models of the analysis.
-        title: Name for messages.
+        position: Index among the further models of the analysis.
+        title: Name in messages.
         identity: Identity of the helper.
-        columns: For each class of the model the output of the helper, -1 for none.
+        columns: Output of the helper for each class of the model, -1 if there is none.
     """
 
     position: int
@@ -44,10 +44,10 @@ class Helper:
 def match_helper(helper: Classifier, classes: ClassList, title: str, position: int = 0) -> Helper:
     """Match the classes of a helper to those of the model by name.
 
-    Outputs without names are taken in order if there are as many as classes.
+    Outputs without names are matched in order if their number equals the number of classes.
 
     Raises:
-        InputError: Less than 90 % of the classes of the model are classes of the helper.
+        InputError: The helper has less than 90 % of the classes of the model.
     """
     theirs = helper.classes
     if theirs is None or not theirs.named:
@@ -90,16 +90,16 @@ def _columns(classes: ClassList, theirs: ClassList) -> tuple[int, ...]:
 def helper_logits(helper: Classifier, match: Helper, x: Tensor, items: Sequence[LoadedItem]) -> Tensor:
     """Compute the logits of a helper for the classes of the model.
 
-    The whole photograph is prepared as the helper asks for. A class without an output gets the lowest logit.
+    The whole photograph gets the preprocessing of the helper. A class without an output gets the lowest logit.
 
     Args:
         helper: The helper.
-        match: Its outputs.
-        x: (B, C, H, W) images prepared for the model, used if the helper states no input.
+        match: Mapping from classes to outputs of the helper.
+        x: (B, C, H, W) images prepared for the model, used if the helper defines no input.
         items: The same images as they were loaded.
 
     Returns:
-        (B, K) float32 on the CPU.
+        Logits (B, K) float32 on the CPU.
     """
     spec = helper.preprocess
     if spec is not None:
@@ -119,7 +119,7 @@ def helper_logits(helper: Classifier, match: Helper, x: Tensor, items: Sequence[
 
 
 def repeats_the_model(answers: np.ndarray, predicted: np.ndarray) -> bool:
-    """Test whether a helper gives the answers of the model, and so is no other opinion.
+    """Test whether a helper repeats the predictions of the model.
 
     Args:
         answers: (N,) int64, classes that the helper predicts for errors and correct images.

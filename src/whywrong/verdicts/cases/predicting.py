@@ -1,4 +1,4 @@
-"""Predictions of reference images that are not in the run."""
+"""Predictions for reference images that are not in the run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from whywrong.verdicts.cases.predictions import Predictions
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Answers of the model for images with a label.
+    """Predictions of the model for labelled images.
 
     Attributes:
-        item_ids, image_ids, keys: Items, digests of their content, and their names.
+        item_ids, image_ids, keys: Ids, content digests and names of the items.
         label, predicted, runner_up: (N,) int64; the runner-up is -1 without scores.
-        margin: (N,) float64, logits by which the prediction leads the runner-up; NaN without scores.
+        margin: (N,) float64, logit of the prediction minus that of the runner-up; NaN without scores.
     """
 
     item_ids: tuple[str, ...]
@@ -37,7 +37,7 @@ class Answers:
 
 
 def predict_images(context: AnalysisContext, images: str, names: tuple[str, ...]) -> Predictions:
-    """Predict all labelled images of a set; images that cannot be read or classified are left out."""
+    """Predict all labelled images of a set that can be read and classified."""
     parts = list(context.over_images("reference predictions", answers, images=images, settings=()))
     text = {name: np.array([one for part in parts for one in getattr(part, name)], object) for name in _TEXT}
     numbers = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _NUMBERS}
@@ -61,7 +61,7 @@ def predict_images(context: AnalysisContext, images: str, names: tuple[str, ...]
 
 
 def answers(worker: AnalysisWorker, entries: tuple[Entry, ...]) -> Answers:
-    """Classify a stretch of images."""
+    """Classify the images of some entries."""
     parts = [_of_batch(worker.classifier, batch) for batch in worker.batches(entries)]
     found: dict[str, Any] = {name: tuple(one for part in parts for one in getattr(part, name)) for name in _TEXT}
     for name, kind in _NUMBERS.items():

@@ -1,4 +1,4 @@
-"""Predictions of a run as aligned arrays, and the check that it can be diagnosed."""
+"""Predictions of a run as aligned arrays, and a check that they are usable."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Predictions:
     """Predictions of N labelled items, ordered by ``item_id``.
 
     Attributes:
-        item_ids, image_ids, keys: Items, digests of their content, and their names.
-        same_as: (N,) object, item with the same content and label that stands for this one; None for most.
+        item_ids, image_ids, keys: Ids, content digests and names of the items.
+        same_as: (N,) object, id of an earlier item with the same content and label; None for items without one.
         label, predicted: (N,) int64.
         confidence, true_confidence: (N,) float64, probability of the prediction and of the label; NaN without scores.
         rank: (N,) int64, rank of the label, 1 is the prediction; 0 without scores.
-        margin: (N,) float64, logits by which the prediction leads the label of an error, or the runner-up of a correct
-            item; NaN without scores.
+        margin: (N,) float64, logit of the prediction minus that of the label (for errors) or of the runner-up (for
+            correct items); NaN without scores.
         runner_up: (N,) int64, class with the second largest score; -1 without scores.
         names: Names of the classes.
     """
@@ -54,23 +54,23 @@ class Predictions:
         return len(self.item_ids)
 
     def at(self, rows: np.ndarray) -> Predictions:
-        """Return some of the rows, (M,) int64 or (N,) bool."""
+        """Return the rows with the given indices, (M,) int64, or mask, (N,) bool."""
         chosen: dict[str, Any] = {one.name: getattr(self, one.name)[rows] for one in fields(self)[:-1]}
         return Predictions(**chosen, names=self.names)
 
     @property
     def wrong(self) -> np.ndarray:
-        """(N,) bool, misclassified."""
+        """(N,) bool, whether each item is misclassified."""
         return self.label != self.predicted
 
     @property
     def distinct(self) -> np.ndarray:
-        """(N,) bool, items that no other item stands for."""
+        """(N,) bool, whether each item is no duplicate of an earlier one."""
         return np.array([one is None for one in self.same_as], bool)
 
 
 def read_predictions(rows: pa.Table, names: Sequence[str]) -> Predictions:
-    """Read the result of :data:`SQL`.
+    """Convert the result of the query :data:`SQL`.
 
     Raises:
         DataError: No labelled item was predicted.
@@ -96,7 +96,7 @@ def read_predictions(rows: pa.Table, names: Sequence[str]) -> Predictions:
 
 
 def check_usable(predictions: Predictions) -> None:
-    """Refuse predictions that say that the labels, not the images, are the problem.
+    """Raise an error if the accuracy shows that the labels are probably wrong.
 
     Raises:
         InputError: All images are misclassified, or about as many as by guessing.

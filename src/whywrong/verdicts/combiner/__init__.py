@@ -1,1 +1,1 @@
-"""Combination of evidence into calibrated causes: fitting, storage, prediction and evaluation."""
+"""Combination of evidence into calibrated probabilities of causes, with fitting, storage and evaluation."""

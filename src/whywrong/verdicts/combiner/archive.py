@@ -1,4 +1,4 @@
-"""Files of arrays with a JSON header; nothing is unpickled, and sizes are checked before any array is read."""
+"""Files of arrays with a JSON header; they are read without pickle, and sizes are checked before reading."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.
     Equal input gives equal bytes.
 
     Args:
-        path: File, which is replaced.
+        path: File to write; an existing file is replaced.
         header: JSON object.
         arrays: Arrays of numbers, booleans or text, with at least one axis.
     """
@@ -44,8 +44,8 @@ def read_arrays(path: Path, most_bytes: int) -> tuple[dict[str, Any], dict[str, 
     """Read a header and its arrays.
 
     Args:
-        path: File of :func:`write_arrays`.
-        most_bytes: Largest accepted size of all arrays together, unpacked.
+        path: File written by :func:`write_arrays`.
+        most_bytes: Largest accepted total size of the unpacked arrays in bytes.
 
     Raises:
         DataError: The file is damaged, holds Python objects, or is larger than accepted.

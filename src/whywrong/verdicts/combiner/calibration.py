@@ -14,19 +14,19 @@ _SMALLEST = 1e-7
 
 
 def tempered(p: np.ndarray, temperature: float) -> np.ndarray:
-    """Return probabilities (N, K) with their logarithms divided by the temperature."""
+    """Apply temperature scaling to probabilities (N, K)."""
     log_p = np.log(np.maximum(np.asarray(p, dtype=np.float64), _SMALLEST)) / temperature
     raised = np.exp(log_p - log_p.max(1, keepdims=True))
     return raised / raised.sum(1, keepdims=True)
 
 
 def fit_temperature(p: np.ndarray, truth: np.ndarray) -> float:
-    """Find the temperature of least log loss, between 0.2 and 5.
+    """Find the temperature between 0.2 and 5 with the smallest log loss.
 
-    All classes that occur count equally, as in the fit.
+    All classes that occur have equal weight, as in the fit.
 
     Args:
-        p: (N, K) probabilities on items that did not train them.
+        p: (N, K) probabilities for items that were not used in training.
         truth: (N,) int64, true classes.
     """
     from scipy.optimize import minimize_scalar
@@ -53,19 +53,19 @@ def fit_threshold(
     accuracy: float = 0.93,
     false: float = 0.15,
 ) -> float:
-    """Find the least threshold at which stated causes are right often enough.
+    """Find the smallest threshold at which stated causes are correct often enough.
 
     Args:
-        p: (N, K) calibrated probabilities on items that did not train them.
+        p: (N, K) calibrated probabilities for items that were not used in training.
         truth: (N,) int64, true classes.
-        ordinary: Class that stands for no cause, which is never stated.
-        bystander: (N,) bool, errors that carry a cause which is not theirs. They count as ordinary errors, and not for
-            the accuracy, since their number among planted errors says nothing about that among natural ones.
-        accuracy: Wanted share of stated causes that are right.
+        ordinary: Class of errors without a known cause, which is never stated.
+        bystander: (N,) bool, errors with a planted change that does not cause them. They count as ordinary errors. They
+            do not count for the accuracy, since their share among natural errors is unknown.
+        accuracy: Required share of stated causes that are correct.
         false: Largest accepted share of ordinary errors for which a cause is stated.
 
     Returns:
-        Between 0.5 and 0.99; 0.99 if no threshold is high enough.
+        Threshold between 0.5 and 0.99; 0.99 if no threshold is high enough.
     """
     best = p.argmax(1)
     top = p[np.arange(len(p)), best]
@@ -81,16 +81,16 @@ def fit_threshold(
 
 
 def conformal_levels(p: np.ndarray, truth: np.ndarray, coverage: float = 0.9) -> np.ndarray:
-    """Compute the largest score of each class at which it belongs to the set.
+    """Compute the largest score at which each class belongs to a prediction set.
 
     The score is ``1 - p``.
 
     Source: class-conditional split conformal prediction, Vovk 2012, arXiv 1209.2673.
 
     Args:
-        p: (N, K) probabilities on items that did not train them.
+        p: (N, K) probabilities for items that were not used in training.
         truth: (N,) int64, true classes.
-        coverage: Least probability that the set holds the true class, for each class.
+        coverage: Smallest probability, for each class, that the set contains the true class.
 
     Returns:
         (K,) float64; 1 for classes with too few items, which then belong to every set.
@@ -108,7 +108,7 @@ def prediction_sets(p: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Return which classes belong to each prediction set.
 
     Returns:
-        (N, K) bool; never none of an item.
+        (N, K) bool; at least one class per item.
     """
     found = 1 - p <= levels + 1e-12
     empty = ~found.any(1)
@@ -117,18 +117,18 @@ def prediction_sets(p: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def estimate_prior(p: np.ndarray, rounds: int = 200) -> np.ndarray:
-    """Estimate the class shares of a set of errors by expectation maximisation.
+    """Estimate the class shares of a set of errors with expectation maximisation.
 
     Source: Saerens, Latinne and Decaestecker 2002, "Adjusting the outputs of a classifier to new a priori
-    probabilities", Neural Computation 14. The pseudo-counts, a Dirichlet prior, are ours.
+    probabilities", Neural Computation 14. The pseudo-counts (a Dirichlet prior) are ours.
 
     Args:
-        p: (N, K) calibrated probabilities of a classifier that was trained with equal class shares.
-        rounds: Most iterations.
+        p: (N, K) calibrated probabilities of a classifier trained with equal class shares.
+        rounds: Largest number of iterations.
 
     Returns:
-        (K,), halfway between the estimate and equal shares, summing to 1; equal shares for fewer than 50 errors. The
-        whole estimate gave half of all errors of nets that trained nothing to `ordinary`, which were a third.
+        (K,) class shares that sum to 1, halfway between the estimate and equal shares; equal shares for fewer than 50
+        errors. On held-out nets, the full estimate gave `ordinary` half of all errors instead of a third.
     """
     count = p.shape[1]
     prior = np.full(count, 1 / count)
@@ -143,12 +143,12 @@ def estimate_prior(p: np.ndarray, rounds: int = 200) -> np.ndarray:
 
 
 def with_prior(p: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """Adapt probabilities (N, K) for equal class shares to other shares."""
+    """Convert probabilities (N, K) for equal class shares to those for ``prior``."""
     weighted = p * prior
     return weighted / weighted.sum(1, keepdims=True)
 
 
 def indices(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Return the place of each name among the classes, (N,) int64."""
+    """Return the index of each name in the list of classes, (N,) int64."""
     place = {name: i for i, name in enumerate(classes)}
     return np.array([place[name] for name in names], dtype=np.int64)

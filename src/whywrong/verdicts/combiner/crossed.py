@@ -1,4 +1,4 @@
-"""Figures of predictions on nets that train nothing, calibrated on the other nets."""
+"""Evaluation on held-out nets, with calibration on the other nets."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Crossed:
     """Calibrated predictions in one situation.
 
     Attributes:
-        held: The errors that have a prediction in this situation.
-        p: (N, 8) float64, calibrated probabilities with the class shares of the net's errors.
-        truth: (N,) int64; of an error with two causes, the likelier one.
-        threshold: (N,) float64, threshold of the net's calibration.
+        held: Errors with a prediction in this situation.
+        p: (N, 8) float64, calibrated probabilities for the class shares of the net's errors.
+        truth: (N,) int64, true class; of two causes, the one with the higher probability.
+        threshold: (N,) float64, threshold from the calibration for the net.
         sets: (N, 8) bool, prediction sets.
     """
 
@@ -38,10 +38,10 @@ class Crossed:
     sets: np.ndarray
 
     def figures(self, rows: np.ndarray | None = None) -> Figures:
-        """Compute all figures.
+        """Compute all metrics.
 
         Args:
-            rows: (N,) bool, errors to count; all by default.
+            rows: (N,) bool, errors to include; all by default.
         """
         some = np.ones(len(self.p), dtype=bool) if rows is None else rows
         return figures(
@@ -55,7 +55,7 @@ class Crossed:
 
 
 def cross_calibrated(held: Held, situation: Situation) -> Crossed:
-    """Calibrate the predictions on each net with those on the other nets.
+    """Calibrate the predictions for each net with those for the other nets.
 
     Args:
         held: Predictions on several nets.
@@ -84,17 +84,17 @@ def group_baselines(
     *,
     not_tested: Sequence[str] = (),
 ) -> dict[str, tuple[float, float]]:
-    """Compute macro-F1 of each group of evidence alone, through the same fits.
+    """Compute macro-F1 with each group of evidence alone, with the same fits.
 
     Args:
         tables: Errors of several nets.
         config: Settings of the fits.
         situation: What is assumed to be available.
-        only: Nets whose errors are counted; all by default.
-        not_tested: Names of images whose errors only train.
+        only: Nets whose errors are evaluated; all by default.
+        not_tested: Names of image sets whose errors are only used in training.
 
-    Returns:
-        By group, macro-F1 over the causes and with ordinary errors.
+        Returns:
+        Macro-F1 over the causes, and with ordinary errors, by group of evidence.
     """
     ordinary = CLASSES.index("ordinary")
     config = replace(config, copies=0, trees=min(config.trees, _TREES), rounds=min(config.rounds, _ROUNDS))

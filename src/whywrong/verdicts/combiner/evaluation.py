@@ -1,4 +1,4 @@
-"""Figures of merit of probabilities of causes."""
+"""Metrics for probabilities of causes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BINS = 10
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
-    """Count errors by true (row) and predicted class, (K, K) int64."""
+    """Compute the confusion matrix (K, K) int64, with true classes as rows."""
     found = np.zeros((count, count), np.int64)
     np.add.at(found, (truth, predicted), 1)
     return found
@@ -22,11 +22,11 @@ def macro_f1(truth: np.ndarray, predicted: np.ndarray, classes: Sequence[int]) -
 
     Args:
         truth: (N,) int64.
-        predicted: (N,) int64; a class that is not among ``classes`` counts as missed.
+        predicted: (N,) int64; a class outside ``classes`` counts as a missed one.
         classes: Classes to average over.
 
     Returns:
-        NaN if none of the classes occurs.
+        Mean F1 score; NaN if none of the classes occurs.
     """
     scores = []
     for k in classes:
@@ -42,11 +42,11 @@ def f1_of_causes(p: np.ndarray, truth: np.ndarray, ordinary: int) -> tuple[float
     Args:
         p: (N, K) probabilities.
         truth: (N,) int64.
-        ordinary: Class that stands for no cause.
+        ordinary: Class of errors without a known cause.
 
-    Returns:
-        Over the errors with a cause, without the class ``ordinary``; and over all errors and classes. In both, every
-        class of ``p`` can be predicted, also one that no error has.
+        Returns:
+            Macro-F1 over the errors with a cause, and macro-F1 over all errors and classes. In both, all classes of
+            ``p`` can be predicted.
     """
     some = truth != ordinary
     causes = [k for k in range(p.shape[1]) if k != ordinary]
@@ -57,7 +57,7 @@ def f1_of_causes(p: np.ndarray, truth: np.ndarray, ordinary: int) -> tuple[float
 
 
 def recall_by(truth: np.ndarray, predicted: np.ndarray, kind: np.ndarray) -> dict[str, tuple[int, int]]:
-    """Count the errors of each kind whose cause is predicted, and all of the kind."""
+    """Count correctly predicted errors and all errors, by kind of the cause."""
     return {str(k): (int((truth == predicted)[kind == k].sum()), int((kind == k).sum())) for k in np.unique(kind)}
 
 
@@ -65,8 +65,8 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = BIN
     """Compute the expected calibration error with bins of equal mass.
 
     Args:
-        confidence: (N,) probability of what is predicted.
-        right: (N,) bool.
+        confidence: (N,) probability of the predicted class.
+        right: (N,) bool, whether the prediction is correct.
         bins: Number of bins; fewer if there are fewer items.
     """
     return float(_errors(confidence, right[None], bins)[0])
@@ -85,7 +85,7 @@ def _errors(confidence: np.ndarray, right: np.ndarray, bins: int) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class NullBand:
-    """Calibration error of a perfect forecaster with the same probabilities.
+    """Calibration error of a perfectly calibrated predictor with the same probabilities.
 
     Attributes:
         mean: Mean over simulations.
@@ -97,13 +97,13 @@ class NullBand:
 
 
 def null_band(confidence: np.ndarray, *, draws: int = 1000, seed: int = 0) -> NullBand:
-    """Simulate the calibration error of a perfect forecaster.
+    """Simulate the calibration error of a perfectly calibrated predictor.
 
-    Its predictions are right with the stated probability.
+    Its predictions are correct with the given probabilities.
 
     Args:
-        confidence: (N,) probability of what is predicted.
-        draws: Simulations.
+        confidence: (N,) probability of the predicted class.
+        draws: Number of simulations.
         seed: Seed of the simulations.
     """
     right = np.random.default_rng(seed).random((draws, len(confidence))) < confidence
@@ -112,61 +112,61 @@ def null_band(confidence: np.ndarray, *, draws: int = 1000, seed: int = 0) -> Nu
 
 
 def classwise_error(p: np.ndarray, truth: np.ndarray) -> float:
-    """Compute the mean calibration error of the classes' probabilities."""
+    """Compute the calibration error of each class probability, and return the mean."""
     return float(np.mean([calibration_error(p[:, k], truth == k) for k in range(p.shape[1])]))
 
 
 def brier(p: np.ndarray, truth: np.ndarray) -> float:
-    """Compute the Brier score, the mean squared distance to the truth, 0 to 2."""
+    """Compute the Brier score, 0 to 2."""
     target = np.zeros_like(p)
     target[np.arange(len(p)), truth] = 1
     return float(np.square(p - target).sum(1).mean())
 
 
 def accuracy_at(p: np.ndarray, truth: np.ndarray, coverage: float) -> float:
-    """Compute the accuracy of the surest share of the predictions.
+    """Compute the accuracy of the most confident predictions.
 
     Args:
         p: (N, K) probabilities.
         truth: (N,) int64.
-        coverage: Share of predictions that are kept, in (0, 1].
+        coverage: Share of predictions to include, in (0, 1].
     """
     order = np.argsort(-p.max(1), kind="stable")[: max(1, round(coverage * len(p)))]
     return float((p.argmax(1) == truth)[order].mean())
 
 
 def risk_coverage(p: np.ndarray, truth: np.ndarray, steps: int = 20) -> list[tuple[float, float]]:
-    """Return pairs of coverage and share of wrong predictions."""
+    """Compute pairs of coverage and share of wrong predictions."""
     return [(k / steps, 1 - accuracy_at(p, truth, k / steps)) for k in range(1, steps + 1)]
 
 
 def top_two(p: np.ndarray, truth: np.ndarray) -> float:
-    """Compute the share of errors whose class is among the two likeliest."""
+    """Compute the top-2 accuracy."""
     return float((np.argsort(-p, axis=1, kind="stable")[:, :2] == truth[:, None]).any(1).mean())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Figures of one set of predictions.
+    """Metrics of one set of predictions.
 
     Attributes:
         n: Number of errors.
-        f1_causes: Macro-F1 over the causes, ordinary errors aside.
-        f1_all: Macro-F1 with ordinary errors as one more class.
-        accuracy_50: Accuracy of the surest half.
-        accuracy_70: Accuracy of the surest 70 %.
+        f1_causes: Macro-F1 over the causes, without ordinary errors.
+        f1_all: Macro-F1 with ordinary errors as a further class.
+        accuracy_50: Accuracy of the most confident half.
+        accuracy_70: Accuracy of the most confident 70 %.
         ece: Expected calibration error.
-        ece_null: Its mean for a perfect forecaster.
-        ece_high: Its 95 % quantile for a perfect forecaster.
-        ece_classes: Mean calibration error of the classes.
+        ece_null: Mean of the same for a perfectly calibrated predictor.
+        ece_high: 95 % quantile of the same.
+        ece_classes: Mean calibration error over the classes.
         brier: Brier score.
-        top_two: Share of errors whose class is among the two likeliest.
+        top_two: Top-2 accuracy.
         coverage: Share of errors for which a cause is stated.
-        stated_right: Share of the stated causes that are right.
+        stated_right: Share of the stated causes that are correct.
         ordinary_called: Share of the ordinary errors, bystanders included, for which a cause is stated.
-        bystanders_corruption: Share of the bystanders called corruption at the threshold; NaN without bystanders.
-        set_coverage: Share of errors whose class is in the 90 % set.
-        set_size: Mean size of the set.
+        bystanders_corruption: Share of the bystanders with the stated cause corruption; NaN without bystanders.
+        set_coverage: Share of errors whose class is in the 90 % prediction set.
+        set_size: Mean size of the prediction sets.
     """
 
     n: int
@@ -197,15 +197,15 @@ def figures(
     sets: np.ndarray,
     bystander: np.ndarray | None = None,
 ) -> Figures:
-    """Compute all figures of one set of calibrated predictions.
+    """Compute all metrics of one set of calibrated predictions.
 
     Args:
         p: (N, K) calibrated probabilities; N at least 1.
         truth: (N,) int64.
         classes: Names of the K classes, with "ordinary" and "corruption".
-        threshold: Probability from which a cause is stated, one for all or (N,).
+        threshold: Smallest probability of a stated cause, one number or (N,).
         sets: (N, K) bool, prediction sets.
-        bystander: (N,) bool, whether damage that is not the cause was added.
+        bystander: (N,) bool, whether the error has added damage that does not cause it.
     """
     ordinary, damage = classes.index("ordinary"), classes.index("corruption")
     best, top = p.argmax(1), p.max(1)

@@ -1,4 +1,4 @@
-"""Fit the combiner from errors with known causes."""
+"""Fit the combiner to errors with known causes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from whywrong.verdicts.combiner.situation import FULL, SITUATIONS, available, co
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Calibration:
-    """Temperature, threshold and levels of each situation.
+    """Calibration of S situations.
 
     Attributes:
-        temperature: (S,) float64; 1 without a prediction in the situation.
-        threshold: (S,) float64; 0.99 without one.
-        levels: (S, 8) float64.
+        temperature: (S,) float64, temperatures; 1 for situations without predictions.
+        threshold: (S,) float64, smallest probability of a stated cause; 0.99 for situations without predictions.
+        levels: (S, 8) float64, largest scores in prediction sets.
     """
 
     temperature: np.ndarray
@@ -64,7 +64,7 @@ def calibrate(held: Held) -> Calibration:
 
 
 def with_own_priors(p: np.ndarray, net: np.ndarray) -> np.ndarray:
-    """Adapt probabilities to the class shares of each net's errors.
+    """Convert probabilities to the class shares of each net's errors.
 
     Args:
         p: (N, 8) calibrated probabilities for equal class shares.
@@ -77,13 +77,13 @@ def with_own_priors(p: np.ndarray, net: np.ndarray) -> np.ndarray:
 
 
 def fit_combiner(tables: Sequence[Rows], held: Held, config: FitConfig, facts: Mapping[str, Any]) -> Combiner:
-    """Fit the combiner on all nets, calibrated on predictions of nets left out.
+    """Fit the combiner on all nets, with calibration on predictions for held-out nets.
 
     Args:
         tables: Errors of several nets, with the same columns of evidence.
-        held: Result of :func:`leave_one_net_out` on the same tables.
+        held: Result of :func:`leave_one_net_out` for the same tables.
         config: Settings.
-        facts: What the header says of nets, images, licences and figures.
+        facts: Facts for the header, on nets, images, licences and metrics.
     """
     columns = tables[0].evidence.columns
     for table in tables:

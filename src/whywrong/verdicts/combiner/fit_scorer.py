@@ -21,13 +21,13 @@ class FitConfig:
     """Settings of the fit.
 
     Attributes:
-        inverse_penalty: C of the logistic regression.
+        inverse_penalty: Inverse regularisation strength C of the logistic regression.
         trees: Number of trees of the forest.
-        rounds: Number of boosted trees of each class.
-        leaf: Fewest rows in a leaf, counting copies of one error with less evidence.
-        columns: Share of the columns that are tried at each node.
-        copies: Copies of each error with less evidence, as in a random situation, beside those with all of it.
-        plants: Errors kept to recognise unseen causes, at most.
+        rounds: Number of boosted trees per class.
+        leaf: Smallest number of rows in a leaf, including copies of errors.
+        columns: Share of the columns considered at each node.
+        copies: Number of further copies of each error, each with the evidence of a random situation only.
+        plants: Largest number of errors that are kept to recognise unseen causes.
         seed: Seed of the trees and of the copies.
     """
 
@@ -51,8 +51,8 @@ class FitConfig:
 def fit_scorer(tables: Sequence[Rows], config: FitConfig) -> Scorer:
     """Fit the logistic regression, the forest and the boosted trees.
 
-    Each error is used with all its evidence, without helper, and with the evidence of random situations, so that one
-    model serves all of them.
+    Each error is used with all evidence, without the helper, and with the evidence of random situations. One model
+    therefore works for all situations.
     """
     from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
@@ -97,10 +97,10 @@ _BOOSTING: dict[str, Any] = {
 
 
 def training_rows(tables: Sequence[Rows], config: FitConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Return completed evidence of all errors in several situations.
+    """Make training rows of all errors in several situations.
 
     Returns:
-        (M, F + 4) float32, and the classes (M,) int64.
+        Evidence (M, F + 4) float32 without gaps, and classes (M,) int64.
     """
     draw = np.random.default_rng(config.seed)
     parts, truth = [], []

@@ -1,4 +1,4 @@
-"""Predict the errors of nets that train nothing."""
+"""Predict the causes of errors of held-out nets."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from whywrong.verdicts.combiner.situation import SITUATIONS, Situation, complete
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Held:
-    """Uncalibrated predictions on errors of nets that trained nothing.
+    """Uncalibrated predictions for errors of held-out nets.
 
     Attributes:
-        scores: (S, N, 8) float64, one per situation; NaN where the net has no helper, or no error of
-            the same cause may train.
+        scores: (S, N, 8) float64, probabilities per situation; NaN if the net has no helper, or if no error of the same
+            cause may be used in training.
         truth: (N,) int64.
         kind: (N,) kind of the cause.
         role: (N,) "plant", "double", "bystander" or "natural".
-        second: (N,) second cause, empty without one.
+        second: (N,) second cause, empty if there is none.
         net: (N,) net of the error.
-        data: (N,) name of the images.
+        data: (N,) name of the image set.
     """
 
     scores: np.ndarray
@@ -40,7 +40,7 @@ class Held:
     data: np.ndarray
 
     def at(self, rows: np.ndarray) -> Held:
-        """Return some of the errors."""
+        """Return the errors with the given indices or mask."""
         names = ("truth", "kind", "role", "second", "net", "data")
         return replace(self, scores=self.scores[:, rows], **{name: getattr(self, name)[rows] for name in names})
 
@@ -53,18 +53,18 @@ def leave_one_net_out(
     *,
     not_tested: Sequence[str] = (),
 ) -> Held:
-    """Predict the errors of each net with models of the other nets.
+    """Predict the errors of each net with combiners fitted to the other nets.
 
-    Nets of its family train nothing, and of the same images only the other half trains. A net that is asked as a helper
-    in a figure neither trains nor tests there: with helper, the helper of the net does not train, and errors for which
-    the net itself was asked train without its answers.
+    The training excludes nets of the same family and, of the same image set, the same half of the photographs. With a
+    helper, it also excludes the errors of the helper net, and errors for which the tested net was the helper are used
+    without its predictions.
 
     Args:
         tables: Errors of several nets.
         config: Settings of the fits.
         only: Nets whose errors are predicted; all by default.
-        not_tested: Names of images whose errors only train.
-        situations: What is assumed to be available, one set of predictions for each.
+        not_tested: Names of image sets whose errors are only used in training.
+        situations: Assumptions about the available evidence; each gives one set of predictions.
     """
     parts: list[Held] = []
     for table in tables:
@@ -83,13 +83,13 @@ def leave_one_net_out(
 
 
 def training_tables(tables: Sequence[Rows], test: Rows, half: int, *, helper: bool) -> list[Rows]:
-    """Return the errors that may train a model for one half of the errors of a net.
+    """Return the training errors for one half of the errors of a net.
 
     Args:
         tables: Errors of several nets.
-        test: Errors of the net.
-        half: Half of its photographs that is predicted.
-        helper: Whether its helper is asked.
+        test: Errors of the tested net.
+        half: Half of the photographs that is predicted.
+        helper: Whether the predictions of the helper are used.
     """
     found = []
     for table in tables:

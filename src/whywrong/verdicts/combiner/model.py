@@ -1,4 +1,4 @@
-"""The combiner, which turns evidence into calibrated causes with numpy alone."""
+"""The combiner, which computes calibrated probabilities of causes from evidence with NumPy alone."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class Combiner:
     """A fitted combination of evidence.
 
     Attributes:
-        columns: Columns of evidence that it uses, F of them.
-        scorer: Uncalibrated probabilities.
-        temperature: (S,) float64, one per :data:`SITUATIONS`.
-        threshold: (S,) float64, probability from which a cause is stated.
+        columns: The F columns of evidence that it uses.
+        scorer: Computes uncalibrated probabilities.
+        temperature: (S,) float64, one per entry of :data:`SITUATIONS`.
+        threshold: (S,) float64, smallest probability of a stated cause.
         levels: (S, 8) float64, largest scores in prediction sets.
         unseen: (S,) float64, distance to the plants beyond which an error is unlike all of them.
-        plants: Errors of the training.
-        reference_names: Raw signs of the references of the training.
-        reference_low: (R,) float64, the least of their 5 % quantiles over the models of the training.
-        reference_high: (R,) float64, the largest of their 95 % quantiles.
-        facts: Nets, plants, licences and figures, as JSON values.
+        plants: Errors of the training set.
+        reference_names: Names of R raw signs of reference images.
+        reference_low: (R,) float64, smallest 5 % quantile of each sign over the models of the training set.
+        reference_high: (R,) float64, largest 95 % quantile of each sign over these models.
+        facts: Nets, plants, licences and metrics, as JSON values.
     """
 
     columns: Columns
@@ -68,7 +68,7 @@ class Combiner:
         """Predict the causes of errors.
 
         Args:
-            evidence: Evidence on N errors, all of one run.
+            evidence: Evidence on N errors of one run.
         """
         situation = situation_of(evidence)
         at = SITUATIONS.index(situation)
@@ -108,16 +108,16 @@ class Combiner:
         )
 
     def ablate(self, evidence: Evidence, cause: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-        """Measure how much each group of evidence speaks for a cause.
+        """Measure how much each group of evidence supports a cause.
 
         Args:
             evidence: Evidence on N errors.
-            cause: (N,) int64, place of a cause among the classes.
+            cause: (N,) int64, index of a cause in the list of classes.
 
-        Returns:
-            The names of G groups, at most 12, and (N, G) float64, the log probability of the cause minus that with the
-            group set to the typical reference image; positive if the group speaks for the cause, and 0 if it is
-            missing.
+            Returns:
+                The names of G groups, at most 12, and the effect of each group (N, G) float64. The effect is the log
+                probability of the cause minus that with the group set to the typical reference image. It is positive if
+                the group supports the cause, and 0 if the group is missing.
         """
         situation = situation_of(evidence)
         temperature = float(self.temperature[SITUATIONS.index(situation)])

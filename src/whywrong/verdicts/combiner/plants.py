@@ -1,4 +1,4 @@
-"""Errors of the training, kept to recognise errors unlike all of them and to name the kind of a cause."""
+"""Errors of the training set, used to recognise unseen causes and to name the kind of a cause."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Plants:
-    """Standardised evidence of P errors of the training.
+    """Standardised evidence of P errors of the training set.
 
     Attributes:
         z: (P, F) float16, standardised columns.
@@ -25,14 +25,14 @@ class Plants:
     kind: np.ndarray
 
     def distances(self, z: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """Return root mean square differences over the columns of each error.
+        """Compute root mean square differences over the measured columns.
 
         Args:
             z: (N, F), standardised columns.
             there: (N, F) bool, whether a value was measured.
 
-        Returns:
-            (N, P) float64.
+            Returns:
+                Differences (N, P) float64 from each plant.
         """
         own = self.z.astype(np.float64)
         found = np.empty((len(z), len(own)))
@@ -45,9 +45,9 @@ class Plants:
         return np.sqrt(np.maximum(found, 0))
 
     def unseen_limit(self, allowed: np.ndarray, quantile: float = 0.99) -> float:
-        """Compute the distance to other causes' plants that few plants exceed.
+        """Compute a quantile of the distances between plants of different causes.
 
-        An error farther than this from all plants is less like any of them than errors of a cause that is left out.
+        If an error is farther than this from all plants, its cause is probably not among theirs.
 
         Args:
             allowed: (F,) bool, columns to compare.
@@ -67,7 +67,7 @@ class Plants:
             cause: (N,) int64, the cause of each error.
 
         Returns:
-            N kinds, empty if there is no plant of the cause.
+            N kinds; empty strings for causes without plants.
         """
         found = []
         for row, wanted in enumerate(cause):
@@ -79,7 +79,7 @@ class Plants:
         return tuple(found)
 
     def check(self, columns: int, classes: int) -> str:
-        """Return what is wrong with the arrays, empty if nothing is."""
+        """Return a message on invalid arrays, or an empty string."""
         p = len(self.z)
         if self.z.shape != (p, columns) or self.cause.shape != (p,) or self.kind.shape != (p,):
             return "the arrays of the plants do not fit together"

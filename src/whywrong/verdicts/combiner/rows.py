@@ -1,4 +1,4 @@
-"""Evidence with known causes, one set of rows per net."""
+"""Evidence and known causes of the errors of one net."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Rows:
         evidence: Evidence of all stages.
         truth: (N,) int64, class.
         kind: (N,) kind of the cause.
-        half: (N,) int64, half of the photographs.
+        half: (N,) int64, half of the photographs that contains the error.
         role: (N,) "plant", "double", "bystander" or "natural".
-        second: (N,) second cause, empty without one.
+        second: (N,) second cause, empty if there is none.
         net: Name of the net.
-        family: Nets of one family are left out together.
-        data: Name of the images.
-        helper: Name of the other model, empty without one.
+        family: Family of the net; nets of one family are held out together.
+        data: Name of the image set.
+        helper: Name of the other model, empty if there is none.
     """
 
     evidence: Evidence
@@ -45,7 +45,7 @@ class Rows:
         return len(self.truth)
 
     def at(self, rows: np.ndarray) -> Rows:
-        """Return some of the rows.
+        """Return the rows with the given indices or mask.
 
         Args:
             rows: (M,) int64 indices, or (N,) bool.
@@ -54,7 +54,7 @@ class Rows:
         return replace(self, evidence=self.evidence.at(rows), **{name: getattr(self, name)[rows] for name in names})
 
     def without_helper(self) -> Rows:
-        """Return the rows without the answers of the helper."""
+        """Return the rows without the predictions of the helper."""
         asked = np.array(self.evidence.groups) == "helper"
         x = np.where(asked, np.nan, self.evidence.x).astype(np.float32)
         return replace(self, evidence=replace(self.evidence, x=x, helpers=0), helper="")

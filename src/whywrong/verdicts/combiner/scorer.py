@@ -1,4 +1,4 @@
-"""Class probabilities from completed evidence: logistic regression, forest and boosted trees together."""
+"""Class probabilities from a combination of logistic regression, forest and boosted trees."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Scorer:
     Attributes:
         mean: (F,) float64, mean of each column.
         scale: (F,) float64, standard deviation of each column, never 0.
-        coef: (K, F) float64, weights of the standardised columns.
+        coef: (K, F) float64, weights of standardised columns.
         intercept: (K,) float64.
         forest: Trees whose leaves hold class shares.
         boosted: Trees whose leaves hold summands of logits.
@@ -37,14 +37,14 @@ class Scorer:
 
     @property
     def trained(self) -> np.ndarray:
-        """Classes that trained, (C,) int64."""
+        """Classes that occur in the training set, (C,) int64."""
         return np.flatnonzero(self.intercept > UNTRAINED)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return uncalibrated class probabilities (N, K) float64.
+        """Compute uncalibrated class probabilities (N, K) float64.
 
         Args:
-            x: (N, F) float32, finite.
+            x: Evidence (N, F) float32, finite.
         """
         parts = (
             self.logistic(x),
@@ -55,17 +55,17 @@ class Scorer:
         return _softmax(np.where(self.intercept > UNTRAINED, mean, UNTRAINED))
 
     def logistic(self, x: np.ndarray) -> np.ndarray:
-        """Return the probabilities of the logistic regression alone, (N, K) float64."""
+        """Compute the probabilities of the logistic regression alone, (N, K) float64."""
         # A sum for each row in a fixed order: a matrix product may depend on the number of rows.
         z = np.einsum("nf,kf->nk", self.standardised(x), self.coef) + self.intercept
         return _softmax(z)
 
     def standardised(self, x: np.ndarray) -> np.ndarray:
-        """Return columns (N, F) float64 with mean 0 and standard deviation 1."""
+        """Standardise the columns with the stored means and deviations, (N, F) float64."""
         return (np.asarray(x, dtype=np.float64) - self.mean) / self.scale
 
     def check(self) -> str:
-        """Return what is wrong with the arrays, empty if nothing is."""
+        """Return a message on invalid arrays, or an empty string."""
         classes, columns = self.coef.shape
         if self.mean.shape != (columns,) or self.scale.shape != (columns,) or self.intercept.shape != (classes,):
             return "the arrays of the logistic regression do not fit together"

@@ -1,4 +1,4 @@
-"""What was available when an error was measured, and the columns of evidence that follow from it."""
+"""Situations, which describe the available evidence on an error and its columns."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FLAGS: tuple[str, ...] = ("with helper", "stage 2", "stage 3", "with reference")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Situation:
-    """What was available.
+    """Available access, helper, stages and reference.
 
     Attributes:
         access: Access to the model, a letter of "LSGI".
-        helper: Whether another model was asked.
-        stage: Stage of the cascade, 1 to 3.
+        helper: Whether there was another model.
+        stage: Last stage of the cascade, 1 to 3.
         reference: Whether there were enough reference images.
     """
 
@@ -30,7 +30,7 @@ class Situation:
 
     @property
     def name(self) -> str:
-        """Short name, as "I3+helper"."""
+        """Short name, such as "I3+helper"."""
         if not self.reference:
             return f"{self.stage}{'+helper' if self.helper else ''} without reference"
         return f"{self.access}{self.stage}{'+helper' if self.helper else ''}"
@@ -45,13 +45,13 @@ FULL = Situation("I", True, 3)
 
 
 def situation_of(evidence: Evidence) -> Situation:
-    """Return what was available when the evidence was measured."""
+    """Return the situation in which the evidence was measured."""
     reference = evidence.calibration != NO_REFERENCE
     return Situation(evidence.access if reference else "L", evidence.helpers > 0, evidence.stage, reference)
 
 
 def available(columns: Columns, situation: Situation) -> np.ndarray:
-    """Return which columns can be measured in a situation, (F,) bool."""
+    """Return which columns a situation allows to measure, (F,) bool."""
     level = ACCESSES.index(situation.access) if situation.reference else ACCESSES.index("I")
     access = np.array([ACCESSES.index(letter) <= level for letter in columns.accesses], dtype=bool)
     stage = np.array(columns.stages) <= situation.stage
@@ -67,16 +67,16 @@ def flags(situation: Situation) -> np.ndarray:
 
 
 def completed(x: np.ndarray, median: np.ndarray, columns: Columns, situation: Situation) -> np.ndarray:
-    """Return evidence without gaps, followed by the situation, (N, F + 4) float32.
+    """Fill gaps in the evidence and append the situation, (N, F + 4) float32.
 
-    A value that is missing although it could have been measured is replaced by that of the typical reference image; a
-    value that the situation does not allow is 0.
+    Missing values are replaced with those of the typical reference image; values that the situation does not allow are
+    0.
 
     Args:
         x: (N, F), NaN if missing.
-        median: (F,), the typical reference image.
-        columns: What the columns are.
-        situation: What was available.
+        median: (F,), evidence of the typical reference image.
+        columns: Description of the columns.
+        situation: The available evidence.
     """
     allowed = available(columns, situation)
     filled = np.where(allowed, np.where(np.isnan(x), median, x), 0).astype(np.float32)

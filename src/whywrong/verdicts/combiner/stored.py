@@ -1,4 +1,4 @@
-"""Combiners on disk, as arrays with a JSON header; nothing is unpickled, and sizes and shapes are checked."""
+"""Combiners on disk, as arrays with a JSON header; they are read without pickle, and shapes are checked."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ _TYPES = {
 
 
 def save_combiner(combiner: Combiner, path: Path) -> None:
-    """Write a combiner.
+    """Write a combiner to a file.
 
     Equal combiners give equal bytes.
 
     Args:
         combiner: The combiner.
-        path: File, which is replaced.
+        path: File to write; an existing file is replaced.
     """
     arrays = _arrays(combiner)
     header = {
@@ -73,7 +73,7 @@ def save_combiner(combiner: Combiner, path: Path) -> None:
 
 
 def load_combiner(path: Path) -> Combiner:
-    """Read a combiner of :func:`save_combiner`.
+    """Read a combiner written by :func:`save_combiner`.
 
     Raises:
         DataError: The file is damaged, of another schema, or its arrays do not fit together.
@@ -115,7 +115,7 @@ def shipped() -> Combiner:
 
 
 def combiner_hash(combiner: Combiner) -> str:
-    """Return the SHA-256 of the arrays of a combiner, in hexadecimal."""
+    """Return the SHA-256 of the arrays of a combiner as a hexadecimal string."""
     return _digest(_arrays(combiner))
 
 

@@ -1,4 +1,4 @@
-"""Tables of errors with known causes, from which the combiner is fitted and evaluated."""
+"""Tables of errors with known causes, used to fit and evaluate the combiner."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _ALL_STAGES = ("pixels", "scores", "survival", "gradient", "crops", "windows")
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class StoredRecurrence:
-    """Recurrence of fine content among the errors, see :class:`whywrong.verdicts.recurrence.Recurrence`.
+    """Recurring content of errors, see :class:`whywrong.verdicts.recurrence.Recurrence`.
 
     Attributes:
         count: (N,), number of other sources with the same content.
-        best: (N,), largest correlation.
-        cluster: (N,) int64, -1 without one.
+        best: (N,), largest correlation with another source.
+        cluster: (N,) int64, index of the mark; -1 if there is none.
     """
 
     count: np.ndarray
@@ -43,20 +43,20 @@ class TrainingTable:
     """Errors of one net with their causes.
 
     Attributes:
-        errors: Measurements of N errors, up to the last stage.
+        errors: Measurements of all stages for N errors.
         reference: Measurements of correctly classified images in role play.
         recurrence: Recurrence among the errors.
         truth: (N,) cause, or "ordinary".
-        second: (N,) second cause of an error with two, otherwise empty.
-        kind: (N,) what was planted, as "gaussian_noise"; "natural" if nothing was.
+        second: (N,) second cause, empty if there is none.
+        kind: (N,) planted change, such as "gaussian_noise"; "natural" if nothing was planted.
         role: (N,) "plant", "double", "bystander" or "natural".
         hard: (N,) bool, whether the unchanged image has one of the smallest margins.
-        half: (N,) int64, half of the photographs to which the source belongs.
+        half: (N,) int64, half of the photographs that contains the source.
         net: Name of the net.
-        family: Nets of one family are left out together.
-        data: Name of the images.
+        family: Family of the net; nets of one family are held out together.
+        data: Name of the image set.
         licence: Licence of the images.
-        helper: Name of the other model, empty without one.
+        helper: Name of the other model, empty if there is none.
     """
 
     errors: Measured
@@ -86,7 +86,7 @@ class TrainingTable:
         return assemble(self.errors, self.reference, self.recurrence, stages=_ALL_STAGES, known=known)
 
     def at(self, rows: np.ndarray) -> TrainingTable:
-        """Return some of the errors with the whole reference.
+        """Return the errors with the given indices or mask, with the whole reference.
 
         Args:
             rows: (M,) int64 indices, or (N,) bool.
@@ -117,7 +117,7 @@ def save_table(table: TrainingTable, path: Path) -> None:
 
 
 def load_table(path: Path) -> TrainingTable:
-    """Read a table of :func:`save_table`.
+    """Read a table written by :func:`save_table`.
 
     Raises:
         DataError: The file is damaged, of another schema, or its arrays do not fit together.

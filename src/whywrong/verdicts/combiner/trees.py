@@ -1,4 +1,4 @@
-"""Decision trees as flat arrays, which need numpy alone to predict."""
+"""Decision trees as flat arrays, evaluated with NumPy alone."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _TREES = 64
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Trees:
-    """Trees whose leaves hold one value per class, which are added over trees.
+    """Trees with one value per class in each leaf; the sum over trees is the output.
 
-    The left child of a node follows it; ``right`` is the distance to the right child, and 0 at a leaf.
+    The left child of a node is the next node; ``right`` is the distance to the right child, and 0 at a leaf.
 
     Attributes:
-        roots: (T,) int32, node at which each tree begins.
-        feature: (M,) int16, column that is compared; at a leaf, nothing.
+        roots: (T,) int32, index of the root of each tree.
+        feature: (M,) int16, column that is compared with the threshold; unused at a leaf.
         threshold: (M,) float32; rows with ``x <= threshold`` go left.
-        right: (M,) int32.
+        right: (M,) int32, distance to the right child.
         leaf: (M,) int32, row of ``values`` for a leaf.
         values: (L, K) float32; class shares in a forest, summands of logits in boosted trees.
     """
@@ -34,10 +34,10 @@ class Trees:
     values: np.ndarray
 
     def total(self, x: np.ndarray) -> np.ndarray:
-        """Return the values of the leaves added over all trees, (N, K) float64.
+        """Sum the leaf values over all trees, (N, K) float64.
 
         Args:
-            x: (N, F), finite.
+            x: Evidence (N, F), finite.
         """
         x = np.asarray(x, dtype=np.float32)
         found = np.zeros((len(x), self.values.shape[1]))
@@ -62,7 +62,7 @@ class Trees:
         return self.values[leaves].sum(0, dtype=np.float64)
 
     def check(self, columns: int, classes: int) -> str:
-        """Return what is wrong with the arrays, empty if nothing is."""
+        """Return a message on invalid arrays, or an empty string."""
         m = len(self.feature)
         if not (len(self.threshold) == len(self.right) == len(self.leaf) == m) or m == 0 or len(self.roots) == 0:
             return "the arrays of the trees differ in length"
@@ -83,9 +83,9 @@ class Trees:
 
 
 def export_forest(fitted: Any, classes: np.ndarray, count: int) -> Trees:
-    """Convert a fitted forest of scikit-learn to trees whose leaves hold class shares.
+    """Convert a forest of scikit-learn to trees with class shares in the leaves.
 
-    Thresholds are rounded down to float32, which sends every float32 row the same way.
+    Thresholds are rounded down to float32; float32 rows then reach the same leaves.
 
     Args:
         fitted: ``ExtraTreesClassifier`` or ``RandomForestClassifier``.
@@ -103,7 +103,7 @@ def export_forest(fitted: Any, classes: np.ndarray, count: int) -> Trees:
 
 
 def export_boosted(fitted: Any, classes: np.ndarray, count: int) -> Trees:
-    """Convert fitted boosted trees of scikit-learn to trees with summands of logits.
+    """Convert boosted trees of scikit-learn to trees with logits in the leaves.
 
     Args:
         fitted: ``HistGradientBoostingClassifier`` of at least three classes, trained without missing values.

@@ -1,4 +1,4 @@
-"""Groups of errors that belong together, with what they share and what to do."""
+"""Groups of errors with a common property, described in words and with an action."""
 
 from whywrong.verdicts.groups.assign import Assigned, assign
 from whywrong.verdicts.groups.attractors import attractors, confused_pairs, family_groups

@@ -33,8 +33,8 @@ class Assigned:
     """Groups of one error.
 
     Attributes:
-        first: Index of the group that the error is counted in.
-        second: Index of the next group that it is in, or None.
+        first: Index of the group in which the error is counted.
+        second: Index of a second group of the error, or None.
     """
 
     first: int
@@ -42,17 +42,17 @@ class Assigned:
 
 
 def assign(groups: Sequence[Group], causes: Mapping[str, Mapping[str, float]] | None = None) -> dict[str, Assigned]:
-    """Put each error into the most probable one of its groups.
+    """Assign each error to the most probable one of its groups.
 
-    Placeholders, duplicates and marks come first, as they are facts. Then come groups by the probability of their cause
-    for the error, if known, and then the more specific kind.
+    Placeholders, duplicates and marks come first, because they are facts. Other groups are ordered by the probability
+    of their cause for the error, if known, and then by how specific their kind is.
 
     Args:
         groups: Groups of a run.
         causes: Probabilities of the causes of each item; optional.
 
     Returns:
-        For each item that is in a group, its first and second group.
+        First and second group of each item that is in a group, by item.
     """
     places: dict[str, list[int]] = {}
     for index, group in enumerate(groups):

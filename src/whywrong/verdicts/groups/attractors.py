@@ -34,12 +34,13 @@ _FAMILY = Words(
 def attractors(rows: Rows) -> list[Group]:
     """Find classes that errors of several other classes are predicted as, more often than by chance.
 
-    By chance, an error goes to another class in proportion to the number of items with that label. The number of
-    errors, without those of the class that gives most of them, is tested against the binomial distribution, with Holm's
-    correction over the classes: two alike classes make no attractor. (ours)
+    By chance, an error is predicted as another class in proportion to the number of items with that label. The number
+    of errors is tested with the binomial distribution and Holm's correction over the classes. The label with most
+    errors is left out, so that two similar classes are no attractor. (ours)
 
     Returns:
-        Groups of at least 5 photographs of at least 3 classes, and twice as many as by chance, largest first.
+        Groups of at least 5 photographs from at least 3 classes, and of twice as many as expected by chance, largest
+        first.
     """
     chosen = rows.first_of_source(rows.wrong)
     k = len(rows.classes)
@@ -86,14 +87,14 @@ def _from_one_class(label: np.ndarray, predicted: np.ndarray, k: int) -> np.ndar
 
 
 def confused_pairs(rows: Rows) -> list[Group]:
-    """Find pairs of classes that are predicted as each other more often than by chance.
+    """Find pairs of classes that are confused more often than by chance.
 
-    By chance, the predictions of the errors are independent of their labels. Tested against the binomial distribution,
-    with Holm's correction over the pairs that occur. (ours)
+    By chance, the predictions of the errors are independent of their labels. The number of errors is tested with the
+    binomial distribution and Holm's correction over the pairs that occur. (ours)
 
     Returns:
-        Groups of at least 5 photographs, and twice as many as by chance, largest first. ``both`` among the statistics
-        is the share of the less frequent direction: a large one means that the classes overlap.
+        Groups of at least 5 photographs, and of twice as many as expected by chance, largest first. The statistic
+        ``both`` is the share of the less frequent direction; a large share means that the classes overlap.
     """
     chosen = rows.first_of_source(rows.wrong)
     if len(chosen) < _FEWEST or len(rows.classes) < 3:
@@ -134,7 +135,7 @@ def confused_pairs(rows: Rows) -> list[Group]:
 def family_groups(rows: Rows, families: np.ndarray | None = None) -> list[Group]:
     """Find families of classes whose errors stay inside the family more often than by chance.
 
-    They say more than pairs of classes if most pairs occur once. By chance, the predictions of the errors are
+    Families are useful if most pairs of classes occur only once. By chance, the predictions of the errors are
     independent of their labels. (ours)
 
     Args:
@@ -142,8 +143,9 @@ def family_groups(rows: Rows, families: np.ndarray | None = None) -> list[Group]
         families: (K,) int64, family of each class, -1 for none; None finds them with :func:`class_families`.
 
     Returns:
-        Groups of at least 3 photographs and 3 classes, and twice as many as by chance; none if pairs of classes
-        describe the errors, that is, if fewer than half of the pairs occur once.
+        Groups of at least 3 photographs and 3 classes, and of twice as many as expected by chance. Empty if fewer than
+        half
+            of the pairs occur once, because pairs of classes then describe the errors.
     """
     chosen = rows.first_of_source(rows.wrong)
     if len(chosen) < _FEWEST_IN_FAMILY or not _scattered(rows, chosen):

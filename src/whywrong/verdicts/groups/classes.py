@@ -12,17 +12,17 @@ from whywrong.verdicts.groups.rows import Rows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRow:
-    """Figures of one class.
+    """Statistics of one class.
 
     Attributes:
-        index: Class.
-        name: Its name.
-        n: Items with this label.
-        recall: Share of them that are predicted as it, with its Wilson interval.
-        precision: Share of the items predicted as it that have this label, with its Wilson interval.
-        mean_confidence: Mean probability of its predictions; NaN if unknown or without predictions.
-        errors_out: Its items predicted as another class.
-        errors_in: Items of other classes predicted as it.
+        index: Index of the class.
+        name: Name of the class.
+        n: Number of items with this label.
+        recall: Share of these items that are predicted as the class, with its Wilson interval.
+        precision: Share of the items predicted as the class that have its label, with its Wilson interval.
+        mean_confidence: Mean probability of predictions of the class; NaN if unknown or without predictions.
+        errors_out: Number of items of the class that are predicted as another class.
+        errors_in: Number of items of other classes that are predicted as the class.
         confused_with: Class that most of its errors are predicted as; -1 without errors.
         confused: Number of these errors.
     """
@@ -40,7 +40,7 @@ class ClassRow:
 
 
 def class_table(rows: Rows) -> list[ClassRow]:
-    """Return the figures of all classes that occur as a label or as a prediction, by class."""
+    """Compute the statistics of all classes that occur as a label or as a prediction."""
     label, predicted, k = rows.label, rows.predicted, len(rows.classes)
     n, said = np.bincount(label, minlength=k), np.bincount(predicted, minlength=k)
     right = np.bincount(label[label == predicted], minlength=k)

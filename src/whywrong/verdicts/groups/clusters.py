@@ -1,4 +1,4 @@
-"""Clusters of errors with one leading cause that are confirmed on held-out photographs."""
+"""Clusters of errors with the same most probable cause, confirmed on held-out photographs."""
 
 from __future__ import annotations
 
@@ -34,19 +34,20 @@ def clusters(
     *,
     mendable: Mapping[str, float] | None = None,
 ) -> list[Group]:
-    """Cluster the errors inside each leading cause and keep what held-out photographs confirm.
+    """Cluster the errors of each most probable cause and keep confirmed clusters.
 
     Args:
         rows: All items of the run.
-        errors: N errors among them.
+        errors: N errors of the run.
         reference: Correct images in role play.
         probability: (N, 8) probabilities of :data:`whywrong.verdicts.causes.CLASSES`.
-        taken: Items that belong to a recurring mark already, and are left out.
-        mendable: Share of errors of each cause that its action corrects, by which groups are ranked; 1 if unknown.
+        taken: Items that already belong to a recurring mark; they are left out.
+        mendable: Share of errors of each cause that its action corrects, used to rank groups; 1 if unknown.
 
     Returns:
-        At most 10 groups with a P value of at most 0.05 after Holm's correction and a cohesion of at least 0.4, those
-        with most mendable errors first.
+        At most 10 groups with a P value of at most 0.05 after Holm's correction and a cohesion of at least 0.4. Groups
+        with
+            the largest number of correctable errors come first.
     """
     free = ~np.isin(np.array(errors.item_ids), np.array(list(taken), dtype=str))
     leading = probability.argmax(1)

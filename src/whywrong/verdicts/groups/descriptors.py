@@ -1,4 +1,4 @@
-"""Numbers by which errors are clustered."""
+"""Descriptors of errors for clustering."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CELLS = 8
 
 
 def descriptors(errors: Measured, reference: Measured, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Describe errors by causes, features, pair of classes, place of fine content and pixel signs.
+    """Compute descriptors of errors for clustering.
 
-    The probabilities of the causes count three times. Features are projected onto the 16 principal axes of the
-    reference and whitened. The other parts are scaled to a variance of 1 a column, so that a part weighs by its
-    number of columns.
+    They consist of probabilities of causes (counted three times), features, pair of classes, place of fine content, and
+    pixel signs. Features are projected onto the 16 principal axes of the reference and whitened. Columns of the other
+    parts are scaled to variance 1, so that the weight of a part is its number of columns.
 
     Args:
         errors: N errors.
@@ -42,7 +42,7 @@ def descriptors(errors: Measured, reference: Measured, probability: np.ndarray, 
 
 
 def pixel_scores(errors: Measured, reference: Measured) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the names and normal scores (N, S) of the measured ones of six pixel signs."""
+    """Return the names and normal scores (N, S) of up to six measured pixel signs."""
     names = tuple(name for name in PIXEL_SIGNS if name in errors.sign_names and name in reference.sign_names)
     ours, theirs = (
         np.stack([part.sign(name) for name in names], 1) if names else np.zeros((len(part), 0))

@@ -1,4 +1,4 @@
-"""Copies of one photograph among the errors, and copies of errors under another label."""
+"""Errors that are copies of each other, and errors with a copy that has another label."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ _COPIES = Words(kind="duplicates", cause="", action="Keep one copy of each photo
 def duplicates(rows: Rows) -> list[Group]:
     """Find errors that are exact or near copies of another item.
 
-    Two items are copies if their source is the same, or if their pictures of 16 x 16 pixels correlate by at least 0.98
-    and differ by at most 6 grey levels on average. (ours)
+    Two items are copies if they have the same source. They are also copies if their thumbnails of 16 x 16 pixels
+    correlate by at least 0.98 and differ by at most 6 grey levels on average. (ours)
 
     Returns:
-        A group of errors whose copy has another label, and a group of errors that are copies of each other with the
-        same label; each is left out if it is empty.
+        A group of errors with a copy under another label, and a group of errors that are copies of each other with the
+        same
+            label; empty groups are omitted.
     """
     wrong = rows.wrong
     number = number_photographs(rows.sources, rows.pictures, wrong)
@@ -75,15 +76,15 @@ def duplicates(rows: Rows) -> list[Group]:
 
 
 def number_photographs(sources: Sequence[str], pictures: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Number the photographs that items come from.
+    """Assign a number to the photograph of each item.
 
     Args:
         sources: Sources of N items.
         pictures: (N, 3, S, S) uint8 with S >= 16, or no pictures.
-        wrong: (E,) int64, items whose near copies are searched.
+        wrong: (E,) int64, items for which near copies are searched.
 
-    Returns:
-        (N,) int64, equal for items with one source and for near copies.
+        Returns:
+            (N,) int64, equal for items with the same source and for near copies.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

@@ -29,9 +29,9 @@ _KINDS = (
 
 
 def damaged_exposure(rows: Rows) -> list[Group]:
-    """Find errors beyond the 2 % quantile of the correct images in brightness, saturation or sharpness.
+    """Find errors darker, brighter or more blurred than 98 % of correct images.
 
-    A group is only made if more errors lie beyond the limit than by chance (binomial, Holm's correction over the three
+    A group needs more errors beyond the limit than expected by chance (binomial test, Holm's correction over the three
     kinds). (ours)
     """
     from scipy.stats import binom

@@ -15,11 +15,11 @@ _SIZE = 6  # classes in a family, on average
 def class_families(rows: Rows) -> np.ndarray:
     """Group the classes into families.
 
-    With weights of the last layer, classes whose weight vectors point the same way are one family (average linkage of
-    cosine distances, six classes in a family on average). Without, classes whose names end in the same word are.
+    If the weights of the last layer are known, families are clusters of weight vectors (average linkage of cosine
+    distances, six classes per family on average). Otherwise, classes whose names end in the same word are a family.
 
     Returns:
-        (K,) int64, family of each class, -1 for classes of none.
+        (K,) int64, family of each class, -1 for classes without a family.
     """
     family = np.full(len(rows.classes), -1)
     used = np.unique(np.concatenate([rows.label[rows.wrong], rows.predicted[rows.wrong]]))

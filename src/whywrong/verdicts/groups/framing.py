@@ -1,4 +1,4 @@
-"""Errors whose object is cut off by the crop, small, or not where the model looks."""
+"""Errors whose object is cut off by the crop, is small, or is not where the evidence is."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _TINY = Words(kind="tiny", cause="occluded", action="Crop around the object, or 
 
 
 def cut_off(rows: Rows) -> list[Group]:
-    """Find errors with at least a quarter of the object's box outside the crop that the model sees.
+    """Find errors with at least a quarter of the object's box outside the crop.
 
     Returns:
-        One group, those with least of the object inside first, or none.
+        One group, errors with the smallest part of the object inside first, or an empty list.
     """
     wrong = rows.wrong
     outside = np.nan_to_num(_outside_crop(rows)[wrong])
@@ -43,10 +43,10 @@ def cut_off(rows: Rows) -> list[Group]:
 
 
 def outside_object(rows: Rows) -> list[Group]:
-    """Find errors whose evidence for the prediction lies outside the labelled object.
+    """Find errors whose evidence for the prediction is outside the labelled object.
 
-    The share of the evidence inside the object's box must be less than a tenth of the box's share of the image, and
-    less than in 98 % of the correct images.
+    The share of the evidence inside the object's box must be less than a tenth of the area share of the box, and less
+    than in 98 % of the correct images.
     """
     known = rows.known("object_box") & rows.known("input_evidence")
     if not known[rows.wrong].any() or known[rows.right].sum() < _FEWEST_RIGHT:
@@ -69,7 +69,9 @@ def outside_object(rows: Rows) -> list[Group]:
 
 
 def tiny(rows: Rows) -> list[Group]:
-    """Find errors whose object is smaller than in 98 % of the correct images, if they are more than by chance."""
+    """Find errors whose object is smaller than in 98 % of the correct images.
+
+    The list is empty if there are no more such errors than expected by chance."""
     known = rows.known("object_box")
     right = rows.right[known[rows.right]]
     wrong = rows.wrong[known[rows.wrong]]

@@ -1,4 +1,4 @@
-"""All groups that need no pass of the model."""
+"""All groups that need no pass through the model."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ _KINDS: tuple[Callable[[Rows], list[Group]], ...] = (
 
 
 def free_groups(rows: Rows) -> list[Group]:
-    """Find all groups that stored predictions and optional measurements give, without a pass of the model.
+    """Find all groups from stored predictions and optional measurements.
 
-    An error may be in several groups. Kinds whose measurements are missing are left out.
+    The search needs no pass through the model. An error may be in several groups. Kinds without measurements are
+    omitted.
 
     Returns:
-        Groups in the order of kinds: what is plainly wrong with the data first.
+        Groups, ordered by kind; obvious problems of the data come first.
     """
     if not len(rows.wrong):
         return []

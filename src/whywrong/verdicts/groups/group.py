@@ -1,4 +1,4 @@
-"""A group of errors, with what its errors share in plain English."""
+"""A group of errors with a common property, described in words."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from whywrong.verdicts.groups.rows import Rows
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Group:
-    """Errors that share something.
+    """A group of errors with a common property.
 
     Attributes:
         name: Short name, such as "mark at the lower right, predicted as fish".
-        kind: Kind, such as ``mark``, ``placeholder`` or ``attractor``.
+        kind: Kind of the group, such as ``mark``, ``placeholder`` or ``attractor``.
         cause: Suspected cause, or empty.
-        members: Items, the most typical first.
+        members: Item ids, the most typical first.
         size: Number of errors.
         share: Their share of all errors.
         sentence: What the errors share.
         action: What to do.
-        suspected: Whether no test supports it yet.
+        suspected: Whether no test supports the cause yet.
         pair: Label and prediction, if the errors share them.
         place: Left, top, right, bottom as shares of the image, if they share a place.
-        statistics: Numbers behind the sentence.
+        statistics: Measured numbers that the sentence is based on.
         cohesion: Mean similarity of the members, if measured.
         held_out_p: P value on the held-out half of the photographs, if tested.
     """
@@ -54,10 +54,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """Fixed words of a kind of group.
+    """Fixed texts of a kind of group.
 
     Attributes:
-        kind: Kind.
+        kind: Name of the kind.
         cause: Suspected cause, or empty.
         action: What to do.
     """
@@ -78,7 +78,7 @@ class Words:
 
         Args:
             rows: All items.
-            members: Rows of its errors, the most typical first.
+            members: Rows of the errors, the most typical first.
             name: Short name.
             sentence: What the errors share; ``{count}`` becomes "3 of 120 errors".
             more: Further attributes of :class:`Group`.
@@ -107,5 +107,5 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 
 
 def p_words(p: float) -> str:
-    """Return a P value in words."""
+    """Format a P value, such as "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

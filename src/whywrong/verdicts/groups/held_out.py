@@ -1,4 +1,4 @@
-"""Clusters found on half of the photographs and checked on the other half."""
+"""Clusters that are found on one half of the photographs and tested on the other half."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Cluster:
     """A cluster of errors.
 
     Attributes:
-        members: (M,) int64 rows, nearest to the centre first; of both halves.
-        p: P value of its number of held-out members.
+        members: (M,) int64 rows of both halves, nearest to the centre first.
+        p: P value of the number of held-out members.
         cohesion: 1 minus the ratio of the mean squared distance from the centre to that of all errors.
     """
 
@@ -32,22 +32,23 @@ class Cluster:
 
 
 def half_of(sources: Sequence[str]) -> np.ndarray:
-    """Return which half (N,) bool each photograph belongs to, by a hash of its name."""
+    """Return the half of each photograph (N,) bool, from a hash of its name."""
     digests = (hashlib.blake2b(source.encode(), digest_size=1).digest() for source in sources)
     return np.array([digest[0] < 128 for digest in digests], bool)
 
 
 def checked_clusters(x: np.ndarray, sources: Sequence[str], smallest: int, seed: int = 0) -> list[Cluster]:
-    """Cluster one half of the photographs with HDBSCAN and check each cluster on the other half.
+    """Cluster half of the photographs with HDBSCAN, and test on the other half.
 
-    Errors of the held-out half join the nearest centre if they lie within 1.1 times the radius of its members. Their
-    number is compared with 200 permutations of each column among the held-out errors, which keep the columns'
-    distributions and destroy what makes errors alike. A cluster without held-out members has a P value of 1. (ours)
+    A held-out error joins the nearest centre if its distance is at most 1.1 times the radius of the cluster. The number
+    of held-out members is compared with 200 permutations of each column among the held-out errors. Permutations keep
+    the distribution of each column and remove the similarity of errors. A cluster without held-out members has P value
+    1. (ours)
 
     Args:
         x: (N, F) descriptors.
-        sources: Photographs of the N errors.
-        smallest: Least size of a cluster in the whole; half of it, and at least 3, is asked for in one half.
+        sources: Names of the photographs of the N errors.
+        smallest: Smallest size of a cluster in both halves; one half needs half of it, and at least 3.
         seed: Seed of the permutations.
     """
     from sklearn.cluster import HDBSCAN

@@ -1,4 +1,4 @@
-"""Errors whose label may be wrong, and errors that were nearly right."""
+"""Errors whose label may be wrong, and errors whose label was a close runner-up."""
 
 from __future__ import annotations
 
@@ -26,17 +26,16 @@ _AMBIGUOUS = Words(
 
 
 def label_suspects(rows: Rows) -> list[Group]:
-    """Find errors whose label is suspect by confident learning and by the labels of their neighbours.
+    """Find errors with a suspect label by confident learning and neighbours.
 
-    A label is suspect if the model is at least as sure of its prediction as for half of the correct images of that
-    class, gives the label less than a tenth of the mean self-confidence of the label's class, and, where features are
-    known, at least 8 of the 10 nearest correct images have the predicted class and at most one has the label. The mean
-    self-confidence of the predicted class, the usual threshold of confident learning, flags a third of all errors of a
-    network that is too sure. (Northcutt et al. 2021, "Confident Learning"; median and neighbours are ours)
+    A label is suspect under three conditions. The confidence of the prediction is at least the median over correct
+    images of the predicted class. The probability of the label is less than a tenth of the mean self-confidence of its
+    class. If features are known, at least 8 of the 10 nearest correct images have the predicted class and at most one
+    has the label. The median replaces the mean, which flags a third of all errors of an overconfident network.
+    (Northcutt et al. 2021, "Confident Learning"; median and neighbours are ours)
 
     Returns:
-        One group, the most suspect first, or none. None if the model does not do better than chance: then confidence
-        says nothing on labels.
+        One group, the most suspect first, or an empty list. The list is also empty if the accuracy is not above chance.
     """
     wrong, k = rows.wrong, len(rows.classes)
     if not len(wrong) or not np.isfinite(rows.confidence).all() or not _better_than_chance(rows):
@@ -66,10 +65,11 @@ def label_suspects(rows: Rows) -> list[Group]:
 
 
 def close_calls(rows: Rows) -> list[Group]:
-    """Find errors whose label came second, with a probability within 5 points of the prediction's.
+    """Find errors whose label is the runner-up, at most 5 percentage points behind.
 
     Returns:
-        One group of at least two errors, the closest first, or none. None if the model does not do better than chance.
+        One group of at least two errors, the closest first, or an empty list. The list is also empty if the accuracy is
+        not above chance.
     """
     wrong = rows.wrong
     difference = rows.confidence[wrong] - rows.true_confidence[wrong]

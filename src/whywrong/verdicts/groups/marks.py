@@ -18,16 +18,16 @@ _MARK = Words(kind="mark", cause="spurious", action="Cover the mark, and vary or
 
 
 def mark_groups(rows: Rows, errors: Measured, found: Recurrence) -> list[Group]:
-    """Group errors by the mark they share.
+    """Group errors with the same recurring mark.
 
-    A cue that recurs at several places has one mark for each place. Marks with one prediction are joined if the mean
-    content of one is found anywhere in that of the other with a correlation above 0.6. Versions that look different
-    stay apart.
+    A cue that recurs at several places has one mark per place. Two marks with the same prediction are joined if the
+    mean content of one matches a part of the other with a correlation above 0.6. Versions that look different stay
+    separate.
 
     Args:
         rows: All items of the run.
-        errors: Errors among them.
-        found: Recurrence among the errors.
+        errors: Errors of the run.
+        found: Recurring content of the errors.
 
     Returns:
         Groups, largest first; the members of the most frequent place come first.

@@ -1,4 +1,4 @@
-"""Pictures that show nothing, such as placeholders of removed photographs and blank images."""
+"""Images without content, such as placeholders for missing photographs and blank images."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _PLACEHOLDER = Words(
 
 
 def placeholders(rows: Rows) -> list[Group]:
-    """Find blank images, and images of few colours that are repeated under labels of other classes.
+    """Find blank images, and plain images that recur under different labels.
 
-    An error is a placeholder if its features are more similar to those of an image with another label than in 99.5 %
-    of the correct images, and if it has fewer colours than 95 % of them. (ours; rule of 4.9 in the method's page)
+    An error is a placeholder if it has fewer colours than 95 % of the correct images, and if its features are more
+    similar to an image with another label than in 99.5 % of the correct images. (ours, docs/methods/groups.md)
 
     Returns:
-        One group of blank images, and one for each picture that is repeated.
+        One group of blank images, and one group per repeated picture.
     """
     blank = _blank(rows)
     found = []

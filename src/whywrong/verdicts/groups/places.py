@@ -1,4 +1,4 @@
-"""Places in an image in words."""
+"""Descriptions of places in an image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def place_in_words(box: Sequence[float]) -> str:
-    """Return where a box lies, such as ``lower right``.
+    """Describe the place of a box, such as ``lower right``.
 
     Args:
         box: Left, top, right and bottom as shares of the image.

@@ -1,4 +1,4 @@
-"""Predictions of all items of a run as aligned arrays, from which groups are found without the model."""
+"""Predictions of all items of a run as aligned arrays, for groups that need no model."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ def _none(*shape: int) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Rows:
-    """Predictions of N items with K classes, right and wrong, with a label and a prediction each.
+    """Predictions of N labelled items with K classes, both correct and wrong ones.
 
-    Optional arrays have no columns if they were not measured, and NaN in the rows of items without a value.
+    Optional arrays have no columns if they were not measured, and NaN in rows without a value.
 
     Attributes:
-        item_ids: Items of the run.
-        sources: Identity of the photograph that each item comes from; equal for identical images.
-        label: (N,) int64, class that the data gives.
+        item_ids: Item ids.
+        sources: Name of the photograph of each item; equal for identical images.
+        label: (N,) int64, label.
         predicted: (N,) int64, predicted class.
-        confidence: (N,) float64, probability of the prediction; NaN if the model returns answers only.
+        confidence: (N,) float64, probability of the prediction; NaN if the model returns labels only.
         true_confidence: (N,) float64, probability of the label.
         rank: (N,) int64, rank of the label among the classes, 1 for a correct prediction; 0 if unknown.
-        classes: Classes of the model.
+        classes: Names of the classes.
         features: (N, D) float32, input of the last layer.
         weights: (K, D) float32, weights of the last layer.
-        pictures: (N, 3, S, S) uint8, the images that the model sees, reduced to S x S with S >= 16; (N, 0, 0, 0)
-            without.
-        sharpness: (N,) float32, any measure of the images that falls with blur, such as the logarithm of the variance
-            of the Laplacian; NaN if unknown.
-        object_box: (N, 4) float32, left, top, right, bottom of the labelled object as shares of the model's input;
-            less than 0 or more than 1 outside the crop.
-        input_evidence: (N, G, G) float32, evidence for the prediction over the model's input.
+        pictures: (N, 3, S, S) uint8, model inputs reduced to S x S with S >= 16; (N, 0, 0, 0) if unknown.
+        sharpness: (N,) float32, a measure that decreases with blur, such as the logarithm of the variance of the
+            Laplacian; NaN if unknown.
+        object_box: (N, 4) float32, left, top, right, bottom of the labelled object as shares of the model input; below
+            0 or above 1 outside the crop.
+        input_evidence: (N, G, G) float32, map of the evidence for the prediction.
     """
 
     item_ids: tuple[str, ...]
@@ -89,7 +88,7 @@ class Rows:
         return self.classes.names[index].split(",")[0].strip()
 
     def first_of_source(self, rows: np.ndarray) -> np.ndarray:
-        """Keep the first row of each photograph."""
+        """Return the first row of each photograph."""
         seen: set[str] = set()
         return np.array(
             [row for row in rows.tolist() if not (self.sources[row] in seen or seen.add(self.sources[row]))], np.int64
