@@ -104,7 +104,7 @@ def test_images_that_are_all_misclassified_leave_nothing_to_fool(tmp_path):
     wrong = (classifier.predict(torch.from_numpy(x)) + 1) % 3
     report = ww.robustness(classifier, (x, wrong.numpy()), tmp_path, rows=["noise_linf", "pgd_linf"], steps=2)
     assert all(row["fooled"] is None and row["right"] == 0 for row in report.rows)
-    assert "so there is nothing to fool" in report.page.read_text("utf-8")
+    assert "so no attack can be measured" in report.page.read_text("utf-8")
 
 
 def test_images_of_one_class_end_in_a_page_and_a_model_of_one_output_is_refused(tmp_path):

@@ -140,7 +140,7 @@ def test_one_section_holds_story_numbers_checks_and_caveats(page):
 def test_a_confirmed_place_is_told_with_its_control_and_can_be_filtered(page):
     words = page.words.replace("\u00a0", " ")
     assert "more than any other class" in words
-    assert "were tested with their runner-up as the label, 2 reach as much" in words
+    assert "were tested with their runner-up as the label, 2 show as large an effect" in words
     assert "No single place was found that accounts for this error" in words
     assert "were tested with their runner-up as the label, 13 %" in words
     assert "Place confirmed (" in words
