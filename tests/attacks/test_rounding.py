@@ -100,3 +100,22 @@ def test_a_change_of_whole_levels_but_for_float32_is_that_change():
     )
     assert bool(fixed)
     assert levels.flatten().tolist() == [102, 100]
+
+
+class OneCorner(nn.Module):
+    """Class 1 only if the first pixel is above 105.5 grey levels: the margin's slope promises too much before."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = 255 * x[:, 0, 0, 0] - 105.5
+        return torch.stack([torch.zeros_like(score), score], 1)
+
+
+def test_what_rounding_cannot_fix_goes_up_grey_level_by_grey_level_and_leaves_other_pixels_alone():
+    """The change given is far too small: the sign attack goes from 100 to 106 in steps of one level."""
+    x = torch.tensor([100.0, 250.0, 7.0]).view(1, 1, 1, 3) / 255
+    oracle = MarginOracle(Classifier(OneCorner()), torch.ones(1, dtype=torch.int64), 1e-6)
+    rows = torch.zeros(1, dtype=torch.int64)
+    slope = torch.tensor([-255.0, 0.0, 0.0]).view(1, 1, 1, 3)
+    levels, fixed = round_fix(oracle, rows, x, torch.zeros_like(x), slope, torch.tensor([0.1]), rows)
+    assert bool(fixed)
+    assert levels.flatten().tolist() == [106, 250, 7]

@@ -284,6 +284,7 @@ def test_holm_equals_a_computation_by_hand():
     # Sorted .01 .013 .03 .04: times 4, 3, 2, 1 gives .04 .039 .06 .04, which must not fall.
     np.testing.assert_allclose(holm(np.array([0.03, 0.01, 0.04, 0.013])), [0.06, 0.04, 0.06, 0.04])
     np.testing.assert_allclose(holm(np.array([0.5, np.nan, 0.4])), [0.8, np.nan, 0.8])
+    np.testing.assert_allclose(holm(np.array([0.6, 0.7, 0.2])), [1.0, 1.0, 0.6])  # at most 1
     columns = np.array([[0.03, 0.5], [0.01, 0.01]])
     np.testing.assert_allclose(holm(columns), [[0.03, 0.5], [0.02, 0.02]])
 

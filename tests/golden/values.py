@@ -128,7 +128,6 @@ def balls_and_steps() -> Any:
         "room": [box.room(), box.room((x + delta).clamp(0, 1)), balls.Box(x, 1.0).room()],
         "clip": box.clip((x + delta).clone()),
         "norms": [balls.norm_of(delta, norm) for norm in ("l0", "l1", "l2", "linf")],
-        "exact": balls.exact_change(x, (x + delta).clamp(0, 1)),
         "unit": balls.unit(delta),
     }
     for norm in ("l2", "linf"):

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from whywrong.core.errors import InputError
 from whywrong.models.classifier import Classifier
-from whywrong.reproduce.counterfactuals.trust import TrustClaimConfig, guidance_convinces
+from whywrong.reproduce.counterfactuals.trust import (
+    FEWEST_CONTROLS,
+    TrustClaimConfig,
+    _beyond,
+    _Told,
+    guidance_convinces,
+)
 from whywrong.reproduce.protocol import TensorImages
 
 SIDE, CLASSES = 12, 4
@@ -131,3 +137,11 @@ def test_judges_are_needed_and_must_be_independent():
 def test_a_wrong_setting_is_refused(settings, words):
     with pytest.raises(InputError, match=words):
         TrustClaimConfig(**settings)
+
+
+def test_a_guided_change_goes_beyond_the_plain_ones_only_if_every_judge_says_so():
+    plain = torch.linspace(0.0, 1.0, 2 * FEWEST_CONTROLS).view(-1, 2)
+    guided = torch.tensor([[9.0, 9.0], [9.0, -9.0], [-9.0, 9.0], [9.0, 9.0]]).repeat(FEWEST_CONTROLS // 4, 1)
+    nothing = torch.zeros(0, dtype=torch.bool)
+    assert _beyond(_Told(plain, nothing, nothing), _Told(guided, nothing, nothing)) == 0.5
+    assert _beyond(_Told(plain[1:], nothing, nothing), _Told(guided, nothing, nothing)) is None

@@ -69,7 +69,7 @@ def test_thirty_errors_without_a_failure_do_not_show_99_67_percent(classifier, d
 
 
 def test_errors_needed_is_the_first_count_whose_exact_bound_reaches_the_share():
-    for share in (0.5, 0.9, 0.99, 0.9967):  # the lower bound of n in n is 0.025 ** (1 / n)
+    for share in (0.02, 0.03, 0.5, 0.9, 0.99, 0.9967):  # the lower bound of n in n is 0.025 ** (1 / n)
         assert errors_needed(share) == math.ceil(math.log(0.025) / math.log(share))
     assert errors_needed(0.9967) == 1116
 

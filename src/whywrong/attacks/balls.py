@@ -61,16 +61,6 @@ def norm_of(delta: Tensor, norm: str) -> Tensor:
     return flat.square().sum(1, dtype=torch.float64).sqrt().to(delta.dtype)
 
 
-def exact_change(x: Tensor, pixels: Tensor) -> Tensor:
-    """Compute ``pixels - x`` such that adding it to ``x`` stays in [0, 1].
-
-    Where rounding would lead out of the range, the change is nudged toward zero.
-    """
-    delta = pixels - x
-    outside = (x + delta > 1) | (x + delta < 0)
-    return torch.where(outside, torch.nextafter(delta, torch.zeros_like(delta)), delta)
-
-
 def unit(direction: Tensor) -> Tensor:
     """Scale each image of a direction (B, C, H, W) to l2 norm 1.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from whywrong.core.access import Access
 from whywrong.core.errors import AccessError, ModelError
 from whywrong.explain.masking.tokens import CannotDropTokens
-from whywrong.explain.patch_groups.rollout import rollout
+from whywrong.explain.patch_groups.rollout import _weights, rollout
 from whywrong.models.classifier import Classifier
 
 
@@ -106,3 +106,19 @@ def test_attention_that_cannot_be_seen_is_refused():
 
 def test_no_images_give_no_maps():
     assert rollout(Classifier(tiny_vit()), images(1)[:0]).shape == (0, 4, 4)
+
+
+@pytest.mark.parametrize("kind", [None, "numbers", "yes or no"])
+def test_weights_of_fused_attention_are_recomputed_with_its_mask(kind):
+    query, key, value = (torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    mask = torch.randn(5, 5, generator=torch.Generator().manual_seed(3))
+    masks = {"numbers": mask, "yes or no": (mask > -0.5) | torch.eye(5, dtype=torch.bool)}
+    given = {"attn_mask": masks.get(kind), "scale": 0.3}
+    due = nn.functional.scaled_dot_product_attention(query, key, value, **given)
+    torch.testing.assert_close(_weights(query, key, value, **given) @ value, due)
+
+
+def test_rows_of_the_map_are_those_of_an_image_that_is_not_square():
+    vit = tiny_vit(img_size=(16, 32))
+    x = images(2)[:, :, :16]
+    assert rollout(Classifier(vit), x).shape == (2, 2, 4)

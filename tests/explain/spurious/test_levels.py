@@ -27,6 +27,12 @@ def test_outliers_are_left_out_and_nothing_else():
     assert not without_outliers(torch.tensor([[0.0], [0.0], [0.0], [9.0]])).isnan().any()  # no width, no outlier
 
 
+def test_an_outlier_lies_five_standard_deviations_of_a_normal_distribution_above_the_median():
+    width = 5 / 0.6744897501960817  # in median absolute deviations, 0.674 standard deviations each
+    values = torch.tensor([0.0, *[-1.0, 1.0] * 50, -99.0, -9.0, 0.9999 * width, 1.0001 * width], dtype=torch.float64)
+    assert without_outliers(values[:, None]).isnan()[:, 0].nonzero().flatten().tolist() == [len(values) - 1]
+
+
 def test_carriers_among_other_classes_do_not_raise_the_level():
     generator = torch.Generator().manual_seed(0)
     own = torch.randn(60, 2, generator=generator)

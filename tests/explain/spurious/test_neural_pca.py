@@ -123,3 +123,12 @@ def test_the_split_holds_on_trained_nets(shared_models, net, size):
     total = found.base + found.alphas(features.phi).sum(1) + found.rest(features.phi)
     scale = (features.phi.double() * last.weight[index].double()).abs().sum(1)
     assert ((total - features.logits[:, index]).abs() / scale).max() < 1e-4
+
+
+def test_the_residual_is_that_of_the_image_whose_logit_is_missed_most():
+    phi, weight = normal(12, 5).double(), normal(5, seed=1).double()
+    logit = phi @ weight + 0.3
+    logit[7] += 2.0
+    found = class_components(phi, logit, weight, 0.3, 0, config=NeuralPCAConfig(components=9, min_images=3))
+    size = (phi[7] * weight).abs().sum() + 0.3
+    assert found.residual == pytest.approx(2.0 / float(size), rel=1e-6)

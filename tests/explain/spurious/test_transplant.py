@@ -116,3 +116,5 @@ def test_wrong_use_is_refused():
         transplant(net, torch.zeros(2, 3, SIDE, SIDE), made, tested=0)
     with pytest.raises(InputError, match=r"was made on images of \(16, 16\)"):
         transplant(net, torch.zeros(2, 3, 8, 8), made, tested=1)
+    with pytest.raises(InputError, match=r"was made on images of \(16, 16\), got \(2, 1, 16, 16\)"):
+        transplant(net, torch.zeros(2, 1, SIDE, SIDE), made, tested=1)

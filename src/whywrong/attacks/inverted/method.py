@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whywrong.attacks.balls import Box, exact_change, norm_of
+from whywrong.attacks.balls import Box, norm_of
 from whywrong.attacks.inverted.config import InvertedConfig
 from whywrong.attacks.inverted.explain import explain_fix
 from whywrong.attacks.inverted.margin_oracle import Linearization, MarginOracle
@@ -190,7 +190,7 @@ class _Attack:
 
     def _finish(self, rows: Tensor, start: Linearization, found: Linearization) -> None:
         x = self.x[rows]
-        delta = exact_change(x, found.pixels)
+        delta = found.pixels - x
         again = self.oracle.test(rows, x + delta)
         self.fix[rows] = x + delta
         self.margin_after[rows] = again.margin

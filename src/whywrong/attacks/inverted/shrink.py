@@ -52,7 +52,7 @@ def close_in(
     for _ in range(tests):
         share = high - (high - low) * below / (below - above)
         share = torch.maximum(torch.minimum(share, high - _INSIDE * (high - low)), low + _INSIDE * (high - low))
-        points = oracle.test(rows, (x + share.view(-1, 1, 1, 1) * delta).clamp_(0, 1))
+        points = oracle.test(rows, x + share.view(-1, 1, 1, 1) * delta)
         right, value = points.right, points.margin + _AIM * points.slack
         low, high = torch.where(right, low, share), torch.where(right, share, high)
         # The value at the end that stays is halved, so that both ends close in.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whywrong.attacks.balls import Box, exact_change, norm_of
+from whywrong.attacks.balls import Box, norm_of
 from whywrong.attacks.inverted.margin_oracle import Linearization, MarginOracle
 from whywrong.attacks.inverted.rounding import grey_levels, round_fix
 from whywrong.attacks.inverted.steps import STEPS
@@ -115,7 +115,7 @@ class _Fixes:
         """Test the fixes again, measure them, and round them to grey levels."""
         call, x = self.call, self.x[rows]
         call.mark(rows, Status.OK)
-        delta = exact_change(x, found.pixels)
+        delta = found.pixels - x
         again = self.oracle.test(rows, x + delta)
         self.change[rows], self.size[rows], self.margin_after[rows] = delta, geometry.size(delta), again.margin
         self.unstable[rows] = ~again.right & ~(again.margin < -0.1 * again.slack)
