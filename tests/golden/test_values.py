@@ -1,4 +1,4 @@
-"""Numbers of the methods on small nets are those that were stored; ``values.py`` says how to store them again."""
+"""Numbers of the methods on small nets are those that were stored; ``store.py`` stores them again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import pytest
+from tests.golden import edges as edges  # its cases join the list
 from tests.golden.values import CASES, STORED, summary
 
 DUE = json.loads(STORED.read_text(encoding="utf-8"))

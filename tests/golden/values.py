@@ -1,16 +1,12 @@
 """Numbers that the methods give for small nets and images, one case per group of functions.
 
 Images are not square, batches are neither empty nor of one image, and settings differ from the defaults, so that a
-swapped axis, a lost factor or another default changes a number. Run this file to store them again, after a change of
-results that is meant:
-
-    python -m tests.golden.values
+swapped axis, a lost factor or another default changes a number. ``store.py`` stores them again.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -540,9 +536,3 @@ def _of_array(array: np.ndarray) -> dict[str, Any]:
     weighted = float(finite @ np.cos(np.arange(len(flat)) * 0.7 + 0.3))
     sums = [float(f"{part:.8g}") for part in (finite.sum(), np.abs(finite).sum(), weighted)]
     return {"shape": list(array.shape), "sums": sums, "odd": int((~np.isfinite(flat)).sum())}
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    stored = {name: summary(function()) for name, function in CASES.items()}
-    STORED.write_text(json.dumps(stored, indent=0, separators=(",", ":")) + "\n", encoding="utf-8")

@@ -39,6 +39,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "explain/counterfactuals/trust.py": (f"{_COUNTERFACTUALS}/test_trust.py", _BOUNDS),
     "explain/interactions/estimators.py": (
         f"{_INTERACTIONS}/test_estimators.py",
+        f"{_INTERACTIONS}/test_budget_allocation.py",
         f"{_INTERACTIONS}/test_rounding.py",
         _BOUNDS,
     ),
@@ -80,7 +81,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "reproduce/interactions/two_models.py": ("tests/reproduce/test_interactions.py",),
 }
 
-# Cases of tests/golden/values.py, and the modules whose results they hold.
+# Cases of tests/golden/values.py and edges.py, and the modules whose results they hold.
 _VALUES: dict[str, tuple[str, ...]] = {
     "shares": ("core/statistics.py",),
     "draws_and_discoveries": (
@@ -167,6 +168,18 @@ _VALUES: dict[str, tuple[str, ...]] = {
         "reproduce/counterfactuals/trust.py",
     ),
 }
+_EDGES = {  # cases of edges.py, and those of values.py whose modules they hold, too
+    "edges_of_numbers": ("shares", "draws_and_discoveries"),
+    "edges_of_fixes": ("fixes", "balls_and_steps"),
+    "edges_of_attacks": ("attacks",),
+    "edges_of_maps": ("maps",),
+    "edges_of_counterfactuals": ("linear_oracle", "counterfactuals"),
+    "edges_of_interactions": ("interactions",),
+    "edges_of_patches": ("patches",),
+    "edges_of_spurious": ("spurious", "changes"),
+}
+for _name, _others in _EDGES.items():
+    _VALUES[_name] = tuple(dict.fromkeys(module for other in _others for module in _VALUES[other]))
 for _name, _modules in _VALUES.items():
     for _module in _modules:
         # First: it takes the least time.
