@@ -14,7 +14,7 @@ from tests.explain.interactions.game_tables import random_tables
 from tests.explain.patch_groups.nets import images as vit_images
 from tests.explain.patch_groups.nets import tiny_vit
 from tests.explain.spurious.toys import by_hand, toy_classifier, toy_images
-from tests.golden.values import case
+from tests.golden.values import Steps, brightness_steps, case, claim_numbers
 from torch import Tensor, nn
 
 from whywrong.core import randomness, statistics
@@ -253,7 +253,7 @@ def edges_of_counterfactuals() -> Any:
     up, down = randomness.keyed_uniform(keys, (300,), 1), randomness.keyed_uniform(keys, (300,), 2)
     up[0, :50] = 0
     eps = torch.tensor([0.05, 3.0, 20.0, 0.5, 9e9, 1.0], dtype=torch.float64)
-    powers = (1.0, 1.01, 1.1, 1.2, 1.5, 1.9, 2.0, 3.0, 8.0, float("inf"))
+    powers = (1.0, 1.01, 1.1, 1.2, 1.5, 1.95, 2.0, 3.0, 8.0, float("inf"))
     x = images(4, seed=2)
     vce = (x + 0.2 * randomness.keyed_normal(randomness.row_keys(3, 4), (3, 16, 16))).clamp(0, 1)
     vce[1] = x[1]
@@ -382,4 +382,50 @@ def edges_of_spurious() -> Any:
             for side in (None, 10, 99)
         ],
         "spuriosity": sp.spuriosity(found.alphas(features.phi)[:, 1], ~cue, share=0.5),
+    }
+
+
+@case
+def edges_of_claims() -> Any:
+    from whywrong.explain.masking.games import TableGame
+    from whywrong.reproduce.interactions.attribution import band_parts
+    from whywrong.reproduce.interactions.config import InteractionsClaimConfig
+    from whywrong.reproduce.interactions.two_models import _distance
+    from whywrong.reproduce.inverted.claims import InvertedClaimConfig, _most_candidates, _rank
+    from whywrong.reproduce.null_cases import null_cases
+    from whywrong.reproduce.protocol import TensorImages, decide
+    from whywrong.reproduce.running import run_claim
+    from whywrong.reproduce.spurious import _size
+
+    x, y, settings = brightness_steps()
+    data, model = TensorImages(x, y, batch_size=16), Classifier(Steps())
+    found = {f"C{number}": run_claim(f"interactions.C{number}", [model], data, settings) for number in (3, 5, 6)}
+    gap, views = Classifier(build("gap")), images(30, seed=3)[..., :12].contiguous()
+    second = gap.logits(views).argsort(1, descending=True)[:, 1]
+    judges = [Classifier(build("gap", seed)) for seed in (6, 7)]
+    wrong = TensorImages(views, second, batch_size=7)
+    found["counterfactuals.C6"] = run_claim(
+        "counterfactuals.C6", [gap, Classifier(build("gap", 5))], wrong, {"limit": 24, "steps": 4}, judges=judges
+    )
+    A = np.random.default_rng(3).gamma(2.0, 1.0, (2, 30, 5))
+    A[1] += [0.0, 0.2, 0.0, 0.9, 0.0]
+    config = InteractionsClaimConfig(draws=1000)
+    keys = randomness.row_keys(4, 3)
+    tables = {n: random_tables(2 * 3, n).view(3, 2, -1).transpose(1, 2) for n in (4, 7, 12)}
+    return {
+        "claims": {name: claim_numbers(result) for name, result in found.items()},
+        "distance": [_distance(A[0, :n], A[1, :n], config) for n in (5, 30)],
+        "bands": [band_parts(TableGame(table), keys, 3) for table in tables.values()],
+        "most": [_most_candidates(InvertedClaimConfig(attack=attack)) for attack in ("newton", "sign")],
+        "rank": [
+            _rank(gap, TensorImages(views, labels, batch_size=7), InvertedClaimConfig())
+            for labels in (second, gap.predict(views))
+        ],
+        "size": _size(gap, wrong),
+        "nulls": [(null.name, null.x, null.y) for null in null_cases(model, x, y, most=9, seed=4)],
+        "decided": [
+            decide(low, high, 0.5, above=above)
+            for above in (False, True)
+            for low, high in ((0.1, 0.4), (0.6, 0.9), (0.4, 0.6), (np.nan, 0.9), (0.1, np.nan), (0.5, 0.5))
+        ],
     }

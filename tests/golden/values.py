@@ -426,7 +426,7 @@ def changes() -> Any:
     }
 
 
-class _Steps(nn.Module):
+class Steps(nn.Module):
     """Three classes by brightness of a grey image, with products of cells, so that cells interact."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -435,25 +435,31 @@ class _Steps(nn.Module):
         return -300 * (level[:, None] - torch.tensor([0.3, 0.5, 0.7])).square()
 
 
-@case
-def claims_of_interactions() -> Any:
-    from whywrong.reproduce.protocol import TensorImages
-    from whywrong.reproduce.running import run_claim
-
+def brightness_steps() -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """60 grey images of three levels, their labels, one in five wrong, and settings that keep claims short."""
     keys = randomness.row_keys(0, 60)
     y = torch.arange(60) % 3
     level = 0.3 + 0.2 * y + 0.08 * (2 * randomness.keyed_uniform(keys, ()) - 1)
     cells = 0.1 * randomness.keyed_normal(keys, (1, 4, 4), 1)
     x = (level.view(-1, 1, 1, 1) + cells.repeat_interleave(8, 2).repeat_interleave(8, 3)).clamp(0, 1)
-    data = TensorImages(x, torch.where(torch.arange(60) % 5 == 0, (y + 1) % 3, y), batch_size=16)
     settings = {"limit": 6, "pool": 40, "players": "pixels", "grid": 4, "contexts": 2, "noise": None,
                 "kinds": "brightness", "eps": 0.1, "draws": 1000, "permutations": 4}  # fmt: skip
-    one, two = Classifier(_Steps()), Classifier(_Steps())
+    return x, torch.where(torch.arange(60) % 5 == 0, (y + 1) % 3, y), settings
+
+
+@case
+def claims_of_interactions() -> Any:
+    from whywrong.reproduce.protocol import TensorImages
+    from whywrong.reproduce.running import run_claim
+
+    x, y, settings = brightness_steps()
+    data = TensorImages(x, y, batch_size=16)
+    one, two = Classifier(Steps()), Classifier(Steps())
     found = {}
     for number in (1, 2, 4, 7, 8):
         models = [one, two] if number in (4, 5) else [one]
         own = {name: value for name, value in settings.items() if number != 8 or name in ("limit", "grid", "draws")}
-        found[f"C{number}"] = _claim(run_claim(f"interactions.C{number}", models, data, own))
+        found[f"C{number}"] = claim_numbers(run_claim(f"interactions.C{number}", models, data, own))
     return found
 
 
@@ -485,7 +491,7 @@ def other_claims() -> Any:
         "counterfactuals.C6", [classifier, judge], data, {"limit": 24, "steps": 4}, judges=[Classifier(build("gap", 6))]
     )
     return {
-        "claims": {name: _claim(result) for name, result in found.items()},
+        "claims": {name: claim_numbers(result) for name, result in found.items()},
         "ranks": class_ranks(classifier, x[wrong], y[wrong]),
         "errors": [
             (images, labels) for images, labels, _ in error_batches(classifier, data, limit=9, batch_size=4)
@@ -497,7 +503,7 @@ def other_claims() -> Any:
     }  # fmt: skip
 
 
-def _claim(result: Any) -> dict[str, Any]:
+def claim_numbers(result: Any) -> dict[str, Any]:
     """What a claim says; pictures and settings are left out."""
     kept = ("effect", "interval", "n", "verdict", "numbers", "samples")
     return {name: getattr(result, name) for name in kept}

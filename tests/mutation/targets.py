@@ -177,6 +177,7 @@ _EDGES = {  # cases of edges.py, and those of values.py whose modules they hold,
     "edges_of_interactions": ("interactions",),
     "edges_of_patches": ("patches",),
     "edges_of_spurious": ("spurious", "changes"),
+    "edges_of_claims": ("claims_of_interactions", "other_claims"),
 }
 for _name, _others in _EDGES.items():
     _VALUES[_name] = tuple(dict.fromkeys(module for other in _others for module in _VALUES[other]))
