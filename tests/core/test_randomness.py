@@ -120,3 +120,9 @@ def test_global_generators_are_left_alone():
     before = torch.get_rng_state()
     keyed_normal(row_keys(0, 4), (5,))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_uniform_values_lie_in_the_middle_of_their_cells():
+    """23 bits and a half: the mean of all values is 0.5 exactly, and neither 0 nor 1 can come."""
+    drawn = keyed_uniform(row_keys(3, 4), (500,)).double() * 2**23
+    assert ((drawn % 1) == 0.5).all()

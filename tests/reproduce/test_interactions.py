@@ -243,3 +243,23 @@ def test_models_share_a_grid_that_divides_both():
 def test_settings_that_break_their_contract_are_refused(data, settings, words):
     with pytest.raises(InputError, match=words):
         run_claim("interactions.C1", [Classifier(Steps())], data, settings)
+
+
+@pytest.mark.parametrize(("number", "asked"), [(1, ("adv_mis", "high", True)), (2, ("corrupt_mis", "low", False))])
+def test_attacks_raise_high_orders_and_corruptions_lower_low_ones(monkeypatch, number, asked):
+    """The direction and the band that a claim asks about are its meaning."""
+    seen = []
+
+    def note(measured, config, group, band, *, above):
+        seen.append((group, band, above))
+        raise InputError("enough")
+
+    monkeypatch.setattr(group_claims, "measured_groups", lambda *_, **__: None)
+    monkeypatch.setattr(group_claims, "_one_band", note)
+    with pytest.raises(InputError, match="enough"):
+        run_claim(
+            f"interactions.C{number}",
+            [Classifier(nn.Flatten())],
+            TensorImages(torch.rand(4, 1, 2, 2), torch.zeros(4).long()),
+        )
+    assert seen == [asked]

@@ -122,3 +122,8 @@ def test_rows_of_the_map_are_those_of_an_image_that_is_not_square():
     vit = tiny_vit(img_size=(16, 32))
     x = images(2)[:, :, :16]
     assert rollout(Classifier(vit), x).shape == (2, 2, 4)
+
+
+def test_patches_that_are_not_square_give_rows_by_their_height():
+    vit = tiny_vit(patch_size=(16, 8))
+    assert rollout(Classifier(vit), images(1)).shape == (1, 2, 4)
