@@ -67,6 +67,25 @@ def test_diagnose_ends_with_a_summary_and_the_report(whywrong, small, tmp_path):
     assert "predict 30/30" in err or "predict 31/31" in err
 
 
+def test_a_plan_says_what_a_run_would_cost_and_writes_nothing(whywrong, small, tmp_path):
+    code, out, _ = whywrong(
+        "diagnose", small.model, small.images, "--plan", "--out", tmp_path / "run", "--depth", "deep"
+    )
+    assert code == 0
+    assert "31 images; the data makes 1 shard of up to 256" in out
+    assert "6 of 30 misclassified" in out  # the broken file has no answer
+    assert re.search(r"predict +31 passes", out)
+    assert re.search(r"profiles +[\d,]+ to [\d,]+ passes, typically 0, or 2,700 in full, an error", out)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_of_labels_only_names_the_methods_that_would_not_run(whywrong, small, tmp_path):
+    code, out, _ = whywrong("diagnose", small.model, small.images, "--plan", "--access", "scores")
+    assert code == 0
+    assert "inverted" in out
+    assert "would not run: it needs access to GRADIENTS" in out
+
+
 def test_a_method_that_could_not_run_is_named_with_its_reason(whywrong, small, tmp_path):
     options = ("--methods", "patch_groups", "--set", "patch_groups.grid=5", "--progress", "none")
     _, out, err = whywrong("diagnose", small.model, small.images, "--out", tmp_path / "run", *options)
@@ -214,6 +233,8 @@ def test_a_used_up_time_budget_ends_with_a_report_and_the_same_command_resumes(w
         (("diagnose", "MODEL", "DATA", "--out", "run", "--methods", "camm"), 'no method "camm"; nearest: "cam"'),
         (("diagnose", "MODEL", "DATA", "--out", "run", "--set", "cam.kin=auto"), 'nearest: "cam.kind"'),
         (("diagnose", "MODEL", "nowhere", "--out", "run"), "nowhere"),
+        (("diagnose", "MODEL", "DATA"), "name the output folder: --out RUN"),
+        (("diagnose", "MODEL", "nowhere", "--plan"), "nowhere"),
         (("check", "MODEL", "nowhere"), "nowhere"),
         (("reproduce", "inverted.99"), 'no claim "inverted.99"'),
         (("reproduce", "inverted.99", "DATA", "--model", "MODEL"), "the claims of inverted are inverted.1, "),
@@ -248,6 +269,24 @@ def test_cheap_mistakes_are_refused_before_the_model_loads(whywrong, small, tmp_
     [
         (("check", "MODEL", "DATA", "--batch-size", "8"), "diagnose MODEL DATA --batch-size 8 --out runs/a"),
         (("diagnose", "MODEL", "DATA", "--out", "run"), "diagnose MODEL DATA --depth standard --out run"),
+        (("diagnose", "MODEL", "DATA", "--plan"), "diagnose MODEL DATA --out runs/a"),
+        (
+            (
+                "diagnose",
+                "MODEL",
+                "DATA",
+                "--plan",
+                "--out",
+                "run",
+                "--methods",
+                "cam",
+                "--images",
+                "9",
+                "--set",
+                "cam.kind=auto",
+            ),
+            "diagnose MODEL DATA --methods cam --images 9 --set cam.kind=auto --out run",
+        ),
         (("diagnose", "MODEL", "DATA", "--out", "run", "--methods", "cam"), "query run"),
         (("explain", "MODEL", "IMAGE", "--label", "green", "--out", "run", "--methods", "cam"), "query run"),
         (("report", "FINISHED", "--out", "a.html"), "query FINISHED"),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from whywrong.models.classifier import Classifier
     from whywrong.runs.check import CheckReport
     from whywrong.runs.folder import RunFolder
+    from whywrong.runs.forecast import Forecast
     from whywrong.runs.options import RunOptions
     from whywrong.runs.progress import Progress
 
@@ -168,6 +169,24 @@ def diagnose(
     options, reading = _run_options(settings)
     check_reading(reading, (field.name for field in fields(options)))
     return _diagnose(*open_pair(classifier, data, **reading), Path(out), options, progress=progress)
+
+
+def forecast(classifier: Any, data: Any, **settings: Any) -> Forecast:
+    """Estimate the size and cost of a diagnosis from a sample of its images.
+
+    Up to 64 images are read and classified; nothing is written.
+
+    Args:
+        classifier, data, settings: As for :func:`diagnose`.
+
+    Raises:
+        InputError: A setting is invalid, or a label matches no class of the model.
+        DataError: None of the images of the sample can be read.
+    """
+    from whywrong.runs.forecast import forecast as of_run
+
+    options, reading = _run_options(settings)
+    return of_run(*open_pair(classifier, data, **reading), options)
 
 
 def _run_options(settings: Mapping[str, Any]) -> tuple[RunOptions, dict[str, Any]]:

@@ -11,9 +11,10 @@ from whywrong.cli.next_step import say_next
 from whywrong.cli.options import MODEL_HELP, RUN, DataOptions, ModelOptions, choose, given_flags, read_settings, spread
 from whywrong.cli.progress import KINDS, ProgressDisplay
 from whywrong.cli.streams import say, tell
+from whywrong.cli.summaries.plans import tell_plan
 from whywrong.cli.summaries.runs import end_run
 from whywrong.cli.summaries.verdicts import exit_code, judge_rules, tell_verdicts
-from whywrong.core.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, InputError, WhyWrongError
+from whywrong.core.errors import EXIT_DONE, EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, InputError, WhyWrongError
 
 
 class Stopped(WhyWrongError):
@@ -28,11 +29,21 @@ def diagnose(
     model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
     data: Annotated[str, Argument(metavar="DATA", help="Labelled images: class folders, manifest or .npz.")],
     out: Annotated[
-        Path,
+        Path | None,
         Option(
-            metavar="RUN", help="Output folder. If it already holds this run, the run is resumed.", rich_help_panel=RUN
+            metavar="RUN",
+            help="Output folder. If it already holds this run, the run is resumed. Required, except with --plan.",
+            rich_help_panel=RUN,
         ),
-    ],
+    ] = None,
+    plan: Annotated[
+        bool,
+        Option(
+            "--plan",
+            help="Only print what would be read, computed and written, from a sample of 64 images; write nothing.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     depth: Annotated[
         str, Option(metavar="DEPTH", help="Which methods run: quick, standard or deep.", rich_help_panel=RUN)
     ] = "quick",
@@ -131,6 +142,7 @@ def diagnose(
     Examples:
       whywrong diagnose timm:resnet50 photos/val --weights resnet50.safetensors --out runs/a
       whywrong diagnose nets.py:mine digits.npz --out runs/b --images 2000 --time-budget 10
+      whywrong diagnose timm:resnet50 photos/val --depth deep --plan
       whywrong diagnose model.onnx photos --manifest labels.csv --classes classes.json --input-size 224 --out runs/c
     """
     from whywrong import api
@@ -147,28 +159,49 @@ def diagnose(
     rules = [parse_rule(text) for text in fail_on or []]
     names = [name.strip() for name in methods.split(",")] if methods else None
     keywords = model_options.keywords()
+    settled: dict[str, Any] = {
+        "depth": depth,
+        "methods": names,
+        "images": images,
+        "limit": limit,
+        "workers": workers,
+        "batch_size": model_options.batch_size,
+        "options": options,
+        "decode_options": data_options.decode_options(),
+    }
+
+    def opened() -> tuple[Any, Any]:
+        api.check_settings(cast(Any, depth), names, options)  # find simple mistakes before the model loads
+        source = api.open_data(data, **data_options.source_keywords())
+        return api.load_classifier(model, **keywords), source
+
+    if plan:
+        with ProgressDisplay(progress) as display:
+            display.prepare()
+            found = api.forecast(*opened(), **settled)
+        tell_plan(found, out)
+        asked = {"--depth": depth, "--methods": methods, "--images": images, "--explain": limit, "--workers": workers}
+        usual = {"--depth": "quick", "--explain": 200, "--workers": 1}
+        chosen = [str(part) for flag in asked.items() if flag[1] not in (None, usual.get(flag[0])) for part in flag]
+        chosen += [part for text in settings or [] for part in ("--set", text)]
+        flags = [*given_flags(model_options), *given_flags(data_options), *chosen]
+        say_next("diagnose", model, data, *flags, "--out", out or "runs/a")
+        return EXIT_DONE
+    if out is None:
+        raise InputError("name the output folder: --out RUN")
     try:
         with ProgressDisplay(progress) as display:
             display.prepare()
-            api.check_settings(cast(Any, depth), names, options)  # find simple mistakes before the model loads
-            source = api.open_data(data, **data_options.source_keywords())
-            classifier = api.load_classifier(model, **keywords)
+            classifier, source = opened()
             run = api.diagnose(
                 classifier,
                 source,
                 out,
-                depth=cast(Any, depth),
-                methods=names,
-                images=images,
-                limit=limit,
                 time_budget=None if time_budget is None else 60 * time_budget,
                 seed=seed,
-                workers=workers,
                 engine=engine,
-                batch_size=model_options.batch_size,
-                options=options,
                 progress=display,
-                decode_options=data_options.decode_options(),
+                **settled,
             )
             report = None
             if verdict and run.meta["complete"]:
