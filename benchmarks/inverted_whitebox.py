@@ -21,6 +21,7 @@ import sys
 import time
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,17 +43,17 @@ class TimedClassifier(Classifier):
 
     seconds = 0.0
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, **given: Any) -> Tensor:
         start = time.perf_counter()
         try:
-            return super().logits(x)
+            return super().logits(x, **given)
         finally:
             self.seconds += time.perf_counter() - start
 
-    def gradient(self, x, objective):
+    def gradient(self, x, objective, **given):
         start = time.perf_counter()
         try:
-            return super().gradient(x, objective)
+            return super().gradient(x, objective, **given)
         finally:
             self.seconds += time.perf_counter() - start
 
