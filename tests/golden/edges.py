@@ -250,6 +250,7 @@ def _accepts(make: Any) -> bool:
 def edges_of_counterfactuals() -> Any:
     from whywrong.explain.counterfactuals import metrics
     from whywrong.explain.counterfactuals.solvers import lmo
+    from whywrong.explain.counterfactuals.trust import TrustConfig, trust
 
     keys = randomness.row_keys(4, 6)
     w = randomness.keyed_normal(keys, (300,))
@@ -263,14 +264,31 @@ def edges_of_counterfactuals() -> Any:
     x = images(4, seed=2)
     vce = (x + 0.2 * randomness.keyed_normal(randomness.row_keys(3, 4), (3, 16, 16))).clamp(0, 1)
     vce[1] = x[1]
+    own, many = Classifier(build("gap")), images(20, seed=9)
     even = x.clone()
     even[..., :10, 0] = (even[..., :10, 0] + 0.5) % 1
+    found = trust(
+        own,
+        many,
+        (many + 0.1).clamp(0, 1),
+        own.logits(many).argmin(1),
+        judges=[Classifier(build("gap", 5))],
+        plain=[own, Classifier(build("gap", 6))],
+        guided=True,
+        config=TrustConfig(controls=20, control_steps=2, draws=2),
+    )
     return {
         "oracle": {str(p): lmo.linear_minimization_oracle(w.clone(), up, down, eps, p) for p in powers},
         "fill": {str(p): lmo.fill(w.abs().nan_to_num(0, 0, 0), up, eps, p) for p in powers},
         "norms": [lmo.lp_norm(size * w[:4], p) for p in powers for size in (1e-25, 1.0)],
         "pix90": [metrics.pix90(x, z, share) for z in (vce, even) for share in (0.1, 0.9, 1.0)],
         "inside": metrics.mass_inside(x, vce, torch.ones(4, 16, 16, dtype=torch.bool)),
+        # Passes of its own searches, where one more or less is rounding, are taken off.
+        "own": [
+            found.forwards - found.opinion.own_passes[0],
+            found.backwards - found.opinion.own_passes[1],
+            found.score,
+        ],
     }
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 
 import torch
-from tests.golden import edges as edges  # its cases join the list
+from tests.golden import choices as choices  # these cases join the list
+from tests.golden import edges as edges
 from tests.golden.values import CASES, STORED, summary
 
 

@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 import pytest
-from tests.golden import edges as edges  # its cases join the list
+from tests.golden import choices as choices  # these cases join the list
+from tests.golden import edges as edges
 from tests.golden.values import CASES, STORED, summary
 
 DUE = json.loads(STORED.read_text(encoding="utf-8"))

@@ -81,6 +81,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "reproduce/interactions/two_models.py": ("tests/reproduce/test_interactions.py",),
 }
 
+MODULES = tuple(TARGETS)
+
 # Cases of tests/golden/values.py and edges.py, and the modules whose results they hold.
 _VALUES: dict[str, tuple[str, ...]] = {
     "shares": ("core/statistics.py",),
@@ -181,6 +183,7 @@ _EDGES = {  # cases of edges.py, and those of values.py whose modules they hold,
 }
 for _name, _others in _EDGES.items():
     _VALUES[_name] = tuple(dict.fromkeys(module for other in _others for module in _VALUES[other]))
+_VALUES["choices"] = MODULES
 for _name, _modules in _VALUES.items():
     for _module in _modules:
         # First: it takes the least time.

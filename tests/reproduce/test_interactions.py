@@ -17,7 +17,7 @@ from whywrong.explain.masking.games import TableGame
 from whywrong.models.classifier import Classifier
 from whywrong.reproduce import CLAIMS
 from whywrong.reproduce.figures import draw
-from whywrong.reproduce.interactions import group_claims, rankings, two_models
+from whywrong.reproduce.interactions import attribution, group_claims, rankings, two_models
 from whywrong.reproduce.interactions.attribution import band_parts
 from whywrong.reproduce.interactions.claim_groups import first_images
 from whywrong.reproduce.interactions.config import InteractionsClaimConfig, common_grid
@@ -121,6 +121,24 @@ def test_the_gain_on_a_ranking_is_the_difference_of_accuracies(data, monkeypatch
             difference = better * (numbers[f"{word}_moxi"] - numbers[f"{word}_{name}"])
             assert numbers[f"{word}_gain_on_{name}"] == pytest.approx(difference, abs=1e-9)
             assert difference > 0.05
+
+
+def test_the_highest_fifth_is_compared_with_the_lowest_and_with_a_fifth_between(data, monkeypatch):
+    """Shares of the fall: .1 by players alone, .1, .6 and .2 by bands: 0.2 - 0.6 / 3 is the smaller lead, 0."""
+    shares = torch.tensor([0.1, 0.1, 0.6, 0.2], dtype=torch.float64)
+    calls = []
+
+    def parts(game, keys, draws):
+        calls.append(len(keys))
+        fall = shares if len(calls) == 1 else torch.zeros(4, dtype=torch.float64)
+        return fall[None, :, None].expand(len(keys), 4, len(game.names)).clone()
+
+    monkeypatch.setattr(attribution, "band_parts", parts)
+    with pytest.warns(UserWarning, match="below 20"):
+        result = run_claim("interactions.C7", [Classifier(Steps())], data, SETTINGS)
+    assert len(calls) == 2
+    assert result.effect == pytest.approx(0.0, abs=1e-9)
+    assert result.numbers["share_high_true"] == pytest.approx(0.2)
 
 
 def test_the_same_call_gives_the_same_bits(data, outcomes):
