@@ -5,6 +5,7 @@ They belong to the cases of ``values.py``, whose images and settings are ordinar
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -411,6 +412,7 @@ def edges_of_spurious() -> Any:
 
 @case
 def edges_of_claims() -> Any:
+    from whywrong.explain import spurious as sp
     from whywrong.explain.masking.games import TableGame
     from whywrong.reproduce.interactions.attribution import band_parts
     from whywrong.reproduce.interactions.config import InteractionsClaimConfig
@@ -419,7 +421,7 @@ def edges_of_claims() -> Any:
     from whywrong.reproduce.null_cases import null_cases
     from whywrong.reproduce.protocol import TensorImages, decide
     from whywrong.reproduce.running import run_claim
-    from whywrong.reproduce.spurious import _size
+    from whywrong.reproduce.spurious import _rise, _size
 
     x, y, settings = brightness_steps()
     data, model = TensorImages(x, y, batch_size=16), Classifier(Steps())
@@ -430,6 +432,23 @@ def edges_of_claims() -> Any:
     wrong = TensorImages(views, second, batch_size=7)
     found["counterfactuals.C6"] = run_claim(
         "counterfactuals.C6", [gap, Classifier(build("gap", 5))], wrong, {"limit": 24, "steps": 4}, judges=judges
+    )
+    toy = toy_classifier()
+    x_toy, label, _ = toy_images(40, (0.5, 0.2, 0.1), seed=1)
+    features = by_hand(x_toy.mean((2, 3)), toy, label)
+    own, others = features.phi[label == 0], features.phi[label != 0]
+    parts = sp.class_components(
+        own,
+        own.double() @ toy.module.head.weight[0].detach().double(),
+        toy.module.head.weight[0].detach(),
+        0.0,
+        0,
+        config=sp.NeuralPCAConfig(components=3, min_images=5),
+    )
+    levels = sp.find_levels(parts, own, others)
+    never = sp.Levels(levels.others, torch.full_like(levels.bar, torch.inf))  # no image carries the component
+    fixed = dataclasses.replace(
+        features, logits=sp.fixed_logits(features.logits, features.phi, [sp.make_fix(parts, [0], levels)])
     )
     A = np.random.default_rng(3).gamma(2.0, 1.0, (2, 30, 5))
     A[1] += [0.0, 0.2, 0.0, 0.9, 0.0]
@@ -446,6 +465,10 @@ def edges_of_claims() -> Any:
             for labels in (second, gap.predict(views))
         ],
         "size": _size(gap, wrong),
+        "rises": [
+            _rise({0: (parts, one)}, {0: numbers}, features, fixed, 3, draws=200)
+            for one, numbers in ((levels, [0, 1]), (never, [0]))
+        ],
         "nulls": [(null.name, null.x, null.y) for null in null_cases(model, x, y, most=9, seed=4)],
         "decided": [
             decide(low, high, 0.5, above=above)
