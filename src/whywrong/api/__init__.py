@@ -182,6 +182,13 @@ def forecast(classifier: Any, data: Any, **settings: Any) -> Forecast:
     Raises:
         InputError: A setting is invalid, or a label matches no class of the model.
         DataError: None of the images of the sample can be read.
+
+    Example:
+        >>> import torch, whywrong as ww
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+        >>> plan = ww.forecast(net, (torch.rand(8, 3, 8, 8), torch.arange(8) % 2), methods=["inverted"])
+        >>> plan.images, plan.sampled
+        (8, 8)
     """
     from whywrong.runs.forecast import forecast as of_run
 
