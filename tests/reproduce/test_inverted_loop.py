@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from whywrong.core.access import Access
 from whywrong.core.errors import AccessError, InputError
 from whywrong.models.classifier import Classifier
+from whywrong.reproduce.figures import draw
 from whywrong.reproduce.inverted.paired import paired
 from whywrong.reproduce.inverted.pools import correct_images
 from whywrong.reproduce.inverted.region_curves import RegionClaimConfig, _mask
@@ -29,6 +30,13 @@ class Colours(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3)) @ self.scale + self.bias
+
+
+class FirstTwo(nn.Module):
+    """Drop the third of three logits."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits[:, :2]
 
 
 def data(n: int = 120) -> TensorImages:
@@ -93,6 +101,41 @@ def test_more_area_keeps_more_fixes_and_all_three_curves_are_reported():
     assert curve == sorted(curve)
     assert {"random_0.2", "saliency_0.2"} <= result.numbers.keys()
     assert result.n >= 5
+
+
+def test_a_linear_fix_fails_without_regions_just_if_the_rest_is_too_small():
+    """Every pixel counts alike, and the fix is extended by half: it fails once more than a third of it is missing.
+
+    Regions are whole superpixels and may cover somewhat more than their share, so only the ends are exact.
+    """
+    result = run_claim("inverted.4", [black_box()], data(), {"limit": 12})
+    numbers = result.numbers
+    assert numbers["necessary_random_0.05"] == numbers["necessary_contribution_0.05"] == 0.0
+    assert numbers["necessary_random_0.5"] == numbers["necessary_contribution_0.5"] == 1.0
+    assert numbers["random_0.5"] == 0.0  # half of one and a half fixes is less than a fix
+
+
+def test_random_labels_are_asked_for_as_the_null_case_and_drawn_dotted():
+    result = run_claim("inverted.4", [black_box()], data(), {"limit": 12})
+    assert result.numbers["null_n"] == result.n
+    assert result.numbers["null_random_0.5"] == 0.0
+    assert "Null case, random labels: " in result.sentence
+    panels = draw(result).axes
+    assert [len(panel.lines) for panel in panels] == [6, 6]
+    shown = {line.get_label(): list(line.get_ydata()) for line in panels[1].lines}
+    assert shown["random"][-1] == 100.0
+    assert [line.get_linestyle() for line in panels[0].lines] == ["-", ":"] * 3
+
+
+def test_two_classes_leave_no_random_label():
+    two = Classifier(nn.Sequential(Colours(bias=1.5), FirstTwo()), classes=["red", "green"])
+    images = data()
+    kept = images.y < 2
+    result = run_claim("inverted.4", [two], TensorImages(images.x[kept], images.y[kept], batch_size=32), {"limit": 6})
+    assert result.n >= 3
+    assert result.numbers["null_n"] == 0
+    assert "Null case" not in result.sentence
+    assert [len(panel.lines) for panel in draw(result).axes] == [3, 3]
 
 
 def test_training_leaves_the_model_as_it_was_and_reports_every_arm():

@@ -28,6 +28,7 @@ CLAIMS: tuple[Claim, ...] = (
         title="the regions that carry most of a fix suffice more often than other regions of equal area",
         function="whywrong.reproduce.inverted.region_curves:regions_carry_the_fix",
         config="whywrong.reproduce.inverted.region_curves:RegionClaimConfig",
+        draw="whywrong.reproduce.inverted.region_figure:draw_regions",
     ),
     Claim(
         name="inverted.5",

@@ -1,13 +1,13 @@
 """Claim 4 of the inverted attack: the regions that carry most of a fix suffice more often than others of equal area.
 
 Source: Haffar, Jebreel, Domingo-Ferrer and Sánchez 2021, DOI 10.1007/978-3-030-85529-1_26 (abstract: the changed
-regions had the largest impact on the wrong prediction); the curves and their two controls are ours,
-docs/methods/inverted.md.
+regions had the largest impact on the wrong prediction); the curves, their two controls and the null case of a random
+label are ours, docs/methods/inverted.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from whywrong.reproduce.protocol import ClaimResult, LabelledImages, both, claim
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.5)
 ORDERS = ("contribution", "random", "saliency")
+TESTS = ("sufficient", "necessary")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,50 +59,90 @@ def regions_carry_the_fix(models: Sequence[Classifier], data: LabelledImages, co
     """Test claim 4, that regions by contribution suffice more often than others.
 
     The others are random or salient ones. All regions are superpixels, added until they cover the same share of the
-    image.
+    image. The numbers also say how often a fix fails without the regions, and both curves for fixes toward random
+    labels, the null case. The verdict does not depend on these.
     """
     classifier = models[0]
-    parts = [np.empty((0, len(ORDERS), len(FRACTIONS)), bool)]
     with classifier:
-        for x, y, ids in error_batches(classifier, data, limit=config.limit):
-            parts.append(_sufficient(classifier, x, y, ids, config))
-    right = np.concatenate(parts)  # (N, orders, fractions)
+        batches = list(error_batches(classifier, data, limit=config.limit))
+        tested = _joined(_tested(classifier, x, y, ids, config) for x, y, ids in batches)
+        null = _joined(
+            _tested(classifier, x, random, ids, config)
+            for x, y, ids in batches
+            if (random := _random_labels(classifier, x, y, ids, config)) is not None
+        )
+    right = tested[:, 0]  # (N, orders, fractions)
     n, at = len(right), FRACTIONS.index(config.kept)
     ours, random, salient = (right[:, order, at] for order in range(len(ORDERS)))
+    needed = tested[:, 1, :, at]
     share = exact_share(int(ours.sum()), n)
-    numbers = {
-        f"{name}_{fraction:g}": rate(right[:, order, index])
-        for order, name in enumerate(ORDERS)
-        for index, fraction in enumerate(FRACTIONS)
-    }
     sentence = (
         f"the fix confined to the {percent(config.kept)} of the image that contribute most still works for "
         f"{percent(share.value)} of {n:,} fixed errors; random regions of equal area: {percent(float(random.mean()))}, "
-        f"salient ones: {percent(float(salient.mean()))}."
+        f"salient ones: {percent(float(salient.mean()))}. Without them it fails for "
+        f"{percent(float(needed[:, 0].mean()))}; without random ones: {percent(float(needed[:, 1].mean()))}, "
+        f"without salient ones: {percent(float(needed[:, 2].mean()))}."
         if n
         else "no fixed errors: nothing to measure."
     )
+    if n and len(null):
+        sentence += f" Null case, random labels: {percent(float(null[:, 0, 0, at].mean()))} still work."
     return claim_result(
         share,
         effect_name="share of fixes that still work in the regions that contribute most",
         n=n,
         verdict=both(*verdicts_of([paired(ours, random), paired(ours, salient)])),
         sentence=sentence,
-        numbers=numbers,
+        numbers=_numbers(tested, null),
         samples={"sufficient": ours.tolist()},
     )
 
 
-def _sufficient(
+def curve_name(test: str, order: str, fraction: float, *, null: bool = False) -> str:
+    """Name one point of a curve among the numbers of the claim."""
+    return f"{'null_' if null else ''}{'' if test == 'sufficient' else test + '_'}{order}_{fraction:g}"
+
+
+def _numbers(tested: np.ndarray, null: np.ndarray) -> dict[str, float | None]:
+    numbers = {
+        curve_name(test, order, fraction, null=is_null): rate(answers[:, t, o, f])
+        for is_null, answers in ((False, tested), (True, null))
+        for t, test in enumerate(TESTS)
+        for o, order in enumerate(ORDERS)
+        for f, fraction in enumerate(FRACTIONS)
+    }
+    return numbers | {"null_n": len(null)}
+
+
+def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty((0, len(TESTS), len(ORDERS), len(FRACTIONS)), bool), *parts])
+
+
+def _random_labels(
     classifier: Classifier, x: Tensor, y: Tensor, ids: Sequence[str], config: RegionClaimConfig
-) -> np.ndarray:
-    """Return whether each fix works inside regions, (n, orders, fractions) bool, for the errors that have a fix."""
+) -> Tensor | None:
+    """Draw a class that is neither the label nor the prediction, (B,) int64; None if there are only two classes."""
+    if classifier.num_classes < 3:
+        return None
+    score = keyed_uniform(item_keys(config.seed, ids, "random label"), (classifier.num_classes,)).to(x.device)
+    for avoided in (y, classifier.predict(x)):
+        score.scatter_(1, avoided.to(x.device)[:, None], -1.0)
+    return score.argmax(1).to(y.device)
+
+
+def _tested(classifier: Classifier, x: Tensor, y: Tensor, ids: Sequence[str], config: RegionClaimConfig) -> np.ndarray:
+    """Test the fixes toward ``y`` inside regions and outside them.
+
+    Returns:
+        (n, tests, orders, fractions) bool, for the images that have a fix: whether it works inside the regions, and
+        whether it fails without them.
+    """
     keys = item_keys(config.seed, ids, "inverted")
     settings = InvertedConfig(tested_regions=0, regions=0, region_rounds=1, beyond=config.beyond)
     result = invert(classifier, x, y, keys=keys, config=settings)
     explained = result.explained
     if explained is None or not len(explained.row):
-        return np.empty((0, len(ORDERS), len(FRACTIONS)), bool)
+        return _joined([])
     rows = explained.row.to(x.device)
     x, y, delta, keys = x[rows], y[rows], result.delta.to(x)[rows], keys.to(rows.device)[rows]
     change = (x + (1 + config.beyond) * delta).clamp(0, 1) - x
@@ -114,12 +155,14 @@ def _sufficient(
         segment_sums(gradient.abs().sum(1), segments, count),
     )
     area = segment_sums(torch.ones_like(x[:, 0]), segments, count) / x[0, 0].numel()
-    found = []
+    works, fails = [], []
     for order in orders:
         for fraction in FRACTIONS:
-            inside = _mask(order, area, segments, fraction)
-            found.append(classifier.predict(x + change * inside[:, None]) == y)
-    return torch.stack(found, 1).view(len(x), len(orders), len(FRACTIONS)).cpu().numpy()
+            inside = _mask(order, area, segments, fraction)[:, None]
+            works.append(classifier.predict(x + change * inside) == y)
+            fails.append(classifier.predict(x + change * ~inside) != y)
+    found = torch.stack([torch.stack(works, 1), torch.stack(fails, 1)], 1)
+    return found.view(len(x), len(TESTS), len(ORDERS), len(FRACTIONS)).cpu().numpy()
 
 
 def _mask(order: Tensor, area: Tensor, segments: Tensor, fraction: float) -> Tensor:
