@@ -27,12 +27,13 @@ def draw_regions(result: ClaimResult) -> Figure:
     for axes, test in zip(panels, TESTS, strict=True):
         for order in ORDERS:
             for null in (False, True):
-                shares = [result.numbers.get(curve_name(test, order, part, null=null)) for part in FRACTIONS]
-                if any(share is None for share in shares):
+                points = (result.numbers.get(curve_name(test, order, part, null=null)) for part in FRACTIONS)
+                shares = [100 * point for point in points if isinstance(point, float)]
+                if len(shares) < len(FRACTIONS):
                     continue
                 axes.plot(
                     [100 * part for part in FRACTIONS],
-                    [100 * share for share in shares],
+                    shares,
                     color=COLOURS[order],
                     linestyle=":" if null else "-",
                     marker="" if null else "o",
@@ -46,7 +47,8 @@ def draw_regions(result: ClaimResult) -> Figure:
             axes.spines[side].set_visible(False)
     panels[0].set_ylabel("share of fixes, %")
     if panels[0].lines:
-        panels[0].legend(fontsize=8, frameon=False)
+        lines, labels = panels[0].get_legend_handles_labels()
+        figure.legend(lines, labels, loc="outside lower center", ncols=len(ORDERS), fontsize=8, frameon=False)
     else:
         panels[0].text(0.5, 0.5, "no fixed errors", ha="center", va="center", transform=panels[0].transAxes)
     return figure
